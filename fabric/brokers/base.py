@@ -1,0 +1,92 @@
+"""The broker family's contract: one connection to one message broker.
+
+An adapter moves bytes and nothing else: it never retries, reconnects, buffers, traces, logs or interprets. A lost connection ends
+it; whoever owns it makes a new one. tests/contract/test_brokers.py holds every member to this page. (Modelled on the driver
+interfaces of go-cloud's pubsub: a small driver, one portable type above it.)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Protocol
+
+import msgspec
+
+from fabric.addressing import Channel
+
+
+class Capabilities(msgspec.Struct, frozen=True):
+    """What differs between brokers. keeps: work is kept until acknowledged. largest_message_bytes: of one published body."""
+
+    keeps: bool
+    largest_message_bytes: int
+
+
+class Outgoing(msgspec.Struct, frozen=True):
+    """One message to publish. `headers` are mirrored in the broker's native properties where it has them."""
+
+    channel: Channel
+    body: bytes
+    headers: tuple[tuple[str, str], ...] = ()
+
+
+class Delivery(msgspec.Struct, frozen=True):
+    """One message received. `token` is the adapter's own; it is void once the connection that delivered it is gone."""
+
+    body: bytes
+    token: object = None
+    redelivered: bool = False
+
+
+class Subscription(Protocol):
+    """A channel being read. Messages arrive in the broker's order; there is one reader."""
+
+    async def receive(self, limit: int) -> Sequence[Delivery]:
+        """Wait for at least one message, then return what is there, at most `limit`: that is the credit given to the broker.
+
+        Raises BrokerUnavailable when the connection is lost and BrokerClosed after aclose(). Cancelling it loses nothing:
+        what was not returned comes with the next call, or is redelivered where the broker keeps it.
+        """
+        ...
+
+    async def ack(self, deliveries: Sequence[Delivery]) -> None:
+        """Work is done with: the broker forgets it. Of an older connection, or of a broker that keeps nothing: no effect."""
+        ...
+
+    async def nack(self, deliveries: Sequence[Delivery]) -> None:
+        """Work is given back at once, to any consumer. Of an older connection, or a broker that keeps nothing: no effect."""
+        ...
+
+    async def aclose(self) -> None:
+        """Stop reading. An inbox is deleted with what it holds; unacknowledged work goes to the other consumers."""
+        ...
+
+
+class Broker(Protocol):
+    """One connection to a broker, for one fabric and one incarnation. Made by the adapter's `connect`."""
+
+    @property
+    def capabilities(self) -> Capabilities: ...
+
+    async def publish(self, messages: Sequence[Outgoing]) -> None:
+        """Publish in order, pipelined; returns when the broker has what it confirms (or the socket, where it confirms nothing).
+
+        One call at a time. A message to an inbox that does not exist is dropped, and never creates it. Raises PublishFailed,
+        which says for each message whether it surely was not sent, InvalidName, and BrokerClosed.
+        """
+        ...
+
+    async def subscribe(self, channel: Channel) -> Subscription:
+        """Begin to read: `work` shared with its other consumers, `inbox` as its one owner, `topic` with everyone from now on.
+
+        Returns when the broker knows of it: what is published after that arrives. Raises BrokerUnavailable, BrokerDenied.
+        """
+        ...
+
+    async def lost(self) -> str:
+        """Wait until the connection is lost; returns why. Never returns while it is up or after aclose()."""
+        ...
+
+    async def aclose(self) -> None:
+        """Close, and remove what this incarnation left on the broker. Idempotent; never raises."""
+        ...

@@ -1,0 +1,130 @@
+"""The envelope and the pack: what the fabric carries from process to process, and its bytes.
+
+A broker message is a *pack*: the envelopes that one process had for one channel at one moment, under one header that says who
+sends and how far the pair of processes has got. Its bytes are msgpack: an array `[version, source, generation, ack_data,
+ack_control, [envelope, ...]]`; an envelope is a map of its fields that are not at their default, so fields this version does
+not know are skipped, and its `body` is the raw bytes of the carried frame, never re-encoded. docs/spec/envelope.md is the
+normative text.
+"""
+
+from __future__ import annotations
+
+from enum import IntEnum, StrEnum
+
+import msgspec
+
+from fabric.errors import InvalidEnvelope
+
+VERSION = 1
+"""The pack version this process writes, and the only one it reads."""
+
+
+class Lane(IntEnum):
+    """Which numbered lane of a pair of processes a message travels in; NONE is unnumbered (queues, topics)."""
+
+    NONE = 0
+    DATA = 1
+    CONTROL = 2
+
+
+class Kind(StrEnum):
+    """What an envelope means; docs/spec/envelope.md lists who sends which where."""
+
+    # work queue, or data lane to a session's owner
+    REQUEST = "request"
+    # edge to bridge, data lane
+    FRAME = "frame"  # a notification or response from a session's client
+    ATTACH = "attach"  # open the session's own (GET) stream
+    DETACH = "detach"  # that stream's client is gone
+    END = "end"  # end the session
+    # edge to bridge, control lane
+    GRANT = "grant"
+    CANCEL = "cancel"
+    # bridge to edge, control lane
+    TAKEN = "taken"
+    RETURNED = "returned"
+    # bridge to edge, data lane
+    ANSWER = "answer"  # the one response of an exchange
+    MESSAGE = "message"  # a frame that comes before the answer, or on a session's own stream
+    WRITTEN = "written"  # the FRAME of this exchange was written to the server
+    ENDED = "ended"  # the session, or the stream of this exchange, is over
+    # topic
+    HELLO = "hello"
+    ANNOUNCE = "announce"
+    BYE = "bye"
+
+
+class Envelope(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False):
+    """One message of the fabric.
+
+    exchange: the id the edge minted for one client request and all that belongs to it. lane, number: its place in a numbered
+    lane, counted from 1. attempt: which sending of the exchange. repeatable: it may be run again elsewhere. session, epoch: a
+    legacy session and the count of its moves. event: its number in a resumable stream, -1 for none. principal: who calls.
+    trace: W3C traceparent. encoding: how `body` is compressed, empty for not at all.
+    """
+
+    kind: Kind
+    exchange: str = ""
+    lane: Lane = Lane.NONE
+    number: int = 0
+    server: str = ""
+    session: str = ""
+    epoch: int = 0
+    attempt: int = 0
+    repeatable: bool = False
+    event: int = -1
+    principal: str = ""
+    trace: str = ""
+    encoding: str = ""
+    body: bytes = b""
+
+
+class Pack(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """One broker message: `envelopes` in sending order, from the incarnation `source`.
+
+    generation: of the pair of incarnations, 0 on queues and topics. ack_data, ack_control: the highest number received without
+    a gap in each lane from the addressee. A pack without envelopes is a bare acknowledgement.
+    """
+
+    version: int
+    source: str
+    generation: int
+    ack_data: int
+    ack_control: int
+    envelopes: tuple[Envelope, ...]
+
+
+_encoder = msgspec.msgpack.Encoder()
+_decoder = msgspec.msgpack.Decoder(Pack)
+
+
+def single(source: str, envelope: Envelope) -> Pack:
+    """A pack of one envelope outside any lane, for a queue or a topic."""
+    return Pack(VERSION, source, 0, 0, 0, (envelope,))
+
+
+def encode(pack: Pack) -> bytes:
+    """The pack's bytes."""
+    return _encoder.encode(pack)
+
+
+def decode(data: bytes) -> Pack:
+    """The pack these bytes hold. Raises InvalidEnvelope, which names the version if it is not ours."""
+    try:
+        pack = _decoder.decode(data)
+    except msgspec.DecodeError as error:
+        raise InvalidEnvelope(_diagnosis(data, error)) from error
+    if pack.version != VERSION:
+        raise InvalidEnvelope(f"envelope version {pack.version} from another release; this process reads version {VERSION}")
+    return pack
+
+
+def _diagnosis(data: bytes, error: msgspec.DecodeError) -> str:
+    """Why these bytes are no pack: another version's layout is worth saying, anything else is only malformed."""
+    try:
+        found = msgspec.msgpack.decode(data)
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        return f"{len(data)} bytes that are not an envelope: {error}"
+    if isinstance(found, list) and found and isinstance(found[0], int) and found[0] != VERSION:
+        return f"envelope version {found[0]} from another release; this process reads version {VERSION}"
+    return f"malformed envelope: {error}"

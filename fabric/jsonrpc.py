@@ -1,0 +1,299 @@
+"""A look at a JSON-RPC frame without taking it apart: its kind, id, method and MCP metadata; and the few bytes the fabric swaps.
+
+A frame is the UTF-8 bytes of one message of MCP's JSON-RPC 2.0. Ids and tokens are handled as raw JSON (`7` and `"7"` differ),
+and everything the fabric does not swap stays byte for byte: unknown fields, key order, number formats.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from enum import IntEnum
+
+import msgspec
+
+from fabric.errors import InvalidFrame
+
+PARSE_ERROR = -32700
+INVALID_REQUEST = -32600
+METHOD_NOT_FOUND = -32601
+INVALID_PARAMS = -32602
+HEADER_MISMATCH = -32020
+MISSING_CAPABILITY = -32021
+UNSUPPORTED_VERSION = -32022
+
+MODERN_VERSION = "2026-07-28"
+"""The oldest revision without sessions; later revisions sort after it."""
+
+
+class MessageKind(IntEnum):
+    """The three shapes of a JSON-RPC message."""
+
+    REQUEST = 1
+    NOTIFICATION = 2
+    RESPONSE = 3
+
+
+class Message(msgspec.Struct, frozen=True, gc=False):
+    """One frame and what was seen in it. `id` is raw JSON, empty for a notification; `params` and `error` are raw JSON or empty."""
+
+    frame: bytes
+    kind: MessageKind
+    id: bytes
+    method: str
+    params: msgspec.Raw
+    error: msgspec.Raw
+
+
+class Meta(msgspec.Struct, frozen=True, gc=False):
+    """The metadata of a request's `params`, each as raw JSON, empty when absent."""
+
+    name: msgspec.Raw = msgspec.Raw()
+    uri: msgspec.Raw = msgspec.Raw()
+    request_state: msgspec.Raw = msgspec.field(default=msgspec.Raw(), name="requestState")
+    input_responses: msgspec.Raw = msgspec.field(default=msgspec.Raw(), name="inputResponses")
+    fields: MetaFields = msgspec.field(default_factory=lambda: _NO_FIELDS, name="_meta")
+
+
+class MetaFields(msgspec.Struct, frozen=True, gc=False):
+    """What `params._meta` holds of the reserved keys, each as raw JSON, empty when absent."""
+
+    progress_token: msgspec.Raw = msgspec.field(default=msgspec.Raw(), name="progressToken")
+    version: msgspec.Raw = msgspec.field(default=msgspec.Raw(), name="io.modelcontextprotocol/protocolVersion")
+    capabilities: msgspec.Raw = msgspec.field(default=msgspec.Raw(), name="io.modelcontextprotocol/clientCapabilities")
+    log_level: msgspec.Raw = msgspec.field(default=msgspec.Raw(), name="io.modelcontextprotocol/logLevel")
+    subscription: msgspec.Raw = msgspec.field(default=msgspec.Raw(), name="io.modelcontextprotocol/subscriptionId")
+    traceparent: msgspec.Raw = msgspec.Raw()
+
+
+class _Head(msgspec.Struct, gc=False):
+    jsonrpc: str = ""
+    id: msgspec.Raw = msgspec.Raw()
+    method: str | None = None
+    params: msgspec.Raw = msgspec.Raw()
+    result: msgspec.Raw = msgspec.Raw()
+    error: msgspec.Raw = msgspec.Raw()
+
+
+class _Referring(msgspec.Struct, gc=False):
+    """The params of the notifications that name a request."""
+
+    progress_token: msgspec.Raw = msgspec.field(default=msgspec.Raw(), name="progressToken")
+    request_id: msgspec.Raw = msgspec.field(default=msgspec.Raw(), name="requestId")
+    progress: msgspec.Raw = msgspec.Raw()
+    fields: MetaFields = msgspec.field(default_factory=lambda: _NO_FIELDS, name="_meta")
+
+
+_NO_FIELDS = MetaFields()
+_NO_META = Meta()
+_EMPTY = msgspec.Raw()
+_head = msgspec.json.Decoder(_Head)
+_meta = msgspec.json.Decoder(Meta)
+_referring = msgspec.json.Decoder(_Referring)
+
+
+def parse(frame: bytes) -> Message:
+    """Look at one frame. Raises InvalidFrame with the JSON-RPC code to answer, and the id where one could be read."""
+    try:
+        head = _head.decode(frame)
+    except msgspec.ValidationError as error:
+        raise InvalidFrame(INVALID_REQUEST, f"not a JSON-RPC message: {error}", _readable_id(frame)) from error
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise InvalidFrame(PARSE_ERROR, f"not JSON: {error}") from error
+    id = bytes(head.id)
+    if head.jsonrpc != "2.0":
+        raise InvalidFrame(INVALID_REQUEST, 'not a JSON-RPC 2.0 message: "jsonrpc" is not "2.0"', _checked(id) or b"null")
+    if head.method is not None:
+        if not id:
+            return Message(frame, MessageKind.NOTIFICATION, b"", head.method, head.params, _EMPTY)
+        if not _checked(id):
+            raise InvalidFrame(INVALID_REQUEST, "a request's id is a string or an integer, never null")
+        return Message(frame, MessageKind.REQUEST, id, head.method, head.params, _EMPTY)
+    if not (head.result or head.error) or (id and id != b"null" and not _checked(id)):
+        raise InvalidFrame(INVALID_REQUEST, "a message has a method, a result or an error", _checked(id) or b"null")
+    return Message(frame, MessageKind.RESPONSE, id, "", _EMPTY, head.error)
+
+
+def _checked(id: bytes) -> bytes:
+    """`id` if it may identify a request (a string or an integer), else nothing."""
+    return id if id[:1] == b'"' or id.isdigit() or (id[:1] == b"-" and id[1:].isdigit()) else b""
+
+
+def _readable_id(frame: bytes) -> bytes:
+    """The id of a frame whose other fields have wrong types, so that the error can name it."""
+    try:
+        return _checked(bytes(msgspec.json.decode(frame, type=dict[str, msgspec.Raw]).get("id", _EMPTY))) or b"null"
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return b"null"
+
+
+def meta(message: Message) -> Meta:
+    """The metadata of a message's params. Raises InvalidFrame where `params` or `_meta` is not an object."""
+    if not message.params:
+        return _NO_META
+    try:
+        return _meta.decode(message.params)
+    except msgspec.DecodeError as error:
+        raise InvalidFrame(INVALID_PARAMS, f"params: {error}", message.id or b"null") from error
+
+
+def text(raw: msgspec.Raw | bytes) -> str:
+    """A raw JSON string's value; empty when it is absent or not a string."""
+    if not raw:
+        return ""
+    value = msgspec.json.decode(raw)
+    return value if isinstance(value, str) else ""
+
+
+def quoted(value: str) -> bytes:
+    """A string as raw JSON."""
+    return msgspec.json.encode(value)
+
+
+def refers_to(message: Message) -> bytes:
+    """The raw id or token a notification names: requestId of a cancel, progressToken, subscription id; empty for none."""
+    if not message.params:
+        return b""
+    try:
+        params = _referring.decode(message.params)
+    except msgspec.DecodeError:
+        return b""
+    return bytes(params.request_id or params.progress_token or params.fields.subscription)
+
+
+def progress(message: Message) -> float:
+    """The progress value of a progress notification; minus infinity when it has none."""
+    try:
+        return float(msgspec.json.decode(_referring.decode(message.params).progress, type=float))
+    except msgspec.DecodeError:
+        return float("-inf")
+
+
+def with_id(message: Message, id: bytes) -> bytes:
+    """The frame with its id replaced by raw JSON `id`, everything else untouched."""
+    frame = message.frame
+    start = frame.find(b'"id":') + 5
+    # Valid JSON holds these bytes only as a key, and with one brace before it as the message's own. A second such key may be
+    # nested, or a trick: the last one counts, so the result is looked at.
+    if frame.count(b"{", 0, start) == 1 and frame.startswith(message.id, start):
+        swapped = frame[:start] + id + frame[start + len(message.id) :]
+        if frame.find(b'"id"', start) < 0 or bytes(_head.decode(swapped).id) == id:
+            return swapped
+    return _swap(frame, b'"id"', id, lambda new: bytes(_head.decode(new).id))
+
+
+def with_progress_token(frame: bytes, token: bytes) -> bytes:
+    """A request with its `params._meta.progressToken` replaced."""
+    return _swap(frame, b'"progressToken"', token, lambda new: bytes(meta(parse(new)).fields.progress_token))
+
+
+def with_reference(frame: bytes, reference: bytes) -> bytes:
+    """A notification with the id or token it names (see `refers_to`) replaced."""
+    for key in (b'"requestId"', b'"progressToken"', b'"io.modelcontextprotocol/subscriptionId"'):
+        if key in frame:
+            return _swap(frame, key, reference, lambda new: refers_to(parse(new)))
+    return frame
+
+
+def with_result_subscription(frame: bytes, reference: bytes) -> bytes:
+    """A listen response with `result._meta`'s subscription id replaced."""
+    key = b'"io.modelcontextprotocol/subscriptionId"'
+
+    def read(new: bytes) -> bytes:
+        return bytes(_meta.decode(_head.decode(new).result).fields.subscription)
+
+    return _swap(frame, key, reference, read) if key in frame else frame
+
+
+def with_traceparent(message: Message, traceparent: str) -> bytes:
+    """A request whose `params._meta.traceparent` is `traceparent`, added or replaced."""
+    frame, value = message.frame, quoted(traceparent)
+
+    def read(new: bytes) -> bytes:
+        return bytes(meta(parse(new)).fields.traceparent)
+
+    if meta(message).fields.traceparent:
+        return _swap(frame, b'"traceparent"', value, read)
+    member = b'"traceparent":' + value
+    if not message.params:
+        return frame[: frame.index(b"{") + 1] + b'"params":{"_meta":{' + member + b"}}," + frame[frame.index(b"{") + 1 :]
+    for key, opening in ((b'"_meta"', member), (b'"params"', b'"_meta":{' + member + b"}")):
+        for start in _values(frame, key):
+            if frame[start : start + 1] == b"{":
+                rest = frame[start + 1 :]
+                comma = b"" if rest.lstrip()[:1] == b"}" else b","
+                new = frame[: start + 1] + opening + comma + rest
+                if read(new) == value:
+                    return new
+    return frame
+
+
+def error_frame(id: bytes, code: int, message: str, data: object | None = None) -> bytes:
+    """A JSON-RPC error response; `id` is raw JSON."""
+    error: dict[str, object] = {"code": code, "message": message}
+    if data is not None:
+        error["data"] = data
+    return b'{"jsonrpc":"2.0","id":' + (id or b"null") + b',"error":' + msgspec.json.encode(error) + b"}"
+
+
+def _values(frame: bytes, key: bytes) -> list[int]:
+    """Where the values of `key` (quoted) begin, wherever it stands in the frame as an object key."""
+    found = []
+    at = frame.find(key)
+    while at >= 0:
+        start = at + len(key)
+        while frame[start : start + 1] in b" \t\r\n" and start < len(frame):
+            start += 1
+        if frame[start : start + 1] == b":":
+            start += 1
+            while frame[start : start + 1] in b" \t\r\n" and start < len(frame):
+                start += 1
+            found.append(start)
+        at = frame.find(key, start)
+    return found
+
+
+def _swap(frame: bytes, key: bytes, new: bytes, read: Callable[[bytes], bytes]) -> bytes:
+    """Replace the scalar value of `key` at the place that `read` reads. Which place that is, is proven by reading the result.
+
+    Keys of other depths look alike, and one frame may hold thousands of them, so the proof is a bisection: all candidates
+    are swapped up to a point, and the point at which `read` sees the new value is the place.
+    """
+    places = [(start, start + _length(frame, start)) for start in _values(frame, key) if frame[start] not in b"{["]
+
+    def swapped(low: int, high: int) -> bytes:
+        parts, last = [], 0
+        for start, end in places[low:high]:
+            if start >= last:
+                parts += [frame[last:start], new]
+                last = end
+        return b"".join([*parts, frame[last:]])
+
+    low, high = 0, len(places)
+    if not places or read(swapped(low, high)) != new:
+        raise InvalidFrame(INVALID_REQUEST, f"{key.decode()} is written in a way that cannot be replaced")
+    while high - low > 1:
+        middle = (low + high) // 2
+        if read(swapped(middle, high)) == new:
+            low = middle
+        else:
+            high = middle
+    return swapped(low, high)
+
+
+def _length(frame: bytes, start: int) -> int:
+    """The length in bytes of the scalar JSON value at `start`."""
+    if frame[start : start + 1] == b'"':
+        end = start + 1
+        while True:
+            end = frame.index(b'"', end)
+            escapes = end - 1
+            while frame[escapes : escapes + 1] == b"\\":
+                escapes -= 1
+            end += 1
+            if (end - escapes) % 2 == 0:
+                return end - start
+    end = start
+    while end < len(frame) and frame[end] not in b",}] \t\r\n":
+        end += 1
+    return end - start

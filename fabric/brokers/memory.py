@@ -1,0 +1,123 @@
+"""The broker inside this process, `memory://name`: for tests and for a fabric that is one process.
+
+It behaves as NATS core does, or it would hide what a real broker does: messages are bytes, work goes to one of its consumers in
+turn and is kept for nobody, and what nobody reads is dropped. All its connections belong to one event loop.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Sequence
+from functools import lru_cache, partial
+from typing import NoReturn
+from weakref import WeakValueDictionary
+
+from fabric.addressing import Channel, ChannelKind, channel_name
+from fabric.brokers.base import Broker, Capabilities, Delivery, Outgoing, Subscription
+from fabric.brokers.mailbox import Mailbox
+from fabric.brokers.url import parse
+from fabric.errors import BrokerClosed, PublishFailed
+
+LARGEST_MESSAGE_BYTES = 8 * 1024 * 1024
+"""Longest body it takes: what the embedded NATS server takes."""
+
+
+class _Hub:
+    """What the connections of one name share: the mailboxes that read each channel, by channel name."""
+
+    def __init__(self) -> None:
+        self.readers: dict[str, deque[Mailbox]] = {}
+
+    def deliver(self, kind: ChannelKind, name: str, body: bytes) -> bool:
+        """Hand a message to whoever reads the channel. False when it is work and every consumer is full."""
+        readers = self.readers.get(name)
+        if readers is None:
+            return True
+        if kind is not ChannelKind.WORK:
+            for mailbox in readers:
+                mailbox.put(Delivery(body))
+            return True
+        for _ in readers:
+            readers.rotate(-1)
+            if readers[-1].put(Delivery(body)):
+                return True
+        return False
+
+
+_hubs: WeakValueDictionary[str, _Hub] = WeakValueDictionary()
+
+
+async def connect(url: str, *, fabric: str, incarnation: str, timeout: float = 5.0) -> Broker:
+    """Join the hub the URL names, which exists while somebody uses it. Nothing to wait for, so `timeout` is not used."""
+    del incarnation, timeout
+    return _Memory(_hubs.setdefault(parse(url, default_port=0).host, _Hub()), fabric)
+
+
+class _Memory:
+    """A connection to a hub. See Broker."""
+
+    capabilities = Capabilities(keeps=False, largest_message_bytes=LARGEST_MESSAGE_BYTES)
+
+    def __init__(self, hub: _Hub, fabric: str) -> None:
+        self._hub = hub
+        self._name = lru_cache(maxsize=4096)(partial(channel_name, fabric))
+        self._subscriptions: list[_Reading] = []
+        self._closed = False
+
+    async def publish(self, messages: Sequence[Outgoing]) -> None:
+        self._check_open()
+        named = [(self._name(message.channel), message) for message in messages]
+        refused = [
+            at
+            for at, (name, message) in enumerate(named)
+            if len(message.body) > LARGEST_MESSAGE_BYTES or not self._hub.deliver(message.channel.kind, name, message.body)
+        ]
+        await asyncio.sleep(0)  # as a socket write would, let others run
+        if refused:
+            raise PublishFailed(f"longer than {LARGEST_MESSAGE_BYTES} bytes, or every consumer's queue is full", unsent=refused)
+
+    async def subscribe(self, channel: Channel) -> Subscription:
+        self._check_open()
+        reading = _Reading(self._hub, self._name(channel))
+        self._subscriptions.append(reading)
+        return reading
+
+    async def lost(self) -> NoReturn:
+        await asyncio.get_running_loop().create_future()
+        raise AssertionError("memory is never lost")
+
+    async def aclose(self) -> None:
+        self._closed = True
+        for reading in self._subscriptions:
+            await reading.aclose()
+
+    def _check_open(self) -> None:
+        if self._closed:
+            raise BrokerClosed("the broker connection is closed")
+
+
+class _Reading:
+    """One mailbox in a hub. See Subscription."""
+
+    def __init__(self, hub: _Hub, name: str) -> None:
+        self._hub = hub
+        self._name = name
+        self._mailbox = Mailbox()
+        self.receive = self._mailbox.receive
+        hub.readers.setdefault(name, deque()).append(self._mailbox)
+
+    async def ack(self, deliveries: Sequence[Delivery]) -> None:
+        """It keeps nothing."""
+
+    async def nack(self, deliveries: Sequence[Delivery]) -> None:
+        """It keeps nothing."""
+
+    async def aclose(self) -> None:
+        self._mailbox.clear()
+        self._mailbox.end(BrokerClosed("the subscription is closed"))
+        readers = self._hub.readers.get(self._name)
+        if readers is not None and self._mailbox in readers:
+            readers.remove(self._mailbox)
+            if not readers:
+                del self._hub.readers[self._name]

@@ -1,0 +1,37 @@
+"""From a broker URL's scheme to the adapter that speaks it, imported when first needed.
+
+A new broker is one module with a `connect` like this one's, and one line here.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+
+from fabric.brokers.base import Broker
+from fabric.brokers.url import redacted as redacted
+from fabric.errors import ConfigError
+
+ADAPTERS = {
+    "memory": "fabric.brokers.memory",
+    "nats": "fabric.brokers.nats",
+    "tls": "fabric.brokers.nats",  # NATS clients' own name for NATS over TLS
+    "redis": "fabric.brokers.redis_streams",
+    "rediss": "fabric.brokers.redis_streams",
+}
+"""The module of each URL scheme."""
+
+
+async def connect(url: str, *, fabric: str, incarnation: str, timeout: float = 5.0) -> Broker:
+    """One connection to the broker at `url`, for one fabric and one incarnation; gives up after `timeout` seconds.
+
+    Raises ConfigError for a URL that is none or a scheme nobody speaks, BrokerDenied for refused credentials, BrokerUnavailable
+    for everything else. No message holds a credential.
+    """
+    scheme, separator, _ = url.partition("://")
+    module = ADAPTERS.get(scheme.lower()) if separator else None
+    if module is None:
+        known = ", ".join(f"{name}://" for name in ADAPTERS)
+        problem = f"no broker speaks {scheme}://" if separator else "a broker URL says what speaks there"
+        raise ConfigError(f"{problem}; known are {known}")
+    broker: Broker = await import_module(module).connect(url, fabric=fabric, incarnation=incarnation, timeout=timeout)
+    return broker

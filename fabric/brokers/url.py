@@ -1,0 +1,76 @@
+"""A broker URL taken apart, and how to speak of it without its secrets.
+
+`scheme://[user[:password]@]host[:port][/path][?ca=FILE]`, percent-encoded as RFC 3986 says. `ca` is the file of certificates to
+trust in place of the system's, for the schemes that mean TLS.
+"""
+
+from __future__ import annotations
+
+import ssl
+from pathlib import Path
+from urllib.parse import parse_qs, unquote, urlsplit
+
+import msgspec
+
+from fabric.errors import ConfigError
+
+
+class BrokerUrl(msgspec.Struct, frozen=True, kw_only=True):
+    """The parts of a broker URL. Its repr shows neither user (a NATS token stands there) nor password."""
+
+    scheme: str
+    host: str
+    port: int
+    path: str = ""
+    user: str | None = None
+    password: str | None = None
+    ca: str | None = None
+
+    @property
+    def where(self) -> str:
+        """The broker as people may read it: scheme, host and port."""
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return f"{self.scheme}://{host}:{self.port}" if self.port else f"{self.scheme}://{host}"
+
+    def __repr__(self) -> str:
+        return self.where
+
+    def tls_context(self) -> ssl.SSLContext:
+        """How to trust this broker: certificate and host name are checked. Raises ConfigError for an unreadable `ca`."""
+        try:
+            return ssl.create_default_context(cafile=self.ca)
+        except OSError as error:
+            raise ConfigError(f"cannot read the certificates in {self.ca}: {error.strerror}", where=self.where) from error
+
+
+def parse(url: str, *, default_port: int) -> BrokerUrl:
+    """The parts of `url`. Raises ConfigError, which never quotes the URL, for what is not one or has an unknown option."""
+    try:
+        parts = urlsplit(url)
+        port, options = parts.port, parse_qs(parts.query, strict_parsing=bool(parts.query))
+    except ValueError:  # its message may hold a piece of the password
+        raise ConfigError("not a broker URL: scheme://[user:password@]host[:port], special characters %-encoded") from None
+    if not parts.hostname:
+        raise ConfigError("the broker URL names no host")
+    if unknown := options.keys() - {"ca"}:
+        raise ConfigError(f"unknown option {min(unknown)!r} in the broker URL; it may say ca=FILE")
+    ca = options.get("ca", [None])[-1]
+    if ca is not None and not Path(ca).is_file():
+        raise ConfigError(f"the broker URL's ca={ca} is not a file")
+    return BrokerUrl(
+        scheme=parts.scheme,
+        host=parts.hostname,
+        port=default_port if port is None else port,
+        path=unquote(parts.path),
+        user=unquote(parts.username) if parts.username is not None else None,
+        password=unquote(parts.password) if parts.password is not None else None,
+        ca=ca,
+    )
+
+
+def redacted(url: str) -> str:
+    """`url` for logs: user, password and query are left out; of what is no URL nothing is shown but that."""
+    try:
+        return parse(url, default_port=0).where
+    except ConfigError:
+        return "(an unreadable broker URL)"

@@ -5,6 +5,7 @@
     ├── InvalidFrame           bytes that are not a JSON-RPC message of MCP
     ├── InvalidEnvelope        bytes that are not an envelope, or of a version we cannot read
     ├── InvalidName            a name no broker channel can carry
+    ├── InvalidToken           a session id or request state that this fabric did not seal, or that is over
     ├── LinkError              a connection to a client or to an MCP server
     │   ├── LinkClosed         we closed it
     │   ├── EndOfLink          the peer closed it
@@ -55,6 +56,10 @@ class InvalidEnvelope(FabricError):
 
 class InvalidName(FabricError):
     """A fabric, server or incarnation name that cannot become a channel name."""
+
+
+class InvalidToken(FabricError):
+    """A session id or a request state that was not sealed by this fabric for its bearer, or has expired."""
 
 
 class LinkError(FabricError):

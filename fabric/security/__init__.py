@@ -1,0 +1,1 @@
+"""Who may do what, and proof of it: the fabric secret, its keys, sealed tokens."""

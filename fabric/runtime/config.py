@@ -1,0 +1,199 @@
+"""Where settings come from: the command line, the environment and the file, merged and checked.
+
+For each key the command line wins over the environment, that over the file, that over the default. The environment is an
+argument here; only workers/ reads the real one. Every refusal is a ConfigError that names the source, the key and the reason,
+and never quotes a value that may hold a credential.
+"""
+
+from __future__ import annotations
+
+import difflib
+import hashlib
+import json
+import os
+import shlex
+from collections.abc import Collection, Mapping
+from pathlib import Path
+from typing import Any
+
+import msgspec
+from pydantic.alias_generators import to_camel
+
+from fabric.errors import ConfigError
+from fabric.runtime.refusal import validated
+from fabric.runtime.schema import ConfigFile, FabricSection, ServerSection, split_address
+from fabric.runtime.settings import Address, ServerDefinition, Settings
+from fabric.runtime.state import state_path
+
+_VARIABLES = {f"FABRIC_{field.upper()}": to_camel(field) for field in FabricSection.model_fields}
+_SECRET_VARIABLES = ("FABRIC_SECRET", "FABRIC_SECRET_FILE", "FABRIC_SECRET_COMMAND")
+_OPTIONS = {"name": "--fabric", "allowUnauthenticated": "--allow-unauthenticated"}
+_INHERITED = ("PATH", "HOME", "LANG", "LANGUAGE")
+
+
+def load(
+    path: str | None,
+    *,
+    environment: Mapping[str, str],
+    arguments: Mapping[str, Any],
+    needs_servers: bool = False,
+    listens: Collection[str] = (),
+) -> Settings:
+    """The settings of a process.
+
+    path: the file named on the command line; else CONFIG_FILE is it, else PROGRAM and ARGS are one server. arguments: keys of
+    FabricSection, in camelCase, that the command line gave; None is not given. needs_servers: without a server there is nothing
+    to do. listens: which of `http` and `admin` this process opens, to refuse one that is open to the network without
+    authentication. Raises ConfigError.
+    """
+    environment = {name: value for name, value in environment.items() if value}  # compose says unset as `FABRIC_BROKER=`
+    path = path or environment.get("CONFIG_FILE")
+    content = _parsed(Path(path)) if path else _of_program(environment)
+    origins = _override(content, environment, arguments)
+    file = validated(content, path or "the environment", origins)
+    section = file.fabric
+    folder = Path(path).absolute().parent if path else Path.cwd()
+    base = {key: Path.cwd() if key in origins else folder for key in ("secretFile", "state")}
+    inherited = {name: value for name, value in environment.items() if name in _INHERITED or name.startswith("LC_")}
+    if not path:  # mcp-server-runner hands its whole environment on, and PROGRAM has no other way to be told anything
+        inherited = {name: value for name, value in environment.items() if not name.startswith(("FABRIC_", "AUTH_"))}
+    settings = Settings(
+        source=path or "the environment",
+        name=section.name,
+        broker=section.broker,
+        http=_http(file, environment),
+        admin=Address(*split_address(section.admin)) if section.admin else None,
+        allow_unauthenticated=section.allow_unauthenticated,
+        allowed_hosts=section.allowed_hosts,
+        allowed_origins=section.allowed_origins,
+        max_frame_bytes=section.max_frame_bytes,
+        lease=section.lease,
+        idle_timeout=section.idle_timeout,
+        absolute_timeout=section.absolute_timeout,
+        session_lifetime=section.session_lifetime,
+        secret=environment.get("FABRIC_SECRET"),
+        secret_file=base["secretFile"] / section.secret_file if section.secret_file else None,
+        secret_command=tuple(shlex.split(section.secret_command)) if section.secret_command else None,
+        state=base["state"] / section.state if section.state else state_path(environment),
+        auth_user=environment.get("AUTH_USER", ""),
+        auth_password=environment.get("AUTH_PASSWORD", ""),
+        servers={
+            name: _definition(name, server, folder, inherited)
+            for name, server in file.mcp_servers.items()
+            if not server.disabled
+        },
+        default_server=None,
+    )
+    _refuse_exposure(settings, listens, origins)
+    return msgspec.structs.replace(settings, default_server=_default(file, settings, needs_servers=needs_servers))
+
+
+def _parsed(path: Path) -> Any:
+    """The JSON a file holds."""
+    try:
+        return json.loads(path.read_bytes().decode("utf-8-sig"), object_pairs_hook=_without_repeats)
+    except json.JSONDecodeError as error:
+        raise ConfigError(f"not JSON: {error.msg}", where=f"{path}: line {error.lineno}, column {error.colno}") from error
+    except OSError as error:
+        raise ConfigError(f"cannot be read: {error.strerror}", where=str(path)) from error
+    except UnicodeDecodeError as error:
+        raise ConfigError(f"not UTF-8 at byte {error.start}", where=str(path)) from None
+    except (ValueError, RecursionError) as error:
+        raise ConfigError(str(error) or "nested too deeply", where=str(path)) from error
+
+
+def _without_repeats(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        keys = [key for key, _ in pairs]
+        raise ValueError(f"key `{next(key for key in keys if keys.count(key) > 1)}` is there twice")
+    return found
+
+
+def _of_program(environment: Mapping[str, str]) -> dict[str, Any]:
+    """mcp-server-runner's PROGRAM and ARGS as a file would say them."""
+    if not (program := environment.get("PROGRAM")):
+        return {}
+    args = environment["ARGS"].split(",") if "ARGS" in environment else []
+    return {"mcpServers": {"default": {"command": program, "args": args}}}
+
+
+def _override(content: Any, environment: Mapping[str, str], arguments: Mapping[str, Any]) -> dict[str, str]:
+    """Lay environment and command line over the file's `fabric` keys; returns who said each key that is not the file's."""
+    known = [*_VARIABLES, "FABRIC_SECRET"]
+    for name in environment.keys() - known:
+        # only near misses: other software has FABRIC_ variables too
+        if name.startswith("FABRIC_") and (guess := difflib.get_close_matches(name, known, 1, 0.9)):
+            raise ConfigError(f"unknown variable; did you mean {guess[0]}?", where=name)
+    if len(secrets := [name for name in _SECRET_VARIABLES if name in environment]) > 1:
+        raise ConfigError(f"{' and '.join(secrets)} are set; set one", where="the environment")
+    section = content.setdefault("fabric", {}) if isinstance(content, dict) else None
+    if not isinstance(section, dict):
+        return {}  # for validation to refuse
+    if "http" in section and ("host" in content or "port" in content):
+        raise ConfigError("say fabric.http, or host and port, not both", where="fabric.http")
+    if secrets:
+        section.pop("secretFile", None)
+        section.pop("secretCommand", None)
+    given = {key: (name, environment[name]) for name, key in _VARIABLES.items() if name in environment}
+    given |= {key: (_OPTIONS.get(key, f"--{key}"), value) for key, value in arguments.items() if value is not None}
+    section.update({key: value for key, (_, value) in given.items()})
+    return {key: origin for key, (origin, _) in given.items()}
+
+
+def _http(file: ConfigFile, environment: Mapping[str, str]) -> Address:
+    """Where HTTP listens: `http`, else host and port as mcp-server-runner takes them, from the file before HOST and PORT."""
+    if file.fabric.http:
+        return Address(*split_address(file.fabric.http))
+    port: int | str = file.port if file.port is not None else environment.get("PORT", 8080)
+    if isinstance(port, str) and not (port.isdecimal() and int(port) <= 65535):
+        raise ConfigError(f"{port!r} is not a port", where="PORT")
+    return Address((file.host or environment.get("HOST", "127.0.0.1")).strip("[]"), int(port))
+
+
+def _definition(name: str, server: ServerSection, folder: Path, inherited: Mapping[str, str]) -> ServerDefinition:
+    # without the values of env: the digest is announced, and a short secret could be guessed from it; and without what may
+    # differ from machine to machine, folders and capacity
+    written = [server.command, server.args, sorted(server.env), server.cwd, server.retry_calls, server.sessions]
+    return ServerDefinition(
+        name=name,
+        command=str(folder / server.command) if os.sep in server.command else server.command,
+        args=server.args,
+        env={**inherited, **server.env},
+        cwd=str(folder / (server.cwd or "")),
+        max_in_flight=server.max_in_flight,
+        warm=server.warm,
+        max_processes=server.max_processes,
+        retry_calls=server.retry_calls,
+        grace=server.grace,
+        digest=hashlib.blake2b(json.dumps(written).encode(), digest_size=16).hexdigest(),
+    )
+
+
+def _refuse_exposure(settings: Settings, listens: Collection[str], origins: Mapping[str, str]) -> None:
+    if bool(settings.auth_user) != bool(settings.auth_password):
+        raise ConfigError("AUTH_USER and AUTH_PASSWORD go together; one is missing", where="the environment")
+    open_doors = {"http": None if settings.auth_user else settings.http, "admin": settings.admin}  # admin has no authentication
+    for key, address in open_doors.items():
+        if key in listens and address and not address.is_loopback and not settings.allow_unauthenticated:
+            remedy = "set AUTH_USER and AUTH_PASSWORD, or say" if key == "http" else "say"
+            raise ConfigError(
+                f"{address} is open to the network without authentication; {remedy} --allow-unauthenticated",
+                where=origins.get(key) or f"{settings.source}: fabric.{key}",
+            )
+
+
+def _default(file: ConfigFile, settings: Settings, *, needs_servers: bool) -> str | None:
+    """The server that /mcp means; refuses a file without servers where some are needed."""
+    names = list(settings.servers)
+    if not names and needs_servers:
+        if settings.source == "the environment":
+            raise ConfigError("nothing to serve: name a config file, or set CONFIG_FILE, or PROGRAM and ARGS")
+        raise ConfigError("all are disabled" if file.mcp_servers else "names no server", where=f"{settings.source}: mcpServers")
+    if not file.default_server:
+        return names[0] if len(names) == 1 else None
+    if file.default_server in names or not (names or needs_servers):
+        return file.default_server
+    raise ConfigError(
+        f"no enabled server is called that; there are {', '.join(names)}", where=f"{settings.source}: defaultServer"
+    )

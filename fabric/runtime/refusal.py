@@ -1,0 +1,69 @@
+"""Says what is wrong with a configuration file: the place, the key and the reason, never the value."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Mapping
+from typing import Any
+
+from pydantic import ValidationError
+from pydantic_core import ErrorDetails
+
+from fabric.errors import ConfigError
+from fabric.runtime.schema import ConfigFile, FabricSection, ServerSection
+
+
+def validated(content: Any, source: str, origins: Mapping[str, str]) -> ConfigFile:
+    """The file with this content, from `source`; `origins` says who gave those `fabric` keys that others gave.
+
+    Raises ConfigError about the first error, with a line more for each other one.
+    """
+    try:
+        return ConfigFile.model_validate(content)
+    except ValidationError as error:
+        found = [(_where(item["loc"], source, origins), _reason(item)) for item in _telling(error.errors())]
+    where, reason = found[0]
+    raise ConfigError("\n".join([reason, *(f"{other}: {why}" for other, why in found[1:])]), where=where)
+
+
+def _telling(errors: list[ErrorDetails]) -> list[ErrorDetails]:
+    """The errors without those that follow from others: a missing key that is misspelt, what else a server with `url` lacks."""
+    unknown = [error["loc"] for error in errors if error["type"] == "extra_forbidden"]
+    misspelt = {(*loc[:-1], guess) for loc in unknown if (guess := _meant(loc))}
+    remote = {loc[:-1] for loc in unknown if loc[-1] == "url"}
+    follows = [
+        (error["type"] == "missing" and error["loc"] in misspelt) or (error["loc"][:-1] in remote and error["loc"][-1] != "url")
+        for error in errors
+    ]
+    return [error for error, follows_another in zip(errors, follows, strict=True) if not follows_another]
+
+
+def _meant(loc: tuple[int | str, ...]) -> str | None:
+    """The key that an unknown key at this place is probably meant to be."""
+    section = ConfigFile if len(loc) == 1 else FabricSection if loc[0] == "fabric" else ServerSection
+    known = [field.alias or name for name, field in section.model_fields.items()]
+    return next(iter(difflib.get_close_matches(str(loc[-1]), known, 1)), None)
+
+
+def _where(loc: tuple[int | str, ...], source: str, origins: Mapping[str, str]) -> str:
+    if loc[:1] == ("fabric",) and len(loc) > 1 and loc[1] in origins:
+        return origins[str(loc[1])]
+    path = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in loc if part != "[key]")
+    return f"{source}: {path[1:]}" if path else source
+
+
+def _reason(error: ErrorDetails) -> str:
+    match error["type"]:
+        case "extra_forbidden" if error["loc"][-1] == "url":
+            return "a server reached by URL is for a later release; give a `command`"
+        case "extra_forbidden":
+            guess = _meant(error["loc"])
+            return f"unknown key; did you mean `{guess}`?" if guess else "unknown key"
+        case "missing":
+            return "is missing"
+        case "model_type" | "dict_type":
+            return "should be an object"
+        case "tuple_type":
+            return "should be a list"
+        case _:
+            return error["msg"].removeprefix("Value error, ").removeprefix("Input ")

@@ -1,0 +1,99 @@
+"""Settings: what a process was told, checked and frozen."""
+
+from __future__ import annotations
+
+import ipaddress
+import os
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+
+import msgspec
+
+from fabric.errors import ConfigError
+
+
+class Address(msgspec.Struct, frozen=True):
+    """Where to listen. Port 0 picks a free one."""
+
+    host: str
+    port: int
+
+    @property
+    def is_loopback(self) -> bool:
+        """Whether only this machine can reach it."""
+        try:
+            return ipaddress.ip_address(self.host).is_loopback
+        except ValueError:
+            return self.host == "localhost"
+
+    def __str__(self) -> str:
+        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+
+
+class ServerDefinition(msgspec.Struct, frozen=True, kw_only=True):
+    """One MCP server, ready to be started.
+
+    command: a name to find on the PATH of `env`, or an absolute path. env: its whole environment. cwd: absolute. digest: of
+    what it is, however many and wherever: equal on machines that were given the same definition. `grace` is in seconds.
+    """
+
+    name: str
+    command: str
+    args: tuple[str, ...]
+    env: Mapping[str, str]
+    cwd: str
+    max_in_flight: int
+    warm: int
+    max_processes: int
+    retry_calls: bool
+    grace: float
+    digest: str
+
+    def __repr__(self) -> str:
+        return f"ServerDefinition({self.name!r}, digest={self.digest!r})"  # args and env may hold credentials
+
+
+class Settings(msgspec.Struct, frozen=True, kw_only=True):
+    """All settings of a process. Times are seconds.
+
+    source: the file's name as given, or "the environment". broker: None for the embedded one. At most one of `secret`,
+    `secret_file` and `secret_command` is set. default_server: what /mcp means, if anything. state: the folder of the embedded
+    broker, not yet made. auth_user, auth_password: HTTP Basic, empty for none.
+    """
+
+    source: str
+    name: str
+    broker: str | None
+    http: Address
+    admin: Address | None
+    allow_unauthenticated: bool
+    allowed_hosts: tuple[str, ...]
+    allowed_origins: tuple[str, ...]
+    max_frame_bytes: int
+    lease: float
+    idle_timeout: float
+    absolute_timeout: float
+    session_lifetime: float
+    secret: str | None
+    secret_file: Path | None
+    secret_command: tuple[str, ...] | None
+    state: Path
+    auth_user: str
+    auth_password: str
+    servers: Mapping[str, ServerDefinition]
+    default_server: str | None
+
+    def __repr__(self) -> str:
+        return f"Settings(source={self.source!r}, name={self.name!r}, servers={list(self.servers)})"
+
+
+def refuse_missing_commands(settings: Settings) -> None:
+    """Raise ConfigError if a server's command is not on its PATH, or its folder is not there."""
+    for server in settings.servers.values():
+        where = f"{settings.source}: mcpServers.{server.name}"
+        if not Path(server.cwd).is_dir():
+            raise ConfigError(f"no such folder: {server.cwd}", where=f"{where}.cwd")
+        if shutil.which(server.command, path=server.env.get("PATH", os.defpath)) is None:
+            place = "there is no such program" if os.sep in server.command else "no such program on PATH"
+            raise ConfigError(f"{place}: {server.command}", where=f"{where}.command")

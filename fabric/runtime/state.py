@@ -1,0 +1,49 @@
+"""The state folder: where the processes of one user on one machine find the embedded broker, its token and its secret."""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Mapping
+from pathlib import Path
+
+from fabric.errors import ConfigError
+
+NAME = "mcp-fabric"
+
+
+def state_path(environment: Mapping[str, str]) -> Path:
+    """The user's state folder: in XDG_RUNTIME_DIR if that is there and ours, in XDG_STATE_HOME, or in ~/.local/state."""
+    runtime = environment.get("XDG_RUNTIME_DIR", "")
+    if runtime.startswith("/") and _is_ours(Path(runtime)):  # under sudo it is somebody else's
+        return Path(runtime) / NAME
+    home = environment.get("XDG_STATE_HOME", "")
+    if home.startswith("/"):  # the XDG specification ignores a relative one
+        return Path(home) / NAME
+    if user := environment.get("HOME", ""):
+        return Path(user) / ".local" / "state" / NAME
+    raise ConfigError("there is no HOME to keep state in; name a folder", where="FABRIC_STATE")
+
+
+def prepare(folder: Path) -> Path:
+    """Make the folder, mode 0700, if it is not there. Raises ConfigError if others own it or may enter it."""
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        folder.mkdir(mode=0o700, exist_ok=True)
+        status = folder.lstat()
+    except OSError as error:
+        raise ConfigError(f"cannot be made: {error.strerror}; FABRIC_STATE names another", where=str(folder)) from error
+    if not stat.S_ISDIR(status.st_mode):
+        raise ConfigError("the state folder is a link or a file; FABRIC_STATE names another", where=str(folder))
+    if status.st_uid != os.geteuid():
+        raise ConfigError("the state folder belongs to somebody else; FABRIC_STATE names another", where=str(folder))
+    if status.st_mode & 0o077:
+        raise ConfigError(f"others may enter the state folder; run `chmod 700 {folder}`", where=str(folder))
+    return folder
+
+
+def _is_ours(folder: Path) -> bool:
+    try:
+        return folder.stat().st_uid == os.geteuid()
+    except OSError:
+        return False

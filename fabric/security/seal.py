@@ -1,0 +1,132 @@
+"""Sealed tokens: bytes handed to a client that come back unaltered, or are refused.
+
+Authenticated, not encrypted: whoever holds a token can read it, only a holder of the fabric secret can make one. A token is
+unpadded base64url of `key id (4 bytes) | MAC (16 bytes) | payload`, with a keyed BLAKE2b MAC; it is visible ASCII, as an
+Mcp-Session-Id must be, and names the key that sealed it, so that two keys live side by side while the secret rotates.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import hmac
+from functools import lru_cache
+
+import msgspec
+
+from fabric.errors import InvalidToken
+from fabric.security.secret import Keyring
+
+_ID_BYTES = 4
+_MAC_BYTES = 16
+
+MAX_TOKEN_BYTES = 2048
+"""Longest session token: it travels in an HTTP header with each request."""
+
+REMEMBERED_TOKENS = 4096
+"""Session tokens whose opening is remembered, the least recently used forgotten first: at most some 16 MiB."""
+
+
+class Sealer:
+    """Seals and opens tokens for one purpose; a token of another purpose does not open."""
+
+    def __init__(self, keyring: Keyring, purpose: str) -> None:
+        self._keys = {bytes.fromhex(id): keyring.subkey(f"seal {purpose}", id) for id in keyring.ids}
+        self._signing = bytes.fromhex(keyring.signing_id)
+
+    def seal(self, payload: bytes) -> str:
+        """The token of these bytes, under the signing key."""
+        return _written(self._signing + self._mac(self._signing, payload) + payload)
+
+    def open(self, token: str) -> bytes:
+        """The bytes that were sealed. Raises InvalidToken for whatever this fabric did not seal, to the last bit."""
+        try:
+            raw = base64.urlsafe_b64decode(token + "=" * (-len(token) % 4))
+        except ValueError:
+            raise InvalidToken("not a token of this fabric") from None
+        id, mac, payload = raw[:_ID_BYTES], raw[_ID_BYTES : _ID_BYTES + _MAC_BYTES], raw[_ID_BYTES + _MAC_BYTES :]
+        if id not in self._keys:
+            raise InvalidToken("not a token of this fabric, or sealed with a secret that is no longer in use")
+        # decoding ignores foreign characters and the last digit's unused bits: only what we would write ourselves counts
+        if not hmac.compare_digest(mac, self._mac(id, payload)) or _written(raw) != token:
+            raise InvalidToken("an altered token")
+        return payload
+
+    def _mac(self, id: bytes, payload: bytes) -> bytes:
+        return hashlib.blake2b(payload, digest_size=_MAC_BYTES, key=self._keys[id], person=b"mcpf seal").digest()
+
+
+class SessionToken(msgspec.Struct, frozen=True, kw_only=True, array_like=True):
+    """What a legacy session id says (semantics.md 6).
+
+    fabric: its name. session: the session's own id. owner: the incarnation that owned it first. server: the MCP server's name.
+    version: the protocol version agreed. client, capabilities: clientInfo and capabilities of its initialize, raw JSON, empty
+    where they did not fit. principal: who opened it. expires: Unix time, seconds.
+    """
+
+    fabric: str
+    session: str
+    owner: str
+    server: str
+    version: str
+    client: str = ""
+    capabilities: str = ""
+    principal: str = ""
+    expires: float
+
+    @property
+    def resumable(self) -> bool:
+        """Whether a new owner learns enough from it to initialize a server in the client's stead."""
+        return bool(self.capabilities)
+
+
+class SessionSealer:
+    """Seals and opens the session ids of one fabric. Opening one seen lately costs a look-up."""
+
+    def __init__(self, keyring: Keyring, fabric: str) -> None:
+        self._sealer = Sealer(keyring, "session")
+        self._fabric = fabric
+        self._read = lru_cache(maxsize=REMEMBERED_TOKENS)(self._unsealed)
+
+    def seal(self, token: SessionToken) -> str:
+        """The session id, at most MAX_TOKEN_BYTES: a longer one goes without client and capabilities, not resumable.
+
+        Raises InvalidToken if it is too long even so.
+        """
+        text = self._sealer.seal(_encoder.encode(token))
+        if len(text) > MAX_TOKEN_BYTES:
+            text = self._sealer.seal(_encoder.encode(msgspec.structs.replace(token, client="", capabilities="")))
+        if len(text) > MAX_TOKEN_BYTES:
+            raise InvalidToken(f"a session id of {len(text)} bytes is too long, with a principal of {len(token.principal)}")
+        return text
+
+    def open(self, text: str, *, principal: str, now: float) -> SessionToken:
+        """What the session id says, for the one who presents it at Unix time `now`.
+
+        Raises InvalidToken if it was altered, belongs to another fabric or principal, or has expired.
+        """
+        token = self._read(text)
+        if token.principal != principal:
+            raise InvalidToken("a session of somebody else")
+        if token.expires <= now:
+            raise InvalidToken("a session that has expired")
+        return token
+
+    def _unsealed(self, text: str) -> SessionToken:
+        if len(text) > MAX_TOKEN_BYTES:
+            raise InvalidToken("too long for a session id of this fabric")
+        try:
+            token = _decoder.decode(self._sealer.open(text))
+        except msgspec.DecodeError as error:
+            raise InvalidToken(f"a session id of another release: {error}") from error
+        if token.fabric != self._fabric:
+            raise InvalidToken("a session of another fabric")
+        return token
+
+
+_encoder = msgspec.msgpack.Encoder()
+_decoder = msgspec.msgpack.Decoder(SessionToken)
+
+
+def _written(raw: bytes) -> str:
+    return base64.urlsafe_b64encode(raw).rstrip(b"=").decode()

@@ -1,0 +1,312 @@
+"""MCP over stdio, both sides: an MCP server run as a child process, and this process's own stdin and stdout.
+
+The transport is that of the MCP specification (basic/transports/stdio): one JSON-RPC message a line, UTF-8, stdout for
+messages only, stderr for logs; to stop a server, close its stdin, then terminate it, then kill it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import signal
+import sys
+from collections import deque
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import cast
+
+import msgspec
+
+from fabric.errors import EndOfLink, LinkBroken, LinkRefused
+from fabric.links.base import DEFAULT_FRAME_BYTES, LinkInfo
+from fabric.links.framing import TextDecoder
+from fabric.links.pipes import ClosableSink, ClosableSource, open_sink, open_source
+from fabric.links.stream import DEFAULT_BUFFER_BYTES, Incoming, Outgoing, StreamLink, drop
+
+STDERR_LINE_BYTES = 4096
+"""A line of a server's log is cut off here."""
+
+_LAST_LINES, _LAST_LINE_CHARS = 5, 300  # how much of its log an exited server's error quotes
+_FLUSH_TIMEOUT = 5.0  # a client that does not read its last answers gets no longer
+_REAP_TIMEOUT = 5.0  # only a process stuck in the kernel outlives a KILL by this
+_TICK, _QUIET_TICKS = 0.25, 4  # how long an ended server's pipes may stay silent before they are given up
+
+
+class ServerCommand(msgspec.Struct, frozen=True):
+    """How to start an MCP server. env: on top of the allowed part of ours. grace: seconds it has to stop, at each step."""
+
+    command: str
+    args: tuple[str, ...] = ()
+    cwd: str = ""
+    env: dict[str, str] = msgspec.field(default_factory=dict)
+    grace: float = 5.0
+
+    def __repr__(self) -> str:
+        return f"ServerCommand({self.command!r}, {len(self.args)} args)"  # arguments and variables may hold secrets
+
+
+def environment(inherited: Mapping[str, str], extra: Mapping[str, str]) -> dict[str, str]:
+    """A server's environment: PATH, HOME and the locale of `inherited`, `extra` on top, nothing else."""
+    allowed = {name: value for name, value in inherited.items() if name in _INHERITED or name.startswith("LC_")}
+    return {**allowed, **extra}
+
+
+_INHERITED = frozenset({"PATH", "HOME", "LANG", "LANGUAGE"})
+
+
+async def spawn(
+    command: ServerCommand,
+    *,
+    id: str,
+    inherited: Mapping[str, str],
+    on_stderr: Callable[[str], None],
+    on_noise: Callable[[bytes], None],
+    max_frame_bytes: int = DEFAULT_FRAME_BYTES,
+    buffer_bytes: int = DEFAULT_BUFFER_BYTES,
+) -> StreamLink:
+    """Start an MCP server as a child in a session of its own. Raises LinkRefused if it cannot be started.
+
+    inherited: the environment of which `environment` picks. on_stderr: gets each line of its log, at most STDERR_LINE_BYTES
+    of it. on_noise: gets each stdout line that is no JSON-RPC message; receive() passes over it. A server that exits or closes
+    a stream breaks the link, with its exit status and last log lines in the error. aclose() closes its stdin, after `grace`
+    terminates its process group, after as long again kills it, and reaps.
+    """
+    child = _Child(command, on_stderr, max_frame_bytes, buffer_bytes)
+    try:
+        await child.start(environment(inherited, command.env))
+    except (OSError, ValueError) as error:
+        raise _refusal(command, error) from error
+    info = LinkInfo(id=id, transport="stdio", peer=child.name)
+    return StreamLink(info, child.incoming, child.outgoing, child.shut, on_noise)
+
+
+def _refusal(command: ServerCommand, error: OSError | ValueError) -> LinkRefused:
+    if command.cwd and not Path(command.cwd).is_dir():
+        return LinkRefused(f"cannot start {command.command}: its working directory {command.cwd} does not exist")
+    if isinstance(error, FileNotFoundError):
+        return LinkRefused(f"cannot start {command.command}: no such command; install it, or give its full path")
+    if isinstance(error, PermissionError):
+        return LinkRefused(f"cannot start {command.command}: it is not an executable file")
+    return LinkRefused(f"cannot start {command.command}: {error}")
+
+
+class _Child(asyncio.SubprocessProtocol):
+    """A server's life.
+
+    Its pipes are ours, not the subprocess transport's: uvloop would give it sockets, and /dev/stdin and /dev/stderr, which
+    shell scripts like to open, cannot be opened when they are sockets.
+    """
+
+    def __init__(self, command: ServerCommand, on_stderr: Callable[[str], None], frame_bytes: int, buffer_bytes: int) -> None:
+        self.incoming = Incoming(frame_bytes)
+        self.outgoing = Outgoing(buffer_bytes)
+        self.name = command.command
+        self._command = command
+        self._on_stderr = on_stderr
+        self._log = TextDecoder(STDERR_LINE_BYTES)
+        self._last_lines: deque[str] = deque(maxlen=_LAST_LINES)
+        self._loop = asyncio.get_running_loop()
+        self._gone: asyncio.Future[None] = self._loop.create_future()  # it exited, and nobody holds its stdout
+        self._read_bytes = 0
+        self._open = 0  # how many of stdout and stderr
+        self._lost = ""  # what of it was seen to go first
+        self._closing = self._swept = False
+        self._timer: asyncio.TimerHandle | None = None
+        self._process: asyncio.SubprocessTransport | None = None
+        self._pipes: list[ClosableSource | ClosableSink] = []
+
+    async def start(self, env: dict[str, str]) -> None:
+        """Run it. Raises OSError or ValueError; then, and when cancelled, nothing is left behind."""
+        theirs: list[int] = []
+        try:
+            stdin, ours = os.pipe()
+            theirs.append(stdin)
+            self._stdin = await open_sink(ours, self.outgoing, self._stdin_lost)
+            self._pipes.append(self._stdin)
+            ours, stdout = os.pipe()
+            theirs.append(stdout)
+            self._stdout = await open_source(ours, self._stdout_read, self._stdout_lost)
+            self._pipes.append(self._stdout)
+            self.incoming.attach(self._stdout)
+            ours, stderr = os.pipe()
+            theirs.append(stderr)
+            self._pipes.append(await open_source(ours, self._stderr_read, self._stderr_lost))
+            self._open = 2
+            await self._loop.subprocess_exec(
+                lambda: self,
+                self._command.command,
+                *self._command.args,
+                stdin=stdin,
+                stdout=stdout,
+                stderr=stderr,
+                env=env,
+                cwd=self._command.cwd or None,
+                start_new_session=True,
+            )
+        except BaseException:
+            for pipe in self._pipes:
+                pipe.close()
+            raise
+        finally:
+            for fd in theirs:
+                os.close(fd)
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Called by the loop: it runs."""
+        self._process = cast("asyncio.SubprocessTransport", transport)
+        self.name = f"{self._command.command} (pid {self._process.get_pid()})"
+
+    def process_exited(self) -> None:
+        """Called by the loop, once the process is reaped."""
+        drop(self._stdin)
+        if not self._closing:
+            self._signal(signal.SIGKILL)  # a server's children do not outlive it
+            self._swept = True
+        self._going("exited")
+
+    def _stdout_read(self, data: bytes) -> None:
+        self._read_bytes += len(data)
+        self.incoming.feed(data)
+
+    def _stderr_read(self, data: bytes) -> None:
+        for line in self._log.feed(data):
+            self._last_lines.append(line[:_LAST_LINE_CHARS])
+            self._on_stderr(line)
+
+    def _stdin_lost(self) -> None:
+        self.outgoing.end(LinkBroken(f"{self.name} closed its stdin"))
+        self._going("closed its stdin")
+
+    def _stdout_lost(self) -> None:
+        self._open -= 1
+        self._going("closed its stdout")
+
+    def _stderr_lost(self) -> None:
+        self._open -= 1
+        self._stderr_read(b"\n")
+        if self._exited is not None:
+            self._going("exited")
+
+    def _going(self, sign: str) -> None:
+        """A sign that the link ends. It ends when all of it is gone, or when no more has come for a while after the last."""
+        self._lost = self._lost or sign
+        if self._timer is not None:
+            self._timer.cancel()
+        if self._exited is not None and self._open == 0:
+            self._end()
+        else:
+            self._timer = self._loop.call_later(_TICK, self._tick, 1, self._read_bytes)
+
+    def _tick(self, quiet: int, read_bytes: int) -> None:
+        if self.incoming.paused or read_bytes != self._read_bytes:
+            quiet = 0
+        if quiet < _QUIET_TICKS:
+            self._timer = self._loop.call_later(_TICK, self._tick, quiet + 1, self._read_bytes)
+        else:
+            self._end()
+
+    def _end(self) -> None:
+        error = LinkBroken(self._obituary())
+        self.outgoing.end(error)
+        self.incoming.end(error)
+        if self._exited is not None and not self._gone.done():
+            self._gone.set_result(None)
+
+    @property
+    def _exited(self) -> int | None:
+        return self._process.get_returncode() if self._process is not None else None
+
+    def _obituary(self) -> str:
+        status = self._exited
+        if status is None:
+            what = self._lost
+        else:
+            what = f"was ended by {signal.Signals(-status).name}" if status < 0 else f"exited with status {status}"
+        last = "; its last stderr lines: " + " | ".join(self._last_lines) if self._last_lines else ""
+        return f"{self.name} {what}{last}"
+
+    def _signal(self, number: signal.Signals) -> None:
+        if self._process is not None and not self._swept:
+            with contextlib.suppress(ProcessLookupError, PermissionError):  # gone; on macOS, a group of zombies
+                os.killpg(self._process.get_pid(), number)
+
+    async def shut(self) -> None:
+        """Stop it: stdin's end, then TERM, then KILL, each for the grace, unless it is gone before."""
+        self._closing = True
+        self._stdin.close()
+        try:
+            grace = self._command.grace
+            for number, timeout in ((None, grace), (signal.SIGTERM, grace), (signal.SIGKILL, _REAP_TIMEOUT)):
+                if number is not None:
+                    self._signal(number)
+                await asyncio.wait({self._gone}, timeout=timeout)
+                if self._gone.done():
+                    break
+        finally:
+            self._signal(signal.SIGKILL)  # whom it left behind in its group, and all of it if we are being cancelled
+            self._swept = True
+            drop(self._stdin)
+            for pipe in self._pipes:
+                pipe.close()
+            cast("asyncio.SubprocessTransport", self._process).close()
+
+
+async def own(
+    id: str, server: str, *, max_frame_bytes: int = DEFAULT_FRAME_BYTES, buffer_bytes: int = DEFAULT_BUFFER_BYTES
+) -> StreamLink:
+    """The stdin and stdout of our process as a client's conversation with `server`: pipes, sockets, terminals or files.
+
+    EndOfLink when stdin ends: answers can still be sent. LinkBroken when nobody reads stdout any more. Until aclose(), what
+    else the process prints goes to stderr, so that stdout carries MCP messages only. Raises LinkRefused if one is closed.
+    """
+    stdio = _Own(max_frame_bytes, buffer_bytes)
+    try:
+        await stdio.start()
+    except OSError as error:
+        raise LinkRefused(f"stdin or stdout cannot be used: {error}") from error
+    info = LinkInfo(id=id, transport="stdio", server=server, peer="stdin and stdout")
+    return StreamLink(info, stdio.incoming, stdio.outgoing, stdio.shut)
+
+
+class _Own:
+    """Our standard streams while they are a link."""
+
+    def __init__(self, max_frame_bytes: int, buffer_bytes: int) -> None:
+        self.incoming = Incoming(max_frame_bytes)
+        self.outgoing = Outgoing(buffer_bytes)
+        self._stdout_gone: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+
+    async def start(self) -> None:
+        """Take them over."""
+        sys.stdout.flush()
+        self._blocking = os.get_blocking(0), os.get_blocking(1)
+        self._source = await open_source(os.dup(0), self.incoming.feed, self._stdin_ended)
+        self.incoming.attach(self._source)
+        self._stdout = os.dup(1)
+        self._sink = await open_sink(os.dup(1), self.outgoing, self._stdout_ended)
+        os.dup2(2, 1)
+
+    def _stdin_ended(self) -> None:
+        self.incoming.end(EndOfLink("the client closed our stdin"))
+
+    def _stdout_ended(self) -> None:
+        broken = LinkBroken("the client no longer reads our stdout")
+        self.outgoing.end(broken)
+        self.incoming.end(broken)
+        if not self._stdout_gone.done():
+            self._stdout_gone.set_result(None)
+
+    async def shut(self) -> None:
+        """Send what is queued, within five seconds, and give the streams back as they were."""
+        self._source.close()
+        self._sink.close()
+        try:
+            await asyncio.wait({self._stdout_gone}, timeout=_FLUSH_TIMEOUT)
+        finally:
+            drop(self._sink)
+            os.dup2(self._stdout, 1)
+            os.close(self._stdout)
+            # Whoever started us may share the descriptors, and does not expect them to be non-blocking.
+            os.set_blocking(0, self._blocking[0])
+            os.set_blocking(1, self._blocking[1])

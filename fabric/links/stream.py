@@ -1,0 +1,290 @@
+"""A link over any stream of bytes: what has arrived, what waits to leave, and the Link made of the two.
+
+The halves know nothing of descriptors or sockets. `Source` and `Sink` are the parts of asyncio's transports that they use, so
+a pipe, a socket and a pair in memory are wired alike.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Callable, Coroutine
+from typing import Protocol
+
+from fabric.errors import InvalidFrame, LinkBroken, LinkClosed, LinkError, LinkOverflow
+from fabric.jsonrpc import Message, parse
+from fabric.links.base import LinkInfo
+from fabric.links.framing import LineDecoder, one_line
+
+DEFAULT_BUFFER_BYTES = 8 * 1024 * 1024
+"""Most that may wait for a slow peer, unless told otherwise."""
+
+_PAUSE_BYTES = 1024 * 1024
+_RESUME_BYTES = 256 * 1024
+_WRITE_BYTES = 256 * 1024
+"""Frames of one turn that reach this size are written at once, so that the peer's slowness is seen in that turn."""
+_FRAME_OVERHEAD_BYTES = 64
+"""What a queued frame costs besides its bytes, so that a flood of tiny ones is bounded too."""
+
+
+class Source(Protocol):
+    """Where bytes come from: the part of asyncio.ReadTransport used here."""
+
+    def pause_reading(self) -> None:
+        """Feed no more."""
+
+    def resume_reading(self) -> None:
+        """Feed again, after a pause."""
+
+
+class Sink(Protocol):
+    """Where bytes go to: the part of asyncio.WriteTransport used here."""
+
+    def write(self, data: bytes) -> None:
+        """Does not block, whether there is room or not."""
+
+    def get_write_buffer_size(self) -> int:
+        """Bytes written that have not left."""
+        ...
+
+    def is_closing(self) -> bool:
+        """It is closed, or will be when they have left."""
+        ...
+
+    def abort(self) -> None:
+        """Close and drop them."""
+
+
+def drop(sink: Sink) -> None:
+    """Abort it unless it has ended already: asyncio's pipes cannot bear being aborted twice."""
+    if not sink.is_closing() or sink.get_write_buffer_size():
+        sink.abort()
+
+
+class Incoming:
+    """Frames that have arrived. The source is paused above 1 MiB and resumed below 256 KiB; one error ends it."""
+
+    def __init__(self, max_frame_bytes: int) -> None:
+        self.paused = False
+        self._decoder = LineDecoder(max_frame_bytes)
+        self._frames: deque[bytes | LinkOverflow] = deque()
+        self._bytes = 0
+        self._end: LinkError | None = None
+        self._waiter: asyncio.Future[None] | None = None
+        self._source: Source
+
+    def attach(self, source: Source) -> None:
+        """Before anything is fed."""
+        self._source = source
+
+    def feed(self, data: bytes) -> None:
+        """Bytes arrived. After the end they are dropped, so that a closing peer can still empty its buffers."""
+        if self._end is None:
+            self._keep(self._decoder.feed(data))
+            if self._bytes > _PAUSE_BYTES and not self.paused:
+                self.paused = True
+                self._source.pause_reading()
+
+    def end(self, error: LinkError) -> None:
+        """No more will come: `take` raises `error` after the frames that are there. The first end counts."""
+        if self._end is None:
+            self._keep(self._decoder.end())
+            self._end = error
+            self._wake()
+
+    def close(self, error: LinkClosed) -> None:
+        """We closed: what is there is dropped."""
+        self._end = error
+        self._frames.clear()
+        self._bytes = 0
+        self._resume()
+        self._wake()
+
+    def take(self) -> bytes | None:
+        """The next frame, or None if none is there yet. Raises LinkOverflow in the place of one too long, and the end."""
+        if not self._frames:
+            if self._end is not None:
+                raise type(self._end)(*self._end.args)
+            return None
+        frame = self._frames.popleft()
+        if isinstance(frame, LinkOverflow):
+            raise frame
+        self._bytes -= len(frame) + _FRAME_OVERHEAD_BYTES
+        if self.paused and self._bytes < _RESUME_BYTES:
+            self._resume()
+        return frame
+
+    def arrival(self) -> asyncio.Future[None]:
+        """Done when there is something to take. For one reader; may be cancelled."""
+        self._waiter = asyncio.get_running_loop().create_future()
+        return self._waiter
+
+    def _keep(self, frames: list[bytes | LinkOverflow]) -> None:
+        for frame in frames:
+            if isinstance(frame, bytes):
+                self._bytes += len(frame) + _FRAME_OVERHEAD_BYTES
+        if frames:
+            self._frames.extend(frames)
+            self._wake()
+
+    def _resume(self) -> None:
+        if self.paused:
+            self.paused = False
+            self._source.resume_reading()
+
+    def _wake(self) -> None:
+        if self._waiter is not None and not self._waiter.done():
+            self._waiter.set_result(None)
+
+
+class Outgoing:
+    """Frames that wait to leave: those of one turn of the loop leave in one write, each with its newline.
+
+    The sink says by pause and resume whether it takes more. Here and in the sink wait at most `buffer_bytes` and one frame of
+    any length, or one long frame would count as slowness.
+    """
+
+    def __init__(self, buffer_bytes: int) -> None:
+        self._limit = buffer_bytes
+        self._loop = asyncio.get_running_loop()
+        self._frames: list[bytes] = []
+        self._bytes = 0
+        self._longest = 0
+        self._scheduled = False
+        self._ready = asyncio.Event()
+        self._ready.set()
+        self._end: LinkError | None = None
+        self._sink: Sink
+
+    def attach(self, sink: Sink) -> None:
+        """Before anything is sent."""
+        self._sink = sink
+
+    def send(self, frame: bytes) -> None:
+        """Queue a frame. Raises the end, or LinkOverflow when too much waits already; the sink is aborted then."""
+        if self._end is not None:
+            raise type(self._end)(*self._end.args)
+        self._frames.append(one_line(frame))
+        self._bytes += len(frame) + 1
+        if not self._scheduled:
+            self._scheduled = True
+            self._loop.call_soon(self._turn)
+        if self._bytes > _WRITE_BYTES:
+            self._longest = max(self._longest, len(frame))
+            self.flush()
+            if self._bytes + self._sink.get_write_buffer_size() > self._limit + self._longest:
+                reason = f"a slow peer left more than {self._limit} bytes unread"
+                self.end(LinkBroken(reason))
+                drop(self._sink)
+                raise LinkOverflow(reason)
+
+    def flush(self) -> None:
+        """Write what waits, if the sink takes it."""
+        if self._frames and self._ready.is_set():
+            self._write()
+
+    def pause(self) -> None:
+        """The sink is full."""
+        self._ready.clear()
+
+    def resume(self) -> None:
+        """The sink has room."""
+        self._longest = 0
+        self._ready.set()
+        self.flush()
+
+    async def drain(self) -> None:
+        """Wait until the sink takes more. Raises the end."""
+        if self._bytes > _WRITE_BYTES:
+            self.flush()
+        while self._end is None and not self._ready.is_set():
+            await self._ready.wait()
+        if self._end is not None:
+            raise type(self._end)(*self._end.args)
+
+    def end(self, error: LinkError) -> None:
+        """Nothing more can leave. The first end counts, but that we closed counts more."""
+        if self._end is None or isinstance(error, LinkClosed):
+            self._end = error
+        self._frames.clear()
+        self._bytes = 0
+        self._ready.set()
+
+    def close(self, error: LinkClosed) -> None:
+        """We close: hand what waits to the sink, which may be full, and take no more."""
+        if self._end is None and self._frames:
+            self._write()
+        self.end(error)
+
+    def _turn(self) -> None:
+        self._scheduled = False
+        self.flush()
+
+    def _write(self) -> None:
+        self._frames.append(b"")
+        data = b"\n".join(self._frames)
+        self._frames.clear()
+        self._bytes = 0
+        self._sink.write(data)
+
+
+class StreamLink:
+    """The Link of base.py over an Incoming and an Outgoing. `shut` closes what is below them, in bounded time.
+
+    With `on_noise`, frames that are no JSON-RPC messages go there instead of raising InvalidFrame.
+    """
+
+    def __init__(
+        self,
+        info: LinkInfo,
+        incoming: Incoming,
+        outgoing: Outgoing,
+        shut: Callable[[], Coroutine[None, None, None]],
+        on_noise: Callable[[bytes], None] | None = None,
+    ) -> None:
+        self._info = info
+        self._incoming = incoming
+        self._outgoing = outgoing
+        self._shut = shut
+        self._on_noise = on_noise
+        self._closing: asyncio.Task[None] | None = None
+
+    @property
+    def info(self) -> LinkInfo:
+        """What is known of the link."""
+        return self._info
+
+    async def receive(self) -> Message:
+        """As base.Link.receive."""
+        while True:
+            frame = self._incoming.take()
+            if frame is None:
+                await self._incoming.arrival()
+                continue
+            try:
+                return parse(frame)
+            except InvalidFrame:
+                if self._on_noise is None:
+                    raise
+                self._on_noise(frame)
+
+    def send(self, frame: bytes, *, event: str = "", final: bool = False) -> None:  # noqa: ARG002 - of HTTP's streams only
+        """As base.Link.send."""
+        try:
+            self._outgoing.send(frame)
+        except LinkOverflow as overflow:
+            self._incoming.end(LinkBroken(*overflow.args))
+            raise
+
+    async def drain(self) -> None:
+        """As base.Link.drain."""
+        await self._outgoing.drain()
+
+    async def aclose(self) -> None:
+        """As base.Link.aclose. Cancelling it does not stop the closing."""
+        if self._closing is None:
+            closed = LinkClosed(f"the {self._info.transport} link {self._info.id} is closed")
+            self._incoming.close(closed)
+            self._outgoing.close(closed)
+            self._closing = asyncio.create_task(self._shut())
+        await asyncio.shield(self._closing)

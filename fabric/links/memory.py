@@ -1,0 +1,55 @@
+"""A pair of links within one process, each the other's peer: for embedding and for tests. Frames cross as bytes, bounded."""
+
+from __future__ import annotations
+
+from fabric.errors import EndOfLink, LinkBroken, LinkError
+from fabric.links.base import DEFAULT_FRAME_BYTES, Link, LinkInfo
+from fabric.links.stream import DEFAULT_BUFFER_BYTES, Incoming, Outgoing, StreamLink
+
+
+def pair(
+    a: LinkInfo, b: LinkInfo, *, max_frame_bytes: int = DEFAULT_FRAME_BYTES, buffer_bytes: int = DEFAULT_BUFFER_BYTES
+) -> tuple[Link, Link]:
+    """Two links; what is sent on one is received on the other. When one closes, the other gets EndOfLink after the last."""
+    a_in, b_in = Incoming(max_frame_bytes), Incoming(max_frame_bytes)
+    a_out, b_out = Outgoing(buffer_bytes), Outgoing(buffer_bytes)
+    to_b, to_a = _Wire(a_out, b_in, b_out), _Wire(b_out, a_in, a_out)
+    a_out.attach(to_b)
+    b_in.attach(to_b)
+    b_out.attach(to_a)
+    a_in.attach(to_a)
+    return StreamLink(a, a_in, a_out, to_b.shut), StreamLink(b, b_in, b_out, to_a.shut)
+
+
+class _Wire:
+    """One direction: the sink of the writer and the source of the reader."""
+
+    def __init__(self, writer: Outgoing, reader: Incoming, readers_own: Outgoing) -> None:
+        self._writer, self._reader, self._readers_own = writer, reader, readers_own
+        self._closed = False
+
+    def write(self, data: bytes) -> None:
+        self._reader.feed(data)
+
+    def get_write_buffer_size(self) -> int:
+        return 0
+
+    def pause_reading(self) -> None:
+        self._writer.pause()
+
+    def resume_reading(self) -> None:
+        self._writer.resume()
+
+    def is_closing(self) -> bool:
+        return self._closed
+
+    def abort(self) -> None:
+        self._end(LinkBroken("the other end of the pair broke"))
+
+    async def shut(self) -> None:
+        self._end(EndOfLink("the other end of the pair was closed"))
+
+    def _end(self, error: LinkError) -> None:
+        self._closed = True
+        self._reader.end(error)
+        self._readers_own.end(LinkBroken(*error.args))

@@ -51,6 +51,7 @@ def main() -> int:
         if sys.argv[1] == "test":
             old = CACHE / "mcp-1" / "bin" / "python"
             step("test tools and brokers", PYTHON, [project], lambda: install(PYTHON, "--group", "dev"))
+            step("Redis", VENV, [], find_redis)
             step("the previous MCP SDK", old, [sys.version, ROOT, OLD_SDK], lambda: make_old_sdk(old))
             step("Node", NODE, [sys.version, ROOT, OLDEST_NODE], find_node)
             for name, package in NPM.items():
@@ -106,7 +107,7 @@ def make_venv() -> None:
     try:
         import ensurepip  # noqa: F401  # Debian keeps it in a package of its own, and venv fails without it
     except ImportError:
-        system_package("python3-venv", "Python's venv module")
+        system_package("Python's venv module", apt="python3-venv", brew="python")
     run(sys.executable, "-m", "venv", VENV)
     install(PYTHON, "--upgrade", "pip>=25.1")
 
@@ -144,16 +145,26 @@ def npm_install(prefix: Path, package: str) -> None:
     run(NODE.parent / "npm", "install", *flags, "--prefix", prefix, package, PATH=path)
 
 
-def system_package(package: str, purpose: str) -> None:
-    """A package of the system: installed where that needs nobody's leave, else CannotError."""
-    apt = shutil.which("apt-get")
-    if apt and os.geteuid() == 0:
-        run(apt, "update", "-qq")
-        run(apt, "install", "-y", "-qq", "--no-install-recommends", package, DEBIAN_FRONTEND="noninteractive")
-    elif apt:
-        raise CannotError(f"{purpose} is missing: sudo apt-get install {package}")
+def find_redis() -> None:
+    """A Redis to test against, besides the Valkey of a wheel, which has to do where no other can be installed."""
+    if not (shutil.which("redis-server") or shutil.which("valkey-server")):
+        try:
+            system_package("a Redis server", apt="redis-server", brew="redis")
+        except CannotError as missing:
+            print(missing, end="; its tests will be skipped ... ")
+
+
+def system_package(purpose: str, apt: str, brew: str) -> None:
+    """A package of the system: installed where that takes no password, else CannotError."""
+    if shutil.which("apt-get") and os.geteuid() == 0:
+        quiet = {"DEBIAN_FRONTEND": "noninteractive", "RUNLEVEL": "1"}  # runlevel 1: a server is installed, not started
+        run("apt-get", "update", "-qq", **quiet)
+        run("apt-get", "install", "-y", "-qq", "--no-install-recommends", apt, **quiet)
+    elif shutil.which("brew"):
+        run("brew", "install", "-q", brew)
     else:
-        raise CannotError(f"{purpose} is missing from {sys.executable}; name a complete Python: make PYTHON=...")
+        command = f"sudo apt-get install {apt}" if shutil.which("apt-get") else f"install {apt} with your package manager"
+        raise CannotError(f"{purpose} is missing: {command}")
 
 
 if __name__ == "__main__":

@@ -1,0 +1,47 @@
+"""The rules of the house that a tool can see: where files lie, how long they are, what they say first, who imports whom."""
+
+import ast
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+ROOT = Path(__file__).parent.parent
+TOP_LEVEL = {
+    "pyproject.toml", "README.md", "fabric", "workers", "tests", "compose", "dashboards", "docs", "examples", "benchmarks",
+    "Makefile", "LICENSE", "CHANGELOG.md", "CONTRIBUTING.md",
+}  # fmt: skip
+MADE = {"dist", "node_modules", "__pycache__"}  # as .gitignore has it
+LONGEST = 500
+
+
+def files(*suffixes: str) -> Iterator[Path]:
+    """Every file of the project's own with one of these suffixes."""
+    for folder in [".ci", *sorted(TOP_LEVEL)]:
+        for path in (ROOT / folder).rglob("*"):
+            if path.suffix in suffixes and MADE.isdisjoint(path.parts):
+                yield path
+
+
+def test_the_top_level_holds_only_what_belongs_there() -> None:
+    names = {path.name for path in ROOT.iterdir() if not path.name.startswith(".") and path.suffix != ".egg-info"}
+    assert names - MADE <= TOP_LEVEL
+
+
+def test_no_file_is_longer_than_a_reader_can_hold() -> None:
+    lengths = {path.relative_to(ROOT): len(path.read_text().splitlines()) for path in files(".py", ".md", ".sh")}
+    assert not {path: length for path, length in lengths.items() if length > LONGEST}
+
+
+def test_each_module_says_in_its_first_line_what_it_is_for() -> None:
+    assert not [
+        path.relative_to(ROOT)
+        for path in files(".py")
+        if path.name != "__init__.py" and not (ast.get_docstring(ast.parse(path.read_text())) or "").partition("\n")[0].strip()
+    ]
+
+
+def test_imports_follow_the_arrows_of_the_house() -> None:
+    linter = Path(sys.executable).with_name("lint-imports")
+    result = subprocess.run([linter, "--no-cache"], cwd=ROOT, capture_output=True, text=True, timeout=60, check=False)
+    assert result.returncode == 0, result.stdout + result.stderr

@@ -1,0 +1,123 @@
+"""The limit: an HTTP server that hands each POST to one stdio child and does as little else as a correct relay can.
+
+No broker, no sessions, no checks. It swaps ids, because two clients may use the same one at once, and answers 202 to what has
+no id. It understands what load.py sends (Content-Length bodies, ids as the second member), not all of HTTP. With --direct there
+is no child either: the answer is made in place, as cheaply as Python can, which shows what load.py itself can reach.
+Prints one line that starts with `ready` and names its address.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import cast
+
+import uvloop
+
+from benchmarks import echo
+
+Forward = Callable[[bytes, asyncio.WriteTransport], None]
+"""Takes a request's body and where the response to it goes."""
+
+ECHO = (sys.executable, "-S", "-I", str(Path(echo.__file__).resolve()))
+_OK = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n%b"
+_ACCEPTED = b"HTTP/1.1 202 Accepted\r\nContent-Length: 0\r\n\r\n"
+_LENGTH, _ID = b"content-length:", b'"id":'
+
+
+def span_of_id(message: bytes) -> tuple[int, int]:
+    """Where the id of a message begins and ends; (0, 0) without one."""
+    start = message.find(_ID, 0, 64) + len(_ID)
+    if start < len(_ID):
+        return 0, 0
+    return start, message.index(b'"', start + 1) + 1 if message[start] == ord('"') else message.index(b",", start)
+
+
+class Door(asyncio.Protocol):
+    """One client connection."""
+
+    def __init__(self, forward: Forward) -> None:
+        self._forward = forward
+        self._buffer = b""
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Keep the way back."""
+        self._transport = cast("asyncio.WriteTransport", transport)  # uvloop's own class is none of asyncio's
+
+    def data_received(self, data: bytes) -> None:
+        """Forward every request that is whole."""
+        self._buffer = data = self._buffer + data if self._buffer else data
+        while (end := data.find(b"\r\n\r\n") + 4) > 3:
+            head = data[:end].lower()
+            at = head.index(_LENGTH) + len(_LENGTH)
+            stop = end + int(head[at : head.index(b"\r", at)])
+            if len(data) < stop:
+                return
+            self._buffer, body = data[stop:], data[end:stop]
+            data = self._buffer
+            self._forward(body, self._transport)
+
+
+class Child(asyncio.Protocol):
+    """The stdio child: requests out with ids of our own, responses back by them."""
+
+    def __init__(self) -> None:
+        self._process = subprocess.Popen(ECHO, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+        self._waiting: dict[bytes, tuple[bytes, asyncio.WriteTransport]] = {}
+        self._count = 0
+        self._rest = b""
+
+    async def connect(self) -> None:
+        """Take the child's pipes into the loop."""
+        loop = asyncio.get_running_loop()
+        self._stdin, _ = await loop.connect_write_pipe(asyncio.BaseProtocol, self._process.stdin)
+        await loop.connect_read_pipe(lambda: self, self._process.stdout)
+
+    def forward(self, body: bytes, client: asyncio.WriteTransport) -> None:
+        """Write one message to the child; uvloop writes those of one turn together."""
+        start, end = span_of_id(body)
+        if not start:
+            self._stdin.write(body + b"\n")
+            client.write(_ACCEPTED)
+            return
+        self._count += 1
+        id = b'"%d"' % self._count
+        self._waiting[id] = body[start:end], client
+        self._stdin.write(b"%b%b%b\n" % (body[:start], id, body[end:]))
+
+    def data_received(self, data: bytes) -> None:
+        """Send each line back to whoever asked."""
+        *lines, self._rest = (self._rest + data).split(b"\n")
+        for line in lines:
+            start, end = span_of_id(line)
+            id, client = self._waiting.pop(line[start:end])
+            client.write(_OK % (len(line) - (end - start) + len(id), b"%b%b%b" % (line[:start], id, line[end:])))
+
+
+def direct(body: bytes, client: asyncio.WriteTransport) -> None:
+    """Answer in place."""
+    response = echo.answer(body)
+    client.write(_OK % (len(response) - 1, response[:-1]) if response else _ACCEPTED)
+
+
+async def serve(*, with_child: bool) -> None:
+    """Serve on a free port of the loopback until killed."""
+    forward: Forward = direct
+    if with_child:
+        child = Child()
+        await child.connect()
+        forward = child.forward
+    server = await asyncio.get_running_loop().create_server(lambda: Door(forward), "127.0.0.1", 0)
+    host, port = server.sockets[0].getsockname()
+    print(f"ready http://{host}:{port}", file=sys.stderr, flush=True)
+    await server.serve_forever()
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--direct", action="store_true", help="no child: answer in place")
+    uvloop.run(serve(with_child=not parser.parse_args().direct))

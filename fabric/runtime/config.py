@@ -20,22 +20,23 @@ import msgspec
 from pydantic.alias_generators import to_camel
 
 from fabric.errors import ConfigError
+from fabric.links.stdio import environment as child_environment
 from fabric.runtime.refusal import validated
 from fabric.runtime.schema import ConfigFile, FabricSection, ServerSection, split_address
 from fabric.runtime.settings import Address, ServerDefinition, Settings
 from fabric.runtime.state import state_path
+from fabric.security.access import is_loopback, refuse_open_listener
 
 _VARIABLES = {f"FABRIC_{field.upper()}": to_camel(field) for field in FabricSection.model_fields}
 _SECRET_VARIABLES = ("FABRIC_SECRET", "FABRIC_SECRET_FILE", "FABRIC_SECRET_COMMAND")
 _OPTIONS = {"name": "--fabric", "allowUnauthenticated": "--allow-unauthenticated"}
-_INHERITED = ("PATH", "HOME", "LANG", "LANGUAGE")
 
 
 def load(
     path: str | None,
     *,
     environment: Mapping[str, str],
-    arguments: Mapping[str, Any],
+    arguments: Mapping[str, object],
     needs_servers: bool = False,
     listens: Collection[str] = (),
 ) -> Settings:
@@ -54,7 +55,7 @@ def load(
     section = file.fabric
     folder = Path(path).absolute().parent if path else Path.cwd()
     base = {key: Path.cwd() if key in origins else folder for key in ("secretFile", "state")}
-    inherited = {name: value for name, value in environment.items() if name in _INHERITED or name.startswith("LC_")}
+    inherited = child_environment(environment, {})
     if not path:  # mcp-server-runner hands its whole environment on, and PROGRAM has no other way to be told anything
         inherited = {name: value for name, value in environment.items() if not name.startswith(("FABRIC_", "AUTH_"))}
     settings = Settings(
@@ -118,7 +119,7 @@ def _of_program(environment: Mapping[str, str]) -> dict[str, Any]:
     return {"mcpServers": {"default": {"command": program, "args": args}}}
 
 
-def _override(content: Any, environment: Mapping[str, str], arguments: Mapping[str, Any]) -> dict[str, str]:
+def _override(content: Any, environment: Mapping[str, str], arguments: Mapping[str, object]) -> dict[str, str]:
     """Lay environment and command line over the file's `fabric` keys; returns who said each key that is not the file's."""
     known = [*_VARIABLES, "FABRIC_SECRET"]
     for name in environment.keys() - known:
@@ -135,7 +136,7 @@ def _override(content: Any, environment: Mapping[str, str], arguments: Mapping[s
     if secrets:
         section.pop("secretFile", None)
         section.pop("secretCommand", None)
-    given = {key: (name, environment[name]) for name, key in _VARIABLES.items() if name in environment}
+    given: dict[str, tuple[str, object]] = {key: (name, environment[name]) for name, key in _VARIABLES.items() if name in environment}
     given |= {key: (_OPTIONS.get(key, f"--{key}"), value) for key, value in arguments.items() if value is not None}
     section.update({key: value for key, (_, value) in given.items()})
     return {key: origin for key, (origin, _) in given.items()}
@@ -173,14 +174,21 @@ def _definition(name: str, server: ServerSection, folder: Path, inherited: Mappi
 def _refuse_exposure(settings: Settings, listens: Collection[str], origins: Mapping[str, str]) -> None:
     if bool(settings.auth_user) != bool(settings.auth_password):
         raise ConfigError("AUTH_USER and AUTH_PASSWORD go together; one is missing", where="the environment")
-    open_doors = {"http": None if settings.auth_user else settings.http, "admin": settings.admin}  # admin has no authentication
-    for key, address in open_doors.items():
-        if key in listens and address and not address.is_loopback and not settings.allow_unauthenticated:
-            remedy = "set AUTH_USER and AUTH_PASSWORD, or say" if key == "http" else "say"
-            raise ConfigError(
-                f"{address} is open to the network without authentication; {remedy} --allow-unauthenticated",
-                where=origins.get(key) or f"{settings.source}: fabric.{key}",
+    if "http" in listens:
+        try:
+            refuse_open_listener(
+                settings.http.host,
+                authenticated=bool(settings.auth_user),
+                allow_unauthenticated=settings.allow_unauthenticated,
             )
+        except ConfigError as error:
+            raise ConfigError(error.reason, where=origins.get("http", f"{settings.source}: fabric.http")) from None
+    if "admin" in listens and settings.admin and not (settings.allow_unauthenticated or is_loopback(settings.admin.host)):
+        raise ConfigError(
+            f"{settings.admin.host} can be reached from other machines, and these pages ask nobody who they are: "
+            "listen on 127.0.0.1, or say --allow-unauthenticated",
+            where=origins.get("admin", f"{settings.source}: fabric.admin"),
+        )
 
 
 def _default(file: ConfigFile, settings: Settings, *, needs_servers: bool) -> str | None:

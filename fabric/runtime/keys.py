@@ -19,7 +19,7 @@ def keyring(settings: Settings) -> Keyring:
         return from_file(settings.secret_file)
     if settings.secret_command:
         return from_command(settings.secret_command, where="secretCommand")
-    if settings.broker is None or settings.broker.startswith("memory:"):
+    if settings.makes_its_secret:
         return made_once(prepare(settings.state))
     raise ConfigError(
         "a given broker needs the fabric secret, here or in a file that FABRIC_SECRET_FILE or `fabric.secretFile` names; "

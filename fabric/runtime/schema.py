@@ -6,20 +6,17 @@ An ordinary `mcpServers` file as MCP hosts have it, with a `fabric` key and mcp-
 
 from __future__ import annotations
 
+import json
 import shlex
 from typing import Annotated, Any, Literal
-from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 from pydantic.alias_generators import to_camel
 
 from fabric.addressing import escape
-from fabric.errors import InvalidName
-
-BROKER_SCHEMES = ("nats", "tls", "redis", "rediss", "memory")
-"""URL schemes of brokers; `tls` is NATS over TLS, `memory` lives in one process."""
-
-SCHEMA_ID = "https://json-schema.org/draft/2020-12/schema"
+from fabric.brokers.registry import ADAPTERS
+from fabric.brokers.url import parse
+from fabric.errors import ConfigError, InvalidName
 
 
 def _plain(text: str) -> str:
@@ -83,21 +80,19 @@ def _address(text: str) -> str:
 
 
 def _broker_url(url: str) -> str:
-    """A URL whose scheme and shape are known; a refusal does not quote it, as it may hold a password."""
+    """A URL that an adapter takes; a refusal does not quote it, as it may hold a password."""
     scheme, separator, _ = url.partition("://")
     if not separator:
         raise ValueError("is not a URL, such as nats://127.0.0.1:4222")
-    if scheme.lower() not in BROKER_SCHEMES:
-        raise ValueError(f"scheme {scheme!r} is no broker's; known are {', '.join(BROKER_SCHEMES)}")
-    try:
-        parts = urlsplit(url)
-        host, _ = parts.hostname, parts.port
-    except ValueError:
-        raise ValueError("has a host or port that is none") from None
-    if not host and scheme.lower() != "memory":
-        raise ValueError("names no host")
+    if scheme.lower() not in ADAPTERS:
+        raise ValueError(f"scheme {scheme!r} is no broker's; known are {', '.join(ADAPTERS)}")
     if not url.isprintable() or " " in url:
         raise ValueError("holds a space or a control character; write it as %20 and the like")
+    if scheme.lower() != "memory":
+        try:
+            parse(url, default_port=0)
+        except ConfigError as error:
+            raise ValueError(error.reason) from None
     return url
 
 
@@ -212,6 +207,7 @@ class ConfigFile(_Section):
     """How the fabric runs."""
 
 
-def json_schema() -> dict[str, Any]:
-    """The JSON Schema of the file, as published at docs/config.schema.json."""
-    return {"$schema": SCHEMA_ID, **ConfigFile.model_json_schema(by_alias=True)}
+def json_schema_text() -> str:
+    """The JSON Schema of the file, as it is published at docs/config.schema.json."""
+    schema = {"$schema": "https://json-schema.org/draft/2020-12/schema", **ConfigFile.model_json_schema(by_alias=True)}
+    return json.dumps(schema, indent=2) + "\n"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ipaddress
 import os
 import shutil
 from collections.abc import Mapping
@@ -18,14 +17,6 @@ class Address(msgspec.Struct, frozen=True):
 
     host: str
     port: int
-
-    @property
-    def is_loopback(self) -> bool:
-        """Whether only this machine can reach it."""
-        try:
-            return ipaddress.ip_address(self.host).is_loopback
-        except ValueError:
-            return self.host == "localhost"
 
     def __str__(self) -> str:
         return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
@@ -83,6 +74,12 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     auth_password: str
     servers: Mapping[str, ServerDefinition]
     default_server: str | None
+
+    @property
+    def makes_its_secret(self) -> bool:
+        """Whether no secret was given and none has to be: the embedded broker's is made once."""
+        given = self.secret or self.secret_file or self.secret_command
+        return not given and (self.broker is None or self.broker.startswith("memory:"))
 
     def __repr__(self) -> str:
         return f"Settings(source={self.source!r}, name={self.name!r}, servers={list(self.servers)})"

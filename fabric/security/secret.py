@@ -64,7 +64,7 @@ def parse(text: str, *, where: str) -> Keyring:
     if len(keys) > MAX_KEYS:
         raise ConfigError(f"holds {len(keys)} secrets; at most {MAX_KEYS}, while it rotates", where=where)
     if short := [key for key in keys if len(key) < MIN_KEY_BYTES]:
-        raise ConfigError(f"a secret of {len(short[0])} bytes; at least {MIN_KEY_BYTES} are needed; {HOW_TO_MAKE_ONE}", where=where)
+        raise ConfigError(f"a secret of {len(short[0])} bytes; {MIN_KEY_BYTES} at least; {HOW_TO_MAKE_ONE}", where=where)
     return Keyring(keys)
 
 

@@ -1,0 +1,50 @@
+"""The health endpoints on --admin: /livez says that the process lives, /readyz whether it can serve."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import msgspec
+
+from fabric.errors import ConfigError, LinkRefused
+from fabric.links.base import Link
+from fabric.links.http import HttpListener, HttpSettings, listen
+from fabric.links.http_door import Page
+from fabric.runtime.settings import Address
+from fabric.security.access import AccessRules
+
+Readiness = Callable[[], tuple[bool, Mapping[str, Any]]]
+"""Whether the process is ready, and what to say of it: `status` (starting, ready, degraded or draining) and details.
+
+A lost broker is `degraded` and still ready: restarting the process would not bring it back.
+"""
+
+
+def health_pages(readiness: Readiness) -> dict[str, Page]:
+    """The pages of both endpoints: /livez is always 200, /readyz 200 or 503, each with a JSON object."""
+
+    def livez() -> tuple[int, bytes, str]:
+        return 200, b'{"status":"live"}', "application/json"
+
+    def readyz() -> tuple[int, bytes, str]:
+        ready, details = readiness()
+        return 200 if ready else 503, msgspec.json.encode(details), "application/json"
+
+    return {"/livez": livez, "/readyz": readyz}
+
+
+async def serve_admin(address: Address, readiness: Readiness, *, access: AccessRules) -> HttpListener:
+    """Listen for probes. Raises ConfigError when the address cannot be had."""
+    settings = HttpSettings(
+        resolve=lambda _: None, host=address.host, port=address.port, access=access, pages=health_pages(readiness)
+    )
+    try:
+        return await listen(_nothing, settings)
+    except LinkRefused as error:
+        raise ConfigError(str(error), where="admin") from error
+
+
+async def _nothing(link: Link) -> None:
+    """No server resolves here, so no request becomes a link."""
+    await link.aclose()

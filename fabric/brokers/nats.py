@@ -17,6 +17,7 @@ from functools import lru_cache, partial
 from nats.aio.client import Client
 from nats.aio.msg import Msg
 from nats.aio.subscription import Subscription as NatsSubscription
+from nats.aio.transport import TcpTransport
 from nats.errors import Error as NatsError
 
 from fabric.addressing import Channel, ChannelKind, channel_name
@@ -112,6 +113,8 @@ class _Nats:
     async def publish(self, messages: Sequence[Outgoing]) -> None:
         self._check_open()
         named = [(self._name(message.channel), message) for message in messages]
+        if self._ended.done():
+            raise PublishFailed(self._ended.result(), unsent=range(len(named)))
         count, largest = len(named), self.capabilities.largest_message_bytes
         refused = []
         for at, (name, message) in enumerate(named):
@@ -132,6 +135,8 @@ class _Nats:
     async def subscribe(self, channel: Channel) -> Subscription:
         self._check_open()
         name, mailbox = self._name(channel), Mailbox()
+        if self._ended.done():
+            raise BrokerUnavailable(self._ended.result())
         self._denial = ""
         try:
             subscription = await self._client.subscribe(
@@ -160,8 +165,12 @@ class _Nats:
         for mailbox in self._mailboxes:
             mailbox.clear()
             mailbox.end(BrokerClosed("the broker connection is closed"))
-        with suppress(Exception):  # TimeoutError for one: a stalled broker never takes what is queued
+        with suppress(Exception):
             await asyncio.wait_for(self._client.close(), CLOSE_TIMEOUT)
+        # a stalled broker never takes what is queued, and nothing public of nats-py ends that wait
+        transport = self._client._transport
+        if isinstance(transport, TcpTransport) and transport._io_writer is not None:
+            transport._io_writer.transport.abort()
         if self._pulse is not None:
             self._pulse.cancel()
             await asyncio.wait([self._pulse])

@@ -32,6 +32,7 @@ class Kind(StrEnum):
 
     # work queue, or data lane to a session's owner
     REQUEST = "request"
+    OPEN = "open"  # an initialize: the bridge that takes it owns the session from then on
     # edge to bridge, data lane
     FRAME = "frame"  # a notification or response from a session's client
     ATTACH = "attach"  # open the session's own (GET) stream
@@ -58,23 +59,32 @@ class Envelope(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc
     """One message of the fabric.
 
     exchange: the id the edge minted for one client request and all that belongs to it. lane, number: its place in a numbered
-    lane, counted from 1. attempt: which sending of the exchange. repeatable: it may be run again elsewhere. session, epoch: a
-    legacy session and the count of its moves. event: its number in a resumable stream, -1 for none. principal: who calls.
-    trace: W3C traceparent. encoding: how `body` is compressed, empty for not at all.
+    lane, counted from 1. after: on the control lane, how far the sender's data lane was when this was said. attempt: which
+    sending of the exchange. repeatable: it may be run again elsewhere. exclusive: what its server says without naming a
+    request is for this one. session, epoch: a legacy session and the count of its moves. bound: the session lives and dies
+    with one long link of the sender. client_id: the id its client gave a session's request, raw JSON. event: its number in a
+    resumable stream, -1 for none. principal: who calls. trace: W3C traceparent; sent: with it, when,
+    in unix seconds of the sender. encoding: how `body` is compressed, empty for
+    not at all.
     """
 
     kind: Kind
     exchange: str = ""
     lane: Lane = Lane.NONE
     number: int = 0
+    after: int = 0
     server: str = ""
     session: str = ""
     epoch: int = 0
     attempt: int = 0
     repeatable: bool = False
+    exclusive: bool = False
+    bound: bool = False
+    client_id: bytes = b""
     event: int = -1
     principal: str = ""
     trace: str = ""
+    sent: float = 0.0
     encoding: str = ""
     body: bytes = b""
 

@@ -182,6 +182,29 @@ def with_id(message: Message, id: bytes) -> bytes:
     return _swap(frame, b'"id"', id, lambda new: bytes(_head.decode(new).id))
 
 
+def with_answer_id(frame: bytes, minted: str, id: bytes) -> bytes:
+    """A response whose id is the string `minted`, with its client's own id in place."""
+    key = b'"id":"' + minted.encode() + b'"'
+    start = frame.find(key)
+    if start > 0 and frame.count(b"{", 0, start) == 1:
+        return frame[: start + 5] + id + frame[start + len(key) :]
+    return with_id(parse(frame), id)
+
+
+def with_request_state(frame: bytes, state: bytes) -> bytes:
+    """A request or an `input_required` result with its requestState (raw JSON) replaced."""
+    return _swap(frame, b'"requestState"', state, request_state)
+
+
+def request_state(frame: bytes) -> bytes:
+    """The raw requestState of a request's params or of a result; empty when there is none."""
+    head = _head.decode(frame)
+    try:
+        return bytes(_meta.decode(head.params or head.result).request_state) if head.params or head.result else b""
+    except msgspec.DecodeError:
+        return b""
+
+
 def with_progress_token(frame: bytes, token: bytes) -> bytes:
     """A request with its `params._meta.progressToken` replaced."""
     return _swap(frame, b'"progressToken"', token, lambda new: bytes(meta(parse(new)).fields.progress_token))

@@ -1,0 +1,73 @@
+"""What a process says of itself each second, to everyone: soft state, and the pulse that leases live on."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+import msgspec
+
+from fabric.errors import InvalidEnvelope
+
+
+class Role(StrEnum):
+    """What a process does in the fabric."""
+
+    EDGE = "edge"
+    BRIDGE = "bridge"
+    OBSERVER = "observer"
+
+
+class Health(StrEnum):
+    """How a bridge judges one of its servers."""
+
+    STARTING = "starting"
+    HEALTHY = "healthy"
+    UNHEALTHY = "unhealthy"
+
+
+class Served(msgspec.Struct, frozen=True, omit_defaults=True):
+    """One MCP server as one bridge serves it.
+
+    digest: of its definition. free: slots for requests without an owner. eras: `legacy`, `modern`, both or, not known yet, none.
+    sessions, children: how many now. reason: why it is not healthy.
+    """
+
+    digest: str
+    free: int = 0
+    eras: tuple[str, ...] = ()
+    sessions: int = 0
+    children: int = 0
+    health: Health = Health.STARTING
+    reason: str = ""
+
+
+class Announcement(msgspec.Struct, frozen=True, omit_defaults=True):
+    """One process, now. number: counts this process's announcements. key: fingerprint of the fabric's secret.
+    versions: of envelopes it reads. host: machine and process id, for people. address: where clients reach an edge.
+    """
+
+    role: Role
+    number: int
+    key: str
+    versions: tuple[int, ...]
+    host: str = ""
+    address: str = ""
+    sessions: int = 0
+    serves: dict[str, Served] = {}
+
+
+_encoder = msgspec.msgpack.Encoder()
+_decoder = msgspec.msgpack.Decoder(Announcement)
+
+
+def encode(announcement: Announcement) -> bytes:
+    """The body of an ANNOUNCE envelope."""
+    return _encoder.encode(announcement)
+
+
+def decode(body: bytes) -> Announcement:
+    """The announcement in such a body. Raises InvalidEnvelope."""
+    try:
+        return _decoder.decode(body)
+    except msgspec.DecodeError as error:
+        raise InvalidEnvelope(f"malformed announcement: {error}") from error

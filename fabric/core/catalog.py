@@ -1,0 +1,156 @@
+"""What an edge knows of a server's tools: which calls may be repeated, and which arguments HTTP headers must mirror.
+
+Filled from the server's own tools/list (schema: 2026-07-28 server/tools.mdx; x-mcp-header: basic/transports/streamable-http.mdx).
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+from fabric import jsonrpc
+from fabric.jsonrpc import Message
+
+REPEATABLE_METHODS = frozenset(
+    {
+        "server/discover",
+        "tools/list",
+        "prompts/list",
+        "prompts/get",
+        "resources/list",
+        "resources/templates/list",
+        "resources/read",
+        "completion/complete",
+        "subscriptions/listen",
+        "ping",
+    }
+)
+"""Methods of the specification that change nothing; any other is not repeatable."""
+
+FRESH_AT_LEAST, FRESH_AT_MOST = 5.0, 300.0
+"""Bounds, in seconds, of how long a list is believed; between them the server's ttlMs decides."""
+
+
+class Tool(msgspec.Struct, frozen=True):
+    """One tool: `headers` are pairs of a lower-case Mcp-Param name and the path of the argument it mirrors."""
+
+    repeatable: bool
+    headers: tuple[tuple[str, tuple[str, ...]], ...]
+
+
+class _Annotations(msgspec.Struct):
+    read_only: bool = msgspec.field(default=False, name="readOnlyHint")
+    idempotent: bool = msgspec.field(default=False, name="idempotentHint")
+
+
+class _Tool(msgspec.Struct):
+    name: str
+    annotations: _Annotations | None = None
+    schema: dict[str, Any] = msgspec.field(default_factory=dict, name="inputSchema")
+
+
+class _List(msgspec.Struct):
+    tools: list[_Tool]
+    cursor: str | None = msgspec.field(default=None, name="nextCursor")
+    ttl_ms: float = msgspec.field(default=60_000, name="ttlMs")
+
+
+class _Answer(msgspec.Struct):
+    result: _List
+
+
+class _Arguments(msgspec.Struct):
+    arguments: dict[str, Any] = {}
+
+
+def list_request(id: str, cursor: str) -> bytes:
+    """The tools/list an edge sends of its own accord; `cursor` is empty for the first page."""
+    params: dict[str, Any] = {
+        "_meta": {
+            "io.modelcontextprotocol/protocolVersion": jsonrpc.MODERN_VERSION,
+            "io.modelcontextprotocol/clientInfo": {"name": "mcp-transport-fabric", "version": "0"},
+            "io.modelcontextprotocol/clientCapabilities": {},
+        }
+    }
+    if cursor:
+        params["cursor"] = cursor
+    return msgspec.json.encode({"jsonrpc": "2.0", "id": id, "method": "tools/list", "params": params})
+
+
+class Catalog:
+    """The tools of one server, as far as its pages have come."""
+
+    def __init__(self) -> None:
+        self.tools: dict[str, Tool] = {}
+        self.fresh_until = float("-inf")
+        self._coming: dict[str, Tool] = {}
+
+    def page(self, answer: bytes, now: float) -> str:
+        """Take in one tools/list response; returns the cursor of the next page, empty after the last or a useless answer."""
+        try:
+            result = msgspec.json.decode(answer, type=_Answer).result
+        except msgspec.DecodeError:
+            self._coming = {}
+            self.fresh_until = now + FRESH_AT_LEAST
+            return ""
+        for tool in result.tools:
+            hints = tool.annotations or _Annotations()
+            headers = tuple(_headers(tool.schema, ()))
+            self._coming[tool.name] = Tool(hints.read_only or hints.idempotent, headers)
+        if result.cursor and len(self._coming) < 100_000:
+            return result.cursor
+        self.tools, self._coming = self._coming, {}
+        self.fresh_until = now + min(max(result.ttl_ms / 1000, FRESH_AT_LEAST), FRESH_AT_MOST)
+        return ""
+
+    def repeatable(self, name: str) -> bool:
+        """Whether the server says that calling this tool twice does no harm."""
+        tool = self.tools.get(name)
+        return tool is not None and tool.repeatable
+
+    def mismatch(self, name: str, message: Message, params: tuple[tuple[str, str], ...]) -> str:
+        """Why the Mcp-Param-* headers of a call of tool `name` do not mirror its arguments; empty when they do."""
+        tool = self.tools.get(name)
+        if tool is None or not tool.headers:
+            return ""
+        try:
+            call = msgspec.json.decode(message.params, type=_Arguments)
+        except msgspec.DecodeError:
+            return ""  # the server judges its own arguments
+        given = dict(params)
+        for header, path in tool.headers:
+            value: Any = call.arguments
+            for step in path:
+                value = value.get(step) if isinstance(value, dict) else None
+            if value is None:
+                if header in given:
+                    return f"Mcp-Param-{header} is sent, but the argument {'.'.join(path)} is absent"
+            elif header not in given:
+                return f"Mcp-Param-{header} is missing; it mirrors the argument {'.'.join(path)}"
+            elif not _same(given[header], value):
+                return f"Mcp-Param-{header} does not match the argument {'.'.join(path)}"
+        return ""
+
+
+def _headers(schema: dict[str, Any], path: tuple[str, ...]) -> list[tuple[str, tuple[str, ...]]]:
+    """The annotated properties that `properties` keys alone lead to."""
+    found: list[tuple[str, tuple[str, ...]]] = []
+    properties = schema.get("properties")
+    for name, part in properties.items() if isinstance(properties, dict) else ():
+        if isinstance(part, dict):
+            if isinstance(part.get("x-mcp-header"), str):
+                found.append((part["x-mcp-header"].lower(), (*path, name)))
+            found += _headers(part, (*path, name))
+    return found
+
+
+def _same(header: str, value: Any) -> bool:
+    if isinstance(value, bool):
+        return header == ("true" if value else "false")
+    if isinstance(value, (int, float)):
+        try:
+            return float(header) == float(value)
+        except ValueError:
+            return False
+    return isinstance(value, str) and header == value

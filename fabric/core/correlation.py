@@ -1,0 +1,285 @@
+"""The correlation router: pairs every request with its one answer, and decides who may run it.
+
+An exchange without an owner is published to its server's queue, each sending with a higher attempt. The first bridge to say
+`taken` owns it; unrepeatable work is granted to its owner before it may start. What happens when an owner dies is the table of
+outcomes in docs/guarantees.md. (EIP: correlation identifier, return address, idempotent receiver.)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import msgspec
+
+from fabric.addressing import work
+from fabric.core.deadlines import Deadlines
+from fabric.core.effects import Effect, Publish
+from fabric.core.faults import Fault, Reason
+from fabric.core.member import Member
+from fabric.envelope import Envelope, Kind, single
+from fabric.jsonrpc import MessageKind
+
+RESEND_UNKEPT = 0.5
+"""Seconds without an owner after which work is sent again through a broker that does not keep it."""
+RESEND_KEPT = 10.0
+"""The same backstop for a broker that keeps work, while free slots are announced."""
+RETURN_PAUSE = 0.1
+"""Seconds before work that came back is sent again; doubles up to RETURN_PAUSE_MOST."""
+RETURN_PAUSE_MOST = 1.0
+STARTS_MOST = 3
+"""How often repeatable work is started before its client is told that the server is unavailable."""
+
+
+class Limits(msgspec.Struct, frozen=True):
+    """How long an exchange may take, in seconds. idle: without a message of it; absolute: in all."""
+
+    idle: float = 300.0
+    absolute: float = 3600.0
+
+
+class Exchange:
+    """One client request and all that belongs to it, as its edge sees it."""
+
+    __slots__ = (
+        "arrived", "attempt", "begun", "body", "bound", "client_id", "due", "ended", "exclusive", "granted", "id", "kind",
+        "lapses", "link", "method", "opening", "owner", "owner_attempt", "pause", "principal", "progress", "repeatable", "resend", "sent_kind",
+        "server", "session", "span", "starts", "target", "token", "trace", "transport",
+    )  # fmt: skip
+
+    def __init__(self, id: str, link: str, server: str, now: float) -> None:
+        self.id = id
+        self.link = link
+        self.server = server
+        self.arrived = now
+        self.begun = 0.0
+        self.session = ""
+        self.principal = ""
+        self.transport = ""
+        self.method = ""
+        self.target = ""
+        self.client_id = b""
+        self.token = b""  # the client's own progress token, raw
+        self.kind = MessageKind.REQUEST
+        self.sent_kind = Kind.REQUEST
+        self.body = b""
+        self.repeatable = False
+        self.exclusive = False
+        self.bound = False
+        self.opening = b""  # the initialize frame as its client wrote it
+        self.attempt = 0
+        self.ended: set[int] = set()  # attempts that are over: a late `taken` of one counts for nothing
+        self.owner = ""
+        self.owner_attempt = 0
+        self.granted = False
+        self.starts = 0
+        self.pause = RETURN_PAUSE
+        self.resend = float("inf")
+        self.due = float("inf")  # idle deadline
+        self.lapses = float("inf")  # absolute deadline
+        self.progress = float("-inf")
+        self.trace = ""
+        self.span = ""
+
+
+class CorrelationRouter:
+    """All open exchanges of one edge. `finish(exchange, answer, fault)` is told of each end exactly once."""
+
+    def __init__(
+        self, member: Member, out: list[Effect], limits: Limits, finish: Callable[[Exchange, bytes, Fault | None, float], None]
+    ) -> None:
+        self.exchanges: dict[str, Exchange] = {}
+        self.deadlines = Deadlines()
+        self._member = member
+        self._out = out
+        self._limits = limits
+        self._finish = finish
+        self._count = 0
+
+    def new(self, link: str, server: str, now: float) -> Exchange:
+        """An exchange with an id no other will ever have."""
+        self._count += 1
+        return Exchange(f"{self._member.me}-{self._count:x}", link, server, now)
+
+    # ------------------------------------------------------------ giving work away
+    def offer(self, exchange: Exchange, now: float) -> None:
+        """Open an exchange and publish it to its server's queue."""
+        self._open(exchange, now)
+        self._publish(exchange, now)
+
+    def assign(self, exchange: Exchange, owner: str, now: float) -> None:
+        """Open an exchange on the data lane of its owner: a session's frame, or what only that process can answer."""
+        self._open(exchange, now)
+        exchange.owner, exchange.owner_attempt, exchange.attempt, exchange.granted = owner, 1, 1, True
+        exchange.begun = now
+        self._member.data(owner, now, exchange.sent_kind, exchange.id, body=exchange.body, **self._header(exchange, now))
+        exchange.body = b""
+
+    def _open(self, exchange: Exchange, now: float) -> None:
+        self.exchanges[exchange.id] = exchange
+        if exchange.method != "subscriptions/listen" and exchange.sent_kind is not Kind.ATTACH:
+            exchange.due, exchange.lapses = now + self._limits.idle, now + self._limits.absolute
+            self.deadlines.set(exchange.id, exchange.due)
+
+    def _header(self, exchange: Exchange, now: float) -> dict[str, object]:
+        header: dict[str, object] = {"server": exchange.server, "attempt": exchange.attempt}
+        if exchange.session:
+            header["session"] = exchange.session
+            header["client_id"] = exchange.client_id
+        if exchange.repeatable:
+            header["repeatable"] = True
+        if exchange.bound:
+            header["bound"] = True
+        if exchange.exclusive:
+            header["exclusive"] = True
+        if exchange.principal:
+            header["principal"] = exchange.principal
+        if exchange.span:
+            header["trace"] = exchange.span
+            header["sent"] = now + self._member.identity.wall
+        return header
+
+    def _publish(self, exchange: Exchange, now: float) -> None:
+        exchange.attempt += 1
+        if not exchange.begun:
+            exchange.begun = now
+        envelope = Envelope(
+            kind=exchange.sent_kind, exchange=exchange.id, body=exchange.body, **self._header(exchange, now)
+        )
+        self._out.append(Publish(work(exchange.server), single(self._member.me, envelope)))
+        self._resend_at(exchange, now + (RESEND_KEPT if self._member.identity.keeps else RESEND_UNKEPT))
+
+    def _resend_at(self, exchange: Exchange, when: float) -> None:
+        exchange.resend = when
+        self.deadlines.set(exchange.id, min(when, exchange.due, exchange.lapses))
+
+    # ------------------------------------------------------------ what bridges say
+    def taken(self, peer: str, envelope: Envelope, now: float) -> bool:
+        """A bridge holds an attempt. True if it owns the exchange now, or did already."""
+        exchange = self.exchanges.get(envelope.exchange)
+        attempt = envelope.attempt
+        if exchange is not None and exchange.owner == peer and exchange.owner_attempt == attempt:
+            return True
+        if exchange is None or exchange.owner or attempt in exchange.ended:
+            self._member.control(peer, now, Kind.CANCEL, envelope.exchange, attempt=attempt)
+            return False
+        exchange.owner, exchange.owner_attempt = peer, attempt
+        self._resend_at(exchange, float("inf"))
+        if not exchange.repeatable and envelope.kind is Kind.TAKEN:
+            exchange.granted = True
+            self._member.control(peer, now, Kind.GRANT, exchange.id, attempt=attempt)
+        return True
+
+    def returned(self, peer: str, envelope: Envelope, now: float) -> None:
+        """A bridge gives an attempt back: it has no slot, or (with a reason in the body) its server died under it."""
+        exchange = self.exchanges.get(envelope.exchange)
+        if exchange is None:
+            return
+        exchange.ended.add(envelope.attempt)
+        if exchange.owner:
+            if (exchange.owner, exchange.owner_attempt) != (peer, envelope.attempt):
+                return
+        elif envelope.attempt != exchange.attempt:
+            return  # a later sending is under way
+        exchange.owner, exchange.granted = "", False
+        if envelope.body and self._started_too_often(exchange, envelope.body.decode(errors="replace"), now):
+            return
+        self._resend_at(exchange, now + exchange.pause)
+        exchange.pause = min(exchange.pause * 2, RETURN_PAUSE_MOST)
+
+    def _started_too_often(self, exchange: Exchange, reason: str, now: float) -> bool:
+        exchange.starts += 1
+        if exchange.starts < STARTS_MOST:
+            return False
+        message = f"{exchange.server} failed {exchange.starts} times while it ran this request: {reason}"
+        self.close(exchange, b"", Fault(Reason.UNAVAILABLE, message), now)
+        return True
+
+    def answered(self, peer: str, envelope: Envelope, now: float) -> None:
+        """A bridge answers. It says taken, too; the answer of one who does not own the exchange is dropped."""
+        exchange = self.exchanges.get(envelope.exchange)
+        if exchange is None:
+            return  # over: answered, cancelled, past its deadline, or its client is gone
+        if exchange.owner != peer and not self.taken(peer, envelope, now):
+            return
+        self.close(exchange, envelope.body, None, now)
+
+    def progressed(self, exchange: Exchange, now: float) -> None:
+        """A message of the exchange came: its idle time starts again."""
+        if exchange.due != float("inf"):
+            exchange.due = now + self._limits.idle
+            self.deadlines.set(exchange.id, min(exchange.due, exchange.lapses, exchange.resend))
+
+    # ------------------------------------------------------------ ends
+    def close(self, exchange: Exchange, answer: bytes, fault: Fault | None, now: float) -> None:
+        """The exchange is over with this answer or fault."""
+        if self.exchanges.pop(exchange.id, None) is None:
+            return
+        self.deadlines.clear(exchange.id)
+        self._finish(exchange, answer, fault, now)
+
+    def cancel(self, exchange: Exchange, now: float, body: bytes = b"") -> None:
+        """Nobody waits for this exchange any more: its owner is told, and nobody is granted it."""
+        self.exchanges.pop(exchange.id, None)
+        self.deadlines.clear(exchange.id)
+        exchange.link = ""
+        if exchange.owner:
+            self._member.control(exchange.owner, now, Kind.CANCEL, exchange.id, attempt=exchange.attempt, body=body)
+
+    def lost(self, peer: str, now: float) -> None:
+        """The bridge is given up: each exchange it owned goes by the table of outcomes."""
+        for exchange in [exchange for exchange in self.exchanges.values() if exchange.owner == peer]:
+            exchange.ended.add(exchange.owner_attempt)
+            exchange.owner = ""
+            if exchange.session:
+                message = f"the bridge that ran this session of {exchange.server} is gone"
+                reason = Reason.SESSION_LOST if exchange.repeatable else Reason.OUTCOME_UNKNOWN
+                self.close(exchange, b"", Fault(reason, message), now)
+            elif exchange.repeatable:
+                if not self._started_too_often(exchange, "its bridge died", now):
+                    self._publish(exchange, now)
+            elif exchange.granted:
+                message = f"the bridge that ran this call of {exchange.server} is gone; the call may have been carried out"
+                self.close(exchange, b"", Fault(Reason.OUTCOME_UNKNOWN, message), now)
+            else:
+                self._publish(exchange, now)
+
+    def recovered(self, now: float) -> None:
+        """A gap has ended: what has no owner is sent again."""
+        for exchange in list(self.exchanges.values()):
+            if not exchange.owner and exchange.resend != float("inf"):
+                self._publish(exchange, now)
+
+    def unsent(self, envelope: Envelope, now: float) -> None:
+        """The broker did not take a sending: try again after a pause."""
+        exchange = self.exchanges.get(envelope.exchange)
+        if exchange is not None and not exchange.owner and exchange.attempt == envelope.attempt:
+            self._resend_at(exchange, now + exchange.pause)
+            exchange.pause = min(exchange.pause * 2, RETURN_PAUSE_MOST)
+
+    def expired(self, id: str, now: float, served: bool, free: bool) -> None:
+        """A deadline of the exchange has come: to send again, or to give up."""
+        exchange = self.exchanges[id]
+        if now >= min(exchange.due, exchange.lapses):
+            self._deadline(exchange, now, served)
+        elif now >= exchange.resend:
+            if free or not self._member.identity.keeps:
+                self._publish(exchange, now)
+            else:
+                self._resend_at(exchange, now + RESEND_KEPT)
+        else:
+            self.deadlines.set(id, min(exchange.due, exchange.lapses, exchange.resend))
+
+    def _deadline(self, exchange: Exchange, now: float, served: bool) -> None:
+        waited = f"{now - exchange.arrived:.0f} s"
+        if not exchange.owner and not served:
+            message = f"no bridge served {exchange.server} within {waited}"
+            fault = Fault(Reason.NO_WORKER, message, retryable=not exchange.starts)
+        elif exchange.granted and not exchange.repeatable:
+            message = f"{exchange.server} did not answer within {waited}; the call may have been carried out"
+            fault = Fault(Reason.OUTCOME_UNKNOWN, message)
+        else:
+            message = f"{exchange.server} did not answer within {waited}"  # without a grant, unrepeatable work was not started
+            fault = Fault(Reason.DEADLINE, message, retryable=not exchange.repeatable)
+        if exchange.owner:
+            self._member.control(exchange.owner, now, Kind.CANCEL, exchange.id, attempt=exchange.attempt)
+        self.close(exchange, b"", fault, now)

@@ -1,0 +1,424 @@
+"""The edge core: what clients say becomes exchanges, and what bridges say goes back to the client that asked.
+
+It owns links and exchanges; sessions are owned by bridges, and named here only by their tokens.
+"""
+
+from __future__ import annotations
+
+from fabric import jsonrpc
+from fabric.core.announcement import Announcement, Role
+from fabric.core.conversation import Conversation, Phase
+from fabric.core.correlation import CorrelationRouter, Exchange, Limits
+from fabric.core.effects import Accept, CloseLink, Completed, Effect, Establish, Finish, Send
+from fabric.core.events import (
+    BrokerConnected,
+    BrokerLost,
+    Event,
+    FrameArrived,
+    LinkClosed,
+    LinkOpened,
+    PackArrived,
+    PublishFailed,
+    RequestPosted,
+    SessionEnded,
+    SessionRef,
+    StreamOpened,
+)
+from fabric.core.faults import Fault, Reason, fault_frame
+from fabric.core.member import Identity, Member, announcing
+from fabric.core.record import Record, Side
+from fabric.core.requests import Requests
+from fabric.core.serving import Serving
+from fabric.envelope import Envelope, Kind
+from fabric.errors import InvalidFrame
+from fabric.jsonrpc import Message, MessageKind
+
+
+class EdgeCore:
+    """One edge's decisions. `handle` and `expire` return effects; lane messages gather until `transmit`."""
+
+    def __init__(self, identity: Identity, limits: Limits, servers: frozenset[str], *, retry_calls: frozenset[str] = frozenset(),
+                 address: str = "") -> None:  # fmt: skip
+        self._out: list[Effect] = []
+        self.member = Member(identity, self, self._out)
+        self.router = CorrelationRouter(self.member, self._out, limits, self._finished)
+        self.serving = Serving(self.member.leases, servers)
+        self.requests = Requests(self.member, self.router, self.serving, retry_calls, self._refuse)
+        self.address = address
+        self._conversations: dict[str, Conversation] = {}
+        self._bound: dict[str, Conversation] = {}  # by session
+        self._posted: dict[str, Exchange] = {}  # by the link of the HTTP request
+        self._orphans: list[tuple[float, Exchange, SessionRef]] = []  # their owner has not been heard of yet
+
+    # ------------------------------------------------------------ what the runtime calls
+    def handle(self, event: Event, now: float) -> list[Effect]:
+        """Take in one event."""
+        match event:
+            case PackArrived(pack):
+                for envelope in self.member.receive(pack, now):
+                    self._envelope(pack.source, envelope, now)
+            case RequestPosted():
+                self._post(event, now)
+            case FrameArrived(link, message):
+                conversation = self._conversations.get(link)
+                if conversation is not None:
+                    self._frame(conversation, message, now)
+            case LinkOpened(link, server, principal, transport):
+                self._conversations[link] = Conversation(link, server, principal, transport)
+            case LinkClosed(link):
+                self._closed(link, now)
+            case StreamOpened(link, session, _):
+                self._attach(link, session, now)
+            case SessionEnded(link, session):
+                if session.owner in self.member.leases.peers:
+                    self.member.data(session.owner, now, Kind.END, "", session=session.session)
+                self._out.append(Accept(link))
+            case PublishFailed(pack, topic, _, _):
+                if pack.generation == 0 and not topic:
+                    self.router.unsent(pack.envelopes[0], now)
+            case BrokerConnected():
+                self.member.connected(now)
+            case BrokerLost():
+                self.member.disconnected()
+            case _:
+                raise TypeError(f"not an event of an edge: {type(event).__name__}")
+        return self._take()
+
+    def expire(self, now: float) -> list[Effect]:
+        """Act on every deadline that has come by `now`."""
+        if now >= self.member.next_beat:
+            self.serving.look(now)
+            self.member.beat(now)
+            self._judge(now)
+        for id in self.router.deadlines.expired(now):
+            server = self.router.exchanges[id].server
+            self.router.expired(id, now, self.serving.served(server), self.serving.free(server))
+        return self._take()
+
+    def next_deadline(self) -> float:
+        """When `expire` is to be called at the latest."""
+        due = self.router.deadlines.next()
+        return self.member.next_beat if due is None else min(due, self.member.next_beat)
+
+    def transmit(self) -> list[Effect]:
+        """What waits in the lanes, packed."""
+        return list(self.member.pairs.transmit()) if self.member.pairs.waiting else []
+
+    def leave(self, now: float) -> list[Effect]:
+        """Say goodbye to everyone; what is open ends at the others as if this process had died."""
+        for conversation in list(self._conversations.values()):
+            self._closed(conversation.link, now)
+        self.member.leave()
+        return self._take()
+
+    @property
+    def idle(self) -> bool:
+        """No request of a client is open."""
+        return not any(exchange.link for exchange in self.router.exchanges.values() if exchange.sent_kind is not Kind.ATTACH)
+
+    def _take(self) -> list[Effect]:
+        effects = self._out.copy()
+        self._out.clear()
+        return effects
+
+    # ------------------------------------------------------------ what a member asks of its owner
+    def describe(self, number: int) -> Announcement:
+        """This edge's announcement now."""
+        said = announcing(self.member.identity, Role.EDGE, number)
+        return Announcement(**{**_fields(said), "address": self.address, "sessions": len(self._conversations)})
+
+    def lost(self, peer: str, now: float, *, gone: bool) -> None:
+        """A bridge is given up: its exchanges go by the table of outcomes, its sessions end."""
+        self.serving.look(now)
+        self.router.lost(peer, now)
+        for conversation in [bound for bound in self._bound.values() if bound.owner == peer]:
+            self._end_conversation(conversation, "the bridge that ran this session is gone")
+
+    def recovered(self, now: float) -> None:
+        """A gap has ended."""
+        self.router.recovered(now)
+
+    def _judge(self, now: float) -> None:
+        """The regular look at what waits for somebody to serve it."""
+        orphans, self._orphans = self._orphans, []
+        for since, exchange, session in orphans:
+            self._to_owner(exchange, session, since, now)
+        hopeless = [
+            (exchange, fault)
+            for exchange in self.router.exchanges.values()
+            if not exchange.owner and (fault := self.serving.hopeless(exchange.server, now)) is not None
+        ]
+        for exchange, fault in hopeless:
+            self.router.close(exchange, b"", fault, now)
+
+    # ------------------------------------------------------------ HTTP
+    def _post(self, event: RequestPosted, now: float) -> None:
+        message, session = event.message, event.session
+        exchange = self.router.new(event.link, event.server, now)
+        exchange.principal, exchange.transport, exchange.kind = event.principal, event.transport, message.kind
+        self._posted[event.link] = exchange
+        try:
+            if session is None:
+                if message.kind is MessageKind.NOTIFICATION:  # a modern notification concerns no request we could name
+                    del self._posted[event.link]
+                    self._out.append(Accept(event.link))
+                elif message.kind is MessageKind.REQUEST:
+                    self.requests.prepare(exchange, message)
+                    self.requests.route(exchange, message, event.params, now)
+                else:
+                    raise InvalidFrame(jsonrpc.INVALID_REQUEST, "a response belongs to a session")
+                return
+            if session.principal != event.principal or session.server != event.server:
+                self._refuse(exchange, Fault(Reason.SESSION_LOST, "this session is another's"), now)
+                return
+            exchange.session = session.session
+            if message.kind is MessageKind.REQUEST:
+                self.requests.prepare(exchange, message)
+            else:
+                exchange.sent_kind, exchange.body, exchange.method = Kind.FRAME, message.frame, message.method
+            self._to_owner(exchange, session, now, now)
+        except InvalidFrame as error:
+            self._posted.pop(event.link, None)
+            self._out.append(Send(event.link, jsonrpc.error_frame(message.id, error.code, error.reason), "", True))
+
+    def _to_owner(self, exchange: Exchange, session: SessionRef, since: float, now: float) -> None:
+        """Give a session's exchange to the bridge that owns the session, if it lives; else wait until that is certain."""
+        owner = session.owner
+        if owner in self.member.leases.peers:
+            if self.member.pairs.full(owner):
+                self._refuse(exchange, _overloaded(exchange.server), now)
+            elif exchange.method == "notifications/cancelled":
+                self.requests.cancel_in_session(exchange, owner, now)
+            else:
+                self.router.assign(exchange, owner, now)
+        elif self.member.leases.sure(now) or now - since > 2 * self.member.identity.lease:
+            fault = Fault(Reason.SESSION_LOST, "the bridge that ran this session is gone; begin a new session", retryable=True)
+            self._refuse(exchange, fault, now)
+        else:
+            self._orphans.append((since, exchange, session))
+
+    def _attach(self, link: str, session: SessionRef, now: float) -> None:
+        exchange = self.router.new(link, session.server, now)
+        exchange.sent_kind, exchange.session, exchange.transport = Kind.ATTACH, session.session, "http"
+        self._posted[link] = exchange
+        self._to_owner(exchange, session, now, now)
+
+    def _refuse(self, exchange: Exchange, fault: Fault, now: float) -> None:
+        """Answer an exchange that was never opened."""
+        self._finished(exchange, b"", fault, now)
+
+    # ------------------------------------------------------------ long links
+    def _frame(self, conversation: Conversation, message: Message, now: float) -> None:
+        try:
+            if conversation.phase is Phase.OPENING:
+                conversation.hold(message)
+            elif conversation.phase is Phase.SESSION:
+                self._session_frame(conversation, message, now)
+            elif message.kind is MessageKind.REQUEST:
+                self._opening_request(conversation, message, now)
+            elif message.method == "notifications/cancelled":
+                exchange = conversation.newest(jsonrpc.refers_to(message))
+                if exchange is not None:
+                    conversation.done(exchange)
+                    self.router.cancel(exchange, now, jsonrpc.with_reference(message.frame, jsonrpc.quoted(exchange.id)))
+        except InvalidFrame as error:
+            if message.kind is MessageKind.REQUEST:
+                self._out.append(Send(conversation.link, jsonrpc.error_frame(message.id, error.code, error.reason)))
+
+    def _opening_request(self, conversation: Conversation, message: Message, now: float) -> None:
+        exchange = self._exchange(conversation, message, now)
+        self.requests.prepare(exchange, message)
+        if exchange.sent_kind is Kind.OPEN:
+            conversation.phase, conversation.opening = Phase.OPENING, message
+            exchange.bound = True
+        conversation.add(exchange)
+        self.requests.route(exchange, message, None, now)
+
+    def _session_frame(self, conversation: Conversation, message: Message, now: float) -> None:
+        owner, session = conversation.owner, conversation.session
+        if message.kind is MessageKind.REQUEST:
+            exchange = self._exchange(conversation, message, now)
+            exchange.session = session
+            self.requests.prepare(exchange, message)
+            conversation.add(exchange)
+            if self.member.pairs.full(owner):
+                self._refuse(exchange, _overloaded(exchange.server), now)
+            else:
+                self.router.assign(exchange, owner, now)
+        elif message.method == "notifications/cancelled":
+            self.member.control(owner, now, Kind.FRAME, "", session=session, body=message.frame)
+        else:
+            self.member.data(owner, now, Kind.FRAME, "", session=session, body=message.frame)
+
+    def _exchange(self, conversation: Conversation, message: Message, now: float) -> Exchange:
+        exchange = self.router.new(conversation.link, conversation.server, now)
+        exchange.principal, exchange.transport = conversation.principal, conversation.transport
+        return exchange
+
+    def _end_conversation(self, conversation: Conversation, reason: str) -> None:
+        self._bound.pop(conversation.session, None)
+        conversation.phase = Phase.ENDED
+        self._out.append(CloseLink(conversation.link, reason))
+
+    def _closed(self, link: str, now: float) -> None:
+        posted = self._posted.pop(link, None)
+        if posted is not None:
+            if posted.sent_kind is Kind.ATTACH:
+                self.router.exchanges.pop(posted.id, None)
+                if posted.owner in self.member.leases.peers:
+                    self.member.data(posted.owner, now, Kind.DETACH, posted.id, session=posted.session)
+            elif posted.session:
+                posted.link = ""  # a legacy client that hangs up has not cancelled
+            else:
+                self._record(posted, "cancelled", now)
+                self.router.cancel(posted, now)
+            return
+        conversation = self._conversations.pop(link, None)
+        if conversation is None:
+            return
+        self._bound.pop(conversation.session, None)
+        for exchange in conversation.open():
+            if exchange.session:
+                self.router.exchanges.pop(exchange.id, None)  # it ends with its session
+                self.router.deadlines.clear(exchange.id)
+            else:
+                self.router.cancel(exchange, now)
+        if conversation.phase is Phase.SESSION and conversation.owner in self.member.leases.peers:
+            self.member.data(conversation.owner, now, Kind.END, "", session=conversation.session)
+
+    # ------------------------------------------------------------ what bridges say
+    def _envelope(self, peer: str, envelope: Envelope, now: float) -> None:
+        match envelope.kind:
+            case Kind.ANSWER:
+                if envelope.session and envelope.exchange not in self.router.exchanges:
+                    self.member.data(peer, now, Kind.END, "", session=envelope.session)  # nobody waits for this session
+                else:
+                    self.router.answered(peer, envelope, now)
+            case Kind.MESSAGE:
+                self._message(envelope, now)
+            case Kind.TAKEN:
+                self.router.taken(peer, envelope, now)
+            case Kind.RETURNED:
+                self.router.returned(peer, envelope, now)
+            case Kind.WRITTEN:
+                exchange = self.router.exchanges.get(envelope.exchange)
+                if exchange is not None:
+                    self.router.close(exchange, b"", None, now)
+            case Kind.ENDED:
+                self._ended(envelope, now)
+            case _:
+                pass  # not for an edge; a newer release may say more
+
+    def _message(self, envelope: Envelope, now: float) -> None:
+        frame = envelope.body
+        exchange = self.router.exchanges.get(envelope.exchange)
+        if exchange is None:
+            conversation = self._bound.get(envelope.session)
+            if conversation is not None and not envelope.exchange:
+                self._out.append(Send(conversation.link, frame))
+            return
+        self.router.progressed(exchange, now)
+        if exchange.token and b'"progressToken"' in frame:
+            message = jsonrpc.parse(frame)
+            if message.method == "notifications/progress":
+                progress = jsonrpc.progress(message)
+                if progress <= exchange.progress:
+                    return  # a re-run repeats its progress from the start
+                exchange.progress = progress
+                frame = jsonrpc.with_reference(frame, exchange.token)
+        elif exchange.method == "subscriptions/listen":
+            frame = jsonrpc.with_reference(frame, exchange.client_id)
+        if exchange.link:
+            stream = exchange.session if exchange.sent_kind is Kind.ATTACH else exchange.id
+            event = f"{stream}.{envelope.event}" if envelope.event >= 0 else ""
+            self._out.append(Send(exchange.link, frame, event))
+
+    def _ended(self, envelope: Envelope, now: float) -> None:
+        exchange = self.router.exchanges.pop(envelope.exchange, None)
+        if exchange is not None:
+            self.router.deadlines.clear(exchange.id)
+            self._posted.pop(exchange.link, None)
+            conversation = self._conversations.get(exchange.link)
+            if conversation is not None:
+                conversation.done(exchange)
+            elif exchange.link:
+                self._out.append(Finish(exchange.link))
+        bound = self._bound.get(envelope.session)
+        if bound is not None and not envelope.exchange:
+            self._end_conversation(bound, envelope.body.decode(errors="replace") or "the session has ended")
+
+    # ------------------------------------------------------------ the end of an exchange
+    def _finished(self, exchange: Exchange, answer: bytes, fault: Fault | None, now: float) -> None:
+        self._posted.pop(exchange.link, None)
+        outcome = "ok" if fault is None else fault.reason.value
+        link = exchange.link
+        conversation = self._conversations.get(link)
+        if conversation is not None:
+            conversation.done(exchange)
+        if not link:
+            if exchange.method == "tools/list" and not exchange.client_id:
+                for waiting, error in self.requests.listed(exchange, answer, now):
+                    frame = jsonrpc.error_frame(waiting.client_id, error.code, error.reason)
+                    self._posted.pop(waiting.link, None)
+                    self._out.append(Send(waiting.link, frame, "", True))
+        elif exchange.sent_kind is Kind.FRAME and fault is None:
+            self._out.append(Accept(link))
+        elif exchange.sent_kind is Kind.ATTACH and fault is None:
+            self._out.append(Finish(link))
+        else:
+            if fault is not None:
+                trace = exchange.span[3:35]
+                frame = fault_frame(exchange.client_id, fault, server=exchange.server, exchange=exchange.id, trace=trace)
+            else:
+                frame = jsonrpc.with_answer_id(answer, exchange.id, exchange.client_id)
+                if b'"error"' in answer and jsonrpc.parse(answer).error:
+                    outcome = "error"
+                elif exchange.method == "subscriptions/listen":
+                    frame = jsonrpc.with_result_subscription(frame, exchange.client_id)
+            if exchange.sent_kind is Kind.OPEN and outcome == "ok" and conversation is None:
+                opening = exchange.opening
+                self._out.append(Establish(link, exchange.id, exchange.owner, exchange.server, exchange.principal, opening, answer))
+            self._out.append(Send(link, frame, "", True))
+            if exchange.sent_kind is Kind.OPEN and conversation is not None:
+                self._opened(conversation, exchange, outcome == "ok", now)
+        if exchange.begun:
+            self._record(exchange, outcome, now)
+
+    def _opened(self, conversation: Conversation, exchange: Exchange, ok: bool, now: float) -> None:
+        conversation.phase = Phase.SESSION if ok else Phase.NEW
+        if ok:
+            conversation.session, conversation.owner = exchange.id, exchange.owner
+            self._bound[exchange.id] = conversation
+        for message in conversation.release():
+            self._frame(conversation, message, now)
+
+    def _record(self, exchange: Exchange, outcome: str, now: float) -> None:
+        self._out.append(
+            Completed(
+                Record(
+                    side=Side.EDGE,
+                    exchange=exchange.id,
+                    server=exchange.server,
+                    method=exchange.method,
+                    target=exchange.target,
+                    transport=exchange.transport,
+                    session=exchange.session,
+                    attempt=exchange.attempt,
+                    arrived=exchange.arrived,
+                    begun=exchange.begun,
+                    ended=now,
+                    outcome=outcome,
+                    trace=exchange.trace,
+                    span=exchange.span,
+                )
+            )
+        )
+
+
+def _overloaded(server: str) -> Fault:
+    message = f"the lane to the bridge that serves {server} is full"
+    return Fault(Reason.OVERLOADED, message, retryable=True, retry_after=1.0)
+
+
+def _fields(announcement: Announcement) -> dict[str, object]:
+    return {name: getattr(announcement, name) for name in announcement.__struct_fields__}

@@ -1,0 +1,131 @@
+"""Effects: what a core wants done, in the imperative. The runtime does them in order, and decides nothing."""
+
+from __future__ import annotations
+
+import msgspec
+
+from fabric.addressing import Channel
+from fabric.core.record import Record
+from fabric.envelope import Pack
+
+
+class Publish(msgspec.Struct, frozen=True, gc=False):
+    """Hand a pack to the broker."""
+
+    channel: Channel
+    pack: Pack
+
+
+class Ack(msgspec.Struct, frozen=True, gc=False):
+    """The broker may forget the work delivery with this number."""
+
+    delivery: int
+
+
+class Nack(msgspec.Struct, frozen=True, gc=False):
+    """The broker shall give the work delivery with this number to another."""
+
+    delivery: int
+
+
+class Send(msgspec.Struct, frozen=True, gc=False):
+    """Write a frame to a client's link. event: its id in a resumable stream. final: it is the link's response."""
+
+    link: str
+    frame: bytes
+    event: str = ""
+    final: bool = False
+
+
+class Accept(msgspec.Struct, frozen=True, gc=False):
+    """Tell the client of an HTTP request that its message was taken."""
+
+    link: str
+
+
+class Establish(msgspec.Struct, frozen=True, gc=False):
+    """The answer on this HTTP link opens a session: seal its token. `opening` and `answer` are the initialize frames."""
+
+    link: str
+    session: str
+    owner: str
+    server: str
+    principal: str
+    opening: bytes
+    answer: bytes
+
+
+class Finish(msgspec.Struct, frozen=True, gc=False):
+    """End an HTTP stream that gets no response."""
+
+    link: str
+
+
+class CloseLink(msgspec.Struct, frozen=True, gc=False):
+    """Close a client's long link; `reason` is for people."""
+
+    link: str
+    reason: str
+
+
+class StartServer(msgspec.Struct, frozen=True, gc=False):
+    """Start a process of an MCP server, or connect to one; the outcome comes as an event that bears `child`."""
+
+    server: str
+    child: str
+
+
+class Write(msgspec.Struct, frozen=True, gc=False):
+    """Write a frame to an MCP server."""
+
+    child: str
+    frame: bytes
+
+
+class StopServer(msgspec.Struct, frozen=True, gc=False):
+    """Stop an MCP server's process; nothing more is heard of it."""
+
+    child: str
+
+
+class Consume(msgspec.Struct, frozen=True, gc=False):
+    """Begin to take work of this server from the broker."""
+
+    server: str
+
+
+class Pause(msgspec.Struct, frozen=True, gc=False):
+    """Take no more work of this server from the broker."""
+
+    server: str
+
+
+class Completed(msgspec.Struct, frozen=True, gc=False):
+    """One exchange is over on this side: what is known of it, for tracing and metrics."""
+
+    record: Record
+
+
+class Conflict(msgspec.Struct, frozen=True, gc=False):
+    """The fabric as a whole is set up wrongly, as `reason` says to a person: this process must not serve."""
+
+    reason: str
+
+
+Effect = (
+    Publish
+    | Ack
+    | Nack
+    | Send
+    | Accept
+    | Establish
+    | Finish
+    | CloseLink
+    | StartServer
+    | Write
+    | StopServer
+    | Consume
+    | Pause
+    | Completed
+    | Conflict
+)

@@ -1,0 +1,146 @@
+"""Events: what has happened, in the past tense. A core is told of each with the time it was noticed."""
+
+from __future__ import annotations
+
+import msgspec
+
+from fabric.envelope import Envelope, Pack
+from fabric.jsonrpc import Message
+
+
+class SessionRef(msgspec.Struct, frozen=True, gc=False):
+    """A legacy session as its token names it, already checked: whose it is, and who owned it first."""
+
+    session: str
+    owner: str
+    server: str
+    principal: str
+
+
+# ---------------------------------------------------------------- from clients
+class LinkOpened(msgspec.Struct, frozen=True, gc=False):
+    """A client opened a long link to `server`."""
+
+    link: str
+    server: str
+    principal: str
+    transport: str
+
+
+class FrameArrived(msgspec.Struct, frozen=True, gc=False):
+    """A client sent a frame on its long link."""
+
+    link: str
+    message: Message
+
+
+class RequestPosted(msgspec.Struct, frozen=True, gc=False):
+    """A client posted a frame over HTTP. params: the decoded Mcp-Param-* headers by lower-case name."""
+
+    link: str
+    server: str
+    principal: str
+    message: Message
+    session: SessionRef | None
+    params: tuple[tuple[str, str], ...]
+    transport: str
+
+
+class StreamOpened(msgspec.Struct, frozen=True, gc=False):
+    """A client opened its session's own stream over HTTP."""
+
+    link: str
+    session: SessionRef
+    last_event: str
+
+
+class SessionEnded(msgspec.Struct, frozen=True, gc=False):
+    """A client ended its session over HTTP."""
+
+    link: str
+    session: SessionRef
+
+
+class LinkClosed(msgspec.Struct, frozen=True, gc=False):
+    """A client's link, long or of one HTTP request, is gone."""
+
+    link: str
+
+
+# ---------------------------------------------------------------- from the broker
+class PackArrived(msgspec.Struct, frozen=True, gc=False):
+    """A pack came into our inbox or on a topic."""
+
+    pack: Pack
+
+
+class WorkArrived(msgspec.Struct, frozen=True, gc=False):
+    """A request without an owner came from a server's queue. delivery: what to ack, 0 where the broker keeps nothing."""
+
+    source: str
+    envelope: Envelope
+    delivery: int
+
+
+class PublishFailed(msgspec.Struct, frozen=True, gc=False):
+    """The broker did not confirm a pack. sent: it may have arrived all the same."""
+
+    publish: Pack
+    topic: bool
+    sent: bool
+    reason: str
+
+
+class BrokerConnected(msgspec.Struct, frozen=True, gc=False):
+    """The broker is there, for the first time or again."""
+
+
+class BrokerLost(msgspec.Struct, frozen=True, gc=False):
+    """The connection to the broker is gone."""
+
+    reason: str
+
+
+# ---------------------------------------------------------------- from MCP servers
+class ServerStarted(msgspec.Struct, frozen=True, gc=False):
+    """The process asked for runs and its link is open."""
+
+    child: str
+
+
+class ServerFrame(msgspec.Struct, frozen=True, gc=False):
+    """An MCP server wrote a frame."""
+
+    child: str
+    message: Message
+
+
+class ServerExited(msgspec.Struct, frozen=True, gc=False):
+    """An MCP server's process or link ended by itself, or could not be started; `reason` is for people."""
+
+    child: str
+    reason: str
+
+
+# ---------------------------------------------------------------- from the operator
+class DrainStarted(msgspec.Struct, frozen=True, gc=False):
+    """This process is to stop: take nothing new."""
+
+
+Event = (
+    LinkOpened
+    | FrameArrived
+    | RequestPosted
+    | StreamOpened
+    | SessionEnded
+    | LinkClosed
+    | PackArrived
+    | WorkArrived
+    | PublishFailed
+    | BrokerConnected
+    | BrokerLost
+    | ServerStarted
+    | ServerFrame
+    | ServerExited
+    | DrainStarted
+)

@@ -1,0 +1,53 @@
+"""The errors the fabric itself gives to a client: a reason, a JSON-RPC code outside the reserved range, stable data.
+
+docs/spec/errors.md is their list for users.
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+import msgspec
+
+from fabric import jsonrpc
+
+
+class Reason(StrEnum):
+    """Why the fabric answered instead of a server."""
+
+    NO_WORKER = "no_worker"
+    DEADLINE = "deadline"
+    OUTCOME_UNKNOWN = "outcome_unknown"
+    OVERLOADED = "overloaded"
+    TOO_LARGE = "too_large"
+    UNAUTHORIZED = "unauthorized"
+    FORBIDDEN = "forbidden"
+    UNAVAILABLE = "unavailable"
+    INVALID = "invalid"
+    UNKNOWN_SERVER = "unknown_server"
+    SESSION_LOST = "session_lost"
+
+
+CODES = {reason: -31001 - position for position, reason in enumerate(Reason)}
+"""JSON-RPC code of each reason. Only ever appended to: clients know them."""
+
+
+class Fault(msgspec.Struct, frozen=True):
+    """One error of the fabric. retryable: only with proof that nothing was started. retry_after: seconds, None for no advice."""
+
+    reason: Reason
+    message: str
+    retryable: bool = False
+    retry_after: float | None = None
+
+
+def fault_frame(id: bytes, fault: Fault, *, server: str = "", exchange: str = "", trace: str = "") -> bytes:
+    """The JSON-RPC error response for a fault; `id` is the client's own, raw JSON."""
+    data: dict[str, object] = {"reason": fault.reason.value, "retryable": fault.retryable}
+    if fault.retry_after is not None:
+        data["retryAfterMs"] = int(fault.retry_after * 1000)
+    data["server"] = server
+    data["exchange"] = exchange
+    if trace:
+        data["trace"] = trace
+    return jsonrpc.error_frame(id, CODES[fault.reason], fault.message, data)

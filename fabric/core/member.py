@@ -1,0 +1,164 @@
+"""A member of the fabric: the part that every core shares. Lanes to the others, leases on them, announcements, hello and goodbye."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Protocol
+
+import msgspec
+
+from fabric.addressing import ANNOUNCEMENTS
+from fabric.core import announcement
+from fabric.core.announcement import Announcement, Role
+from fabric.core.effects import Conflict, Effect, Publish
+from fabric.core.lease import LEASE, Leases
+from fabric.core.pair import Pairs
+from fabric.envelope import VERSION, Envelope, Kind, Pack, single
+from fabric.errors import InvalidEnvelope
+
+BEAT = 0.25
+"""Seconds between two looks at lanes and leases; an acknowledgement is never later than this."""
+
+
+class Identity(msgspec.Struct, frozen=True, kw_only=True):
+    """Who a process is and how it keeps the rules; given once, from outside.
+
+    incarnation: minted after fork, unique for ever. key: fingerprint of the fabric's secret. lease: seconds. keeps: the broker
+    keeps work until acked. largest_body_bytes: of one frame, by the broker's largest message. lane_bytes: what a data lane may
+    hold unacknowledged before it takes no new work. wall: unix time minus monotonic time, for traces only. spans: makes a
+    traceparent below a given one; None when tracing is off.
+    """
+
+    incarnation: str
+    key: str
+    host: str = ""
+    lease: float = LEASE
+    keeps: bool = False
+    largest_body_bytes: int = 1024 * 1024
+    pack_bytes: int = 512 * 1024
+    lane_bytes: int = 32 * 1024 * 1024
+    wall: float = 0.0
+    spans: Callable[[str], str] | None = None
+
+
+class Owner(Protocol):
+    """What a member asks of the core it is part of."""
+
+    def describe(self, number: int) -> Announcement:
+        """This process's announcement now."""
+        ...
+
+    def lost(self, peer: str, now: float, *, gone: bool) -> None:
+        """All that hung on the peer ends: it is gone (its lease has ended, it said goodbye), or it gave us up."""
+        ...
+
+    def recovered(self, now: float) -> None:
+        """A gap has ended: what may have been lost meanwhile is sent again."""
+        ...
+
+
+class Member:
+    """Presence in the fabric. Effects are appended to `out`, which it shares with its owner; the owner is told what ends."""
+
+    def __init__(self, identity: Identity, owner: Owner, out: list[Effect]) -> None:
+        self.identity = identity
+        self.me = identity.incarnation
+        self.leases = Leases(self.me, identity.lease)
+        self.pairs = Pairs(self.me, lane_bytes=identity.lane_bytes, pack_bytes=identity.pack_bytes)
+        self.next_beat = 0.0
+        self.left = False
+        self._owner = owner
+        self._out = out
+
+    def connected(self, now: float) -> None:
+        """The broker is there: say hello and announce."""
+        self._say(Kind.HELLO)
+        self.announce(now)
+        self.pairs.reconnected(now)
+
+    def disconnected(self) -> None:
+        """The broker is gone."""
+        self.leases.disconnected()
+
+    def leave(self) -> None:
+        """Say goodbye: peers end this process's lease at once."""
+        self.left = True
+        self._say(Kind.BYE)
+
+    def announce(self, now: float) -> None:
+        """Announce at once: something that others decide by has changed."""
+        self._announce(self.leases.force(now))
+
+    def data(self, peer: str, now: float, kind: Kind, exchange: str, **fields: Any) -> int:
+        """Post on the data lane; the peer has a lease from now on. Returns the message's number."""
+        if peer not in self.leases.peers:
+            self.leases.renew(peer, now)
+        return self.pairs.data(peer, now, kind, exchange, **fields)
+
+    def control(self, peer: str, now: float, kind: Kind, exchange: str, **fields: Any) -> int:
+        """Post on the control lane; the peer has a lease from now on. Returns the message's number."""
+        if peer not in self.leases.peers:
+            self.leases.renew(peer, now)
+        return self.pairs.control(peer, now, kind, exchange, **fields)
+
+    def beat(self, now: float) -> None:
+        """The regular look: announce, judge leases, keep the lanes going."""
+        self.next_beat = now + BEAT
+        number = None if self.left else self.leases.next_number(now)
+        if number is not None:
+            self._announce(number)
+        for peer in self.leases.dead(now):
+            self._give_up(peer, now)
+        self.pairs.beat(now)
+
+    def receive(self, pack: Pack, now: float) -> list[Envelope]:
+        """Take in a pack from inbox or topic; returns the envelopes of lanes, in order, for the owner to act on."""
+        if pack.generation == 0:
+            for envelope in pack.envelopes:
+                self._topic(pack.source, envelope, now)
+            return []
+        self.leases.renew(pack.source, now)
+        envelopes, given_up = self.pairs.receive(pack, now)
+        if given_up:
+            self._owner.lost(pack.source, now, gone=False)
+        return envelopes
+
+    def _topic(self, source: str, envelope: Envelope, now: float) -> None:
+        if envelope.kind is Kind.ANNOUNCE:
+            try:
+                heard = announcement.decode(envelope.body)
+            except InvalidEnvelope:
+                return  # of another release; it shows up as a process that serves nothing
+            if source == self.me:
+                if self.leases.heard_self(heard.number, now):
+                    self.pairs.reconnected(now)
+                    self._owner.recovered(now)
+            elif heard.key != self.identity.key:
+                who = f"{heard.role} {heard.host or source}"
+                self._out.append(Conflict(f"{who} has another fabric secret; give all workers of a fabric the same one"))
+            else:
+                self.leases.announced(source, heard, now)
+        elif source == self.me:
+            return
+        elif envelope.kind is Kind.HELLO:
+            if not self.left:
+                self.announce(now)
+        elif envelope.kind is Kind.BYE and source in self.leases.peers:
+            self._give_up(source, now)
+
+    def _give_up(self, peer: str, now: float) -> None:
+        self.leases.end(peer)
+        self.pairs.give_up(peer)
+        self._owner.lost(peer, now, gone=True)
+
+    def _say(self, kind: Kind) -> None:
+        self._out.append(Publish(ANNOUNCEMENTS, single(self.me, Envelope(kind=kind))))
+
+    def _announce(self, number: int) -> None:
+        body = announcement.encode(self._owner.describe(number))
+        self._out.append(Publish(ANNOUNCEMENTS, single(self.me, Envelope(kind=Kind.ANNOUNCE, body=body))))
+
+
+def announcing(identity: Identity, role: Role, number: int) -> Announcement:
+    """The part of an announcement that every role shares."""
+    return Announcement(role=role, number=number, key=identity.key, versions=(VERSION,), host=identity.host)

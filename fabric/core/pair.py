@@ -1,0 +1,179 @@
+"""A pair of incarnations: data and control lanes each way, under one generation; and the table of all pairs of one process.
+
+Who gives the other up raises the generation and starts afresh; a message of a lower generation is dropped and answered with
+one's own; a higher one means that the peer gave us up. What is posted gathers until `transmit`, so that everything for one
+inbox leaves as one pack.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from fabric.addressing import inbox
+from fabric.core.effects import Publish
+from fabric.core.lane import Incoming, Outgoing
+from fabric.envelope import VERSION, Envelope, Kind, Lane, Pack
+
+HEADER_BYTES = 256
+"""What an envelope may take beside its body, rounded up."""
+
+RESEND_AFTER = 1.0
+"""Seconds without acknowledgement after which what is kept is sent again."""
+
+
+class Pair:
+    """What this process knows of its lanes with one other incarnation."""
+
+    __slots__ = ("control_in", "control_out", "data_in", "data_out", "generation", "owes", "peer", "pending", "stale")
+
+    def __init__(self, peer: str, generation: int = 1) -> None:
+        self.peer = peer
+        self.reset(generation)
+
+    def reset(self, generation: int) -> None:
+        """Start both lanes afresh in a higher generation; what was kept is forgotten, and core has already said what it meant."""
+        self.generation = generation
+        self.data_out, self.control_out = Outgoing(), Outgoing()
+        self.data_in, self.control_in = Incoming(), Incoming()
+        self.pending: list[Envelope] = []
+        self.owes = False  # an acknowledgement, or our generation
+
+    @property
+    def idle(self) -> bool:
+        """Nothing waits for the peer."""
+        return not (self.data_out.kept or self.control_out.kept or self.owes or self.data_in.held or self.control_in.held)
+
+
+class Pairs:
+    """Every pair of one process, and what waits to be sent in each."""
+
+    def __init__(self, me: str, *, lane_bytes: int, pack_bytes: int) -> None:
+        self.me = me
+        self._lane_bytes = lane_bytes
+        self._pack_bytes = pack_bytes
+        self._pairs: dict[str, Pair] = {}
+        self._dirty: dict[str, Pair] = {}
+
+    def __iter__(self) -> Iterator[Pair]:
+        return iter(self._pairs.values())
+
+    def get(self, peer: str) -> Pair:
+        """The pair with `peer`, made at first use."""
+        pair = self._pairs.get(peer)
+        if pair is None:
+            pair = self._pairs[peer] = Pair(peer)
+        return pair
+
+    def full(self, peer: str) -> bool:
+        """The data lane to `peer` holds so much that it takes no new work."""
+        return self.get(peer).data_out.kept_bytes >= self._lane_bytes
+
+    def data(self, peer: str, now: float, kind: Kind, exchange: str, **fields: Any) -> int:
+        """Post a message on the data lane to `peer`; returns its number."""
+        pair = self.get(peer)
+        out = pair.data_out
+        return self._post(pair, out, now, Envelope(kind=kind, exchange=exchange, lane=Lane.DATA, number=out.next, **fields))
+
+    def control(self, peer: str, now: float, kind: Kind, exchange: str, **fields: Any) -> int:
+        """Post a message on the control lane to `peer`; returns its number. `after` is set to where the data lane stands."""
+        pair = self.get(peer)
+        out = pair.control_out
+        after = pair.data_out.next - 1
+        envelope = Envelope(kind=kind, exchange=exchange, lane=Lane.CONTROL, number=out.next, after=after, **fields)
+        return self._post(pair, out, now, envelope)
+
+    def _post(self, pair: Pair, out: Outgoing, now: float, envelope: Envelope) -> int:
+        out.keep(envelope, now)
+        pair.pending.append(envelope)
+        self._dirty[pair.peer] = pair
+        return envelope.number
+
+    def receive(self, pack: Pack, now: float) -> tuple[list[Envelope], bool]:
+        """Take in a pack from an inbox: the envelopes to act on, in order, and whether the peer has given us up since."""
+        pair = self.get(pack.source)
+        if pack.generation < pair.generation:
+            pair.owes = True
+            self._dirty[pair.peer] = pair
+            return [], False
+        given_up = pack.generation > pair.generation
+        if given_up:
+            pair.reset(pack.generation)
+        pair.data_out.acknowledge(pack.ack_data, now)
+        pair.control_out.acknowledge(pack.ack_control, now)
+        ready: list[Envelope] = []
+        for envelope in pack.envelopes:
+            lane = pair.data_in if envelope.lane is Lane.DATA else pair.control_in
+            gap = bool(lane.held)
+            ready += lane.accept(envelope)
+            if lane.held and not gap:  # a gap has opened: say so at once
+                self._dirty[pair.peer] = pair
+            pair.owes = True
+        if not pack.envelopes and (pack.ack_data < pair.data_out.next - 1 or pack.ack_control < pair.control_out.next - 1):
+            self._resend(pair, now, older_than=0.1)
+        return ready, given_up
+
+    def give_up(self, peer: str) -> None:
+        """The peer's lease has ended: raise the generation, forget what was kept for it."""
+        pair = self.get(peer)
+        pair.reset(pair.generation + 1)
+        self._dirty.pop(peer, None)
+
+    def beat(self, now: float) -> None:
+        """The regular look: acknowledgements still owed go out bare, what was not acknowledged for too long goes out again."""
+        for pair in self._pairs.values():
+            if pair.owes:
+                self._dirty[pair.peer] = pair
+            self._resend(pair, now, older_than=RESEND_AFTER)
+
+    def reconnected(self, now: float) -> None:
+        """The broker was away: send again whatever is not acknowledged."""
+        for pair in self._pairs.values():
+            self._resend(pair, now, older_than=0.0)
+
+    def _resend(self, pair: Pair, now: float, older_than: float) -> None:
+        for out in (pair.control_out, pair.data_out):
+            if out.kept and now - out.sent_at >= older_than:
+                out.sent_at = now
+                waiting = {id(envelope) for envelope in pair.pending}
+                pair.pending += [envelope for envelope in out.kept if id(envelope) not in waiting]
+                self._dirty[pair.peer] = pair
+
+    @property
+    def waiting(self) -> bool:
+        """Whether `transmit` has anything to give."""
+        return bool(self._dirty)
+
+    def transmit(self) -> list[Publish]:
+        """Everything posted since the last call, packed; and the acknowledgements that are owed to the same peers.
+
+        A pack stays under the size limit. Posting order is kept, except that control never has more than one pack of data
+        ahead of it.
+        """
+        effects = []
+        for pair in self._dirty.values():
+            pending, pair.pending, pair.owes = pair.pending, [], False
+            for envelopes in self._split(pending):
+                header = (pair.generation, pair.data_in.contiguous, pair.control_in.contiguous)
+                effects.append(Publish(inbox(pair.peer), Pack(VERSION, self.me, *header, tuple(envelopes))))
+        self._dirty.clear()
+        return effects
+
+    def _split(self, pending: list[Envelope]) -> list[list[Envelope]]:
+        size = self._fill(pending)
+        packs, rest = [pending[:size]], pending[size:]
+        rest.sort(key=lambda envelope: envelope.lane is Lane.DATA)  # stable: each lane keeps its order
+        while rest:
+            size = self._fill(rest)
+            packs.append(rest[:size])
+            rest = rest[size:]
+        return packs
+
+    def _fill(self, envelopes: list[Envelope]) -> int:
+        """How many of the first envelopes make one pack: at least one, and no more bytes than the broker takes."""
+        room = self._pack_bytes
+        for count, envelope in enumerate(envelopes):
+            room -= len(envelope.body) + HEADER_BYTES
+            if room < 0 and count:
+                return count
+        return len(envelopes)

@@ -1,0 +1,232 @@
+"""The processes of one MCP server at one bridge: a probe that becomes the shared one, a few warm ones, one for each session.
+
+Modern requests of all clients share a process; a legacy session has one to itself. A server is healthy once it has answered the
+probe; one that dies is started again, later each time.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+
+import msgspec
+
+from fabric.core import eras
+from fabric.core.announcement import Health, Served
+from fabric.core.deadlines import Deadlines
+from fabric.core.effects import Consume, Effect, Pause, StartServer, StopServer, Write
+from fabric.core.job import Job
+from fabric.jsonrpc import Message
+
+PROBE_TIMEOUT = 10.0
+"""Seconds a started server has to answer the probe; then the legacy handshake is tried, for as long."""
+RESTART_FIRST, RESTART_MOST = 0.1, 10.0
+"""Seconds before a server that died is started again: doubling from the first to the most."""
+STABLE_AFTER = 30.0
+"""Seconds a process has to live for the next restart to be quick again."""
+
+
+class ServerLimits(msgspec.Struct, frozen=True):
+    """One server's settings. slots: requests from the queue at once. warm: idle processes kept for sessions. most: processes."""
+
+    digest: str
+    slots: int = 64
+    warm: int = 1
+    most: int = 64
+
+
+class Child:
+    """One process."""
+
+    __slots__ = ("backlog", "begun", "exclusive", "id", "jobs", "session", "started", "waiting")
+
+    def __init__(self, id: str, now: float) -> None:
+        self.id = id
+        self.begun = now
+        self.started = False
+        self.session = ""
+        self.jobs: dict[str, Job] = {}
+        self.backlog: list[bytes] = []  # written before it has started
+        self.exclusive: Job | None = None
+        self.waiting: deque[Job] = deque()  # exclusive jobs behind that one
+
+
+class Pool:
+    """All processes of one server. Effects are appended to `out`."""
+
+    def __init__(self, name: str, limits: ServerLimits, deadlines: Deadlines, out: list[Effect]) -> None:
+        self.name = name
+        self.limits = limits
+        self.children: dict[str, Child] = {}
+        self.eras: tuple[str, ...] = ()
+        self.health = Health.STARTING
+        self.reason = ""
+        self.taken = 0  # slots in use
+        self.pending: list[Job] = []  # modern jobs while the shared process is started again
+        self.consuming = False
+        self._shared: Child | None = None
+        self._warm: deque[Child] = deque()
+        self._questions: dict[str, bool] = {}  # ids of those questions; whether it was the legacy one
+        self._pause = RESTART_FIRST
+        self._deadlines = deadlines
+        self._out = out
+        self._count = 0
+
+    def describe(self, open: bool) -> Served:
+        """What is announced. open: whether this bridge takes work at all."""
+        free = max(0, self.limits.slots - self.taken) if open and self.health is Health.HEALTHY else 0
+        sessions = sum(1 for child in self.children.values() if child.session)
+        return Served(
+            digest=self.limits.digest,
+            free=free,
+            eras=self.eras,
+            sessions=sessions,
+            children=len(self.children),
+            health=self.health,
+            reason=self.reason,
+        )
+
+    # ------------------------------------------------------------ starting
+    def start(self, now: float, *, legacy: bool = False) -> None:
+        """Start the process that is probed; `legacy` when it is known to die of the modern question."""
+        self._deadlines.clear(f"restart {self.name}")
+        self._shared = self._spawn(now)
+        self._ask(now, legacy=legacy)
+
+    def _spawn(self, now: float) -> Child:
+        self._count += 1
+        child = Child(f"{self.name}#{self._count}", now)
+        self.children[child.id] = child
+        self._out.append(StartServer(self.name, child.id))
+        return child
+
+    def started(self, child: Child, now: float) -> None:
+        """A process runs."""
+        child.started = True
+        for frame in child.backlog:
+            self._out.append(Write(child.id, frame))
+        child.backlog = []
+
+    def _ask(self, now: float, *, legacy: bool) -> None:
+        if self._shared is not None:
+            self._count += 1
+            id = f"probe-{self._count}"
+            self._questions[id] = legacy
+            self.write(self._shared, (eras.initialize_request if legacy else eras.discover_request)(id))
+            self._deadlines.set(f"probe {self.name}", now + PROBE_TIMEOUT)
+
+    def probed(self, child: Child, id: str, answer: Message, now: float) -> bool:
+        """Whether this answer was the probe's; then the server's era is known."""
+        if child is not self._shared or id not in self._questions:
+            return False
+        legacy = self._questions.pop(id)
+        found = (eras.LEGACY,) if legacy else eras.judge(answer)
+        if legacy and answer.error:
+            self._unhealthy("it answers neither server/discover nor initialize", now)
+        elif found == (eras.LEGACY,) and not legacy:
+            if not self._questions:
+                self._ask(now, legacy=True)
+        else:
+            self._healthy(found, now)
+        return True
+
+    def _healthy(self, found: tuple[str, ...], now: float) -> None:
+        self.eras, self.health, self.reason = found, Health.HEALTHY, ""
+        self._forget_probe()
+        if found == (eras.LEGACY,) and self._shared is not None:
+            self.stop(self._shared)  # it has spoken to us; sessions get fresh ones
+            self._shared = None
+        self.refill(now)
+
+    def consume(self, ready: bool) -> None:
+        """Take work of this server, or pause, as its health and `ready` say."""
+        wanted = ready and self.health is Health.HEALTHY
+        if wanted != self.consuming:
+            self.consuming = wanted
+            self._out.append(Consume(self.name) if wanted else Pause(self.name))
+
+    def refill(self, now: float) -> None:
+        """Keep the warm ones at their number."""
+        if eras.LEGACY not in self.eras or self.health is not Health.HEALTHY:
+            return
+        while len(self._warm) < self.limits.warm and len(self.children) < self.limits.most:
+            self._warm.append(self._spawn(now))
+
+    # ------------------------------------------------------------ handing out
+    def shared(self) -> Child | None:
+        """The process modern requests share; None while there is none."""
+        child = self._shared
+        return child if child is not None and not self._questions and self.health is Health.HEALTHY else None
+
+    def for_session(self, session: str, now: float) -> Child | None:
+        """A process for a new session alone; None when there are too many."""
+        if self._warm:
+            child = self._warm.popleft()
+        elif len(self.children) < self.limits.most:
+            child = self._spawn(now)
+        else:
+            return None
+        child.session = session
+        return child
+
+    @property
+    def full(self) -> bool:
+        """No process is left for another session."""
+        return not self._warm and len(self.children) >= self.limits.most
+
+    def write(self, child: Child, frame: bytes) -> None:
+        """Write to a process, once it runs."""
+        if child.started:
+            self._out.append(Write(child.id, frame))
+        else:
+            child.backlog.append(frame)
+
+    # ------------------------------------------------------------ ends
+    def stop(self, child: Child) -> None:
+        """A process is not needed any more."""
+        if self.children.pop(child.id, None) is not None:
+            self._out.append(StopServer(child.id))
+            if child in self._warm:
+                self._warm.remove(child)
+
+    def exited(self, child: Child, reason: str, now: float) -> None:
+        """A process ended by itself, or never started."""
+        self.children.pop(child.id, None)
+        if now - child.begun > STABLE_AFTER:
+            self._pause = RESTART_FIRST
+        if child is self._shared:
+            self._shared = None
+            asked = list(self._questions.values())
+            self._forget_probe()
+            if asked == [False] and child.started and self.health is not Health.HEALTHY:
+                self.start(now, legacy=True)  # some legacy servers die of an unknown first request
+            elif self.health is Health.HEALTHY and not asked:
+                self._restart(now)
+            else:
+                self._unhealthy(reason, now)
+        elif child in self._warm:
+            self._warm.remove(child)
+            if now - child.begun < STABLE_AFTER:
+                self._unhealthy(reason, now)
+
+    def silent(self, now: float) -> None:
+        """The probe was not answered in time."""
+        if True in self._questions.values():
+            self._unhealthy(f"it answered neither server/discover nor initialize within {2 * PROBE_TIMEOUT:.0f} s", now)
+        else:
+            self._ask(now, legacy=True)
+
+    def _forget_probe(self) -> None:
+        self._questions = {}
+        self._deadlines.clear(f"probe {self.name}")
+
+    def _unhealthy(self, reason: str, now: float) -> None:
+        self.health, self.reason = Health.UNHEALTHY, reason
+        self._forget_probe()
+        if self._shared is not None:
+            self.stop(self._shared)
+            self._shared = None
+        self._restart(now)
+
+    def _restart(self, now: float) -> None:
+        self._deadlines.set(f"restart {self.name}", now + self._pause)
+        self._pause = min(2 * self._pause, RESTART_MOST)

@@ -1,0 +1,150 @@
+"""How a client's request becomes an exchange: ids swapped, repeatability decided once, and the way it goes chosen."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from fabric import jsonrpc
+from fabric.core import parked
+from fabric.core.catalog import REPEATABLE_METHODS, Catalog, list_request
+from fabric.core.correlation import CorrelationRouter, Exchange
+from fabric.core.faults import Fault, Reason
+from fabric.core.member import Member
+from fabric.core.serving import Serving
+from fabric.envelope import Kind
+from fabric.errors import InvalidFrame
+from fabric.jsonrpc import Message, Meta
+
+LIST_TIMEOUT = 10.0
+"""Seconds after which calls stop waiting for their server's list of tools."""
+
+Params = tuple[tuple[str, str], ...] | None
+
+
+class Requests:
+    """The way in. `refuse(exchange, fault, now)` answers what is not let in."""
+
+    def __init__(
+        self,
+        member: Member,
+        router: CorrelationRouter,
+        serving: Serving,
+        retry_calls: frozenset[str],
+        refuse: Callable[[Exchange, Fault, float], None],
+    ) -> None:
+        self._member = member
+        self._router = router
+        self._serving = serving
+        self._retry_calls = retry_calls
+        self._refuse = refuse
+        self._catalogs: dict[str, Catalog] = {}
+        self._listing: dict[str, str] = {}  # server to the exchange that lists its tools
+        self._waiting: dict[str, list[tuple[Exchange, Message, Params]]] = {}
+
+    def prepare(self, exchange: Exchange, message: Message) -> None:
+        """Fill the exchange from its request: towards the server every id and progress token is the exchange's own id.
+
+        Raises InvalidFrame for a request no server could be asked.
+        """
+        meta = jsonrpc.meta(message)
+        exchange.method, exchange.client_id = message.method, message.id
+        exchange.target = jsonrpc.text(meta.name) or jsonrpc.text(meta.uri)
+        minted = jsonrpc.quoted(exchange.id)
+        frame = jsonrpc.with_id(message, minted)
+        if meta.fields.progress_token:
+            exchange.token = bytes(meta.fields.progress_token)
+            frame = jsonrpc.with_progress_token(frame, minted)
+        exchange.body = frame
+        if message.method == "initialize":
+            exchange.sent_kind, exchange.opening = Kind.OPEN, message.frame
+        elif not exchange.session and not meta.fields.version:
+            reason = "neither a session (send initialize first) nor _meta with io.modelcontextprotocol/protocolVersion"
+            raise InvalidFrame(jsonrpc.INVALID_PARAMS, reason, message.id)
+        exchange.exclusive = bool(meta.fields.log_level)
+        exchange.repeatable = message.method in REPEATABLE_METHODS and not (meta.input_responses or meta.request_state)
+        spans = self._member.identity.spans
+        if spans is not None:
+            exchange.trace = jsonrpc.text(meta.fields.traceparent)
+            exchange.span = spans(exchange.trace)
+
+    def route(self, exchange: Exchange, message: Message, params: Params, now: float) -> None:
+        """Send a request that belongs to no session on its way. params: its Mcp-Param-* headers, None where there are none."""
+        if len(exchange.body) > self._member.identity.largest_body_bytes:
+            limit = self._member.identity.largest_body_bytes
+            text = f"a frame of {len(exchange.body)} bytes; at most {limit} bytes pass this broker"
+            self._refuse(exchange, Fault(Reason.TOO_LARGE, text), now)
+            return
+        fault = self._serving.hopeless(exchange.server, now)
+        if fault is not None:
+            self._refuse(exchange, fault, now)
+            return
+        state = b"requestState" in message.frame and parked.unwrap(jsonrpc.text(jsonrpc.meta(message).request_state))
+        if state:
+            self._to_parked(exchange, state[0], now)
+        elif message.method == "tools/call":
+            self._call(exchange, message, params, now)
+        else:
+            self._router.offer(exchange, now)
+
+    def cancel_in_session(self, exchange: Exchange, owner: str, now: float) -> None:
+        """A legacy client's cancel over HTTP: it goes past queued data, and is accepted when it was written."""
+        self._router.exchanges[exchange.id] = exchange
+        exchange.owner = owner
+        self._member.control(owner, now, Kind.FRAME, exchange.id, session=exchange.session, body=exchange.body)
+
+    def _to_parked(self, exchange: Exchange, incarnation: str, now: float) -> None:
+        if incarnation in self._member.leases.peers:
+            self._router.assign(exchange, incarnation, now)
+            return
+        message = "the process that asked for this input is gone; the call may have been carried out in part"
+        self._refuse(exchange, Fault(Reason.OUTCOME_UNKNOWN, message), now)
+
+    # ------------------------------------------------------------ the tools a server has
+    def _call(self, exchange: Exchange, message: Message, params: Params, now: float) -> None:
+        server = exchange.server
+        catalog = self._catalogs.get(server)
+        if catalog is None or now >= catalog.fresh_until:
+            if server not in self._listing:
+                self._list(server, "", now)
+            if catalog is None:
+                self._waiting.setdefault(server, []).append((exchange, message, params))
+                return
+        self._judged(catalog, exchange, message, params, now)
+
+    def _judged(self, catalog: Catalog, exchange: Exchange, message: Message, params: Params, now: float) -> None:
+        if params is not None:
+            mismatch = catalog.mismatch(exchange.target, message, params)
+            if mismatch:
+                raise InvalidFrame(jsonrpc.HEADER_MISMATCH, f"Header mismatch: {mismatch}", message.id)
+        stated = b"requestState" in message.frame or b"inputResponses" in message.frame
+        repeatable = exchange.server in self._retry_calls or catalog.repeatable(exchange.target)
+        exchange.repeatable = repeatable and not stated
+        self._router.offer(exchange, now)
+
+    def _list(self, server: str, cursor: str, now: float) -> None:
+        exchange = self._router.new("", server, now)
+        exchange.method, exchange.repeatable = "tools/list", True
+        exchange.body = list_request(exchange.id, cursor)
+        self._listing[server] = exchange.id
+        self._router.offer(exchange, now)
+        exchange.lapses = now + LIST_TIMEOUT
+        self._router.deadlines.set(exchange.id, min(exchange.resend, exchange.lapses))
+
+    def listed(self, exchange: Exchange, answer: bytes, now: float) -> list[tuple[Exchange, InvalidFrame]]:
+        """A page of a tool list came, or will not come. Returns the calls that waited for it and turn out to be wrong."""
+        server = exchange.server
+        catalog = self._catalogs.setdefault(server, Catalog())
+        cursor = catalog.page(answer, now)
+        if cursor:
+            self._list(server, cursor, now)
+            return []
+        self._listing.pop(server, None)
+        wrong = []
+        for waiting, message, params in self._waiting.pop(server, ()):
+            if not waiting.link:
+                continue  # its client has left meanwhile
+            try:
+                self._judged(catalog, waiting, message, params, now)
+            except InvalidFrame as error:
+                wrong.append((waiting, error))
+        return wrong

@@ -1,0 +1,55 @@
+"""Who serves what, as one edge sees it: the ground for saying at once that nobody does."""
+
+from __future__ import annotations
+
+from fabric.core.announcement import Health, Role, Served
+from fabric.core.faults import Fault, Reason
+from fabric.core.lease import Leases
+
+
+class Serving:
+    """The servers of the fabric: those of the configuration, and those that living bridges announce."""
+
+    def __init__(self, leases: Leases, configured: frozenset[str]) -> None:
+        self._leases = leases
+        self._configured = configured
+        self._now: dict[str, list[Served]] = {}
+        self._last: dict[str, float] = {}  # when somebody last served it
+
+    def look(self, now: float) -> None:
+        """Take in what the living bridges announce."""
+        self._now = {}
+        for _, said in self._leases.alive(Role.BRIDGE):
+            for name, served in said.serves.items():
+                self._now.setdefault(name, []).append(served)
+                self._last[name] = now
+
+    def known(self, server: str) -> bool:
+        """Whether there is, or recently was, such a server."""
+        return server in self._configured or server in self._last
+
+    def names(self) -> list[str]:
+        """Every known server."""
+        return sorted(self._configured | self._last.keys())
+
+    def served(self, server: str) -> bool:
+        """Whether a living bridge serves it."""
+        return server in self._now
+
+    def free(self, server: str) -> bool:
+        """Whether a living bridge announces a free slot for it."""
+        return any(served.free for served in self._now.get(server, ()))
+
+    def hopeless(self, server: str, now: float) -> Fault | None:
+        """Why work for this server need not wait; None while it may find somebody."""
+        bridges = self._now.get(server)
+        if bridges:
+            if all(served.health is Health.UNHEALTHY for served in bridges):
+                message = f"{server} is unhealthy: {bridges[0].reason}"
+                return Fault(Reason.UNAVAILABLE, message, retryable=True, retry_after=1.0)
+            return None
+        if self._leases.sure(now) and now - self._last.get(server, float("-inf")) > self._leases.lease:
+            if server not in self._configured and server not in self._last:
+                return Fault(Reason.UNKNOWN_SERVER, f"no server is named {server!r}", retryable=True)
+            return Fault(Reason.NO_WORKER, f"no bridge serves {server}", retryable=True, retry_after=1.0)
+        return None

@@ -194,7 +194,7 @@ def main() -> None:
     else:
         import uvicorn
 
-        uvicorn.run(server.streamable_http_app(), host="127.0.0.1", port=arguments.http, log_level="warning")
+        uvicorn.run(server.streamable_http_app(), host="127.0.0.1", port=arguments.http, access_log=False)
 
 
 if __name__ == "__main__":

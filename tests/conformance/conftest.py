@@ -1,0 +1,49 @@
+"""What the conformance tests compare: the example server behind a fabric, and the same server on the SDK's own HTTP.
+
+Through a fabric means HTTP edge, broker, bridge, stdio server: by `mcp-fabric up` on the embedded broker, or with edge and
+bridge apart on each broker that CONFORMANCE_BROKERS names (`make conformance`).
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import sys
+from collections.abc import Iterator
+from contextlib import ExitStack
+
+import pytest
+
+from tests.brokers import FAMILIES, free_port
+from tests.fabrics import EXAMPLES, ROOT, Process, cluster, up
+
+SERVER = ROOT / "examples" / "servers" / "conformance.py"
+BROKERS = os.environ.get("CONFORMANCE_BROKERS", "embedded").split()
+LISTENING = re.compile(r"Uvicorn running on.*")
+
+
+@pytest.fixture(scope="module")
+def direct(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The MCP endpoint of the example server alone."""
+    port = free_port()
+    with Process(sys.executable, SERVER, "--http", str(port), state=tmp_path_factory.mktemp("direct")) as process:
+        process.ready(LISTENING)
+        yield f"http://127.0.0.1:{port}/mcp"
+
+
+@pytest.fixture(scope="module", params=BROKERS)
+def endpoint(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The MCP endpoint of the example server behind a fabric, on each broker."""
+    state = tmp_path_factory.mktemp(request.param)
+    with ExitStack() as stack:
+        if request.param == "embedded":
+            url = stack.enter_context(up(EXAMPLES, state)).url()
+        else:
+            family = next(family for family in FAMILIES if family.name == request.param)
+            broker = family.make(state).start()
+            stack.callback(broker.kill)
+            if family.separate:
+                url = stack.enter_context(cluster(EXAMPLES, state, broker.url))
+            else:
+                url = stack.enter_context(up(EXAMPLES, state, "--broker", broker.url)).url()
+        yield f"{url}/mcp"

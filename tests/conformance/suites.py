@@ -1,0 +1,85 @@
+"""The official conformance suites, run against a URL, and what each of their checks said."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import re
+from collections import Counter
+from dataclasses import dataclass
+from pathlib import Path
+
+from tests.fabrics import ROOT
+
+NODE = ROOT / ".cache" / "node"
+FOLDER = re.compile(r"^server-(.+)-\d{4}-\d\d-\d\dT[\d-]+Z$")
+NOT_SCORED = re.compile(r"^  [✓✗] (\S+) \(", re.MULTILINE)
+SCENARIO = re.compile(r"^[✓✗] (\S+): \d+ passed, (\d+) failed", re.MULTILINE)
+
+
+@dataclass(frozen=True)
+class Suite:
+    """One run of one version of the suite, and how many scenarios it is known to require."""
+
+    package: str
+    arguments: tuple[str, ...]
+    required: int
+
+    def __str__(self) -> str:
+        return f"{self.package} {' '.join(self.arguments)}"
+
+
+SUITES = (
+    Suite("conformance", ("--suite", "all"), 32),
+    Suite("conformance-alpha", ("--requirements", "2025-11-25"), 30),
+    Suite("conformance-alpha", ("--requirements", "2026-07-28"), 37),
+)
+
+
+@dataclass(frozen=True)
+class Report:
+    """What a run said: the scenarios that count, those of them that failed, every check that succeeded, and its own summary."""
+
+    required: frozenset[str]
+    failed: frozenset[str]
+    succeeded: Counter[tuple[str, str]]
+    summary: str
+
+
+def installed(suite: Suite) -> bool:
+    """Whether the set-up has brought this version and a Node to run it."""
+    return program(suite).exists() and (NODE / "bin" / "node").exists()
+
+
+def program(suite: Suite) -> Path:
+    """Where the set-up puts it."""
+    return NODE / suite.package / "node_modules" / "@modelcontextprotocol" / "conformance" / "dist" / "index.js"
+
+
+async def run(suite: Suite, url: str, folder: Path, timeout: float = 120.0) -> Report:
+    """Run a suite against the MCP endpoint `url`, its results going to `folder`. Raises TimeoutError."""
+    command = (NODE / "bin" / "node", program(suite), "server", "--url", url, "--output-dir", folder, *suite.arguments)
+    child = await asyncio.create_subprocess_exec(
+        *map(str, command), stdin=asyncio.subprocess.DEVNULL, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT
+    )
+    try:
+        printed, _ = await asyncio.wait_for(child.communicate(), timeout)
+    except TimeoutError:
+        child.kill()
+        await child.wait()
+        raise
+    return parse(printed.decode(errors="replace"), folder)
+
+
+def parse(printed: str, folder: Path) -> Report:
+    """A report from what the suite printed and the checks it left, by scenario, in `folder`."""
+    summary = printed.partition("=== SUMMARY ===")[2]
+    unscored = frozenset(NOT_SCORED.findall(summary))
+    scenarios = {name: int(failures) for name, failures in SCENARIO.findall(summary) if name not in unscored}
+    succeeded: Counter[tuple[str, str]] = Counter()
+    for path in folder.glob("*/checks.json"):
+        named = FOLDER.match(path.parent.name)
+        assert named, path
+        succeeded.update((named[1], check["id"]) for check in json.loads(path.read_text()) if check["status"] == "SUCCESS")
+    failed = frozenset(name for name, failures in scenarios.items() if failures)
+    return Report(frozenset(scenarios), failed, succeeded, summary)

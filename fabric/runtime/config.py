@@ -29,6 +29,7 @@ from fabric.security.access import is_loopback, refuse_open_listener
 
 _VARIABLES = {f"FABRIC_{field.upper()}": to_camel(field) for field in FabricSection.model_fields}
 _SECRET_VARIABLES = ("FABRIC_SECRET", "FABRIC_SECRET_FILE", "FABRIC_SECRET_COMMAND")
+_ENVIRONMENT = "the environment"
 _OPTIONS = {"name": "--fabric", "allowUnauthenticated": "--allow-unauthenticated"}
 
 
@@ -50,8 +51,9 @@ def load(
     environment = {name: value for name, value in environment.items() if value}  # compose says unset as `FABRIC_BROKER=`
     path = path or environment.get("CONFIG_FILE")
     content = _parsed(Path(path)) if path else _of_program(environment)
-    origins = _override(content, environment, arguments)
-    file = validated(content, path or "the environment", origins)
+    source = path or _ENVIRONMENT
+    origins = _override(content, source, environment, arguments)
+    file = validated(content, source, origins)
     section = file.fabric
     folder = Path(path).absolute().parent if path else Path.cwd()
     base = {key: Path.cwd() if key in origins else folder for key in ("secretFile", "state")}
@@ -59,7 +61,7 @@ def load(
     if not path:  # mcp-server-runner hands its whole environment on, and PROGRAM has no other way to be told anything
         inherited = {name: value for name, value in environment.items() if not name.startswith(("FABRIC_", "AUTH_"))}
     settings = Settings(
-        source=path or "the environment",
+        source=source,
         name=section.name,
         broker=section.broker,
         http=_http(file, environment),
@@ -119,7 +121,9 @@ def _of_program(environment: Mapping[str, str]) -> dict[str, Any]:
     return {"mcpServers": {"default": {"command": program, "args": args}}}
 
 
-def _override(content: Any, environment: Mapping[str, str], arguments: Mapping[str, object]) -> dict[str, str]:
+def _override(
+    content: Any, source: str, environment: Mapping[str, str], arguments: Mapping[str, object]
+) -> dict[str, str]:
     """Lay environment and command line over the file's `fabric` keys; returns who said each key that is not the file's."""
     known = [*_VARIABLES, "FABRIC_SECRET"]
     for name in environment.keys() - known:
@@ -127,16 +131,18 @@ def _override(content: Any, environment: Mapping[str, str], arguments: Mapping[s
         if name.startswith("FABRIC_") and (guess := difflib.get_close_matches(name, known, 1, 0.9)):
             raise ConfigError(f"unknown variable; did you mean {guess[0]}?", where=name)
     if len(secrets := [name for name in _SECRET_VARIABLES if name in environment]) > 1:
-        raise ConfigError(f"{' and '.join(secrets)} are set; set one", where="the environment")
+        raise ConfigError(f"{' and '.join(secrets)} are set; set one", where=_ENVIRONMENT)
     section = content.setdefault("fabric", {}) if isinstance(content, dict) else None
     if not isinstance(section, dict):
         return {}  # for validation to refuse
     if "http" in section and ("host" in content or "port" in content):
-        raise ConfigError("say fabric.http, or host and port, not both", where="fabric.http")
+        raise ConfigError("say fabric.http, or host and port, not both", where=f"{source}: fabric.http")
     if secrets:
         section.pop("secretFile", None)
         section.pop("secretCommand", None)
-    given: dict[str, tuple[str, object]] = {key: (name, environment[name]) for name, key in _VARIABLES.items() if name in environment}
+    given: dict[str, tuple[str, object]] = {
+        key: (name, environment[name]) for name, key in _VARIABLES.items() if name in environment
+    }
     given |= {key: (_OPTIONS.get(key, f"--{key}"), value) for key, value in arguments.items() if value is not None}
     section.update({key: value for key, (_, value) in given.items()})
     return {key: origin for key, (origin, _) in given.items()}
@@ -173,7 +179,7 @@ def _definition(name: str, server: ServerSection, folder: Path, inherited: Mappi
 
 def _refuse_exposure(settings: Settings, listens: Collection[str], origins: Mapping[str, str]) -> None:
     if bool(settings.auth_user) != bool(settings.auth_password):
-        raise ConfigError("AUTH_USER and AUTH_PASSWORD go together; one is missing", where="the environment")
+        raise ConfigError("AUTH_USER and AUTH_PASSWORD go together; one is missing", where=_ENVIRONMENT)
     if "http" in listens:
         try:
             refuse_open_listener(
@@ -195,7 +201,7 @@ def _default(file: ConfigFile, settings: Settings, *, needs_servers: bool) -> st
     """The server that /mcp means; refuses a file without servers where some are needed."""
     names = list(settings.servers)
     if not names and needs_servers:
-        if settings.source == "the environment":
+        if settings.source == _ENVIRONMENT:
             raise ConfigError("nothing to serve: name a config file, or set CONFIG_FILE, or PROGRAM and ARGS")
         raise ConfigError("all are disabled" if file.mcp_servers else "names no server", where=f"{settings.source}: mcpServers")
     if not file.default_server:

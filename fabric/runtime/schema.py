@@ -82,7 +82,7 @@ def _address(text: str) -> str:
 def _broker_url(url: str) -> str:
     """A URL that an adapter takes; a refusal does not quote it, as it may hold a password."""
     scheme, separator, _ = url.partition("://")
-    if not separator:
+    if not separator or not scheme.isalnum():
         raise ValueError("is not a URL, such as nats://127.0.0.1:4222")
     if scheme.lower() not in ADAPTERS:
         raise ValueError(f"scheme {scheme!r} is no broker's; known are {', '.join(ADAPTERS)}")

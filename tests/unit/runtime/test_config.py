@@ -1,0 +1,335 @@
+"""Settings come from command line, environment and file, and a wrong one is refused by name."""
+
+from __future__ import annotations
+
+import json
+import os
+import stat
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import jsonschema  # type: ignore[import-untyped]  # it ships no types
+import pytest
+
+from fabric.errors import ConfigError
+from fabric.runtime.config import load
+from fabric.runtime.keys import keyring
+from fabric.runtime.schema import FabricSection, ServerSection, json_schema_text
+from fabric.runtime.settings import Address, Settings, refuse_missing_commands
+from fabric.runtime.state import prepare, state_path
+
+Write = Callable[[object], Path]
+ENVIRONMENT = {"HOME": "/home/someone", "PATH": os.environ["PATH"], "LC_ALL": "C.UTF-8", "GITHUB_TOKEN": "not-for-servers"}
+TIME = {"command": "python3", "args": ["-m", "mcp_server_time"]}
+PASSWORD = "hunter2-of-the-broker"
+
+
+@pytest.fixture
+def write(tmp_path: Path) -> Write:
+    def write(content: object) -> Path:
+        path = tmp_path / "mcp.json"
+        path.write_text(content if isinstance(content, str) else json.dumps(content))
+        return path
+
+    return write
+
+
+def settings(path: Path | None, environment: Mapping[str, str] | None = None, **arguments: object) -> Settings:
+    return load(
+        str(path) if path else None,
+        environment={**ENVIRONMENT, **(environment or {})},
+        arguments=arguments,
+        needs_servers=True,
+        listens=("http", "admin"),
+    )
+
+
+def refusal(path: Path | None, environment: Mapping[str, str] | None = None, **arguments: object) -> str:
+    with pytest.raises(ConfigError) as caught:
+        settings(path, environment, **arguments)
+    return str(caught.value).replace(f"{path}", "mcp.json")
+
+
+@pytest.mark.requirement("C01")
+def test_an_ordinary_mcp_servers_file_is_a_config(write: Write) -> None:
+    path = write({"mcpServers": {"time": {**TIME, "env": {"TZ": "UTC"}, "type": "stdio"}}})
+    found = settings(path)
+    time = found.servers["time"]
+    assert (time.command, time.args, time.cwd) == ("python3", ("-m", "mcp_server_time"), str(path.parent))
+    assert (found.name, found.broker, found.http, found.admin) == ("default", None, Address("127.0.0.1", 8080), None)
+    assert (found.lease, found.idle_timeout, found.absolute_timeout, found.max_frame_bytes) == (3.5, 300, 3600, 16 * 2**20)
+    assert (time.max_in_flight, time.warm, time.max_processes, time.retry_calls, time.grace) == (64, 1, 64, False, 5.0)
+    assert found.default_server == "time"
+
+
+@pytest.mark.requirement("L02")
+def test_a_server_of_a_file_inherits_only_path_home_and_locale(write: Write) -> None:
+    found = settings(write({"mcpServers": {"time": {**TIME, "env": {"TZ": "UTC"}}}}))
+    assert found.servers["time"].env == {
+        "HOME": "/home/someone",
+        "PATH": ENVIRONMENT["PATH"],
+        "LC_ALL": "C.UTF-8",
+        "TZ": "UTC",
+    }
+
+
+def test_relative_paths_are_relative_to_the_folder_of_the_file(write: Write) -> None:
+    entry = {"command": "bin/server", "cwd": "data"}
+    path = write({"mcpServers": {"a": entry}, "fabric": {"secretFile": "secret", "state": "state"}})
+    found = settings(path)
+    assert found.servers["a"].command == str(path.parent / "bin/server")
+    assert found.servers["a"].cwd == str(path.parent / "data")
+    assert (found.secret_file, found.state) == (path.parent / "secret", path.parent / "state")
+
+
+def test_a_disabled_server_is_left_out(write: Write) -> None:
+    found = settings(write({"mcpServers": {"off": {**TIME, "disabled": True}, "on": TIME}}))
+    assert list(found.servers) == ["on"]
+
+
+def test_without_a_default_server_there_is_one_only_where_there_is_no_choice(write: Write) -> None:
+    assert settings(write({"mcpServers": {"a": TIME, "b": TIME}})).default_server is None
+    assert settings(write({"mcpServers": {"a": TIME, "b": TIME}, "defaultServer": "b"})).default_server == "b"
+
+
+def test_command_line_wins_over_environment_over_file_over_default(write: Write) -> None:
+    path = write({"mcpServers": {"a": TIME}, "fabric": {"name": "file", "lease": 4, "idleTimeout": 10, "http": "127.0.0.1:1"}})
+    environment = {"FABRIC_NAME": "environment", "FABRIC_LEASE": "5", "FABRIC_ALLOWED_HOSTS": "a.example, b.example"}
+    found = settings(path, environment, name="argument", http=None)
+    assert (found.name, found.lease, found.idle_timeout, found.http.port) == ("argument", 5.0, 10.0, 1)
+    assert found.allowed_hosts == ("a.example", "b.example")
+
+
+def test_an_empty_variable_is_not_set(write: Write) -> None:
+    found = settings(write({"mcpServers": {"a": TIME}}), {"FABRIC_BROKER": "", "CONFIG_FILE": "", "HOST": ""})
+    assert (found.broker, found.http.host) == (None, "127.0.0.1")
+
+
+@pytest.mark.requirement("C02")
+def test_the_settings_of_mcp_server_runner_work_unchanged(write: Write) -> None:
+    found = settings(None, {"PROGRAM": "npx", "ARGS": "-y,some-server", "HOST": "127.0.0.2", "PORT": "9000"})
+    server = found.servers["default"]
+    assert (server.command, server.args, found.default_server) == ("npx", ("-y", "some-server"), "default")
+    assert found.http == Address("127.0.0.2", 9000)
+    assert settings(None, {"PROGRAM": "npx"}).http == Address("127.0.0.1", 8080)
+    path = write({"mcpServers": {"a": TIME, "b": TIME}, "defaultServer": "b", "host": "127.0.0.3", "port": 1234})
+    found = settings(None, {"CONFIG_FILE": str(path), "PROGRAM": "npx", "PORT": "9000"})
+    assert (list(found.servers), found.default_server, found.http) == (["a", "b"], "b", Address("127.0.0.3", 1234))
+
+
+@pytest.mark.requirement("C02")
+def test_a_config_argument_wins_over_config_file(write: Write, tmp_path: Path) -> None:
+    path = write({"mcpServers": {"a": TIME}})
+    assert list(settings(path, {"CONFIG_FILE": str(tmp_path / "absent.json")}).servers) == ["a"]
+
+
+@pytest.mark.requirement("C02", "L02")
+def test_a_program_inherits_the_environment_but_no_setting_of_the_fabric() -> None:
+    given = {"PROGRAM": "npx", "FABRIC_SECRET": "s" * 32, "FABRIC_BROKER": "nats://h", "AUTH_USER": "u", "AUTH_PASSWORD": "p"}
+    env = settings(None, given).servers["default"].env
+    assert env["GITHUB_TOKEN"] == "not-for-servers"
+    assert not [name for name in env if name.startswith(("FABRIC_", "AUTH_"))]
+
+
+def test_the_digest_tells_definitions_apart_but_not_machines(tmp_path: Path) -> None:
+    def digest(folder: str, **entry: object) -> str:
+        (tmp_path / folder).mkdir(exist_ok=True)
+        path = tmp_path / folder / "mcp.json"
+        path.write_text(json.dumps({"mcpServers": {"a": {**TIME, **entry}}}))
+        return settings(path).servers["a"].digest
+
+    first = digest("one", cwd="data", env={"TOKEN": "1"})
+    assert first == digest("two", cwd="data", env={"TOKEN": "2"}, warm=3, maxInFlight=1)
+    others = [digest("one"), digest("one", args=["x"]), digest("one", retryCalls=True), digest("one", env={"OTHER": "1"})]
+    assert len({first, *others}) == 5
+
+
+WRONG: list[tuple[object, str]] = [
+    ({"mcpServers": {"time": {"comand": "x"}}}, "mcp.json: mcpServers.time.comand: unknown key; did you mean `command`?"),
+    ({"mcpServers": {"time": {**TIME, "autoApprove": []}}}, "mcp.json: mcpServers.time.autoApprove: unknown key"),
+    ({"mcpServers": {"time": {"args": []}}}, "mcp.json: mcpServers.time.command: is missing"),
+    ({"mcpServers": {"time": {"command": ""}}}, "mcp.json: mcpServers.time.command: "),
+    ({"mcpServers": {"time": {**TIME, "args": ["a", 1]}}}, "mcp.json: mcpServers.time.args[1]: should be a valid string"),
+    ({"mcpServers": {"time": {**TIME, "args": ["a\0b"]}}}, "mcp.json: mcpServers.time.args[0]: may not contain a NUL"),
+    ({"mcpServers": {"time": {**TIME, "env": {"A=B": "c"}}}}, "mcp.json: mcpServers.time.env.A=B: is not a name"),
+    ({"mcpServers": {"time": {**TIME, "warm": True}}}, "mcp.json: mcpServers.time.warm: should be a number"),
+    ({"mcpServers": {"time": {**TIME, "maxInFlight": 0}}}, "mcp.json: mcpServers.time.maxInFlight: should be greater than"),
+    ({"mcpServers": {"time": {**TIME, "type": "ws"}}}, "mcp.json: mcpServers.time.type: should be 'stdio'"),
+    ({"mcpServers": {"time": {"url": "https://h/mcp", "type": "http"}}}, "mcp.json: mcpServers.time.url: a server reached by"),
+    ({"mcpServers": {"x" * 121: TIME}}, f"mcp.json: mcpServers.{'x' * 121}: name"),
+    ({"mcpServers": []}, "mcp.json: mcpServers: should be an object"),
+    ({"mcpServers": {}}, "mcp.json: mcpServers: names no server"),
+    ({"mcpServers": {"a": {**TIME, "disabled": True}}}, "mcp.json: mcpServers: all are disabled"),
+    ({"mcpServers": {"a": TIME}, "defaultServer": "b"}, "mcp.json: defaultServer: no enabled server is called that"),
+    ({"mcpServers": {"a": TIME}, "mcpServer": {}}, "mcp.json: mcpServer: unknown key; did you mean `mcpServers`?"),
+    ({"mcpServers": {"a": TIME}, "port": 70000}, "mcp.json: port: should be less than"),
+    ({"mcpServers": {"a": TIME}, "fabric": {"leese": 4}}, "mcp.json: fabric.leese: unknown key; did you mean `lease`?"),
+    ({"mcpServers": {"a": TIME}, "fabric": {"lease": 1}}, "mcp.json: fabric.lease: should be greater than"),
+    ({"mcpServers": {"a": TIME}, "fabric": {"http": "8080"}}, "mcp.json: fabric.http: '8080' is not HOST:PORT"),
+    ({"mcpServers": {"a": TIME}, "fabric": {"http": "::1:80"}}, "mcp.json: fabric.http: '::1:80' is not HOST:PORT"),
+    ({"mcpServers": {"a": TIME}, "fabric": {"idleTimeout": 9, "absoluteTimeout": 8}}, "mcp.json: fabric: idleTimeout, 9 s"),
+    ({"mcpServers": {"a": TIME}, "fabric": {"secretCommand": "a 'b"}}, "mcp.json: fabric.secretCommand: is no command line"),
+    ({"mcpServers": {"a": TIME}, "fabric": {"http": "h:1"}, "port": 1}, "mcp.json: fabric.http: say fabric.http, or"),
+    ({"mcpServers": {"a": TIME}, "fabric": {"secretFile": "a", "secretCommand": "b"}}, "mcp.json: fabric: secretFile or"),
+    ([], "mcp.json: should be an object"),
+    ('{"mcpServers": {\n  "a": ,\n}}', "mcp.json: line 2, column 8: not JSON"),
+    ('{"mcpServers": {"a": {"command": "x"}, "a": {"command": "y"}}}', "mcp.json: key `a` is there twice"),
+    ("[" * 100_000, "mcp.json: "),
+]
+
+
+@pytest.mark.requirement("C04")
+@pytest.mark.parametrize(("content", "expected"), WRONG, ids=[expected[:70] for _, expected in WRONG])
+def test_a_wrong_setting_is_refused_naming_file_key_and_reason(write: Write, content: object, expected: str) -> None:
+    assert refusal(write(content)).startswith(expected)
+
+
+@pytest.mark.requirement("C04")
+def test_every_wrong_setting_is_named_on_a_line_of_its_own(write: Write) -> None:
+    lines = refusal(write({"mcpServers": {"a": {**TIME, "warm": -1}}, "fabric": {"lease": "soon"}})).splitlines()
+    assert [line.split(": ")[1] for line in lines] == ["mcpServers.a.warm", "fabric.lease"]
+
+
+@pytest.mark.requirement("C04")
+def test_a_setting_from_elsewhere_is_refused_by_the_name_it_was_given_under(write: Write) -> None:
+    path = write({"mcpServers": {"a": TIME}})
+    assert refusal(path, {"FABRIC_MAX_FRAME_BYTES": "big"}).startswith("FABRIC_MAX_FRAME_BYTES: should be a valid integer")
+    assert refusal(path, {"FABRIC_BROKKER": "nats://h"}) == "FABRIC_BROKKER: unknown variable; did you mean FABRIC_BROKER?"
+    assert refusal(path, {"PORT": "http"}) == "PORT: 'http' is not a port"
+    assert refusal(path, http="nowhere").startswith("--http: 'nowhere' is not HOST:PORT")
+    assert refusal(path, name="").startswith("--fabric: ")
+    assert settings(path, {"FABRIC_CFG_PATH": "/of/other/software"}).name == "default"
+
+
+@pytest.mark.requirement("C04")
+def test_a_file_that_cannot_be_read_is_refused_by_name(tmp_path: Path) -> None:
+    path = tmp_path / "mcp.json"
+    assert refusal(path) == "mcp.json: cannot be read: No such file or directory"
+    path.write_bytes(b'{"mcpServers": "\xff"}')
+    assert refusal(path) == "mcp.json: not UTF-8 at byte 16"
+    assert refusal(tmp_path).startswith("mcp.json: cannot be read: Is a directory")
+
+
+def test_with_nothing_to_serve_it_is_said_what_to_do() -> None:
+    assert refusal(None) == "nothing to serve: name a config file, or set CONFIG_FILE, or PROGRAM and ARGS"
+    assert load(None, environment=ENVIRONMENT, arguments={}).servers == {}
+
+
+@pytest.mark.requirement("K04")
+@pytest.mark.parametrize(
+    "url",
+    [
+        f"ftp://u:{PASSWORD}@h",
+        f"nats://u:{PASSWORD}@h:{PASSWORD}",
+        f"nats://u:{PASSWORD}@",
+        f"nats://{PASSWORD} @h",
+        f"{PASSWORD}",
+        f"u:{PASSWORD}@h://",
+    ],
+)
+def test_a_bad_broker_url_is_refused_without_its_password(write: Write, url: str) -> None:
+    text = refusal(write({"mcpServers": {"a": TIME}}), broker=url)
+    assert text.startswith("--broker: ")
+    assert PASSWORD not in text
+
+
+@pytest.mark.requirement("K04")
+def test_no_repr_shows_a_credential(write: Write) -> None:
+    found = settings(
+        write({"mcpServers": {"a": {**TIME, "args": [PASSWORD], "env": {"KEY": PASSWORD}}}}),
+        {"FABRIC_SECRET": PASSWORD, "AUTH_USER": "u", "AUTH_PASSWORD": PASSWORD},
+        broker=f"nats://u:{PASSWORD}@h",
+    )
+    assert PASSWORD not in repr(found) + repr(found.servers)
+
+
+@pytest.mark.requirement("S01")
+def test_a_listener_beyond_loopback_without_authentication_is_refused(write: Write) -> None:
+    path = write({"mcpServers": {"a": TIME}, "fabric": {"http": "0.0.0.0:0"}})
+    assert refusal(path).startswith("mcp.json: fabric.http: 0.0.0.0 can be reached from other machines")
+    assert settings(path, {"AUTH_USER": "u", "AUTH_PASSWORD": "p"}).auth_user == "u"
+    assert settings(path, allowUnauthenticated=True).allow_unauthenticated
+    assert refusal(path, {"AUTH_USER": "u"}).endswith("AUTH_USER and AUTH_PASSWORD go together; one is missing")
+    assert refusal(path, http="127.0.0.1:0", admin="[::]:0").startswith("--admin: :: can be reached from other machines")
+    assert load(str(path), environment=ENVIRONMENT, arguments={}).http.host == "0.0.0.0", "who does not listen is not refused"
+
+
+@pytest.mark.requirement("C04")
+def test_a_command_that_is_not_there_is_refused_by_name(write: Write) -> None:
+    for entry, expected in [
+        ({"command": "no-such-program-here"}, "mcpServers.a.command: no such program on PATH"),
+        ({"command": "./server"}, "mcpServers.a.command: there is no such program"),
+        ({**TIME, "cwd": "nowhere"}, "mcpServers.a.cwd: no such folder"),
+        ({**TIME, "env": {"PATH": "/nowhere"}}, "mcpServers.a.command: no such program on PATH"),
+    ]:
+        with pytest.raises(ConfigError, match=expected):
+            refuse_missing_commands(settings(write({"mcpServers": {"a": entry}})))
+    refuse_missing_commands(settings(write({"mcpServers": {"a": TIME}})))
+
+
+@pytest.mark.requirement("C04")
+def test_the_published_json_schema_is_current_and_holds_for_the_examples(write: Write) -> None:
+    published = Path("docs/config.schema.json").read_text()
+    assert published == json_schema_text(), "run: mcp-fabric config schema > docs/config.schema.json"
+    schema: dict[str, Any] = json.loads(published)
+    jsonschema.validate(json.loads(Path("examples/mcp.json").read_text()), schema)
+    with pytest.raises(jsonschema.ValidationError):
+        jsonschema.validate({"mcpServers": {"a": {"comand": "x"}}}, schema)
+
+
+@pytest.mark.requirement("S10")
+def test_with_a_given_broker_the_secret_is_required_and_it_is_said_how_to_make_one(write: Write, tmp_path: Path) -> None:
+    path = write({"mcpServers": {"a": TIME}, "fabric": {"state": str(tmp_path / "state")}})
+    with pytest.raises(ConfigError, match="openssl rand -hex 32"):
+        keyring(settings(path, broker="nats://127.0.0.1:4222"))
+    assert not (tmp_path / "state").exists()
+    assert keyring(settings(path, {"FABRIC_SECRET": "s" * 32}, broker="nats://127.0.0.1:4222")).ids
+    assert keyring(settings(path)).ids == keyring(settings(path)).ids, "made once with the embedded broker"
+    assert stat.S_IMODE((tmp_path / "state" / "secret").stat().st_mode) == 0o600
+
+
+@pytest.mark.requirement("S10")
+def test_a_secret_of_the_environment_wins_over_one_of_the_file(write: Write) -> None:
+    path = write({"mcpServers": {"a": TIME}, "fabric": {"secretFile": "absent"}})
+    found = settings(path, {"FABRIC_SECRET": "s" * 32})
+    assert found.secret_file is None
+    assert keyring(found).ids == keyring(settings(None, {"PROGRAM": "x", "FABRIC_SECRET": "s" * 32})).ids
+    assert "set one" in refusal(path, {"FABRIC_SECRET": "s" * 32, "FABRIC_SECRET_COMMAND": "pass show fabric"})
+
+
+def test_the_state_folder_is_the_users_own(tmp_path: Path) -> None:
+    home = {"HOME": str(tmp_path)}
+    assert state_path(home) == tmp_path / ".local/state/mcp-fabric"
+    assert state_path({**home, "XDG_STATE_HOME": "/x"}) == Path("/x/mcp-fabric")
+    assert state_path({**home, "XDG_STATE_HOME": "/x", "XDG_RUNTIME_DIR": str(tmp_path)}) == tmp_path / "mcp-fabric"
+    assert state_path({**home, "XDG_RUNTIME_DIR": str(tmp_path / "gone")}) == tmp_path / ".local/state/mcp-fabric"
+    assert stat.S_IMODE(prepare(tmp_path / "a" / "state").stat().st_mode) == 0o700
+    (tmp_path / "open").mkdir(mode=0o755)
+    (tmp_path / "link").symlink_to(tmp_path / "a" / "state")
+    for name, reason in [("open", "chmod 700"), ("link", "is a link or a file")]:
+        with pytest.raises(ConfigError, match=reason):
+            prepare(tmp_path / name)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a folder away")
+def test_a_state_folder_of_somebody_else_is_refused(tmp_path: Path) -> None:
+    folder = prepare(tmp_path / "state")
+    os.chown(folder, 1, 1)
+    with pytest.raises(ConfigError, match="belongs to somebody else"):
+        prepare(folder)
+
+
+@pytest.mark.requirement("C04")
+def test_the_howto_lists_every_key_with_its_default() -> None:
+    page = Path("docs/howto/configure.md").read_text()
+    rows = [[cell.strip() for cell in line.split("|")[1:-1]] for line in page.splitlines() if line.startswith("| `")]
+    listed = {row[0].strip("`"): row for row in rows}
+    fields = [*ServerSection.model_fields.items(), *FabricSection.model_fields.items()]
+    assert listed.keys() == {field.alias for _, field in fields}
+    for name, field in fields:
+        row = listed[str(field.alias)]
+        if name in FabricSection.model_fields:
+            assert row[1] == f"FABRIC_{name.upper()}"
+        if isinstance(field.default, int | float) and not isinstance(field.default, bool):
+            assert row[-2] == f"{field.default:.10g}"

@@ -55,6 +55,7 @@ def load(
     origins = _override(content, source, environment, arguments)
     file = validated(content, source, origins)
     section = file.fabric
+    http, http_origin = _http(file, source, environment, origins)
     folder = Path(path).absolute().parent if path else Path.cwd()
     base = {key: Path.cwd() if key in origins else folder for key in ("secretFile", "state")}
     inherited = child_environment(environment, {})
@@ -64,7 +65,7 @@ def load(
         source=source,
         name=section.name,
         broker=section.broker,
-        http=_http(file, environment),
+        http=http,
         admin=Address(*split_address(section.admin)) if section.admin else None,
         allow_unauthenticated=section.allow_unauthenticated,
         allowed_hosts=section.allowed_hosts,
@@ -87,7 +88,7 @@ def load(
         },
         default_server=None,
     )
-    _refuse_exposure(settings, listens, origins)
+    _refuse_exposure(settings, listens, {"http": http_origin, "admin": origins.get("admin", f"{source}: fabric.admin")})
     return msgspec.structs.replace(settings, default_server=_default(file, settings, needs_servers=needs_servers))
 
 
@@ -148,14 +149,15 @@ def _override(
     return {key: origin for key, (origin, _) in given.items()}
 
 
-def _http(file: ConfigFile, environment: Mapping[str, str]) -> Address:
-    """Where HTTP listens: `http`, else host and port as mcp-server-runner takes them, from the file before HOST and PORT."""
+def _http(file: ConfigFile, source: str, environment: Mapping[str, str], origins: Mapping[str, str]) -> tuple[Address, str]:
+    """Where HTTP listens, and who said so: `http`, else mcp-server-runner's host and port, the file's before HOST and PORT."""
     if file.fabric.http:
-        return Address(*split_address(file.fabric.http))
+        return Address(*split_address(file.fabric.http)), origins.get("http", f"{source}: fabric.http")
     port: int | str = file.port if file.port is not None else environment.get("PORT", 8080)
     if isinstance(port, str) and not (port.isdecimal() and int(port) <= 65535):
         raise ConfigError(f"{port!r} is not a port", where="PORT")
-    return Address((file.host or environment.get("HOST", "127.0.0.1")).strip("[]"), int(port))
+    host = file.host or environment.get("HOST", "127.0.0.1")
+    return Address(host.strip("[]"), int(port)), f"{source}: host" if file.host else "HOST"
 
 
 def _definition(name: str, server: ServerSection, folder: Path, inherited: Mapping[str, str]) -> ServerDefinition:
@@ -188,12 +190,12 @@ def _refuse_exposure(settings: Settings, listens: Collection[str], origins: Mapp
                 allow_unauthenticated=settings.allow_unauthenticated,
             )
         except ConfigError as error:
-            raise ConfigError(error.reason, where=origins.get("http", f"{settings.source}: fabric.http")) from None
+            raise ConfigError(error.reason, where=origins["http"]) from None
     if "admin" in listens and settings.admin and not (settings.allow_unauthenticated or is_loopback(settings.admin.host)):
         raise ConfigError(
             f"{settings.admin.host} can be reached from other machines, and these pages ask nobody who they are: "
             "listen on 127.0.0.1, or say --allow-unauthenticated",
-            where=origins.get("admin", f"{settings.source}: fabric.admin"),
+            where=origins["admin"],
         )
 
 

@@ -248,6 +248,7 @@ def test_no_repr_shows_a_credential(write: Write) -> None:
 def test_a_listener_beyond_loopback_without_authentication_is_refused(write: Write) -> None:
     path = write({"mcpServers": {"a": TIME}, "fabric": {"http": "0.0.0.0:0"}})
     assert refusal(path).startswith("mcp.json: fabric.http: 0.0.0.0 can be reached from other machines")
+    assert refusal(None, {"PROGRAM": "npx", "HOST": "0.0.0.0"}).startswith("HOST: 0.0.0.0 can be reached")
     assert settings(path, {"AUTH_USER": "u", "AUTH_PASSWORD": "p"}).auth_user == "u"
     assert settings(path, allowUnauthenticated=True).allow_unauthenticated
     assert refusal(path, {"AUTH_USER": "u"}).endswith("AUTH_USER and AUTH_PASSWORD go together; one is missing")

@@ -1,7 +1,7 @@
 """Sets this clone up: `setup.py up` for what `make up` needs, `setup.py test` for that and everything the tests need.
 
 Standard library only, and no syntax newer than Python 3.7, so that an old Python can still say what is wrong. Each step leaves
-a stamp with the hash of its inputs in .cache/setup and is skipped while the stamp holds: a second run needs no network. What
+a stamp with the hash of its inputs in what it made, and is skipped while the stamp holds: a second run needs no network. What
 cannot be installed ends the run with exit code 2 and one line that names the command to run.
 """
 
@@ -16,7 +16,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
-from typing import Callable
+from typing import Callable, Sequence
 
 ROOT = Path(__file__).resolve().parent.parent
 CACHE = ROOT / ".cache"
@@ -45,15 +45,15 @@ def main() -> int:
         return 2
     try:
         supported()
-        project = (ROOT / "pyproject.toml").read_text()
-        step("Python environment", VENV, [sys.version, ROOT], make_venv)
-        step("the fabric and its example servers", PYTHON, [project], lambda: install(PYTHON, "-e", ".", "--group", "examples"))
+        python, project = [platform.python_version(), sys.executable, ROOT], [(ROOT / "pyproject.toml").read_text()]
+        step("Python environment", VENV, python, make_venv)
+        step("the fabric and its example servers", VENV, project, lambda: install(PYTHON, "-e", ".", "--group", "examples"))
         if sys.argv[1] == "test":
-            old = CACHE / "mcp-1" / "bin" / "python"
-            step("test tools and brokers", PYTHON, [project], lambda: install(PYTHON, "--group", "dev"))
+            old = CACHE / "mcp-1"
+            step("test tools and brokers", VENV, project, lambda: install(PYTHON, "--group", "dev"))
             step("Redis", VENV, [], find_redis)
-            step("the previous MCP SDK", old, [sys.version, ROOT, OLD_SDK], lambda: make_old_sdk(old))
-            step("Node", NODE, [sys.version, ROOT, OLDEST_NODE], find_node)
+            step("the previous MCP SDK", old, [*python, OLD_SDK], lambda: make_old_sdk(old))
+            step("Node", NODE, [ROOT, OLDEST_NODE], find_node)
             for name, package in NPM.items():
                 prefix = CACHE / "node" / name
                 step(package, prefix, [package], lambda to=prefix, what=package: npm_install(to, what))  # type: ignore[misc]  # defaults bind the loop
@@ -63,11 +63,11 @@ def main() -> int:
     return 0
 
 
-def step(title: str, product: Path, inputs: list[object], work: Callable[[], None]) -> None:
+def step(title: str, product: Path, inputs: Sequence[object], work: Callable[[], None]) -> None:
     """Do `work` and say so, unless its `product` is there and was made from these `inputs` by this file."""
     recipe = [str(value) for value in inputs] + [Path(__file__).read_text()]
     digest = hashlib.sha256(json.dumps(recipe).encode()).hexdigest()
-    stamp = CACHE / "setup" / title.replace("/", "_").replace(" ", "-")
+    stamp = (product.parent if product == NODE else product) / f".made-{title.replace('/', '-').replace(' ', '-')}"
     if product.exists() and stamp.exists() and stamp.read_text() == digest:
         return
     print(f"set-up: {title} ...", end=" ", flush=True)
@@ -78,7 +78,6 @@ def step(title: str, product: Path, inputs: list[object], work: Callable[[], Non
         print("failed", flush=True)
         raise
     print(f"{time.monotonic() - started:.0f} s", flush=True)
-    stamp.parent.mkdir(parents=True, exist_ok=True)
     stamp.write_text(digest)
 
 
@@ -112,10 +111,10 @@ def make_venv() -> None:
     install(PYTHON, "--upgrade", "pip>=25.1")
 
 
-def make_old_sdk(python: Path) -> None:
+def make_old_sdk(folder: Path) -> None:
     """The MCP SDK of the older revisions cannot live beside the current one."""
-    run(sys.executable, "-m", "venv", python.parent.parent)
-    install(python, OLD_SDK)
+    run(sys.executable, "-m", "venv", folder)
+    install(folder / "bin" / "python", OLD_SDK)
 
 
 def install(python: Path, *what: str) -> None:

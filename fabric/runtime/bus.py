@@ -1,0 +1,261 @@
+"""The bus: a process's place on a broker, whatever happens to the connection. Packs out, packs in, one connection at a time.
+
+It connects with backoff, reads inbox, announcements and the work queues it is told to, and writes whatever gathered while the
+last write was under way as one batch. It retries no publish: what was not confirmed is reported, and the core decides.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Sequence
+from itertools import count
+
+import tenacity
+
+from fabric.addressing import ANNOUNCEMENTS, Channel, ChannelKind, inbox, work
+from fabric.brokers import registry
+from fabric.brokers.base import Broker, Delivery, Outgoing, Subscription
+from fabric.core.effects import Effect, Publish
+from fabric.core.events import BrokerConnected, BrokerLost, Event, PackArrived, PublishFailed, WorkArrived
+from fabric.envelope import Pack, decode, encode
+from fabric.errors import BrokerDenied, BrokerError, BrokerUnavailable, InvalidEnvelope
+from fabric.errors import PublishFailed as NotPublished
+
+log = logging.getLogger(__name__)
+
+RETRY_FIRST, RETRY_MOST = 0.1, 10.0
+"""Seconds between attempts to connect: doubling from the first to the most, with jitter."""
+BATCH = 256
+"""How many deliveries are read at a time."""
+
+
+class Bus:
+    """One process on one broker."""
+
+    def __init__(
+        self,
+        url: str,
+        fabric: str,
+        incarnation: str,
+        *,
+        feed: Callable[[Event], None],
+        transmit: Callable[[], list[Effect]],
+        credit: Callable[[str], int],
+    ) -> None:
+        """feed: takes events. transmit: gives what waits in the lanes. credit: how much work of a server may be received."""
+        self._url = url
+        self._where = registry.redacted(url)
+        self._fabric = fabric
+        self._incarnation = incarnation
+        self._feed = feed
+        self._transmit = transmit
+        self._credit = credit
+        self._broker: Broker | None = None
+        self._queue: list[Publish] = []
+        self._wake = asyncio.Event()
+        self._more = asyncio.Event()
+        self._served: set[str] = set()
+        self._readers: dict[Channel, asyncio.Task[None]] = {}
+        self._deliveries: dict[int, tuple[Subscription, Delivery]] = {}
+        self._numbers = count(1)
+        self._acks: list[tuple[int, bool]] = []
+        self._task: asyncio.Task[None] | None = None
+        self._writer: asyncio.Task[None] | None = None
+        self._written = asyncio.Event()
+
+    @property
+    def connected(self) -> bool:
+        """Whether the broker is there now."""
+        return self._broker is not None
+
+    # ------------------------------------------------------------ for effects
+    def publish(self, effect: Publish) -> None:
+        """Queue a pack."""
+        self._queue.append(effect)
+        self._wake.set()
+
+    def consume(self, server: str) -> None:
+        """Read the work queue of this server, now and after each reconnect."""
+        self._served.add(server)
+        if self._broker is not None:
+            self._read(self._broker, work(server))
+
+    def pause(self, server: str) -> None:
+        """Read it no more."""
+        self._served.discard(server)
+        reader = self._readers.pop(work(server), None)
+        if reader is not None:
+            reader.cancel()
+
+    def settle(self, delivery: int, *, done: bool) -> None:
+        """Ack (done) or nack a delivery."""
+        self._acks.append((delivery, done))
+        self._wake.set()
+
+    def outgoing(self) -> None:
+        """The core may have something to transmit, or room for more work."""
+        self._wake.set()
+        self._more.set()
+
+    # ------------------------------------------------------------ life
+    def start(self) -> None:
+        """Connect in the background, and stay connected."""
+        self._task = asyncio.create_task(self._stay_connected())
+        self._writer = asyncio.create_task(self._write())
+
+    async def flush(self, timeout: float) -> None:
+        """Wait until everything queued has been written, or was refused, or the time is over."""
+        try:
+            async with asyncio.timeout(timeout):
+                while self._queue or self._acks:
+                    self._written.clear()
+                    self._wake.set()
+                    await self._written.wait()
+        except TimeoutError:
+            log.warning("left with %d messages unsent: broker %s did not take them", len(self._queue), self._where)
+
+    async def aclose(self) -> None:
+        """Leave the broker. Idempotent."""
+        for task in (self._task, self._writer, *self._readers.values()):
+            if task is not None:
+                task.cancel()
+        broker, self._broker = self._broker, None
+        if broker is not None:
+            await broker.aclose()
+
+    async def _stay_connected(self) -> None:
+        while True:
+            broker = await self._connect()
+            try:
+                for channel in (inbox(self._incarnation), ANNOUNCEMENTS):
+                    await self._subscribe(broker, channel)
+                self._broker = broker
+                for server in self._served:
+                    self._read(broker, work(server))
+                log.info("connected to broker %s", self._where)
+                self._feed(BrokerConnected(broker.capabilities.keeps, broker.capabilities.largest_message_bytes))
+                reason = await broker.lost()
+            except BrokerError as error:
+                reason = str(error)
+            log.warning("lost broker %s: %s; connecting again", self._where, reason)
+            self._broker = None
+            self._deliveries.clear()
+            for reader in self._readers.values():
+                reader.cancel()
+            self._readers.clear()
+            self._feed(BrokerLost(reason))
+            await broker.aclose()
+
+    async def _connect(self) -> Broker:
+        retrying = tenacity.AsyncRetrying(
+            retry=tenacity.retry_if_exception_type(BrokerError),
+            wait=tenacity.wait_exponential_jitter(initial=RETRY_FIRST, max=RETRY_MOST, jitter=RETRY_FIRST),
+            before_sleep=self._say_retry,
+        )
+        return await retrying(registry.connect, self._url, fabric=self._fabric, incarnation=self._incarnation)
+
+    def _say_retry(self, state: tenacity.RetryCallState) -> None:
+        error = state.outcome.exception() if state.outcome is not None else None
+        level = logging.WARNING if state.attempt_number in (1, 5) or isinstance(error, BrokerDenied) else logging.DEBUG
+        log.log(level, "no broker at %s (%s); trying again until there is", self._where, error)
+
+    # ------------------------------------------------------------ in
+    async def _subscribe(self, broker: Broker, channel: Channel) -> None:
+        subscription = await broker.subscribe(channel)
+        self._readers[channel] = asyncio.create_task(self._receive(channel, subscription))
+
+    def _read(self, broker: Broker, channel: Channel) -> None:
+        if channel not in self._readers:
+            self._readers[channel] = asyncio.create_task(self._consume(broker, channel))
+
+    async def _receive(self, channel: Channel, subscription: Subscription) -> None:
+        """Read inbox or topic."""
+        try:
+            while True:
+                for delivery in await subscription.receive(BATCH):
+                    pack = self._decoded(channel, delivery)
+                    if pack is not None:
+                        self._feed(PackArrived(pack))
+        except BrokerError:
+            pass  # _stay_connected hears of it, too, and says so
+
+    async def _consume(self, broker: Broker, channel: Channel) -> None:
+        """Read a work queue, no more than there is credit for."""
+        try:
+            subscription = await broker.subscribe(channel)
+        except BrokerError as error:
+            log.error("cannot read the work queue of %s: %s", channel.name, error)
+            return
+        keeps = broker.capabilities.keeps
+        try:
+            while True:
+                while (credit := self._credit(channel.name)) <= 0:
+                    self._more.clear()
+                    await self._more.wait()
+                for delivery in await subscription.receive(min(credit, BATCH)):
+                    pack = self._decoded(channel, delivery)
+                    if pack is None:
+                        await subscription.ack([delivery])
+                        continue
+                    number = 0
+                    if keeps:
+                        number = next(self._numbers)
+                        self._deliveries[number] = (subscription, delivery)
+                    for envelope in pack.envelopes:
+                        self._feed(WorkArrived(pack.source, envelope, number))
+        except BrokerUnavailable:
+            pass  # _stay_connected hears of it, too, and says so
+        finally:
+            await subscription.aclose()
+
+    def _decoded(self, channel: Channel, delivery: Delivery) -> Pack | None:
+        try:
+            return decode(delivery.body)
+        except InvalidEnvelope as error:
+            log.warning("dropped a message on %s %s: %s", channel.kind, channel.name, error)
+            return None
+
+    # ------------------------------------------------------------ out
+    async def _write(self) -> None:
+        while True:
+            await self._wake.wait()
+            self._wake.clear()
+            lanes = self._transmit()
+            batch, self._queue = [*self._queue, *(effect for effect in lanes if isinstance(effect, Publish))], []
+            if batch:
+                await self._publish(batch)
+            if self._acks:
+                await self._settle()
+            self._written.set()
+
+    async def _publish(self, batch: list[Publish]) -> None:
+        broker = self._broker
+        if broker is None:
+            self._failed(batch, range(len(batch)), sent=False, reason="no broker")
+            return
+        try:
+            await broker.publish([Outgoing(effect.channel, encode(effect.pack)) for effect in batch])
+        except NotPublished as error:
+            self._failed(batch, error.unsent, sent=False, reason=str(error))
+            self._failed(batch, error.unknown, sent=True, reason=str(error))
+        except BrokerError as error:
+            self._failed(batch, range(len(batch)), sent=True, reason=str(error))
+
+    def _failed(self, batch: list[Publish], positions: Sequence[int], *, sent: bool, reason: str) -> None:
+        for position in positions:
+            effect = batch[position]
+            self._feed(PublishFailed(effect.pack, effect.channel.kind is ChannelKind.TOPIC, sent, reason))
+
+    async def _settle(self) -> None:
+        acks, self._acks = self._acks, []
+        groups: dict[tuple[int, bool], tuple[Subscription, list[Delivery]]] = {}
+        for number, done in acks:
+            found = self._deliveries.pop(number, None)
+            if found is not None:
+                groups.setdefault((id(found[0]), done), (found[0], []))[1].append(found[1])
+        for (_, done), (subscription, deliveries) in groups.items():
+            try:
+                await (subscription.ack(deliveries) if done else subscription.nack(deliveries))
+            except BrokerError as error:
+                log.debug("not settled: %s", error)  # the broker gives it out again, and the core drops it

@@ -1,0 +1,220 @@
+"""The edge at run time: an edge core, its links and its bus. Every link of every listener is attended here, alike."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable
+from typing import cast
+
+import msgspec
+
+from fabric import jsonrpc
+from fabric.core.correlation import Limits
+from fabric.core.edge import EdgeCore
+from fabric.core.effects import Accept, CloseLink, Completed, Conflict, Effect, Establish, Finish, Publish, Send
+from fabric.core.events import (
+    FrameArrived,
+    LinkClosed,
+    LinkOpened,
+    RequestPosted,
+    SessionEnded,
+    SessionRef,
+    StreamOpened,
+)
+from fabric.core.faults import Fault, Reason, fault_frame
+from fabric.core.member import Identity
+from fabric.core.record import Record
+from fabric.errors import FabricError, InvalidFrame, InvalidToken, LinkBroken, LinkClosed as WeClosed, LinkError, LinkOverflow
+from fabric.links.base import Link, Purpose, RequestLink
+from fabric.runtime.bus import Bus
+from fabric.runtime.loop import Loop
+from fabric.security.seal import SessionSealer, SessionToken
+
+log = logging.getLogger(__name__)
+
+
+class Edge:
+    """One edge. Give `attend` to listeners; `start` it on a running loop."""
+
+    def __init__(
+        self,
+        url: str,
+        fabric: str,
+        identity: Identity,
+        *,
+        limits: Limits,
+        servers: frozenset[str],
+        retry_calls: frozenset[str],
+        sealer: SessionSealer,
+        session_lifetime: float,
+        completed: Callable[[Record], None],
+    ) -> None:
+        self.core = EdgeCore(identity, limits, servers, retry_calls=retry_calls)
+        self.conflict: asyncio.Future[str] = asyncio.get_running_loop().create_future()
+        self._fabric = fabric
+        self._sealer = sealer
+        self._lifetime = session_lifetime
+        self._completed = completed
+        self._links: dict[str, Link] = {}
+        self.bus = Bus(url, fabric, identity.incarnation, feed=self._feed, transmit=self.core.transmit, credit=lambda _: 0)
+        self.loop = Loop(self.core, self._perform, self.bus.outgoing)
+
+    def _feed(self, event: object) -> None:
+        self.loop.feed(event)  # type: ignore[arg-type]  # the bus is made before the loop it feeds
+
+    def start(self) -> None:
+        """Connect to the broker, and stay."""
+        self.bus.start()
+
+    @property
+    def connected(self) -> bool:
+        """The broker is there."""
+        return self.bus.connected
+
+    @property
+    def ready(self) -> bool:
+        """Broker and lanes are up, and this edge knows who serves what."""
+        return self.bus.connected and self.core.member.leases.settled(self.loop.now())
+
+    async def aclose(self) -> None:
+        """Say goodbye and leave the broker. Listeners are closed before."""
+        self.loop.act(self.core.leave)
+        await self.bus.flush(timeout=1.0)
+        self.loop.close()
+        await self.bus.aclose()
+
+    # ------------------------------------------------------------ links
+    async def attend(self, link: Link) -> None:
+        """Serve a link until it ends."""
+        info = link.info
+        try:
+            session = self._session(link)
+        except InvalidToken as error:
+            fault = Fault(Reason.SESSION_LOST, f"{error}; begin a new session", retryable=True)
+            link.send(fault_frame(b"null", fault, server=info.server), final=True)
+            return
+        self._links[info.id] = link
+        feed = self.loop.feed
+        try:
+            if info.purpose is Purpose.CONVERSATION:
+                feed(LinkOpened(info.id, info.server, info.principal, info.transport))
+            elif info.purpose is Purpose.STREAM and session is not None:
+                feed(StreamOpened(info.id, session, info.last_event))
+            elif info.purpose is Purpose.FAREWELL and session is not None:
+                feed(SessionEnded(info.id, session))
+            await self._read(link, session)
+        except WeClosed:
+            if info.purpose is Purpose.CONVERSATION:
+                feed(LinkClosed(info.id))
+        except LinkError:
+            feed(LinkClosed(info.id))
+        except BaseException:
+            feed(LinkClosed(info.id))
+            raise
+        finally:
+            self._links.pop(info.id, None)
+
+    async def _read(self, link: Link, session: SessionRef | None) -> None:
+        info, feed = link.info, self.loop.feed
+        posted = info.purpose is Purpose.EXCHANGE
+        while True:
+            try:
+                message = await link.receive()
+            except InvalidFrame as error:
+                link.send(jsonrpc.error_frame(error.id, error.code, error.reason), final=True)
+            except LinkOverflow as error:
+                link.send(fault_frame(b"null", Fault(Reason.TOO_LARGE, str(error)), server=info.server), final=True)
+            else:
+                if posted:
+                    feed(RequestPosted(info.id, info.server, info.principal, message, session, info.params, info.transport))
+                else:
+                    feed(FrameArrived(info.id, message))
+
+    def _session(self, link: Link) -> SessionRef | None:
+        info = link.info
+        if not info.session:
+            return None
+        token = self._sealer.open(info.session, principal=info.principal, now=time.time())
+        if token.server != info.server:
+            raise InvalidToken(f"a session of {token.server}")
+        return SessionRef(token.session, token.owner, token.server, token.principal)
+
+    # ------------------------------------------------------------ effects
+    def _perform(self, effect: Effect) -> None:
+        match effect:
+            case Publish():
+                self.bus.publish(effect)
+            case Send(link, frame, event, final):
+                self._send(link, frame, event, final)
+            case Completed(record):
+                self._completed(record)
+            case Accept(link):
+                if link in self._links:
+                    cast("RequestLink", self._links[link]).accept()
+            case Finish(link):
+                if link in self._links:
+                    cast("RequestLink", self._links[link]).finish()
+            case Establish():
+                self._establish(effect)
+            case CloseLink(link, reason):
+                if link in self._links:
+                    log.info("closing link %s: %s", link, reason)
+                    task = asyncio.create_task(self._links[link].aclose())
+                    task.add_done_callback(_closed)
+            case Conflict(reason):
+                if not self.conflict.done():
+                    self.conflict.set_result(reason)
+            case _:
+                raise TypeError(f"not an effect of an edge: {type(effect).__name__}")
+
+    def _send(self, id: str, frame: bytes, event: str, final: bool) -> None:
+        link = self._links.get(id)
+        if link is None:
+            return  # the client has gone; attend has said so, or is about to
+        try:
+            link.send(frame, event=event, final=final)
+        except LinkError as error:
+            log.info("link %s: %s", id, error)
+
+    def _establish(self, effect: Establish) -> None:
+        link = self._links.get(effect.link)
+        if link is None:
+            return
+        opening = msgspec.json.decode(effect.opening, type=_Opening).params
+        version = msgspec.json.decode(effect.answer, type=_Answer).result.version
+        token = SessionToken(
+            fabric=self._fabric,
+            session=effect.session,
+            owner=effect.owner,
+            server=effect.server,
+            version=version,
+            client=bytes(opening.client).decode(),
+            capabilities=bytes(opening.capabilities).decode(),
+            principal=effect.principal,
+            expires=time.time() + self._lifetime,
+        )
+        cast("RequestLink", link).establish(self._sealer.seal(token))
+
+
+def _closed(task: asyncio.Task[None]) -> None:
+    if not task.cancelled() and (error := task.exception()) is not None:
+        log.error("closing a link failed: %s", error)
+
+
+class _Params(msgspec.Struct):
+    client: msgspec.Raw = msgspec.field(default=msgspec.Raw(b"{}"), name="clientInfo")
+    capabilities: msgspec.Raw = msgspec.Raw(b"{}")
+
+
+class _Opening(msgspec.Struct):
+    params: _Params = msgspec.field(default_factory=_Params)
+
+
+class _Result(msgspec.Struct):
+    version: str = msgspec.field(default="", name="protocolVersion")
+
+
+class _Answer(msgspec.Struct):
+    result: _Result

@@ -1,0 +1,98 @@
+"""The loop between a core and the world: the only place that calls a core, and one timer for all its deadlines."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Callable
+from typing import Protocol
+
+from fabric.core.effects import Effect
+from fabric.core.events import Event
+
+Perform = Callable[[Effect], None]
+"""Does one effect, without blocking; may feed further events."""
+
+
+class Core(Protocol):
+    """What the loop drives."""
+
+    def handle(self, event: Event, now: float) -> list[Effect]: ...
+
+    def expire(self, now: float) -> list[Effect]: ...
+
+    def next_deadline(self) -> float: ...
+
+    def transmit(self) -> list[Effect]: ...
+
+
+class Loop:
+    """Feeds events to a core one at a time, in order, and has its effects performed before the next."""
+
+    def __init__(self, core: Core, perform: Perform, outgoing: Callable[[], None]) -> None:
+        """`outgoing` is called when an event may have left something to transmit."""
+        self._core = core
+        self._perform = perform
+        self._outgoing = outgoing
+        self._events: deque[Event] = deque()
+        self._busy = False
+        self._loop = asyncio.get_running_loop()
+        self._timer: asyncio.TimerHandle | None = None
+        self._timer_at = float("inf")
+        self._schedule()
+
+    def now(self) -> float:
+        """Seconds of the clock that the core lives by."""
+        return self._loop.time()
+
+    def feed(self, event: Event) -> None:
+        """Tell the core. From within an effect, the event waits for its turn."""
+        if self._busy:
+            self._events.append(event)
+            return
+        self._busy = True
+        try:
+            self._act(self._core.handle(event, self._loop.time()))
+            while self._events:
+                self._act(self._core.handle(self._events.popleft(), self._loop.time()))
+        finally:
+            self._busy = False
+        self._outgoing()
+        if self._core.next_deadline() < self._timer_at:
+            self._schedule()
+
+    def act(self, decide: Callable[[float], list[Effect]]) -> None:
+        """Have the core decide something outside its events, such as to leave."""
+        self._act(decide(self._loop.time()))
+        self._outgoing()
+
+    def close(self) -> None:
+        """No deadline is acted on any more."""
+        if self._timer is not None:
+            self._timer.cancel()
+        self._timer_at = float("-inf")
+
+    def _act(self, effects: list[Effect]) -> None:
+        for effect in effects:
+            self._perform(effect)
+
+    def _schedule(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+        self._timer_at = self._core.next_deadline()
+        # What has come in meanwhile is read first, so that no lease is judged by our own lateness: one turn of the loop.
+        self._timer = self._loop.call_at(self._timer_at, self._loop.call_soon, self._expire)
+
+    def _expire(self) -> None:
+        if self._timer_at == float("-inf"):
+            return
+        self._busy = True
+        try:
+            self._act(self._core.expire(self._loop.time()))
+        finally:
+            self._busy = False
+        self._schedule()
+        if self._events:
+            self.feed(self._events.popleft())
+        else:
+            self._outgoing()

@@ -1,0 +1,25 @@
+"""`mcp-fabric bridge`: a bridge for the servers of a config."""
+
+from __future__ import annotations
+
+from fabric.runtime.settings import Settings
+from workers.process import Life, administered, configure_logging, placed
+from workers.roles import make_bridge
+
+DRAIN_TIMEOUT = 5.0
+"""Seconds that running requests have to finish when the process is told to stop."""
+
+
+async def run(settings: Settings) -> int:
+    """Serve until told to stop. Returns the exit code."""
+    configure_logging()
+    life = Life()
+    async with placed(settings) as place:
+        bridge = make_bridge(place)
+        bridge.start()
+        try:
+            async with administered(settings, life, [bridge]) as admin:
+                return await life.serve([bridge], place, f"bridge {', '.join(settings.servers)}{admin}")
+        finally:
+            await bridge.drain(DRAIN_TIMEOUT)
+            await bridge.aclose()

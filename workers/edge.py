@@ -1,0 +1,27 @@
+"""`mcp-fabric edge`: an edge with an HTTP door."""
+
+from __future__ import annotations
+
+from fabric.errors import ConfigError, LinkRefused
+from fabric.runtime.settings import Settings
+from workers.process import Life, administered, configure_logging, placed
+from workers.roles import make_edge, open_http
+
+
+async def run(settings: Settings) -> int:
+    """Serve until told to stop. Returns the exit code."""
+    configure_logging()
+    life = Life()
+    async with placed(settings) as place:
+        edge = make_edge(place)
+        try:
+            listener = await open_http(settings, edge, life, [edge])
+        except LinkRefused as error:
+            raise ConfigError(str(error), where="http") from error
+        edge.start()
+        try:
+            async with administered(settings, life, [edge]) as admin:
+                return await life.serve([edge], place, f"edge {listener.address}{admin}")
+        finally:
+            await listener.aclose()
+            await edge.aclose()

@@ -1,0 +1,158 @@
+"""What every worker process shares: who it is, which broker it uses, when it says ready, and how it stops."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import secrets
+import signal
+import socket
+import sys
+import time
+from collections.abc import AsyncIterator, Iterable, Mapping
+from contextlib import asynccontextmanager
+from typing import Any, Protocol
+
+from fabric.brokers import embedded, registry
+from fabric.core.member import Identity
+from fabric.runtime.keys import keyring
+from fabric.runtime.settings import Settings
+from fabric.runtime.state import prepare
+from fabric.security.access import AccessRules
+from fabric.security.secret import Keyring
+from workers.admin import serve_admin
+
+log = logging.getLogger("mcp-fabric")
+
+READY_WAIT = 3.0
+"""Seconds after which a process that is not ready says what it waits for."""
+
+
+class Worker(Protocol):
+    """An edge or a bridge."""
+
+    conflict: asyncio.Future[str]
+
+    @property
+    def ready(self) -> bool: ...
+
+    @property
+    def connected(self) -> bool: ...
+
+
+class Place:
+    """Where a process stands: its broker, its keys, its identity."""
+
+    def __init__(self, settings: Settings, url: str, keys: Keyring) -> None:
+        self.settings = settings
+        self.url = url
+        self.keys = keys
+
+    def identity(self) -> Identity:
+        """A new incarnation; never before a fork."""
+        return Identity(
+            incarnation=secrets.token_hex(8),
+            key=self.keys.signing_id,
+            host=f"{socket.gethostname()}:{os.getpid()}",
+            lease=self.settings.lease,
+            wall=time.time() - asyncio.get_running_loop().time(),
+        )
+
+
+@asynccontextmanager
+async def placed(settings: Settings) -> AsyncIterator[Place]:
+    """The broker that was given, or the embedded one for as long as this lasts; and the secret that goes with it."""
+    keys = keyring(settings)
+    if settings.broker is not None:
+        yield Place(settings, settings.broker, keys)
+        return
+    broker = await embedded.ensure(prepare(settings.state))
+    try:
+        yield Place(settings, broker.url, keys)
+    finally:
+        await broker.aclose()
+
+
+def access_rules(settings: Settings) -> AccessRules:
+    """Who may come in over HTTP."""
+    return AccessRules(
+        allowed_hosts=settings.allowed_hosts,
+        allowed_origins=settings.allowed_origins,
+        user=settings.auth_user,
+        password=settings.auth_password,
+    )
+
+
+def configure_logging() -> None:
+    """Logs go to stderr, a line each."""
+    logging.basicConfig(stream=sys.stderr, level=logging.INFO, format="%(asctime)s %(levelname)-7s %(message)s")
+    logging.getLogger("nats").setLevel(logging.CRITICAL)  # the bus says what there is to say
+
+
+class Life:
+    """A worker's life: stop signals, readiness, and the one line that says it serves."""
+
+    def __init__(self) -> None:
+        self.stopping = asyncio.Event()
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGINT, signal.SIGTERM):
+            loop.add_signal_handler(number, self.stopping.set)
+
+    async def serve(self, workers: Iterable[Worker], place: Place, ready_line: str, hint: str = "") -> int:
+        """Say `ready` when every worker is, then wait for a stop signal or a conflict. Returns the exit code."""
+        workers = list(workers)
+        stop = asyncio.ensure_future(self.stopping.wait())
+        ready = asyncio.ensure_future(self._ready(workers, place))
+        conflicts = [worker.conflict for worker in workers]
+        try:
+            await asyncio.wait([stop, ready, *conflicts], return_when=asyncio.FIRST_COMPLETED)
+            if ready.done() and not stop.done():
+                print(f"ready {ready_line}", file=sys.stderr, flush=True)
+                if hint:
+                    print(hint, file=sys.stderr, flush=True)
+                await asyncio.wait([stop, *conflicts], return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            ready.cancel()
+            stop.cancel()
+        for conflict in conflicts:
+            if conflict.done():
+                print(f"mcp-fabric: {conflict.result()}", file=sys.stderr, flush=True)
+                return 2
+        return 0
+
+    async def _ready(self, workers: list[Worker], place: Place) -> None:
+        waited = 0.0
+        while not all(worker.ready for worker in workers):
+            await asyncio.sleep(0.05)  # readiness is a state of the lease clock, not an event
+            waited += 0.05
+            if waited >= READY_WAIT:
+                waited = float("-inf")
+                if not all(worker.connected for worker in workers):
+                    where = registry.redacted(place.url)
+                    log.warning("still waiting for broker %s; serving begins when it is there", where)
+
+    def readiness(self, workers: Iterable[Worker]) -> tuple[bool, Mapping[str, Any]]:
+        """What /readyz says. A lost broker is degraded, not unready: it comes back, and restarting us would not help."""
+        workers = list(workers)
+        if self.stopping.is_set():
+            return False, {"status": "draining"}
+        if all(worker.ready for worker in workers):
+            self._was_ready = True
+            return True, {"status": "ready"}
+        if getattr(self, "_was_ready", False):
+            return True, {"status": "degraded", "reason": "the broker is away, or has just come back"}
+        return False, {"status": "starting"}
+
+
+@asynccontextmanager
+async def administered(settings: Settings, life: Life, workers: list[Worker]) -> AsyncIterator[str]:
+    """The health endpoints, if they were asked for; yields what to add to the ready line."""
+    if settings.admin is None:
+        yield ""
+        return
+    listener = await serve_admin(settings.admin, lambda: life.readiness(workers), access=access_rules(settings))
+    try:
+        yield f" admin {listener.address}"
+    finally:
+        await listener.aclose()

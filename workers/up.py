@@ -1,0 +1,41 @@
+"""`mcp-fabric up`: everything on one machine, in one process beside the broker."""
+
+from __future__ import annotations
+
+from fabric.errors import ConfigError, LinkRefused
+from fabric.runtime.settings import Settings
+from workers.bridge import DRAIN_TIMEOUT
+from workers.process import Life, administered, configure_logging, placed
+from workers.roles import make_bridge, make_edge, open_http
+
+
+async def run(settings: Settings) -> int:
+    """Serve until told to stop. Returns the exit code."""
+    configure_logging()
+    life = Life()
+    async with placed(settings) as place:
+        edge, bridge = make_edge(place), make_bridge(place)
+        try:
+            listener = await open_http(settings, edge, life, [edge, bridge])
+        except LinkRefused as error:
+            raise ConfigError(str(error), where="http") from error
+        edge.start()
+        bridge.start()
+        try:
+            async with administered(settings, life, [edge, bridge]) as admin:
+                return await life.serve([edge, bridge], place, f"{listener.address}{admin}", _hint(settings, listener.address))
+        finally:
+            await listener.aclose()
+            await bridge.drain(DRAIN_TIMEOUT)
+            await edge.aclose()
+            await bridge.aclose()
+
+
+def _hint(settings: Settings, address: str) -> str:
+    """What a person can try now."""
+    names = list(settings.servers)
+    lines = [f"  {address}/{name}/mcp" for name in names]
+    if settings.default_server:
+        lines.append(f"  {address}/mcp  ({settings.default_server})")
+    tries = ["mcp-fabric ls", f"mcp-fabric connect {names[0]}"]
+    return "\n".join(["serving", *lines, "try, in a second terminal", *(f"  {line}" for line in tries)])

@@ -12,15 +12,15 @@ help:            ## say what there is
 
 up:              ## set up, then run the fabric with the example servers (PORT=8080)
 	@$(SETUP) up
-	@exec $(BIN)/mcp-fabric up examples/mcp.json --http 127.0.0.1:$(or $(PORT),8080)
+	@exec $(BIN)/mcp-fabric up examples/mcp.json $(if $(PORT),--http 127.0.0.1:$(PORT))
 
 setup:           ## set up everything, brokers and Node included
 	@$(SETUP) test
 
-test: setup lint ## every test
+test: lint       ## style, types, and every test
 	$(BIN)/python -m pytest
 
-lint: setup      ## style, types and the arrows between packages
+lint: setup      ## style, types, and the arrows between packages
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports

@@ -6,7 +6,6 @@ and everything the fabric does not swap stays byte for byte: unknown fields, key
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from enum import IntEnum
 
@@ -35,7 +34,7 @@ class MessageKind(IntEnum):
 
 
 class Message(msgspec.Struct, frozen=True, gc=False):
-    """One frame and what was seen in it. `id` is raw JSON, empty for a notification; `params` and `error` are raw JSON or empty."""
+    """One frame and what was seen in it. `id`, `params` and `error` are raw JSON, empty where there is none."""
 
     frame: bytes
     kind: MessageKind
@@ -43,16 +42,6 @@ class Message(msgspec.Struct, frozen=True, gc=False):
     method: str
     params: msgspec.Raw
     error: msgspec.Raw
-
-
-class Meta(msgspec.Struct, frozen=True, gc=False):
-    """The metadata of a request's `params`, each as raw JSON, empty when absent."""
-
-    name: msgspec.Raw = msgspec.Raw()
-    uri: msgspec.Raw = msgspec.Raw()
-    request_state: msgspec.Raw = msgspec.field(default=msgspec.Raw(), name="requestState")
-    input_responses: msgspec.Raw = msgspec.field(default=msgspec.Raw(), name="inputResponses")
-    fields: MetaFields = msgspec.field(default_factory=lambda: _NO_FIELDS, name="_meta")
 
 
 class MetaFields(msgspec.Struct, frozen=True, gc=False):
@@ -64,6 +53,19 @@ class MetaFields(msgspec.Struct, frozen=True, gc=False):
     log_level: msgspec.Raw = msgspec.field(default=msgspec.Raw(), name="io.modelcontextprotocol/logLevel")
     subscription: msgspec.Raw = msgspec.field(default=msgspec.Raw(), name="io.modelcontextprotocol/subscriptionId")
     traceparent: msgspec.Raw = msgspec.Raw()
+
+
+_NO_FIELDS = MetaFields()
+
+
+class Meta(msgspec.Struct, frozen=True, gc=False):
+    """The metadata of a request's `params`, each as raw JSON, empty when absent."""
+
+    name: msgspec.Raw = msgspec.Raw()
+    uri: msgspec.Raw = msgspec.Raw()
+    request_state: msgspec.Raw = msgspec.field(default=msgspec.Raw(), name="requestState")
+    input_responses: msgspec.Raw = msgspec.field(default=msgspec.Raw(), name="inputResponses")
+    fields: MetaFields = msgspec.field(default=_NO_FIELDS, name="_meta")
 
 
 class _Head(msgspec.Struct, gc=False):
@@ -81,10 +83,9 @@ class _Referring(msgspec.Struct, gc=False):
     progress_token: msgspec.Raw = msgspec.field(default=msgspec.Raw(), name="progressToken")
     request_id: msgspec.Raw = msgspec.field(default=msgspec.Raw(), name="requestId")
     progress: msgspec.Raw = msgspec.Raw()
-    fields: MetaFields = msgspec.field(default_factory=lambda: _NO_FIELDS, name="_meta")
+    fields: MetaFields = msgspec.field(default=_NO_FIELDS, name="_meta")
 
 
-_NO_FIELDS = MetaFields()
 _NO_META = Meta()
 _EMPTY = msgspec.Raw()
 _head = msgspec.json.Decoder(_Head)

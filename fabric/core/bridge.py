@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from collections import deque
 
+import msgspec
+
 from fabric import jsonrpc
 from fabric.core import eras, parked
 from fabric.core.announcement import Announcement, Health, Role
@@ -80,9 +82,9 @@ class BridgeCore:
                 self._exited(child, reason, now)
             case PublishFailed():
                 pass  # lanes send again by themselves, announcements come each second
-            case BrokerConnected():
+            case BrokerConnected(keeps, largest_message_bytes):
                 self._begin(now)
-                self.member.connected(now)
+                self.member.connected(keeps, largest_message_bytes, now)
             case BrokerLost():
                 self.member.disconnected()
             case DrainStarted():
@@ -152,7 +154,7 @@ class BridgeCore:
         """This bridge's announcement now."""
         said = announcing(self.member.identity, Role.BRIDGE, number)
         serves = {name: pool.describe(not self.draining) for name, pool in self.pools.items()}
-        return Announcement(said.role, said.number, said.key, said.versions, said.host, sessions=len(self.sessions), serves=serves)
+        return msgspec.structs.replace(said, sessions=len(self.sessions), serves=serves)
 
     def lost(self, peer: str, now: float, *, gone: bool) -> None:
         """An edge is given up or gave us up: its jobs and the sessions bound to its links end, its HTTP sessions wait."""
@@ -455,7 +457,7 @@ class BridgeCore:
             if state and job.child:
                 wrapped = jsonrpc.quoted(parked.wrap(self.member.me, job.child, state))
                 frame = jsonrpc.with_request_state(frame, wrapped)
-        limit = self.member.identity.largest_body_bytes
+        limit = self.member.largest_body_bytes
         if len(frame) > limit:
             text = f"the answer of {job.server} has {len(frame)} bytes; at most {limit} bytes pass this broker"
             fault = Fault(Reason.TOO_LARGE, text)

@@ -8,6 +8,7 @@ outcomes in docs/guarantees.md. (EIP: correlation identifier, return address, id
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import msgspec
 
@@ -120,8 +121,8 @@ class CorrelationRouter:
             exchange.due, exchange.lapses = now + self._limits.idle, now + self._limits.absolute
             self.deadlines.set(exchange.id, exchange.due)
 
-    def _header(self, exchange: Exchange, now: float) -> dict[str, object]:
-        header: dict[str, object] = {"server": exchange.server, "attempt": exchange.attempt}
+    def _header(self, exchange: Exchange, now: float) -> dict[str, Any]:
+        header: dict[str, Any] = {"server": exchange.server, "attempt": exchange.attempt}
         if exchange.session:
             header["session"] = exchange.session
             header["client_id"] = exchange.client_id
@@ -146,7 +147,7 @@ class CorrelationRouter:
             kind=exchange.sent_kind, exchange=exchange.id, body=exchange.body, **self._header(exchange, now)
         )
         self._out.append(Publish(work(exchange.server), single(self._member.me, envelope)))
-        self._resend_at(exchange, now + (RESEND_KEPT if self._member.identity.keeps else RESEND_UNKEPT))
+        self._resend_at(exchange, now + (RESEND_KEPT if self._member.keeps else RESEND_UNKEPT))
 
     def _resend_at(self, exchange: Exchange, when: float) -> None:
         exchange.resend = when
@@ -262,7 +263,7 @@ class CorrelationRouter:
         if now >= min(exchange.due, exchange.lapses):
             self._deadline(exchange, now, served)
         elif now >= exchange.resend:
-            if free or not self._member.identity.keeps:
+            if free or not self._member.keeps:
                 self._publish(exchange, now)
             else:
                 self._resend_at(exchange, now + RESEND_KEPT)

@@ -5,6 +5,8 @@ It owns links and exchanges; sessions are owned by bridges, and named here only 
 
 from __future__ import annotations
 
+import msgspec
+
 from fabric import jsonrpc
 from fabric.core.announcement import Announcement, Role
 from fabric.core.conversation import Conversation, Phase
@@ -76,8 +78,8 @@ class EdgeCore:
             case PublishFailed(pack, topic, _, _):
                 if pack.generation == 0 and not topic:
                     self.router.unsent(pack.envelopes[0], now)
-            case BrokerConnected():
-                self.member.connected(now)
+            case BrokerConnected(keeps, largest_message_bytes):
+                self.member.connected(keeps, largest_message_bytes, now)
             case BrokerLost():
                 self.member.disconnected()
             case _:
@@ -125,7 +127,8 @@ class EdgeCore:
     def describe(self, number: int) -> Announcement:
         """This edge's announcement now."""
         said = announcing(self.member.identity, Role.EDGE, number)
-        return Announcement(**{**_fields(said), "address": self.address, "sessions": len(self._conversations)})
+        sessions = len(self._conversations)
+        return msgspec.structs.replace(said, address=self.address, sessions=sessions)
 
     def lost(self, peer: str, now: float, *, gone: bool) -> None:
         """A bridge is given up: its exchanges go by the table of outcomes, its sessions end."""
@@ -229,7 +232,7 @@ class EdgeCore:
         exchange = self._exchange(conversation, message, now)
         self.requests.prepare(exchange, message)
         if exchange.sent_kind is Kind.OPEN:
-            conversation.phase, conversation.opening = Phase.OPENING, message
+            conversation.phase = Phase.OPENING
             exchange.bound = True
         conversation.add(exchange)
         self.requests.route(exchange, message, None, now)
@@ -419,6 +422,3 @@ def _overloaded(server: str) -> Fault:
     message = f"the lane to the bridge that serves {server} is full"
     return Fault(Reason.OVERLOADED, message, retryable=True, retry_after=1.0)
 
-
-def _fields(announcement: Announcement) -> dict[str, object]:
-    return {name: getattr(announcement, name) for name in announcement.__struct_fields__}

@@ -92,7 +92,10 @@ class PublishFailed(msgspec.Struct, frozen=True, gc=False):
 
 
 class BrokerConnected(msgspec.Struct, frozen=True, gc=False):
-    """The broker is there, for the first time or again."""
+    """The broker is there, for the first time or again. keeps: it keeps work until acked. largest_message_bytes: it takes."""
+
+    keeps: bool
+    largest_message_bytes: int
 
 
 class BrokerLost(msgspec.Struct, frozen=True, gc=False):

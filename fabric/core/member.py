@@ -12,7 +12,7 @@ from fabric.core import announcement
 from fabric.core.announcement import Announcement, Role
 from fabric.core.effects import Conflict, Effect, Publish
 from fabric.core.lease import LEASE, Leases
-from fabric.core.pair import Pairs
+from fabric.core.pair import HEADER_BYTES, PACK_BYTES, Pairs
 from fabric.envelope import VERSION, Envelope, Kind, Pack, single
 from fabric.errors import InvalidEnvelope
 
@@ -23,9 +23,8 @@ BEAT = 0.25
 class Identity(msgspec.Struct, frozen=True, kw_only=True):
     """Who a process is and how it keeps the rules; given once, from outside.
 
-    incarnation: minted after fork, unique for ever. key: fingerprint of the fabric's secret. lease: seconds. keeps: the broker
-    keeps work until acked. largest_body_bytes: of one frame, by the broker's largest message. lane_bytes: what a data lane may
-    hold unacknowledged before it takes no new work. wall: unix time minus monotonic time, for traces only. spans: makes a
+    incarnation: minted after fork, unique for ever. key: fingerprint of the fabric's secret. lease: seconds. lane_bytes: what a
+    data lane may hold unacknowledged before it takes no new work. wall: unix time minus monotonic time, for traces only. spans: makes a
     traceparent below a given one; None when tracing is off.
     """
 
@@ -33,9 +32,6 @@ class Identity(msgspec.Struct, frozen=True, kw_only=True):
     key: str
     host: str = ""
     lease: float = LEASE
-    keeps: bool = False
-    largest_body_bytes: int = 1024 * 1024
-    pack_bytes: int = 512 * 1024
     lane_bytes: int = 32 * 1024 * 1024
     wall: float = 0.0
     spans: Callable[[str], str] | None = None
@@ -64,14 +60,19 @@ class Member:
         self.identity = identity
         self.me = identity.incarnation
         self.leases = Leases(self.me, identity.lease)
-        self.pairs = Pairs(self.me, lane_bytes=identity.lane_bytes, pack_bytes=identity.pack_bytes)
+        self.pairs = Pairs(self.me, lane_bytes=identity.lane_bytes)
+        self.keeps = False
+        self.largest_body_bytes = 0
         self.next_beat = 0.0
         self.left = False
         self._owner = owner
         self._out = out
 
-    def connected(self, now: float) -> None:
+    def connected(self, keeps: bool, largest_message_bytes: int, now: float) -> None:
         """The broker is there: say hello and announce."""
+        self.keeps = keeps
+        self.largest_body_bytes = largest_message_bytes - HEADER_BYTES
+        self.pairs.pack_bytes = min(largest_message_bytes, PACK_BYTES)
         self._say(Kind.HELLO)
         self.announce(now)
         self.pairs.reconnected(now)

@@ -15,7 +15,10 @@ from fabric.core.effects import Publish
 from fabric.core.lane import Incoming, Outgoing
 from fabric.envelope import VERSION, Envelope, Kind, Lane, Pack
 
-HEADER_BYTES = 256
+PACK_BYTES = 256 * 1024
+"""How many bytes gather in one pack, at the most; a larger message goes alone."""
+
+HEADER_BYTES = 512
 """What an envelope may take beside its body, rounded up."""
 
 RESEND_AFTER = 1.0
@@ -48,10 +51,10 @@ class Pair:
 class Pairs:
     """Every pair of one process, and what waits to be sent in each."""
 
-    def __init__(self, me: str, *, lane_bytes: int, pack_bytes: int) -> None:
+    def __init__(self, me: str, *, lane_bytes: int) -> None:
         self.me = me
         self._lane_bytes = lane_bytes
-        self._pack_bytes = pack_bytes
+        self.pack_bytes = PACK_BYTES
         self._pairs: dict[str, Pair] = {}
         self._dirty: dict[str, Pair] = {}
 
@@ -171,7 +174,7 @@ class Pairs:
 
     def _fill(self, envelopes: list[Envelope]) -> int:
         """How many of the first envelopes make one pack: at least one, and no more bytes than the broker takes."""
-        room = self._pack_bytes
+        room = self.pack_bytes
         for count, envelope in enumerate(envelopes):
             room -= len(envelope.body) + HEADER_BYTES
             if room < 0 and count:

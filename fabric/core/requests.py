@@ -69,8 +69,8 @@ class Requests:
 
     def route(self, exchange: Exchange, message: Message, params: Params, now: float) -> None:
         """Send a request that belongs to no session on its way. params: its Mcp-Param-* headers, None where there are none."""
-        if len(exchange.body) > self._member.identity.largest_body_bytes:
-            limit = self._member.identity.largest_body_bytes
+        if len(exchange.body) > self._member.largest_body_bytes:
+            limit = self._member.largest_body_bytes
             text = f"a frame of {len(exchange.body)} bytes; at most {limit} bytes pass this broker"
             self._refuse(exchange, Fault(Reason.TOO_LARGE, text), now)
             return

@@ -132,7 +132,7 @@ def main() -> None:
     args = parser.parse_args()
     if not Path("/proc/self/stat").exists():
         sys.exit("the benchmark reads CPU times from /proc: run it on Linux")
-    console = Console(width=None if sys.stdout.isatty() else 140)
+    console = Console(width=None if sys.stdout.isatty() else 160)
     names = [name for name in TARGETS if name in args.only or name == "relay"]
     notes = [conditions(args.rounds, args.seconds, os.getloadavg()[0])]
     try:

@@ -1,7 +1,7 @@
 """A broker URL taken apart, and how to speak of it without its secrets.
 
-`scheme://[user[:password]@]host[:port][/path][?ca=FILE]`, percent-encoded as RFC 3986 says. `ca` is the file of certificates to
-trust in place of the system's, for the schemes that mean TLS.
+`scheme://[user[:password]@]host[:port][/path][?ca=FILE]`, percent-encoded as RFC 3986 says. `ca` is a file of certificates to
+trust where the system does not, for the schemes that mean TLS.
 """
 
 from __future__ import annotations

@@ -264,48 +264,34 @@ async def test_unacknowledged_work_goes_to_others_when_its_consumer_closes(serve
 
 
 @KEEPING
-async def test_unacknowledged_work_goes_to_others_when_its_consumer_is_cut_off(server: Server, connect: Connect) -> None:
-    sender, other = await connect(server.url), await connect(server.url)
+async def test_what_a_dead_consumer_held_goes_to_others_and_what_a_living_one_holds_stays(
+    server: Server, connect: Connect
+) -> None:
+    sender, living, other = [await connect(server.url) for _ in range(3)]
     async with Proxy(server.port) as proxy:
-        mine = await (await connect(server.url.replace(str(server.port), str(proxy.port)))).subscribe(work("orphaned"))
+        dying = await (await connect(server.url.replace(str(server.port), str(proxy.port)))).subscribe(work("orphaned"))
         await sender.publish(say(work("orphaned"), *numbered(5)))
-        await mine.ack((await take(mine, 5))[:2])
+        await dying.ack((await take(dying, 5))[:2])
+        holder = await living.subscribe(work("held"))
+        await sender.publish(say(work("held"), b"long"))
+        held = await take(holder, 1)
         proxy.cut()
+        waiting = await other.subscribe(work("held"))
+        stolen = asyncio.ensure_future(waiting.receive(1))
         others = await other.subscribe(work("orphaned"))
         again = await take(others, 3, timeout=20)
         await others.ack(again)
     assert bodies(again) == numbered(5)[2:]
     assert all(delivery.redelivered for delivery in again)
-
-
-@KEEPING
-async def test_work_held_for_long_stays_with_its_holder(server: Server, connect: Connect) -> None:
-    sender, one, other = [await connect(server.url) for _ in range(3)]
-    mine = await one.subscribe(work("held"))
-    await sender.publish(say(work("held"), b"long"))
-    received = await take(mine, 1)
-    others = await other.subscribe(work("held"))
-    with pytest.raises(TimeoutError):
-        await take(others, 1, timeout=14)
-    await mine.ack(received)
+    await asyncio.wait([stolen], timeout=3)
+    assert not stolen.done()
+    await holder.ack(held)
+    await holder.aclose()
     await sender.publish(say(work("held"), b"next"))
-    assert await asyncio.wait_for(asyncio.create_task(_either(mine, others)), 10) == [b"next"]
-
-
-async def _either(*subscriptions: Subscription) -> list[bytes]:
-    """What the first to get something gets, acknowledged."""
-    reading = {asyncio.create_task(_acknowledged(subscription)) for subscription in subscriptions}
-    done, waiting = await asyncio.wait(reading, return_when=asyncio.FIRST_COMPLETED)
-    for task in waiting:
-        task.cancel()
-    await asyncio.gather(*waiting, return_exceptions=True)
-    return done.pop().result()
-
-
-async def _acknowledged(subscription: Subscription) -> list[bytes]:
-    received = await subscription.receive(8)
-    await subscription.ack(received)
-    return bodies(received)
+    async with asyncio.timeout(10):
+        received = await stolen
+    await waiting.ack(received)
+    assert bodies(received) == [b"next"]
 
 
 @EVERY

@@ -1,0 +1,170 @@
+"""One connection to Redis as a pipe: commands go out in order, replies come back in order, and its loss is noticed at once.
+
+redis-py makes the connection (TLS, login), packs commands and parses replies. Its clients are left aside: a pool would connect
+again behind our back, and a cancelled command would cost the connection. Here one task writes whatever was asked for while the
+last write was under way, one task reads, and a caller who goes away leaves his reply to be thrown away.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, Self
+
+import msgspec
+from redis.asyncio.connection import Connection, SSLConnection
+from redis.asyncio.retry import Retry
+from redis.backoff import NoBackoff
+from redis.exceptions import AuthenticationError, NoPermissionError, RedisError, ResponseError
+
+from fabric.brokers.url import BrokerUrl
+from fabric.errors import BrokerDenied, BrokerUnavailable, ConfigError
+
+Command = Sequence[bytes | str | int]
+Reply = object  # bytes, int, None, a list of replies, or the ResponseError it was
+Replies = list[Reply]
+
+
+class _Asked(msgspec.Struct):
+    """Commands that wait for their replies. A result shorter than `awaited` means that the connection was lost meanwhile."""
+
+    awaited: int
+    replies: Replies
+    result: asyncio.Future[Replies]
+
+
+class Pipe:
+    """One connection; `client` is its number there. `pushed` gets what comes unasked: channel and body of pub/sub messages."""
+
+    def __init__(
+        self,
+        connection: Connection,
+        client: int,
+        lost: Callable[[str], None],
+        pushed: Callable[[bytes, bytes], None] | None,
+    ) -> None:
+        self.client = client
+        self._connection = connection
+        self._lost = lost
+        self._pushed = pushed
+        self._ended = False
+        self._outbox: list[bytes] = []
+        self._wanted = asyncio.Event()
+        self._asked: deque[_Asked] = deque()
+        self._tasks = (asyncio.create_task(self._read()), asyncio.create_task(self._write()))
+
+    @classmethod
+    async def open(
+        cls,
+        url: BrokerUrl,
+        timeout: float,
+        lost: Callable[[str], None],
+        pushed: Callable[[bytes, bytes], None] | None = None,
+    ) -> Self:
+        """Connect and log in, once, within `timeout` seconds. Raises BrokerDenied, BrokerUnavailable, ConfigError."""
+        if not url.path.strip("/").isdecimal() and url.path.strip("/"):
+            raise ConfigError("the path of a Redis URL is the number of a database", where=url.where)
+        settings: dict[str, Any] = {
+            "host": url.host,
+            "port": url.port,
+            "db": int(url.path.strip("/") or 0),
+            "username": url.user or None,
+            "password": url.password,
+            "socket_timeout": None,  # a blocking read waits for as long as it asked to
+            "socket_connect_timeout": timeout,
+            "retry": Retry(NoBackoff(), 0),
+            "protocol": 2,  # reply shapes differ
+        }
+        secure = url.scheme == "rediss"
+        connection = SSLConnection(ssl_ca_certs=url.ca, **settings) if secure else Connection(**settings)
+        try:
+            async with asyncio.timeout(timeout):
+                await connection.connect()  # type: ignore[no-untyped-call]  # redis-py's own, without annotations
+                await connection.send_command("CLIENT", "ID")
+                client = int(await connection.read_response())
+        except (AuthenticationError, NoPermissionError) as error:
+            await _end(connection)
+            raise BrokerDenied(f"{url.where} refused our credentials: {error}") from None
+        except (RedisError, OSError, TimeoutError) as error:
+            await _end(connection)
+            reason = str(error) or f"no answer within {timeout:g} s"
+            raise BrokerUnavailable(f"{url.where} cannot be reached: {reason}") from None
+        except BaseException:
+            await _end(connection)
+            raise
+        return cls(connection, client, lost, pushed)
+
+    def send(self, commands: Iterable[Command]) -> asyncio.Future[Replies]:
+        """Send commands; their replies, fewer than asked for if the connection is lost first. Cancelling does no harm."""
+        result: asyncio.Future[Replies] = asyncio.get_running_loop().create_future()
+        listed = list(commands)
+        if self._ended or not listed:
+            result.set_result([])
+            return result
+        self._outbox += self._connection.pack_commands(listed)
+        self._asked.append(_Asked(len(listed), [], result))
+        self._wanted.set()
+        return result
+
+    def drop(self) -> None:
+        """Send nothing more; whoever waits for replies gets what there is."""
+        self._ended = True
+        self._outbox.clear()
+        while self._asked:
+            asked = self._asked.popleft()
+            if not asked.result.done():
+                asked.result.set_result(asked.replies)
+
+    async def aclose(self) -> None:
+        """Close now."""
+        self.drop()
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.wait(self._tasks)
+        await _end(self._connection)
+
+    async def _write(self) -> None:
+        while True:
+            await self._wanted.wait()
+            self._wanted.clear()
+            packed, self._outbox = self._outbox, []
+            try:
+                await self._connection.send_packed_command(packed)
+            except (RedisError, OSError) as error:
+                self._lose(error)
+                return
+
+    async def _read(self) -> None:
+        while True:
+            reply: Reply
+            try:
+                reply = await self._connection.read_response(disable_decoding=True)
+            except ResponseError as error:
+                reply = error
+            except (RedisError, OSError) as error:
+                self._lose(error)
+                return
+            if self._pushed is not None and isinstance(reply, list) and reply[0] == b"message":
+                self._pushed(reply[1], reply[2])
+                continue
+            if self._ended:
+                return
+            asked = self._asked[0]
+            asked.replies.append(reply)
+            if len(asked.replies) == asked.awaited:
+                self._asked.popleft()
+                if not asked.result.done():
+                    asked.result.set_result(asked.replies)
+
+    def _lose(self, error: Exception) -> None:
+        if not self._ended:
+            self.drop()
+            self._lost(str(error))
+
+
+async def _end(connection: Connection) -> None:
+    """Close without waiting: a stalled broker never takes what is queued, and nothing public of redis-py ends that wait."""
+    if connection._writer is not None:
+        connection._writer.transport.abort()
+    await connection.disconnect(nowait=True)

@@ -1,0 +1,270 @@
+"""How each kind of channel is read from Redis: a work stream, an inbox, a topic. redis_streams.py says what they are."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple, Protocol
+
+from redis.exceptions import ResponseError
+
+from fabric.brokers import redis_scripts as scripts
+from fabric.brokers.base import Delivery, Subscription
+from fabric.brokers.mailbox import Mailbox
+from fabric.brokers.redis_pipe import Command, Pipe, Replies, Reply
+from fabric.errors import BrokerClosed, BrokerError, BrokerUnavailable
+
+GROUP = "consumers"
+
+BLOCK = 2.0
+"""Seconds a read waits in the broker before it is asked again."""
+
+MOST_WORK_AT_ONCE = 16
+"""Entries one read takes, so that competing consumers share a burst."""
+
+MOST_MESSAGES_AT_ONCE = 128
+
+CLAIM_AFTER = 10.0
+"""Seconds without renewal after which another consumer takes over held work. Who lives renews it every two."""
+
+CLAIM_EVERY = 2.0
+
+FORGET_AFTER = 60.0
+"""Seconds after which a consumer that holds nothing and asks for nothing is forgotten."""
+
+WORK_TTL = 600
+"""Seconds a work stream outlives its last publish and its last consumer: longer than a call waits unless told otherwise."""
+
+INBOX_TTL = 60
+"""Seconds an inbox outlives its owner."""
+
+Accept = Callable[[Any], None]  # takes a reply whose shape the command fixes
+
+
+class Reader(Subscription, Protocol):
+    """A subscription that is kept alive and can be ended from outside."""
+
+    def renewal(self) -> Command:
+        """What keeps it alive, to be sent every few seconds."""
+        ...
+
+    def renewed(self, reply: Reply) -> None:
+        """The reply to that."""
+        ...
+
+    def end(self, error: BrokerError) -> None:
+        """Reading raises such an error from now on; the first end counts."""
+        ...
+
+
+class _Reads:
+    """The reads of one stream, on a connection of their own since a blocking read holds up all behind it."""
+
+    def __init__(self, pipe: Pipe, lose: Callable[[str], None]) -> None:
+        self.pipe = pipe
+        self.ready: deque[Delivery] = deque()
+        self.end: BrokerError | None = None
+        self.under_way: tuple[asyncio.Future[Replies], Accept] | None = None
+        self._lose = lose
+
+    async def receive(self, limit: int, ask: Callable[[int], tuple[list[Command], Accept]]) -> Sequence[Delivery]:
+        """What is ready, or else what the commands of `ask` bring; it says too what takes the reply to the last of them.
+
+        A read outlives the cancellation of whoever waits for it, and the next call gets what it brings.
+        """
+        while True:
+            if self.end is not None:
+                raise type(self.end)(str(self.end))
+            if self.ready:
+                return [self.ready.popleft() for _ in range(min(limit, len(self.ready)))]
+            if self.under_way is None:
+                commands, accept = ask(limit)
+                self.under_way = self.pipe.send(commands), accept
+            asked, accept = self.under_way
+            replies = await asyncio.shield(asked)
+            self.under_way = None
+            if not replies:
+                self.end = self.end or BrokerUnavailable("the connection to the broker was lost")
+            elif isinstance(replies[-1], ResponseError):
+                self._lose(f"reading failed: {replies[-1]}")
+            else:
+                accept(replies[-1])
+
+
+class _Held(NamedTuple):
+    """A delivery's token: which reader got it, so that no other acts on it, and its id."""
+
+    reader: Work
+    id: bytes
+
+
+class Work:
+    """One consumer of a work stream. See Subscription."""
+
+    def __init__(self, key: str, consumer: str, reads: Pipe, commands: Pipe, lose: Callable[[str], None]) -> None:
+        self._key = key
+        self._consumer = consumer
+        self._reads = _Reads(reads, lose)
+        self._commands = commands
+        self._lose = lose
+        self._held: set[bytes] = set()
+        self._claim_at = 0.0
+        self._cursor = b"0-0"
+
+    async def receive(self, limit: int) -> Sequence[Delivery]:
+        """See Subscription."""
+        return await self._reads.receive(limit, self._ask)
+
+    async def ack(self, deliveries: Sequence[Delivery]) -> None:
+        """See Subscription."""
+        await self._settle(scripts.ACK, deliveries)
+
+    async def nack(self, deliveries: Sequence[Delivery]) -> None:
+        """See Subscription."""
+        await self._settle(scripts.NACK, deliveries)
+
+    async def aclose(self) -> None:
+        """See Subscription."""
+        if isinstance(self._reads.end, BrokerClosed):
+            return
+        self._reads.end = BrokerClosed("the subscription is closed")
+        if self._reads.under_way is not None:  # it may bring work still: LEAVE has to come after it
+            self._commands.send([("CLIENT", "UNBLOCK", self._reads.pipe.client)])
+            await asyncio.wait([self._reads.under_way[0]], timeout=BLOCK + 1)
+        await self._commands.send([("EVAL", scripts.LEAVE, 1, self._key, GROUP, self._consumer)])
+        await self._reads.pipe.aclose()
+
+    def renewal(self) -> Command:
+        """See Reader."""
+        forget = int(FORGET_AFTER * 1000)
+        return ("EVAL", scripts.KEEP, 1, self._key, GROUP, self._consumer, WORK_TTL, forget, *self._held)
+
+    def renewed(self, reply: Reply) -> None:
+        """See Reader."""
+        if isinstance(reply, ResponseError):
+            self._lose(f"{self._key} is gone: {reply}")
+
+    def end(self, error: BrokerError) -> None:
+        """See Reader."""
+        self._reads.end = self._reads.end or error
+
+    def _ask(self, limit: int) -> tuple[list[Command], Accept]:
+        count, now = min(limit, MOST_WORK_AT_ONCE), asyncio.get_running_loop().time()
+        if now >= self._claim_at:
+            self._claim_at = now + CLAIM_EVERY
+            idle = int(CLAIM_AFTER * 1000)
+            return [("XAUTOCLAIM", self._key, GROUP, self._consumer, idle, self._cursor, "COUNT", count)], self._accept_claimed
+        block = int(BLOCK * 1000)
+        read = ("XREADGROUP", "GROUP", GROUP, self._consumer, "COUNT", count, "BLOCK", block, "STREAMS", self._key, ">")
+        return [read], self._accept_new
+
+    def _accept_claimed(self, reply: Any) -> None:
+        self._cursor = reply[0]
+        self._accept(reply[1], claimed=True)
+
+    def _accept_new(self, reply: Any) -> None:
+        if reply is not None:
+            self._accept(reply[0][1], claimed=False)
+
+    def _accept(self, entries: list[tuple[bytes, list[bytes]]], *, claimed: bool) -> None:
+        for id, fields in entries:
+            if id not in self._held:  # after a stall of our own we may claim what we hold
+                self._held.add(id)
+                self._reads.ready.append(Delivery(fields[1], _Held(self, id), claimed or fields[0] == b"r"))
+
+    async def _settle(self, script: str, deliveries: Sequence[Delivery]) -> None:
+        tokens = [delivery.token for delivery in deliveries]
+        ids = [token.id for token in tokens if isinstance(token, _Held) and token.reader is self and token.id in self._held]
+        self._held.difference_update(ids)
+        if ids:
+            await self._commands.send([("EVAL", script, 1, self._key, GROUP, self._consumer, *ids)])
+
+
+class Inbox:
+    """The one reader of an inbox. What it has read is deleted with the next read. See Subscription."""
+
+    def __init__(self, key: str, reads: Pipe, commands: Pipe, lose: Callable[[str], None]) -> None:
+        self._key = key
+        self._reads = _Reads(reads, lose)
+        self._commands = commands
+        self._lose = lose
+        self._last = b"0-0"
+        self._trimmed = b"0-0"
+
+    async def receive(self, limit: int) -> Sequence[Delivery]:
+        """See Subscription."""
+        return await self._reads.receive(limit, self._ask)
+
+    async def ack(self, deliveries: Sequence[Delivery]) -> None:
+        """It keeps nothing for us."""
+
+    async def nack(self, deliveries: Sequence[Delivery]) -> None:
+        """It keeps nothing for us."""
+
+    async def aclose(self) -> None:
+        """See Subscription."""
+        if isinstance(self._reads.end, BrokerClosed):
+            return
+        self._reads.end = BrokerClosed("the subscription is closed")
+        await self._reads.pipe.aclose()
+        await self._commands.send([("UNLINK", self._key)])
+
+    def renewal(self) -> Command:
+        """See Reader."""
+        return ("EXPIRE", self._key, INBOX_TTL)
+
+    def renewed(self, reply: Reply) -> None:
+        """See Reader."""
+        if reply != 1 and self._reads.end is None:
+            self._lose("our inbox is gone: this process was silent for too long, or somebody deleted it")
+
+    def end(self, error: BrokerError) -> None:
+        """See Reader."""
+        self._reads.end = self._reads.end or error
+
+    def _ask(self, limit: int) -> tuple[list[Command], Accept]:
+        count, block = min(limit, MOST_MESSAGES_AT_ONCE), int(BLOCK * 1000)
+        commands: list[Command] = [("XREAD", "COUNT", count, "BLOCK", block, "STREAMS", self._key, self._last)]
+        if self._last != self._trimmed:
+            milliseconds, _, sequence = self._last.partition(b"-")
+            commands.insert(0, ("XTRIM", self._key, "MINID", b"%b-%d" % (milliseconds, int(sequence) + 1)))
+            self._trimmed = self._last
+        return commands, self._accept
+
+    def _accept(self, reply: Any) -> None:
+        for id, fields in reply[0][1] if reply is not None else ():
+            self._reads.ready.append(Delivery(fields[1]))
+            self._last = id
+
+
+class Topic:
+    """One listener to a topic; `leave` says that it listens no more. See Subscription."""
+
+    def __init__(self, leave: Callable[[Mailbox], None]) -> None:
+        self.mailbox = Mailbox()
+        self.receive = self.mailbox.receive
+        self._leave = leave
+
+    async def ack(self, deliveries: Sequence[Delivery]) -> None:
+        """It keeps nothing."""
+
+    async def nack(self, deliveries: Sequence[Delivery]) -> None:
+        """It keeps nothing."""
+
+    async def aclose(self) -> None:
+        """See Subscription."""
+        self.mailbox.clear()
+        self.mailbox.end(BrokerClosed("the subscription is closed"))
+        self._leave(self.mailbox)
+
+    def renewal(self) -> Command:
+        """See Reader."""
+        return ("PING",)
+
+    def renewed(self, reply: Reply) -> None:
+        """Nothing to see."""
+
+    def end(self, error: BrokerError) -> None:
+        """See Reader."""
+        self.mailbox.end(error)

@@ -1,0 +1,208 @@
+"""Redis Streams, `redis://` and `rediss://`: work is kept until acknowledged, an inbox lives while its owner says so.
+
+- work/<server> is a stream with one consumer group; a consumer is named by its incarnation. Entries are acknowledged and
+  deleted together, given back as a copy at the end, and claimed from a consumer that has not renewed them for CLAIM_AFTER.
+- inbox/<incarnation> is a stream made by its owner, who deletes what he has read. Senders never make it, and it expires
+  INBOX_TTL after its owner's last sign of life.
+- topic/<name> is pub/sub, with the database's number in its name because pub/sub knows no databases.
+
+An entry's first field is its body, named `b`, or `r` once it was given back; headers follow. Needs Redis 7.0, or any Valkey.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import defaultdict
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from functools import lru_cache, partial
+
+from redis.exceptions import NoPermissionError, ResponseError
+
+from fabric.addressing import Channel, ChannelKind, channel_name
+from fabric.brokers import redis_scripts as scripts
+from fabric.brokers.base import Broker, Capabilities, Delivery, Outgoing, Subscription
+from fabric.brokers.mailbox import Mailbox
+from fabric.brokers.redis_pipe import Command, Pipe, Replies
+from fabric.brokers.redis_readers import GROUP, INBOX_TTL, WORK_TTL, Inbox, Reader, Topic, Work
+from fabric.brokers.url import BrokerUrl, parse
+from fabric.errors import BrokerClosed, BrokerDenied, BrokerUnavailable, PublishFailed
+
+LARGEST_MESSAGE_BYTES = 32 * 1024 * 1024
+"""Redis takes 512 MiB, but serves nobody else while it copies."""
+
+MOST_WORK = 10_000
+"""Entries of one work stream, waiting or held; a publish beyond fails. (MAXLEN would trim work that nobody has read.)"""
+
+PULSE = 2.0
+"""Seconds between signs of life, which renew what we hold."""
+
+PULSE_TIMEOUT = 4.0
+"""Seconds until a sign of life without an answer means that the connection is lost: a stalled broker closes nothing."""
+
+CLOSE_TIMEOUT = 4.0
+"""Seconds aclose() gives the broker to take leave of us."""
+
+
+async def connect(url: str, *, fabric: str, incarnation: str, timeout: float = 5.0) -> Broker:
+    """Connect within `timeout` seconds; `redis://[user:password@]host[:port][/database]`, `rediss://` for TLS.
+
+    Raises ConfigError, BrokerDenied for refused credentials, BrokerUnavailable for everything else.
+    """
+    connection = _Redis(parse(url, default_port=6379), fabric, incarnation, timeout)
+    await connection.open()
+    return connection
+
+
+class _Redis:
+    """One connection: a pipe for commands, one for each stream that is read, one for all topics. See Broker."""
+
+    capabilities = Capabilities(keeps=True, largest_message_bytes=LARGEST_MESSAGE_BYTES)
+
+    def __init__(self, url: BrokerUrl, fabric: str, incarnation: str, timeout: float) -> None:
+        self._url = url
+        self._name = lru_cache(maxsize=4096)(partial(channel_name, fabric))
+        self._incarnation = incarnation
+        self._timeout = timeout
+        self._readers: list[Reader] = []
+        self._pipes: list[Pipe] = []
+        self._listeners: defaultdict[bytes, list[Mailbox]] = defaultdict(list)
+        self._news: Pipe | None = None
+        self._news_lock = asyncio.Lock()
+        self._closed = False
+        self._ended: asyncio.Future[str] = asyncio.get_running_loop().create_future()
+
+    async def open(self) -> None:
+        """Make the first pipe. Raises as connect() does."""
+        self._commands = await self._pipe()
+        self._pulse = asyncio.create_task(self._beat(), name="redis pulse")
+
+    async def publish(self, messages: Sequence[Outgoing]) -> None:
+        self._check_open()
+        commands = [self._publishing(message) for message in messages]
+        if self._ended.done():
+            raise PublishFailed(self._ended.result(), unsent=range(len(commands)))
+        fitting = [at for at, message in enumerate(messages) if len(message.body) <= LARGEST_MESSAGE_BYTES]
+        replies = await self._commands.send([commands[at] for at in fitting])
+        reasons: dict[int, str] = dict.fromkeys(
+            set(range(len(commands))).difference(fitting), f"longer than {LARGEST_MESSAGE_BYTES} bytes"
+        )
+        for at, reply in zip(fitting, replies, strict=False):
+            if isinstance(reply, ResponseError):
+                reasons[at] = str(reply)
+            elif reply == 0 and messages[at].channel.kind is ChannelKind.WORK:
+                reasons[at] = f"{self._name(messages[at].channel)} is full with {MOST_WORK} entries"
+        unknown = fitting[len(replies) :]
+        if unknown or reasons:
+            reason = self._ended.result() if unknown and self._ended.done() else reasons.get(min(reasons, default=0), "lost")
+            raise PublishFailed(f"{self._url.where}: {reason}", unsent=sorted(reasons), unknown=unknown)
+
+    async def subscribe(self, channel: Channel) -> Subscription:
+        self._check_open()
+        name = self._name(channel)
+        if self._ended.done():
+            raise BrokerUnavailable(self._ended.result())
+        reader: Reader
+        if channel.kind is ChannelKind.TOPIC:
+            reader = await self._listen(self._topic(name).encode())
+        elif channel.kind is ChannelKind.INBOX:
+            await self._do("EVAL", scripts.OPEN_INBOX, 1, name, INBOX_TTL)
+            reader = Inbox(name, await self._pipe(), self._commands, self._lose)
+        else:
+            await self._do("XGROUP", "CREATE", name, GROUP, "0", "MKSTREAM")
+            reader = Work(name, self._incarnation, await self._pipe(), self._commands, self._lose)
+        self._readers.append(reader)
+        return reader
+
+    async def lost(self) -> str:
+        return await asyncio.shield(self._ended)
+
+    async def aclose(self) -> None:
+        if self._closed:
+            return
+        self._closed = True
+        with suppress(TimeoutError):  # a stalled broker does not answer; what is left there expires
+            async with asyncio.timeout(CLOSE_TIMEOUT):
+                await asyncio.gather(*(reader.aclose() for reader in self._readers))
+        self._pulse.cancel()
+        await asyncio.wait([self._pulse])
+        for pipe in self._pipes:
+            await pipe.aclose()
+
+    def _publishing(self, message: Outgoing) -> Command:
+        name = self._name(message.channel)
+        fields: tuple[str | bytes, ...] = ("b", message.body, *(word for header in message.headers for word in header))
+        match message.channel.kind:
+            case ChannelKind.WORK:
+                return ("EVAL", scripts.PUSH, 1, name, MOST_WORK, WORK_TTL, *fields)
+            case ChannelKind.INBOX:
+                return ("XADD", name, "NOMKSTREAM", "*", *fields)
+            case ChannelKind.TOPIC:
+                return ("PUBLISH", self._topic(name), message.body)
+
+    def _topic(self, name: str) -> str:
+        database = self._url.path.strip("/")
+        return f"{name}@{database}" if database not in ("", "0") else name
+
+    async def _listen(self, channel: bytes) -> Topic:
+        async with self._news_lock:
+            self._news = self._news or await self._pipe(self._heard)
+        news = self._news
+
+        def leave(mailbox: Mailbox) -> None:
+            if mailbox in self._listeners[channel]:
+                self._listeners[channel].remove(mailbox)
+            if not self._listeners[channel]:
+                del self._listeners[channel]
+                news.send([("UNSUBSCRIBE", channel)])
+
+        topic = Topic(leave)
+        self._listeners[channel].append(topic.mailbox)
+        self._check(await news.send([("SUBSCRIBE", channel)]))
+        return topic
+
+    def _heard(self, channel: bytes, body: bytes) -> None:
+        for mailbox in self._listeners.get(channel, ()):
+            mailbox.put(Delivery(body))
+
+    async def _pipe(self, pushed: Callable[[bytes, bytes], None] | None = None) -> Pipe:
+        pipe = await Pipe.open(self._url, self._timeout, self._lose, pushed)
+        self._pipes.append(pipe)
+        return pipe
+
+    async def _do(self, *command: bytes | str | int) -> None:
+        """One command that prepares a channel. Raises BrokerDenied, BrokerUnavailable."""
+        self._check(await self._commands.send([command]))
+
+    def _check(self, replies: Replies) -> None:
+        reply = replies[0] if replies else ResponseError("the connection was lost")
+        if isinstance(reply, NoPermissionError):
+            raise BrokerDenied(f"{self._url.where}: {reply}")
+        if isinstance(reply, ResponseError) and not str(reply).startswith("BUSYGROUP"):  # the group is there already
+            raise BrokerUnavailable(f"{self._url.where}: {reply}")
+
+    async def _beat(self) -> None:
+        """Show that we live, and see that the broker does."""
+        while not self._ended.done():
+            await asyncio.sleep(PULSE)
+            readers = list(self._readers)
+            asked = self._commands.send([("PING",), *(reader.renewal() for reader in readers)])
+            await asyncio.wait([asked], timeout=PULSE_TIMEOUT)
+            if not asked.done():
+                self._lose(f"no answer within {PULSE_TIMEOUT:g} s")
+            else:
+                for reader, reply in zip(readers, asked.result()[1:], strict=False):
+                    reader.renewed(reply)
+
+    def _lose(self, reason: str) -> None:
+        if self._closed or self._ended.done():
+            return
+        self._ended.set_result(f"{self._url.where}: {reason}")
+        for reader in self._readers:
+            reader.end(BrokerUnavailable(self._ended.result()))
+        for pipe in self._pipes:
+            pipe.drop()
+
+    def _check_open(self) -> None:
+        if self._closed:
+            raise BrokerClosed("the broker connection is closed")

@@ -17,12 +17,13 @@ class Tree:
     """The processes `roots`, and all that descend from them."""
 
     def __init__(self, *roots: int) -> None:
+        self._roots = frozenset(roots)
         self._members = set(roots)
 
     def cpu(self) -> float:
         """Seconds of CPU since the tree began; a difference of two is exact to one tick (10 ms) a process.
 
-        Raises ProcessLookupError when none of the tree is alive.
+        Raises ProcessLookupError when a root is not alive: what it hung on would be missed without a word.
         """
         seconds: dict[int, float] = {}
         children: dict[int, list[int]] = {}
@@ -40,6 +41,6 @@ class Tree:
             unseen += [child for child in children.get(unseen.pop(), ()) if child not in self._members]
             self._members.update(unseen)
         self._members &= seconds.keys()
-        if not self._members:
-            raise ProcessLookupError("no process of the tree is alive")
+        if gone := self._roots - seconds.keys():
+            raise ProcessLookupError(f"not alive: process {', '.join(map(str, sorted(gone)))}")
         return sum(seconds[pid] for pid in self._members)

@@ -109,9 +109,11 @@ def _fabric(broker: tuple[int, str] | None = None) -> Iterator[Target]:
         command += ["--broker", broker[1]] if broker else []
         if not Path(command[0]).exists():
             raise StartError(f"{command[0]} is not there: install the project into this environment first")
-        state = str(Path(directory, "state"))
-        with _running(command, _announced, FABRIC_STATE=state, FABRIC_SECRET=secrets.token_hex(32)) as (pid, address):
-            yield Target(f"{address}/echo/mcp", [pid, broker[0]] if broker else [pid])
+        state, secret = Path(directory, "state"), secrets.token_hex(32)
+        with _running(command, _announced, FABRIC_STATE=str(state), FABRIC_SECRET=secret) as (pid, address):
+            # The embedded broker hangs on a keeper that is nobody's child; a fabric that hides it must not get off cheaper.
+            keeper = broker[0] if broker else json.loads((state / "broker.json").read_text())["keeper"]
+            yield Target(f"{address}/echo/mcp", [pid, keeper])
 
 
 @contextmanager

@@ -10,7 +10,7 @@ class Job:
 
     __slots__ = (
         "arrived", "attempt", "begun", "body", "bound", "child", "client_id", "delivery", "edge", "events", "exchange",
-        "exclusive", "kind", "principal", "queued", "repeatable", "sent", "server", "session", "started", "trace",
+        "exclusive", "kind", "principal", "queued", "repeatable", "sent", "server", "session", "siblings", "span", "started", "trace",
     )  # fmt: skip
 
     def __init__(self, edge: str, envelope: Envelope, delivery: int, now: float, *, queued: bool) -> None:
@@ -28,10 +28,12 @@ class Job:
         self.body = envelope.body
         self.delivery = delivery  # the broker's copy, 0 for none
         self.queued = queued  # from a work queue: it holds a slot
+        self.siblings: dict[str, Job] | None = None  # the open jobs of its session, which it is one of
         self.child = ""
         self.started = False
         self.events = 0  # messages numbered so far in its resumable stream
         self.trace = envelope.trace
+        self.span = ""
         self.sent = envelope.sent
         self.arrived = now
         self.begun = 0.0

@@ -36,7 +36,7 @@ class Leases:
         self.me = me
         self.lease = lease
         self.peers: dict[str, Peer] = {}
-        self._number = 0
+        self.number = 0
         self._sent: dict[int, float] = {}
         self._announced = float("-inf")
         self._echo = float("-inf")  # when the newest own announcement heard back was sent
@@ -52,10 +52,10 @@ class Leases:
     def force(self, now: float) -> int:
         """The number of an announcement made now, whatever is due."""
         self._announced = now
-        self._number += 1
-        self._sent[self._number] = now
-        self._sent.pop(self._number - 64, None)
-        return self._number
+        self.number += 1
+        self._sent[self.number] = now
+        self._sent.pop(self.number - 64, None)
+        return self.number
 
     def disconnected(self) -> None:
         """The broker is gone: a gap begins."""

@@ -99,7 +99,7 @@ class Pool:
         self._out.append(StartServer(self.name, child.id))
         return child
 
-    def started(self, child: Child, now: float) -> None:
+    def started(self, child: Child) -> None:
         """A process runs."""
         child.started = True
         for frame in child.backlog:
@@ -136,6 +136,12 @@ class Pool:
             self.stop(self._shared)  # it has spoken to us; sessions get fresh ones
             self._shared = None
         self.refill(now)
+
+    def opened(self, answer: Message, now: float) -> None:
+        """An initialize was answered: a modern server shows only so that it speaks legacy, too."""
+        if not answer.error and eras.LEGACY not in self.eras:
+            self.eras = (*self.eras, eras.LEGACY)
+            self.refill(now)
 
     def consume(self, ready: bool) -> None:
         """Take work of this server, or pause, as its health and `ready` say."""

@@ -54,13 +54,19 @@ class Session:
         self.bound = opened_by.bound
         self.principal = opened_by.principal
         self.epoch = 0
-        self.jobs: dict[str, Job] = {opened_by.exchange: opened_by}
+        self.jobs: dict[str, Job] = {}
+        self.join(opened_by)
         self.stream: Stream | None = None
         self.events = 0
         self.buffer: deque[bytes] = deque(maxlen=BUFFERED_MESSAGES)
         self.used = now
         self._requests: dict[str, bytes] = {}  # minted id to the server's own
         self._count = 0
+
+    def join(self, job: Job) -> None:
+        """A request of this session begins; it leaves by itself when it ends."""
+        self.jobs[job.exchange] = job
+        job.siblings = self.jobs
 
     def to_client(self, message: Message) -> bytes:
         """A server's request or notification with ids its client can tell apart; the server's own come back in `to_server`."""

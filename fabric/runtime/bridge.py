@@ -56,16 +56,11 @@ class Bridge:
         self._children: dict[str, Link] = {}
         self._tasks: dict[str, asyncio.Task[None]] = {}
         self._stopping: set[asyncio.Task[None]] = set()
-        self.bus = Bus(url, fabric, identity.incarnation, feed=self._feed, transmit=self.core.transmit, credit=self._credit)
+        self.bus = Bus(url, fabric, identity.incarnation, feed=self._feed, transmit=self.core.transmit, credit=self.core.credit)
         self.loop = Loop(self.core, self._perform, self.bus.outgoing)
 
     def _feed(self, event: object) -> None:
         self.loop.feed(event)  # type: ignore[arg-type]  # the bus is made before the loop it feeds
-
-    def _credit(self, server: str) -> int:
-        pool = self.core.pools[server]
-        room = pool.limits.slots - pool.taken
-        return room if self.core.member.keeps else max(room, 64)  # what a broker does not keep is given back
 
     def start(self) -> None:
         """Connect to the broker, start the servers, and stay."""
@@ -86,10 +81,10 @@ class Bridge:
         self.loop.feed(DrainStarted())
         try:
             async with asyncio.timeout(timeout):
-                while self.core.jobs:
+                while self.core.jobs.open:
                     await asyncio.sleep(0.02)
         except TimeoutError:
-            log.warning("stopping with %d requests unanswered", len(self.core.jobs))
+            log.warning("stopping with %d requests unanswered", len(self.core.jobs.open))
 
     async def aclose(self) -> None:
         """Say goodbye, stop the servers, leave the broker."""

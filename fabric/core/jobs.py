@@ -1,0 +1,173 @@
+"""The jobs of a bridge: taken from a queue or from a lane, written to a process, and ended with exactly one word to their edge."""
+
+from __future__ import annotations
+
+from fabric import jsonrpc
+from fabric.core import parked
+from fabric.core.copies import Copies
+from fabric.core.deadlines import Deadlines
+from fabric.core.effects import Completed, Effect
+from fabric.core.faults import Fault, Reason, fault_frame
+from fabric.core.job import Job
+from fabric.core.member import Member
+from fabric.core.pool import Child, Pool
+from fabric.core.record import Record, Side
+from fabric.envelope import Kind, Lane
+
+
+class Jobs:
+    """Every open job, by exchange."""
+
+    def __init__(self, member: Member, pools: dict[str, Pool], copies: Copies, deadlines: Deadlines, out: list[Effect]) -> None:
+        self.open: dict[str, Job] = {}
+        self._member = member
+        self._pools = pools
+        self._copies = copies
+        self._deadlines = deadlines
+        self._out = out
+
+    def add(self, job: Job) -> None:
+        """A job begins; one from a queue holds a slot of its server."""
+        self.open[job.exchange] = job
+        if job.queued:
+            self._pools[job.server].taken += 1
+
+    def say_taken(self, job: Job, now: float) -> None:
+        """Tell the edge that this bridge holds the attempt."""
+        number = self._member.control(job.edge, now, Kind.TAKEN, job.exchange, attempt=job.attempt)
+        self._copies.hold(job.edge, Lane.CONTROL, number, job.delivery)
+        job.delivery = 0
+
+    # ------------------------------------------------------------ running
+    def to_shared(self, job: Job, child: Child, pool: Pool, now: float) -> None:
+        """Run a modern request on a process that others use too."""
+        if job.exclusive:  # what the server logs names no request: one such request at a time
+            if child.exclusive is not None:
+                child.waiting.append(job)
+                return
+            child.exclusive = job
+        self.write(job, child, pool, now)
+
+    def write(self, job: Job, child: Child, pool: Pool, now: float) -> None:
+        """Write the request to the process that is to run it."""
+        job.child, job.started, job.begun = child.id, True, now
+        child.jobs[job.exchange] = job
+        frame, job.body = job.body, b""
+        spans = self._member.identity.spans
+        if job.trace and spans is not None:
+            job.span = spans(job.trace)
+            frame = jsonrpc.with_traceparent(jsonrpc.parse(frame), job.span)
+        pool.write(child, frame)
+
+    # ------------------------------------------------------------ ends
+    def answer(self, job: Job, frame: bytes, now: float, session: str = "") -> None:
+        """Hand a server's response to the lane, which keeps it until the edge has it. session: the one it has opened."""
+        if b'"input_required"' in frame and not job.session:
+            state = jsonrpc.text(jsonrpc.request_state(frame))
+            if state and job.child:
+                wrapped = jsonrpc.quoted(parked.wrap(self._member.me, job.child, state))
+                frame = jsonrpc.with_request_state(frame, wrapped)
+        limit = self._member.largest_body_bytes
+        if len(frame) > limit:
+            text = f"the answer of {job.server} has {len(frame)} bytes; at most {limit} bytes pass this broker"
+            self.fault(job, Fault(Reason.TOO_LARGE, text), now)
+        else:
+            self._say(job, frame, session, "ok", now)
+
+    def fault(self, job: Job, fault: Fault, now: float) -> None:
+        """Answer with an error of the fabric's own."""
+        frame = fault_frame(jsonrpc.quoted(job.exchange), fault, server=job.server, exchange=job.exchange)
+        self._say(job, frame, "", fault.reason.value, now)
+
+    def _say(self, job: Job, frame: bytes, session: str, outcome: str, now: float) -> None:
+        self.drop(job, now)
+        number = self._member.data(
+            job.edge, now, Kind.ANSWER, job.exchange, attempt=job.attempt, session=session, body=frame
+        )
+        self._copies.hold(job.edge, Lane.DATA, number, job.delivery)
+        self._record(job, outcome, now)
+
+    def give_back(self, job: Job, reason: str, now: float) -> None:
+        """Not started here, or fit to be run again elsewhere: its edge decides. reason: why it failed after its start."""
+        self.drop(job, now)
+        number = self._member.control(
+            job.edge, now, Kind.RETURNED, job.exchange, attempt=job.attempt, body=reason.encode()
+        )
+        self._copies.hold(job.edge, Lane.CONTROL, number, job.delivery)
+
+    def cancel(self, job: Job, frame: bytes, now: float) -> None:
+        """Nobody waits for this job: tell its server, if it knows of it. frame: its client's own cancel, if there was one."""
+        pool = self._pools[job.server]
+        child = pool.children.get(job.child)
+        if job.started and child is not None and job.kind is not Kind.OPEN:
+            pool.write(child, frame or _cancelled(job.exchange))
+        self._copies.settle(job.delivery, done=True)
+        self.drop(job, now)
+        self._record(job, "cancelled", now)
+
+    def orphaned(self, job: Job, reason: str, now: float) -> None:
+        """Its process has died under the job."""
+        if job.kind is Kind.OPEN:
+            text = f"{job.server} could not open a session: {reason}"
+            self.fault(job, Fault(Reason.UNAVAILABLE, text, retryable=True), now)
+        elif job.session and job.repeatable:
+            text = f"the process of this session of {job.server} ended: {reason}"
+            self.fault(job, Fault(Reason.SESSION_LOST, text), now)
+        elif job.queued and (job.repeatable or not job.started):
+            self.give_back(job, reason, now)
+        else:
+            text = f"{job.server} ended while it ran this call, which may have been carried out: {reason}"
+            self.fault(job, Fault(Reason.OUTCOME_UNKNOWN, text), now)
+
+    def drop(self, job: Job, now: float) -> None:
+        """Forget a job, free its slot, and let the next one in that waited for it."""
+        if self.open.pop(job.exchange, None) is None:
+            return
+        pool = self._pools[job.server]
+        self._deadlines.clear(f"taken {job.exchange}")
+        if job.queued:
+            pool.taken -= 1
+        if job.siblings is not None:
+            job.siblings.pop(job.exchange, None)
+        if not job.started and job in pool.pending:
+            pool.pending.remove(job)
+        child = pool.children.get(job.child)
+        if child is not None:
+            child.jobs.pop(job.exchange, None)
+        for holder in pool.children.values() if job.exclusive else ():
+            if job in holder.waiting:
+                holder.waiting.remove(job)
+            elif holder.exclusive is job:
+                holder.exclusive = None
+                if holder.waiting:
+                    self.to_shared(holder.waiting.popleft(), holder, pool, now)
+
+    def _record(self, job: Job, outcome: str, now: float) -> None:
+        if not job.trace:
+            return
+        self._out.append(
+            Completed(
+                Record(
+                    side=Side.BRIDGE,
+                    exchange=job.exchange,
+                    server=job.server,
+                    method="",
+                    target="",
+                    transport="stdio",
+                    session=job.session,
+                    attempt=job.attempt,
+                    arrived=job.arrived,
+                    begun=job.begun,
+                    ended=now,
+                    outcome=outcome,
+                    trace=job.trace,
+                    span=job.span,
+                    sent_at=job.sent - self._member.identity.wall if job.sent else 0.0,
+                )
+            )
+        )
+
+
+def _cancelled(exchange: str) -> bytes:
+    id = jsonrpc.quoted(exchange)
+    return b'{"jsonrpc":"2.0","method":"notifications/cancelled","params":{"requestId":' + id + b"}}"

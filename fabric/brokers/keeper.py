@@ -87,7 +87,7 @@ def keep(directory: Path, program: str, ready: int) -> None:
                 account.unlink(missing_ok=True)
                 port, token = known(account)
         pause = min(LONGEST_PAUSE, max(0.05, 2 * pause)) if time.monotonic() - started < LONGEST_PAUSE else 0.05
-    for name in ("broker.json", "nats.conf"):
+    for name in ("nats.conf", "broker.json"):
         (directory / name).unlink(missing_ok=True)
 
 
@@ -95,11 +95,17 @@ def known(account: Path) -> tuple[int, str]:
     """The port and token of a broker whose keeper was killed, so that its users find the next; else new ones."""
     try:
         told = json.loads(account.read_text())
-        return int(told["port"]), str(told["token"])
+        return free(int(told["port"])), str(told["token"])
     except (OSError, ValueError, KeyError, TypeError):
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            return int(probe.getsockname()[1]), os.urandom(24).hex()
+        return free(0), os.urandom(24).hex()
+
+
+def free(port: int) -> int:
+    """The port itself, or a free one for 0. Raises OSError if somebody listens there."""
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        probe.bind(("127.0.0.1", port))
+        return int(probe.getsockname()[1])
 
 
 def configuration(directory: Path, port: int, token: str) -> str:

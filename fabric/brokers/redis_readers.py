@@ -30,8 +30,8 @@ CLAIM_AFTER = 10.0
 
 CLAIM_EVERY = 2.0
 
-FORGET_AFTER = 60.0
-"""Seconds after which a consumer that holds nothing and asks for nothing is forgotten."""
+FORGET_AFTER = 60
+"""Seconds after which a consumer that holds nothing and shows no sign of life is forgotten."""
 
 WORK_TTL = 600
 """Seconds a work stream outlives its last publish and its last consumer: longer than a call waits unless told otherwise."""
@@ -40,6 +40,11 @@ INBOX_TTL = 60
 """Seconds an inbox outlives its owner."""
 
 Accept = Callable[[Any], None]  # takes a reply whose shape the command fixes
+
+
+def consumers(key: str) -> str:
+    """The key of the set of a work stream's consumers. No channel is called so: escaped names have no dot."""
+    return f"{key}.consumers"
 
 
 class Reader(Subscription, Protocol):
@@ -132,18 +137,18 @@ class Work:
         if self._reads.under_way is not None:  # it may bring work still: LEAVE has to come after it
             self._commands.send([("CLIENT", "UNBLOCK", self._reads.pipe.client)])
             await asyncio.wait([self._reads.under_way[0]], timeout=BLOCK + 1)
-        await self._commands.send([("EVAL", scripts.LEAVE, 1, self._key, GROUP, self._consumer)])
+        await self._commands.send([("EVAL", scripts.LEAVE, 2, self._key, consumers(self._key), GROUP, self._consumer)])
         await self._reads.pipe.aclose()
 
     def renewal(self) -> Command:
         """See Reader."""
-        forget = int(FORGET_AFTER * 1000)
-        return ("EVAL", scripts.KEEP, 1, self._key, GROUP, self._consumer, WORK_TTL, forget, *self._held)
+        keys = (2, self._key, consumers(self._key))
+        return ("EVAL", scripts.KEEP, *keys, GROUP, self._consumer, WORK_TTL, FORGET_AFTER, *self._held)
 
     def renewed(self, reply: Reply) -> None:
         """See Reader."""
-        if isinstance(reply, ResponseError):
-            self._lose(f"{self._key} is gone: {reply}")
+        if reply != 1 and self._reads.end is None:
+            self._lose(f"{self._key} is gone: somebody deleted it")
 
     def end(self, error: BrokerError) -> None:
         """See Reader."""

@@ -1,4 +1,7 @@
-"""What has to happen at once in Redis, in its Lua: KEYS[1] is a work stream. For Redis 7.0 and any Valkey.
+"""What has to happen at once in Redis, in its Lua, for Redis 7.0 and any Valkey.
+
+KEYS[1] is a work stream. KEYS[2] is a sorted set of its consumers by the time of their last sign of life: Redis 7.0 counts a
+consumer that waits in a blocking read as idle, and does not know it at all before its first read.
 
 An entry is touched only while it is pending for the consumer that asks: after XAUTOCLAIM gave it to another, a bare XACK and
 XDEL of the former holder would still succeed, and take the other's work away.
@@ -56,24 +59,39 @@ end
 )
 """ARGV: group, consumer, ids. A copy of each goes to the end, in the order of the ids."""
 
+JOIN = """
+redis.pcall('XGROUP', 'CREATE', KEYS[1], ARGV[1], '0', 'MKSTREAM')
+redis.call('XGROUP', 'CREATECONSUMER', KEYS[1], ARGV[1], ARGV[2])
+redis.call('ZADD', KEYS[2], redis.call('TIME')[1], ARGV[2])
+redis.call('EXPIRE', KEYS[1], ARGV[3])
+redis.call('EXPIRE', KEYS[2], ARGV[3])
+"""
+"""ARGV: group, consumer, time to live in seconds. The group may be there already."""
+
 KEEP = (
     _MINE
     + """
-redis.call('EXPIRE', KEYS[1], ARGV[3])
 for i = 5, #ARGV do
   if mine(ARGV[i], ARGV[1], ARGV[2]) then
     redis.call('XCLAIM', KEYS[1], ARGV[1], ARGV[2], 0, ARGV[i], 'JUSTID')
   end
 end
-for _, consumer in ipairs(redis.call('XINFO', 'CONSUMERS', KEYS[1], ARGV[1])) do
-  -- name, <name>, pending, <count>, idle, <ms>
-  if consumer[4] == 0 and consumer[6] > tonumber(ARGV[4]) then
-    redis.call('XGROUP', 'DELCONSUMER', KEYS[1], ARGV[1], consumer[2])
+local now = tonumber(redis.call('TIME')[1])
+redis.call('ZADD', KEYS[2], now, ARGV[2])
+for _, consumer in ipairs(redis.call('ZRANGEBYSCORE', KEYS[2], '-inf', now - tonumber(ARGV[4]))) do
+  if #redis.call('XPENDING', KEYS[1], ARGV[1], '-', '+', 1, consumer) == 0 then
+    redis.call('XGROUP', 'DELCONSUMER', KEYS[1], ARGV[1], consumer)
+    redis.call('ZREM', KEYS[2], consumer)
   end
 end
+redis.call('EXPIRE', KEYS[2], ARGV[3])
+return redis.call('EXPIRE', KEYS[1], ARGV[3])
 """
 )
-"""ARGV: group, consumer, time to live in seconds, milliseconds after which an idle consumer is forgotten, ids held."""
+"""ARGV: group, consumer, time to live in seconds, seconds after which a silent consumer is forgotten, ids held.
+
+0 if the stream is gone. Consumers that were killed go once others have claimed what they held.
+"""
 
 LEAVE = (
     _GIVE_BACK
@@ -84,7 +102,8 @@ while true do
   for _, entry in ipairs(held) do give_back(entry[1], ARGV[1]) end
 end
 redis.call('XGROUP', 'DELCONSUMER', KEYS[1], ARGV[1], ARGV[2])
-if redis.call('XLEN', KEYS[1]) == 0 and #redis.call('XINFO', 'CONSUMERS', KEYS[1], ARGV[1]) == 0 then
+redis.call('ZREM', KEYS[2], ARGV[2])
+if redis.call('XLEN', KEYS[1]) == 0 and redis.call('ZCARD', KEYS[2]) == 0 then
   redis.call('DEL', KEYS[1])
 end
 """

@@ -24,7 +24,7 @@ from fabric.brokers import redis_scripts as scripts
 from fabric.brokers.base import Broker, Capabilities, Delivery, Outgoing, Subscription
 from fabric.brokers.mailbox import Mailbox
 from fabric.brokers.redis_pipe import Command, Pipe, Replies
-from fabric.brokers.redis_readers import GROUP, INBOX_TTL, WORK_TTL, Inbox, Reader, Topic, Work
+from fabric.brokers.redis_readers import GROUP, INBOX_TTL, WORK_TTL, Inbox, Reader, Topic, Work, consumers
 from fabric.brokers.url import BrokerUrl, parse
 from fabric.errors import BrokerClosed, BrokerDenied, BrokerUnavailable, PublishFailed
 
@@ -109,7 +109,7 @@ class _Redis:
             await self._do("EVAL", scripts.OPEN_INBOX, 1, name, INBOX_TTL)
             reader = Inbox(name, await self._pipe(), self._commands, self._lose)
         else:
-            await self._do("XGROUP", "CREATE", name, GROUP, "0", "MKSTREAM")
+            await self._do("EVAL", scripts.JOIN, 2, name, consumers(name), GROUP, self._incarnation, WORK_TTL)
             reader = Work(name, self._incarnation, await self._pipe(), self._commands, self._lose)
         self._readers.append(reader)
         return reader
@@ -176,9 +176,9 @@ class _Redis:
 
     def _check(self, replies: Replies) -> None:
         reply = replies[0] if replies else ResponseError("the connection was lost")
-        if isinstance(reply, NoPermissionError):
+        if isinstance(reply, NoPermissionError) or "user executing the script can't" in str(reply):
             raise BrokerDenied(f"{self._url.where}: {reply}")
-        if isinstance(reply, ResponseError) and not str(reply).startswith("BUSYGROUP"):  # the group is there already
+        if isinstance(reply, ResponseError):
             raise BrokerUnavailable(f"{self._url.where}: {reply}")
 
     async def _beat(self) -> None:

@@ -1,0 +1,1 @@
+"""MCP Transport Fabric: a distributed transport for the Model Context Protocol."""

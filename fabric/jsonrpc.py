@@ -1,4 +1,4 @@
-"""A look at a JSON-RPC frame without taking it apart: its kind, id, method and MCP metadata; and the few bytes the fabric swaps.
+"""A look at a JSON-RPC frame without taking it apart: kind, id, method and MCP metadata; and the few bytes the fabric swaps.
 
 A frame is the UTF-8 bytes of one message of MCP's JSON-RPC 2.0. Ids and tokens are handled as raw JSON (`7` and `"7"` differ),
 and everything the fabric does not swap stays byte for byte: unknown fields, key order, number formats.

@@ -35,10 +35,14 @@ class Worker(Protocol):
     conflict: asyncio.Future[str]
 
     @property
-    def ready(self) -> bool: ...
+    def ready(self) -> bool:
+        """Broker and lanes are up."""
+        ...
 
     @property
-    def connected(self) -> bool: ...
+    def connected(self) -> bool:
+        """The broker is there."""
+        ...
 
 
 class Place:

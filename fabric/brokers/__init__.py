@@ -1,0 +1,1 @@
+"""One file a broker: how packs travel between processes."""

@@ -42,8 +42,9 @@ class Served(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 class Announcement(msgspec.Struct, frozen=True, omit_defaults=True):
-    """One process, now. number: counts this process's announcements. key: fingerprint of the fabric's secret.
-    versions: of envelopes it reads. host: machine and process id, for people. address: where clients reach an edge.
+    """One process, now.
+
+    number: counts this process's announcements. key: fingerprint of the fabric's secret. versions: of envelopes it reads. host: machine and process id, for people. address: where clients reach an edge.
     """
 
     role: Role

@@ -1,4 +1,4 @@
-"""The broker's copies of work taken: acknowledged to the broker when the edge has acknowledged, on a lane, that it knows the taker."""
+"""The broker's copies of work taken: acked once the edge has acknowledged, on a lane, that it knows the taker."""
 
 from __future__ import annotations
 

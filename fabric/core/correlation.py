@@ -143,9 +143,7 @@ class CorrelationRouter:
         exchange.attempt += 1
         if not exchange.begun:
             exchange.begun = now
-        envelope = Envelope(
-            kind=exchange.sent_kind, exchange=exchange.id, body=exchange.body, **self._header(exchange, now)
-        )
+        envelope = Envelope(kind=exchange.sent_kind, exchange=exchange.id, body=exchange.body, **self._header(exchange, now))
         self._out.append(Publish(work(exchange.server), single(self._member.me, envelope)))
         self._resend_at(exchange, now + (RESEND_KEPT if self._member.keeps else RESEND_UNKEPT))
 

@@ -37,16 +37,17 @@ from fabric.jsonrpc import Message, MessageKind
 
 
 class EdgeCore:
-    """One edge's decisions. `handle` and `expire` return effects; lane messages gather until `transmit`."""
+    """The decisions of one edge. `handle` and `expire` return effects; lane messages gather until `transmit`."""
 
-    def __init__(self, identity: Identity, limits: Limits, servers: frozenset[str], *, retry_calls: frozenset[str] = frozenset(),
-                 address: str = "") -> None:  # fmt: skip
+    def __init__(
+        self, identity: Identity, limits: Limits, servers: frozenset[str], *, retry_calls: frozenset[str] = frozenset()
+    ) -> None:
         self._out: list[Effect] = []
         self.member = Member(identity, self, self._out)
         self.router = CorrelationRouter(self.member, self._out, limits, self._finished)
         self.serving = Serving(self.member.leases, servers)
         self.requests = Requests(self.member, self.router, self.serving, retry_calls, self._refuse)
-        self.address = address
+        self.address = ""  # where clients reach it, once it listens
         self._conversations: dict[str, Conversation] = {}
         self._bound: dict[str, Conversation] = {}  # by session
         self._posted: dict[str, Exchange] = {}  # by the link of the HTTP request
@@ -125,12 +126,12 @@ class EdgeCore:
 
     # ------------------------------------------------------------ what a member asks of its owner
     def describe(self, number: int) -> Announcement:
-        """This edge's announcement now."""
+        """What this edge announces now."""
         said = announcing(self.member.identity, Role.EDGE, number)
         sessions = len(self._conversations)
         return msgspec.structs.replace(said, address=self.address, sessions=sessions)
 
-    def lost(self, peer: str, now: float, *, gone: bool) -> None:
+    def lost(self, peer: str, now: float, *, gone: bool) -> None:  # noqa: ARG002 - to an edge both are the same
         """A bridge is given up: its exchanges go by the table of outcomes, its sessions end."""
         self.serving.look(now)
         self.router.lost(peer, now)
@@ -229,7 +230,7 @@ class EdgeCore:
                 self._out.append(Send(conversation.link, jsonrpc.error_frame(message.id, error.code, error.reason)))
 
     def _opening_request(self, conversation: Conversation, message: Message, now: float) -> None:
-        exchange = self._exchange(conversation, message, now)
+        exchange = self._exchange(conversation, now)
         self.requests.prepare(exchange, message)
         if exchange.sent_kind is Kind.OPEN:
             conversation.phase = Phase.OPENING
@@ -240,7 +241,7 @@ class EdgeCore:
     def _session_frame(self, conversation: Conversation, message: Message, now: float) -> None:
         owner, session = conversation.owner, conversation.session
         if message.kind is MessageKind.REQUEST:
-            exchange = self._exchange(conversation, message, now)
+            exchange = self._exchange(conversation, now)
             exchange.session = session
             self.requests.prepare(exchange, message)
             conversation.add(exchange)
@@ -253,7 +254,7 @@ class EdgeCore:
         else:
             self.member.data(owner, now, Kind.FRAME, "", session=session, body=message.frame)
 
-    def _exchange(self, conversation: Conversation, message: Message, now: float) -> Exchange:
+    def _exchange(self, conversation: Conversation, now: float) -> Exchange:
         exchange = self.router.new(conversation.link, conversation.server, now)
         exchange.principal, exchange.transport = conversation.principal, conversation.transport
         return exchange
@@ -308,7 +309,7 @@ class EdgeCore:
                 if exchange is not None:
                     self.router.close(exchange, b"", None, now)
             case Kind.ENDED:
-                self._ended(envelope, now)
+                self._ended(envelope)
             case _:
                 pass  # not for an edge; a newer release may say more
 
@@ -336,7 +337,7 @@ class EdgeCore:
             event = f"{stream}.{envelope.event}" if envelope.event >= 0 else ""
             self._out.append(Send(exchange.link, frame, event))
 
-    def _ended(self, envelope: Envelope, now: float) -> None:
+    def _ended(self, envelope: Envelope) -> None:
         exchange = self.router.exchanges.pop(envelope.exchange, None)
         if exchange is not None:
             self.router.deadlines.clear(exchange.id)
@@ -379,8 +380,8 @@ class EdgeCore:
                 elif exchange.method == "subscriptions/listen":
                     frame = jsonrpc.with_result_subscription(frame, exchange.client_id)
             if exchange.sent_kind is Kind.OPEN and outcome == "ok" and conversation is None:
-                opening = exchange.opening
-                self._out.append(Establish(link, exchange.id, exchange.owner, exchange.server, exchange.principal, opening, answer))
+                who = (exchange.owner, exchange.server, exchange.principal)
+                self._out.append(Establish(link, exchange.id, *who, exchange.opening, answer))
             self._out.append(Send(link, frame, "", True))
             if exchange.sent_kind is Kind.OPEN and conversation is not None:
                 self._opened(conversation, exchange, outcome == "ok", now)
@@ -421,4 +422,3 @@ class EdgeCore:
 def _overloaded(server: str) -> Fault:
     message = f"the lane to the bridge that serves {server} is full"
     return Fault(Reason.OVERLOADED, message, retryable=True, retry_after=1.0)
-

@@ -127,7 +127,7 @@ class ServerExited(msgspec.Struct, frozen=True, gc=False):
 
 # ---------------------------------------------------------------- from the operator
 class DrainStarted(msgspec.Struct, frozen=True, gc=False):
-    """This process is to stop: take nothing new."""
+    """The process is to stop: take nothing new."""
 
 
 Event = (

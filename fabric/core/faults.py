@@ -33,7 +33,7 @@ CODES = {reason: -31001 - position for position, reason in enumerate(Reason)}
 
 
 class Fault(msgspec.Struct, frozen=True):
-    """One error of the fabric. retryable: only with proof that nothing was started. retry_after: seconds, None for no advice."""
+    """One error of the fabric. retryable: only with proof of no start. retry_after: seconds, None for no advice."""
 
     reason: Reason
     message: str

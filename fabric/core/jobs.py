@@ -1,4 +1,4 @@
-"""The jobs of a bridge: taken from a queue or from a lane, written to a process, and ended with exactly one word to their edge."""
+"""The jobs of a bridge: taken from a queue or a lane, written to a process, ended with exactly one word to their edge."""
 
 from __future__ import annotations
 
@@ -81,18 +81,14 @@ class Jobs:
 
     def _say(self, job: Job, frame: bytes, session: str, outcome: str, now: float) -> None:
         self.drop(job, now)
-        number = self._member.data(
-            job.edge, now, Kind.ANSWER, job.exchange, attempt=job.attempt, session=session, body=frame
-        )
+        number = self._member.data(job.edge, now, Kind.ANSWER, job.exchange, attempt=job.attempt, session=session, body=frame)
         self._copies.hold(job.edge, Lane.DATA, number, job.delivery)
         self._record(job, outcome, now)
 
     def give_back(self, job: Job, reason: str, now: float) -> None:
         """Not started here, or fit to be run again elsewhere: its edge decides. reason: why it failed after its start."""
         self.drop(job, now)
-        number = self._member.control(
-            job.edge, now, Kind.RETURNED, job.exchange, attempt=job.attempt, body=reason.encode()
-        )
+        number = self._member.control(job.edge, now, Kind.RETURNED, job.exchange, attempt=job.attempt, body=reason.encode())
         self._copies.hold(job.edge, Lane.CONTROL, number, job.delivery)
 
     def cancel(self, job: Job, frame: bytes, now: float) -> None:

@@ -1,4 +1,4 @@
-"""A member of the fabric: the part that every core shares. Lanes to the others, leases on them, announcements, hello and goodbye."""
+"""A member of the fabric: what every core shares. Lanes to the others, leases on them, announcements, hello and goodbye."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ class Owner(Protocol):
     """What a member asks of the core it is part of."""
 
     def describe(self, number: int) -> Announcement:
-        """This process's announcement now."""
+        """What this process announces now."""
         ...
 
     def lost(self, peer: str, now: float, *, gone: bool) -> None:

@@ -13,7 +13,7 @@ from fabric.core.member import Member
 from fabric.core.serving import Serving
 from fabric.envelope import Kind
 from fabric.errors import InvalidFrame
-from fabric.jsonrpc import Message, Meta
+from fabric.jsonrpc import Message
 
 LIST_TIMEOUT = 10.0
 """Seconds after which calls stop waiting for their server's list of tools."""

@@ -1,4 +1,4 @@
-"""The legacy sessions a bridge owns: opened by an initialize, fed by any edge, each message sent to the stream it belongs to."""
+"""The legacy sessions a bridge owns: opened by an initialize, fed by any edge, each message on the stream it belongs to."""
 
 from __future__ import annotations
 

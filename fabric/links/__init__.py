@@ -1,0 +1,1 @@
+"""One file a transport: how JSON-RPC frames reach clients and MCP servers."""

@@ -122,9 +122,7 @@ def _of_program(environment: Mapping[str, str]) -> dict[str, Any]:
     return {"mcpServers": {"default": {"command": program, "args": args}}}
 
 
-def _override(
-    content: Any, source: str, environment: Mapping[str, str], arguments: Mapping[str, object]
-) -> dict[str, str]:
+def _override(content: Any, source: str, environment: Mapping[str, str], arguments: Mapping[str, object]) -> dict[str, str]:
     """Lay environment and command line over the file's `fabric` keys; returns who said each key that is not the file's."""
     known = [*_VARIABLES, "FABRIC_SECRET"]
     for name in environment.keys() - known:

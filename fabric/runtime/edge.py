@@ -26,7 +26,8 @@ from fabric.core.events import (
 from fabric.core.faults import Fault, Reason, fault_frame
 from fabric.core.member import Identity
 from fabric.core.record import Record
-from fabric.errors import FabricError, InvalidFrame, InvalidToken, LinkBroken, LinkClosed as WeClosed, LinkError, LinkOverflow
+from fabric.errors import InvalidFrame, InvalidToken, LinkError, LinkOverflow
+from fabric.errors import LinkClosed as WeClosed
 from fabric.links.base import Link, Purpose, RequestLink
 from fabric.runtime.bus import Bus
 from fabric.runtime.loop import Loop

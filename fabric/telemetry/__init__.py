@@ -1,0 +1,1 @@
+"""What is told about the fabric to those who run it."""

@@ -106,9 +106,9 @@ class Life:
     async def serve(self, workers: Iterable[Worker], place: Place, ready_line: str, hint: str = "") -> int:
         """Say `ready` when every worker is, then wait for a stop signal or a conflict. Returns the exit code."""
         workers = list(workers)
-        stop = asyncio.ensure_future(self.stopping.wait())
-        ready = asyncio.ensure_future(self._ready(workers, place))
-        conflicts = [worker.conflict for worker in workers]
+        stop: asyncio.Future[Any] = asyncio.ensure_future(self.stopping.wait())
+        ready: asyncio.Future[Any] = asyncio.ensure_future(self._ready(workers, place))
+        conflicts: list[asyncio.Future[Any]] = [worker.conflict for worker in workers]
         try:
             await asyncio.wait([stop, ready, *conflicts], return_when=asyncio.FIRST_COMPLETED)
             if ready.done() and not stop.done():

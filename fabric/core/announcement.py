@@ -28,7 +28,7 @@ class Health(StrEnum):
 class Served(msgspec.Struct, frozen=True, omit_defaults=True):
     """One MCP server as one bridge serves it.
 
-    digest: of its definition. free: slots for requests without an owner. eras: `legacy`, `modern`, both or, not known yet, none.
+    digest: of its definition. free: slots for requests without an owner. eras: `legacy`, `modern`, both, or none yet.
     sessions, children: how many now. reason: why it is not healthy.
     """
 
@@ -44,7 +44,8 @@ class Served(msgspec.Struct, frozen=True, omit_defaults=True):
 class Announcement(msgspec.Struct, frozen=True, omit_defaults=True):
     """One process, now.
 
-    number: counts this process's announcements. key: fingerprint of the fabric's secret. versions: of envelopes it reads. host: machine and process id, for people. address: where clients reach an edge.
+    number: counts them. key: fingerprint of the fabric's secret. versions: of envelopes it reads. host: machine and process
+    id, for people. address: where clients reach an edge.
     """
 
     role: Role

@@ -1,6 +1,6 @@
 """What an edge knows of a server's tools: which calls may be repeated, and which arguments HTTP headers must mirror.
 
-Filled from the server's own tools/list (2026-07-28 server/tools.mdx, and for x-mcp-header basic/transports/streamable-http.mdx).
+Filled from the server's own tools/list (2026-07-28 server/tools.mdx; x-mcp-header: basic/transports/streamable-http.mdx).
 """
 
 from __future__ import annotations

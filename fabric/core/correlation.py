@@ -43,8 +43,8 @@ class Exchange:
 
     __slots__ = (
         "arrived", "attempt", "begun", "body", "bound", "client_id", "due", "ended", "exclusive", "granted", "id", "kind",
-        "lapses", "link", "method", "opening", "owner", "owner_attempt", "pause", "principal", "progress", "repeatable", "resend", "sent_kind",
-        "server", "session", "span", "starts", "target", "token", "trace", "transport",
+        "lapses", "link", "method", "opening", "owner", "owner_attempt", "pause", "principal", "progress", "repeatable",
+        "resend", "sent_kind", "server", "session", "span", "starts", "target", "token", "trace", "transport",
     )  # fmt: skip
 
     def __init__(self, id: str, link: str, server: str, now: float) -> None:

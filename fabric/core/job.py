@@ -9,8 +9,8 @@ class Job:
     """State of one exchange at its bridge. It ends with the answer; the lane keeps that until it is acknowledged."""
 
     __slots__ = (
-        "arrived", "attempt", "begun", "body", "bound", "child", "client_id", "delivery", "edge", "events", "exchange",
-        "exclusive", "kind", "principal", "queued", "repeatable", "sent", "server", "session", "siblings", "span", "started", "trace",
+        "arrived", "attempt", "begun", "body", "bound", "child", "client_id", "delivery", "edge", "events", "exchange", "exclusive",
+        "kind", "principal", "queued", "repeatable", "sent", "server", "session", "siblings", "span", "started", "trace",
     )  # fmt: skip
 
     def __init__(self, edge: str, envelope: Envelope, delivery: int, now: float, *, queued: bool) -> None:

@@ -23,9 +23,9 @@ BEAT = 0.25
 class Identity(msgspec.Struct, frozen=True, kw_only=True):
     """Who a process is and how it keeps the rules; given once, from outside.
 
-    incarnation: minted after fork, unique for ever. key: fingerprint of the fabric's secret. lease: seconds. lane_bytes: what a
-    data lane may hold unacknowledged before it takes no new work. wall: unix time minus monotonic time, for traces only. spans: makes a
-    traceparent below a given one; None when tracing is off.
+    incarnation: minted after fork, unique for ever. key: fingerprint of the fabric's secret. lease: seconds. lane_bytes: what
+    a data lane may hold unacknowledged before it takes no new work. wall: unix time minus monotonic time, for traces only.
+    spans: makes a traceparent below a given one; None when tracing is off.
     """
 
     incarnation: str

@@ -35,7 +35,7 @@ class Pair:
         self.reset(generation)
 
     def reset(self, generation: int) -> None:
-        """Start both lanes afresh in a higher generation; what was kept is forgotten, and core has already said what it meant."""
+        """Start both lanes afresh in a higher generation; what was kept is forgotten."""
         self.generation = generation
         self.data_out, self.control_out = Outgoing(), Outgoing()
         self.data_in, self.control_in = Incoming(), Incoming()

@@ -26,7 +26,7 @@ STABLE_AFTER = 30.0
 
 
 class ServerLimits(msgspec.Struct, frozen=True):
-    """One server's settings. slots: requests from the queue at once. warm: idle processes kept for sessions. most: processes."""
+    """One server's settings. slots: requests from its queue at once. warm: idle processes for sessions. most: processes."""
 
     digest: str
     slots: int = 64

@@ -52,7 +52,9 @@ class Link(Protocol):
     """A duplex of JSON-RPC frames. One reader; frames arrive whole and in order."""
 
     @property
-    def info(self) -> LinkInfo: ...
+    def info(self) -> LinkInfo:
+        """What is known of the link."""
+        ...
 
     async def receive(self) -> Message:
         """The next message; does not suspend while one is buffered.

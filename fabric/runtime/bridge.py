@@ -81,7 +81,7 @@ class Bridge:
         self.loop.feed(DrainStarted())
         try:
             async with asyncio.timeout(timeout):
-                while self.core.jobs.open:
+                while self.core.jobs.open:  # noqa: ASYNC110 - the core has no event for "no job left", and needs none
                     await asyncio.sleep(0.02)
         except TimeoutError:
             log.warning("stopping with %d requests unanswered", len(self.core.jobs.open))

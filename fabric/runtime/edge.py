@@ -86,9 +86,18 @@ class Edge:
         self.loop.close()
         await self.bus.aclose()
 
+    @property
+    def sure(self) -> bool:
+        """Who is there now is all there is: nobody answered this edge's hello, or a full lease has passed."""
+        return self.ready and (not self.core.member.leases.peers or self.core.member.leases.sure(self.loop.now()))
+
+    def served(self) -> list[str]:
+        """The servers that living bridges announce, by name."""
+        return sorted({name for _, said in self.core.member.leases.alive(Role.BRIDGE) for name in said.serves})
+
     # ------------------------------------------------------------ links
-    async def attend(self, link: Link) -> None:
-        """Serve a link until it ends."""
+    async def attend(self, link: Link, *, linger: float = 0.0) -> None:
+        """Serve a link until it ends. linger: seconds that what was asked before its end still has to be answered."""
         info = link.info
         try:
             session = self._session(link)
@@ -109,6 +118,9 @@ class Edge:
         except WeClosed:
             if info.purpose is Purpose.CONVERSATION:
                 feed(LinkClosed(info.id))
+        except EndOfLink:
+            await self._answered(info.id, linger)
+            feed(LinkClosed(info.id))
         except LinkError:
             feed(LinkClosed(info.id))
         except BaseException:
@@ -132,6 +144,12 @@ class Edge:
                     feed(RequestPosted(info.id, info.server, info.principal, message, session, info.params, info.transport))
                 else:
                     feed(FrameArrived(info.id, message))
+
+    async def _answered(self, link: str, timeout: float) -> None:
+        """Wait until no request of this link is open but subscriptions, which never end."""
+        deadline = self.loop.now() + timeout
+        while self.loop.now() < deadline and self.core.owes(link):
+            await asyncio.sleep(0.01)
 
     def _session(self, link: Link) -> SessionRef | None:
         info = link.info

@@ -1,0 +1,112 @@
+"""The way in: which HTTP requests reach the MCP endpoint, for which server, and who sends them.
+
+Refused in this order: a foreign Host (421) or Origin (403), missing credentials (401), an unknown path or server (404), a
+method there is no such thing as (405). Pages such as `/livez` need no credentials: probes have none.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from urllib.parse import unquote_to_bytes
+
+import msgspec
+
+from fabric.core.faults import Reason
+from fabric.links.base import Purpose
+from fabric.links.http_rules import Answer, Headers, refuse
+from fabric.security.access import Gate
+
+Page = Callable[[], tuple[int, bytes, str]]
+"""A page beside the endpoint: its status, body and media type, asked for on every GET."""
+
+Resolve = Callable[[str], str | None]
+"""The name in `/{name}/mcp`, or "" for `/mcp`, to the server it means; None for none."""
+
+_PURPOSES = {"POST": Purpose.EXCHANGE, "GET": Purpose.STREAM, "DELETE": Purpose.FAREWELL}
+_CHALLENGE = b'www-authenticate: Basic realm="mcp", charset="UTF-8"\r\n'
+_HEADER_NAMES = re.compile(rb"[A-Za-z0-9, _-]*")
+
+
+_EXPOSED = b"access-control-expose-headers: mcp-session-id, www-authenticate\r\n"
+
+
+class Entry(msgspec.Struct, frozen=True, gc=False):
+    """A request for the MCP endpoint."""
+
+    purpose: Purpose
+    server: str
+    principal: str
+
+
+class Door:
+    """The rules of one listener."""
+
+    def __init__(self, gate: Gate, resolve: Resolve, pages: Mapping[str, Page]) -> None:
+        self._gate = gate
+        self._resolve = resolve
+        self._pages = {path.encode(): page for path, page in pages.items()}
+
+    def cross_origin_lines(self, headers: Headers) -> bytes:
+        """The header lines that let the page of an allowed Origin read the answer; none for any other."""
+        origin = headers.get(b"origin")
+        if origin is None or not self._gate.origin_allowed(origin.decode("latin-1")):
+            return b""
+        return b"access-control-allow-origin: %b\r\nvary: origin\r\n%b" % (origin, _EXPOSED)
+
+    def enter(self, method: str, path: bytes, headers: Headers) -> Entry | Answer:
+        """Where a request leads. `path` is raw, so that an escaped slash stays part of a name."""
+        if not self._gate.host_allowed(headers.get(b"host", b"").decode("latin-1")):
+            return refuse(421, Reason.FORBIDDEN, "the Host header names no host this door serves; see allowed_hosts")
+        if b"origin" in headers and not self._gate.origin_allowed(headers[b"origin"].decode("latin-1")):
+            return refuse(403, Reason.FORBIDDEN, "web pages of this Origin may not call; see allowed_origins")
+        page = self._pages.get(path)
+        if page is not None:
+            return _show(page) if method in ("GET", "HEAD") else _not_allowed(method, b"allow: GET, HEAD\r\n")
+        if method == "OPTIONS":
+            return _preflight(headers)
+        principal = self._gate.principal(headers.get(b"authorization", b"").decode("latin-1"))
+        if principal is None:
+            return refuse(401, Reason.UNAUTHORIZED, "this door asks for a user and a password", lines=_CHALLENGE)
+        name = _server_name(path)
+        if name is None:
+            return refuse(404, Reason.UNKNOWN_SERVER, "no such path: servers are at /mcp and /{server}/mcp")
+        server = self._resolve(name)
+        if server is None:
+            return refuse(404, Reason.UNKNOWN_SERVER, f"no server {name!r}" if name else "there is no default server")
+        purpose = _PURPOSES.get(method)
+        return Entry(purpose, server, principal) if purpose else _not_allowed(method, b"allow: GET, POST, DELETE, OPTIONS\r\n")
+
+
+def _server_name(path: bytes) -> str | None:
+    """The name in an endpoint's raw path: "" for the default server's, None where it is no endpoint's."""
+    if path == b"/mcp":
+        return ""
+    segment, _, rest = path[1:].partition(b"/")
+    if rest != b"mcp" or not segment:
+        return None
+    try:
+        return unquote_to_bytes(segment).decode()
+    except UnicodeDecodeError:
+        return None
+
+
+def _preflight(headers: Headers) -> Answer:
+    """What a browser asks before a page may call (Fetch standard, CORS); its Origin was checked."""
+    wanted = headers.get(b"access-control-request-headers", b"")
+    allowed = wanted if _HEADER_NAMES.fullmatch(wanted) else b""
+    return Answer(
+        200,
+        b"",
+        b"access-control-allow-methods: GET, POST, DELETE\r\naccess-control-max-age: 600\r\n"
+        + (b"access-control-allow-headers: %b\r\n" % allowed if allowed else b""),
+    )
+
+
+def _show(page: Page) -> Answer:
+    status, body, media_type = page()
+    return Answer(status, body, b"content-type: %b\r\n" % media_type.encode())
+
+
+def _not_allowed(method: str, allow: bytes) -> Answer:
+    return refuse(405, Reason.INVALID, f"{method} is not allowed here", lines=allow)

@@ -1,0 +1,204 @@
+"""What Streamable HTTP asks of a request, in both eras. Pure.
+
+Modern (2026-07-28, basic/transports/streamable-http): every POST stands alone and mirrors its body in headers. Legacy
+(2025-03-26 to 2025-11-25, basic/transports): sessions, GET and DELETE. A request is modern when its `_meta` names a protocol
+version, or its MCP-Protocol-Version header names a modern one.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import re
+from collections.abc import Mapping, Sequence
+from functools import lru_cache
+
+import msgspec
+
+from fabric import jsonrpc
+from fabric.core.faults import Fault, Reason, fault_frame
+from fabric.errors import InvalidFrame
+from fabric.jsonrpc import Message, MessageKind, Meta
+
+LEGACY_VERSIONS = ("2024-11-05", "2025-03-26", "2025-06-18", "2025-11-25")
+
+Headers = Mapping[bytes, bytes]
+"""Header values by lower-case name, repeated ones folded."""
+
+_NAMED = {"tools/call": "name", "prompts/get": "name", "resources/read": "uri"}  # methods whose target Mcp-Name repeats
+_VISIBLE = re.compile(rb"[\t\x20-\x7e]*")
+
+
+JSON = b"content-type: application/json\r\n"
+
+
+class Answer(msgspec.Struct, frozen=True):
+    """What the door answers by itself: an HTTP status, a body, and header lines, each ended by CR LF."""
+
+    status: int
+    body: bytes
+    lines: bytes = JSON
+
+
+class Admission(msgspec.Struct, frozen=True, gc=False):
+    """A request that may pass: a POST's message, and what the headers say (see LinkInfo)."""
+
+    message: Message | None
+    modern: bool
+    session: str = ""
+    version: str = ""
+    last_event: str = ""
+    params: tuple[tuple[str, str], ...] = ()
+
+
+def refuse(status: int, reason: Reason, message: str, *, lines: bytes = b"") -> Answer:
+    """A refusal in the fabric's own words, before any JSON-RPC id was read."""
+    return Answer(status, fault_frame(b"null", Fault(reason, message)), JSON + lines)
+
+
+def fold(pairs: Sequence[tuple[bytes, bytes]]) -> dict[bytes, bytes]:
+    """Headers by name. Repeated ones are joined as RFC 9110 5.3 says, so a doubled single-valued header matches nothing."""
+    headers = dict(pairs)
+    if len(headers) < len(pairs):
+        headers = {}
+        for name, value in pairs:
+            headers[name] = headers[name] + b", " + value if name in headers else value
+    return headers
+
+
+def is_modern(version: bytes) -> bool:
+    """Whether an MCP-Protocol-Version header names a revision without sessions."""
+    return version >= jsonrpc.MODERN_VERSION.encode() and version[:1].isdigit()
+
+
+def check_post(headers: Headers, max_body_bytes: int) -> Answer | None:
+    """What a POST's headers must say before its body is worth reading."""
+    if not _is_json(headers.get(b"content-type", b"")) or headers.get(b"content-encoding", b"identity") != b"identity":
+        return refuse(415, Reason.INVALID, "a POST's Content-Type is application/json, without a Content-Encoding")
+    if not all(_accepted(headers.get(b"accept", b""))):
+        return refuse(406, Reason.INVALID, "a POST's Accept header lists both application/json and text/event-stream")
+    if int(headers.get(b"content-length", b"0")) > max_body_bytes:  # its digits were checked by the HTTP parser
+        return too_large(max_body_bytes)
+    return None
+
+
+def too_large(max_body_bytes: int) -> Answer:
+    """The refusal of a body over the limit."""
+    return refuse(413, Reason.TOO_LARGE, f"the body is over the limit of {max_body_bytes} bytes")
+
+
+def admit_bodiless(method: str, headers: Headers) -> Admission | Answer:
+    """Check a GET (a session's stream) or a DELETE (its end); both exist in the legacy era only."""
+    if is_modern(headers.get(b"mcp-protocol-version", b"")):
+        return refuse(405, Reason.INVALID, f"{method} is not part of this protocol version", lines=b"allow: POST, OPTIONS\r\n")
+    if method == "GET" and not _accepted(headers.get(b"accept", b""))[1]:
+        return refuse(406, Reason.INVALID, "a GET's Accept header lists text/event-stream")
+    return _admit_legacy(headers, None)
+
+
+def admit_post(headers: Headers, body: bytes) -> Admission | Answer:
+    """Read a POST's message and hold its headers against it."""
+    try:
+        if not body.isascii():
+            body.decode()  # the parser looks over strings that nobody reads
+        message = jsonrpc.parse(body)
+        meta = jsonrpc.meta(message)
+        claimed = headers.get(b"mcp-protocol-version", b"")
+        if meta.fields.version or is_modern(claimed):
+            return _admit_modern(headers, message, meta, claimed)
+    except InvalidFrame as error:
+        return Answer(400, jsonrpc.error_frame(error.id, error.code, error.reason))
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        return Answer(400, jsonrpc.error_frame(b"null", jsonrpc.PARSE_ERROR, f"not JSON: {error}"))
+    return _admit_legacy(headers, message)
+
+
+def _admit_legacy(headers: Headers, message: Message | None) -> Admission | Answer:
+    version = headers.get(b"mcp-protocol-version", b"").decode("latin-1")
+    if version and version not in LEGACY_VERSIONS:  # an absent one is fine: 2025-03-26 had no such header
+        known = ", ".join((*LEGACY_VERSIONS, jsonrpc.MODERN_VERSION))
+        return refuse(400, Reason.INVALID, f"MCP-Protocol-Version {version!r} is not supported; known are {known}")
+    if message is not None and message.method == "initialize":
+        return Admission(message, modern=False, version=version)
+    session = headers.get(b"mcp-session-id", b"").decode("latin-1")
+    if not session:
+        return refuse(400, Reason.INVALID, "the Mcp-Session-Id header is missing: a session begins with initialize")
+    last_event = headers.get(b"last-event-id", b"").decode("latin-1") if message is None else ""
+    return Admission(message, modern=False, session=session, version=version, last_event=last_event)
+
+
+def _admit_modern(headers: Headers, message: Message, meta: Meta, claimed: bytes) -> Admission | Answer:
+    """The order is the SDKs': what `_meta` must hold, then the headers that repeat the body. Raises InvalidFrame."""
+    method = headers.get(b"mcp-method")
+    params: tuple[tuple[str, str], ...] = ()
+    match message.kind:
+        case MessageKind.RESPONSE:
+            raise InvalidFrame(jsonrpc.INVALID_REQUEST, "clients of this protocol version send no responses")
+        case MessageKind.NOTIFICATION:  # the revision asks no headers of them; what is said must be true
+            if method is not None:
+                _match_method(method, message)
+        case MessageKind.REQUEST:
+            if not (meta.fields.version and meta.fields.capabilities):
+                missing = "protocolVersion" if not meta.fields.version else "clientCapabilities"
+                raise InvalidFrame(jsonrpc.INVALID_PARAMS, f"params._meta lacks io.modelcontextprotocol/{missing}", message.id)
+            _match("MCP-Protocol-Version", claimed or None, bytes(meta.fields.version), message)
+            _match_method(method, message)
+            if message.method in _NAMED:
+                target = bytes(meta.name if _NAMED[message.method] == "name" else meta.uri)
+                if target[:1] == b'"':  # its absence is the server's to say
+                    name = headers.get(b"mcp-name")
+                    _match("Mcp-Name", name and _decoded("Mcp-Name", name, message).encode(), target, message)
+            if b"mcp-param-" in b" ".join(headers):
+                params = tuple(
+                    (name[10:].decode(), _decoded(name.decode(), value, message))
+                    for name, value in headers.items()
+                    if name.startswith(b"mcp-param-")
+                )
+    return Admission(message, modern=True, version=claimed.decode("latin-1"), params=params)
+
+
+def _match_method(value: bytes | None, message: Message) -> None:
+    if value is None or value.decode("latin-1") != message.method:
+        raise _mismatch("Mcp-Method", value, message.method, message)
+
+
+def _match(name: str, value: bytes | None, body: bytes, message: Message) -> None:
+    """Raise InvalidFrame unless the header is there and says what the body says in raw JSON, escaped or not."""
+    if value is None or (body != b'"%b"' % value and value != jsonrpc.text(body).encode()):
+        raise _mismatch(name, value, jsonrpc.text(body), message)
+
+
+def _mismatch(name: str, value: bytes | None, body: str, message: Message) -> InvalidFrame:
+    found = "is missing" if value is None else f"value {value.decode('utf-8', 'replace')!r} does not match body value {body!r}"
+    return InvalidFrame(jsonrpc.HEADER_MISMATCH, f"Header mismatch: {name} header {found}", message.id or b"null")
+
+
+def _decoded(name: str, value: bytes, message: Message) -> str:
+    """A Mcp-Name or Mcp-Param value without its Base64 wrapping. Raises InvalidFrame where one may not look so."""
+    try:
+        if not _VISIBLE.fullmatch(value):
+            raise ValueError("a character outside visible ASCII")
+        if not (value.startswith(b"=?base64?") and value.endswith(b"?=") and len(value) >= 11):
+            return value.decode("ascii")
+        decoded = base64.b64decode(value[9:-2], validate=True)
+        if base64.b64encode(decoded) != value[9:-2]:
+            raise ValueError("Base64 that is not canonical")
+        return decoded.decode()
+    except (binascii.Error, ValueError) as error:
+        reason = f"Header mismatch: {name} header holds {error}"
+        raise InvalidFrame(jsonrpc.HEADER_MISMATCH, reason, message.id or b"null") from error
+
+
+@lru_cache(maxsize=64)
+def _is_json(content_type: bytes) -> bool:
+    return content_type.partition(b";")[0].strip().lower() == b"application/json"
+
+
+@lru_cache(maxsize=64)
+def _accepted(accept: bytes) -> tuple[bool, bool]:
+    """Whether an Accept header admits JSON, and event streams."""
+    kinds = {part.partition(b";")[0].strip().lower() for part in accept.split(b",")}
+    return (
+        not kinds.isdisjoint((b"application/json", b"application/*", b"*/*")),
+        not kinds.isdisjoint((b"text/event-stream", b"text/*", b"*/*")),
+    )

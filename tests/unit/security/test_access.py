@@ -1,0 +1,114 @@
+"""Hosts, origins, credentials, and the refusal to stand open."""
+
+from __future__ import annotations
+
+import base64
+
+import pytest
+
+from fabric.errors import ConfigError
+from fabric.security.access import AccessRules, Gate, refuse_open_listener
+
+
+@pytest.mark.requirement("S03")
+@pytest.mark.parametrize(
+    ("host", "allowed"),
+    [
+        ("localhost", True),
+        ("LOCALHOST:8080", True),
+        ("127.0.0.1:1", True),
+        ("[::1]:8080", True),
+        ("mcp.example", True),
+        ("mcp.example:443", True),
+        ("edge", True),
+        ("evil.example", False),
+        ("localhost.evil.example", False),
+        ("localhost:80:80", False),
+        ("localhost@evil.example", False),
+        ("evil.example/localhost", False),
+        ("localhost, localhost", False),
+        ("10.0.0.1", False),
+        ("", False),
+    ],
+)
+def test_only_known_hosts_are_answered(host: str, allowed: bool) -> None:
+    assert Gate(AccessRules(allowed_hosts=("MCP.example",)), "edge").host_allowed(host) is allowed
+
+
+@pytest.mark.requirement("S03")
+def test_a_listener_on_every_address_answers_to_addresses_but_not_to_names() -> None:
+    gate = Gate(AccessRules(), "0.0.0.0")
+    assert gate.host_allowed("10.1.2.3:8080")
+    assert gate.host_allowed("[fe80::1]:8080")
+    assert not gate.host_allowed("rebound.example:8080")
+
+
+@pytest.mark.requirement("S03")
+@pytest.mark.parametrize(
+    ("origin", "allowed"),
+    [
+        ("http://localhost:3000", True),
+        ("https://127.0.0.1", True),
+        ("http://[::1]:1", True),
+        ("https://app.example", True),
+        ("https://app.example:8443", False),
+        ("http://app.example", False),
+        ("https://localhost.evil.example", False),
+        ("null", False),
+        ("http://localhost:3000/path", False),
+        ("file://", False),
+        ("", False),
+    ],
+)
+def test_only_listed_and_local_pages_may_call(origin: str, allowed: bool) -> None:
+    assert Gate(AccessRules(allowed_origins=("https://app.example/",)), "127.0.0.1").origin_allowed(origin) is allowed
+
+
+@pytest.mark.requirement("S03")
+def test_loopback_can_be_taken_off_the_lists() -> None:
+    gate = Gate(AccessRules(allow_loopback=False, allowed_hosts=("mcp.example",)), "10.0.0.1")
+    assert not gate.host_allowed("localhost")
+    assert not gate.origin_allowed("http://localhost")
+    assert gate.host_allowed("mcp.example")
+
+
+@pytest.mark.requirement("S01")
+@pytest.mark.parametrize(
+    ("authorization", "principal"),
+    [
+        ("Basic " + base64.b64encode("ann:p:ä".encode()).decode(), "ann"),
+        ("basic " + base64.b64encode("ann:p:ä".encode()).decode(), "ann"),
+        ("Basic " + base64.b64encode(b"ann:wrong").decode(), None),
+        ("Basic " + base64.b64encode(b"ann").decode(), None),
+        ("Basic !!!", None),
+        ("Basic é", None),
+        ("Bearer " + base64.b64encode("ann:p:ä".encode()).decode(), None),
+        ("", None),
+    ],
+)
+def test_basic_credentials_prove_the_user(authorization: str, principal: str | None) -> None:
+    assert Gate(AccessRules(user="ann", password="p:ä"), "127.0.0.1").principal(authorization) == principal
+
+
+def test_nobody_is_asked_where_no_user_is_set() -> None:
+    assert Gate(AccessRules(), "127.0.0.1").principal("Basic whatever") == ""
+
+
+@pytest.mark.requirement("K04")
+def test_the_password_is_in_no_repr() -> None:
+    assert "hunter2" not in repr(AccessRules(user="ann", password="hunter2"))
+
+
+@pytest.mark.requirement("S01")
+@pytest.mark.parametrize("host", ["127.0.0.1", "127.8.8.8", "::1", "[::1]", "localhost"])
+def test_a_loopback_listener_may_stand_open(host: str) -> None:
+    refuse_open_listener(host, authenticated=False, allow_unauthenticated=False)
+
+
+@pytest.mark.requirement("S01")
+@pytest.mark.parametrize("host", ["0.0.0.0", "::", "", "10.0.0.1", "edge.example"])
+def test_a_listener_for_strangers_must_ask_who_they_are(host: str) -> None:
+    with pytest.raises(ConfigError, match=r"AUTH_USER.*--allow-unauthenticated"):
+        refuse_open_listener(host, authenticated=False, allow_unauthenticated=False)
+    refuse_open_listener(host, authenticated=True, allow_unauthenticated=False)
+    refuse_open_listener(host, authenticated=False, allow_unauthenticated=True)

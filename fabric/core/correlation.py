@@ -13,6 +13,7 @@ from typing import Any
 import msgspec
 
 from fabric.addressing import work
+from fabric.core import trace
 from fabric.core.deadlines import Deadlines
 from fabric.core.effects import Effect, Publish
 from fabric.core.faults import Fault, Reason
@@ -42,9 +43,10 @@ class Exchange:
     """One client request and all that belongs to it, as its edge sees it."""
 
     __slots__ = (
-        "arrived", "attempt", "begun", "body", "bound", "client_id", "due", "ended", "exclusive", "granted", "id", "kind",
-        "lapses", "link", "method", "opening", "owner", "owner_attempt", "pause", "principal", "progress", "repeatable",
-        "resend", "sent_kind", "server", "session", "span", "starts", "target", "token", "trace", "transport",
+        "arrived", "attempt", "body", "bound", "carried", "client_id", "due", "ended", "exclusive", "granted", "id", "kind",
+        "lapses", "link", "method", "opening", "owner", "owner_attempt", "pause", "principal", "progress", "queued",
+        "repeatable", "resend", "sendings", "sent_kind", "server", "session", "span", "starts", "target", "token", "trace",
+        "transport", "version",
     )  # fmt: skip
 
     def __init__(self, id: str, link: str, server: str, now: float) -> None:
@@ -52,7 +54,7 @@ class Exchange:
         self.link = link
         self.server = server
         self.arrived = now
-        self.begun = 0.0
+        self.sendings: list[float] = []  # when each attempt was published
         self.session = ""
         self.principal = ""
         self.transport = ""
@@ -78,8 +80,11 @@ class Exchange:
         self.due = float("inf")  # idle deadline
         self.lapses = float("inf")  # absolute deadline
         self.progress = float("-inf")
+        self.queued = False  # published to its server's queue
+        self.carried = ""  # the traceparent of its client's transport
         self.trace = ""
         self.span = ""
+        self.version = ""
 
 
 class CorrelationRouter:
@@ -111,7 +116,7 @@ class CorrelationRouter:
         """Open an exchange on the data lane of its owner: a session's frame, or what only that process can answer."""
         self._open(exchange, now)
         exchange.owner, exchange.owner_attempt, exchange.attempt, exchange.granted = owner, 1, 1, True
-        exchange.begun = now
+        exchange.sendings.append(now)
         self._member.data(owner, now, exchange.sent_kind, exchange.id, body=exchange.body, **self._header(exchange, now))
         exchange.body = b""
 
@@ -135,14 +140,14 @@ class CorrelationRouter:
         if exchange.principal:
             header["principal"] = exchange.principal
         if exchange.span:
-            header["trace"] = exchange.span
+            header["trace"] = trace.after(exchange.span, exchange.attempt)
             header["sent"] = now + self._member.identity.wall
         return header
 
     def _publish(self, exchange: Exchange, now: float) -> None:
         exchange.attempt += 1
-        if not exchange.begun:
-            exchange.begun = now
+        exchange.queued = True
+        exchange.sendings.append(now)
         envelope = Envelope(kind=exchange.sent_kind, exchange=exchange.id, body=exchange.body, **self._header(exchange, now))
         self._out.append(Publish(work(exchange.server), single(self._member.me, envelope)))
         self._resend_at(exchange, now + (RESEND_KEPT if self._member.keeps else RESEND_UNKEPT))

@@ -26,9 +26,9 @@ from fabric.core.events import (
     SessionRef,
     StreamOpened,
 )
-from fabric.core.faults import Fault, Reason, fault_frame
+from fabric.core.faults import CODES, Fault, Reason, fault_frame
 from fabric.core.member import Identity, Member, announcing
-from fabric.core.record import Record, Side
+from fabric.core.record import Record, Side, judged
 from fabric.core.requests import Requests
 from fabric.core.serving import Serving
 from fabric.envelope import Envelope, Kind
@@ -160,6 +160,7 @@ class EdgeCore:
         message, session = event.message, event.session
         exchange = self.router.new(event.link, event.server, now)
         exchange.principal, exchange.transport, exchange.kind = event.principal, event.transport, message.kind
+        exchange.carried = event.trace
         self._posted[event.link] = exchange
         try:
             if session is None:
@@ -225,6 +226,7 @@ class EdgeCore:
                 if exchange is not None:
                     conversation.done(exchange)
                     self.router.cancel(exchange, now, jsonrpc.with_reference(message.frame, jsonrpc.quoted(exchange.id)))
+                    self._record(exchange, "cancelled", 0, now)
         except InvalidFrame as error:
             if message.kind is MessageKind.REQUEST:
                 self._out.append(Send(conversation.link, jsonrpc.error_frame(message.id, error.code, error.reason)))
@@ -274,8 +276,8 @@ class EdgeCore:
             elif posted.session:
                 posted.link = ""  # a legacy client that hangs up has not cancelled
             else:
-                self._record(posted, "cancelled", now)
                 self.router.cancel(posted, now)
+                self._record(posted, "cancelled", 0, now)
             return
         conversation = self._conversations.pop(link, None)
         if conversation is None:
@@ -287,6 +289,7 @@ class EdgeCore:
                 self.router.deadlines.clear(exchange.id)
             else:
                 self.router.cancel(exchange, now)
+            self._record(exchange, "cancelled", 0, now)
         if conversation.phase is Phase.SESSION and conversation.owner in self.member.leases.peers:
             self.member.data(conversation.owner, now, Kind.END, "", session=conversation.session)
 
@@ -309,7 +312,7 @@ class EdgeCore:
                 if exchange is not None:
                     self.router.close(exchange, b"", None, now)
             case Kind.ENDED:
-                self._ended(envelope)
+                self._ended(envelope, now)
             case _:
                 pass  # not for an edge; a newer release may say more
 
@@ -337,11 +340,13 @@ class EdgeCore:
             event = f"{stream}.{envelope.event}" if envelope.event >= 0 else ""
             self._out.append(Send(exchange.link, frame, event))
 
-    def _ended(self, envelope: Envelope) -> None:
+    def _ended(self, envelope: Envelope, now: float) -> None:
         exchange = self.router.exchanges.pop(envelope.exchange, None)
         if exchange is not None:
             self.router.deadlines.clear(exchange.id)
             self._posted.pop(exchange.link, None)
+            if exchange.span:
+                self._record(exchange, "cancelled", 0, now)
             conversation = self._conversations.get(exchange.link)
             if conversation is not None:
                 conversation.done(exchange)
@@ -354,7 +359,7 @@ class EdgeCore:
     # ------------------------------------------------------------ the end of an exchange
     def _finished(self, exchange: Exchange, answer: bytes, fault: Fault | None, now: float) -> None:
         self._posted.pop(exchange.link, None)
-        outcome = "ok" if fault is None else fault.reason.value
+        outcome, code = ("ok", 0) if fault is None else (fault.reason.value, CODES[fault.reason])
         link = exchange.link
         conversation = self._conversations.get(link)
         if conversation is not None:
@@ -385,8 +390,10 @@ class EdgeCore:
             self._out.append(Send(link, frame, "", True))
             if exchange.sent_kind is Kind.OPEN and conversation is not None:
                 self._opened(conversation, exchange, outcome == "ok", now)
-        if exchange.begun:
-            self._record(exchange, outcome, now)
+        if exchange.span and answer:
+            outcome, code = judged(answer)
+        if exchange.sendings or exchange.span:
+            self._record(exchange, outcome, code, now)
 
     def _opened(self, conversation: Conversation, exchange: Exchange, ok: bool, now: float) -> None:
         conversation.phase = Phase.SESSION if ok else Phase.NEW
@@ -396,7 +403,7 @@ class EdgeCore:
         for message in conversation.release():
             self._frame(conversation, message, now)
 
-    def _record(self, exchange: Exchange, outcome: str, now: float) -> None:
+    def _record(self, exchange: Exchange, outcome: str, code: int, now: float) -> None:
         self._out.append(
             Completed(
                 Record(
@@ -409,11 +416,17 @@ class EdgeCore:
                     session=exchange.session,
                     attempt=exchange.attempt,
                     arrived=exchange.arrived,
-                    begun=exchange.begun,
+                    begun=exchange.sendings[0] if exchange.sendings else 0.0,
                     ended=now,
                     outcome=outcome,
+                    code=code,
                     trace=exchange.trace,
                     span=exchange.span,
+                    queued=exchange.queued,
+                    sendings=tuple(exchange.sendings),
+                    carried=exchange.carried,
+                    version=exchange.version,
+                    id=exchange.client_id,
                 )
             )
         )

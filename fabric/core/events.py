@@ -35,7 +35,7 @@ class FrameArrived(msgspec.Struct, frozen=True, gc=False):
 
 
 class RequestPosted(msgspec.Struct, frozen=True, gc=False):
-    """A client posted a frame over HTTP. params: the decoded Mcp-Param-* headers by lower-case name."""
+    """A client posted a frame over HTTP. params: the decoded Mcp-Param-* headers by lower-case name. trace: its traceparent."""
 
     link: str
     server: str
@@ -44,6 +44,7 @@ class RequestPosted(msgspec.Struct, frozen=True, gc=False):
     session: SessionRef | None
     params: tuple[tuple[str, str], ...]
     transport: str
+    trace: str = ""
 
 
 class StreamOpened(msgspec.Struct, frozen=True, gc=False):

@@ -9,8 +9,9 @@ class Job:
     """State of one exchange at its bridge. It ends with the answer; the lane keeps that until it is acknowledged."""
 
     __slots__ = (
-        "arrived", "attempt", "begun", "body", "bound", "child", "client_id", "delivery", "edge", "events", "exchange", "exclusive",
-        "kind", "principal", "queued", "repeatable", "sent", "server", "session", "siblings", "span", "started", "trace",
+        "arrived", "attempt", "begun", "body", "bound", "child", "client_id", "delivery", "edge", "events", "exchange",
+        "exclusive", "kind", "method", "principal", "queued", "repeatable", "sent", "server", "session", "siblings", "span",
+        "started", "target", "trace",
     )  # fmt: skip
 
     def __init__(self, edge: str, envelope: Envelope, delivery: int, now: float, *, queued: bool) -> None:
@@ -34,6 +35,7 @@ class Job:
         self.events = 0  # messages numbered so far in its resumable stream
         self.trace = envelope.trace
         self.span = ""
+        self.method = self.target = ""  # looked at only where spans are made
         self.sent = envelope.sent
         self.arrived = now
         self.begun = 0.0

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from fabric import jsonrpc
-from fabric.core import parked
+from fabric.core import parked, trace
 from fabric.core.copies import Copies
 from fabric.core.deadlines import Deadlines
 from fabric.core.effects import Completed, Effect
@@ -11,8 +11,9 @@ from fabric.core.faults import Fault, Reason, fault_frame
 from fabric.core.job import Job
 from fabric.core.member import Member
 from fabric.core.pool import Child, Pool
-from fabric.core.record import Record, Side
+from fabric.core.record import Record, Side, judged
 from fabric.envelope import Kind, Lane
+from fabric.errors import InvalidFrame
 
 
 class Jobs:
@@ -53,11 +54,19 @@ class Jobs:
         job.child, job.started, job.begun = child.id, True, now
         child.jobs[job.exchange] = job
         frame, job.body = job.body, b""
+        pool.write(child, self._traced(job, frame) if job.trace else frame)
+
+    def _traced(self, job: Job, frame: bytes) -> bytes:
+        """The request with the context that its server's own spans hang below."""
         spans = self._member.identity.spans
-        if job.trace and spans is not None:
-            job.span = spans(job.trace)
-            frame = jsonrpc.with_traceparent(jsonrpc.parse(frame), job.span)
-        pool.write(child, frame)
+        job.span = spans(job.trace) if spans is not None else ""
+        try:
+            message = jsonrpc.parse(frame)
+            named = jsonrpc.meta(message)
+            job.method, job.target = message.method, jsonrpc.text(named.name) or jsonrpc.text(named.uri)
+            return jsonrpc.with_traceparent(message, trace.after(job.span, trace.CALL) if job.span else job.trace)
+        except InvalidFrame:
+            return frame  # its client wrote a context in a way that cannot be replaced
 
     # ------------------------------------------------------------ ends
     def answer(self, job: Job, frame: bytes, now: float, session: str = "") -> None:
@@ -72,24 +81,26 @@ class Jobs:
             text = f"the answer of {job.server} has {len(frame)} bytes; at most {limit} bytes pass this broker"
             self.fault(job, Fault(Reason.TOO_LARGE, text), now)
         else:
-            self._say(job, frame, session, "ok", now)
+            self._say(job, frame, session, now)
 
     def fault(self, job: Job, fault: Fault, now: float) -> None:
         """Answer with an error of the fabric's own."""
         frame = fault_frame(jsonrpc.quoted(job.exchange), fault, server=job.server, exchange=job.exchange)
-        self._say(job, frame, "", fault.reason.value, now)
+        self._say(job, frame, "", now)
 
-    def _say(self, job: Job, frame: bytes, session: str, outcome: str, now: float) -> None:
+    def _say(self, job: Job, frame: bytes, session: str, now: float) -> None:
         self.drop(job, now)
         number = self._member.data(job.edge, now, Kind.ANSWER, job.exchange, attempt=job.attempt, session=session, body=frame)
         self._copies.hold(job.edge, Lane.DATA, number, job.delivery)
-        self._record(job, outcome, now)
+        if job.trace:
+            self._record(job, *judged(frame), now)
 
     def give_back(self, job: Job, reason: str, now: float) -> None:
         """Not started here, or fit to be run again elsewhere: its edge decides. reason: why it failed after its start."""
         self.drop(job, now)
         number = self._member.control(job.edge, now, Kind.RETURNED, job.exchange, attempt=job.attempt, body=reason.encode())
         self._copies.hold(job.edge, Lane.CONTROL, number, job.delivery)
+        self._record(job, "returned", 0, now)
 
     def cancel(self, job: Job, frame: bytes, now: float) -> None:
         """Nobody waits for this job: tell its server, if it knows of it. frame: its client's own cancel, if there was one."""
@@ -99,7 +110,7 @@ class Jobs:
             pool.write(child, frame or _cancelled(job.exchange))
         self._copies.settle(job.delivery, done=True)
         self.drop(job, now)
-        self._record(job, "cancelled", now)
+        self._record(job, "cancelled", 0, now)
 
     def orphaned(self, job: Job, reason: str, now: float) -> None:
         """Its process has died under the job."""
@@ -138,8 +149,10 @@ class Jobs:
                 if holder.waiting:
                     self.to_shared(holder.waiting.popleft(), holder, pool, now)
 
-    def _record(self, job: Job, outcome: str, now: float) -> None:
-        if not job.trace:
+    def _record(self, job: Job, outcome: str, code: int, now: float) -> None:
+        spans = self._member.identity.spans
+        span = job.span or (spans(job.trace) if job.trace and spans is not None else "")
+        if not span:
             return
         self._out.append(
             Completed(
@@ -147,8 +160,8 @@ class Jobs:
                     side=Side.BRIDGE,
                     exchange=job.exchange,
                     server=job.server,
-                    method="",
-                    target="",
+                    method=job.method,
+                    target=job.target,
                     transport="stdio",
                     session=job.session,
                     attempt=job.attempt,
@@ -156,9 +169,11 @@ class Jobs:
                     begun=job.begun,
                     ended=now,
                     outcome=outcome,
+                    code=code,
                     trace=job.trace,
-                    span=job.span,
-                    sent_at=job.sent - self._member.identity.wall if job.sent else 0.0,
+                    span=span,
+                    queued=job.queued,
+                    sent=job.sent - self._member.identity.wall,
                 )
             )
         )

@@ -25,7 +25,8 @@ class Identity(msgspec.Struct, frozen=True, kw_only=True):
 
     incarnation: minted after fork, unique for ever. key: fingerprint of the fabric's secret. lease: seconds. lane_bytes: what
     a data lane may hold unacknowledged before it takes no new work. wall: unix time minus monotonic time, for traces only.
-    spans: makes a traceparent below a given one; None when tracing is off.
+    spans: mints a traceparent below a given one (or none, or a malformed one), empty when it is not sampled; None when tracing
+    is off.
     """
 
     incarnation: str

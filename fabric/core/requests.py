@@ -64,8 +64,9 @@ class Requests:
         exchange.repeatable = message.method in REPEATABLE_METHODS and not (meta.input_responses or meta.request_state)
         spans = self._member.identity.spans
         if spans is not None:
-            exchange.trace = jsonrpc.text(meta.fields.traceparent)
+            exchange.trace = jsonrpc.text(meta.fields.traceparent) or exchange.carried
             exchange.span = spans(exchange.trace)
+            exchange.version = jsonrpc.text(meta.fields.version)
 
     def route(self, exchange: Exchange, message: Message, params: Params, now: float) -> None:
         """Send a request that belongs to no session on its way. params: its Mcp-Param-* headers, None where there are none."""

@@ -34,6 +34,7 @@ class LinkInfo(msgspec.Struct, frozen=True, kw_only=True):
     id: unique in this process. transport: `stdio`, `http`, `memory`. server: the MCP server its client asked for. principal:
     who calls, empty for nobody in particular. peer: the other end, for people. session, version, last_event, params: of an
     HTTP request, its Mcp-Session-Id, MCP-Protocol-Version, Last-Event-ID and decoded Mcp-Param-* headers by lower-case name.
+    trace: its traceparent header, unchecked.
     """
 
     id: str
@@ -46,6 +47,7 @@ class LinkInfo(msgspec.Struct, frozen=True, kw_only=True):
     version: str = ""
     last_event: str = ""
     params: tuple[tuple[str, str], ...] = ()
+    trace: str = ""
 
 
 class Link(Protocol):

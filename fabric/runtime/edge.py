@@ -142,7 +142,11 @@ class Edge:
                 link.send(fault_frame(b"null", Fault(Reason.TOO_LARGE, str(error)), server=info.server), final=True)
             else:
                 if posted:
-                    feed(RequestPosted(info.id, info.server, info.principal, message, session, info.params, info.transport))
+                    feed(
+                        RequestPosted(
+                            info.id, info.server, info.principal, message, session, info.params, info.transport, info.trace
+                        )
+                    )
                 else:
                     feed(FrameArrived(info.id, message))
 

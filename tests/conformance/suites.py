@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 import re
+import subprocess
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
@@ -56,19 +56,16 @@ def program(suite: Suite) -> Path:
     return NODE / suite.package / "node_modules" / "@modelcontextprotocol" / "conformance" / "dist" / "index.js"
 
 
-async def run(suite: Suite, url: str, folder: Path, timeout: float = 120.0) -> Report:
-    """Run a suite against the MCP endpoint `url`, its results going to `folder`. Raises TimeoutError."""
-    command = (NODE / "bin" / "node", program(suite), "server", "--url", url, "--output-dir", folder, *suite.arguments)
-    child = await asyncio.create_subprocess_exec(
-        *map(str, command), stdin=asyncio.subprocess.DEVNULL, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT
-    )
+def run(suite: Suite, url: str, folder: Path, timeout: float = 60.0) -> Report:
+    """Run a suite against the MCP endpoint `url`, its results going to `folder`. AssertionError if it comes to no end."""
+    command = [NODE / "bin" / "node", program(suite), "server", "--url", url, "--output-dir", folder, *suite.arguments]
     try:
-        printed, _ = await asyncio.wait_for(child.communicate(), timeout)
-    except TimeoutError:
-        child.kill()
-        await child.wait()
-        raise
-    return parse(printed.decode(errors="replace"), folder)
+        done = subprocess.run(
+            command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=timeout, check=False
+        )
+    except subprocess.TimeoutExpired as late:
+        raise AssertionError(f"no end within {timeout:g} s of:\n{(late.output or b'').decode(errors='replace')}") from None
+    return parse(done.stdout.decode(errors="replace"), folder)
 
 
 def parse(printed: str, folder: Path) -> Report:

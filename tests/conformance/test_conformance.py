@@ -13,13 +13,13 @@ from tests.conformance.suites import SUITES, Suite, installed, run
 @pytest.mark.requirement("P10")
 @pytest.mark.timeout(180)
 @pytest.mark.parametrize("suite", SUITES, ids=str)
-async def test_the_suite_says_through_the_fabric_what_it_says_directly(
+def test_the_suite_says_through_the_fabric_what_it_says_directly(
     suite: Suite, direct: str, endpoint: str, tmp_path: Path
 ) -> None:
     if not installed(suite):
         missing(str(suite))
-    without = await run(suite, direct, tmp_path / "direct")
-    through = await run(suite, endpoint, tmp_path / "through")
+    without = run(suite, direct, tmp_path / "direct")
+    through = run(suite, endpoint, tmp_path / "through")
     print(f"{suite}: {len(through.required - through.failed)}/{len(through.required)}, {through.succeeded.total()} checks")
     assert not without.failed, without.summary
     assert not through.failed, through.summary

@@ -58,7 +58,8 @@ def program(suite: Suite) -> Path:
 
 def run(suite: Suite, url: str, folder: Path, timeout: float = 60.0) -> Report:
     """Run a suite against the MCP endpoint `url`, its results going to `folder`. AssertionError if it comes to no end."""
-    command: list[str | Path] = [NODE / "bin" / "node", program(suite), "server", "--url", url, "--output-dir", folder, *suite.arguments]
+    node, results = NODE / "bin" / "node", ("--output-dir", str(folder))
+    command: list[str | Path] = [node, program(suite), "server", "--url", url, *results, *suite.arguments]
     try:
         done = subprocess.run(
             command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=timeout, check=False

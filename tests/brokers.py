@@ -19,6 +19,7 @@ from uuid import uuid4
 
 import pytest
 
+from fabric.brokers import registry
 from fabric.brokers.embedded import server_program
 
 SECRET = "s3cret-of-the-broker"
@@ -119,6 +120,15 @@ def valkey(directory: Path) -> Server:
     return redis(directory, str(found[0]))
 
 
+def sqlite(directory: Path) -> Server:
+    """The adapter that docs/howto/new-broker.md shows, taken from that page."""
+    page = (Path(__file__).parents[1] / "docs" / "howto" / "new-broker.md").read_text()
+    (directory / "broker_of_the_page.py").write_text(page.partition("```python\n")[2].partition("```")[0])
+    sys.path.insert(0, str(directory))
+    registry.ADAPTERS["sqlite"] = "broker_of_the_page"
+    return Server(f"sqlite://{directory}/broker.db", directory=directory)
+
+
 @dataclass(frozen=True)
 class Family:
     """A kind of broker and what its adapter promises beyond the contract."""
@@ -138,6 +148,7 @@ FAMILIES = (
     Family("nats", nats),
     Family("redis", redis, keeps=True, bounded=True),
     Family("valkey", valkey, keeps=True, bounded=True),
+    Family("sqlite", sqlite, separate=False),
 )
 
 

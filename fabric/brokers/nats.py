@@ -52,7 +52,7 @@ async def connect(url: str, *, fabric: str, incarnation: str, timeout: float = 5
     except (NatsError, OSError, TimeoutError) as error:
         await connection.aclose()
         reason = f"no answer within {timeout:g} s" if isinstance(error, TimeoutError) else str(error).removeprefix("nats: ")
-        if "auth" in reason.lower():
+        if "authorization" in reason.lower() or "authentication" in reason.lower():
             raise BrokerDenied(f"{parts.where} refused our credentials: {reason}") from None
         raise BrokerUnavailable(f"{parts.where} cannot be reached: {reason}") from None
     except BaseException:

@@ -86,6 +86,7 @@ class _Referring(msgspec.Struct, gc=False):
     fields: MetaFields = msgspec.field(default=_NO_FIELDS, name="_meta")
 
 
+_PLACES_TRIED = 8  # each is proven by reading the frame again; one frame may hold thousands that look like the place
 _NO_META = Meta()
 _EMPTY = msgspec.Raw()
 _head = msgspec.json.Decoder(_Head)
@@ -230,7 +231,10 @@ def with_result_subscription(frame: bytes, reference: bytes) -> bytes:
 
 
 def with_traceparent(message: Message, traceparent: str) -> bytes:
-    """A request whose `params._meta.traceparent` is `traceparent`, added or replaced."""
+    """A request whose `params._meta.traceparent` is `traceparent`, added or replaced; as it is where the place is hard to find.
+
+    Raises InvalidFrame where there is one that cannot be replaced.
+    """
     frame, value = message.frame, quoted(traceparent)
 
     def read(new: bytes) -> bytes:
@@ -242,7 +246,7 @@ def with_traceparent(message: Message, traceparent: str) -> bytes:
     if not message.params:
         return frame[: frame.index(b"{") + 1] + b'"params":{"_meta":{' + member + b"}}," + frame[frame.index(b"{") + 1 :]
     for key, opening in ((b'"_meta"', member), (b'"params"', b'"_meta":{' + member + b"}")):
-        for start in _values(frame, key):
+        for start in _values(frame, key)[:_PLACES_TRIED]:
             if frame[start : start + 1] == b"{":
                 rest = frame[start + 1 :]
                 comma = b"" if rest.lstrip()[:1] == b"}" else b","

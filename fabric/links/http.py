@@ -148,6 +148,8 @@ class HttpListener:
                 self._answer(response, refuse(500, Reason.UNAVAILABLE, "the request failed for a fault of the fabric"))
 
     async def _request(self, connection: Connection, cycle: RequestResponseCycle, response: Response) -> None:
+        if connection.transport.is_closing():
+            return
         scope = cycle.scope
         method = scope["method"]
         headers = fold(list(scope["headers"]))
@@ -163,7 +165,7 @@ class HttpListener:
             if refusal is not None:
                 self._answer(response, refusal)
                 return
-            body = await _read(cycle, limit) if cycle.more_body else bytes(cycle.body)
+            body = await _read(cycle, limit) if cycle.more_body else _take(cycle)
             if body is None:
                 return
             admission = admit_post(headers, body) if len(body) <= limit else too_large(limit)
@@ -171,8 +173,6 @@ class HttpListener:
             admission = admit_bodiless(method, headers)
         if isinstance(admission, Answer):
             self._answer(response, admission)
-            return
-        if connection.transport.is_closing():
             return
         info = LinkInfo(
             id=f"http-{next(self._numbers)}",
@@ -185,6 +185,7 @@ class HttpListener:
             version=admission.version,
             last_event=admission.last_event,
             params=admission.params,
+            trace=headers.get(b"traceparent", b"").decode("latin-1"),
         )
         link = HttpLink(info, admission, response, self._streams, self._settings.max_unsent_bytes)
         connection.on_lost = link.lost
@@ -192,7 +193,8 @@ class HttpListener:
         try:
             await self._handler(link)
         finally:
-            connection.on_lost = None
+            if connection.on_lost == link.lost:  # else the next request of this connection has begun
+                connection.on_lost = None
             self._links.discard(link)
             await link.aclose()
 
@@ -200,6 +202,14 @@ class HttpListener:
         if answer.status >= 400:
             self._refused(answer.status)
         response.whole(answer.status, SECURE + answer.lines, answer.body)
+
+
+def _take(cycle: RequestResponseCycle) -> bytes:
+    """A body that has wholly arrived."""
+    body = bytes(cycle.body)
+    cycle.body.clear()
+    cycle.flow.resume_reading()  # which a large body has paused, and a client's leaving is read too
+    return body
 
 
 async def _read(cycle: RequestResponseCycle, limit: int) -> bytes | None:

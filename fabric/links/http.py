@@ -165,7 +165,7 @@ class HttpListener:
             if refusal is not None:
                 self._answer(response, refusal)
                 return
-            body = await _read(cycle, limit) if cycle.more_body else _take(cycle)
+            body = await _read(cycle, limit)
             if body is None:
                 return
             admission = admit_post(headers, body) if len(body) <= limit else too_large(limit)
@@ -204,27 +204,20 @@ class HttpListener:
         response.whole(answer.status, SECURE + answer.lines, answer.body)
 
 
-def _take(cycle: RequestResponseCycle) -> bytes:
-    """A body that has wholly arrived."""
-    body = bytes(cycle.body)
-    cycle.body.clear()
-    cycle.flow.resume_reading()  # which a large body has paused, and a client's leaving is read too
-    return body
-
-
 async def _read(cycle: RequestResponseCycle, limit: int) -> bytes | None:
     """A request's body, or more of it than `limit`; None when its client left before its end."""
     parts: list[bytes] = []
     size = 0
-    while size <= limit:
+    while cycle.more_body and size <= limit:
         event = await cycle.receive()
         if event["type"] != "http.request":
             return None
         parts.append(event["body"])
         size += len(event["body"])
-        if not event["more_body"]:
-            break
-    return b"".join(parts)
+    parts.append(bytes(cycle.body))
+    cycle.body.clear()
+    cycle.flow.resume_reading()  # a large body has paused it, and then nobody would hear the client leave
+    return b"".join(parts) if len(parts) > 1 else parts[0]
 
 
 async def _bind(host: str, port: int) -> socket.socket:

@@ -114,9 +114,9 @@ class Response:
         self._pending.append(data)
 
     def _flush(self) -> None:
-        if self._pending:
+        if self._pending and not self._cycle.transport.is_closing():
             self._cycle.transport.write(b"".join(self._pending))
-            self._pending.clear()
+        self._pending.clear()
 
     def _head(self, status: int, lines: bytes) -> bytes:
         self._cycle.response_started = True

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import contextlib
 import json
 from collections.abc import AsyncIterator
 from typing import cast
@@ -183,6 +184,41 @@ async def test_a_client_that_leaves_is_heard_at_once(house: House, streaming: bo
     assert isinstance(await guest.ended(), EndOfLink)
     with pytest.raises(LinkBroken):
         guest.link.send(b"{}", final=True)
+
+
+async def test_a_client_that_leaves_after_a_large_body_is_heard(house: House) -> None:
+    client = await house.client()
+    client.send("POST", "/mcp", *modern("tools/call", name="echo", arguments={"text": "x" * 2_000_000}))
+    guest = await house.guest()
+    client.writer.close()
+    assert isinstance(await guest.ended(), EndOfLink)
+
+
+async def test_a_client_that_leaves_during_its_second_pipelined_request_is_heard(house: House) -> None:
+    client = await house.client()
+    client.send("POST", "/mcp", *modern("tools/list", id=1))
+    client.send("POST", "/mcp", *modern("tools/list", id=2))
+    (await house.guest()).answer()
+    guest = await house.guest()
+    assert (await client.reply()).json["id"] == 1
+    client.writer.close()
+    assert isinstance(await guest.ended(), EndOfLink)
+
+
+async def test_sending_while_the_connection_breaks_harms_nobody(house: House) -> None:
+    failures: list[object] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, context: failures.append(context))
+    for _ in range(20):
+        client = await house.client()
+        client.send("POST", "/mcp", *modern("tools/list"))
+        guest = await house.guest()
+        client.writer.transport.abort()
+        with contextlib.suppress(LinkBroken):
+            while True:
+                guest.link.send(b"{}")
+                await asyncio.sleep(0)
+        assert isinstance(await guest.ended(), EndOfLink)
+    assert failures == []
 
 
 async def test_a_get_stream_hears_its_client_leave(house: House) -> None:

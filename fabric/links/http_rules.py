@@ -26,6 +26,7 @@ Headers = Mapping[bytes, bytes]
 """Header values by lower-case name, repeated ones folded."""
 
 _NAMED = {"tools/call": "name", "prompts/get": "name", "resources/read": "uri"}  # methods whose target Mcp-Name repeats
+_WRAPPED = b"=?base64?"
 _VISIBLE = re.compile(rb"[\t\x20-\x7e]*")
 
 
@@ -75,7 +76,7 @@ def check_post(headers: Headers, max_body_bytes: int) -> Answer | None:
     """What a POST's headers must say before its body is worth reading."""
     if not _is_json(headers.get(b"content-type", b"")) or headers.get(b"content-encoding", b"identity") != b"identity":
         return refuse(415, Reason.INVALID, "a POST's Content-Type is application/json, without a Content-Encoding")
-    if not all(_accepted(headers.get(b"accept", b""))):
+    if _accepted(headers.get(b"accept", b"")) != (True, True):
         return refuse(406, Reason.INVALID, "a POST's Accept header lists both application/json and text/event-stream")
     if int(headers.get(b"content-length", b"0")) > max_body_bytes:  # its digits were checked by the HTTP parser
         return too_large(max_body_bytes)
@@ -131,29 +132,27 @@ def _admit_modern(headers: Headers, message: Message, meta: Meta, claimed: bytes
     """The order is the SDKs': what `_meta` must hold, then the headers that repeat the body. Raises InvalidFrame."""
     method = headers.get(b"mcp-method")
     params: tuple[tuple[str, str], ...] = ()
-    match message.kind:
-        case MessageKind.RESPONSE:
-            raise InvalidFrame(jsonrpc.INVALID_REQUEST, "clients of this protocol version send no responses")
-        case MessageKind.NOTIFICATION:  # the revision asks no headers of them; what is said must be true
-            if method is not None:
-                _match_method(method, message)
-        case MessageKind.REQUEST:
-            if not (meta.fields.version and meta.fields.capabilities):
-                missing = "protocolVersion" if not meta.fields.version else "clientCapabilities"
-                raise InvalidFrame(jsonrpc.INVALID_PARAMS, f"params._meta lacks io.modelcontextprotocol/{missing}", message.id)
-            _match("MCP-Protocol-Version", claimed or None, bytes(meta.fields.version), message)
-            _match_method(method, message)
-            if message.method in _NAMED:
-                target = bytes(meta.name if _NAMED[message.method] == "name" else meta.uri)
-                if target[:1] == b'"':  # its absence is the server's to say
-                    name = headers.get(b"mcp-name")
-                    _match("Mcp-Name", name and _decoded("Mcp-Name", name, message).encode(), target, message)
-            if b"mcp-param-" in b" ".join(headers):
-                params = tuple(
-                    (name[10:].decode(), _decoded(name.decode(), value, message))
-                    for name, value in headers.items()
-                    if name.startswith(b"mcp-param-")
-                )
+    if message.kind is MessageKind.REQUEST:
+        if not (meta.fields.version and meta.fields.capabilities):
+            missing = "protocolVersion" if not meta.fields.version else "clientCapabilities"
+            raise InvalidFrame(jsonrpc.INVALID_PARAMS, f"params._meta lacks io.modelcontextprotocol/{missing}", message.id)
+        _match("MCP-Protocol-Version", claimed or None, bytes(meta.fields.version), message)
+        _match_method(method, message)
+        field = _NAMED.get(message.method)
+        if field is not None:
+            target = bytes(meta.name if field == "name" else meta.uri)
+            if target[:1] == b'"':  # its absence is the server's to say
+                _match_name(headers.get(b"mcp-name"), target, message)
+        if b"mcp-param-" in b" ".join(headers):
+            params = tuple(
+                (name[10:].decode(), _decoded(name.decode(), value, message))
+                for name, value in headers.items()
+                if name.startswith(b"mcp-param-")
+            )
+    elif message.kind is MessageKind.RESPONSE:
+        raise InvalidFrame(jsonrpc.INVALID_REQUEST, "clients of this protocol version send no responses")
+    elif method is not None:  # a notification: the revision asks no headers of it, but what is said must be true
+        _match_method(method, message)
     return Admission(message, modern=True, version=claimed.decode("latin-1"), params=params)
 
 
@@ -168,6 +167,11 @@ def _match(name: str, value: bytes | None, body: bytes, message: Message) -> Non
         raise _mismatch(name, value, jsonrpc.text(body), message)
 
 
+def _match_name(value: bytes | None, body: bytes, message: Message) -> None:
+    if value is None or body != b'"%b"' % value or value.startswith(_WRAPPED) or not value.isascii():
+        _match("Mcp-Name", value and _decoded("Mcp-Name", value, message).encode(), body, message)
+
+
 def _mismatch(name: str, value: bytes | None, body: str, message: Message) -> InvalidFrame:
     found = "is missing" if value is None else f"value {value.decode('utf-8', 'replace')!r} does not match body value {body!r}"
     return InvalidFrame(jsonrpc.HEADER_MISMATCH, f"Header mismatch: {name} header {found}", message.id or b"null")
@@ -178,7 +182,7 @@ def _decoded(name: str, value: bytes, message: Message) -> str:
     try:
         if not _VISIBLE.fullmatch(value):
             raise ValueError("a character outside visible ASCII")
-        if not (value.startswith(b"=?base64?") and value.endswith(b"?=") and len(value) >= 11):
+        if not (value.startswith(_WRAPPED) and value.endswith(b"?=") and len(value) >= 11):
             return value.decode("ascii")
         decoded = base64.b64decode(value[9:-2], validate=True)
         if base64.b64encode(decoded) != value[9:-2]:

@@ -19,7 +19,14 @@ def main() -> None:
         _end(2, "Python {}.{} or later is needed; this is {}.{}".format(*OLDEST_PYTHON, *sys.version_info))
     if sys.platform not in PLATFORMS:
         _end(2, f"runs on Linux and macOS; {sys.platform} is not supported (on Windows use WSL)")
-    from fabric.errors import BrokerUnavailable, ConfigError, FabricError
+    try:
+        from fabric.errors import BrokerUnavailable, ConfigError, FabricError
+    except ImportError:
+        from workers.shadow import REMEDY, shadow
+
+        if found := shadow():
+            _end(1, f"{found}\n{REMEDY}")
+        raise
     from workers.commands import app
 
     try:

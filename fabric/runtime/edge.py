@@ -189,7 +189,7 @@ class Edge:
                 self._establish(effect)
             case CloseLink(link, reason):
                 if link in self._links:
-                    log.info("closing link %s: %s", link, reason)
+                    log.warning("closing link %s: %s", link, reason)
                     task = asyncio.create_task(self._links[link].aclose())
                     task.add_done_callback(_closed)
             case Conflict(reason):

@@ -1,0 +1,66 @@
+"""The observer core: it says hello, hears who answers, and takes no part in anything."""
+
+from __future__ import annotations
+
+from fabric.core.announcement import Announcement, Role
+from fabric.core.effects import Effect
+from fabric.core.events import BrokerConnected, BrokerLost, Event, PackArrived, PublishFailed
+from fabric.core.member import Identity, Member, announcing
+
+
+class ObserverCore:
+    """A member of the fabric that only listens."""
+
+    def __init__(self, identity: Identity) -> None:
+        self._out: list[Effect] = []
+        self.member = Member(identity, self, self._out)
+
+    def handle(self, event: Event, now: float) -> list[Effect]:
+        """Take in one event."""
+        match event:
+            case PackArrived(pack):
+                self.member.receive(pack, now)
+            case BrokerConnected(keeps, largest_message_bytes):
+                self.member.connected(keeps, largest_message_bytes, now)
+            case BrokerLost():
+                self.member.disconnected()
+            case PublishFailed():
+                pass  # the next announcement is due within a second
+            case _:
+                raise TypeError(f"not an event of an observer: {type(event).__name__}")
+        return self._take()
+
+    def expire(self, now: float) -> list[Effect]:
+        """Act on every deadline that has come by `now`."""
+        if now >= self.member.next_beat:
+            self.member.beat(now)
+        return self._take()
+
+    def next_deadline(self) -> float:
+        """When `expire` is to be called at the latest."""
+        return self.member.next_beat
+
+    def transmit(self) -> list[Effect]:
+        """What waits in the lanes: nothing, or that a peer's message was received."""
+        return list(self.member.pairs.transmit()) if self.member.pairs.waiting else []
+
+    def leave(self, now: float) -> list[Effect]:  # noqa: ARG002 - as every core's
+        """Say goodbye to everyone."""
+        self.member.leave()
+        return self._take()
+
+    def _take(self) -> list[Effect]:
+        effects = self._out.copy()
+        self._out.clear()
+        return effects
+
+    # ------------------------------------------------------------ what a member asks of its owner
+    def describe(self, number: int) -> Announcement:
+        """What it announces now."""
+        return announcing(self.member.identity, Role.OBSERVER, number)
+
+    def lost(self, peer: str, now: float, *, gone: bool) -> None:
+        """Nothing hangs on anybody."""
+
+    def recovered(self, now: float) -> None:
+        """Nothing was sent that could have been lost."""

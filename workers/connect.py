@@ -1,0 +1,122 @@
+"""`mcp-fabric connect`: a server of the fabric on our own stdin and stdout, for any MCP host to launch."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from contextlib import AsyncExitStack
+from typing import Any
+
+import msgspec
+
+from fabric.brokers import embedded
+from fabric.core.faults import Fault, Reason, fault_frame
+from fabric.errors import BrokerUnavailable, ConfigError, FabricError, InvalidFrame, LinkClosed, LinkError, LinkOverflow
+from fabric.jsonrpc import MessageKind
+from fabric.links.stdio import own
+from fabric.runtime.edge import Edge
+from fabric.runtime.settings import Settings, refuse_missing_commands
+from workers.bridge import DRAIN_TIMEOUT
+from workers.joining import NOT_RUNNING, absence, complain, settle, unless_stopped
+from workers.process import Place, configure_logging, placed
+from workers.roles import make_bridge, make_edge
+
+LINGER = 5.0
+"""Seconds after the end of stdin in which what was asked may still be answered."""
+FAREWELL_TIMEOUT = 2.0
+"""Seconds in which a host that cannot be served is told so: it may ask in two ways before it gives up."""
+
+
+async def run(settings: Settings, name: str | None) -> int:
+    """Serve until stdin ends or a signal comes. Returns the exit code."""
+    configure_logging(logging.WARNING)
+    return await unless_stopped(_run(settings, name or settings.default_server or ""), stopped=0)
+
+
+async def _run(settings: Settings, name: str) -> int:
+    if name in settings.servers:
+        settings = msgspec.structs.replace(settings, servers={name: settings.servers[name]})  # the others are not our business
+    try:
+        if settings.broker is None and name not in settings.servers and await embedded.find(settings.state) is None:
+            raise BrokerUnavailable(NOT_RUNNING)
+        async with AsyncExitStack() as stack:
+            place = await stack.enter_async_context(placed(settings))
+            edge = make_edge(place)
+            stack.push_async_callback(edge.aclose)
+            edge.core.address = "stdio"
+            edge.start()
+            name = await _found(edge, place, name, stack)
+            return await _serve(edge, name, settings)
+    except FabricError as error:
+        await _refuse(name, settings, str(error))
+        raise
+
+
+async def _found(edge: Edge, place: Place, name: str, stack: AsyncExitStack) -> str:
+    """The server to connect to; this process serves it itself if nobody does and its definition was given.
+
+    Raises BrokerUnavailable, ConfigError. A given broker that is not there is waited for, by the edge, with what was asked.
+    """
+    settings = place.settings
+    if not name:
+        await settle(edge, place, lambda: True)
+        served = edge.served()
+        if len(served) > 1:
+            raise ConfigError(f"name the server to connect to: {', '.join(served)}")
+        if not served:
+            raise BrokerUnavailable(NOT_RUNNING)
+        return served[0]
+    try:
+        missing = await absence(edge, place, name)
+    except BrokerUnavailable as error:
+        missing = ""
+        complain(f"{error}; waiting for it")
+    if missing and name not in settings.servers:
+        raise BrokerUnavailable(missing)
+    if missing:
+        refuse_missing_commands(settings)
+        bridge = make_bridge(place)
+        stack.push_async_callback(bridge.aclose)
+        stack.push_async_callback(bridge.drain, DRAIN_TIMEOUT)
+        bridge.start()
+    return name
+
+
+async def _serve(edge: Edge, name: str, settings: Settings) -> int:
+    link = await own("stdio", name, max_frame_bytes=settings.max_frame_bytes)
+    attending = asyncio.ensure_future(edge.attend(link, linger=LINGER))
+    ends: list[asyncio.Future[Any]] = [attending, edge.conflict]
+    try:
+        await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
+        if edge.conflict.done():
+            raise ConfigError(edge.conflict.result())
+        attending.result()
+        await link.receive()  # says who ended it
+    except LinkClosed:
+        return 1  # the session is over on the fabric's side; the edge has said why
+    except LinkError:
+        return 0
+    finally:
+        attending.cancel()
+        await asyncio.wait([attending])
+        await link.aclose()
+    raise AssertionError("a link that was attended to its end has one")
+
+
+async def _refuse(name: str, settings: Settings, reason: str) -> None:
+    """Answer what the host asks first with an error that says why; where hosts show none, it is on stderr too."""
+    fault = Fault(Reason.NO_WORKER, reason, retryable=True)
+    link = await own("stdio", name, max_frame_bytes=settings.max_frame_bytes)
+    try:
+        async with asyncio.timeout(FAREWELL_TIMEOUT):
+            while True:
+                try:
+                    message = await link.receive()
+                except (InvalidFrame, LinkOverflow):
+                    continue
+                if message.kind is MessageKind.REQUEST:
+                    link.send(fault_frame(message.id, fault, server=name))
+    except (LinkError, TimeoutError):
+        pass  # it has heard, or does not listen
+    finally:
+        await link.aclose()

@@ -1,0 +1,73 @@
+"""Joining a fabric that runs already: where it is, who is there, and what to say if nobody is."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from collections.abc import AsyncIterator, Callable, Coroutine
+from contextlib import asynccontextmanager
+from typing import Any
+
+from fabric.brokers import embedded, registry
+from fabric.errors import BrokerUnavailable, ConfigError
+from fabric.runtime.edge import Edge
+from fabric.runtime.settings import Settings
+from workers.process import Life, Place, Worker, placed
+
+NOT_RUNNING = "no fabric is running here; start one: mcp-fabric up CONFIG"
+
+JOIN_TIMEOUT = 10.0
+"""Seconds that the broker and whoever is there have to answer."""
+
+
+@asynccontextmanager
+async def joined(settings: Settings) -> AsyncIterator[Place]:
+    """A place at the broker that was given, or at the embedded one that runs. Starts none: BrokerUnavailable if none runs."""
+    if settings.broker is None and await embedded.find(settings.state) is None:
+        raise BrokerUnavailable(NOT_RUNNING)
+    async with placed(settings) as place:
+        yield place
+
+
+async def settle(worker: Worker, place: Place, until: Callable[[], bool]) -> None:
+    """Wait until the worker is ready and `until` holds. Raises BrokerUnavailable, and ConfigError when it must not join."""
+    try:
+        async with asyncio.timeout(JOIN_TIMEOUT + place.settings.lease):
+            while not (worker.ready and until()):
+                if worker.conflict.done():
+                    raise ConfigError(worker.conflict.result())
+                await asyncio.sleep(0.01)  # readiness is a state of the lease clock, not an event
+    except TimeoutError:
+        raise BrokerUnavailable(f"broker {registry.redacted(place.url)} does not answer") from None
+
+
+async def absence(edge: Edge, place: Place, name: str) -> str:
+    """Why nobody here serves `name`, for people, once that is certain; empty as soon as somebody does. Raises as `settle`."""
+    await settle(edge, place, lambda: edge.sure or name in edge.served())
+    served = edge.served()
+    if name in served:
+        return ""
+    if served:
+        return f"no server is named {name!r} here; there are: {', '.join(served)}"
+    return f"nobody serves {name!r}; start it: mcp-fabric up CONFIG"
+
+
+async def unless_stopped(work: Coroutine[Any, Any, int], *, stopped: int) -> int:
+    """Await `work` for an exit code. SIGINT or SIGTERM cancel it, so that it cleans up; the code is then `stopped`."""
+    life = Life()
+    task = asyncio.ensure_future(work)
+    stop = asyncio.ensure_future(life.stopping.wait())
+    try:
+        await asyncio.wait([task, stop], return_when=asyncio.FIRST_COMPLETED)
+        if task.done():
+            return task.result()
+    finally:
+        stop.cancel()
+        task.cancel()
+        await asyncio.wait([task])
+    return stopped
+
+
+def complain(message: str) -> None:
+    """A line for people, on stderr."""
+    print(f"mcp-fabric: {message}", file=sys.stderr, flush=True)

@@ -1,0 +1,118 @@
+"""`mcp-fabric ls`: who is there, what they serve, and how it is doing."""
+
+from __future__ import annotations
+
+import logging
+import sys
+from typing import Any
+
+import msgspec
+from rich.console import Console
+from rich.table import Table
+
+from fabric.core.announcement import Announcement, Health, Role, Served
+from fabric.runtime.observer import Observer
+from fabric.runtime.settings import Settings
+from workers.joining import complain, joined, settle, unless_stopped
+from workers.process import configure_logging
+
+PIPE_WIDTH = 240
+"""Columns of a table that no terminal shows."""
+
+
+class ServerRow(msgspec.Struct, frozen=True):
+    """One server, as all its bridges together serve it."""
+
+    name: str
+    eras: list[str]
+    health: Health
+    reason: str
+    bridges: int
+    sessions: int
+    free: int
+
+
+class WorkerRow(msgspec.Struct, frozen=True):
+    """One process."""
+
+    role: Role
+    host: str
+    address: str
+    incarnation: str
+    sessions: int
+    servers: list[str]
+
+
+async def run(settings: Settings, *, json: bool) -> int:
+    """Ask, and print. Returns the exit code."""
+    configure_logging(logging.WARNING)
+    return await unless_stopped(_run(settings, json=json), stopped=1)
+
+
+async def _run(settings: Settings, *, json: bool) -> int:
+    async with joined(settings) as place:
+        observer = Observer(place.url, settings.name, place.identity())
+        observer.start()
+        try:
+            await settle(observer, place, lambda: True)
+            heard = [(who, said) for who, said in observer.heard() if said.role is not Role.OBSERVER]
+        finally:
+            await observer.aclose()
+    servers, workers = _servers(heard), _workers(heard)
+    if json:
+        print(msgspec.json.format(msgspec.json.encode({"servers": servers, "workers": workers})).decode())
+    elif heard:
+        _print(servers, workers)
+    if not heard:
+        complain(f"nobody answers in fabric {settings.name!r}; start it: mcp-fabric up CONFIG")
+        return 3
+    return 0
+
+
+def _servers(heard: list[tuple[str, Announcement]]) -> list[ServerRow]:
+    found: dict[str, list[Served]] = {}
+    for _, said in heard:
+        for name, served in said.serves.items():
+            found.setdefault(name, []).append(served)
+    return [_server(name, bridges) for name, bridges in sorted(found.items())]
+
+
+def _server(name: str, bridges: list[Served]) -> ServerRow:
+    """Healthy where it is healthy anywhere; a reason as long as it is unhealthy somewhere."""
+    healths = {served.health for served in bridges}
+    best = next(health for health in (Health.HEALTHY, Health.STARTING, Health.UNHEALTHY) if health in healths)
+    ill = [served.reason for served in bridges if served.health is Health.UNHEALTHY]
+    reason = (f"{len(ill)} of {len(bridges)}: {ill[0]}" if len(ill) < len(bridges) else ill[0]) if ill else ""
+    return ServerRow(
+        name=name,
+        eras=sorted({era for served in bridges for era in served.eras}),
+        health=best,
+        reason=reason,
+        bridges=len(bridges),
+        sessions=sum(served.sessions for served in bridges),
+        free=sum(served.free for served in bridges),
+    )
+
+
+def _workers(heard: list[tuple[str, Announcement]]) -> list[WorkerRow]:
+    rows = [WorkerRow(said.role, said.host, said.address, who, said.sessions, sorted(said.serves)) for who, said in heard]
+    return sorted(rows, key=lambda row: (row.role, row.host))
+
+
+def _print(servers: list[ServerRow], workers: list[WorkerRow]) -> None:
+    console = Console(width=None if sys.stdout.isatty() else PIPE_WIDTH, highlight=False, markup=False)
+    console.print(_table("server", "eras", "health", "bridges", "sessions", "free slots", "reason", rows=[
+        (row.name, " ".join(row.eras), row.health, row.bridges, row.sessions, row.free, row.reason) for row in servers
+    ]))  # fmt: skip
+    console.print(_table("worker", "process", "address", "serves", rows=[
+        (row.role, row.host or row.incarnation, row.address, " ".join(row.servers)) for row in workers
+    ]))  # fmt: skip
+
+
+def _table(*titles: str, rows: list[tuple[Any, ...]]) -> Table:
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for title in titles:
+        table.add_column(title, overflow="fold", no_wrap=False)
+    for row in rows:
+        table.add_row(*(str(cell) for cell in row))
+    return table

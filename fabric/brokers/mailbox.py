@@ -37,6 +37,11 @@ class Mailbox:
         self._end = self._end or error
         self._wake()
 
+    @property
+    def ended(self) -> bool:
+        """Whether nothing more will come."""
+        return self._end is not None
+
     def clear(self) -> None:
         """Forget what is here."""
         self._items.clear()

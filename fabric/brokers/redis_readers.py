@@ -48,7 +48,12 @@ def consumers(key: str) -> str:
 
 
 class Reader(Subscription, Protocol):
-    """A subscription that is kept alive and can be ended from outside."""
+    """A subscription that is kept alive until it has ended, and can be ended from outside."""
+
+    @property
+    def ended(self) -> bool:
+        """Whether nothing more will come."""
+        ...
 
     def renewal(self) -> Command:
         """What keeps it alive, to be sent every few seconds."""
@@ -140,6 +145,11 @@ class Work:
         await self._commands.send([("EVAL", scripts.LEAVE, 2, self._key, consumers(self._key), GROUP, self._consumer)])
         await self._reads.pipe.aclose()
 
+    @property
+    def ended(self) -> bool:
+        """See Reader."""
+        return self._reads.end is not None
+
     def renewal(self) -> Command:
         """See Reader."""
         keys = (2, self._key, consumers(self._key))
@@ -147,7 +157,7 @@ class Work:
 
     def renewed(self, reply: Reply) -> None:
         """See Reader."""
-        if reply != 1 and self._reads.end is None:
+        if reply != 1 and not self.ended:
             self._lose(f"{self._key} is gone: somebody deleted it")
 
     def end(self, error: BrokerError) -> None:
@@ -215,13 +225,18 @@ class Inbox:
         await self._reads.pipe.aclose()
         await self._commands.send([("UNLINK", self._key)])
 
+    @property
+    def ended(self) -> bool:
+        """See Reader."""
+        return self._reads.end is not None
+
     def renewal(self) -> Command:
         """See Reader."""
         return ("EXPIRE", self._key, INBOX_TTL)
 
     def renewed(self, reply: Reply) -> None:
         """See Reader."""
-        if reply != 1 and self._reads.end is None:
+        if reply != 1 and not self.ended:
             self._lose("our inbox is gone: this process was silent for too long, or somebody deleted it")
 
     def end(self, error: BrokerError) -> None:
@@ -262,6 +277,11 @@ class Topic:
         self.mailbox.clear()
         self.mailbox.end(BrokerClosed("the subscription is closed"))
         self._leave(self.mailbox)
+
+    @property
+    def ended(self) -> bool:
+        """See Reader."""
+        return self.mailbox.ended
 
     def renewal(self) -> Command:
         """See Reader."""

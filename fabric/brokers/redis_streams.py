@@ -185,7 +185,7 @@ class _Redis:
         """Show that we live, and see that the broker does."""
         while not self._ended.done():
             await asyncio.sleep(PULSE)
-            readers = list(self._readers)
+            readers = self._readers = [reader for reader in self._readers if not reader.ended]
             asked = self._commands.send([("PING",), *(reader.renewal() for reader in readers)])
             await asyncio.wait([asked], timeout=PULSE_TIMEOUT)
             if not asked.done():

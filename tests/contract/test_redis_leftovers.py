@@ -112,6 +112,22 @@ async def test_a_living_owner_renews_what_would_expire(server: Server, connect: 
     await until(renewed)
 
 
+async def test_a_closed_subscription_is_renewed_no_more(server: Server, connect: Connect, redis: Redis, keys: Keys) -> None:
+    broker = await connect(server.url)
+    await broker.subscribe(inbox("alive"))
+    for channel in (inbox("closed"), work("closed")):
+        await (await broker.subscribe(channel)).aclose()
+    (alive,) = await keys()
+    for _ in range(2):
+        await redis.expire(alive, 10)
+
+        async def renewed() -> bool:
+            return (await keys())[alive] > 10
+
+        await until(renewed)
+    assert list(await keys()) == [alive]
+
+
 async def test_a_consumer_that_was_killed_is_forgotten(server: Server, connect: Connect, redis: Redis, fabric: str) -> None:
     broker, key = await connect(server.url, "living"), f"mcpf.{fabric}.work.w"
     await broker.subscribe(work("w"))

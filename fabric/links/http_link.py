@@ -43,7 +43,9 @@ class HttpLink:
         # An error answers a request; where nothing was asked, it is the HTTP request that failed.
         self._otherwise = 200 if message is not None and message.kind is MessageKind.REQUEST else 503
         self._waiter: asyncio.Future[None] | None = None
-        self._end: LinkError | None = None
+        # Kept apart and raised anew: an exception that is kept holds its frames, and they the link, until the collector comes.
+        self._end: type[LinkError] | None = None
+        self._end_reason = ""
 
     @property
     def info(self) -> LinkInfo:
@@ -60,7 +62,7 @@ class HttpLink:
             self._waiter = asyncio.get_running_loop().create_future()
             await self._waiter
         assert self._end is not None  # noqa: S101 (whoever wakes the waiter has set it)
-        raise self._end
+        raise self._end(self._end_reason)
 
     def send(self, frame: bytes, *, event: str = "", final: bool = False) -> None:
         """See Link.send."""
@@ -68,14 +70,14 @@ class HttpLink:
         response = self._response
         if response.streaming:
             if response.unsent_bytes > self._max_unsent_bytes:
-                self._over(LinkBroken("the client was too slow and was cut off"))
+                self._over(LinkBroken, "the client was too slow and was cut off")
                 response.abort()
                 raise LinkOverflow(f"a client left more than {self._max_unsent_bytes} bytes unread")
             response.write(encode_event(frame, event))
         elif final:
             status, lines = answer_status(frame, modern=self._modern, otherwise=self._otherwise)
             response.whole(status, _JSON + lines if lines else _JSON, frame)
-            self._over(LinkClosed("answered"))
+            self._over(LinkClosed, "answered")
             return
         else:
             response.open(_EVENTS)
@@ -83,13 +85,13 @@ class HttpLink:
             response.write(encode_event(frame, event))
         if final:
             response.end()
-            self._over(LinkClosed("answered"))
+            self._over(LinkClosed, "answered")
 
     def accept(self) -> None:
         """See RequestLink.accept."""
         self._check_open()
         self._response.whole(200 if self._info.purpose is Purpose.FAREWELL else 202, SECURE, b"")
-        self._over(LinkClosed("accepted"))
+        self._over(LinkClosed, "accepted")
 
     def establish(self, token: str) -> None:
         """See RequestLink.establish. Raises ValueError for a token that no header may hold."""
@@ -103,13 +105,13 @@ class HttpLink:
         if not self._response.streaming:
             self._response.open(_EVENTS)
         self._response.end()
-        self._over(LinkClosed("finished"))
+        self._over(LinkClosed, "finished")
 
     async def drain(self) -> None:
         """See Link.drain."""
         await self._response.drain()
-        if isinstance(self._end, (EndOfLink, LinkBroken)):
-            raise LinkBroken(str(self._end))
+        if self._end is EndOfLink or self._end is LinkBroken:
+            raise LinkBroken(self._end_reason)
 
     async def aclose(self) -> None:
         """See Link.aclose. An unanswered request gets an error, an open stream ends."""
@@ -128,20 +130,20 @@ class HttpLink:
     def lost(self) -> None:
         """The connection is gone."""
         if self._end is None:
-            self._over(EndOfLink("the client left"))
+            self._over(EndOfLink, "the client left")
 
     def cut(self) -> None:
         """Drop the connection: the door closes and waits no longer."""
         if self._end is None:
-            self._over(LinkClosed("the door closed"))
+            self._over(LinkClosed, "the door closed")
             self._response.abort()
 
     def _check_open(self) -> None:
         if self._end is not None:
-            raise LinkClosed(str(self._end)) if isinstance(self._end, LinkClosed) else LinkBroken(str(self._end))
+            raise (LinkClosed if self._end is LinkClosed else LinkBroken)(self._end_reason)
 
-    def _over(self, end: LinkError) -> None:
-        self._end = end
+    def _over(self, end: type[LinkError], reason: str) -> None:
+        self._end, self._end_reason = end, reason
         self._streams.discard(self)
         if self._waiter is not None and not self._waiter.done():
             self._waiter.set_result(None)

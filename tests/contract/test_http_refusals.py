@@ -1,0 +1,206 @@
+"""What the Streamable HTTP listener refuses, over real sockets, and that nobody else is disturbed by it."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import json
+from collections.abc import AsyncIterator
+
+import pytest
+
+from fabric import jsonrpc
+from fabric.core.faults import Fault, Reason, fault_frame
+from fabric.links.http import HttpSettings, listen
+from fabric.security.access import AccessRules
+from tests.contract.http_client import BOTH, LEGACY, STREAM, TIMEOUT, modern, request
+from tests.contract.http_house import SERVERS, House, open_house
+
+
+@pytest.fixture
+async def house() -> AsyncIterator[House]:
+    house = House()
+    house.listener = await listen(house.handler, HttpSettings(resolve=SERVERS.get, close_timeout=0.2))
+    yield house
+    await house.listener.aclose()
+
+
+@pytest.mark.requirement("L16", "P12")
+@pytest.mark.parametrize("path", ["/", "/none/mcp", "/mcp/", "//mcp", "/a/b/mcp", "/%ff/mcp", "/echo/mcpx", "/mcp%2Fmcp"])
+async def test_an_unknown_path_or_server_is_a_404_with_a_reason(house: House, path: str) -> None:
+    async with await house.client() as client:
+        reply = await client.ask("POST", path, *modern("tools/list"))
+        assert reply.status == 404
+        assert reply.json["error"]["data"]["reason"] == "unknown_server"
+
+
+@pytest.mark.requirement("S03")
+async def test_a_foreign_host_or_origin_is_refused_before_anything_else(house: House) -> None:
+    headers, body = modern("tools/list")
+    async with await house.client() as client:
+        assert (await client.ask("POST", "/mcp", headers | {"Host": "evil.example"}, body)).status == 421
+        assert (await client.ask("GET", "/none", {"Host": "evil.example"})).status == 421
+        reply = await client.ask("POST", "/mcp", headers | {"Origin": "http://evil.example"}, body)
+        assert (reply.status, reply.json["error"]["data"]["reason"], reply.json["id"]) == (403, "forbidden", None)
+        assert "access-control-allow-origin" not in reply.headers
+        client.send("POST", "/mcp", headers | {"Host": "localhost:1", "Origin": "http://localhost:3000"}, body)
+        (await house.guest()).answer()
+        reply = await client.reply()
+        assert (reply.status, reply.headers["access-control-allow-origin"]) == (200, "http://localhost:3000")
+        assert house.listener.refusals == {421: 2, 403: 1}
+
+
+@pytest.mark.requirement("S03")
+async def test_a_preflight_is_answered_by_the_allow_list(house: House) -> None:
+    wanted = {"Access-Control-Request-Method": "POST", "Access-Control-Request-Headers": "content-type, mcp-param-x"}
+    async with await house.client() as client:
+        reply = await client.ask("OPTIONS", "/mcp", wanted | {"Origin": "http://127.0.0.1:5173"})
+        assert (reply.status, reply.headers["access-control-allow-headers"]) == (200, "content-type, mcp-param-x")
+        assert "POST" in reply.headers["access-control-allow-methods"]
+        assert (await client.ask("OPTIONS", "/mcp", wanted | {"Origin": "http://evil.example"})).status == 403
+
+
+@pytest.mark.requirement("S01")
+async def test_basic_credentials_are_asked_for_and_name_the_caller() -> None:
+    house = await open_house(
+        access=AccessRules(user="ann", password="a:b"), pages={"/livez": lambda: (200, b"up", "text/plain")}
+    )
+    headers, body = modern("tools/list")
+    async with await house.client() as client:
+        reply = await client.ask("POST", "/mcp", headers, body)
+        assert reply.status == 401
+        assert reply.headers["www-authenticate"].startswith("Basic ")
+        wrong = {"Authorization": "Basic " + base64.b64encode(b"ann:b").decode()}
+        assert (await client.ask("POST", "/mcp", headers | wrong, body)).status == 401
+        client.send("POST", "/mcp", headers | {"Authorization": "basic " + base64.b64encode(b"ann:a:b").decode()}, body)
+        guest = await house.guest()
+        assert guest.info.principal == "ann"
+        guest.answer()
+        assert (await client.reply()).status == 200
+        assert (await client.ask("GET", "/livez", {})).body == b"up"
+    await house.listener.aclose()
+
+
+@pytest.mark.requirement("L08", "P12")
+@pytest.mark.parametrize(
+    ("method", "headers", "status"),
+    [
+        ("PUT", BOTH, 405),
+        ("GET", STREAM | {"MCP-Protocol-Version": "2026-07-28"}, 405),
+        ("DELETE", LEGACY | {"MCP-Protocol-Version": "2026-07-28"}, 405),
+        ("GET", STREAM | {"Accept": "application/json"}, 406),
+        ("GET", STREAM | {"Mcp-Session-Id": ""}, 400),
+        ("DELETE", {}, 400),
+        ("GET", STREAM | {"MCP-Protocol-Version": "1999-01-01"}, 400),
+    ],
+)
+async def test_a_request_without_a_body_that_fits_no_rule_is_refused(
+    house: House, method: str, headers: dict[str, str], status: int
+) -> None:
+    async with await house.client() as client:
+        reply = await client.ask(method, "/mcp", headers)
+        assert reply.status == status
+        assert reply.json["error"]["data"]["reason"] == "invalid"
+        assert ("allow" in reply.headers) == (status == 405)
+
+
+@pytest.mark.requirement("P12")
+@pytest.mark.parametrize(
+    ("body", "code"),
+    [
+        (b"{", jsonrpc.PARSE_ERROR),
+        (b"", jsonrpc.PARSE_ERROR),
+        (b'{"jsonrpc":"2.0","id":1,"method":"x","params":' + b"[" * 100_000, jsonrpc.PARSE_ERROR),
+        (b'{"jsonrpc":"2.0","id":1,"method":"x","params":{"name":"\xff"}}', jsonrpc.PARSE_ERROR),
+        (b'{"jsonrpc":"2.0","id":null,"method":"x"}', jsonrpc.INVALID_REQUEST),
+        (b'{"jsonrpc":"1.0","id":1,"method":"x"}', jsonrpc.INVALID_REQUEST),
+        (b'{"jsonrpc":"2.0","id":1,"method":7}', jsonrpc.INVALID_REQUEST),
+        (b"[]", jsonrpc.INVALID_REQUEST),
+        (b'{"jsonrpc":"2.0","id":1,"method":"x","params":[]}', jsonrpc.INVALID_PARAMS),
+    ],
+)
+async def test_a_malformed_message_is_a_400_that_the_handler_never_sees(house: House, body: bytes, code: int) -> None:
+    async with await house.client() as client:
+        reply = await client.ask("POST", "/mcp", LEGACY, body)
+        assert (reply.status, reply.json["error"]["code"]) == (400, code)
+        assert house.guests.empty()
+        client.send("POST", "/mcp", LEGACY, request("ping"))
+        (await house.guest()).answer()
+        assert (await client.reply()).status == 200
+
+
+@pytest.mark.requirement("P12")
+@pytest.mark.parametrize(
+    "garbage",
+    [
+        b"\x00\x01\x02\r\n\r\n",
+        b"POST /mcp HTTP/1.1\r\nHost localhost\r\n\r\n",
+        b"GET /\xff HTTP/1.1\r\nHost: localhost\r\n\r\n",
+    ],
+)
+async def test_bytes_that_are_not_http_close_only_their_own_connection(house: House, garbage: bytes) -> None:
+    async with await house.client() as client, await house.client() as other:
+        client.write(garbage)
+        assert (await client.reply()).status == 400
+        await client.closed()
+        other.send("POST", "/mcp", *modern("tools/list"))
+        (await house.guest()).answer()
+        assert (await other.reply()).status == 200
+        assert house.listener.refusals == {400: 1}
+
+
+@pytest.mark.requirement("P12")
+async def test_a_body_over_the_limit_is_refused_by_its_size_and_the_connection_lives() -> None:
+    house = await open_house(max_body_bytes=1000)
+    async with await house.client() as client:
+        announced = await client.ask("POST", "/mcp", LEGACY, b"x" * 5000)
+        assert (announced.status, announced.json["error"]["data"]["reason"]) == (413, "too_large")
+        assert "1000 bytes" in announced.json["error"]["message"]
+        client.send("POST", "/mcp", LEGACY | {"Transfer-Encoding": "chunked"})
+        client.write(b"7d0\r\n" + b"x" * 2000 + b"\r\n")
+        assert (await client.reply()).status == 413
+        client.write(b"0\r\n\r\n")
+        client.send("POST", "/mcp", LEGACY, request("ping"))
+        (await house.guest()).answer()
+        assert (await client.reply()).status == 200
+    await house.listener.aclose()
+
+
+@pytest.mark.requirement("D09")
+async def test_a_fault_leaves_with_the_status_of_its_era(house: House) -> None:
+    fault = fault_frame(b"1", Fault(Reason.OVERLOADED, "busy", retryable=True, retry_after=1.2))
+    async with await house.client() as client:
+        client.send("POST", "/mcp", *modern("tools/list"))
+        (await house.guest()).link.send(fault, final=True)
+        reply = await client.reply()
+        assert (reply.status, reply.headers["retry-after"], reply.body) == (503, "2", fault)
+        client.send("POST", "/mcp", LEGACY, request("tools/list"))
+        (await house.guest()).link.send(fault, final=True)
+        assert (await client.reply()).status == 200
+        client.send("POST", "/mcp", LEGACY, request("tools/list"))
+        (await house.guest()).link.send(fault_frame(b"1", Fault(Reason.SESSION_LOST, "gone")), final=True)
+        assert (await client.reply()).status == 404
+        client.send("GET", "/mcp", STREAM)
+        (await house.guest()).link.send(fault, final=True)
+        assert (await client.reply()).status == 503
+
+
+@pytest.mark.requirement("P12")
+async def test_rubbish_from_some_disturbs_no_other_client(house: House) -> None:
+    async def bother() -> None:
+        async with await house.client() as client:
+            for _ in range(20):
+                assert (await client.ask("POST", "/none/mcp", LEGACY, b"{")).status == 404
+                assert (await client.ask("POST", "/mcp", LEGACY, b"\xff" * 2000)).status == 400
+
+    async def answer() -> None:
+        while True:
+            (await house.guest()).answer()
+
+    answering = asyncio.ensure_future(answer())
+    bothering = [asyncio.ensure_future(bother()) for _ in range(4)]
+    async with await house.client() as client:
+        for id in range(200):
+            assert json.loads((await client.ask("POST", "/mcp", LEGACY, request("ping", id=id))).body)["id"] == id
+    await asyncio.wait_for(asyncio.gather(*bothering), TIMEOUT)
+    answering.cancel()

@@ -10,7 +10,7 @@ import signal
 import socket
 import sys
 import time
-from collections.abc import AsyncIterator, Iterable, Mapping
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from contextlib import asynccontextmanager
 from typing import Any, Protocol
 
@@ -27,6 +27,10 @@ log = logging.getLogger("mcp-fabric")
 
 READY_WAIT = 3.0
 """Seconds after which a process that is not ready says what it waits for."""
+
+
+FLUSH_TIMEOUT = 3.0
+"""Seconds that spans have to be exported when the process stops."""
 
 
 class Worker(Protocol):
@@ -46,12 +50,13 @@ class Worker(Protocol):
 
 
 class Place:
-    """Where a process stands: its broker, its keys, its identity."""
+    """Where a process stands: its broker, its keys, its identity. `closing` is called, each with a timeout, when it is left."""
 
     def __init__(self, settings: Settings, url: str, keys: Keyring) -> None:
         self.settings = settings
         self.url = url
         self.keys = keys
+        self.closing: list[Callable[[float], None]] = []
 
     def identity(self) -> Identity:
         """A new incarnation; never before a fork."""
@@ -69,13 +74,24 @@ async def placed(settings: Settings) -> AsyncIterator[Place]:
     """The broker that was given, or the embedded one for as long as this lasts; and the secret that goes with it."""
     keys = keyring(settings)
     if settings.broker is not None:
-        yield Place(settings, settings.broker, keys)
+        async with _closing(Place(settings, settings.broker, keys)) as place:
+            yield place
         return
     broker = await embedded.ensure(prepare(settings.state))
     try:
-        yield Place(settings, broker.url, keys)
+        async with _closing(Place(settings, broker.url, keys)) as place:
+            yield place
     finally:
         await broker.aclose()
+
+
+@asynccontextmanager
+async def _closing(place: Place) -> AsyncIterator[Place]:
+    try:
+        yield place
+    finally:
+        for close in place.closing:
+            await asyncio.to_thread(close, FLUSH_TIMEOUT)
 
 
 def access_rules(settings: Settings) -> AccessRules:
@@ -88,9 +104,9 @@ def access_rules(settings: Settings) -> AccessRules:
     )
 
 
-def configure_logging() -> None:
+def configure_logging(level: int = logging.INFO) -> None:
     """Logs go to stderr, a line each."""
-    logging.basicConfig(stream=sys.stderr, level=logging.INFO, format="%(asctime)s %(levelname)-7s %(message)s")
+    logging.basicConfig(stream=sys.stderr, level=level, format="%(asctime)s %(levelname)-7s %(message)s")
     logging.getLogger("nats").setLevel(logging.CRITICAL)  # the bus says what there is to say
 
 

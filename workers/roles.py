@@ -6,7 +6,6 @@ import logging
 
 from fabric.core.correlation import Limits
 from fabric.core.pool import ServerLimits
-from fabric.core.record import Record
 from fabric.links.base import Link
 from fabric.links.http import HttpListener, HttpSettings, listen
 from fabric.links.stdio import ServerCommand, spawn
@@ -16,45 +15,45 @@ from fabric.runtime.settings import ServerDefinition, Settings
 from fabric.security.seal import SessionSealer
 from workers.admin import health_pages
 from workers.process import Life, Place, Worker, access_rules
+from workers.telemetry import traced
 
 log = logging.getLogger("mcp-fabric")
-
-
-def _untraced(record: Record) -> None:
-    """Tracing is off."""
 
 
 def make_edge(place: Place) -> Edge:
     """An edge, not yet started."""
     settings = place.settings
+    identity, completed = traced(place, "edge")
     return Edge(
         place.url,
         settings.name,
-        place.identity(),
+        identity,
         limits=Limits(idle=settings.idle_timeout, absolute=settings.absolute_timeout),
         servers=frozenset(settings.servers),
         retry_calls=frozenset(name for name, server in settings.servers.items() if server.retry_calls),
         sealer=SessionSealer(place.keys, settings.name),
         session_lifetime=settings.session_lifetime,
-        completed=_untraced,
+        completed=completed,
     )
 
 
 def make_bridge(place: Place) -> Bridge:
     """A bridge, not yet started."""
     settings = place.settings
+    identity, completed = traced(place, "bridge")
     limits = {
         name: ServerLimits(server.digest, slots=server.max_in_flight, warm=server.warm, most=server.max_processes)
         for name, server in settings.servers.items()
     }
 
     async def connect(server: str, id: str) -> Link:
-        return await _start_server(settings.servers[server], id, settings.max_frame_bytes)
+        return await start_server(settings.servers[server], id, settings.max_frame_bytes)
 
-    return Bridge(place.url, settings.name, place.identity(), servers=limits, connect=connect, completed=_untraced)
+    return Bridge(place.url, settings.name, identity, servers=limits, connect=connect, completed=completed)
 
 
-async def _start_server(server: ServerDefinition, id: str, max_frame_bytes: int) -> Link:
+async def start_server(server: ServerDefinition, id: str, max_frame_bytes: int) -> Link:
+    """Start a server's process. Raises LinkRefused."""
     command = ServerCommand(server.command, server.args, server.cwd, dict(server.env), server.grace)
     return await spawn(
         command,

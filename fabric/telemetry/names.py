@@ -1,0 +1,54 @@
+"""Every name that traces use, once: OpenTelemetry's own (MCP, gen_ai, messaging, network; status Development) and ours."""
+
+from __future__ import annotations
+
+SCOPE = "mcp-fabric"
+"""Instrumentation scope of all spans."""
+
+# ---------------------------------------------------------------- resource
+SERVICE_NAME = "service.name"
+SERVICE_INSTANCE = "service.instance.id"
+SERVICE_VERSION = "service.version"
+
+# ---------------------------------------------------------------- MCP and gen_ai
+MCP_METHOD = "mcp.method.name"
+MCP_VERSION = "mcp.protocol.version"
+MCP_SESSION = "mcp.session.id"
+MCP_RESOURCE = "mcp.resource.uri"
+REQUEST_ID = "jsonrpc.request.id"
+STATUS_CODE = "rpc.response.status_code"
+ERROR_TYPE = "error.type"
+OPERATION = "gen_ai.operation.name"
+EXECUTE_TOOL = "execute_tool"
+TOOL = "gen_ai.tool.name"
+PROMPT = "gen_ai.prompt.name"
+
+# ---------------------------------------------------------------- network
+TRANSPORT = "network.transport"
+PROTOCOL = "network.protocol.name"
+TRANSPORTS = {"http": ("tcp", "http"), "stdio": ("pipe", ""), "tcp": ("tcp", ""), "unix": ("unix", "")}
+"""Transport and protocol of each kind of link; a kind that is not here has neither."""
+
+# ---------------------------------------------------------------- messaging
+SYSTEM = "messaging.system"
+MESSAGING_OPERATION = "messaging.operation.name"
+MESSAGING_TYPE = "messaging.operation.type"
+DESTINATION = "messaging.destination.name"
+CONVERSATION = "messaging.message.conversation_id"
+SEND = "send"
+RECEIVE = "receive"
+PROCESS = "process"
+
+# ---------------------------------------------------------------- ours
+SERVER = "mcp.fabric.server"
+ATTEMPT = "mcp.fabric.attempt"
+
+
+def mcp_span(method: str, target: str) -> str:
+    """`{mcp.method.name} {tool or prompt}`; a method alone where it names neither."""
+    return f"{method} {target}" if target else method
+
+
+def messaging_span(operation: str, destination: str) -> str:
+    """`{operation} {destination}`."""
+    return f"{operation} {destination}"

@@ -19,8 +19,8 @@ from fabric.brokers.base import Outgoing
 from fabric.errors import BrokerUnavailable
 from tests import brokers
 from tests.brokers import SECRET, Server
+from tests.contract.brokers import bodies, take
 from tests.contract.conftest import Connect
-from tests.contract.test_brokers import bodies, take
 
 pytestmark = [pytest.mark.requirement("K04"), pytest.mark.timeout(30)]
 

@@ -14,6 +14,7 @@ from tests.fabrics import ROOT
 NODE = ROOT / ".cache" / "node"
 FOLDER = re.compile(r"^server-(.+)-\d{4}-\d\d-\d\dT[\d-]+Z$")
 NOT_SCORED = re.compile(r"^  [✓✗] (\S+) \(", re.MULTILINE)
+FINE = ("SUCCESS", "INFO")  # INFO: a choice that the specification leaves open
 SCENARIO = re.compile(r"^[✓✗] (\S+): \d+ passed, (\d+) failed", re.MULTILINE)
 
 
@@ -38,12 +39,20 @@ SUITES = (
 
 @dataclass(frozen=True)
 class Report:
-    """What a run said: the scenarios that count, those of them that failed, every check that succeeded, and its own summary."""
+    """What a run said: the scenarios that count, those of them that failed, what each check said, and its own summary."""
 
     required: frozenset[str]
     failed: frozenset[str]
-    succeeded: Counter[tuple[str, str]]
+    checks: Counter[tuple[str, str, str]]
+    """How often each (scenario, check, status) was said, of all scenarios that ran."""
     summary: str
+
+    def worse_than(self, other: Report) -> Counter[tuple[str, str, str]]:
+        """What went wrong here and not there, and what was looked at there and not here at all."""
+        wrong = Counter({check: count for check, count in self.checks.items() if check[2] not in FINE})
+        seen = {check[:2] for check in self.checks}
+        absent = Counter(check for check in other.checks if check[2] == "SUCCESS" and check[:2] not in seen)
+        return wrong - other.checks + absent
 
 
 def installed(suite: Suite) -> bool:
@@ -74,10 +83,10 @@ def parse(printed: str, folder: Path) -> Report:
     summary = printed.partition("=== SUMMARY ===")[2]
     unscored = frozenset(NOT_SCORED.findall(summary))
     scenarios = {name: int(failures) for name, failures in SCENARIO.findall(summary) if name not in unscored}
-    succeeded: Counter[tuple[str, str]] = Counter()
+    checks: Counter[tuple[str, str, str]] = Counter()
     for path in folder.glob("*/checks.json"):
         named = FOLDER.match(path.parent.name)
         assert named, path
-        succeeded.update((named[1], check["id"]) for check in json.loads(path.read_text()) if check["status"] == "SUCCESS")
+        checks.update((named[1], check["id"], check["status"]) for check in json.loads(path.read_text()))
     failed = frozenset(name for name, failures in scenarios.items() if failures)
-    return Report(frozenset(scenarios), failed, succeeded, summary)
+    return Report(frozenset(scenarios), failed, checks, summary)

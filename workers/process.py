@@ -65,7 +65,7 @@ class Place:
             key=self.keys.signing_id,
             host=f"{socket.gethostname()}:{os.getpid()}",
             lease=self.settings.lease,
-            wall=time.time() - asyncio.get_running_loop().time(),
+            wall=time.time() - time.monotonic(),
         )
 
 

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections import deque
 from collections.abc import Callable
 from typing import Protocol
 
 from fabric.core.effects import Effect
 from fabric.core.events import Event
+
+TIMER_GRAIN = 0.0005
+"""Seconds: uvloop rounds delays to the next millisecond, and a deadline is not to be looked at before it has come."""
 
 Perform = Callable[[Effect], None]
 """Does one effect, without blocking; may feed further events."""
@@ -50,8 +54,8 @@ class Loop:
         self._schedule()
 
     def now(self) -> float:
-        """Seconds of the clock that the core lives by."""
-        return self._loop.time()
+        """Seconds of the clock that the core lives by; uvloop's own counts whole milliseconds, too few for a trace."""
+        return time.monotonic()
 
     def feed(self, event: Event) -> None:
         """Tell the core. From within an effect, the event waits for its turn."""
@@ -60,9 +64,9 @@ class Loop:
             return
         self._busy = True
         try:
-            self._act(self._core.handle(event, self._loop.time()))
+            self._act(self._core.handle(event, time.monotonic()))
             while self._events:
-                self._act(self._core.handle(self._events.popleft(), self._loop.time()))
+                self._act(self._core.handle(self._events.popleft(), time.monotonic()))
         finally:
             self._busy = False
         self._outgoing()
@@ -71,7 +75,7 @@ class Loop:
 
     def act(self, decide: Callable[[float], list[Effect]]) -> None:
         """Have the core decide something outside its events, such as to leave."""
-        self._act(decide(self._loop.time()))
+        self._act(decide(time.monotonic()))
         self._outgoing()
 
     def close(self) -> None:
@@ -89,14 +93,15 @@ class Loop:
             self._timer.cancel()
         self._timer_at = self._core.next_deadline()
         # What has come in meanwhile is read first, so that no lease is judged by our own lateness: one turn of the loop.
-        self._timer = self._loop.call_at(self._timer_at, self._loop.call_soon, self._expire)
+        delay = max(0.0, self._timer_at - time.monotonic()) + TIMER_GRAIN
+        self._timer = self._loop.call_later(delay, self._loop.call_soon, self._expire)
 
     def _expire(self) -> None:
         if self._timer_at == float("-inf"):
             return
         self._busy = True
         try:
-            self._act(self._core.expire(self._loop.time()))
+            self._act(self._core.expire(time.monotonic()))
         finally:
             self._busy = False
         self._schedule()

@@ -102,7 +102,6 @@ def whole(spans: list[Span]) -> bool:
     return len(spans) >= 6
 
 
-@pytest.mark.requirement("O01")
 def test_one_call_is_one_trace_from_the_client_to_the_server_and_back(served: str, receiver: Receiver) -> None:
     traceparent, trace, client = client_context()
     told = text(post(served, "seen", meta={"traceparent": traceparent}))
@@ -137,14 +136,12 @@ def test_one_call_is_one_trace_from_the_client_to_the_server_and_back(served: st
     assert edge.instance != bridge.instance
 
 
-@pytest.mark.requirement("O01")
 def test_a_client_without_a_context_begins_a_trace_of_the_edges_own(served: str, receiver: Receiver) -> None:
     told = text(post(served, "seen"))
     spans = receiver.trace(told[3:35], whole)
     assert one(spans, "SERVER", "mcp-fabric-edge").parent == ""
 
 
-@pytest.mark.requirement("O01")
 def test_the_context_of_the_http_header_counts_where_meta_has_none_and_is_linked_where_it_has(
     served: str, receiver: Receiver
 ) -> None:
@@ -158,7 +155,6 @@ def test_the_context_of_the_http_header_counts_where_meta_has_none_and_is_linked
     assert edge.links == [carried[36:52]]
 
 
-@pytest.mark.requirement("O01")
 def test_what_a_client_does_not_sample_passes_with_its_context_untouched(served: str, receiver: Receiver) -> None:
     traceparent, trace, _ = client_context(flags="00")
     assert text(post(served, "seen", meta={"traceparent": traceparent})) == traceparent
@@ -167,13 +163,11 @@ def test_what_a_client_does_not_sample_passes_with_its_context_untouched(served:
     assert trace not in receiver.traces()
 
 
-@pytest.mark.requirement("O01")
 @pytest.mark.parametrize("odd", ["not a traceparent", None, 7, {"a": 1}, "00-" + "0" * 32 + "-" + "1" * 16 + "-01"])
 def test_a_context_that_is_none_breaks_nothing(served: str, odd: object) -> None:
     assert "result" in post(served, "seen", meta={"traceparent": odd})
 
 
-@pytest.mark.requirement("O01")
 def test_a_failing_tool_marks_every_span_that_shares_its_outcome(served: str, receiver: Receiver) -> None:
     traceparent, trace, _ = client_context()
     post(served, "fail", meta={"traceparent": traceparent})
@@ -183,7 +177,6 @@ def test_a_failing_tool_marks_every_span_that_shares_its_outcome(served: str, re
     assert {span.attributes["error.type"] for span in failed} == {"tool_error"}
 
 
-@pytest.mark.requirement("O01")
 def test_a_call_that_is_sent_again_shows_each_sending_and_links_the_second_to_the_first(
     served: str, receiver: Receiver, tmp_path: Path
 ) -> None:
@@ -204,7 +197,6 @@ def test_a_call_that_is_sent_again_shows_each_sending_and_links_the_second_to_th
     assert not one(spans, "SERVER", "mcp-fabric-edge").failed
 
 
-@pytest.mark.requirement("O01")
 def test_a_receiver_that_is_away_breaks_no_call_and_holds_up_no_end(tmp_path: Path, receiver: Receiver) -> None:
     environment = {"OTEL_EXPORTER_OTLP_ENDPOINT": f"http://127.0.0.1:{brokers.free_port()}", **QUICK}
     with up(configured(tmp_path, receiver), tmp_path, **environment) as fabric:
@@ -213,13 +205,11 @@ def test_a_receiver_that_is_away_breaks_no_call_and_holds_up_no_end(tmp_path: Pa
         assert fabric.stop(timeout=15) == 0
 
 
-@pytest.mark.requirement("O06")
 def test_without_otel_variables_no_request_is_touched(tmp_path: Path, receiver: Receiver) -> None:
     with up(configured(tmp_path, receiver), tmp_path) as fabric:
         assert text(post(fabric.url(), "seen")) == ""
 
 
-@pytest.mark.requirement("O01")
 def test_the_last_call_before_the_end_is_not_lost(tmp_path: Path, receiver: Receiver) -> None:
     environment = {"OTEL_EXPORTER_OTLP_ENDPOINT": receiver.endpoint, "OTEL_BSP_SCHEDULE_DELAY": "60000"}
     with up(configured(tmp_path, receiver), tmp_path, **environment) as fabric:
@@ -228,7 +218,6 @@ def test_the_last_call_before_the_end_is_not_lost(tmp_path: Path, receiver: Rece
     receiver.trace(told[3:35], whole)
 
 
-@pytest.mark.requirement("O01")
 @pytest.mark.parametrize(("variable", "value"), [("OTEL_TRACES_EXPORTER", "zipkin"), ("OTEL_EXPORTER_OTLP_PROTOCOL", "grpc")])
 def test_what_is_not_supported_is_refused_before_anything_starts(tmp_path: Path, variable: str, value: str) -> None:
     environment = {"OTEL_EXPORTER_OTLP_ENDPOINT": "http://127.0.0.1:1", variable: value, "XDG_STATE_HOME": str(tmp_path)}

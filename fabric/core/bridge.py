@@ -138,6 +138,11 @@ class BridgeCore:
         room = pool.limits.slots - pool.taken
         return room if self.member.keeps else max(room, 64)
 
+    @property
+    def idle(self) -> bool:
+        """Nothing is unanswered, and everyone has acknowledged what was said to him: it may leave without loss."""
+        return not self.jobs.open and all(pair.quiet for pair in self.member.pairs)
+
     def _take(self) -> list[Effect]:
         effects = self._out.copy()
         self._out.clear()

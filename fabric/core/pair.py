@@ -43,9 +43,9 @@ class Pair:
         self.owes = False  # an acknowledgement, or our generation
 
     @property
-    def idle(self) -> bool:
-        """Nothing waits for the peer."""
-        return not (self.data_out.kept or self.control_out.kept or self.owes or self.data_in.held or self.control_in.held)
+    def quiet(self) -> bool:
+        """The peer has acknowledged everything."""
+        return not (self.data_out.kept or self.control_out.kept)
 
 
 class Pairs:

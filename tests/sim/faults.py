@@ -1,0 +1,194 @@
+"""Every kind of fault a world knows: each befalls it once when called, is counted, and says how long it lasts."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from random import Random
+from typing import TYPE_CHECKING
+
+from fabric.core.lease import LEASE
+from tests.sim.process import Process
+
+if TYPE_CHECKING:
+    from tests.sim.world import World
+
+Fault = Callable[["World", Random], None]
+
+
+def _process(world: World, random: Random) -> Process | None:
+    living = [process for process in world.processes if process.alive and not process.frozen and not process.leaving]
+    return random.choice(living) if living else None
+
+
+def _window(world: World, random: Random, kind: str, low: float, high: float) -> None:
+    """A probability of the broker's is up for a while. What it does is counted message by message."""
+    seconds = random.uniform(0.5, 3.0)
+    setattr(world.broker, kind, random.uniform(low, high))
+    world.after(seconds, setattr, world.broker, kind, 0.0)
+    world.quiet_since = max(world.quiet_since, world.now + seconds)
+
+
+def losses(world: World, random: Random) -> None:
+    """The broker drops messages to inboxes, topics and work it does not keep."""
+    _window(world, random, "loss", 0.01, 0.3)
+    if world.broker.loss > 0.02:  # enough to silence somebody for a lease
+        for process in world.processes:
+            process.touched.append("loss")
+
+
+def doubles(world: World, random: Random) -> None:
+    """The broker delivers messages twice, the second time up to a second later."""
+    _window(world, random, "doubling", 0.05, 0.5)
+
+
+def reorders(world: World, random: Random) -> None:
+    """Messages overtake each other."""
+    _window(world, random, "reordering", 0.05, 0.5)
+
+
+def lost_acks(world: World, random: Random) -> None:
+    """Acknowledgements of kept work are lost: it is given out again."""
+    _window(world, random, "ack_loss", 0.2, 1.0)
+
+
+def refusals(world: World, random: Random) -> None:
+    """The broker refuses publishes, and says so."""
+    _window(world, random, "refusal", 0.02, 0.3)
+    for process in world.processes:
+        process.touched.append("refusals")
+
+
+def lost_confirms(world: World, random: Random) -> None:
+    """Publishes arrive and are not confirmed."""
+    _window(world, random, "confirm_loss", 0.05, 0.5)
+
+
+def redelivery(world: World, random: Random) -> None:
+    """The broker gives out again what a living bridge holds."""
+    bridges = [bridge for bridge in world.bridges if world.broker.redeliver(bridge)]
+    if not bridges:
+        world.after(0.1, _once_more, world)
+
+
+def _once_more(world: World) -> None:
+    for bridge in world.bridges:
+        world.broker.redeliver(bridge)
+
+
+def stall(world: World, random: Random) -> None:
+    """The broker stands still, then goes on."""
+    seconds = random.choice((0.3, 1.0, 2.0, 5.0))
+    world.fault("stall", lasts=seconds)
+    world.broker.stalled_until = world.now + seconds
+
+
+def restart(world: World, random: Random) -> None:
+    """The broker dies and comes back empty."""
+    down = random.choice((0.05, 0.5, 2.0))
+    world.fault("restart", lasts=down + 0.4)
+    world.broker.restart(down)
+
+
+def _cut(world: World, random: Random, kind: str, *, deaf: bool, mute: bool) -> None:
+    process = _process(world, random)
+    if process is not None:
+        seconds = random.choice((0.3, 1.0, 2.0, 5.0))
+        world.fault(kind, lasts=seconds)
+        process.touched.append(kind)
+        world.broker.cut_off(process, seconds, deaf=deaf, mute=mute)
+
+
+def deafness(world: World, random: Random) -> None:
+    """A process hears nothing for a while."""
+    _cut(world, random, "deafness", deaf=True, mute=False)
+
+
+def muteness(world: World, random: Random) -> None:
+    """A process is heard by nobody for a while."""
+    _cut(world, random, "muteness", deaf=False, mute=True)
+
+
+def partition(world: World, random: Random) -> None:
+    """A process and the broker are apart for a while."""
+    _cut(world, random, "partition", deaf=True, mute=True)
+
+
+def disconnect(world: World, random: Random) -> None:
+    """A connection breaks, and is made again."""
+    process = _process(world, random)
+    if process is not None:
+        back = random.choice((0.05, 0.5, 4.0))
+        world.fault("disconnect", lasts=back)
+        process.touched.append("disconnect")
+        world.broker.disconnect(process, back_after=back, late=random.random() < 0.5)
+
+
+def freeze(world: World, random: Random) -> None:
+    """A process stands still, and wakes."""
+    process = _process(world, random)
+    if process is not None:
+        seconds = random.choice((0.2, 1.0, 4.0, 10.0))
+        world.fault("freeze", lasts=seconds)
+        process.touched.append("freeze")
+        process.freeze()
+        world.after(seconds, process.thaw)
+
+
+def kill_bridge(world: World, random: Random) -> None:
+    """A bridge is killed; another starts."""
+    bridges = world.bridges
+    if bridges:
+        late = random.random() < 0.5
+        world.fault("late flush" if late else "kill bridge")
+        world.quiet_since = max(world.quiet_since, world.now + 0.5)
+        random.choice(bridges).kill(late=late)
+        world.after(random.uniform(0.05, 0.5), world.bridge)
+
+
+def kill_edge(world: World, random: Random) -> None:
+    """An edge is killed; another starts."""
+    edges = world.edges
+    if edges:
+        world.fault("kill edge", lasts=0.5)
+        random.choice(edges).kill(late=random.random() < 0.5)
+        world.after(random.uniform(0.05, 0.5), world.edge)
+
+
+def retire(world: World, random: Random) -> None:
+    """A process is replaced in an orderly way."""
+    process = _process(world, random)
+    if process is not None:
+        world.fault("retire", lasts=1.0)
+        process.touched.append("retire")
+        if process in world.edges:
+            world.edge()
+        else:
+            world.bridge()
+        world.after(0.5, process.retire)  # type: ignore[attr-defined]  # every process of a world has it
+
+
+def crash(world: World, random: Random) -> None:
+    """An MCP server dies by itself."""
+    children = [child for bridge in world.bridges if not bridge.frozen for child in bridge.children.values()]
+    if children:
+        child = random.choice(children)
+        world.fault("server crash", lasts=0.3)
+        world.processes[[process.name for process in world.processes].index(child.bridge_name)].touched.append("server crash")
+        child.crash()
+
+
+FAULTS: tuple[Fault, ...] = (
+    losses, doubles, reorders, lost_acks, refusals, lost_confirms, redelivery, stall, restart, deafness, muteness, partition,
+    disconnect, freeze, kill_bridge, kill_edge, retire, crash,
+)  # fmt: skip
+KEPT_ONLY: tuple[Fault, ...] = (lost_acks, redelivery, lost_confirms)
+"""What can only happen where the broker keeps work."""
+
+KINDS = (
+    "loss", "double", "reorder", "lost ack", "refused publish", "lost confirm", "redelivery", "stall", "restart", "deafness",
+    "muteness", "partition", "disconnect", "freeze", "late flush", "kill bridge", "kill edge", "retire", "server crash",
+)  # fmt: skip
+"""The names under which faults are counted."""
+
+LONGEST = 10.0 + LEASE
+"""Seconds after which no fault of a seed is in force any more."""

@@ -1,0 +1,101 @@
+"""What must hold at the end of every run, whatever befell it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
+
+from fabric.core.bridge import BridgeCore
+from fabric.core.edge import EdgeCore
+from fabric.core.lease import LEASE
+
+if TYPE_CHECKING:
+    from tests.sim.clients import Client
+    from tests.sim.requests import Request
+    from tests.sim.world import World
+
+SLACK = 3.0
+"""Seconds beyond a lease within which everything is answered once the last fault is over."""
+
+
+def all_requests(clients: Iterable[Client]) -> list[Request]:
+    """Every request made."""
+    return [request for client in clients for request in client.requests]
+
+
+def check_answers(world: World, clients: list[Client]) -> None:
+    """Each accepted request got its one answer, in time, and no answer claims what is not so."""
+    for request in all_requests(clients):
+        starts = world.started.get(request.key, [])
+        if request.tool == "write" and len(starts) > 1:
+            world.violated(f"{request!r} may not be repeated and was started by {starts}")
+        if request.open:
+            world.violated(f"{request!r} was never answered")
+        for answer in request.answers:
+            _check_answer(world, request, starts, answer.reason, answer.message)
+            if answer.retryable and request.tool and starts:
+                world.violated(f"{request!r} was started and called retryable: {answer.message}")
+            settled = max(request.posted, world.quiet_since)
+            if answer.at > settled + request.delay + LEASE + SLACK:
+                world.violated(f"{request!r} hung: answered {answer.at - settled:.1f} s after the last fault: {answer.message}")
+
+
+def _check_answer(world: World, request: Request, starts: list[str], reason: str, message: str) -> None:
+    if reason == "deadline":
+        world.violated(f"{request!r} ran to its deadline: {message}")
+    elif reason == "invalid":
+        world.violated(f"{request!r}: {message}")
+    elif reason and not world.faults:
+        world.violated(f"{request!r} failed in a healthy fabric: {message}")
+    elif reason == "outcome_unknown" and not request.edge.touched:
+        untouched = [process for process in world.processes if process.name in starts and not process.touched]
+        if untouched or not any(process.touched for process in world.processes):
+            world.violated(f"{request!r}: {message}; but {request.edge.name} and {starts} lived untouched")
+
+
+def leftovers(world: World) -> list[str]:
+    """What is still held though nobody is there any more."""
+    found: list[str] = []
+    for process in world.processes:
+        if process.alive:
+            core = process.core
+            held = _edge_holds(core) if isinstance(core, EdgeCore) else _bridge_holds(core)
+            held |= _member_holds(core)
+            found += [f"{process.name} holds {what}: {value}" for what, value in held.items() if value]
+    found += [f"the queue of {server} holds {len(queue)}" for server, queue in world.broker.queues.items() if queue]
+    return found
+
+
+def _member_holds(core: EdgeCore | BridgeCore) -> dict[str, object]:
+    pairs = core.member.pairs
+    held: dict[str, object] = {"a lane": [pair.peer for pair in pairs if pair.data_out.kept or pair.control_out.kept]}
+    held["a gap"] = [pair.peer for pair in pairs if pair.data_in.held or pair.control_in.held]
+    return held
+
+
+def _edge_holds(core: EdgeCore) -> dict[str, object]:
+    deadlines = core.router.deadlines
+    return {
+        "exchanges": sorted(core.router.exchanges),
+        "posted": sorted(core._posted),
+        "conversations": sorted(core._conversations),
+        "bound": sorted(core._bound),
+        "orphans": core._orphans,
+        "waiting calls": core.requests._waiting,
+        "listings": core.requests._listing,
+        "deadlines": len(deadlines) or len(deadlines._heap) > 512,
+    }
+
+
+def _bridge_holds(core: BridgeCore) -> dict[str, object]:
+    pools = core.pools.values()
+    return {
+        "jobs": sorted(core.jobs.open),
+        "sessions": sorted(core.sessions.open),
+        "deferred": core._deferred,
+        "copies": core.copies._waiting,
+        "slots": sum(pool.taken for pool in pools),
+        "pending": [job.exchange for pool in pools for job in pool.pending],
+        "children's jobs": [child.id for pool in pools for child in pool.children.values() if child.jobs or child.waiting],
+        "deadlines": len(core.deadlines),
+    }

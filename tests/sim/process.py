@@ -1,0 +1,270 @@
+"""Simulated processes: a real core each, with the loop, the timer, the writer and the links that the runtime would give it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Protocol
+
+from fabric.addressing import ChannelKind
+from fabric.core.bridge import BridgeCore
+from fabric.core.edge import EdgeCore
+from fabric.core.effects import (
+    Accept,
+    Ack,
+    CloseLink,
+    Completed,
+    Conflict,
+    Consume,
+    Effect,
+    Establish,
+    Finish,
+    Nack,
+    Pause,
+    Publish,
+    Send,
+    StartServer,
+    StopServer,
+    Write,
+)
+from fabric.core.events import DrainStarted, Event, LinkClosed, PublishFailed
+from tests.sim.servers import SimServer
+
+if TYPE_CHECKING:
+    from tests.sim.world import World
+
+TURN = 0.0003
+"""Seconds between an event and the write of what it left, so that what comes together leaves together."""
+
+
+class Process:
+    """A core that is driven as the runtime drives it: events one at a time, effects in order, what came in before any timer."""
+
+    def __init__(self, world: World, core: EdgeCore | BridgeCore) -> None:
+        self.world = world
+        self.core = core
+        self.name = core.member.me
+        self.alive = True
+        self.frozen = False
+        self.leaving = False
+        self.touched: list[str] = []  # faults that befell this process alone
+        self._skew = world.random.uniform(1.0, 1000.0)  # no two monotonic clocks agree
+        self._backlog: list[Event] = []
+        self._queue: list[Publish] = []
+        self._writing = False
+        self._write_due = False
+        self._timer_at = float("inf")
+
+    def begin(self) -> None:
+        """Connect, and start the timer."""
+        self.world.broker.connect(self)
+        self._schedule()
+
+    @property
+    def clock(self) -> float:
+        """What this process's monotonic clock shows."""
+        return self.world.now + self._skew
+
+    # ------------------------------------------------------------ the loop
+    def feed(self, event: Event) -> None:
+        """Something happened to this process."""
+        if self.frozen:
+            self._backlog.append(event)
+        elif self.alive:
+            self.world.note(self.name, event)
+            self._act(self.core.handle(event, self.clock))
+
+    def _act(self, effects: list[Effect]) -> None:
+        for effect in effects:
+            if type(effect) is Publish:
+                self._queue.append(effect)
+            elif type(effect) is not Completed:
+                self.perform(effect)
+        if not self._write_due and (self._queue or self.core.member.pairs.waiting):
+            self._write_due = True
+            self.world.after(TURN, self._write)
+        if self.core.next_deadline() + 1e-9 < self._timer_at:
+            self._schedule()
+
+    def _schedule(self) -> None:
+        self._timer_at = self.core.next_deadline()
+        self.world.after(max(0.0, self._timer_at - self.clock), self._tick, self._timer_at)
+
+    def _tick(self, due: float) -> None:
+        if self.alive and not self.frozen and due == self._timer_at:
+            self._timer_at = float("inf")
+            self._act(self.core.expire(max(self.clock, due)))
+            if self._timer_at == float("inf"):
+                self._schedule()
+
+    def perform(self, effect: Effect) -> None:
+        """Do what the core wants."""
+        raise NotImplementedError
+
+    # ------------------------------------------------------------ the writer
+    def _write(self) -> None:
+        self._write_due = False
+        if self._writing or self.frozen or not self.alive:
+            return
+        batch, self._queue = [*self._queue, *(effect for effect in self.core.transmit() if isinstance(effect, Publish))], []
+        if batch:
+            self._writing = True
+            self.world.broker.publish(self, batch)
+
+    def written(self, failed: list[tuple[Publish, bool]]) -> None:
+        """The broker is done with a batch. failed: what it did not confirm, and whether that may have been sent."""
+        self._writing = False
+        for publish, sent in failed:
+            self.feed(PublishFailed(publish.pack, publish.channel.kind is ChannelKind.TOPIC, sent, "simulated"))
+        if not self._write_due:
+            self._write_due = True
+            self.world.after(TURN, self._write)
+
+    # ------------------------------------------------------------ what may befall it
+    def freeze(self) -> None:
+        """SIGSTOP, or a machine that sleeps."""
+        self.frozen = True
+
+    def thaw(self) -> None:
+        """It goes on, and finds what came meanwhile."""
+        if not self.frozen or not self.alive:
+            return
+        self.frozen = False
+        backlog, self._backlog = self._backlog, []
+        for event in backlog:
+            self.feed(event)
+        self._write()
+        self._schedule()
+
+    def kill(self, *, late: bool = False) -> None:
+        """SIGKILL. late: what it had written to the broker arrives all the same, later."""
+        if self.alive:
+            self.alive = False
+            self.touched.append("killed")
+            self.world.note(self.name, "killed")
+            self.world.broker.disconnect(self, late=late)
+
+    def leave(self) -> None:
+        """Say goodbye and go."""
+        if self.alive and not self.frozen:
+            self._act(self.core.leave(self.clock))
+            self.world.after(0.2, self.kill)
+
+
+class ClientLink(Protocol):
+    """A client's end of a link."""
+
+    def sent(self, effect: Send) -> None: ...
+
+    def accepted(self) -> None: ...
+
+    def finished(self) -> None: ...
+
+    def established(self, effect: Establish) -> None: ...
+
+    def closed(self, reason: str) -> None: ...
+
+    def broken(self) -> None: ...
+
+
+class EdgeProcess(Process):
+    """An edge and the links of its clients."""
+
+    core: EdgeCore
+
+    def __init__(self, world: World, core: EdgeCore) -> None:
+        super().__init__(world, core)
+        self.links: dict[str, ClientLink] = {}
+
+    def perform(self, effect: Effect) -> None:
+        match effect:
+            case Send(link) if link in self.links:
+                self.world.note(self.name, effect)
+                self.links[link].sent(effect)
+            case Accept(link) if link in self.links:
+                self.links[link].accepted()
+            case Finish(link) if link in self.links:
+                self.links[link].finished()
+            case Establish(link) if link in self.links:
+                self.links[link].established(effect)
+            case CloseLink(link, reason) if link in self.links:
+                self.links.pop(link).closed(reason)
+                self.world.after(0.0, self.feed, LinkClosed(link))
+            case Conflict(reason):
+                self.world.violated(f"{self.name} is told of a conflict: {reason}")
+            case Send() | Accept() | Finish() | Establish() | CloseLink():
+                pass  # the client has left
+            case _:
+                raise TypeError(f"not an effect of an edge: {effect}")
+
+    def hang_up(self, link: str) -> None:
+        """A client leaves."""
+        if self.links.pop(link, None) is not None:
+            self.feed(LinkClosed(link))
+
+    def kill(self, *, late: bool = False) -> None:
+        super().kill(late=late)
+        links, self.links = list(self.links.values()), {}
+        for link in links:
+            link.broken()
+
+    def retire(self) -> None:
+        """An orderly end: no new client, and off when the last answer is out."""
+        self.leaving = True
+        if self.alive and not self.frozen and self.core.idle:
+            self.leave()
+        elif self.alive:
+            self.world.after(0.05, self.retire)
+
+
+class BridgeProcess(Process):
+    """A bridge and the processes of its servers."""
+
+    core: BridgeCore
+
+    def __init__(self, world: World, core: BridgeCore) -> None:
+        super().__init__(world, core)
+        self.children: dict[str, SimServer] = {}
+
+    def perform(self, effect: Effect) -> None:
+        match effect:
+            case Write(child, frame):
+                if child in self.children:
+                    self.children[child].write(frame)
+            case StartServer(server, child):
+                self.children[child] = SimServer(self.world, self, child, self.world.settings.servers[server])
+            case StopServer(child):
+                self.children.pop(child).stop()
+            case Ack(delivery):
+                self.world.broker.settle(self, delivery, done=True)
+            case Nack(delivery):
+                self.world.broker.settle(self, delivery, done=False)
+            case Consume(server):
+                self.world.broker.consume(self, server)
+            case Pause(server):
+                self.world.broker.pause(self, server)
+            case Conflict(reason):
+                self.world.violated(f"{self.name} is told of a conflict: {reason}")
+            case _:
+                raise TypeError(f"not an effect of a bridge: {effect}")
+
+    def _act(self, effects: list[Effect]) -> None:
+        super()._act(effects)
+        self.world.broker.room(self)
+
+    def kill(self, *, late: bool = False) -> None:
+        super().kill(late=late)
+        for child in self.children.values():
+            child.stop()
+        self.children = {}
+
+    def retire(self) -> None:
+        """Drain, then leave."""
+        if self.alive and not self.leaving:
+            self.leaving = True
+            self.feed(DrainStarted())
+            self._drained()
+
+    def _drained(self) -> None:
+        if self.alive and (self.frozen or not self.core.idle):
+            self.world.after(0.02, self._drained)
+        else:
+            self.leave()

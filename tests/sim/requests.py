@@ -1,0 +1,118 @@
+"""One request of a simulated client: what was asked, what came back, and whether that was right."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from fabric import jsonrpc
+from fabric.errors import FabricError
+
+if TYPE_CHECKING:
+    from tests.sim.process import EdgeProcess
+    from tests.sim.world import World
+
+
+class Answer(msgspec.Struct):
+    """What came: `reason` is the fabric's, empty for the server's own answer."""
+
+    at: float
+    reason: str
+    retryable: bool
+    message: str
+
+
+class Request:
+    """A request and everything its client heard of it. `excused` says why an answer may be missing."""
+
+    def __init__(self, world: World, client: str, edge: EdgeProcess, id: bytes, tool: str, arguments: dict[str, Any]) -> None:
+        self.world = world
+        self.client = client
+        self.edge = edge
+        self.id = id
+        self.tool = tool  # read, write, or empty for an initialize
+        self.key: str = arguments.get("key", "")
+        self.delay: float = arguments.get("delay", 0.0)
+        self.posted = world.now
+        self.answers: list[Answer] = []
+        self.progress = 0.0
+        self.session = ""
+        self.excused = ""
+        self.cancelled = False
+
+    def __repr__(self) -> str:
+        return f"{self.client} {self.id.decode()} {self.tool or 'initialize'} {self.key} through {self.edge.name}"
+
+    @property
+    def open(self) -> bool:
+        """An answer is owed."""
+        return not (self.answers or self.excused or self.cancelled)
+
+    def heard(self, message: jsonrpc.Message) -> None:
+        """A frame came that belongs to this request."""
+        if message.method == "notifications/progress":
+            value = jsonrpc.progress(message)
+            if value <= self.progress or self.answers:
+                self.world.violated(f"{self!r}: progress {value} after {self.progress}, {len(self.answers)} answers")
+            self.progress = value
+            if jsonrpc.refers_to(message) != token(self.id):
+                self.world.violated(f"{self!r}: progress of {jsonrpc.refers_to(message)!r}")
+        elif message.kind is jsonrpc.MessageKind.RESPONSE:
+            self._answered(message)
+
+    def _answered(self, message: jsonrpc.Message) -> None:
+        body = msgspec.json.decode(message.frame)
+        data = body.get("error", {}).get("data") or {}
+        self.answers.append(Answer(self.world.now, data.get("reason", ""), data.get("retryable", False), str(body.get("error"))))
+        if len(self.answers) > 1:
+            self.world.violated(f"{self!r}: answered {len(self.answers)} times")
+        if message.id != self.id:
+            self.world.violated(f"{self!r}: answered under the id {message.id!r}")
+        if "result" in body and self.key and body["result"].get("key") != self.key:
+            self.world.violated(f"{self!r}: got the answer of {body['result'].get('key')}")
+        if "error" in body and not data:
+            self.world.violated(f"{self!r}: {body['error']}")
+
+
+def token(id: bytes) -> bytes:
+    """The progress token a client gives with the request of this id, of the same JSON type."""
+    return b'"t' + id[1:] if id[:1] == b'"' else id
+
+
+def frame(id: bytes, method: str, params: dict[str, Any]) -> jsonrpc.Message:
+    """A client's request; its id is raw JSON."""
+    body = b'{"jsonrpc":"2.0","id":%b,"method":"%b","params":%b}' % (id, method.encode(), msgspec.json.encode(params))
+    return jsonrpc.parse(body)
+
+
+def call(id: bytes, tool: str, arguments: dict[str, Any], *, modern: bool) -> jsonrpc.Message:
+    """A tools/call."""
+    meta: dict[str, Any] = {"progressToken": msgspec.Raw(token(id))}
+    if modern:
+        meta["io.modelcontextprotocol/protocolVersion"] = jsonrpc.MODERN_VERSION
+    return frame(id, "tools/call", {"name": tool, "arguments": arguments, "_meta": meta})
+
+
+def initialize(id: bytes) -> jsonrpc.Message:
+    """An initialize."""
+    return frame(id, "initialize", {"protocolVersion": "2025-11-25", "capabilities": {}, "clientInfo": {"name": "c"}})
+
+
+def notification(method: str, params: dict[str, Any]) -> jsonrpc.Message:
+    """A client's notification."""
+    return jsonrpc.parse(msgspec.json.encode({"jsonrpc": "2.0", "method": method, "params": params}))
+
+
+def reply(message: jsonrpc.Message) -> jsonrpc.Message:
+    """A client's answer to a server's sampling request: it repeats the key."""
+    key = msgspec.json.decode(message.params)["key"]
+    return jsonrpc.parse(b'{"jsonrpc":"2.0","id":%b,"result":%b}' % (message.id, msgspec.json.encode({"key": key})))
+
+
+def checked(frame: bytes) -> jsonrpc.Message | None:
+    """What an edge wrote, parsed; None for the empty frame that primes a stream. Raises on anything else."""
+    try:
+        return jsonrpc.parse(frame) if frame else None
+    except FabricError as error:
+        raise AssertionError(f"an edge wrote {frame!r}") from error

@@ -1,0 +1,131 @@
+"""Simulated MCP servers: they do what a call's arguments say, and note each call they begin by its key."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from fabric import jsonrpc
+from fabric.core.events import ServerExited, ServerFrame, ServerStarted
+
+if TYPE_CHECKING:
+    from tests.sim.process import BridgeProcess
+    from tests.sim.world import World
+
+TOOLS = [
+    {"name": "read", "inputSchema": {"type": "object"}, "annotations": {"readOnlyHint": True}},
+    {"name": "write", "inputSchema": {"type": "object"}},
+]
+PIPE = 0.0004
+"""Seconds a frame takes through a pipe."""
+
+
+class Era(StrEnum):
+    """Which revisions a server speaks."""
+
+    LEGACY = "legacy"
+    MODERN = "modern"
+
+
+class SimServer:
+    """One server process. A call's arguments: key, delay (seconds), progress (how many), ask (a request to the client first)."""
+
+    def __init__(self, world: World, bridge: BridgeProcess, child: str, era: Era) -> None:
+        self.world = world
+        self.child = child
+        self.era = era
+        self.alive = True
+        self._bridge = bridge
+        self.bridge_name = bridge.name
+        self._running: dict[str, bool] = {}  # ids of calls that are not cancelled
+        self._asked: dict[int, tuple[str, Any]] = {}
+        self._asks = 0
+        self._initialized = False
+        world.after(world.random.uniform(0.01, 0.05), self._up)
+
+    def _up(self) -> None:
+        if self.alive:
+            self._bridge.feed(ServerStarted(self.child))
+
+    def stop(self) -> None:
+        """The bridge stops it, or dies with it."""
+        self.alive = False
+
+    def crash(self) -> None:
+        """It dies by itself."""
+        if self.alive:
+            self.alive = False
+            self._bridge.children.pop(self.child, None)
+            self._bridge.feed(ServerExited(self.child, "simulated crash"))
+
+    def write(self, frame: bytes) -> None:
+        """The bridge writes a frame."""
+        self.world.after(PIPE, self._received, msgspec.json.decode(frame))
+
+    def say(self, **message: Any) -> None:
+        """The server writes a frame."""
+        frame = msgspec.json.encode({"jsonrpc": "2.0", **message})
+        self.world.after(PIPE, self._said, jsonrpc.parse(frame))
+
+    def _said(self, message: jsonrpc.Message) -> None:
+        if self.alive:
+            self._bridge.feed(ServerFrame(self.child, message))
+
+    def _received(self, message: Any) -> None:
+        if not self.alive:
+            return
+        method, id, params = message.get("method"), message.get("id"), message.get("params", {})
+        if method is None:
+            self._replied(message)
+        elif method == "server/discover":
+            if self.era is Era.MODERN:
+                self.say(id=id, result={"supportedVersions": [jsonrpc.MODERN_VERSION], "capabilities": {}})
+            else:
+                self.say(id=id, error={"code": -32601, "message": "unknown method"})
+        elif method == "initialize":
+            if self._initialized:
+                self.world.violated(f"{self._bridge.name} {self.child} is initialized twice")
+            self._initialized = True
+            self.say(id=id, result={"protocolVersion": "2025-11-25", "capabilities": {}, "serverInfo": {"name": "s"}})
+        elif method == "tools/list":
+            self.say(id=id, result={"tools": TOOLS, "ttlMs": 60_000})
+        elif method == "tools/call":
+            self._call(id, params["arguments"], params.get("_meta", {}).get("progressToken"))
+        elif method == "notifications/cancelled":
+            self._running.pop(params["requestId"], None)
+        elif id is not None:
+            self.say(id=id, result={})
+
+    def _call(self, id: str, arguments: dict[str, Any], token: str | None) -> None:
+        self.world.started.setdefault(arguments["key"], []).append(self._bridge.name)
+        self._running[id] = True
+        if arguments.get("ask"):
+            self._asks += 1
+            self._asked[self._asks - 1] = (id, arguments)  # the first id is 0
+            self.say(id=self._asks - 1, method="sampling/createMessage", params={"key": arguments["key"]})
+        else:
+            self._work(id, arguments, token)
+
+    def _work(self, id: str, arguments: dict[str, Any], token: str | None) -> None:
+        steps, delay = arguments.get("progress", 0), arguments.get("delay", 0.0)
+        if token is not None:
+            for step in range(1, steps + 1):
+                self.world.after(delay * step / (steps + 1), self._progress, id, token, step)
+        self.world.after(delay, self._done, id, arguments["key"])
+
+    def _progress(self, id: str, token: str, step: int) -> None:
+        if id in self._running:
+            self.say(method="notifications/progress", params={"progressToken": token, "progress": step})
+
+    def _done(self, id: str, key: str) -> None:
+        if self._running.pop(id, False):
+            self.say(id=id, result={"content": [], "key": key})
+
+    def _replied(self, message: Any) -> None:
+        asked = self._asked.pop(message.get("id"), None) if isinstance(message.get("id"), int) else None
+        if asked is None or message.get("result", {}).get("key") != asked[1]["key"]:
+            self.world.violated(f"{self._bridge.name} {self.child} got a reply it did not ask for: {message}")
+        else:
+            self._work(asked[0], asked[1], None)

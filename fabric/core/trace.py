@@ -16,6 +16,11 @@ CALL = 2
 _LAST = (1 << 64) - 1
 
 
+def id_after(id: int, number: int) -> int:
+    """The span id that comes `number` after `id`."""
+    return (id + number) & _LAST
+
+
 def after(span: str, number: int) -> str:
     """The context whose span id comes `number` after that of `span`, which was minted and is well-formed."""
-    return f"{span[:36]}{(int(span[36:52], 16) + number) & _LAST:016x}{span[52:]}"
+    return f"{span[:36]}{id_after(int(span[36:52], 16), number):016x}{span[52:]}"

@@ -42,6 +42,7 @@ PROCESS = "process"
 # ---------------------------------------------------------------- ours
 SERVER = "mcp.fabric.server"
 ATTEMPT = "mcp.fabric.attempt"
+"""Which sending of the exchange; absent for the first."""
 
 
 def mcp_span(method: str, target: str) -> str:

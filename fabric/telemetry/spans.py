@@ -28,12 +28,23 @@ _FINE = Status(StatusCode.UNSET)
 Attributes = dict[str, str | int]
 
 
-def context(traceparent: str, *, remote: bool) -> SpanContext | None:
-    """The span a traceparent names; None for none, and for a malformed one, which W3C Trace Context says to ignore."""
+class _Resource(Resource):
+    """A resource that is hashed once: exporters group spans by it, and the SDK's own encodes itself to JSON each time."""
+
+    def __init__(self, resource: Resource) -> None:
+        super().__init__(resource.attributes, resource.schema_url)
+        self._hash = super().__hash__()
+
+    def __hash__(self) -> int:
+        return self._hash
+
+
+def context(traceparent: str) -> SpanContext | None:
+    """The remote span a traceparent names; None for none, and for a malformed one, which W3C Trace Context says to ignore."""
     found = _TRACEPARENT.fullmatch(traceparent)
     if found is None or found[1] == "ff" or (found[1] == "00" and found[5]):
         return None
-    span = SpanContext(int(found[2], 16), int(found[3], 16), is_remote=remote, trace_flags=TraceFlags(int(found[4], 16)))
+    span = SpanContext(int(found[2], 16), int(found[3], 16), is_remote=True, trace_flags=TraceFlags(int(found[4], 16)))
     return span if span.is_valid else None
 
 
@@ -41,85 +52,84 @@ class SpanMaker:
     """Makes the spans of one process. system: its broker's, as messaging.system. wall: see core.member.Identity."""
 
     def __init__(self, resource: Resource, system: str, wall: float) -> None:
-        self._resource = resource
+        self._resource = _Resource(resource)
         self._system = system
         self._wall = wall
 
     def spans(self, record: Record) -> Iterator[ReadableSpan]:
-        """The spans of a sampled record, parents first."""
-        return self._edge(record) if record.side is Side.EDGE else self._bridge(record)
+        """The spans of a record that was sampled, parents first."""
+        own = context(record.span)
+        if own is None:
+            return iter(())
+        return self._edge(record, own) if record.side is Side.EDGE else self._bridge(record, own)
 
-    def _edge(self, record: Record) -> Iterator[ReadableSpan]:
-        carried = context(record.carried, remote=True) if record.carried != record.trace else None
+    def _edge(self, record: Record, own: SpanContext) -> Iterator[ReadableSpan]:
+        attributes, name = _request(record)
+        if record.id:
+            attributes[names.REQUEST_ID] = _cut(jsonrpc.text(record.id) or record.id.decode())
+        if record.version:
+            attributes[names.MCP_VERSION] = _cut(record.version)
+        carried = context(record.carried) if record.carried != record.trace else None
         links = [Link(carried)] if carried is not None else []
-        parent = context(record.trace, remote=True)
-        attributes = _request(record)
-        attributes |= {names.REQUEST_ID: _cut(jsonrpc.text(record.id) or record.id.decode())} if record.id else {}
-        attributes |= {names.MCP_VERSION: _cut(record.version)} if record.version else {}
-        name = names.mcp_span(_cut(record.method), _named(attributes))
-        yield self._span(name, SpanKind.SERVER, record.span, parent, record.arrived, record.ended, attributes, record, links)
-        own = context(record.span, remote=False)
-        count = len(record.sendings)
-        for number in range(1, count + 1):
-            if 1 < number <= count + 1 - MAX_SENDINGS:
-                continue
-            span = trace.after(record.span, number)
-            before = context(trace.after(record.span, number - 1), remote=False) if number > 1 else None
-            links = [Link(before)] if before is not None else []
-            sent = record.sendings[number - 1]
-            attributes = self._message(record, names.SEND, number)
-            yield self._span(self._hop(names.SEND, record), SpanKind.PRODUCER, span, own, sent, sent, attributes, None, links)
+        _judge(attributes, record)
+        parent = context(record.trace) if record.trace else None
+        yield self._span(name, SpanKind.SERVER, own, parent, record.arrived, record.ended, attributes, _status(record), links)
+        name, count = names.messaging_span(names.SEND, _destination(record)), len(record.sendings)
+        for number, sent in enumerate(record.sendings, 1):
+            if number == 1 or number > count + 1 - MAX_SENDINGS:
+                links = [Link(_after(own, number - 1))] if number > 1 else []
+                attributes = self._message(record, names.SEND, number)
+                yield self._span(name, SpanKind.PRODUCER, _after(own, number), own, sent, sent, attributes, _FINE, links)
 
-    def _bridge(self, record: Record) -> Iterator[ReadableSpan]:
-        parent = context(record.trace, remote=True)
-        wait, call = trace.after(record.span, trace.WAIT), trace.after(record.span, trace.CALL)
-        attributes = self._message(record, names.RECEIVE, record.attempt)
-        name = self._hop(names.RECEIVE, record)
+    def _bridge(self, record: Record, own: SpanContext) -> Iterator[ReadableSpan]:
+        status, destination = _status(record), _destination(record)
+        wait = _after(own, trace.WAIT)
         since = min(record.sent, record.arrived)  # another machine's clock may run ahead of ours
-        yield self._span(name, SpanKind.CONSUMER, wait, parent, since, record.arrived, attributes, None)
-        attributes = self._message(record, names.PROCESS, record.attempt)
-        name, parent = self._hop(names.PROCESS, record), context(wait, remote=False)
-        yield self._span(name, SpanKind.CONSUMER, record.span, parent, record.arrived, record.ended, attributes, record)
+        name, attributes = (
+            names.messaging_span(names.RECEIVE, destination),
+            self._message(record, names.RECEIVE, record.attempt),
+        )
+        parent = context(record.trace)
+        yield self._span(name, SpanKind.CONSUMER, wait, parent, since, record.arrived, attributes, _FINE)
+        name, attributes = (
+            names.messaging_span(names.PROCESS, destination),
+            self._message(record, names.PROCESS, record.attempt),
+        )
+        _judge(attributes, record)
+        yield self._span(name, SpanKind.CONSUMER, own, wait, record.arrived, record.ended, attributes, status)
         if record.begun:
-            attributes, parent = _request(record), context(record.span, remote=False)
-            name = names.mcp_span(_cut(record.method), _named(attributes))
-            yield self._span(name, SpanKind.CLIENT, call, parent, record.begun, record.ended, attributes, record)
-
-    def _hop(self, operation: str, record: Record) -> str:
-        return names.messaging_span(operation, _destination(record))
+            call = _after(own, trace.CALL)
+            attributes, name = _request(record)
+            _judge(attributes, record)
+            yield self._span(name, SpanKind.CLIENT, call, own, record.begun, record.ended, attributes, status)
 
     def _message(self, record: Record, operation: str, attempt: int) -> Attributes:
-        return {
+        attributes: Attributes = {
             names.SYSTEM: self._system,
             names.MESSAGING_OPERATION: operation,
             names.MESSAGING_TYPE: operation,
             names.DESTINATION: _destination(record),
             names.CONVERSATION: record.exchange,
-            names.ATTEMPT: attempt,
         }
+        if attempt > 1:
+            attributes[names.ATTEMPT] = attempt
+        return attributes
 
     def _span(
         self,
         name: str,
         kind: SpanKind,
-        span: str,
+        span: SpanContext,
         parent: SpanContext | None,
         start: float,
         end: float,
         attributes: Attributes,
-        judged: Record | None,
+        status: Status,
         links: Sequence[Link] = (),
     ) -> ReadableSpan:
-        """One span. judged: the record whose outcome is this span's; None where the outcome is not the span's own."""
-        status = _FINE
-        if judged is not None and judged.outcome != "ok":
-            attributes[names.ERROR_TYPE] = str(judged.code) if judged.outcome == "error" else judged.outcome
-            status = Status(StatusCode.ERROR, judged.outcome)
-        if judged is not None and judged.code:
-            attributes[names.STATUS_CODE] = str(judged.code)
         return ReadableSpan(
             name,
-            context(span, remote=False),
+            span,
             parent,
             self._resource,
             attributes,
@@ -132,14 +142,31 @@ class SpanMaker:
         )
 
 
+def _after(span: SpanContext, number: int) -> SpanContext:
+    return SpanContext(span.trace_id, trace.id_after(span.span_id, number), is_remote=False, trace_flags=span.trace_flags)
+
+
 def _destination(record: Record) -> str:
     """An inbox bears no name: it lives as long as a process."""
     return f"work/{record.server}" if record.queued else "inbox"
 
 
-def _request(record: Record) -> Attributes:
-    """What both sides say of the MCP request; never its arguments."""
-    attributes: Attributes = {names.MCP_METHOD: _cut(record.method), names.SERVER: record.server}
+def _status(record: Record) -> Status:
+    return _FINE if record.outcome == "ok" else Status(StatusCode.ERROR, record.outcome)
+
+
+def _judge(attributes: Attributes, record: Record) -> None:
+    """Say what went wrong: a fault's reason, or the code of the server's own error."""
+    if record.outcome != "ok":
+        attributes[names.ERROR_TYPE] = str(record.code) if record.outcome == "error" else record.outcome
+        if record.code:
+            attributes[names.STATUS_CODE] = str(record.code)
+
+
+def _request(record: Record) -> tuple[Attributes, str]:
+    """What both sides say of the MCP request, never its arguments; and the name of a span for it."""
+    method, target = _cut(record.method), _cut(record.target)
+    attributes: Attributes = {names.MCP_METHOD: method, names.SERVER: record.server}
     transport, protocol = names.TRANSPORTS.get(record.transport, ("", ""))
     if transport:
         attributes[names.TRANSPORT] = transport
@@ -147,17 +174,15 @@ def _request(record: Record) -> Attributes:
         attributes[names.PROTOCOL] = protocol
     if record.session:
         attributes[names.MCP_SESSION] = record.session
-    if record.method == "tools/call":
-        attributes |= {names.OPERATION: names.EXECUTE_TOOL, names.TOOL: _cut(record.target)}
-    elif record.method == "prompts/get":
-        attributes[names.PROMPT] = _cut(record.target)
-    elif record.method.startswith("resources/") and record.target:
-        attributes[names.MCP_RESOURCE] = _cut(_USERINFO.sub("//", record.target))
-    return attributes
-
-
-def _named(attributes: Attributes) -> str:
-    return str(attributes.get(names.TOOL) or attributes.get(names.PROMPT) or "")
+    if method == "tools/call":
+        attributes[names.OPERATION], attributes[names.TOOL] = names.EXECUTE_TOOL, target
+    elif method == "prompts/get":
+        attributes[names.PROMPT] = target
+    else:
+        if target:
+            attributes[names.MCP_RESOURCE] = _cut(_USERINFO.sub("//", record.target))
+        target = ""  # a name of few values: what a URI names is in its attribute
+    return attributes, names.mcp_span(method, target)
 
 
 def _cut(text: str) -> str:

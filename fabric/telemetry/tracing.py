@@ -47,7 +47,7 @@ class Tracing:
 
     def mint(self, parent: str) -> str:
         """The traceparent of a new span below `parent`, or of a new trace's first; empty when the sampler says no."""
-        above = context(parent, remote=True) if parent else None
+        above = context(parent) if parent else None
         if above is None:
             around, trace_id = _NOWHERE, self._ids.generate_trace_id()
         else:

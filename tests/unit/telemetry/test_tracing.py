@@ -1,0 +1,90 @@
+"""Tracing of a process: what is sampled, what reaches the SDK's processor, and what a broken one can do: nothing."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+
+import pytest
+from opentelemetry.sdk.resources import Resource
+from opentelemetry.sdk.trace import ReadableSpan
+from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExporter, SpanExportResult
+from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
+from opentelemetry.sdk.trace.sampling import ALWAYS_OFF, DEFAULT_ON, ParentBasedTraceIdRatio, Sampler
+
+from fabric.telemetry.spans import SpanMaker, context
+from fabric.telemetry.tracing import Tracing
+from tests.unit.telemetry.test_spans import BRIDGE, CLIENT, EDGE
+
+UNSAMPLED = CLIENT[:-2] + "00"
+
+
+class Broken(SpanExporter):
+    """An exporter as bad as one can be."""
+
+    def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
+        raise RuntimeError("broken")
+
+
+class Stuck(SpanExporter):
+    """An exporter that takes its time."""
+
+    def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
+        time.sleep(2.0)
+        return SpanExportResult.SUCCESS
+
+
+def tracing(exporter: SpanExporter, sampler: Sampler = DEFAULT_ON) -> Tracing:
+    return Tracing(sampler, SpanMaker(Resource({}), "nats", 0.0), BatchSpanProcessor(exporter))
+
+
+def test_a_minted_span_is_below_its_parent_in_the_same_trace() -> None:
+    traces = tracing(InMemorySpanExporter())
+    minted, parent = context(traces.mint(CLIENT)), context(CLIENT)
+    assert minted is not None
+    assert parent is not None
+    assert minted.trace_id == parent.trace_id
+    assert minted.span_id != parent.span_id
+    traces.close(5.0)
+
+
+@pytest.mark.parametrize("parent", ["", "nonsense"])
+def test_without_a_valid_parent_a_new_trace_begins(parent: str) -> None:
+    traces = tracing(InMemorySpanExporter())
+    assert context(traces.mint(parent)) is not None
+    assert traces.mint(parent)[3:35] != traces.mint(parent)[3:35]
+    traces.close(5.0)
+
+
+def test_the_sampler_decides_and_hears_what_the_client_decided() -> None:
+    none = tracing(InMemorySpanExporter(), ALWAYS_OFF)
+    assert none.mint("") == none.mint(CLIENT) == ""
+    some = tracing(InMemorySpanExporter(), ParentBasedTraceIdRatio(0.0))
+    assert some.mint("") == some.mint(UNSAMPLED) == ""
+    assert some.mint(CLIENT)
+    none.close(5.0)
+    some.close(5.0)
+
+
+def test_closing_hands_on_what_was_completed_before() -> None:
+    exporter = InMemorySpanExporter()
+    traces = tracing(exporter)
+    for record in (EDGE, BRIDGE):
+        traces.completed(record)
+    traces.close(5.0)
+    assert len(exporter.get_finished_spans()) == 5
+
+
+def test_a_broken_exporter_and_a_broken_record_break_nothing(caplog: pytest.LogCaptureFixture) -> None:
+    traces = tracing(Broken())
+    traces.completed(EDGE)
+    traces.close(5.0)
+    assert "broken" in caplog.text
+
+
+def test_closing_waits_no_longer_than_it_is_told() -> None:
+    traces = tracing(Stuck())
+    traces.completed(EDGE)
+    began = time.monotonic()
+    traces.close(0.3)
+    assert time.monotonic() - began < 1.5

@@ -22,18 +22,30 @@ READY = re.compile(r"^ready\b.*$", re.MULTILINE)
 ADDRESS = re.compile(r"http://[\w.\[\]:-]+:\d+")
 
 
+def around(state: Path) -> dict[str, str]:
+    """The environment of a process whose fabric lives in `state`."""
+    inherited = {key: os.environ[key] for key in ("PATH", "HOME", "LANG") if key in os.environ}
+    return {**inherited, "XDG_RUNTIME_DIR": "", "XDG_STATE_HOME": str(state)}
+
+
+def ask(*arguments: str | Path, state: Path, stdin: str = "", **environment: str) -> subprocess.CompletedProcess[str]:
+    """A command of mcp-fabric that ends by itself, and what it said. Raises TimeoutExpired."""
+    command = [str(word) for word in (PROGRAM, *arguments)]
+    env = {**around(state), **environment}
+    return subprocess.run(command, input=stdin, capture_output=True, text=True, timeout=40, env=env, cwd=ROOT, check=False)
+
+
 class Process:
     """A child of a test that says on stderr when it serves. What it says is kept in `log`."""
 
     def __init__(self, *command: str | Path, state: Path, **environment: str) -> None:
         state.mkdir(parents=True, exist_ok=True)
         self.log = state / f"{Path(command[0]).name}-{secrets.token_hex(4)}.log"
-        inherited = {key: os.environ[key] for key in ("PATH", "HOME", "LANG") if key in os.environ}
         with self.log.open("wb") as log:
             self._child = subprocess.Popen(
                 [str(word) for word in command],
                 cwd=ROOT,
-                env={**inherited, "XDG_RUNTIME_DIR": "", "XDG_STATE_HOME": str(state), **environment},
+                env={**around(state), **environment},
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,

@@ -1,4 +1,4 @@
-"""Another package named `fabric` in our place: a project on PyPI installs one. Imports nothing of ours, which may not be there."""
+"""Another package named `fabric` in our place: PyPI has one. Imports nothing of ours, which may not be there."""
 
 from __future__ import annotations
 

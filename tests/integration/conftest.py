@@ -1,0 +1,76 @@
+"""What the tests of the commands share: one fabric that runs with the example servers, and a config of small servers."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.fabrics import EXAMPLES, ROOT, ask, up
+
+ECHO = {"command": sys.executable, "args": ["-S", str(ROOT / "examples" / "servers" / "echo.py")]}
+BROKEN = {"command": sys.executable, "args": ["-c", "import sys; sys.exit('no database')"]}
+
+Write = Callable[..., Path]
+
+
+def servers(state: Path) -> list[dict[str, Any]]:
+    """The servers of the fabric that runs there, as `ls` tells them."""
+    told: list[dict[str, Any]] = json.loads(ask("ls", "--json", state=state).stdout)["servers"]
+    return told
+
+
+def until(holds: Callable[[], bool], timeout: float = 20.0) -> None:
+    """Wait for it; AssertionError when it takes too long."""
+    deadline = time.monotonic() + timeout
+    while not holds():
+        assert time.monotonic() < deadline, f"not within {timeout:g} s"
+        time.sleep(0.05)
+
+
+def processes() -> dict[int, tuple[int, str]]:
+    """All that run here: the parent and the command line of each."""
+    listed = subprocess.check_output(["ps", "-A", "-ww", "-o", "pid=,ppid=,stat=,command="], text=True, timeout=10)
+    rows = [line.split(maxsplit=3) for line in listed.splitlines()]
+    return {int(pid): (int(parent), command) for pid, parent, state, command in rows if not state.startswith("Z")}
+
+
+def descendants(pid: int) -> dict[int, str]:
+    """The processes that it started, and those started by them: the command line of each."""
+    everything = processes()
+    found: dict[int, str] = {}
+    waiting = [pid]
+    while waiting:
+        parent = waiting.pop()
+        children = {child: command for child, (above, command) in everything.items() if above == parent}
+        found |= children
+        waiting += children
+    return found
+
+
+@pytest.fixture(scope="session")
+def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """Where the state of a running fabric lies, with the example servers; to be left as it was."""
+    state = tmp_path_factory.mktemp("running")
+    with up(EXAMPLES, state) as process:
+        process.ready()
+        until(lambda: {server["health"] for server in servers(state)} == {"healthy"})
+        yield state
+
+
+@pytest.fixture
+def config(tmp_path: Path) -> Write:
+    """Writes a config with these servers and `fabric` keys; its path."""
+
+    def write(name: str = "mcp.json", fabric: dict[str, Any] | None = None, **servers: dict[str, Any]) -> Path:
+        path = tmp_path / name
+        path.write_text(json.dumps({"mcpServers": servers or {"echo": ECHO}, "fabric": fabric or {}}))
+        return path
+
+    return write

@@ -1,0 +1,338 @@
+"""`mcp-fabric connect`: a stdio server for any host: real SDK clients of both generations, and what a host may do to it."""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+from collections.abc import AsyncIterator, Iterable
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any, Literal
+
+import mcp_types as types
+import pytest
+from mcp import Client, StdioServerParameters
+from mcp.client import ClientRequestContext
+
+from tests.brokers import FAMILIES, missing
+from tests.fabrics import PROGRAM, ROOT, SECRET, around, ask, bridge, up
+from tests.integration.conftest import ECHO, Write, descendants, processes, servers, until
+
+pytestmark = [
+    pytest.mark.requirement("L01"),
+    pytest.mark.filterwarnings("ignore::mcp.shared.exceptions.MCPDeprecationWarning"),  # the older era is tested too
+]
+
+Era = Literal["legacy", "auto"]
+VERSIONS = {"legacy": "2025-11-25", "auto": "2026-07-28"}
+eras = pytest.mark.parametrize("era", ["legacy", "auto"])
+
+META = {
+    "io.modelcontextprotocol/protocolVersion": "2026-07-28",
+    "io.modelcontextprotocol/clientInfo": {"name": "raw", "version": "1"},
+    "io.modelcontextprotocol/clientCapabilities": {},
+}
+INITIALIZE = {"protocolVersion": "2025-11-25", "clientInfo": {"name": "raw", "version": "1"}}
+OLD_SDK = ROOT / ".cache" / "mcp-1" / "bin" / "python"
+OLD_CLIENT = """
+import anyio, json, sys
+from mcp import ClientSession, StdioServerParameters, types
+from mcp.client.stdio import stdio_client
+
+async def elicit(context, params):
+    return types.ElicitResult(action="accept", content={"name": "old friend"})
+
+async def main():
+    command, server, environment = sys.argv[1], sys.argv[2], json.loads(sys.argv[3])
+    parameters = StdioServerParameters(command=command, args=["connect", server], env=environment)
+    progress = []
+
+    async def heard(value, total, message):
+        progress.append(value)
+
+    async with stdio_client(parameters) as streams, ClientSession(*streams, elicitation_callback=elicit) as session:
+        version = (await session.initialize()).protocolVersion
+        tools = [tool.name for tool in (await session.list_tools()).tools]
+        if server == "time":
+            result = await session.call_tool("get_current_time", {"timezone": "UTC"})
+        else:
+            await session.call_tool("test_tool_with_progress", {}, progress_callback=heard)
+            result = await session.call_tool("test_input_required_result_elicitation", {})
+    print(json.dumps({"version": version, "tools": tools, "text": result.content[0].text, "progress": progress}))
+
+anyio.run(main)
+"""
+
+
+@asynccontextmanager
+async def client(state: Path, server: str, era: Era, **callbacks: Any) -> AsyncIterator[Client]:
+    """The current SDK's client of `mcp-fabric connect`."""
+    command = StdioServerParameters(command=str(PROGRAM), args=["connect", server], env=around(state), cwd=str(ROOT))
+    info = types.Implementation(name="host", version="1")
+    async with Client(command, mode=era, client_info=info, read_timeout_seconds=20, **callbacks) as connected:
+        yield connected
+
+
+async def said(connected: Client, tool: str, **arguments: Any) -> str:
+    """The text a tool returns."""
+    result = await connected.call_tool(tool, arguments)
+    assert not result.is_error
+    assert isinstance(result.content[0], types.TextContent)
+    return result.content[0].text
+
+
+def modern(id: object, method: str, **params: Any) -> dict[str, Any]:
+    return {"jsonrpc": "2.0", "id": id, "method": method, "params": {**params, "_meta": META}}
+
+
+def call(id: object, tool: str, **arguments: Any) -> dict[str, Any]:
+    return modern(id, "tools/call", name=tool, arguments=arguments)
+
+
+def lines(messages: Iterable[dict[str, Any] | str]) -> str:
+    return "".join((message if isinstance(message, str) else json.dumps(message)) + "\n" for message in messages)
+
+
+def answers(printed: str) -> dict[object, dict[str, Any]]:
+    """What came on stdout, by id; it has to be MCP messages and nothing else."""
+    messages = [json.loads(line) for line in printed.splitlines()]
+    assert all(message["jsonrpc"] == "2.0" for message in messages)
+    return {message.get("id"): message for message in messages}
+
+
+class Host:
+    """What launches `connect`: holds its pipes."""
+
+    def __init__(self, *arguments: str | Path, state: Path, **environment: str) -> None:
+        command = [str(word) for word in (PROGRAM, "connect", *arguments)]
+        pipe = subprocess.PIPE
+        env = {**around(state), **environment}
+        self.child = subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=pipe, cwd=ROOT, env=env)
+
+    def __enter__(self) -> Host:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self.child.kill()
+        self.child.communicate(timeout=10)
+
+    def send(self, message: dict[str, Any]) -> None:
+        assert self.child.stdin is not None
+        self.child.stdin.write(lines([message]).encode())
+        self.child.stdin.flush()
+
+    def receive(self) -> dict[str, Any]:
+        """The next message; pytest's own timeout bounds the wait."""
+        assert self.child.stdout is not None
+        message: dict[str, Any] = json.loads(self.child.stdout.readline())
+        return message
+
+    def end(self) -> tuple[int, str, str]:
+        """Close its stdin: its exit code, and what it still said on stdout and stderr."""
+        out, err = self.child.communicate(timeout=20)
+        return self.child.returncode, out.decode(), err.decode()
+
+
+# ---------------------------------------------------------------- real clients
+@eras
+async def test_the_current_sdk_calls_a_published_server(running: Path, era: Era) -> None:
+    async with client(running, "time", era) as connected:
+        assert {tool.name for tool in (await connected.list_tools()).tools} == {"get_current_time", "convert_time"}
+        assert json.loads(await said(connected, "get_current_time", timezone="Europe/Paris"))["timezone"] == "Europe/Paris"
+
+
+@eras
+async def test_the_server_sees_the_host_itself_and_can_ask_it(running: Path, era: Era) -> None:
+    async def elicit(_: ClientRequestContext, params: types.ElicitRequestParams) -> types.ElicitResult:
+        return types.ElicitResult(action="accept", content={"name": "the host"})
+
+    seen: list[float] = []
+
+    async def heard(progress: float, total: float | None, message: str | None) -> None:
+        seen.append(progress)
+
+    async with client(running, "conformance", era, elicitation_callback=elicit) as connected:
+        identity = json.loads(await said(connected, "test_identity", token="mine"))
+        assert (identity["token"], identity["client"], identity["protocolVersion"]) == ("mine", "host", VERSIONS[era])
+        assert await said(connected, "test_input_required_result_elicitation") == "Hello, the host!"
+        await connected.call_tool("test_tool_with_progress", {}, progress_callback=heard)
+    assert seen == [0, 50, 100]
+
+
+@pytest.mark.parametrize("server", ["time", "conformance"])
+def test_the_previous_sdk_is_served_as_well(running: Path, server: str) -> None:
+    if not OLD_SDK.exists():
+        missing("the previous MCP SDK")
+    command = [str(OLD_SDK), "-c", OLD_CLIENT, str(PROGRAM), server, json.dumps(around(running))]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=40, check=False)
+    assert done.returncode == 0, done.stderr
+    told = json.loads(done.stdout)
+    assert told["version"] == "2025-11-25"
+    if server == "time":
+        assert "get_current_time" in told["tools"]
+        assert json.loads(told["text"])["timezone"] == "UTC"
+    else:
+        assert told["text"] == "Hello, old friend!"
+        assert told["progress"] == [0, 50, 100]
+
+
+# ---------------------------------------------------------------- stdin and stdout
+def test_nothing_but_mcp_messages_reaches_stdout_whatever_comes_in(running: Path) -> None:
+    rubbish = ["rubbish", "[]", '{"jsonrpc":"2.0"}', '{"jsonrpc":"2.0","id":null,"method":"tools/list"}', "\x00\x7f"]
+    done = ask("connect", "time", state=running, stdin=lines([*rubbish, modern("last", "tools/list")]))
+    assert done.returncode == 0
+    told = answers(done.stdout)
+    assert told["last"]["result"]["tools"]
+    assert told[None]["error"]["code"] in {-32700, -32600}
+
+
+def test_a_frame_over_the_limit_is_refused_and_the_next_one_answered(running: Path) -> None:
+    huge = json.dumps(modern("huge", "tools/list", padding="x" * (17 * 2**20)))
+    done = ask("connect", "time", state=running, stdin=lines([huge, modern("next", "tools/list")]))
+    told = answers(done.stdout)
+    assert told[None]["error"]["data"]["reason"] == "too_large"
+    assert told["next"]["result"]["tools"]
+
+
+def test_what_was_asked_before_stdin_ended_is_answered(running: Path) -> None:
+    asked = [call(n, "test_identity", token=str(n)) for n in range(20)]
+    done = ask("connect", "conformance", state=running, stdin=lines(asked))
+    assert (done.returncode, done.stderr) == (0, "")
+    told = answers(done.stdout)
+    assert [json.loads(told[n]["result"]["content"][0]["text"])["token"] for n in range(20)] == [str(n) for n in range(20)]
+
+
+def test_what_waits_behind_an_initialize_is_answered_after_the_end_of_stdin(running: Path) -> None:
+    done = ask("connect", "conformance", state=running, stdin=lines([
+        {"jsonrpc": "2.0", "id": 1, "method": "initialize", "params": {**INITIALIZE, "capabilities": {}}},
+        {"jsonrpc": "2.0", "method": "notifications/initialized"},
+        {"jsonrpc": "2.0", "id": 2, "method": "tools/list"},
+    ]))  # fmt: skip
+    assert (done.returncode, done.stderr) == (0, "")
+    told = answers(done.stdout)
+    assert told[1]["result"]["protocolVersion"] == "2025-11-25"
+    assert told[2]["result"]["tools"]
+
+
+def test_it_does_not_wait_for_an_answer_that_never_comes(running: Path) -> None:
+    with Host("conformance", state=running) as host:
+        able = {**INITIALIZE, "capabilities": {"elicitation": {"form": {}}}}
+        host.send({"jsonrpc": "2.0", "id": 1, "method": "initialize", "params": able})
+        assert host.receive()["id"] == 1
+        host.send({"jsonrpc": "2.0", "method": "notifications/initialized"})
+        arguments = {"name": "test_elicitation", "arguments": {"message": "who?"}}
+        host.send({"jsonrpc": "2.0", "id": 2, "method": "tools/call", "params": arguments})
+        assert host.receive()["method"] == "elicitation/create"
+        assert host.end()[0] == 0
+
+
+def test_a_subscription_does_not_keep_it(running: Path) -> None:
+    with Host("conformance", state=running) as host:
+        host.send(modern("sub", "subscriptions/listen", notifications={"toolsListChanged": True}))
+        assert host.receive()["method"] == "notifications/subscriptions/acknowledged"
+        assert host.end()[0] == 0
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_ends_it_cleanly(running: Path, number: signal.Signals) -> None:
+    with Host("time", state=running) as host:
+        host.send(modern(1, "tools/list"))
+        assert host.receive()["id"] == 1
+        host.child.send_signal(number)
+        assert host.child.wait(10) == 0
+
+
+# ---------------------------------------------------------------- which server, which fabric
+def test_without_a_fabric_the_host_and_the_person_are_told_what_to_start(tmp_path: Path) -> None:
+    done = ask("connect", "time", state=tmp_path / "none", stdin=lines([modern("first", "server/discover")]))
+    assert done.returncode == 3
+    assert done.stderr == "mcp-fabric: no fabric is running here; start one: mcp-fabric up CONFIG\n"
+    error = answers(done.stdout)["first"]["error"]
+    assert error["message"] == "no fabric is running here; start one: mcp-fabric up CONFIG"
+    assert error["data"]["reason"] == "no_worker"
+    assert not (tmp_path / "none").exists()
+
+
+def test_a_server_nobody_has_is_answered_with_those_there_are(running: Path) -> None:
+    done = ask("connect", "tiem", state=running, stdin=lines([modern("first", "server/discover")]))
+    assert done.returncode == 3
+    assert done.stderr == "mcp-fabric: no server is named 'tiem' here; there are: conformance, git, time\n"
+    assert "there are: conformance, git, time" in answers(done.stdout)["first"]["error"]["message"]
+
+
+def test_a_config_lets_it_be_a_fabric_of_its_own_and_leave_nothing(tmp_path: Path, config: Write) -> None:
+    with Host("echo", "--config", config(echo=ECHO, other=ECHO), state=tmp_path) as host:
+        host.send(call(1, "echo", text="alone"))
+        assert host.receive()["result"]["content"][0]["text"] == "alone"
+        assert [server["name"] for server in servers(tmp_path)] == ["echo"]
+        left = descendants(host.child.pid)
+        assert left
+        assert host.end()[:2] == (0, "")
+    until(lambda: not left.keys() & processes())
+    until(lambda: not (tmp_path / "mcp-fabric" / "broker.json").exists())
+
+
+def test_with_a_config_it_still_uses_the_fabric_that_runs(tmp_path: Path, config: Write) -> None:
+    path = config()
+    with up(path, tmp_path) as process:
+        process.ready()
+        with Host("--config", path, state=tmp_path) as host:
+            host.send(call(1, "echo", text="together"))
+            assert host.receive()["result"]["content"][0]["text"] == "together"
+            assert not descendants(host.child.pid)
+            assert host.end()[0] == 0
+
+
+def test_without_a_name_it_is_the_only_server_there_is(tmp_path: Path, config: Write) -> None:
+    with up(config(), tmp_path) as process:
+        process.ready()
+        done = ask("connect", state=tmp_path, stdin=lines([call(1, "echo", text="the one")]))
+    assert answers(done.stdout)[1]["result"]["content"][0]["text"] == "the one"
+
+
+def test_without_a_name_it_does_not_choose_among_several(running: Path) -> None:
+    done = ask("connect", state=running)
+    assert done.returncode == 2
+    assert done.stderr == "mcp-fabric: name the server to connect to: conformance, git, time\n"
+
+
+def test_a_modern_host_lives_through_a_restart_of_the_fabric(tmp_path: Path, config: Write) -> None:
+    path = config()
+    with up(path, tmp_path) as first:
+        first.ready()
+        host = Host("echo", state=tmp_path)
+        host.send(call(1, "echo", text="before"))
+        assert host.receive()["result"]["content"][0]["text"] == "before"
+    with host, up(path, tmp_path) as second:
+        second.ready()
+        host.send(call(2, "echo", text="after"))
+        assert host.receive()["result"]["content"][0]["text"] == "after"
+        assert host.end()[0] == 0
+
+
+def test_a_session_whose_bridge_is_gone_ends_with_the_reason(tmp_path: Path, config: Write) -> None:
+    with up(config(), tmp_path) as process:
+        process.ready()
+        host = Host("echo", state=tmp_path)
+        host.send({"jsonrpc": "2.0", "id": 1, "method": "initialize", "params": {**INITIALIZE, "capabilities": {}}})
+        assert host.receive()["id"] == 1
+    with host:
+        assert host.child.wait(10) == 1
+        assert b"closing link stdio: " in host.child.communicate()[1]
+
+
+def test_a_broker_that_is_not_there_yet_is_waited_for(tmp_path: Path, config: Write) -> None:
+    family = next(family for family in FAMILIES if family.name == "nats")
+    broker = family.make(tmp_path)
+    with Host("echo", "--broker", broker.url, state=tmp_path, FABRIC_SECRET=SECRET) as host:
+        host.send(call(1, "echo", text="at last"))
+        assert host.child.stderr is not None
+        assert b"no broker at nats://127.0.0.1" in host.child.stderr.readline()
+        broker.start()
+        try:
+            with bridge(config(), tmp_path, broker.url):
+                assert host.receive()["result"]["content"][0]["text"] == "at last"
+                assert host.end()[0] == 0
+        finally:
+            broker.kill()

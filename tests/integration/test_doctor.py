@@ -1,0 +1,117 @@
+"""`mcp-fabric doctor`: what is right is said to be, and each thing that is wrong is found and comes with a remedy."""
+
+from __future__ import annotations
+
+import json
+import signal
+import socket
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.brokers import FAMILIES, Server, free_port
+from tests.fabrics import PROGRAM, SECRET, Process, ask, up
+from tests.integration.conftest import BROKEN, ECHO, Write, descendants, processes, until
+
+pytestmark = pytest.mark.requirement("C03")
+
+SLEEPER = {"command": sys.executable, "args": ["-c", "import time; time.sleep(60)"]}
+
+
+def findings(*arguments: str | Path, state: Path, **environment: str) -> dict[str, dict[str, Any]]:
+    """Each finding of `doctor --json` by the check it is of; the exit code agrees with them."""
+    done = ask("doctor", "--json", *arguments, state=state, **environment)
+    found = {finding["check"]: finding for finding in json.loads(done.stdout)}
+    assert done.returncode == (0 if all(finding["ok"] for finding in found.values()) else 1)
+    assert all(finding["ok"] or finding["remedy"] for finding in found.values())
+    return found
+
+
+def wrong(found: dict[str, dict[str, Any]]) -> list[str]:
+    return [check for check, finding in found.items() if not finding["ok"]]
+
+
+def test_where_all_is_well_it_says_so_line_by_line_and_leaves_no_process(tmp_path: Path, config: Write) -> None:
+    done = ask("doctor", config(echo=ECHO), "--http", "127.0.0.1:0", state=tmp_path)
+    assert (done.returncode, done.stderr) == (0, "")
+    lines = done.stdout.splitlines()
+    checks = ["package", "clock", "secret", "broker", "broker inbox", "broker work", "broker topic", "http", "server echo"]
+    assert [line.partition(":")[0] for line in lines] == [f"ok    {check}" for check in checks]
+    assert "modern" in lines[-1]
+    assert "3 tools" in lines[-1]
+    until(lambda: not (tmp_path / "mcp-fabric" / "broker.json").exists())
+
+
+def test_beside_a_running_fabric_it_hears_its_workers_and_knows_its_port(tmp_path: Path, config: Write) -> None:
+    with up(config(), tmp_path) as process:
+        address = process.url().removeprefix("http://")
+        found = findings("--http", address, state=tmp_path)
+    assert not wrong(found)
+    assert "bridge" in found["broker topic"]["detail"]
+    assert found["http"]["detail"] == f"{address} is served by a running fabric"
+
+
+def test_a_server_that_ends_is_found_with_its_last_words(tmp_path: Path, config: Write) -> None:
+    found = findings(config(echo=ECHO, broken=BROKEN), "--http", "127.0.0.1:0", state=tmp_path)
+    assert wrong(found) == ["server broken"]
+    assert "no database" in found["server broken"]["detail"]
+
+
+def test_a_port_in_use_is_found(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        address = f"127.0.0.1:{taken.getsockname()[1]}"
+        found = findings("--http", address, state=tmp_path)
+    assert wrong(found) == ["http"]
+    assert found["http"]["detail"] == f"{address}: Address already in use"
+    assert "--http" in found["http"]["remedy"]
+
+
+def test_a_broker_that_is_not_there_is_found(tmp_path: Path) -> None:
+    url = f"nats://127.0.0.1:{free_port()}"
+    found = findings("--broker", url, "--http", "127.0.0.1:0", state=tmp_path, FABRIC_SECRET=SECRET)
+    assert wrong(found) == ["broker"]
+    assert "cannot be reached" in found["broker"]["detail"]
+
+
+def test_credentials_that_the_broker_refuses_are_found_and_not_shown(tmp_path: Path) -> None:
+    broker = nats(tmp_path)
+    try:
+        found = findings("--broker", broker.denied_url, "--http", "127.0.0.1:0", state=tmp_path, FABRIC_SECRET=SECRET)
+    finally:
+        broker.kill()
+    assert wrong(found) == ["broker"]
+    assert "user and password" in found["broker"]["remedy"]
+    assert "wrong" not in found["broker"]["detail"]
+
+
+def test_a_missing_secret_is_found_and_the_broker_is_left_alone(tmp_path: Path) -> None:
+    found = findings("--broker", "nats://127.0.0.1:1", "--http", "127.0.0.1:0", state=tmp_path)
+    assert wrong(found) == ["secret"]
+    assert "openssl rand" in found["secret"]["remedy"]
+    assert "broker" not in found
+
+
+def test_another_package_named_fabric_is_found_by_every_command(tmp_path: Path) -> None:
+    (tmp_path / "fabric").mkdir()
+    (tmp_path / "fabric" / "__init__.py").touch()
+    done = ask("doctor", state=tmp_path, PYTHONPATH=str(tmp_path))
+    assert done.returncode == 1
+    assert done.stderr.splitlines()[0].startswith(f"mcp-fabric: `import fabric` finds {tmp_path / 'fabric'}")
+    assert "pip uninstall fabric" in done.stderr
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_ends_it_and_the_servers_it_has_started(tmp_path: Path, config: Write, number: signal.Signals) -> None:
+    path = config(sleeper={**SLEEPER, "grace": 0.2})
+    with Process(PROGRAM, "doctor", path, "--http", "127.0.0.1:0", state=tmp_path) as process:
+        until(lambda: any("sleep" in command for command in descendants(process.pid).values()))
+        left = descendants(process.pid)
+        assert process.stop(number) == 1
+    until(lambda: not left.keys() & processes())
+
+
+def nats(folder: Path) -> Server:
+    family = next(family for family in FAMILIES if family.name == "nats")
+    return family.make(folder).start()

@@ -16,10 +16,10 @@ async def run(settings: Settings) -> int:
     life = Life()
     async with placed(settings) as place:
         bridge = make_bridge(place)
-        bridge.start()
+        bridge.node.start()
         try:
-            async with administered(settings, life, [bridge]) as admin:
-                return await life.serve([bridge], place, f"bridge {', '.join(settings.servers)}{admin}")
+            async with administered(settings, life, [bridge.node]) as admin:
+                return await life.serve([bridge.node], place, f"bridge {', '.join(settings.servers)}{admin}")
         finally:
             await bridge.drain(DRAIN_TIMEOUT)
             await bridge.aclose()

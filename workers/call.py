@@ -31,7 +31,7 @@ async def _run(settings: Settings, name: str, tool: str, arguments: dict[str, An
     async with joined(settings) as place:
         edge = make_edge(place)
         edge.core.address = "call"
-        edge.start()
+        edge.node.start()
         try:
             if missing := await absence(edge, place, name):
                 complain(missing)
@@ -54,7 +54,7 @@ async def _run(settings: Settings, name: str, tool: str, arguments: dict[str, An
             complain(f"{refused} ({refused.reason})" if refused.reason else f"{refused} ({refused.code})")
             return 3 if refused.reason in NOBODY else 1
         finally:
-            await edge.aclose()
+            await edge.node.aclose()
     return _show(result, json=json)
 
 

@@ -109,13 +109,13 @@ async def _round_trip(connection: Broker, channel: Channel, fabric: str) -> Find
 async def members(place: Place) -> Finding:
     """Our own announcement through the topic, and who answers it."""
     observer = Observer(place.url, place.settings.name, place.identity())
-    observer.start()
+    observer.node.start()
     try:
         await settle(observer, place, lambda: True)
     except FabricError as error:
         return Finding("broker topic", False, str(error), "give all workers one secret, and the right to its topics")
     finally:
-        await observer.aclose()
+        await observer.node.aclose()
     hosts = [f"{said.role} {said.host}" for _, said in observer.heard()]
     return Finding("broker topic", True, f"heard {', '.join(hosts)}" if hosts else "nobody else is there")
 
@@ -139,7 +139,7 @@ async def port(check: str, address: Address) -> Finding:
 async def _is_ours(address: Address) -> bool:
     """Whether the health endpoint of a worker answers there."""
     with suppress(OSError, TimeoutError):
-        async with asyncio.timeout(ROUND_TRIP_TIMEOUT):
+        async with asyncio.timeout(1):
             reader, writer = await asyncio.open_connection(address.host, address.port)
             try:
                 writer.write(f"GET /livez HTTP/1.1\r\nhost: {address}\r\nconnection: close\r\n\r\n".encode())

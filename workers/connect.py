@@ -42,9 +42,9 @@ async def _run(settings: Settings, name: str) -> int:
         async with AsyncExitStack() as stack:
             place = await stack.enter_async_context(placed(settings))
             edge = make_edge(place)
-            stack.push_async_callback(edge.aclose)
+            stack.push_async_callback(edge.node.aclose)
             edge.core.address = "stdio"
-            edge.start()
+            edge.node.start()
             name = await _found(edge, place, name, stack)
             return await _serve(edge, name, settings)
     except FabricError as error:
@@ -78,18 +78,18 @@ async def _found(edge: Edge, place: Place, name: str, stack: AsyncExitStack) -> 
         bridge = make_bridge(place)
         stack.push_async_callback(bridge.aclose)
         stack.push_async_callback(bridge.drain, DRAIN_TIMEOUT)
-        bridge.start()
+        bridge.node.start()
     return name
 
 
 async def _serve(edge: Edge, name: str, settings: Settings) -> int:
     link = await own("stdio", name, max_frame_bytes=settings.max_frame_bytes)
     attending = asyncio.ensure_future(edge.attend(link, linger=LINGER))
-    ends: list[asyncio.Future[Any]] = [attending, edge.conflict]
+    ends: list[asyncio.Future[Any]] = [attending, edge.node.failed]
     try:
         await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
-        if edge.conflict.done():
-            raise ConfigError(edge.conflict.result())
+        if edge.node.failed.done():
+            edge.node.failed.result()
         attending.result()
         await link.receive()  # says who ended it
     except LinkClosed:

@@ -15,13 +15,13 @@ async def run(settings: Settings) -> int:
     async with placed(settings) as place:
         edge = make_edge(place)
         try:
-            listener = await open_http(settings, edge, life, [edge])
+            listener = await open_http(settings, edge, life, [edge.node])
         except LinkRefused as error:
             raise ConfigError(str(error), where="http") from error
-        edge.start()
+        edge.node.start()
         try:
-            async with administered(settings, life, [edge]) as admin:
-                return await life.serve([edge], place, f"edge {listener.address}{admin}")
+            async with administered(settings, life, [edge.node]) as admin:
+                return await life.serve([edge.node], place, f"edge {listener.address}{admin}")
         finally:
             await listener.aclose()
-            await edge.aclose()
+            await edge.node.aclose()

@@ -9,14 +9,15 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 from fabric.brokers import embedded, registry
-from fabric.errors import BrokerUnavailable, ConfigError
+from fabric.errors import BrokerUnavailable
 from fabric.runtime.edge import Edge
+from fabric.runtime.node import Node
 from fabric.runtime.settings import Settings
-from workers.process import Life, Place, Worker, placed
+from workers.process import Life, Place, placed
 
 NOT_RUNNING = "no fabric is running here; start one: mcp-fabric up CONFIG"
 
-JOIN_TIMEOUT = 10.0
+JOIN_TIMEOUT = 5.0
 """Seconds that the broker and whoever is there have to answer."""
 
 
@@ -29,13 +30,13 @@ async def joined(settings: Settings) -> AsyncIterator[Place]:
         yield place
 
 
-async def settle(worker: Worker, place: Place, until: Callable[[], bool]) -> None:
+async def settle(worker: Node, place: Place, until: Callable[[], bool]) -> None:
     """Wait until the worker is ready and `until` holds. Raises BrokerUnavailable, and ConfigError when it must not join."""
     try:
         async with asyncio.timeout(JOIN_TIMEOUT + place.settings.lease):
             while not (worker.ready and until()):
-                if worker.conflict.done():
-                    raise ConfigError(worker.conflict.result())
+                if worker.failed.done():
+                    worker.failed.result()
                 await asyncio.sleep(0.01)  # readiness is a state of the lease clock, not an event
     except TimeoutError:
         raise BrokerUnavailable(f"broker {registry.redacted(place.url)} does not answer") from None
@@ -43,7 +44,7 @@ async def settle(worker: Worker, place: Place, until: Callable[[], bool]) -> Non
 
 async def absence(edge: Edge, place: Place, name: str) -> str:
     """Why nobody here serves `name`, for people, once that is certain; empty as soon as somebody does. Raises as `settle`."""
-    await settle(edge, place, lambda: edge.sure or name in edge.served())
+    await settle(edge.node, place, lambda: edge.sure or name in edge.served())
     served = edge.served()
     if name in served:
         return ""

@@ -52,12 +52,12 @@ async def run(settings: Settings, *, json: bool) -> int:
 async def _run(settings: Settings, *, json: bool) -> int:
     async with joined(settings) as place:
         observer = Observer(place.url, settings.name, place.identity())
-        observer.start()
+        observer.node.start()
         try:
             await settle(observer, place, lambda: True)
             heard = [(who, said) for who, said in observer.heard() if said.role is not Role.OBSERVER]
         finally:
-            await observer.aclose()
+            await observer.node.aclose()
     servers, workers = _servers(heard), _workers(heard)
     if json:
         print(msgspec.json.format(msgspec.json.encode({"servers": servers, "workers": workers})).decode())

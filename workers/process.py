@@ -10,13 +10,14 @@ import signal
 import socket
 import sys
 import time
-from collections.abc import AsyncIterator, Callable, Iterable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
-from typing import Any, Protocol
+from typing import Any
 
 from fabric.brokers import embedded, registry
 from fabric.core.member import Identity
 from fabric.runtime.keys import keyring
+from fabric.runtime.node import Node
 from fabric.runtime.settings import Settings
 from fabric.runtime.state import prepare
 from fabric.security.access import AccessRules
@@ -31,22 +32,6 @@ READY_WAIT = 3.0
 
 FLUSH_TIMEOUT = 3.0
 """Seconds that spans have to be exported when the process stops."""
-
-
-class Worker(Protocol):
-    """An edge or a bridge."""
-
-    conflict: asyncio.Future[str]
-
-    @property
-    def ready(self) -> bool:
-        """Broker and lanes are up."""
-        ...
-
-    @property
-    def connected(self) -> bool:
-        """The broker is there."""
-        ...
 
 
 class Place:
@@ -115,63 +100,61 @@ class Life:
 
     def __init__(self) -> None:
         self.stopping = asyncio.Event()
+        self._served = False
         loop = asyncio.get_running_loop()
         for number in (signal.SIGINT, signal.SIGTERM):
             loop.add_signal_handler(number, self.stopping.set)
 
-    async def serve(self, workers: Iterable[Worker], place: Place, ready_line: str, hint: str = "") -> int:
-        """Say `ready` when every worker is, then wait for a stop signal or a conflict. Returns the exit code."""
-        workers = list(workers)
+    async def serve(self, nodes: Sequence[Node], place: Place, ready_line: str, hint: str = "") -> int:
+        """Say `ready` when every node is, then wait for a stop signal; 0 is the exit code. Raises what a node failed of."""
         stop: asyncio.Future[Any] = asyncio.ensure_future(self.stopping.wait())
-        ready: asyncio.Future[Any] = asyncio.ensure_future(self._ready(workers, place))
-        conflicts: list[asyncio.Future[Any]] = [worker.conflict for worker in workers]
+        ready: asyncio.Future[Any] = asyncio.ensure_future(self._ready(nodes, place))
+        failures = [node.failed for node in nodes]
         try:
-            await asyncio.wait([stop, ready, *conflicts], return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait([stop, ready, *failures], return_when=asyncio.FIRST_COMPLETED)
             if ready.done() and not stop.done():
                 print(f"ready {ready_line}", file=sys.stderr, flush=True)
                 if hint:
                     print(hint, file=sys.stderr, flush=True)
-                await asyncio.wait([stop, *conflicts], return_when=asyncio.FIRST_COMPLETED)
+                await asyncio.wait([stop, *failures], return_when=asyncio.FIRST_COMPLETED)
         finally:
             ready.cancel()
             stop.cancel()
-        for conflict in conflicts:
-            if conflict.done():
-                print(f"mcp-fabric: {conflict.result()}", file=sys.stderr, flush=True)
-                return 2
+        for failure in failures:
+            if failure.done():
+                failure.result()
         return 0
 
-    async def _ready(self, workers: list[Worker], place: Place) -> None:
+    async def _ready(self, nodes: Sequence[Node], place: Place) -> None:
         waited = 0.0
-        while not all(worker.ready for worker in workers):
+        while not all(node.ready for node in nodes):
             await asyncio.sleep(0.05)  # readiness is a state of the lease clock, not an event
             waited += 0.05
             if waited >= READY_WAIT:
                 waited = float("-inf")
-                if not all(worker.connected for worker in workers):
+                if not all(node.connected for node in nodes):
                     where = registry.redacted(place.url)
                     log.warning("still waiting for broker %s; serving begins when it is there", where)
 
-    def readiness(self, workers: Iterable[Worker]) -> tuple[bool, Mapping[str, Any]]:
+    def readiness(self, nodes: Sequence[Node]) -> tuple[bool, Mapping[str, Any]]:
         """What /readyz says. A lost broker is degraded, not unready: it comes back, and restarting us would not help."""
-        workers = list(workers)
         if self.stopping.is_set():
             return False, {"status": "draining"}
-        if all(worker.ready for worker in workers):
-            self._was_ready = True
+        if all(node.ready for node in nodes):
+            self._served = True
             return True, {"status": "ready"}
-        if getattr(self, "_was_ready", False):
+        if self._served:
             return True, {"status": "degraded", "reason": "the broker is away, or has just come back"}
         return False, {"status": "starting"}
 
 
 @asynccontextmanager
-async def administered(settings: Settings, life: Life, workers: list[Worker]) -> AsyncIterator[str]:
+async def administered(settings: Settings, life: Life, nodes: Sequence[Node]) -> AsyncIterator[str]:
     """The health endpoints, if they were asked for; yields what to add to the ready line."""
     if settings.admin is None:
         yield ""
         return
-    listener = await serve_admin(settings.admin, lambda: life.readiness(workers), access=access_rules(settings))
+    listener = await serve_admin(settings.admin, lambda: life.readiness(nodes), access=access_rules(settings))
     try:
         yield f" admin {listener.address}"
     finally:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
 
 from fabric.core.correlation import Limits
 from fabric.core.pool import ServerLimits
@@ -11,10 +12,11 @@ from fabric.links.http import HttpListener, HttpSettings, listen
 from fabric.links.stdio import ServerCommand, spawn
 from fabric.runtime.bridge import Bridge
 from fabric.runtime.edge import Edge
+from fabric.runtime.node import Node
 from fabric.runtime.settings import ServerDefinition, Settings
 from fabric.security.seal import SessionSealer
 from workers.admin import health_pages
-from workers.process import Life, Place, Worker, access_rules
+from workers.process import Life, Place, access_rules
 from workers.telemetry import traced
 
 log = logging.getLogger("mcp-fabric")
@@ -65,7 +67,7 @@ async def start_server(server: ServerDefinition, id: str, max_frame_bytes: int) 
     )
 
 
-async def open_http(settings: Settings, edge: Edge, life: Life, workers: list[Worker]) -> HttpListener:
+async def open_http(settings: Settings, edge: Edge, life: Life, nodes: Sequence[Node]) -> HttpListener:
     """The edge's HTTP door. Raises LinkRefused when the address cannot be had."""
 
     def resolve(name: str) -> str | None:
@@ -80,7 +82,7 @@ async def open_http(settings: Settings, edge: Edge, life: Life, workers: list[Wo
             host=settings.http.host,
             port=settings.http.port,
             access=access_rules(settings),
-            pages=health_pages(lambda: life.readiness(workers)),
+            pages=health_pages(lambda: life.readiness(nodes)),
             max_body_bytes=settings.max_frame_bytes,
         ),
     )

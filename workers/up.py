@@ -16,18 +16,19 @@ async def run(settings: Settings) -> int:
     async with placed(settings) as place:
         edge, bridge = make_edge(place), make_bridge(place)
         try:
-            listener = await open_http(settings, edge, life, [edge, bridge])
+            listener = await open_http(settings, edge, life, [edge.node, bridge.node])
         except LinkRefused as error:
             raise ConfigError(str(error), where="http") from error
-        edge.start()
-        bridge.start()
+        edge.node.start()
+        bridge.node.start()
         try:
-            async with administered(settings, life, [edge, bridge]) as admin:
-                return await life.serve([edge, bridge], place, f"{listener.address}{admin}", _hint(settings, listener.address))
+            async with administered(settings, life, [edge.node, bridge.node]) as admin:
+                where = listener.address
+                return await life.serve([edge.node, bridge.node], place, f"{where}{admin}", _hint(settings, where))
         finally:
             await listener.aclose()
             await bridge.drain(DRAIN_TIMEOUT)
-            await edge.aclose()
+            await edge.node.aclose()
             await bridge.aclose()
 
 

@@ -1,7 +1,7 @@
 """The broker family's contract: one connection to one message broker.
 
-An adapter moves bytes and nothing else: it never retries, reconnects, buffers, traces, logs or interprets. A lost connection ends
-it; whoever owns it makes a new one. tests/contract/test_brokers.py holds every member to this page. (Modelled on the driver
+An adapter moves bytes and nothing else: it never retries, reconnects, buffers, traces, logs or interprets. A lost connection
+ends it; whoever owns it makes a new one. tests/contract/test_brokers.py holds every member to this page. (Modelled on the driver
 interfaces of go-cloud's pubsub: a small driver, one portable type above it.)
 """
 
@@ -66,7 +66,9 @@ class Broker(Protocol):
     """One connection to a broker, for one fabric and one incarnation. Made by the adapter's `connect`."""
 
     @property
-    def capabilities(self) -> Capabilities: ...
+    def capabilities(self) -> Capabilities:
+        """What this broker is like."""
+        ...
 
     async def publish(self, messages: Sequence[Outgoing]) -> None:
         """Publish in order, pipelined; returns when the broker has what it confirms (or the socket, where it confirms nothing).

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from itertools import count
+from typing import Any
 
 import tenacity
 
@@ -42,8 +43,13 @@ class Bus:
         feed: Callable[[Event], None],
         transmit: Callable[[], list[Effect]],
         credit: Callable[[str], int],
+        ended: Callable[[asyncio.Task[None]], None],
     ) -> None:
-        """feed: takes events. transmit: gives what waits in the lanes. credit: how much work of a server may be received."""
+        """What it works for.
+
+        feed: takes events. transmit: gives what waits in the lanes. credit: how much work of a server may be received. ended:
+        is told of each task that ends; one that failed leaves the process deaf or mute.
+        """
         self._url = url
         self._where = registry.redacted(url)
         self._fabric = fabric
@@ -51,6 +57,7 @@ class Bus:
         self._feed = feed
         self._transmit = transmit
         self._credit = credit
+        self._ended = ended
         self._broker: Broker | None = None
         self._queue: list[Publish] = []
         self._wake = asyncio.Event()
@@ -101,8 +108,13 @@ class Bus:
     # ------------------------------------------------------------ life
     def start(self) -> None:
         """Connect in the background, and stay connected."""
-        self._task = asyncio.create_task(self._stay_connected())
-        self._writer = asyncio.create_task(self._write())
+        self._task = self._watched(self._stay_connected())
+        self._writer = self._watched(self._write())
+
+    def _watched(self, running: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        task = asyncio.create_task(running)
+        task.add_done_callback(self._ended)
+        return task
 
     async def flush(self, timeout: float) -> None:
         """Wait until everything queued has been written, or was refused, or the time is over."""
@@ -163,11 +175,11 @@ class Bus:
     # ------------------------------------------------------------ in
     async def _subscribe(self, broker: Broker, channel: Channel) -> None:
         subscription = await broker.subscribe(channel)
-        self._readers[channel] = asyncio.create_task(self._receive(channel, subscription))
+        self._readers[channel] = self._watched(self._receive(channel, subscription))
 
     def _read(self, broker: Broker, channel: Channel) -> None:
         if channel not in self._readers:
-            self._readers[channel] = asyncio.create_task(self._consume(broker, channel))
+            self._readers[channel] = self._watched(self._consume(broker, channel))
 
     async def _receive(self, channel: Channel, subscription: Subscription) -> None:
         """Read inbox or topic."""

@@ -14,7 +14,7 @@ from fabric import jsonrpc
 from fabric.core.announcement import Role
 from fabric.core.correlation import Limits
 from fabric.core.edge import EdgeCore
-from fabric.core.effects import Accept, CloseLink, Completed, Conflict, Effect, Establish, Finish, Publish, Send
+from fabric.core.effects import Accept, CloseLink, Completed, Effect, Establish, Finish, Send
 from fabric.core.events import (
     FrameArrived,
     LinkClosed,
@@ -30,15 +30,14 @@ from fabric.core.record import Record
 from fabric.errors import EndOfLink, InvalidFrame, InvalidToken, LinkError, LinkOverflow
 from fabric.errors import LinkClosed as WeClosed
 from fabric.links.base import Link, Purpose, RequestLink
-from fabric.runtime.bus import Bus
-from fabric.runtime.loop import Loop
+from fabric.runtime.node import Node
 from fabric.security.seal import SessionSealer, SessionToken
 
 log = logging.getLogger(__name__)
 
 
 class Edge:
-    """One edge. Give `attend` to listeners; `start` it on a running loop."""
+    """One edge. Give `attend` to listeners; its `node` is started on a running loop, and closed after the listeners."""
 
     def __init__(
         self,
@@ -54,43 +53,18 @@ class Edge:
         completed: Callable[[Record], None],
     ) -> None:
         self.core = EdgeCore(identity, limits, servers, retry_calls=retry_calls)
-        self.conflict: asyncio.Future[str] = asyncio.get_running_loop().create_future()
+        self.node = Node(url, fabric, self.core, self._perform)
         self._fabric = fabric
         self._sealer = sealer
         self._lifetime = session_lifetime
         self._completed = completed
         self._links: dict[str, Link] = {}
-        self.bus = Bus(url, fabric, identity.incarnation, feed=self._feed, transmit=self.core.transmit, credit=lambda _: 0)
-        self.loop = Loop(self.core, self._perform, self.bus.outgoing)
-
-    def _feed(self, event: object) -> None:
-        self.loop.feed(event)  # type: ignore[arg-type]  # the bus is made before the loop it feeds
-
-    def start(self) -> None:
-        """Connect to the broker, and stay."""
-        self.bus.start()
-
-    @property
-    def connected(self) -> bool:
-        """The broker is there."""
-        return self.bus.connected
-
-    @property
-    def ready(self) -> bool:
-        """Broker and lanes are up, and this edge knows who serves what."""
-        return self.bus.connected and self.core.member.leases.settled(self.loop.now())
-
-    async def aclose(self) -> None:
-        """Say goodbye and leave the broker. Listeners are closed before."""
-        self.loop.act(self.core.leave)
-        await self.bus.flush(timeout=1.0)
-        self.loop.close()
-        await self.bus.aclose()
 
     @property
     def sure(self) -> bool:
         """Who is there now is all there is: nobody answered this edge's hello, or a full lease has passed."""
-        return self.ready and (not self.core.member.leases.peers or self.core.member.leases.sure(self.loop.now()))
+        leases = self.core.member.leases
+        return self.node.ready and (not leases.peers or leases.sure(self.node.loop.now()))
 
     def served(self) -> list[str]:
         """The servers that living bridges announce, by name."""
@@ -107,7 +81,7 @@ class Edge:
             link.send(fault_frame(b"null", fault, server=info.server), final=True)
             return
         self._links[info.id] = link
-        feed = self.loop.feed
+        feed = self.node.feed
         try:
             if info.purpose is Purpose.CONVERSATION:
                 feed(LinkOpened(info.id, info.server, info.principal, info.transport))
@@ -128,7 +102,7 @@ class Edge:
             self._links.pop(info.id, None)
 
     async def _read(self, link: Link, session: SessionRef | None, linger: float) -> None:
-        info, feed = link.info, self.loop.feed
+        info, feed = link.info, self.node.feed
         posted = info.purpose is Purpose.EXCHANGE
         while True:
             try:
@@ -152,8 +126,8 @@ class Edge:
 
     async def _answered(self, link: str, timeout: float) -> None:
         """Wait until no request of this link is open but subscriptions, which never end; or the time is over."""
-        deadline = self.loop.now() + timeout
-        while self.loop.now() < deadline and self._owes(link):  # noqa: ASYNC110 - the core tells nobody that it has emptied
+        deadline = self.node.loop.now() + timeout
+        while self.node.loop.now() < deadline and self._owes(link):  # noqa: ASYNC110 - the core tells nobody that it has emptied
             await asyncio.sleep(0.01)
 
     def _owes(self, link: str) -> bool:
@@ -173,8 +147,6 @@ class Edge:
     # ------------------------------------------------------------ effects
     def _perform(self, effect: Effect) -> None:
         match effect:
-            case Publish():
-                self.bus.publish(effect)
             case Send(link, frame, event, final):
                 self._send(link, frame, event, final)
             case Completed(record):
@@ -192,9 +164,6 @@ class Edge:
                     log.warning("closing link %s: %s", link, reason)
                     task = asyncio.create_task(self._links[link].aclose())
                     task.add_done_callback(_closed)
-            case Conflict(reason):
-                if not self.conflict.done():
-                    self.conflict.set_result(reason)
             case _:
                 raise TypeError(f"not an effect of an edge: {type(effect).__name__}")
 

@@ -49,6 +49,8 @@ class Loop:
         self._events: deque[Event] = deque()
         self._busy = False
         self._loop = asyncio.get_running_loop()
+        self.failed: asyncio.Future[None] = self._loop.create_future()
+        """Fails when this process must not go on: a ConfigError for people, anything else is a bug."""
         self._timer: asyncio.TimerHandle | None = None
         self._timer_at = float("inf")
         self._schedule()
@@ -67,11 +69,24 @@ class Loop:
             self._act(self._core.handle(event, time.monotonic()))
             while self._events:
                 self._act(self._core.handle(self._events.popleft(), time.monotonic()))
+        except Exception as error:
+            self.fail(error)
+            raise
         finally:
             self._busy = False
         self._outgoing()
         if self._core.next_deadline() < self._timer_at:
             self._schedule()
+
+    def fail(self, error: BaseException) -> None:
+        """The process cannot go on. Better a dead process, which the others notice, than one that lives and is deaf."""
+        if not self.failed.done():
+            self.failed.set_exception(error)
+
+    def ended(self, task: asyncio.Task[None]) -> None:
+        """To be called when a task ends that this process cannot do without."""
+        if not task.cancelled() and (error := task.exception()) is not None:
+            self.fail(error)
 
     def act(self, decide: Callable[[float], list[Effect]]) -> None:
         """Have the core decide something outside its events, such as to leave."""
@@ -102,6 +117,9 @@ class Loop:
         self._busy = True
         try:
             self._act(self._core.expire(time.monotonic()))
+        except Exception as error:
+            self.fail(error)
+            raise
         finally:
             self._busy = False
         self._schedule()

@@ -1,0 +1,87 @@
+"""A node: one core with its loop and its bus, wired. What an edge, a bridge and an observer have in common at run time."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import Protocol
+
+from fabric.core.effects import Conflict, Effect, Publish
+from fabric.core.events import Event
+from fabric.core.member import Member
+from fabric.errors import ConfigError
+from fabric.runtime import loop
+from fabric.runtime.bus import Bus
+from fabric.runtime.loop import Loop
+
+
+class Core(loop.Core, Protocol):
+    """A core that is a member of the fabric and can leave it."""
+
+    member: Member
+
+    def leave(self, now: float) -> list[Effect]:
+        """Say goodbye to everyone."""
+        ...
+
+
+class Node:
+    """One process's part in a fabric. `perform` does the effects that concern neither broker nor setting."""
+
+    def __init__(
+        self, url: str, fabric: str, core: Core, perform: Callable[[Effect], None], credit: Callable[[str], int] = lambda _: 0
+    ) -> None:
+        self._core = core
+        self._perform = perform
+        self.loop = Loop(core, self._act, self._outgoing)
+        self.bus = Bus(
+            url,
+            fabric,
+            core.member.me,
+            feed=self.loop.feed,
+            transmit=core.transmit,
+            credit=credit,
+            ended=self.loop.ended,
+        )
+
+    @property
+    def failed(self) -> asyncio.Future[None]:
+        """Fails when this process must not go on: with a ConfigError for people; with anything else it is a bug."""
+        return self.loop.failed
+
+    @property
+    def connected(self) -> bool:
+        """The broker is there."""
+        return self.bus.connected
+
+    @property
+    def ready(self) -> bool:
+        """Broker and lanes are up, and this process knows who is there."""
+        return self.bus.connected and self._core.member.leases.settled(self.loop.now())
+
+    def feed(self, event: Event) -> None:
+        """Tell the core."""
+        self.loop.feed(event)
+
+    def start(self) -> None:
+        """Connect to the broker, and stay."""
+        self.bus.start()
+
+    async def aclose(self) -> None:
+        """Say goodbye and leave the broker."""
+        self.loop.act(self._core.leave)
+        await self.bus.flush(timeout=1.0)
+        self.loop.close()
+        await self.bus.aclose()
+
+    def _outgoing(self) -> None:
+        self.bus.outgoing()
+
+    def _act(self, effect: Effect) -> None:
+        match effect:
+            case Publish():
+                self.bus.publish(effect)
+            case Conflict(reason):
+                self.loop.fail(ConfigError(reason))
+            case _:
+                self._perform(effect)

@@ -111,7 +111,7 @@ async def members(place: Place) -> Finding:
     observer = Observer(place.url, place.settings.name, place.identity())
     observer.node.start()
     try:
-        await settle(observer, place, lambda: True)
+        await settle(observer.node, place, lambda: True)
     except FabricError as error:
         return Finding("broker topic", False, str(error), "give all workers one secret, and the right to its topics")
     finally:

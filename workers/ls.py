@@ -54,7 +54,7 @@ async def _run(settings: Settings, *, json: bool) -> int:
         observer = Observer(place.url, settings.name, place.identity())
         observer.node.start()
         try:
-            await settle(observer, place, lambda: True)
+            await settle(observer.node, place, lambda: True)
             heard = [(who, said) for who, said in observer.heard() if said.role is not Role.OBSERVER]
         finally:
             await observer.node.aclose()

@@ -1,8 +1,8 @@
 """The broker family's contract: one connection to one message broker.
 
 An adapter moves bytes and nothing else: it never retries, reconnects, buffers, traces, logs or interprets. A lost connection
-ends it; whoever owns it makes a new one. tests/contract/test_brokers.py holds every member to this page. (Modelled on the driver
-interfaces of go-cloud's pubsub: a small driver, one portable type above it.)
+ends it; whoever owns it makes a new one. tests/contract/test_brokers.py holds every member to this page. (Modelled on the
+driver interfaces of go-cloud's pubsub: a small driver, one portable type above it.)
 """
 
 from __future__ import annotations

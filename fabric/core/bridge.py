@@ -190,8 +190,16 @@ class BridgeCore:
     # ------------------------------------------------------------ taking work
     def _work(self, source: str, envelope: Envelope, delivery: int, now: float) -> None:
         pool = self.pools.get(envelope.server)
-        if pool is None or envelope.exchange in self.jobs.open:
-            self.copies.settle(delivery, done=pool is not None)
+        if pool is None:
+            self.copies.settle(delivery, done=False)
+            return
+        known = self.jobs.open.get(envelope.exchange)
+        if known is not None:
+            self.jobs.again(known, envelope, delivery, now)
+            return
+        answered = self.copies.answered.get(envelope.exchange)
+        if answered is not None:
+            self.copies.hold(source, Lane.DATA, answered, delivery)
             return
         no_room = pool.taken >= pool.limits.slots or (envelope.kind is Kind.OPEN and pool.full)
         if self.draining or no_room or pool.health is not Health.HEALTHY:
@@ -246,6 +254,8 @@ class BridgeCore:
                     self._defer(peer, envelope)
                 elif cancelled.edge == peer and cancelled.attempt <= envelope.attempt:
                     self._cancel(cancelled, envelope.body, now)
+                    if cancelled.newest > envelope.attempt:  # a later sending came here, and the edge may count on it
+                        self.member.control(peer, now, Kind.RETURNED, envelope.exchange, attempt=cancelled.newest)
             case Kind.END:
                 session = self.sessions.open.get(envelope.session)
                 if session is not None:
@@ -271,7 +281,7 @@ class BridgeCore:
         self.jobs.to_shared(job, child, pool, now)
 
     def _cancel(self, job: Job, frame: bytes, now: float) -> None:
-        opening = self.sessions.open.get(job.exchange) if job.kind is Kind.OPEN else None
+        opening = self.sessions.open.get(job.exchange) if job.kind is Kind.OPEN and job.started else None
         self.jobs.cancel(job, frame, now)
         if opening is not None:
             self.sessions.end(opening, now)

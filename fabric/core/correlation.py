@@ -86,6 +86,11 @@ class Exchange:
         self.span = ""
         self.version = ""
 
+    @property
+    def unstarted(self) -> bool:
+        """It is proven that no server has begun it: it was never sent, or needs a grant that nobody has."""
+        return not self.attempt or not (self.granted or self.repeatable)
+
 
 class CorrelationRouter:
     """All open exchanges of one edge. `finish(exchange, answer, fault)` is told of each end exactly once."""
@@ -219,6 +224,8 @@ class CorrelationRouter:
         if self.exchanges.pop(exchange.id, None) is None:
             return
         self.deadlines.clear(exchange.id)
+        if fault is not None and fault.retryable and not exchange.unstarted:
+            fault = msgspec.structs.replace(fault, retryable=False)
         self._finish(exchange, answer, fault, now)
 
     def cancel(self, exchange: Exchange, now: float, body: bytes = b"") -> None:
@@ -277,13 +284,13 @@ class CorrelationRouter:
         waited = f"{now - exchange.arrived:.0f} s"
         if not exchange.owner and not served:
             message = f"no bridge served {exchange.server} within {waited}"
-            fault = Fault(Reason.NO_WORKER, message, retryable=not exchange.starts)
+            fault = Fault(Reason.NO_WORKER, message, retryable=True)
         elif exchange.granted and not exchange.repeatable:
             message = f"{exchange.server} did not answer within {waited}; the call may have been carried out"
             fault = Fault(Reason.OUTCOME_UNKNOWN, message)
         else:
             message = f"{exchange.server} did not answer within {waited}"  # without a grant, unrepeatable work was not started
-            fault = Fault(Reason.DEADLINE, message, retryable=not exchange.repeatable)
+            fault = Fault(Reason.DEADLINE, message, retryable=True)
         if exchange.owner:
             self._member.control(exchange.owner, now, Kind.CANCEL, exchange.id, attempt=exchange.attempt)
         self.close(exchange, b"", fault, now)

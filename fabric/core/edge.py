@@ -136,7 +136,7 @@ class EdgeCore:
         self.serving.look(now)
         self.router.lost(peer, now)
         for conversation in [bound for bound in self._bound.values() if bound.owner == peer]:
-            self._end_conversation(conversation, "the bridge that ran this session is gone")
+            self._end_conversation(conversation, "the bridge that ran this session is gone", now)
 
     def recovered(self, now: float) -> None:
         """A gap has ended."""
@@ -261,9 +261,14 @@ class EdgeCore:
         exchange.principal, exchange.transport = conversation.principal, conversation.transport
         return exchange
 
-    def _end_conversation(self, conversation: Conversation, reason: str) -> None:
+    def _end_conversation(self, conversation: Conversation, reason: str, now: float) -> None:
         self._bound.pop(conversation.session, None)
         conversation.phase = Phase.ENDED
+        for exchange in conversation.open():
+            if exchange.session:  # its owner has answered all that reached it before the end
+                self.router.close(exchange, b"", Fault(Reason.SESSION_LOST, reason, retryable=True), now)
+            else:
+                self.router.cancel(exchange, now)
         self._out.append(CloseLink(conversation.link, reason))
 
     def _closed(self, link: str, now: float) -> None:
@@ -302,7 +307,7 @@ class EdgeCore:
                 else:
                     self.router.answered(peer, envelope, now)
             case Kind.MESSAGE:
-                self._message(envelope, now)
+                self._message(peer, envelope, now)
             case Kind.TAKEN:
                 self.router.taken(peer, envelope, now)
             case Kind.RETURNED:
@@ -316,7 +321,7 @@ class EdgeCore:
             case _:
                 pass  # not for an edge; a newer release may say more
 
-    def _message(self, envelope: Envelope, now: float) -> None:
+    def _message(self, peer: str, envelope: Envelope, now: float) -> None:
         frame = envelope.body
         exchange = self.router.exchanges.get(envelope.exchange)
         if exchange is None:
@@ -324,6 +329,8 @@ class EdgeCore:
             if conversation is not None and not envelope.exchange:
                 self._out.append(Send(conversation.link, frame))
             return
+        if exchange.owner != peer and not self.router.taken(peer, envelope, now):
+            return  # of a second taker, whose `taken` is still to come
         self.router.progressed(exchange, now)
         if exchange.token and b'"progressToken"' in frame:
             message = jsonrpc.parse(frame)
@@ -354,7 +361,7 @@ class EdgeCore:
                 self._out.append(Finish(exchange.link))
         bound = self._bound.get(envelope.session)
         if bound is not None and not envelope.exchange:
-            self._end_conversation(bound, envelope.body.decode(errors="replace") or "the session has ended")
+            self._end_conversation(bound, envelope.body.decode(errors="replace") or "the session has ended", now)
 
     # ------------------------------------------------------------ the end of an exchange
     def _finished(self, exchange: Exchange, answer: bytes, fault: Fault | None, now: float) -> None:

@@ -10,7 +10,7 @@ class Job:
 
     __slots__ = (
         "arrived", "attempt", "begun", "body", "bound", "child", "client_id", "delivery", "edge", "events", "exchange",
-        "exclusive", "kind", "method", "principal", "queued", "repeatable", "sent", "server", "session", "siblings", "span",
+        "exclusive", "kind", "method", "newest", "principal", "queued", "repeatable", "sent", "server", "session", "siblings", "span",
         "started", "target", "trace",
     )  # fmt: skip
 
@@ -18,6 +18,7 @@ class Job:
         self.edge = edge
         self.exchange = envelope.exchange
         self.attempt = envelope.attempt
+        self.newest = envelope.attempt  # of the sendings that came here while this job was open
         self.kind: Kind = envelope.kind
         self.server = envelope.server
         self.session = envelope.session

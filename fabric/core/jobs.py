@@ -12,7 +12,7 @@ from fabric.core.job import Job
 from fabric.core.member import Member
 from fabric.core.pool import Child, Pool
 from fabric.core.record import Record, Side, judged
-from fabric.envelope import Kind, Lane
+from fabric.envelope import Envelope, Kind, Lane
 from fabric.errors import InvalidFrame
 
 
@@ -35,9 +35,22 @@ class Jobs:
 
     def say_taken(self, job: Job, now: float) -> None:
         """Tell the edge that this bridge holds the attempt."""
+        self._deadlines.clear(f"taken {job.exchange}")
         number = self._member.control(job.edge, now, Kind.TAKEN, job.exchange, attempt=job.attempt)
         self._copies.hold(job.edge, Lane.CONTROL, number, job.delivery)
         job.delivery = 0
+
+    def again(self, job: Job, envelope: Envelope, delivery: int, now: float) -> None:
+        """Another sending, or another copy, of what is open here: of no use while this job lasts.
+
+        It is settled once the edge knows of the job.
+        """
+        job.newest = max(job.newest, envelope.attempt)
+        if job.delivery:
+            self.say_taken(job, now)
+        pair = self._member.pairs.get(job.edge)
+        self._copies.hold(job.edge, Lane.CONTROL, pair.control_out.next - 1, delivery)
+        self._copies.advanced(pair)
 
     # ------------------------------------------------------------ running
     def to_shared(self, job: Job, child: Child, pool: Pool, now: float) -> None:
@@ -91,7 +104,7 @@ class Jobs:
     def _say(self, job: Job, frame: bytes, session: str, now: float) -> None:
         self.drop(job, now)
         number = self._member.data(job.edge, now, Kind.ANSWER, job.exchange, attempt=job.attempt, session=session, body=frame)
-        self._copies.hold(job.edge, Lane.DATA, number, job.delivery)
+        self._copies.hold(job.edge, Lane.DATA, number, job.delivery, answered=job.exchange if job.queued else "")
         if job.trace:
             self._record(job, *judged(frame), now)
 

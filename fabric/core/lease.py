@@ -13,6 +13,8 @@ from fabric.core.announcement import Announcement, Role
 
 PERIOD = 1.0
 """Seconds between announcements."""
+EARLY = 0.1
+"""Seconds by which an announcement may be early, so that a look just before its time does not put it off to the next."""
 GAP = 1.6
 """Seconds since the sending of the newest own announcement heard back, from which on one is in a gap."""
 LEASE = 3.5
@@ -45,7 +47,7 @@ class Leases:
 
     def next_number(self, now: float) -> int | None:
         """The number of the announcement that is due now, or None. Telling it is publishing it."""
-        if now - self._announced < PERIOD:
+        if now - self._announced < PERIOD - EARLY:
             return None
         return self.force(now)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 from typing import Any, Protocol
 
@@ -63,7 +64,7 @@ class Member:
         self.leases = Leases(self.me, identity.lease)
         self.pairs = Pairs(self.me, lane_bytes=identity.lane_bytes)
         self.keeps = False
-        self.largest_body_bytes = 0
+        self.largest_body_bytes = sys.maxsize  # until a broker says what it takes
         self.next_beat = 0.0
         self.left = False
         self._owner = owner
@@ -119,8 +120,11 @@ class Member:
             for envelope in pack.envelopes:
                 self._topic(pack.source, envelope, now)
             return []
+        received = self.pairs.receive(pack, now)
+        if received is None:
+            return []  # only what comes in the current generation is a sign of life for us
+        envelopes, given_up = received
         self.leases.renew(pack.source, now)
-        envelopes, given_up = self.pairs.receive(pack, now)
         if given_up:
             self._owner.lost(pack.source, now, gone=False)
         return envelopes
@@ -140,6 +144,7 @@ class Member:
                 self._out.append(Conflict(f"{who} has another fabric secret; give all workers of a fabric the same one"))
             else:
                 self.leases.announced(source, heard, now)
+                self.pairs.remind(source)
         elif source == self.me:
             return
         elif envelope.kind is Kind.HELLO:

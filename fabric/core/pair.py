@@ -21,6 +21,9 @@ PACK_BYTES = 256 * 1024
 HEADER_BYTES = 512
 """What an envelope may take beside its body, rounded up."""
 
+REMEMBERED = 4096
+"""How many peers that were given up are remembered with their generation; the oldest is forgotten first."""
+
 RESEND_AFTER = 1.0
 """Seconds without acknowledgement after which what is kept is sent again."""
 
@@ -57,6 +60,7 @@ class Pairs:
         self.pack_bytes = PACK_BYTES
         self._pairs: dict[str, Pair] = {}
         self._dirty: dict[str, Pair] = {}
+        self._raised: dict[str, int] = {}  # the generation with each peer given up, until it speaks that itself
 
     def __iter__(self) -> Iterator[Pair]:
         return iter(self._pairs.values())
@@ -65,7 +69,7 @@ class Pairs:
         """The pair with `peer`, made at first use."""
         pair = self._pairs.get(peer)
         if pair is None:
-            pair = self._pairs[peer] = Pair(peer)
+            pair = self._pairs[peer] = Pair(peer, self._raised.get(peer, 1))
         return pair
 
     def full(self, peer: str) -> bool:
@@ -92,16 +96,22 @@ class Pairs:
         self._dirty[pair.peer] = pair
         return envelope.number
 
-    def receive(self, pack: Pack, now: float) -> tuple[list[Envelope], bool]:
-        """Take in a pack from an inbox: the envelopes to act on, in order, and whether the peer has given us up since."""
-        pair = self.get(pack.source)
-        if pack.generation < pair.generation:
-            pair.owes = True
-            self._dirty[pair.peer] = pair
-            return [], False
+    def receive(self, pack: Pack, now: float) -> tuple[list[Envelope], bool] | None:
+        """Take in a pack from an inbox: the envelopes to act on, in order, and whether the peer has given us up since.
+
+        None for a pack of a generation that is over: its sender is told so.
+        """
+        source = pack.source
+        if pack.generation < self._generation(source):
+            self._tell(source)
+            return None
+        pair = self.get(source)
+        if self._raised:
+            self._raised.pop(source, None)
         given_up = pack.generation > pair.generation
         if given_up:
             pair.reset(pack.generation)
+            pair.owes = True  # so that the peer knows that we know
         pair.data_out.acknowledge(pack.ack_data, now)
         pair.control_out.acknowledge(pack.ack_control, now)
         ready: list[Envelope] = []
@@ -118,14 +128,33 @@ class Pairs:
 
     def give_up(self, peer: str) -> None:
         """The peer's lease has ended: raise the generation, forget what was kept for it."""
-        pair = self.get(peer)
-        pair.reset(pair.generation + 1)
+        generation = self._generation(peer) + 1
+        self._raised.pop(peer, None)
+        self._raised[peer] = generation
+        if len(self._raised) > REMEMBERED:
+            del self._raised[next(iter(self._raised))]
+        self._pairs.pop(peer, None)
         self._dirty.pop(peer, None)
+
+    def remind(self, peer: str) -> None:
+        """The peer was heard of: if it was given up and may not know it, it is told our generation."""
+        if peer in self._raised:
+            self._tell(peer)
+
+    def _generation(self, peer: str) -> int:
+        pair = self._pairs.get(peer)
+        return pair.generation if pair is not None else self._raised.get(peer, 1)
+
+    def _tell(self, peer: str) -> None:
+        """Send our generation, without making a pair of a peer that may be dead."""
+        pair = self._pairs.get(peer) or Pair(peer, self._generation(peer))
+        pair.owes = True
+        self._dirty[peer] = pair
 
     def beat(self, now: float) -> None:
         """The regular look: acknowledgements still owed go out bare, what was not acknowledged for too long goes out again."""
         for pair in self._pairs.values():
-            if pair.owes:
+            if pair.owes or pair.data_in.held or pair.control_in.held:  # a gap is said again until it closes
                 self._dirty[pair.peer] = pair
             self._resend(pair, now, older_than=RESEND_AFTER)
 

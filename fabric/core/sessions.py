@@ -137,13 +137,13 @@ class Sessions:
 
     # ------------------------------------------------------------ ends
     def end(self, session: Session, now: float) -> None:
-        """The session is over: its process stops, what is open in it is forgotten."""
+        """The session is over: what is open in it is answered, and its process stops."""
         self.open.pop(session.id, None)
-        for job in list(session.jobs.values()):
-            self._jobs.drop(job, now)
         pool = self._pools[session.server]
         child = pool.children.get(session.child)
         if child is not None:
+            for job in list(child.jobs.values()):
+                self._jobs.orphaned(job, "its session was ended", now)
             pool.stop(child)
         if session.stream is not None:
             self._member.data(session.stream.edge, now, Kind.ENDED, session.stream.exchange)
@@ -161,6 +161,8 @@ class Sessions:
     def lost(self, edge: str, now: float) -> None:
         """An edge is gone: sessions bound to its links end, the others wait for their client to come back."""
         for session in [session for session in self.open.values() if session.bound and session.edge == edge]:
+            for job in list(session.jobs.values()):
+                self._jobs.drop(job, now)  # nobody waits for its answer
             self.end(session, now)
         for session in self.open.values():
             if session.stream is not None and session.stream.edge == edge:

@@ -27,6 +27,7 @@ class Client:
         self.server = server
         self.requests: list[Request] = []
         self.over = False
+        self.unmade = 0  # calls that wait for an edge or a session
         self._edge = edge
         self._count = 0
 
@@ -50,6 +51,23 @@ class Client:
 
     def call(self, tool: str, *, id: bytes | None = None, cancel_after: float | None = None, **arguments: Any) -> None:
         """Call a tool as soon as that is possible."""
+        self.unmade += 1
+        self._try(tool, id, cancel_after, arguments)
+
+    def _try(self, tool: str, id: bytes | None, cancel_after: float | None, arguments: dict[str, Any]) -> None:
+        edge = self._ready()
+        if edge is None:
+            self.world.after(AGAIN, self._try, tool, id, cancel_after, arguments)
+        else:
+            self.unmade -= 1
+            request = self.new(edge, id, tool, **arguments)
+            self._make(edge, request, arguments | {"key": request.key}, cancel_after)
+
+    def _ready(self) -> EdgeProcess | None:
+        """The edge to call through, if a call can be made now."""
+        raise NotImplementedError
+
+    def _make(self, edge: EdgeProcess, request: Request, arguments: dict[str, Any], cancel_after: float | None) -> None:
         raise NotImplementedError
 
     def leave(self) -> None:
@@ -196,16 +214,11 @@ class Http(Client):
             self._post(edge, reply(message), None)
 
     # ------------------------------------------------------------ calls
-    def call(self, tool: str, *, id: bytes | None = None, cancel_after: float | None = None, **arguments: Any) -> None:
-        edge = self.edge
-        if self.over:
-            return
-        if edge is None or (self.legacy and self.session is None):
-            self.world.after(AGAIN, lambda: self.call(tool, id=id, cancel_after=cancel_after, **arguments))
-            return
-        request = self.new(edge, id, tool, **arguments)
-        arguments["key"] = request.key
-        link = self._post(edge, call(request.id, tool, arguments, modern=not self.legacy), request)
+    def _ready(self) -> EdgeProcess | None:
+        return self.edge if self.session is not None or not self.legacy else None
+
+    def _make(self, edge: EdgeProcess, request: Request, arguments: dict[str, Any], cancel_after: float | None) -> None:
+        link = self._post(edge, call(request.id, request.tool, arguments, modern=not self.legacy), request)
         if cancel_after is not None:
             self.world.after(cancel_after, self._cancel, request, link)
 
@@ -293,16 +306,12 @@ class LongLink(Client):
         if self._edge is not None and self.link:
             self._edge.feed(FrameArrived(self.link, message))
 
-    def call(self, tool: str, *, id: bytes | None = None, cancel_after: float | None = None, **arguments: Any) -> None:
-        if self.over:
-            return
-        if not self.link or self._edge is None:
-            self.world.after(AGAIN, lambda: self.call(tool, id=id, cancel_after=cancel_after, **arguments))
-            return
-        request = self.new(self._edge, id, tool, **arguments)
+    def _ready(self) -> EdgeProcess | None:
+        return self._edge if self.link else None
+
+    def _make(self, edge: EdgeProcess, request: Request, arguments: dict[str, Any], cancel_after: float | None) -> None:
         request.session = self.link
-        arguments["key"] = request.key
-        self._frame(call(request.id, tool, arguments, modern=not self.legacy))
+        self._frame(call(request.id, request.tool, arguments, modern=not self.legacy))
         if cancel_after is not None:
             self.world.after(cancel_after, self._cancel, request)
 
@@ -323,12 +332,12 @@ class LongLink(Client):
         body = effect.frame
         mine = [request for request in self.requests if request.session == self.link]
         named = [request for request in mine if request.key and f'"key":"{request.key}"'.encode() in body]
-        same = named or [request for request in mine if wanted in (request.id, _token(request)) and request.open]
-        same = same or [request for request in reversed(mine) if wanted in (request.id, _token(request))]
+        same = named or [request for request in mine if wanted in (request.id, request.token) and request.open]
+        same = same or [request for request in reversed(mine) if wanted in (request.id, request.token)]
         if same:
             same[0].heard(message)
             if not same[0].tool and same[0].answers[-1].reason:
-                self.leave_link()
+                self.world.after(0.0, self.leave_link)
         else:
             self.world.violated(f"{self.name} hears what it never asked: {effect.frame!r}")
 
@@ -337,7 +346,7 @@ class LongLink(Client):
         edge, link = self._edge, self.link
         self._gone("its session was not opened")
         if edge is not None:
-            self.world.after(0.0, edge.hang_up, link)
+            edge.hang_up(link)
 
     def _gone(self, why: str) -> None:
         for request in self.requests:
@@ -368,7 +377,3 @@ class LongLink(Client):
         self.over = True
         if self._edge is not None and self.link:
             self._edge.hang_up(self.link)
-
-
-def _token(request: Request) -> bytes:
-    return b'"t' + request.id[1:] if request.id[:1] == b'"' else request.id

@@ -33,6 +33,7 @@ class Request:
         self.id = id
         self.tool = tool  # read, write, or empty for an initialize
         self.key: str = arguments.get("key", "")
+        self.token = token(id, self.key)
         self.delay: float = arguments.get("delay", 0.0)
         self.posted = world.now
         self.answers: list[Answer] = []
@@ -56,7 +57,7 @@ class Request:
             if value <= self.progress or self.answers:
                 self.world.violated(f"{self!r}: progress {value} after {self.progress}, {len(self.answers)} answers")
             self.progress = value
-            if jsonrpc.refers_to(message) != token(self.id):
+            if jsonrpc.refers_to(message) != self.token:
                 self.world.violated(f"{self!r}: progress of {jsonrpc.refers_to(message)!r}")
         elif message.kind is jsonrpc.MessageKind.RESPONSE:
             self._answered(message)
@@ -71,13 +72,14 @@ class Request:
             self.world.violated(f"{self!r}: answered under the id {message.id!r}")
         if "result" in body and self.key and body["result"].get("key") != self.key:
             self.world.violated(f"{self!r}: got the answer of {body['result'].get('key')}")
-        if "error" in body and not data:
+        if "error" in body and not data and body["error"]["code"] != jsonrpc.INVALID_PARAMS:  # its initialize had failed
             self.world.violated(f"{self!r}: {body['error']}")
 
 
-def token(id: bytes) -> bytes:
-    """The progress token a client gives with the request of this id, of the same JSON type."""
-    return b'"t' + id[1:] if id[:1] == b'"' else id
+def token(id: bytes, key: str) -> bytes:
+    """A request's progress token, raw JSON: a string or a number, as its id is; no client uses one twice."""
+    count = key.rpartition(".")[2]
+    return b'"t%b"' % count.encode() if id[:1] == b'"' else b"90%b" % count.encode()
 
 
 def frame(id: bytes, method: str, params: dict[str, Any]) -> jsonrpc.Message:
@@ -88,7 +90,7 @@ def frame(id: bytes, method: str, params: dict[str, Any]) -> jsonrpc.Message:
 
 def call(id: bytes, tool: str, arguments: dict[str, Any], *, modern: bool) -> jsonrpc.Message:
     """A tools/call."""
-    meta: dict[str, Any] = {"progressToken": msgspec.Raw(token(id))}
+    meta: dict[str, Any] = {"progressToken": msgspec.Raw(token(id, arguments["key"]))}
     if modern:
         meta["io.modelcontextprotocol/protocolVersion"] = jsonrpc.MODERN_VERSION
     return frame(id, "tools/call", {"name": tool, "arguments": arguments, "_meta": meta})

@@ -23,12 +23,12 @@ def run(seed: int, *, plant: Plant | None = None, verbose: bool = False) -> Worl
         world.edge()
     for _ in range(random.choice((1, 2, 2, 3))):
         world.bridge()
-    clients = [_client(world, random, number) for number in range(random.choice((2, 3, 4)))]
+    clients = [_client(world, random, number) for number in range(random.choice((2, 3, 4, 5)))]
     for client in clients:
-        for _ in range(random.randint(1, 4)):
+        for _ in range(random.randint(2, 5)):
             world.after(random.uniform(0.0, CALLS_END), _call, client, random)
     possible = FAULTS if keeps else tuple(fault for fault in FAULTS if fault not in KEPT_ONLY)
-    for fault in random.sample(possible, random.choice((0, 1, 2, 3, 4))):
+    for fault in random.sample(possible, random.choice((0, 1, 3, 4, 5, 6))):
         world.after(random.uniform(0.2, CALLS_END), fault, world, random)
     finish(world, clients)
     return world
@@ -55,11 +55,15 @@ def _call(client: Client, random: Random) -> None:
     )
 
 
+def _unfinished(clients: list[Client]) -> bool:
+    return any(client.unmade for client in clients) or any(request.open for request in all_requests(clients))
+
+
 def finish(world: World, clients: list[Client]) -> None:
     """Let everything be answered, have the clients leave, wait until nothing is left, and judge."""
     world.run(CALLS_END + 0.5)
     world.run(max(0.0, world.quiet_since - world.now))
-    world.run_until(lambda: not any(request.open for request in all_requests(clients)), 70.0)
+    world.run_until(lambda: not _unfinished(clients), 70.0)
     world.run(0.5)
     for client in clients:
         client.leave()

@@ -97,6 +97,8 @@ _referring = msgspec.json.Decoder(_Referring)
 def parse(frame: bytes) -> Message:
     """Look at one frame. Raises InvalidFrame with the JSON-RPC code to answer, and the id where one could be read."""
     try:
+        if not frame.isascii():
+            frame.decode()  # msgspec does not look into the strings it skips
         head = _head.decode(frame)
     except msgspec.ValidationError as error:
         raise InvalidFrame(INVALID_REQUEST, f"not a JSON-RPC message: {error}", _readable_id(frame)) from error

@@ -6,7 +6,7 @@ import asyncio
 import logging
 import time
 from collections.abc import Callable
-from typing import cast
+from typing import TypeVar, cast
 
 import msgspec
 
@@ -34,6 +34,8 @@ from fabric.runtime.node import Node
 from fabric.security.seal import SessionSealer, SessionToken
 
 log = logging.getLogger(__name__)
+
+T = TypeVar("T", bound=msgspec.Struct)
 
 
 class Edge:
@@ -151,14 +153,8 @@ class Edge:
                 self._send(link, frame, event, final)
             case Completed(record):
                 self._completed(record)
-            case Accept(link):
-                if link in self._links:
-                    cast("RequestLink", self._links[link]).accept()
-            case Finish(link):
-                if link in self._links:
-                    cast("RequestLink", self._links[link]).finish()
-            case Establish():
-                self._establish(effect)
+            case Accept() | Finish() | Establish():
+                self._end_request(effect)
             case CloseLink(link, reason):
                 if link in self._links:
                     log.warning("closing link %s: %s", link, reason)
@@ -176,24 +172,41 @@ class Edge:
         except LinkError as error:
             log.info("link %s: %s", id, error)
 
-    def _establish(self, effect: Establish) -> None:
-        link = self._links.get(effect.link)
+    def _end_request(self, effect: Accept | Finish | Establish) -> None:
+        link = cast("RequestLink | None", self._links.get(effect.link))
         if link is None:
             return
-        opening = msgspec.json.decode(effect.opening, type=_Opening).params
-        version = msgspec.json.decode(effect.answer, type=_Answer).result.version
-        token = SessionToken(
+        try:
+            if isinstance(effect, Accept):
+                link.accept()
+            elif isinstance(effect, Finish):
+                link.finish()
+            else:
+                link.establish(self._sealer.seal(self._token(effect)))
+        except LinkError as error:
+            log.info("link %s: %s", effect.link, error)
+
+    def _token(self, effect: Establish) -> SessionToken:
+        opening, answer = _read(effect.opening, _Opening).params, _read(effect.answer, _Answer).result
+        return SessionToken(
             fabric=self._fabric,
             session=effect.session,
             owner=effect.owner,
             server=effect.server,
-            version=version,
+            version=answer.version,
             client=bytes(opening.client).decode(),
             capabilities=bytes(opening.capabilities).decode(),
             principal=effect.principal,
             expires=time.time() + self._lifetime,
         )
-        cast("RequestLink", link).establish(self._sealer.seal(token))
+
+
+def _read(frame: bytes, shape: type[T]) -> T:
+    """What a frame says, or the shape's defaults: neither its client nor its server has to speak the schema."""
+    try:
+        return msgspec.json.decode(frame, type=shape)
+    except msgspec.DecodeError:
+        return shape()
 
 
 def _closed(task: asyncio.Task[None]) -> None:
@@ -215,4 +228,4 @@ class _Result(msgspec.Struct):
 
 
 class _Answer(msgspec.Struct):
-    result: _Result
+    result: _Result = msgspec.field(default_factory=_Result)

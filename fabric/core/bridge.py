@@ -62,6 +62,8 @@ class BridgeCore:
     # ------------------------------------------------------------ what the runtime calls
     def handle(self, event: Event, now: float) -> list[Effect]:
         """Take in one event."""
+        if self.member.left:
+            return []  # its servers are stopped; the others have been told
         match event:
             case PackArrived(pack):
                 for envelope in self.member.receive(pack, now):

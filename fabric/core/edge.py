@@ -56,6 +56,8 @@ class EdgeCore:
     # ------------------------------------------------------------ what the runtime calls
     def handle(self, event: Event, now: float) -> list[Effect]:
         """Take in one event."""
+        if self.member.left:
+            return []  # everyone has been told
         match event:
             case PackArrived(pack):
                 for envelope in self.member.receive(pack, now):

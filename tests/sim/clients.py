@@ -74,6 +74,12 @@ class Client:
         """Go, in an orderly way."""
         raise NotImplementedError
 
+    def _left(self) -> None:
+        self.over = True
+        for request in self.requests:
+            if request.open and not request.tool:
+                request.excused = "its client left while it opened a session"
+
 
 class Post:
     """One HTTP request of a client, as the far end of its stream."""
@@ -234,7 +240,7 @@ class Http(Client):
 
     def leave(self) -> None:
         edge = self.edge
-        self.over = True
+        self._left()
         for living in self.world.edges:
             for link in [link for link, end in living.links.items() if isinstance(end, Stream) and end.client is self]:
                 living.hang_up(link)
@@ -335,11 +341,19 @@ class LongLink(Client):
         same = named or [request for request in mine if wanted in (request.id, request.token) and request.open]
         same = same or [request for request in reversed(mine) if wanted in (request.id, request.token)]
         if same:
+            if named and named[0].answers and message.kind is MessageKind.RESPONSE:
+                self._misread(named[0], mine)
             same[0].heard(message)
             if not same[0].tool and same[0].answers[-1].reason:
                 self.world.after(0.0, self.leave_link)
         else:
             self.world.violated(f"{self.name} hears what it never asked: {effect.frame!r}")
+
+    def _misread(self, named: Request, mine: list[Request]) -> None:
+        """An error names no key: where two requests share an id, it was the other's."""
+        other = next((request for request in mine if request.open and request.id == named.id), None)
+        if other is not None and named.answers[0].reason:
+            other.answers.append(named.answers.pop())
 
     def leave_link(self) -> None:
         """The session could not be opened: try on a new link."""
@@ -357,7 +371,7 @@ class LongLink(Client):
 
     def closed(self, reason: str) -> None:
         for request in self.requests:
-            if request.open and request.session == self.link and not (self._edge is not None and self._edge.leaving):
+            if request.open and request.session == self.link and not request.unread and not request.edge.leaving:
                 self.world.violated(f"{request!r}: its link was closed before the answer ({reason})")
         self._gone("its link was closed")
 
@@ -374,6 +388,6 @@ class LongLink(Client):
         self.world.violated(f"{self.name}: a long link got a session token")
 
     def leave(self) -> None:
-        self.over = True
+        self._left()
         if self._edge is not None and self.link:
             self._edge.hang_up(self.link)

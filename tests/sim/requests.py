@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from tests.sim.world import World
 
 
-class Answer(msgspec.Struct):
+class Answer(msgspec.Struct, frozen=True):
     """What came: `reason` is the fabric's, empty for the server's own answer."""
 
     at: float
@@ -36,6 +36,7 @@ class Request:
         self.token = token(id, self.key)
         self.delay: float = arguments.get("delay", 0.0)
         self.posted = world.now
+        self.unread = edge.frozen  # its edge may close the link without having read this
         self.answers: list[Answer] = []
         self.progress = 0.0
         self.session = ""

@@ -142,11 +142,11 @@ def meta(message: Message) -> Meta:
 
 
 def text(raw: msgspec.Raw | bytes) -> str:
-    """A raw JSON string's value; empty when it is absent or not a string."""
-    if not raw:
+    """A raw JSON string's value; empty when it is absent, not a string, or holds a lone surrogate."""
+    try:
+        return msgspec.json.decode(raw, type=str) if raw else ""
+    except msgspec.DecodeError:
         return ""
-    value = msgspec.json.decode(raw)
-    return value if isinstance(value, str) else ""
 
 
 def quoted(value: str) -> bytes:

@@ -32,6 +32,7 @@ from fabric.core.member import Identity, Member, announcing
 from fabric.core.pool import Child, Pool, ServerLimits
 from fabric.core.sessions import Sessions
 from fabric.envelope import Envelope, Kind, Lane
+from fabric.errors import InvalidFrame
 from fabric.jsonrpc import Message, MessageKind
 
 TAKEN_AFTER = 0.05
@@ -67,11 +68,17 @@ class BridgeCore:
         match event:
             case PackArrived(pack):
                 for envelope in self.member.receive(pack, now):
-                    self._envelope(pack.source, envelope, now)
+                    try:
+                        self._envelope(pack.source, envelope, now)
+                    except InvalidFrame as error:
+                        self.jobs.refuse(pack.source, envelope, error, now)
                 if pack.generation:
                     self._advanced(pack.source, now)
             case ServerFrame(child, message):
-                self._server_said(child, message, now)
+                try:
+                    self._server_said(child, message, now)
+                except InvalidFrame as error:
+                    self._garbled(child, message, error, now)
             case WorkArrived(source, envelope, delivery):
                 self._work(source, envelope, delivery, now)
             case ServerStarted(child_id):
@@ -203,7 +210,9 @@ class BridgeCore:
         if answered is not None:
             self.copies.hold(source, Lane.DATA, answered, delivery)
             return
-        no_room = pool.taken >= pool.limits.slots or (envelope.kind is Kind.OPEN and pool.full)
+        no_room = pool.taken >= pool.limits.slots
+        if envelope.kind is Kind.OPEN and pool.full:
+            no_room = not self.sessions.evict(pool, now)
         if self.draining or no_room or pool.health is not Health.HEALTHY:
             number = self.member.control(source, now, Kind.RETURNED, envelope.exchange, attempt=envelope.attempt)
             self.copies.hold(source, Lane.CONTROL, number, delivery)
@@ -331,6 +340,15 @@ class BridgeCore:
         else:
             reason = f"{message.method} is not a request this client takes"
             pool.write(child, jsonrpc.error_frame(message.id, jsonrpc.METHOD_NOT_FOUND, reason))
+
+    def _garbled(self, child_id: str, message: Message, error: InvalidFrame, now: float) -> None:
+        """A server's message in which its ids cannot be swapped: an answer becomes an error, anything else goes nowhere."""
+        found = self._find(child_id)
+        job = (
+            found[1].jobs.get(jsonrpc.text(message.id)) if found is not None and message.kind is MessageKind.RESPONSE else None
+        )
+        if job is not None:
+            self.jobs.fault(job, Fault(Reason.INVALID, f"{job.server} sent an answer that cannot be carried: {error}"), now)
 
     def _exited(self, child_id: str, reason: str, now: float) -> None:
         found = self._find(child_id)

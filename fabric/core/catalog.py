@@ -32,6 +32,10 @@ FRESH_AT_LEAST, FRESH_AT_MOST = 5.0, 300.0
 """Bounds, in seconds, of how long a list is believed; between them the server's ttlMs decides."""
 
 
+DEEPEST = 32
+"""How deep in a schema annotations are looked for."""
+
+
 class Tool(msgspec.Struct, frozen=True):
     """One tool: `headers` are pairs of a lower-case Mcp-Param name and the path of the argument it mirrors."""
 
@@ -137,7 +141,7 @@ def _headers(schema: dict[str, Any], path: tuple[str, ...]) -> list[tuple[str, t
     """The annotated properties that `properties` keys alone lead to."""
     found: list[tuple[str, tuple[str, ...]]] = []
     properties = schema.get("properties")
-    for name, part in properties.items() if isinstance(properties, dict) else ():
+    for name, part in properties.items() if isinstance(properties, dict) and len(path) < DEEPEST else ():
         if isinstance(part, dict):
             if isinstance(part.get("x-mcp-header"), str):
                 found.append((part["x-mcp-header"].lower(), (*path, name)))

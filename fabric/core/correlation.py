@@ -43,9 +43,9 @@ class Exchange:
     """One client request and all that belongs to it, as its edge sees it."""
 
     __slots__ = (
-        "arrived", "attempt", "body", "bound", "carried", "client_id", "due", "ended", "exclusive", "granted", "id", "kind",
+        "arrived", "attempt", "backstop", "body", "bound", "carried", "client_id", "due", "ended", "exclusive", "granted", "id", "kind",
         "lapses", "link", "method", "opening", "owner", "owner_attempt", "pause", "principal", "progress", "queued",
-        "repeatable", "resend", "sendings", "sent_kind", "server", "session", "span", "starts", "target", "token", "trace",
+        "repeatable", "resend", "sendings", "sent_kind", "server", "session", "span", "starts", "streaming", "target", "token", "trace",
         "transport", "version",
     )  # fmt: skip
 
@@ -76,10 +76,12 @@ class Exchange:
         self.granted = False
         self.starts = 0
         self.pause = RETURN_PAUSE
-        self.resend = float("inf")
+        self.resend = float("inf")  # when to send it again
+        self.backstop = False  # that is only in case a broker that keeps work has not kept it
         self.due = float("inf")  # idle deadline
         self.lapses = float("inf")  # absolute deadline
         self.progress = float("-inf")
+        self.streaming = False  # its client has got something of it before the answer
         self.queued = False  # published to its server's queue
         self.carried = ""  # the traceparent of its client's transport
         self.trace = ""
@@ -155,10 +157,11 @@ class CorrelationRouter:
         exchange.sendings.append(now)
         envelope = Envelope(kind=exchange.sent_kind, exchange=exchange.id, body=exchange.body, **self._header(exchange, now))
         self._out.append(Publish(work(exchange.server), single(self._member.me, envelope)))
-        self._resend_at(exchange, now + (RESEND_KEPT if self._member.keeps else RESEND_UNKEPT))
+        keeps = self._member.keeps
+        self._resend_at(exchange, now + (RESEND_KEPT if keeps else RESEND_UNKEPT), backstop=keeps)
 
-    def _resend_at(self, exchange: Exchange, when: float) -> None:
-        exchange.resend = when
+    def _resend_at(self, exchange: Exchange, when: float, *, backstop: bool = False) -> None:
+        exchange.resend, exchange.backstop = when, backstop
         self.deadlines.set(exchange.id, min(when, exchange.due, exchange.lapses))
 
     # ------------------------------------------------------------ what bridges say
@@ -243,7 +246,8 @@ class CorrelationRouter:
             exchange.owner = ""
             if exchange.session:
                 message = f"the bridge that ran this session of {exchange.server} is gone"
-                reason = Reason.SESSION_LOST if exchange.repeatable else Reason.OUTCOME_UNKNOWN
+                unknown = exchange.sent_kind is Kind.REQUEST and not exchange.repeatable
+                reason = Reason.OUTCOME_UNKNOWN if unknown else Reason.SESSION_LOST
                 self.close(exchange, b"", Fault(reason, message), now)
             elif exchange.repeatable:
                 if not self._started_too_often(exchange, "its bridge died", now):
@@ -273,10 +277,10 @@ class CorrelationRouter:
         if now >= min(exchange.due, exchange.lapses):
             self._deadline(exchange, now, served)
         elif now >= exchange.resend:
-            if free or not self._member.keeps:
+            if free or not exchange.backstop:
                 self._publish(exchange, now)
-            else:
-                self._resend_at(exchange, now + RESEND_KEPT)
+            else:  # it may well be in the queue, behind others
+                self._resend_at(exchange, now + RETURN_PAUSE_MOST, backstop=True)
         else:
             self.deadlines.set(id, min(exchange.due, exchange.lapses, exchange.resend))
 

@@ -148,7 +148,8 @@ class EdgeCore:
         """The regular look at what waits for somebody to serve it."""
         orphans, self._orphans = self._orphans, []
         for since, exchange, session in orphans:
-            self._to_owner(exchange, session, since, now)
+            if exchange.link or exchange.sent_kind is not Kind.ATTACH:
+                self._to_owner(exchange, session, since, now)
         hopeless = [
             (exchange, fault)
             for exchange in self.router.exchanges.values()
@@ -277,6 +278,7 @@ class EdgeCore:
         posted = self._posted.pop(link, None)
         if posted is not None:
             if posted.sent_kind is Kind.ATTACH:
+                posted.link = ""
                 self.router.exchanges.pop(posted.id, None)
                 if posted.owner in self.member.leases.peers:
                     self.member.data(posted.owner, now, Kind.DETACH, posted.id, session=posted.session)
@@ -324,29 +326,20 @@ class EdgeCore:
                 pass  # not for an edge; a newer release may say more
 
     def _message(self, peer: str, envelope: Envelope, now: float) -> None:
-        frame = envelope.body
         exchange = self.router.exchanges.get(envelope.exchange)
         if exchange is None:
             conversation = self._bound.get(envelope.session)
             if conversation is not None and not envelope.exchange:
-                self._out.append(Send(conversation.link, frame))
+                self._out.append(Send(conversation.link, envelope.body))
             return
         if exchange.owner != peer and not self.router.taken(peer, envelope, now):
             return  # of a second taker, whose `taken` is still to come
         self.router.progressed(exchange, now)
-        if exchange.token and b'"progressToken"' in frame:
-            message = jsonrpc.parse(frame)
-            if message.method == "notifications/progress":
-                progress = jsonrpc.progress(message)
-                if progress <= exchange.progress:
-                    return  # a re-run repeats its progress from the start
-                exchange.progress = progress
-                frame = jsonrpc.with_reference(frame, exchange.token)
-        elif exchange.method == "subscriptions/listen":
-            frame = jsonrpc.with_reference(frame, exchange.client_id)
-        if exchange.link:
+        frame = _named(exchange, envelope.body)
+        if exchange.link and frame is not None:
             stream = exchange.session if exchange.sent_kind is Kind.ATTACH else exchange.id
             event = f"{stream}.{envelope.event}" if envelope.event >= 0 else ""
+            exchange.streaming = True
             self._out.append(Send(exchange.link, frame, event))
 
     def _ended(self, envelope: Envelope, now: float) -> None:
@@ -381,18 +374,15 @@ class EdgeCore:
                     self._out.append(Send(waiting.link, frame, "", True))
         elif exchange.sent_kind is Kind.FRAME and fault is None:
             self._out.append(Accept(link))
-        elif exchange.sent_kind is Kind.ATTACH and fault is None:
+        elif exchange.sent_kind is Kind.ATTACH and exchange.streaming:
             self._out.append(Finish(link))
         else:
             if fault is not None:
                 trace = exchange.span[3:35]
                 frame = fault_frame(exchange.client_id, fault, server=exchange.server, exchange=exchange.id, trace=trace)
             else:
-                frame = jsonrpc.with_answer_id(answer, exchange.id, exchange.client_id)
-                if b'"error"' in answer and jsonrpc.parse(answer).error:
-                    outcome = "error"
-                elif exchange.method == "subscriptions/listen":
-                    frame = jsonrpc.with_result_subscription(frame, exchange.client_id)
+                frame, ok = _restored(exchange, answer)
+                outcome = "ok" if ok else "error"
             if exchange.sent_kind is Kind.OPEN and outcome == "ok" and conversation is None:
                 who = (exchange.owner, exchange.server, exchange.principal)
                 self._out.append(Establish(link, exchange.id, *who, exchange.opening, answer))
@@ -439,6 +429,37 @@ class EdgeCore:
                 )
             )
         )
+
+
+def _restored(exchange: Exchange, answer: bytes) -> tuple[bytes, bool]:
+    """The client's own ids in a server's answer, and whether it is a result."""
+    try:
+        frame = jsonrpc.with_answer_id(answer, exchange.id, exchange.client_id)
+        if exchange.method == "subscriptions/listen":
+            frame = jsonrpc.with_result_subscription(frame, exchange.client_id)
+        return frame, b'"error"' not in answer or not jsonrpc.parse(answer).error
+    except InvalidFrame as error:
+        fault = Fault(Reason.INVALID, f"{exchange.server} sent an answer that cannot be carried: {error}")
+        return fault_frame(exchange.client_id, fault, server=exchange.server, exchange=exchange.id), False
+
+
+def _named(exchange: Exchange, frame: bytes) -> bytes | None:
+    """The client's own token or id in a server's notification; None for one that must not reach the client."""
+    try:
+        if exchange.method == "subscriptions/listen":
+            return jsonrpc.with_reference(frame, exchange.client_id)
+        if not exchange.token or b'"progressToken"' not in frame:
+            return frame
+        message = jsonrpc.parse(frame)
+        if message.method != "notifications/progress":
+            return frame
+        progress = jsonrpc.progress(message)
+        if progress <= exchange.progress:
+            return None  # a re-run repeats its progress from the start
+        exchange.progress = progress
+        return jsonrpc.with_reference(frame, exchange.token)
+    except InvalidFrame:
+        return None  # written in a way that nobody could name its request in
 
 
 def _overloaded(server: str) -> Fault:

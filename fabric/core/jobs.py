@@ -108,6 +108,11 @@ class Jobs:
         if job.trace:
             self._record(job, *judged(frame), now)
 
+    def refuse(self, edge: str, envelope: Envelope, error: InvalidFrame, now: float) -> None:
+        """Answer a message from a lane in which an id or state cannot be swapped."""
+        if envelope.exchange:
+            self.fault(Job(edge, envelope, 0, now, queued=False), Fault(Reason.INVALID, str(error)), now)
+
     def give_back(self, job: Job, reason: str, now: float) -> None:
         """Not started here, or fit to be run again elsewhere: its edge decides. reason: why it failed after its start."""
         self.drop(job, now)

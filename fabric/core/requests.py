@@ -56,6 +56,9 @@ class Requests:
             frame = jsonrpc.with_progress_token(frame, minted)
         exchange.body = frame
         if message.method == "initialize":
+            if meta.fields.version:
+                reason = f"revisions since {jsonrpc.MODERN_VERSION} have no initialize"
+                raise InvalidFrame(jsonrpc.METHOD_NOT_FOUND, reason, message.id)
             exchange.sent_kind, exchange.opening = Kind.OPEN, message.frame
         elif not exchange.session and not meta.fields.version:
             reason = "neither a session (send initialize first) nor _meta with io.modelcontextprotocol/protocolVersion"

@@ -15,6 +15,8 @@ from fabric.envelope import Envelope, Kind
 from fabric.jsonrpc import Message, MessageKind
 
 PROGRESS = "notifications/progress"
+EVICT_AFTER = 10.0
+"""Seconds an HTTP session has to be left alone before a new one may take its place."""
 ENDED = "this session has ended; begin a new one"
 
 
@@ -170,6 +172,19 @@ class Sessions:
             for job in [job for job in session.jobs.values() if job.edge == edge]:
                 del session.jobs[job.exchange]  # it runs on, but nothing more can be said on its stream
                 job.siblings = None
+
+    def evict(self, pool: Pool, now: float) -> bool:
+        """Make room for a new session of a full server: end the HTTP session that was left alone longest, if any was."""
+        left = [
+            session
+            for session in self.open.values()
+            if session.server == pool.name and not session.bound and not session.jobs and session.stream is None
+        ]
+        oldest = min(left, key=lambda session: session.used, default=None)
+        if oldest is None or now - oldest.used < EVICT_AFTER:
+            return False
+        self.end(oldest, now)
+        return True
 
     def sweep(self, now: float) -> None:
         """End the HTTP sessions nobody has used for too long."""

@@ -58,12 +58,14 @@ def refuse(status: int, reason: Reason, message: str, *, lines: bytes = b"") -> 
 
 
 def fold(pairs: Sequence[tuple[bytes, bytes]]) -> dict[bytes, bytes]:
-    """Headers by name. Repeated ones are joined as RFC 9110 5.3 says, so a doubled single-valued header matches nothing."""
-    headers = dict(pairs)
-    if len(headers) < len(pairs):
-        headers = {}
-        for name, value in pairs:
-            headers[name] = headers[name] + b", " + value if name in headers else value
+    """Headers by name, without the white space around values (RFC 9110 5.5).
+
+    Repeated ones are joined (5.3), so that a doubled single-valued header matches nothing.
+    """
+    headers: dict[bytes, bytes] = {}
+    for name, value in pairs:
+        text = value.strip(b" \t")
+        headers[name] = headers[name] + b", " + text if name in headers else text
     return headers
 
 

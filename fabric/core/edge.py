@@ -372,7 +372,7 @@ class EdgeCore:
                     frame = jsonrpc.error_frame(waiting.client_id, error.code, error.reason)
                     self._posted.pop(waiting.link, None)
                     self._out.append(Send(waiting.link, frame, "", True))
-        elif exchange.sent_kind is Kind.FRAME and fault is None:
+        elif exchange.sent_kind is Kind.FRAME and fault is None and not answer:  # it was written
             self._out.append(Accept(link))
         elif exchange.sent_kind is Kind.ATTACH and exchange.streaming:
             self._out.append(Finish(link))
@@ -434,7 +434,7 @@ class EdgeCore:
 def _restored(exchange: Exchange, answer: bytes) -> tuple[bytes, bool]:
     """The client's own ids in a server's answer, and whether it is a result."""
     try:
-        frame = jsonrpc.with_answer_id(answer, exchange.id, exchange.client_id)
+        frame = jsonrpc.with_answer_id(answer, exchange.id, exchange.client_id or b"null")
         if exchange.method == "subscriptions/listen":
             frame = jsonrpc.with_result_subscription(frame, exchange.client_id)
         return frame, b'"error"' not in answer or not jsonrpc.parse(answer).error

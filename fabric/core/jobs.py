@@ -111,7 +111,8 @@ class Jobs:
     def refuse(self, edge: str, envelope: Envelope, error: InvalidFrame, now: float) -> None:
         """Answer a message from a lane in which an id or state cannot be swapped."""
         if envelope.exchange:
-            self.fault(Job(edge, envelope, 0, now, queued=False), Fault(Reason.INVALID, str(error)), now)
+            job = self.open.get(envelope.exchange) or Job(edge, envelope, 0, now, queued=False)
+            self.fault(job, Fault(Reason.INVALID, str(error)), now)
 
     def give_back(self, job: Job, reason: str, now: float) -> None:
         """Not started here, or fit to be run again elsewhere: its edge decides. reason: why it failed after its start."""

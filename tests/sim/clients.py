@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from fabric import jsonrpc
@@ -89,6 +90,7 @@ class Post:
         self.link = link
         self.request = request
         self.over = False
+        self.again: Callable[[], None] | None = None  # what to do when a reply did not get through
 
     def _end(self, edge_link: bool = True) -> None:
         if self.over:
@@ -109,6 +111,8 @@ class Post:
             self.request.heard(message)
         if effect.final:
             self.client.ended(self, message)
+            if self.again is not None:
+                self.client.world.after(AGAIN, self.again)
 
     def accepted(self) -> None:
         self._end()
@@ -129,6 +133,8 @@ class Post:
 
     def broken(self) -> None:
         self.over = True
+        if self.again is not None:
+            self.client.world.after(AGAIN, self.again)
         if self.request is not None:
             self.request.excused = "its edge died"
             if not self.request.tool:
@@ -217,7 +223,10 @@ class Http(Client):
     def _reply(self, message: Message, session: str) -> None:
         edge = self.edge
         if edge is not None and session == self.session_id:
-            self._post(edge, reply(message), None)
+            link = self._post(edge, reply(message), None)
+            end = edge.links[link]
+            if isinstance(end, Post):
+                end.again = lambda: self._reply(message, session)
 
     # ------------------------------------------------------------ calls
     def _ready(self) -> EdgeProcess | None:

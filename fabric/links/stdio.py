@@ -10,11 +10,12 @@ import asyncio
 import contextlib
 import os
 import signal
+import subprocess
 import sys
+import threading
 from collections import deque
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import cast
 
 import msgspec
 
@@ -73,10 +74,14 @@ async def spawn(
     terminates its process group, after as long again kills it, and reaps.
     """
     child = _Child(command, on_stderr, max_frame_bytes, buffer_bytes)
+    starting = asyncio.create_task(child.start(environment(inherited, command.env)))
     try:
-        await child.start(environment(inherited, command.env))
+        await asyncio.shield(starting)
     except (OSError, ValueError) as error:
         raise _refusal(command, error) from error
+    except asyncio.CancelledError:
+        starting.add_done_callback(child.abandon)  # a few turns of the loop from now
+        raise
     info = LinkInfo(id=id, transport="stdio", peer=child.name)
     return StreamLink(info, child.incoming, child.outgoing, child.shut, on_noise)
 
@@ -91,11 +96,12 @@ def _refusal(command: ServerCommand, error: OSError | ValueError) -> LinkRefused
     return LinkRefused(f"cannot start {command.command}: {error}")
 
 
-class _Child(asyncio.SubprocessProtocol):
+class _Child:
     """A server's life.
 
-    Its pipes are ours, not the subprocess transport's: uvloop would give it sockets, and /dev/stdin and /dev/stderr, which
-    shell scripts like to open, cannot be opened when they are sockets.
+    It is started by subprocess, not by the loop, because uvloop lets a child inherit second copies of its own streams (so that
+    their closing is never seen) and whatever else is inheritable, cuts arguments at a null byte, and gives it sockets for pipes
+    (which break `> /dev/stderr` in scripts). Starting blocks as long as uvloop's own way: until the program is executed.
     """
 
     def __init__(self, command: ServerCommand, on_stderr: Callable[[str], None], frame_bytes: int, buffer_bytes: int) -> None:
@@ -113,11 +119,12 @@ class _Child(asyncio.SubprocessProtocol):
         self._lost = ""  # what of it was seen to go first
         self._closing = self._swept = False
         self._timer: asyncio.TimerHandle | None = None
-        self._process: asyncio.SubprocessTransport | None = None
+        self._process: subprocess.Popen[bytes] | None = None
+        self._status: int | None = None  # once it was reaped
         self._pipes: list[ClosableSource | ClosableSink] = []
 
     async def start(self, env: dict[str, str]) -> None:
-        """Run it. Raises OSError or ValueError; then, and when cancelled, nothing is left behind."""
+        """Run it. Raises OSError or ValueError; nothing is left behind then. Not to be cancelled."""
         theirs: list[int] = []
         try:
             stdin, ours = os.pipe()
@@ -133,17 +140,7 @@ class _Child(asyncio.SubprocessProtocol):
             theirs.append(stderr)
             self._pipes.append(await open_source(ours, self._stderr_read, self._stderr_lost))
             self._open = 2
-            await self._loop.subprocess_exec(
-                lambda: self,
-                self._command.command,
-                *self._command.args,
-                stdin=stdin,
-                stdout=stdout,
-                stderr=stderr,
-                env=env,
-                cwd=self._command.cwd or None,
-                start_new_session=True,
-            )
+            self._launch(env, stdin, stdout, stderr)
         except BaseException:
             for pipe in self._pipes:
                 pipe.close()
@@ -152,13 +149,27 @@ class _Child(asyncio.SubprocessProtocol):
             for fd in theirs:
                 os.close(fd)
 
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Called by the loop: it runs."""
-        self._process = cast("asyncio.SubprocessTransport", transport)
-        self.name = f"{self._command.command} (pid {self._process.get_pid()})"
+    def _launch(self, env: dict[str, str], stdin: int, stdout: int, stderr: int) -> None:
+        self._process = subprocess.Popen(  # noqa: S603 - to run what the configuration says is the purpose
+            [self._command.command, *self._command.args],
+            stdin=stdin,
+            stdout=stdout,
+            stderr=stderr,
+            env=env,
+            cwd=self._command.cwd or None,
+            start_new_session=True,
+        )
+        self.name = f"{self._command.command} (pid {self._process.pid})"
+        threading.Thread(target=self._wait, args=(self._process,), name=f"wait for {self.name}", daemon=True).start()
 
-    def process_exited(self) -> None:
-        """Called by the loop, once the process is reaped."""
+    def _wait(self, process: subprocess.Popen[bytes]) -> None:
+        """In a thread, as asyncio does it: no other way to wait for one child works on every system."""
+        status = process.wait()
+        with contextlib.suppress(RuntimeError):  # the loop is closed: nobody asks
+            self._loop.call_soon_threadsafe(self._exited, status)
+
+    def _exited(self, status: int) -> None:
+        self._status = status
         drop(self._stdin)
         if not self._closing:
             self._signal(signal.SIGKILL)  # a server's children do not outlive it
@@ -185,7 +196,7 @@ class _Child(asyncio.SubprocessProtocol):
     def _stderr_lost(self) -> None:
         self._open -= 1
         self._stderr_read(b"\n")
-        if self._exited is not None:
+        if self._status is not None:
             self._going("exited")
 
     def _going(self, sign: str) -> None:
@@ -193,7 +204,7 @@ class _Child(asyncio.SubprocessProtocol):
         self._lost = self._lost or sign
         if self._timer is not None:
             self._timer.cancel()
-        if self._exited is not None and self._open == 0:
+        if self._status is not None and self._open == 0:
             self._end()
         else:
             self._timer = self._loop.call_later(_TICK, self._tick, 1, self._read_bytes)
@@ -210,15 +221,11 @@ class _Child(asyncio.SubprocessProtocol):
         error = LinkBroken(self._obituary())
         self.outgoing.end(error)
         self.incoming.end(error)
-        if self._exited is not None and not self._gone.done():
+        if self._status is not None and not self._gone.done():
             self._gone.set_result(None)
 
-    @property
-    def _exited(self) -> int | None:
-        return self._process.get_returncode() if self._process is not None else None
-
     def _obituary(self) -> str:
-        status = self._exited
+        status = self._status
         if status is None:
             what = self._lost
         else:
@@ -229,7 +236,19 @@ class _Child(asyncio.SubprocessProtocol):
     def _signal(self, number: signal.Signals) -> None:
         if self._process is not None and not self._swept:
             with contextlib.suppress(ProcessLookupError, PermissionError):  # gone; on macOS, a group of zombies
-                os.killpg(self._process.get_pid(), number)
+                os.killpg(self._process.pid, number)
+
+    def abandon(self, started: asyncio.Task[None]) -> None:
+        """Nobody wants it any more, now that it has started; if it has."""
+        if not started.cancelled() and started.exception() is None:
+            self._let_go()
+
+    def _let_go(self) -> None:
+        self._signal(signal.SIGKILL)  # all of its group that is left
+        self._closing = self._swept = True
+        drop(self._stdin)
+        for pipe in self._pipes:
+            pipe.close()
 
     async def shut(self) -> None:
         """Stop it: stdin's end, then TERM, then KILL, each for the grace, unless it is gone before."""
@@ -244,12 +263,7 @@ class _Child(asyncio.SubprocessProtocol):
                 if self._gone.done():
                     break
         finally:
-            self._signal(signal.SIGKILL)  # whom it left behind in its group, and all of it if we are being cancelled
-            self._swept = True
-            drop(self._stdin)
-            for pipe in self._pipes:
-                pipe.close()
-            cast("asyncio.SubprocessTransport", self._process).close()
+            self._let_go()
 
 
 async def own(

@@ -1,0 +1,269 @@
+"""Every link that lasts keeps the contract of fabric/links/base.py, on the real transport, whatever its other end does."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable
+from pathlib import Path
+from typing import Any, TypeVar
+
+import pytest
+
+from fabric.errors import InvalidFrame, LinkBroken, LinkClosed, LinkOverflow
+from fabric.links.base import Link
+from tests.contract.links import MEMBERS, WAIT, Joined, Member
+
+T = TypeVar("T")
+pytestmark = pytest.mark.requirement("L01", "L02")
+
+
+@pytest.fixture(params=MEMBERS, ids=lambda member: member.name)
+def member(request: pytest.FixtureRequest) -> Member:
+    found: Member = request.param
+    return found
+
+
+@pytest.fixture(params=[member for member in MEMBERS if member.bytewise], ids=lambda member: member.name)
+def bytewise(request: pytest.FixtureRequest) -> Member:
+    """A member whose peer writes bytes, not frames."""
+    found: Member = request.param
+    return found
+
+
+def frame(number: int, size: int = 0) -> bytes:
+    return b'{"jsonrpc":"2.0","id":%d,"method":"echo","params":{"text":"%s"}}' % (number, b"x" * size)
+
+
+def soon(awaitable: Awaitable[T]) -> Awaitable[T]:
+    return asyncio.wait_for(awaitable, WAIT)
+
+
+async def received(link: Link, count: int) -> list[bytes]:
+    return [(await soon(link.receive())).frame for _ in range(count)]
+
+
+async def flood(link: Link, size: int = 60_000) -> None:
+    """Send until the peer, which does not read, has let the buffer fill."""
+    for number in range(10_000):
+        link.send(frame(number, size))
+        await asyncio.sleep(0)
+
+
+async def test_ten_thousand_frames_arrive_whole_and_in_order_each_way(member: Member) -> None:
+    async with member.open() as joined:
+        frames = [frame(number, number % 300) for number in range(10_000)]
+
+        async def send() -> None:
+            for number, each in enumerate(frames):
+                joined.link.send(each)
+                if number % 100 == 0:
+                    await joined.link.drain()
+
+        async def read() -> list[bytes]:
+            return [await joined.peer.line() for _ in frames]
+
+        _, arrived = await soon(asyncio.gather(send(), read()))
+        assert arrived == frames
+        _, back = await soon(asyncio.gather(joined.peer.write(b"\n".join(frames) + b"\n"), received(joined.link, 10_000)))
+        assert back == frames
+
+
+async def test_frames_are_whole_when_the_peer_writes_byte_by_byte(bytewise: Member) -> None:
+    async with bytewise.open() as joined:
+        frames = [frame(number) for number in range(3)]
+        for byte in b"\r\n".join(frames) + b"\n":
+            await joined.peer.write(bytes([byte]))
+            await asyncio.sleep(0)
+        assert await received(joined.link, 3) == frames
+
+
+async def test_a_frame_over_the_limit_raises_once_and_the_next_one_arrives(member: Member) -> None:
+    async with member.open(max_frame_bytes=1000) as joined:
+        await joined.peer.write(frame(1) + b"\n" + frame(2, 300_000) + b"\n" + frame(3) + b"\n")
+        assert await received(joined.link, 1) == [frame(1)]
+        with pytest.raises(LinkOverflow, match="1000 bytes"):
+            await soon(joined.link.receive())
+        assert await received(joined.link, 1) == [frame(3)]
+        joined.link.send(frame(4))
+        assert await joined.peer.line() == frame(4)
+
+
+@pytest.mark.parametrize("bad", [b"not json", b"{}", b'{"jsonrpc":"2.0","id":1,"method":"\xff"}', b"[" * 5000, b"[1]", b" "])
+async def test_bytes_that_are_no_message_are_told_and_the_link_lives(member: Member, bad: bytes) -> None:
+    async with member.open() as joined:
+        await joined.peer.write(bad + b"\n" + frame(1) + b"\n")
+        if joined.noise is None:
+            with pytest.raises(InvalidFrame):
+                await soon(joined.link.receive())
+        assert await received(joined.link, 1) == [frame(1)]
+        assert joined.noise in (None, [bad])
+
+
+async def test_a_pretty_printed_frame_leaves_as_one_line(member: Member) -> None:
+    async with member.open() as joined:
+        joined.link.send(b'{\r\n  "jsonrpc": "2.0",\n  "method": "a\\nb"\n}')
+        assert await joined.peer.line() == b'{    "jsonrpc": "2.0",   "method": "a\\nb" }'
+
+
+async def test_the_end_comes_after_the_last_message_and_stays(member: Member) -> None:
+    async with member.open() as joined:
+        frames = [frame(number, 1000) for number in range(200)]
+        await joined.peer.write(b"\n".join(frames) + b"\n")
+        await joined.peer.leave()
+        assert await received(joined.link, 200) == frames
+        for _ in range(2):
+            with pytest.raises(member.end):
+                await soon(joined.link.receive())
+
+
+async def test_a_last_message_without_its_newline_still_arrives(bytewise: Member) -> None:
+    async with bytewise.open() as joined:
+        await joined.peer.write(frame(1))
+        await joined.peer.leave()
+        assert await received(joined.link, 1) == [frame(1)]
+
+
+async def test_a_peer_that_vanishes_breaks_the_link_for_receive_send_and_drain(bytewise: Member) -> None:
+    async with bytewise.open() as joined:
+        receiving = asyncio.create_task(joined.link.receive())
+        await joined.peer.vanish()
+        with pytest.raises(LinkBroken):
+            await soon(receiving)
+        with pytest.raises(LinkBroken):
+            joined.link.send(frame(1))
+        with pytest.raises(LinkBroken):
+            await soon(joined.link.drain())
+
+
+async def test_after_close_everything_raises_link_closed_also_a_receive_under_way(member: Member) -> None:
+    async with member.open() as joined:
+        receiving = asyncio.create_task(joined.link.receive())
+        await asyncio.sleep(0)
+        await soon(joined.link.aclose())
+        with pytest.raises(LinkClosed):
+            await soon(receiving)
+        with pytest.raises(LinkClosed):
+            await soon(joined.link.receive())
+        with pytest.raises(LinkClosed):
+            joined.link.send(frame(1))
+        with pytest.raises(LinkClosed):
+            await soon(joined.link.drain())
+
+
+async def test_close_sends_what_is_queued(member: Member) -> None:
+    async with member.open() as joined:
+        frames = [frame(number, 1000) for number in range(200)]
+        for each in frames:
+            joined.link.send(each)
+        _, arrived = await soon(asyncio.gather(joined.link.aclose(), lines(joined, 200)))
+        assert arrived == frames
+
+
+async def lines(joined: Joined, count: int) -> list[bytes]:
+    return [await joined.peer.line() for _ in range(count)]
+
+
+async def test_close_is_idempotent_concurrent_and_survives_a_cancelled_closer(member: Member) -> None:
+    async with member.open() as joined:
+        first, second = asyncio.create_task(joined.link.aclose()), asyncio.create_task(joined.link.aclose())
+        await asyncio.sleep(0)
+        first.cancel()
+        await soon(second)
+        await soon(joined.link.aclose())
+        assert first.cancelled() or first.exception() is None
+
+
+async def test_a_slow_peer_overflows_its_own_link_only(member: Member) -> None:
+    async with member.open(buffer_bytes=200_000) as slow, MEMBERS[2].open() as other:
+        with pytest.raises(LinkOverflow):
+            await soon(flood(slow.link))
+        with pytest.raises(LinkBroken):
+            slow.link.send(frame(1))
+        with pytest.raises(LinkBroken):
+            await soon(slow.link.receive())
+        other.link.send(frame(2))
+        assert await other.peer.line() == frame(2)
+
+
+async def test_one_frame_longer_than_the_buffer_is_no_overflow(member: Member) -> None:
+    async with member.open(buffer_bytes=10_000) as joined:
+        frames = [frame(1, 900_000), frame(2), frame(3)]
+        for each in frames:
+            joined.link.send(each)
+        assert await soon(lines(joined, 3)) == frames
+
+
+async def test_drain_waits_for_a_peer_that_does_not_read_and_returns_when_it_does(member: Member) -> None:
+    async with member.open(buffer_bytes=8 << 20) as joined:
+        count = 130
+        for number in range(count):
+            joined.link.send(frame(number, 60_000))
+        await asyncio.sleep(0)
+        draining = asyncio.create_task(joined.link.drain())
+        await asyncio.wait({draining}, timeout=0.3)
+        assert not draining.done()
+        arrived = await soon(lines(joined, count))
+        assert [len(line) for line in arrived] == [len(frame(number, 60_000)) for number in range(count)]
+        await soon(draining)
+
+
+async def test_a_reader_that_does_not_receive_holds_the_peer_back_and_loses_nothing(member: Member) -> None:
+    async with member.open() as joined:
+        frames = [frame(number, 60_000) for number in range(200)]
+
+        async def write() -> None:
+            for each in frames:
+                await joined.peer.write(each + b"\n")
+
+        writing = asyncio.create_task(write())
+        await asyncio.wait({writing}, timeout=0.3)
+        assert not writing.done()
+        assert await received(joined.link, 200) == frames
+        await soon(writing)
+
+
+async def test_a_cancelled_receive_loses_nothing(member: Member) -> None:
+    async with member.open() as joined:
+        frames = [frame(number) for number in range(200)]
+        arrived: list[bytes] = []
+        for each in frames:
+            receiving = asyncio.create_task(joined.link.receive())
+            await joined.peer.write(each + b"\n")
+            for _ in range(len(arrived) % 5):
+                await asyncio.sleep(0)
+            receiving.cancel()
+            try:
+                arrived.append((await receiving).frame)
+            except asyncio.CancelledError:
+                continue
+        arrived += await received(joined.link, len(frames) - len(arrived))
+        assert arrived == frames
+
+
+async def test_receive_does_not_suspend_while_a_message_is_buffered(member: Member) -> None:
+    async with member.open() as joined:
+        await joined.peer.write(b"".join(frame(number) + b"\n" for number in range(3)))
+        await received(joined.link, 1)
+        for number in (1, 2):
+            receiving: Any = joined.link.receive()
+            with pytest.raises(StopIteration) as returned:
+                receiving.send(None)
+            assert returned.value.value.frame == frame(number)
+
+
+def open_descriptors() -> int:
+    return len(list(Path("/dev/fd").iterdir()))
+
+
+async def test_no_descriptor_and_no_task_is_left_behind(member: Member) -> None:
+    async with member.open():
+        pass
+    await asyncio.sleep(0)
+    before, tasks = open_descriptors(), len(asyncio.all_tasks())
+    for _ in range(5):
+        async with member.open() as joined:
+            joined.link.send(frame(1))
+            await joined.peer.line()
+    async with asyncio.timeout(WAIT):
+        while open_descriptors() > before or len(asyncio.all_tasks()) > tasks:  # noqa: ASYNC110 - no event tells of either
+            await asyncio.sleep(0.01)

@@ -1,0 +1,398 @@
+"""What only stdio promises: of servers as child processes, and of our own stdin and stdout, all with real processes."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import os
+import pty
+import re
+import signal
+import subprocess
+import sys
+import time
+import tty
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from fabric.errors import LinkBroken, LinkOverflow, LinkRefused
+from fabric.links.base import Link
+from fabric.links.stdio import STDERR_LINE_BYTES, ServerCommand, environment, spawn
+from tests.contract.links import WAIT
+
+pytestmark = pytest.mark.requirement("L02")
+
+NOTE = '{"jsonrpc":"2.0","method":"note","params":%s}'
+SLEEP = "import time; time.sleep(600)"
+
+
+def soon(awaitable: Any) -> Any:
+    return asyncio.wait_for(awaitable, WAIT)
+
+
+async def becomes_true(condition: Callable[[], bool]) -> None:
+    async with asyncio.timeout(WAIT):
+        while not condition():  # noqa: ASYNC110 - the state of other processes has no event
+            await asyncio.sleep(0.01)
+
+
+def alive(pid: int) -> bool:
+    """The process exists; a zombie does too."""
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    return True
+
+
+def running(pid: int) -> bool:
+    """The process exists and is no zombie: a grandchild is reaped by init, whenever that likes."""
+    state = subprocess.run(["ps", "-o", "stat=", "-p", str(pid)], capture_output=True, text=True, check=False).stdout.strip()
+    return bool(state) and not state.startswith("Z")
+
+
+def open_descriptors() -> int:
+    return len(list(Path("/dev/fd").iterdir()))
+
+
+def pid_of(link: Link) -> int:
+    found = re.search(r"pid (\d+)", link.info.peer)
+    assert found
+    return int(found[1])
+
+
+class Server:
+    """A child under test, and what it logged."""
+
+    def __init__(self) -> None:
+        self.stderr: list[str] = []
+        self.noise: list[bytes] = []
+        self.link: Link
+
+    async def note(self) -> Any:
+        """The params of the next message, which is a note."""
+        return json.loads(bytes((await soon(self.link.receive())).params))
+
+
+@contextlib.asynccontextmanager
+async def server(source: str, *, command: ServerCommand | None = None, **limits: int) -> AsyncIterator[Server]:
+    it = Server()
+    command = command or ServerCommand(sys.executable, ("-c", source), grace=5.0)
+    it.link = await spawn(
+        command, id="server", inherited=os.environ, on_stderr=it.stderr.append, on_noise=it.noise.append, **limits
+    )
+    try:
+        yield it
+    finally:
+        await it.link.aclose()
+
+
+def python(source: str, grace: float) -> ServerCommand:
+    return ServerCommand(sys.executable, ("-c", source), grace=grace)
+
+
+async def test_a_server_that_ends_with_its_stdin_is_gone_and_reaped_after_close_without_a_signal(tmp_path: Path) -> None:
+    mark = tmp_path / "orderly"
+    async with server(f"import sys; sys.stdin.read(); open({str(mark)!r}, 'w').close()") as it:
+        pid = pid_of(it.link)
+        await soon(it.link.aclose())
+        assert not alive(pid)
+        assert mark.exists()
+
+
+async def test_a_server_that_ignores_eof_is_terminated_and_one_that_ignores_that_too_is_killed_after_the_grace() -> None:
+    stubborn = f"import signal; signal.signal(signal.SIGTERM, signal.SIG_IGN); print('{NOTE % 1}', flush=True); {SLEEP}"
+    async with server("", command=python(stubborn, 0.3)) as it:
+        await it.note()
+        pid, start = pid_of(it.link), time.monotonic()
+        await soon(it.link.aclose())
+        assert 0.6 <= time.monotonic() - start < 5
+        assert not alive(pid)
+    async with server("", command=python(SLEEP, 0.3)) as it:
+        pid, start = pid_of(it.link), time.monotonic()
+        await soon(it.link.aclose())
+        assert 0.3 <= time.monotonic() - start < 5
+        assert not alive(pid)
+
+
+async def test_grandchildren_are_killed_with_their_server_also_when_they_hold_its_stdout() -> None:
+    stubborn = "import signal,time; signal.signal(signal.SIGTERM, signal.SIG_IGN); print(1, flush=True); time.sleep(600)"
+    for stdout in ("None", "subprocess.DEVNULL"):
+        source = f"""
+import subprocess, sys
+child = subprocess.Popen([sys.executable, "-c", {stubborn!r}], stdout={stdout})
+print('{NOTE}' % child.pid, flush=True)
+sys.stdin.read()
+"""
+        async with server("", command=python(source, 0.3)) as it:
+            grandchild = await it.note()
+            assert running(grandchild)
+            await soon(it.link.aclose())
+            await becomes_true(lambda pid=grandchild: not running(pid))  # type: ignore[misc]  # a default is how a loop binds
+
+
+async def test_a_server_that_dies_takes_its_children_with_it_before_the_link_is_closed() -> None:
+    source = f"""
+import subprocess, sys
+child = subprocess.Popen([sys.executable, "-c", {SLEEP!r}])
+print('{NOTE}' % child.pid, flush=True)
+"""
+    async with server(source) as it:
+        grandchild = await it.note()
+        with pytest.raises(LinkBroken, match="exited with status 0"):
+            await soon(it.link.receive())
+        await becomes_true(lambda: not running(grandchild))
+
+
+async def test_a_process_that_escaped_the_group_and_holds_stdout_does_not_hold_the_link() -> None:
+    source = f"""
+import subprocess, sys
+child = subprocess.Popen([sys.executable, "-c", {SLEEP!r}], start_new_session=True)
+print('{NOTE}' % child.pid, flush=True)
+"""
+    async with server(source) as it:
+        escaped = await it.note()
+        try:
+            with pytest.raises(LinkBroken, match="exited with status 0"):
+                await soon(it.link.receive())
+            await soon(it.link.aclose())
+        finally:
+            os.kill(escaped, signal.SIGKILL)
+
+
+async def test_a_server_that_exits_is_told_with_its_status_and_last_log_lines_after_its_last_message() -> None:
+    source = f"import sys; print('{NOTE % 1}', flush=True); [print('line', n, file=sys.stderr) for n in range(9)]; sys.exit(3)"
+    async with server(source) as it:
+        assert await it.note() == 1
+        with pytest.raises(LinkBroken, match=r"exited with status 3; its last stderr lines: line 4 \| .* \| line 8$"):
+            await soon(it.link.receive())
+        assert it.stderr == [f"line {number}" for number in range(9)]
+
+
+async def test_a_server_killed_from_outside_is_told_with_the_signal() -> None:
+    async with server(SLEEP) as it:
+        os.kill(pid_of(it.link), signal.SIGKILL)
+        with pytest.raises(LinkBroken, match="was ended by SIGKILL"):
+            await soon(it.link.receive())
+
+
+async def test_what_a_server_wrote_before_it_exited_arrives_also_when_the_reader_is_late() -> None:
+    source = f"import sys; [print('{NOTE}' % ('\"' + 'x' * 1000 + str(n) + '\"')) for n in range(5000)]; sys.exit(0)"
+    async with server(source) as it:
+        await asyncio.wait({asyncio.create_task(asyncio.sleep(1.5))})  # longer than an ended server's pipes are waited for
+        for number in range(5000):
+            assert (await it.note()).endswith(str(number))
+        with pytest.raises(LinkBroken, match="exited with status 0"):
+            await soon(it.link.receive())
+
+
+@pytest.mark.parametrize(("stream", "fd"), [("stdin", 0), ("stdout", 1)])
+async def test_a_server_that_closes_a_stream_and_lives_breaks_the_link(stream: str, fd: int) -> None:
+    async with server(f"import os, time; os.close({fd}); time.sleep(600)", command=None) as it:
+        with pytest.raises(LinkBroken, match=f"closed its {stream}"):
+            await soon(it.link.receive())
+        with pytest.raises(LinkBroken):
+            it.link.send(b"{}")
+        os.kill(pid_of(it.link), signal.SIGKILL)
+
+
+async def test_a_server_sees_path_home_locale_and_its_own_variables_and_nothing_else() -> None:
+    inherited = {"PATH": os.environ["PATH"], "HOME": "/h", "LANG": "C.UTF-8", "LC_ALL": "C", "FABRIC_SECRET": "s", "X": "x"}
+    expected = {"PATH": os.environ["PATH"], "HOME": "/mine", "LANG": "C.UTF-8", "LC_ALL": "C", "KEY": "k"}
+    assert environment(inherited, {"KEY": "k", "HOME": "/mine"}) == expected
+    noise: list[bytes] = []
+    # By a program that adds none of its own, as a shell or Python would.
+    link = await spawn(
+        ServerCommand("env", env={"KEY": "k", "HOME": "/mine"}),
+        id="env", inherited=inherited, on_stderr=print, on_noise=noise.append,
+    )  # fmt: skip
+    with pytest.raises(LinkBroken):
+        await soon(link.receive())
+    await link.aclose()
+    assert dict(line.decode().split("=", 1) for line in noise) == expected
+
+
+async def test_a_server_inherits_no_descriptor_of_ours_but_the_three() -> None:
+    async with server(f"import os; print('{NOTE}' % [f for f in range(100) if os.path.exists(f'/dev/fd/{{f}}')])") as it:
+        assert await it.note() in ([0, 1, 2], [0, 1, 2, 3])  # the fourth, if any, is its own, of listing
+
+
+async def test_stdout_lines_that_are_no_messages_are_reported_and_passed_over() -> None:
+    source = f"print('Starting...'); print(); print('{NOTE % 1}'); print('[1]'); print('{NOTE % 2}', flush=True); {SLEEP}"
+    async with server("", command=python(source, 0.1)) as it:
+        assert [await it.note(), await it.note()] == [1, 2]
+        assert it.noise == [b"Starting...", b"[1]"]
+
+
+async def test_a_flood_of_stderr_neither_blocks_the_server_nor_grows_and_long_lines_are_cut() -> None:
+    source = (
+        f"import sys; [sys.stderr.write('x' * 1_000_000) for _ in range(64)]; print('{NOTE % 1}', flush=True); sys.stdin.read()"
+    )
+    async with server(source) as it:
+        assert await it.note() == 1
+    assert it.stderr == ["x" * STDERR_LINE_BYTES]
+
+
+async def test_a_server_that_never_reads_overflows_in_bounded_memory_and_is_still_stopped() -> None:
+    async with server("", command=python(SLEEP, 0.2), buffer_bytes=1_000_000) as it:
+        sent = 0
+
+        async def flood() -> None:
+            nonlocal sent
+            while sent < 64_000_000:
+                it.link.send(b'{"jsonrpc":"2.0","method":"' + b"x" * 10_000 + b'"}')
+                sent += 10_000
+                if sent % 200_000 == 0:
+                    await asyncio.sleep(0)
+
+        with pytest.raises(LinkOverflow):
+            await flood()
+        assert sent < 2_000_000
+        pid = pid_of(it.link)
+        await soon(it.link.aclose())
+        assert not alive(pid)
+
+
+async def test_a_shell_script_may_open_dev_stderr_and_dev_stdin() -> None:
+    script = f"echo hello > /dev/stderr; read line < /dev/stdin; echo '{NOTE % 1}'; cat > /dev/null"
+    async with server("", command=ServerCommand("sh", ("-c", script))) as it:
+        it.link.send(b'{"jsonrpc":"2.0","method":"go"}')
+        assert await it.note() == 1
+        await becomes_true(lambda: it.stderr == ["hello"])
+
+
+@pytest.mark.parametrize(
+    ("command", "told"),
+    [
+        (ServerCommand("no-such-command"), "no such command"),
+        (ServerCommand("/etc/passwd"), "not an executable"),
+        (ServerCommand("ls", cwd="/no/such/place"), "working directory /no/such/place does not exist"),
+        (ServerCommand("ls", ("nul\0byte",)), "cannot start ls"),
+    ],
+)
+async def test_what_cannot_be_started_is_refused_with_the_reason_and_leaves_nothing(command: ServerCommand, told: str) -> None:
+    async with server("import sys; sys.stdin.read()"):  # what the loop itself opens for the first child is open now
+        pass
+    before = open_descriptors()
+    with pytest.raises(LinkRefused, match=told):
+        await spawn(command, id="x", inherited=os.environ, on_stderr=print, on_noise=print)
+    await becomes_true(lambda: open_descriptors() <= before)
+
+
+@pytest.mark.parametrize("turns", range(8))
+async def test_a_start_cancelled_at_any_await_leaves_no_process_and_no_descriptor(turns: int, tmp_path: Path) -> None:
+    async with server("import sys; sys.stdin.read()"):
+        pass
+    before, mark = open_descriptors(), f"cancelled-{tmp_path}"
+    starting = asyncio.create_task(
+        spawn(
+            ServerCommand("sh", ("-c", f"sleep 600; : {mark}")), id="x", inherited=os.environ, on_stderr=print, on_noise=print
+        )
+    )
+    for _ in range(turns):
+        await asyncio.sleep(0)
+    starting.cancel()
+    with contextlib.suppress(asyncio.CancelledError):
+        await (await soon(starting)).aclose()
+    await becomes_true(lambda: mark not in subprocess.run(["ps", "ax"], capture_output=True, text=True, check=False).stdout)
+    await becomes_true(lambda: open_descriptors() <= before)
+
+
+async def test_arguments_and_variables_of_a_command_do_not_show_in_its_repr() -> None:
+    assert "s3cret" not in repr(ServerCommand("x", ("--key", "s3cret"), env={"KEY": "s3cret"}))
+
+
+# Our own stdin and stdout: each test is a process that echoes what it receives and says on stderr how its conversation ended.
+
+OWN = """
+import asyncio, sys, uvloop
+from fabric.errors import FabricError, InvalidFrame, LinkError
+from fabric.links.stdio import own
+
+async def main():
+    link = await own("own", "echo")
+    print("a stray print")
+    try:
+        while True:
+            try:
+                link.send((await link.receive()).frame)
+            except InvalidFrame as error:
+                link.send(b'{"jsonrpc":"2.0","method":"invalid"}')
+    except LinkError as error:
+        sys.stderr.write(type(error).__name__ + "\\n")
+    await link.aclose()
+
+uvloop.run(main())
+"""
+
+
+def own_process(**streams: Any) -> subprocess.Popen[bytes]:
+    return subprocess.Popen([sys.executable, "-c", OWN], stderr=subprocess.PIPE, cwd=Path(__file__).parents[2], **streams)
+
+
+FRAMES = b"".join(b'{"jsonrpc":"2.0","id":%d,"method":"m"}\n' % number for number in range(1000))
+
+
+@pytest.mark.requirement("L01")
+def test_own_stdio_over_pipes_carries_messages_only_tells_bad_lines_and_ends_with_stdin() -> None:
+    with own_process(stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+        out, err = process.communicate(FRAMES + b"rubbish\n", timeout=WAIT)
+    assert out == FRAMES + b'{"jsonrpc":"2.0","method":"invalid"}\n'
+    assert sorted(err.split()) == sorted(b"EndOfLink a stray print".split())
+
+
+@pytest.mark.requirement("L01")
+def test_own_stdio_works_with_files_and_with_dev_null(tmp_path: Path) -> None:
+    source, sink = tmp_path / "in", tmp_path / "out"
+    source.write_bytes(FRAMES * 20)
+    with source.open("rb") as stdin, sink.open("wb") as stdout, own_process(stdin=stdin, stdout=stdout) as process:
+        _, err = process.communicate(timeout=WAIT)
+    assert sink.read_bytes() == FRAMES * 20
+    assert b"EndOfLink" in err
+    with own_process(stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL) as process:
+        _, err = process.communicate(timeout=WAIT)
+    assert b"EndOfLink" in err
+
+
+@pytest.mark.requirement("L01")
+def test_own_stdio_works_on_a_terminal() -> None:
+    ours, theirs = pty.openpty()
+    tty.setraw(theirs)
+    with own_process(stdin=theirs, stdout=theirs) as process:
+        os.close(theirs)
+        os.write(ours, FRAMES[:40] + b"\n")
+        answer = b""
+        while not answer.endswith(b"\n"):
+            answer += os.read(ours, 1000)
+        os.close(ours)
+        _, err = process.communicate(timeout=WAIT)
+    assert answer == FRAMES[:40].split(b"\n")[0] + b"\n" or answer.startswith(FRAMES[:38])
+    assert b"Link" in err
+
+
+@pytest.mark.requirement("L01")
+def test_own_stdio_breaks_when_nobody_reads_its_stdout_any_more() -> None:
+    with own_process(stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+        assert process.stdin
+        assert process.stdout
+        assert process.stderr
+        process.stdin.write(FRAMES[:40])
+        process.stdin.flush()
+        process.stdout.readline()
+        process.stdout.close()
+        assert process.stderr.read().split()[-1] == b"LinkBroken"
+        process.stdin.close()
+        process.wait(WAIT)
+
+
+@pytest.mark.requirement("L01")
+def test_own_stdio_gives_the_streams_back_blocking() -> None:
+    source = OWN.replace("uvloop.run(main())", "uvloop.run(main()); import os; print(os.get_blocking(0), os.get_blocking(1))")
+    done = subprocess.run(
+        [sys.executable, "-c", source], input=b"", capture_output=True, timeout=WAIT, check=True, cwd=Path(__file__).parents[2]
+    )
+    assert done.stdout == b"True True\n"

@@ -1,0 +1,83 @@
+"""The newline decoder: every line, whole and in order, however the bytes are cut, and never more memory than one line."""
+
+from __future__ import annotations
+
+import random
+import time
+
+import pytest
+
+from fabric.errors import LinkOverflow
+from fabric.links.framing import LineDecoder, TextDecoder, one_line
+
+
+def decoded(decoder: LineDecoder, *pieces: bytes) -> list[bytes | str]:
+    return ["overflow" if isinstance(line, LinkOverflow) else line for piece in pieces for line in decoder.feed(piece)]
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_lines_come_whole_and_in_order_however_the_bytes_are_cut(seed: int) -> None:
+    chance = random.Random(seed)
+    lines = [bytes(chance.choices(b"abc{}\r ", k=chance.randint(1, 40))) + b"." for _ in range(200)]
+    stream = b"".join(line + chance.choice([b"\n", b"\r\n", b"\n\n"]) for line in lines)
+    decoder, found = LineDecoder(64), []
+    while stream:
+        cut = chance.randint(1, 90)
+        found += decoded(decoder, stream[:cut])
+        stream = stream[cut:]
+    assert found == lines
+
+
+def test_byte_by_byte_and_all_at_once_give_the_same_lines() -> None:
+    stream = b"one\r\n\ntwo\n" + b"x" * 9 + b"\nthree\n"
+    assert decoded(LineDecoder(8), *(bytes([byte]) for byte in stream)) == [b"one", b"two", "overflow", b"three"]
+    assert decoded(LineDecoder(8), stream) == [b"one", b"two", "overflow", b"three"]
+
+
+def test_a_line_of_exactly_the_limit_passes_with_either_line_end_and_one_byte_more_does_not() -> None:
+    assert decoded(LineDecoder(4), b"1234\n", b"1234", b"\r\n", b"1234\r", b"\n") == [b"1234", b"1234", b"1234"]
+    assert decoded(LineDecoder(4), b"12345\n", b"12345", b"\n", b"12345\r", b"\n") == ["overflow"] * 3
+
+
+def test_a_line_over_the_limit_is_one_overflow_told_before_it_ends_and_its_rest_is_skipped() -> None:
+    decoder = LineDecoder(4)
+    assert decoded(decoder, b"123456") == ["overflow"]
+    assert decoded(decoder, b"7" * 1000, b"8" * 1000, b"9\nnext\n") == [b"next"]
+
+
+def test_the_end_completes_a_last_line_without_its_newline_once() -> None:
+    decoder = LineDecoder(16)
+    assert decoded(decoder, b"one\ntwo") == [b"one"]
+    assert decoder.end() == [b"two"]
+    assert decoder.end() == []
+
+
+def test_the_end_of_a_line_over_the_limit_adds_nothing() -> None:
+    decoder = LineDecoder(4)
+    assert decoded(decoder, b"123456") == ["overflow"]
+    assert decoder.end() == []
+
+
+def test_work_is_linear_in_the_bytes_of_a_long_line() -> None:
+    def seconds(pieces: int) -> float:
+        decoder, piece, start = LineDecoder(1 << 30), b"x" * 64, time.process_time()
+        for _ in range(pieces):
+            decoder.feed(piece)
+        assert len(decoder.end()) == 1
+        return time.process_time() - start
+
+    seconds(1000)
+    assert seconds(160_000) < 16 * max(seconds(20_000), 0.005)  # quadratic would be 64 times
+
+
+def test_log_lines_are_cut_off_at_the_limit_and_bad_utf8_is_replaced() -> None:
+    decoder = TextDecoder(8)
+    assert decoder.feed(b"short\r\n\n0123456789abc\n\xff\nlo") == ["short", "01234567", "�"]
+    assert decoder.feed(b"ng and longer" * 1000) == []
+    assert decoder.end() == ["long and"]
+
+
+def test_raw_newlines_of_a_pretty_printed_frame_become_spaces_and_escaped_ones_stay() -> None:
+    assert one_line(b'{\r\n "a": "x\\ny"\n}') == b'{   "a": "x\\ny" }'
+    frame = b'{"a":1}'
+    assert one_line(frame) is frame

@@ -213,7 +213,8 @@ class BridgeCore:
         no_room = pool.taken >= pool.limits.slots
         if envelope.kind is Kind.OPEN and pool.full:
             no_room = not self.sessions.evict(pool, now)
-        if self.draining or no_room or pool.health is not Health.HEALTHY:
+        # The work of a dead edge waits for no grant in vain: a queue full of it would hold up all the others.
+        if self.draining or no_room or pool.health is not Health.HEALTHY or self.member.pairs.given_up(source):
             number = self.member.control(source, now, Kind.RETURNED, envelope.exchange, attempt=envelope.attempt)
             self.copies.hold(source, Lane.CONTROL, number, delivery)
             return

@@ -141,6 +141,10 @@ class Pairs:
         if peer in self._raised:
             self._tell(peer)
 
+    def given_up(self, peer: str) -> bool:
+        """The peer was given up, and has not spoken since."""
+        return peer in self._raised
+
     def _generation(self, peer: str) -> int:
         pair = self._pairs.get(peer)
         return pair.generation if pair is not None else self._raised.get(peer, 1)

@@ -7,6 +7,7 @@ go to who is connected; a broker that keeps also holds the inbox of a process th
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from fabric.addressing import Channel, ChannelKind
@@ -46,6 +47,7 @@ class SimBroker:
         self.queues: dict[str, deque[bytes]] = {}
         self.loss = self.doubling = self.reordering = 0.0  # probabilities, per message
         self.ack_loss = self.refusal = self.confirm_loss = 0.0
+        self.meddle: Callable[[Process, Pack], float | None] | None = None  # a world's own: extra delay, None to drop
         self.stalled_until = 0.0
         self.down_until = 0.0
         self._connections: dict[str, Connection] = {}
@@ -168,15 +170,22 @@ class SimBroker:
     def _deliver(self, connection: Connection, pack: Pack, *, work: bool = False) -> None:
         """Send a pack, as far as the faults in force let it through, once."""
         random = self.world.random
+        if self.meddle is not None:
+            extra = self.meddle(connection.process, pack)
+            if extra is None or extra > 0:
+                self.world.fault("meddling", lasts=extra or 0.0)
+                if extra is not None:
+                    self.world.after(extra, self._send, connection, pack, work)
+                return
         if self.loss and random.random() < self.loss:
             self.world.fault("loss")
             return
-        self._send(connection, pack, work=work)
+        self._send(connection, pack, work)
         if self.doubling and random.random() < self.doubling:
             self.world.fault("double")
-            self._send(connection, pack, work=work, late=random.choice((0.0, 0.01, 1.0)))
+            self._send(connection, pack, work, late=random.choice((0.0, 0.01, 1.0)))
 
-    def _send(self, connection: Connection, pack: Pack, *, work: bool = False, late: float = 0.0) -> None:
+    def _send(self, connection: Connection, pack: Pack, work: bool = False, *, late: float = 0.0) -> None:
         at = self.world.now + self._hop() + late
         if self.reordering and self.world.random.random() < self.reordering:
             self.world.fault("reorder")

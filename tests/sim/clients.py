@@ -350,8 +350,8 @@ class LongLink(Client):
         same = named or [request for request in mine if wanted in (request.id, request.token) and request.open]
         same = same or [request for request in reversed(mine) if wanted in (request.id, request.token)]
         if same:
-            if named and named[0].answers and message.kind is MessageKind.RESPONSE:
-                self._misread(named[0], mine)
+            if same[0].answers:
+                self._misread(same[0], mine)
             same[0].heard(message)
             if not same[0].tool and same[0].answers[-1].reason:
                 self.world.after(0.0, self.leave_link)

@@ -65,12 +65,11 @@ def lost_confirms(world: World, random: Random) -> None:
 
 def redelivery(world: World, random: Random) -> None:
     """The broker gives out again what a living bridge holds."""
-    bridges = [bridge for bridge in world.bridges if world.broker.redeliver(bridge)]
-    if not bridges:
-        world.after(0.1, _once_more, world)
+    for again in range(20):
+        world.after(again * 0.02, _redeliver, world)
 
 
-def _once_more(world: World) -> None:
+def _redeliver(world: World) -> None:
     for bridge in world.bridges:
         world.broker.redeliver(bridge)
 
@@ -136,12 +135,20 @@ def freeze(world: World, random: Random) -> None:
 
 def kill_bridge(world: World, random: Random) -> None:
     """A bridge is killed; another starts."""
-    bridges = world.bridges
-    if bridges:
-        late = random.random() < 0.5
-        world.fault("late flush" if late else "kill bridge")
-        world.quiet_since = max(world.quiet_since, world.now + 0.5)
-        random.choice(bridges).kill(late=late)
+    if world.bridges:
+        world.fault("kill bridge", lasts=0.5)
+        random.choice(world.bridges).kill()
+        world.after(random.uniform(0.05, 0.5), world.bridge)
+
+
+def late_flush(world: World, random: Random) -> None:
+    """A bridge is killed with packs on their way, which come late."""
+    if world.bridges:
+        bridge = random.choice(world.bridges)
+        seconds = random.choice((0.0, 0.5, 4.0))
+        world.fault("late flush", lasts=max(0.5, seconds))
+        world.broker.cut_off(bridge, seconds, deaf=False, mute=True)
+        world.after(min(seconds, 0.02), bridge.kill, True)
         world.after(random.uniform(0.05, 0.5), world.bridge)
 
 
@@ -179,7 +186,7 @@ def crash(world: World, random: Random) -> None:
 
 FAULTS: tuple[Fault, ...] = (
     losses, doubles, reorders, lost_acks, refusals, lost_confirms, redelivery, stall, restart, deafness, muteness, partition,
-    disconnect, freeze, kill_bridge, kill_edge, retire, crash,
+    disconnect, freeze, kill_bridge, late_flush, kill_edge, retire, crash,
 )  # fmt: skip
 KEPT_ONLY: tuple[Fault, ...] = (lost_acks, redelivery, lost_confirms)
 """What can only happen where the broker keeps work."""

@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from tests.sim.requests import Request
     from tests.sim.world import World
 
+LEFTOVERS_GONE = 20.0
+"""Seconds after the last client has left within which nothing of it is held any more: a lease, and the idle time of a session."""
 SLACK = 3.0
 """Seconds beyond a lease within which everything is answered once the last fault is over."""
 
@@ -32,7 +34,8 @@ def check_answers(world: World, clients: list[Client]) -> None:
         if request.open:
             world.violated(f"{request!r} was never answered")
         for answer in request.answers:
-            _check_answer(world, request, starts, answer.reason, answer.message)
+            if not request.cancelled:
+                _check_answer(world, request, starts, answer.reason, answer.message)
             if answer.retryable and request.tool and starts:
                 world.violated(f"{request!r} was started and called retryable: {answer.message}")
             settled = max(request.posted, world.quiet_since)
@@ -99,3 +102,20 @@ def _bridge_holds(core: BridgeCore) -> dict[str, object]:
         "children's jobs": [child.id for pool in pools for child in pool.children.values() if child.jobs or child.waiting],
         "deadlines": len(core.deadlines),
     }
+
+
+def finish(world: World, clients: list[Client]) -> None:
+    """Let everything be answered, have the clients leave, wait until nothing is left, and judge."""
+    world.run(max(0.0, world.quiet_since - world.now))
+    world.run_until(lambda: not any(client.unmade or any(request.open for request in client.requests) for client in clients), 70.0)
+    world.run(0.5)
+    for client in clients:
+        client.leave()
+    world.run(0.3)
+    left = LEFTOVERS_GONE
+    while (held := leftovers(world)) and left > 0:
+        world.run(0.5)
+        left -= 0.5
+    for what in held:
+        world.violated(what)
+    check_answers(world, clients)

@@ -46,7 +46,8 @@ class Process:
         self.frozen = False
         self.leaving = False
         self.touched: list[str] = []  # faults that befell this process alone
-        self._skew = world.random.uniform(1.0, 1000.0)  # no two monotonic clocks agree
+        self._skew = world.random.uniform(1.0, 1000.0)  # no two monotonic clocks agree,
+        self._rate = world.random.uniform(0.99, 1.01)  # nor run alike
         self._backlog: list[Event] = []
         self._queue: list[Publish] = []
         self._writing = False
@@ -61,7 +62,7 @@ class Process:
     @property
     def clock(self) -> float:
         """What this process's monotonic clock shows."""
-        return self.world.now + self._skew
+        return self._skew + self.world.now * self._rate
 
     # ------------------------------------------------------------ the loop
     def feed(self, event: Event) -> None:
@@ -86,7 +87,7 @@ class Process:
 
     def _schedule(self) -> None:
         self._timer_at = self.core.next_deadline()
-        self.world.after(max(0.0, self._timer_at - self.clock), self._tick, self._timer_at)
+        self.world.after(max(0.0, self._timer_at - self.clock) / self._rate, self._tick, self._timer_at)
 
     def _tick(self, due: float) -> None:
         if self.alive and not self.frozen and due == self._timer_at:
@@ -134,7 +135,7 @@ class Process:
         self._write()
         self._schedule()
 
-    def kill(self, *, late: bool = False) -> None:
+    def kill(self, late: bool = False) -> None:
         """SIGKILL. late: what it had written to the broker arrives all the same, later."""
         if self.alive:
             self.alive = False
@@ -200,8 +201,8 @@ class EdgeProcess(Process):
         if self.links.pop(link, None) is not None:
             self.feed(LinkClosed(link))
 
-    def kill(self, *, late: bool = False) -> None:
-        super().kill(late=late)
+    def kill(self, late: bool = False) -> None:
+        super().kill(late)
         links, self.links = list(self.links.values()), {}
         for link in links:
             link.broken()
@@ -250,8 +251,8 @@ class BridgeProcess(Process):
         super()._act(effects)
         self.world.broker.room(self)
 
-    def kill(self, *, late: bool = False) -> None:
-        super().kill(late=late)
+    def kill(self, late: bool = False) -> None:
+        super().kill(late)
         for child in self.children.values():
             child.stop()
         self.children = {}

@@ -1,0 +1,138 @@
+"""Several edges and bridges on each broker: who gets the work, whose session it is, and that two fabrics never meet."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import time
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests import brokers
+from tests.contract.http_client import Client, request
+from tests.fabrics import SECRET, ask, bridge, edge, up
+from tests.integration.conftest import ECHO, until
+from tests.integration.talk import Session, call, connections, reason, text
+
+CALLS = 1000
+CONNECTIONS = 16
+SERVERS = {"echo": ECHO, "narrow": {**ECHO, "maxInFlight": 2, "maxProcesses": 8}}
+
+pytestmark = pytest.mark.timeout(120)
+
+
+def write(path: Path, servers: dict[str, Any]) -> Path:
+    path.write_text(json.dumps({"mcpServers": servers, "defaultServer": next(iter(servers))}))
+    return path
+
+
+class Cluster:
+    """Two bridges and two edges with one config, on one broker; `edges` are the addresses of the edges."""
+
+    def __init__(self, stack: ExitStack, state: Path, kind: str) -> None:
+        self.state = state
+        config = write(state / "mcp.json", SERVERS)
+        if kind == "embedded":
+            self.workers = [stack.enter_context(up(config, state)) for _ in range(2)]
+            self.edges = [worker.url() for worker in self.workers]
+            until(lambda: len(seen(state)) == 4)
+        else:
+            broker = next(family for family in brokers.FAMILIES if family.name == kind).make(state).start()
+            stack.callback(broker.kill)
+            self.workers = [stack.enter_context(make(config, state, broker.url)) for make in (bridge, bridge, edge, edge)]
+            for worker in self.workers:
+                worker.ready()
+            self.edges = [worker.url() for worker in self.workers[2:]]
+            until(lambda: len(seen(state, "--broker", broker.url, FABRIC_SECRET=SECRET)) == 4)
+
+
+def seen(state: Path, *arguments: str, **environment: str) -> list[Any]:
+    """The workers that `ls` shows."""
+    found: list[Any] = json.loads(ask("ls", "--json", *arguments, state=state, **environment).stdout or "{}").get("workers", [])
+    return found
+
+
+@pytest.fixture(scope="module", params=["embedded", "nats", "redis"])
+def cluster(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
+    with ExitStack() as stack:
+        yield Cluster(stack, tmp_path_factory.mktemp(request.param), request.param)
+
+
+def process(answer: Any) -> int:
+    """The process of the server that answered."""
+    pid: int = answer["result"]["_meta"]["pid"]
+    return pid
+
+
+@pytest.mark.requirement("R13", "K03")
+async def test_both_bridges_share_the_calls_of_both_edges(cluster: Cluster) -> None:
+    taken: dict[str, Counter[int]] = {address: Counter() for address in cluster.edges}
+
+    async def calls(client: Client, number: int) -> None:
+        for id in range(number, CALLS, CONNECTIONS):
+            answer = await call(client, "echo", id, text=f"call {id}")
+            assert (answer["id"], text(answer)) == (id, f"call {id}")
+            taken[f"http://127.0.0.1:{client.port}"][process(answer)] += 1
+
+    async with connections(cluster.edges * (CONNECTIONS // 2)) as clients:
+        await asyncio.gather(*(calls(client, number) for number, client in enumerate(clients)))
+    total = sum(taken.values(), Counter())
+    assert (len(total), total.total()) == (2, CALLS)
+    assert min(total.values()) >= 300, total
+    assert all(len(bridges) == 2 for bridges in taken.values()), taken
+
+
+@pytest.mark.requirement("D05", "P01")
+async def test_a_session_opened_through_one_edge_is_used_through_the_other(cluster: Cluster) -> None:
+    async with connections(cluster.edges) as (first, second):
+        session = await Session.open(first)
+        elsewhere = session.at(second)
+        pids = set()
+        for number in range(20):
+            here = elsewhere if number % 2 else session
+            answer = await here.call("echo", number, text=str(number))
+            assert (answer["id"], text(answer)) == (number, str(number))
+            pids.add(process(answer))
+        assert len(pids) == 1
+        assert (await second.ask("DELETE", "/mcp", elsewhere.headers)).status == 200
+        assert (await first.ask("POST", "/mcp", session.headers, request("tools/list"))).status == 404
+
+
+@pytest.mark.requirement("R13")
+async def test_no_bridge_runs_more_than_its_slots_and_what_finds_none_waits(cluster: Cluster) -> None:
+    """Twenty calls of 0.3 s for two bridges with two slots each: five rounds, and no call fails."""
+    began = time.monotonic()
+    async with connections(cluster.edges * 10) as clients:
+        calls = (call(client, "slow", id, "/narrow/mcp", seconds=0.3) for id, client in enumerate(clients))
+        answers = await asyncio.gather(*calls)
+    assert time.monotonic() - began >= 5 * 0.3
+    assert {text(answer) for answer in answers} == {"waited 0.3 s"}
+    assert len({process(answer) for answer in answers}) == 2
+
+
+@pytest.mark.requirement("K08")
+@pytest.mark.parametrize("kind", ["nats", "redis"])
+async def test_two_fabrics_on_one_broker_never_meet(tmp_path: Path, kind: str) -> None:
+    broker = next(family for family in brokers.FAMILIES if family.name == kind).make(tmp_path).start()
+    with ExitStack() as stack:
+        stack.callback(broker.kill)
+        addresses = []
+        for name in ("a", "b"):
+            config = write(tmp_path / f"{name}.json", {"echo": ECHO, name: ECHO})
+            given = ("--broker", broker.url, "--fabric", name)
+            addresses.append(stack.enter_context(up(config, tmp_path, *given, FABRIC_SECRET=SECRET)).url())
+        async with connections(addresses) as clients:
+            pids = [{process(await call(client, "echo", text="x")) for _ in range(50)} for client in clients]
+            assert [len(mine) for mine in pids] == [1, 1]
+            assert pids[0] != pids[1]
+            assert reason(await call(clients[0], "echo", path="/b/mcp", text="x")) == "unknown_server"
+            session = await Session.open(clients[0])
+            stranger = await clients[1].ask("POST", "/mcp", session.headers, request("tools/list"))
+            assert (stranger.status, reason(stranger.json)) == (404, "session_lost")
+        for name in ("a", "b"):
+            assert len(seen(tmp_path, "--broker", broker.url, "--fabric", name, FABRIC_SECRET=SECRET)) == 2

@@ -33,8 +33,8 @@ class MessageKind(IntEnum):
     RESPONSE = 3
 
 
-class Message(msgspec.Struct, frozen=True, gc=False):
-    """One frame and what was seen in it. `id`, `params` and `error` are raw JSON, empty where there is none."""
+class Message(msgspec.Struct, frozen=True):
+    """One frame and what was seen in it. `id`, `params` and `error` are raw JSON, empty where there is none; `seen`: see `meta`."""
 
     frame: bytes
     kind: MessageKind
@@ -42,6 +42,7 @@ class Message(msgspec.Struct, frozen=True, gc=False):
     method: str
     params: msgspec.Raw
     error: msgspec.Raw
+    seen: Meta | None = None
 
 
 class MetaFields(msgspec.Struct, frozen=True, gc=False):
@@ -91,6 +92,7 @@ _NO_META = Meta()
 _EMPTY = msgspec.Raw()
 _head = msgspec.json.Decoder(_Head)
 _meta = msgspec.json.Decoder(Meta)
+_text = msgspec.json.Decoder(str)
 _referring = msgspec.json.Decoder(_Referring)
 
 
@@ -132,19 +134,23 @@ def _readable_id(frame: bytes) -> bytes:
 
 
 def meta(message: Message) -> Meta:
-    """The metadata of a message's params. Raises InvalidFrame where `params` or `_meta` is not an object."""
+    """The metadata of a message's params, looked at once. Raises InvalidFrame where `params` or `_meta` is not an object."""
+    if message.seen is not None:
+        return message.seen
     if not message.params:
         return _NO_META
     try:
-        return _meta.decode(message.params)
+        seen = _meta.decode(message.params)
     except msgspec.DecodeError as error:
         raise InvalidFrame(INVALID_PARAMS, f"params: {error}", message.id or b"null") from error
+    msgspec.structs.force_setattr(message, "seen", seen)
+    return seen
 
 
 def text(raw: msgspec.Raw | bytes) -> str:
     """A raw JSON string's value; empty when it is absent, not a string, or holds a lone surrogate."""
     try:
-        return msgspec.json.decode(raw, type=str) if raw else ""
+        return _text.decode(raw) if raw else ""
     except msgspec.DecodeError:
         return ""
 

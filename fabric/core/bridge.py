@@ -26,7 +26,7 @@ from fabric.core.events import (
     WorkArrived,
 )
 from fabric.core.faults import Fault, Reason
-from fabric.core.job import Job
+from fabric.core.job import Job, job_of
 from fabric.core.jobs import Jobs
 from fabric.core.member import Identity, Member, announcing
 from fabric.core.pool import Child, Pool, ServerLimits
@@ -35,8 +35,6 @@ from fabric.envelope import Envelope, Kind, Lane
 from fabric.errors import InvalidFrame
 from fabric.jsonrpc import Message, MessageKind
 
-TAKEN_AFTER = 0.05
-"""Seconds after which a `taken` of its own is owed for repeatable work that has not been answered."""
 SESSION_IDLE = 1800.0
 """Seconds without a message after which an HTTP session ends, unless told otherwise."""
 SWEEP = 5.0
@@ -52,7 +50,7 @@ class BridgeCore:
         self.deadlines = Deadlines()
         self.pools = {name: Pool(name, limits, self.deadlines, self._out) for name, limits in servers.items()}
         self.copies = Copies(self._out)
-        self.jobs = Jobs(self.member, self.pools, self.copies, self.deadlines, self._out)
+        self.jobs = Jobs(self.member, self.pools, self.copies, self._out)
         self.sessions = Sessions(self.member, self.pools, self.jobs, session_idle, self._defer)
         self.draining = False
         self._deferred: dict[str, list[Envelope]] = {}  # cancels that overtook what they cancel
@@ -113,11 +111,11 @@ class BridgeCore:
             if now >= self._next_sweep:
                 self._next_sweep = now + SWEEP
                 self.sessions.sweep(now)
+        for exchange in self.jobs.owed.expired(now):
+            self.jobs.say_taken(self.jobs.open[exchange], now)
         for key in self.deadlines.expired(now):
             what, _, name = key.partition(" ")
-            if what == "taken":
-                self.jobs.say_taken(self.jobs.open[name], now)
-            elif what == "probe":
+            if what == "probe":
                 self.pools[name].silent(now)
                 self._changed(self.pools[name], now)
             else:
@@ -126,12 +124,17 @@ class BridgeCore:
 
     def next_deadline(self) -> float:
         """When `expire` is to be called at the latest."""
-        due = self.deadlines.next()
-        return self.member.next_beat if due is None else min(due, self.member.next_beat)
+        dues = (self.deadlines.next(), self.jobs.owed.next(), self.member.next_beat)
+        return min(due for due in dues if due is not None)
+
+    @property
+    def soonest(self) -> float:
+        """No deadline is earlier; cheaper to ask for than `next_deadline`."""
+        return min(self.deadlines.soonest, self.jobs.owed.soonest, self.member.next_beat)
 
     def transmit(self) -> list[Effect]:
         """What waits in the lanes, packed."""
-        return list(self.member.pairs.transmit()) if self.member.pairs.waiting else []
+        return self.member.pairs.transmit()
 
     def leave(self, now: float) -> list[Effect]:  # noqa: ARG002 - every core leaves at a time
         """Say goodbye to everyone and stop every server; what is open ends at the edges as if this process had died."""
@@ -153,6 +156,8 @@ class BridgeCore:
         return not self.jobs.open and all(pair.quiet for pair in self.member.pairs)
 
     def _take(self) -> list[Effect]:
+        if not self._out:
+            return []
         effects = self._out.copy()
         self._out.clear()
         return effects
@@ -215,15 +220,17 @@ class BridgeCore:
             no_room = not self.sessions.evict(pool, now)
         # The work of a dead edge waits for no grant in vain: a queue full of it would hold up all the others.
         if self.draining or no_room or pool.health is not Health.HEALTHY or self.member.pairs.given_up(source):
-            number = self.member.control(source, now, Kind.RETURNED, envelope.exchange, attempt=envelope.attempt)
+            number = self.member.control(
+                source, now, Envelope(kind=Kind.RETURNED, exchange=envelope.exchange, attempt=envelope.attempt)
+            )
             self.copies.hold(source, Lane.CONTROL, number, delivery)
             return
         if source not in self.member.leases.peers:
             self.member.leases.renew(source, now)
-        job = Job(source, envelope, delivery, now, queued=True)
+        job = job_of(source, envelope, delivery, now, queued=True)
         self.jobs.add(job)
         if job.repeatable:
-            self.deadlines.set(f"taken {job.exchange}", now + TAKEN_AFTER)
+            self.jobs.owed.set(job.exchange, now)
             self._start(job, pool, now)
         else:
             self.jobs.say_taken(job, now)
@@ -249,7 +256,7 @@ class BridgeCore:
     def _envelope(self, peer: str, envelope: Envelope, now: float) -> None:
         match envelope.kind:
             case Kind.REQUEST:
-                job = Job(peer, envelope, 0, now, queued=False)
+                job = job_of(peer, envelope, 0, now, queued=False)
                 if job.session:
                     self.sessions.request(job, now)
                 else:
@@ -267,7 +274,9 @@ class BridgeCore:
                 elif cancelled.edge == peer and cancelled.attempt <= envelope.attempt:
                     self._cancel(cancelled, envelope.body, now)
                     if cancelled.newest > envelope.attempt:  # a later sending came here, and the edge may count on it
-                        self.member.control(peer, now, Kind.RETURNED, envelope.exchange, attempt=cancelled.newest)
+                        self.member.control(
+                            peer, now, Envelope(kind=Kind.RETURNED, exchange=envelope.exchange, attempt=cancelled.newest)
+                        )
             case Kind.END:
                 session = self.sessions.open.get(envelope.session)
                 if session is not None:
@@ -337,7 +346,9 @@ class BridgeCore:
             named = jsonrpc.text(jsonrpc.refers_to(message) or b'""')
             job = child.jobs.get(named) if named else child.exclusive if message.method == "notifications/message" else None
             if job is not None:
-                self.member.data(job.edge, now, Kind.MESSAGE, job.exchange, attempt=job.attempt, body=message.frame)
+                self.member.data(
+                    job.edge, now, Envelope(kind=Kind.MESSAGE, exchange=job.exchange, attempt=job.attempt, body=message.frame)
+                )
         else:
             reason = f"{message.method} is not a request this client takes"
             pool.write(child, jsonrpc.error_frame(message.id, jsonrpc.METHOD_NOT_FOUND, reason))

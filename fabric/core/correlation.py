@@ -8,7 +8,6 @@ outcomes in docs/guarantees.md. (EIP: correlation identifier, return address, id
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
 
 import msgspec
 
@@ -39,54 +38,56 @@ class Limits(msgspec.Struct, frozen=True):
     absolute: float = 3600.0
 
 
-class Exchange:
-    """One client request and all that belongs to it, as its edge sees it."""
+NEVER = float("inf")
 
-    __slots__ = (
-        "arrived", "attempt", "backstop", "body", "bound", "carried", "client_id", "due", "ended", "exclusive", "granted", "id", "kind",
-        "lapses", "link", "method", "opening", "owner", "owner_attempt", "pause", "principal", "progress", "queued",
-        "repeatable", "resend", "sendings", "sent_kind", "server", "session", "span", "starts", "streaming", "target", "token", "trace",
-        "transport", "version",
-    )  # fmt: skip
 
-    def __init__(self, id: str, link: str, server: str, now: float) -> None:
-        self.id = id
-        self.link = link
-        self.server = server
-        self.arrived = now
-        self.sendings: list[float] = []  # when each attempt was published
-        self.session = ""
-        self.principal = ""
-        self.transport = ""
-        self.method = ""
-        self.target = ""
-        self.client_id = b""
-        self.token = b""  # the client's own progress token, raw
-        self.kind = MessageKind.REQUEST
-        self.sent_kind = Kind.REQUEST
-        self.body = b""
-        self.repeatable = False
-        self.exclusive = False
-        self.bound = False
-        self.opening = b""  # the initialize frame as its client wrote it
-        self.attempt = 0
-        self.ended: set[int] = set()  # attempts that are over: a late `taken` of one counts for nothing
-        self.owner = ""
-        self.owner_attempt = 0
-        self.granted = False
-        self.starts = 0
-        self.pause = RETURN_PAUSE
-        self.resend = float("inf")  # when to send it again
-        self.backstop = False  # that is only in case a broker that keeps work has not kept it
-        self.due = float("inf")  # idle deadline
-        self.lapses = float("inf")  # absolute deadline
-        self.progress = float("-inf")
-        self.streaming = False  # its client has got something of it before the answer
-        self.queued = False  # published to its server's queue
-        self.carried = ""  # the traceparent of its client's transport
-        self.trace = ""
-        self.span = ""
-        self.version = ""
+class Exchange(msgspec.Struct, eq=False):
+    """One client request and all that belongs to it, as its edge sees it.
+
+    client_id, token: the client's own id and progress token, raw JSON. opening: an initialize frame as its client wrote it.
+    ended: attempts that are over; a late `taken` of one counts for nothing. due, lapses: idle and absolute deadline. resend:
+    when to send it again; backstop: that is only in case a broker that keeps work has not kept it. streaming: its client has
+    got something of it before the answer. queued: published to its server's queue. carried: the traceparent of its client's
+    transport. sendings: when each attempt was published.
+    """
+
+    id: str
+    link: str
+    server: str
+    arrived: float
+    session: str = ""
+    principal: str = ""
+    transport: str = ""
+    method: str = ""
+    target: str = ""
+    version: str = ""
+    client_id: bytes = b""
+    token: bytes = b""
+    kind: MessageKind = MessageKind.REQUEST
+    sent_kind: Kind = Kind.REQUEST
+    body: bytes = b""
+    opening: bytes = b""
+    repeatable: bool = False
+    exclusive: bool = False
+    bound: bool = False
+    attempt: int = 0
+    ended: tuple[int, ...] = ()
+    owner: str = ""
+    owner_attempt: int = 0
+    granted: bool = False
+    starts: int = 0
+    pause: float = RETURN_PAUSE
+    resend: float = NEVER
+    backstop: bool = False
+    due: float = NEVER
+    lapses: float = NEVER
+    progress: float = -NEVER
+    streaming: bool = False
+    queued: bool = False
+    carried: str = ""
+    trace: str = ""
+    span: str = ""
+    sendings: list[float] = []
 
     @property
     def unstarted(self) -> bool:
@@ -124,39 +125,39 @@ class CorrelationRouter:
         self._open(exchange, now)
         exchange.owner, exchange.owner_attempt, exchange.attempt, exchange.granted = owner, 1, 1, True
         exchange.sendings.append(now)
-        self._member.data(owner, now, exchange.sent_kind, exchange.id, body=exchange.body, **self._header(exchange, now))
+        if exchange.due != NEVER:
+            self.deadlines.set(exchange.id, exchange.due)
+        self._member.data(owner, now, self._envelope(exchange, now))
         exchange.body = b""
 
     def _open(self, exchange: Exchange, now: float) -> None:
         self.exchanges[exchange.id] = exchange
         if exchange.method != "subscriptions/listen" and exchange.sent_kind is not Kind.ATTACH:
             exchange.due, exchange.lapses = now + self._limits.idle, now + self._limits.absolute
-            self.deadlines.set(exchange.id, exchange.due)
 
-    def _header(self, exchange: Exchange, now: float) -> dict[str, Any]:
-        header: dict[str, Any] = {"server": exchange.server, "attempt": exchange.attempt}
-        if exchange.session:
-            header["session"] = exchange.session
-            header["client_id"] = exchange.client_id
-        if exchange.repeatable:
-            header["repeatable"] = True
-        if exchange.bound:
-            header["bound"] = True
-        if exchange.exclusive:
-            header["exclusive"] = True
-        if exchange.principal:
-            header["principal"] = exchange.principal
-        if exchange.span:
-            header["trace"] = trace.after(exchange.span, exchange.attempt)
-            header["sent"] = now + self._member.identity.wall
-        return header
+    def _envelope(self, exchange: Exchange, now: float) -> Envelope:
+        span = exchange.span
+        return Envelope(
+            kind=exchange.sent_kind,
+            exchange=exchange.id,
+            server=exchange.server,
+            session=exchange.session,
+            client_id=exchange.client_id if exchange.session else b"",
+            attempt=exchange.attempt,
+            repeatable=exchange.repeatable,
+            exclusive=exchange.exclusive,
+            bound=exchange.bound,
+            principal=exchange.principal,
+            trace=trace.after(span, exchange.attempt) if span else "",
+            sent=now + self._member.identity.wall if span else 0.0,
+            body=exchange.body,
+        )
 
     def _publish(self, exchange: Exchange, now: float) -> None:
         exchange.attempt += 1
         exchange.queued = True
         exchange.sendings.append(now)
-        envelope = Envelope(kind=exchange.sent_kind, exchange=exchange.id, body=exchange.body, **self._header(exchange, now))
-        self._out.append(Publish(work(exchange.server), single(self._member.me, envelope)))
+        self._out.append(Publish(work(exchange.server), single(self._member.me, self._envelope(exchange, now))))
         keeps = self._member.keeps
         self._resend_at(exchange, now + (RESEND_KEPT if keeps else RESEND_UNKEPT), backstop=keeps)
 
@@ -172,13 +173,13 @@ class CorrelationRouter:
         if exchange is not None and exchange.owner == peer and exchange.owner_attempt == attempt:
             return True
         if exchange is None or exchange.owner or attempt in exchange.ended:
-            self._member.control(peer, now, Kind.CANCEL, envelope.exchange, attempt=attempt)
+            self._member.control(peer, now, Envelope(kind=Kind.CANCEL, exchange=envelope.exchange, attempt=attempt))
             return False
         exchange.owner, exchange.owner_attempt = peer, attempt
-        self._resend_at(exchange, float("inf"))
+        exchange.resend = NEVER  # its deadline stays as it is: `expired` looks again when that comes
         if not exchange.repeatable and envelope.kind is Kind.TAKEN:
             exchange.granted = True
-            self._member.control(peer, now, Kind.GRANT, exchange.id, attempt=attempt)
+            self._member.control(peer, now, Envelope(kind=Kind.GRANT, exchange=exchange.id, attempt=attempt))
         return True
 
     def returned(self, peer: str, envelope: Envelope, now: float) -> None:
@@ -186,7 +187,7 @@ class CorrelationRouter:
         exchange = self.exchanges.get(envelope.exchange)
         if exchange is None:
             return
-        exchange.ended.add(envelope.attempt)
+        exchange.ended += (envelope.attempt,)
         if exchange.owner:
             if (exchange.owner, exchange.owner_attempt) != (peer, envelope.attempt):
                 return
@@ -216,10 +217,9 @@ class CorrelationRouter:
         self.close(exchange, envelope.body, None, now)
 
     def progressed(self, exchange: Exchange, now: float) -> None:
-        """A message of the exchange came: its idle time starts again."""
-        if exchange.due != float("inf"):
+        """A message of the exchange came: its idle time starts again; `expired` sees that when the old one ends."""
+        if exchange.due != NEVER:
             exchange.due = now + self._limits.idle
-            self.deadlines.set(exchange.id, min(exchange.due, exchange.lapses, exchange.resend))
 
     # ------------------------------------------------------------ ends
     def close(self, exchange: Exchange, answer: bytes, fault: Fault | None, now: float) -> None:
@@ -237,12 +237,14 @@ class CorrelationRouter:
         self.deadlines.clear(exchange.id)
         exchange.link = ""
         if exchange.owner:
-            self._member.control(exchange.owner, now, Kind.CANCEL, exchange.id, attempt=exchange.attempt, body=body)
+            self._member.control(
+                exchange.owner, now, Envelope(kind=Kind.CANCEL, exchange=exchange.id, attempt=exchange.attempt, body=body)
+            )
 
     def lost(self, peer: str, now: float) -> None:
         """The bridge is given up: each exchange it owned goes by the table of outcomes."""
         for exchange in [exchange for exchange in self.exchanges.values() if exchange.owner == peer]:
-            exchange.ended.add(exchange.owner_attempt)
+            exchange.ended += (exchange.owner_attempt,)
             exchange.owner = ""
             if exchange.session:
                 message = f"the bridge that ran this session of {exchange.server} is gone"
@@ -261,7 +263,7 @@ class CorrelationRouter:
     def recovered(self, now: float) -> None:
         """A gap has ended: what has no owner is sent again."""
         for exchange in list(self.exchanges.values()):
-            if not exchange.owner and exchange.resend != float("inf"):
+            if not exchange.owner and exchange.resend != NEVER:
                 self._publish(exchange, now)
 
     def unsent(self, envelope: Envelope, now: float) -> None:
@@ -281,8 +283,8 @@ class CorrelationRouter:
                 self._publish(exchange, now)
             else:  # it may well be in the queue, behind others
                 self._resend_at(exchange, now + RETURN_PAUSE_MOST, backstop=True)
-        else:
-            self.deadlines.set(id, min(exchange.due, exchange.lapses, exchange.resend))
+        elif (due := min(exchange.due, exchange.lapses, exchange.resend)) != NEVER:
+            self.deadlines.set(id, due)
 
     def _deadline(self, exchange: Exchange, now: float, served: bool) -> None:
         waited = f"{now - exchange.arrived:.0f} s"
@@ -296,5 +298,7 @@ class CorrelationRouter:
             message = f"{exchange.server} did not answer within {waited}"  # without a grant, unrepeatable work was not started
             fault = Fault(Reason.DEADLINE, message, retryable=True)
         if exchange.owner:
-            self._member.control(exchange.owner, now, Kind.CANCEL, exchange.id, attempt=exchange.attempt)
+            self._member.control(
+                exchange.owner, now, Envelope(kind=Kind.CANCEL, exchange=exchange.id, attempt=exchange.attempt)
+            )
         self.close(exchange, b"", fault, now)

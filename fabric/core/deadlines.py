@@ -1,14 +1,55 @@
-"""One heap of deadlines for a whole core: set, cleared and moved in constant time, and never larger than what is live."""
+"""Deadlines of a whole core in one place: set, cleared and moved in constant time, and never larger than what is live."""
 
 from __future__ import annotations
 
 import heapq
 
 
+class Delay:
+    """When each key is due, all a constant time after they were set: in order of setting, so no heap is needed."""
+
+    def __init__(self, seconds: float) -> None:
+        self.soonest = float("inf")
+        self._seconds = seconds
+        self._due: dict[str, float] = {}
+
+    def __len__(self) -> int:
+        return len(self._due)
+
+    def set(self, key: str, now: float) -> None:
+        """`key`, which is not set, is due a delay from now."""
+        due = self._due[key] = now + self._seconds
+        if due < self.soonest:
+            self.soonest = due
+
+    def clear(self, key: str) -> None:
+        """`key` is not due any more; unknown keys are fine."""
+        self._due.pop(key, None)
+
+    def next(self) -> float | None:
+        """The earliest deadline, or None."""
+        due = next(iter(self._due.values()), None)
+        self.soonest = float("inf") if due is None else due
+        return due
+
+    def expired(self, now: float) -> list[str]:
+        """Take out every key due by `now`, earliest first."""
+        keys = []
+        for key, due in self._due.items():
+            if due > now:
+                break
+            keys.append(key)
+        for key in keys:
+            del self._due[key]
+        return keys
+
+
 class Deadlines:
     """When each key is due. A key has one deadline; setting it again moves it. Times are seconds of the caller's clock."""
 
     def __init__(self) -> None:
+        self.soonest = float("inf")
+        """No deadline is earlier; the earliest may be later than this."""
         self._due: dict[str, float] = {}
         self._heap: list[tuple[float, str]] = []
 
@@ -18,6 +59,8 @@ class Deadlines:
     def set(self, key: str, due: float) -> None:
         """`key` is due at `due`."""
         self._due[key] = due
+        if due < self.soonest:
+            self.soonest = due
         heapq.heappush(self._heap, (due, key))
         if len(self._heap) > 64 + 4 * len(self._due):  # most entries are stale: answered long before their deadline
             self._heap = [(when, name) for name, when in self._due.items()]
@@ -32,8 +75,10 @@ class Deadlines:
         while self._heap:
             due, key = self._heap[0]
             if self._due.get(key) == due:
+                self.soonest = due
                 return due
             heapq.heappop(self._heap)
+        self.soonest = float("inf")
         return None
 
     def expired(self, now: float) -> list[str]:

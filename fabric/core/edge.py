@@ -76,7 +76,7 @@ class EdgeCore:
                 self._attach(link, session, now)
             case SessionEnded(link, session):
                 if session.owner in self.member.leases.peers:
-                    self.member.data(session.owner, now, Kind.END, "", session=session.session)
+                    self.member.data(session.owner, now, Envelope(kind=Kind.END, session=session.session))
                 self._out.append(Accept(link))
             case PublishFailed(pack, topic, _, _):
                 if pack.generation == 0 and not topic:
@@ -105,9 +105,14 @@ class EdgeCore:
         due = self.router.deadlines.next()
         return self.member.next_beat if due is None else min(due, self.member.next_beat)
 
+    @property
+    def soonest(self) -> float:
+        """No deadline is earlier; cheaper to ask for than `next_deadline`."""
+        return min(self.router.deadlines.soonest, self.member.next_beat)
+
     def transmit(self) -> list[Effect]:
         """What waits in the lanes, packed."""
-        return list(self.member.pairs.transmit()) if self.member.pairs.waiting else []
+        return self.member.pairs.transmit()
 
     def leave(self, now: float) -> list[Effect]:
         """Say goodbye to everyone; what is open ends at the others as if this process had died."""
@@ -122,6 +127,8 @@ class EdgeCore:
         return not any(exchange.link for exchange in self.router.exchanges.values() if exchange.sent_kind is not Kind.ATTACH)
 
     def _take(self) -> list[Effect]:
+        if not self._out:
+            return []
         effects = self._out.copy()
         self._out.clear()
         return effects
@@ -255,9 +262,9 @@ class EdgeCore:
             else:
                 self.router.assign(exchange, owner, now)
         elif message.method == "notifications/cancelled":
-            self.member.control(owner, now, Kind.FRAME, "", session=session, body=message.frame)
+            self.member.control(owner, now, Envelope(kind=Kind.FRAME, session=session, body=message.frame))
         else:
-            self.member.data(owner, now, Kind.FRAME, "", session=session, body=message.frame)
+            self.member.data(owner, now, Envelope(kind=Kind.FRAME, session=session, body=message.frame))
 
     def _exchange(self, conversation: Conversation, now: float) -> Exchange:
         exchange = self.router.new(conversation.link, conversation.server, now)
@@ -281,7 +288,7 @@ class EdgeCore:
                 posted.link = ""
                 self.router.exchanges.pop(posted.id, None)
                 if posted.owner in self.member.leases.peers:
-                    self.member.data(posted.owner, now, Kind.DETACH, posted.id, session=posted.session)
+                    self.member.data(posted.owner, now, Envelope(kind=Kind.DETACH, exchange=posted.id, session=posted.session))
             elif posted.session:
                 posted.link = ""  # a legacy client that hangs up has not cancelled
             else:
@@ -300,14 +307,16 @@ class EdgeCore:
                 self.router.cancel(exchange, now)
             self._record(exchange, "cancelled", 0, now)
         if conversation.phase is Phase.SESSION and conversation.owner in self.member.leases.peers:
-            self.member.data(conversation.owner, now, Kind.END, "", session=conversation.session)
+            self.member.data(conversation.owner, now, Envelope(kind=Kind.END, session=conversation.session))
 
     # ------------------------------------------------------------ what bridges say
     def _envelope(self, peer: str, envelope: Envelope, now: float) -> None:
         match envelope.kind:
             case Kind.ANSWER:
                 if envelope.session and envelope.exchange not in self.router.exchanges:
-                    self.member.data(peer, now, Kind.END, "", session=envelope.session)  # nobody waits for this session
+                    self.member.data(
+                        peer, now, Envelope(kind=Kind.END, session=envelope.session)
+                    )  # nobody waits for this session
                 else:
                     self.router.answered(peer, envelope, now)
             case Kind.MESSAGE:
@@ -391,7 +400,7 @@ class EdgeCore:
                 self._opened(conversation, exchange, outcome == "ok", now)
         if exchange.span and answer:
             outcome, code = judged(answer)
-        if exchange.sendings or exchange.span:
+        if exchange.span:
             self._record(exchange, outcome, code, now)
 
     def _opened(self, conversation: Conversation, exchange: Exchange, ok: bool, now: float) -> None:

@@ -2,41 +2,66 @@
 
 from __future__ import annotations
 
+import msgspec
+
 from fabric.envelope import Envelope, Kind
 
 
-class Job:
-    """State of one exchange at its bridge. It ends with the answer; the lane keeps that until it is acknowledged."""
+class Job(msgspec.Struct, eq=False):
+    """State of one exchange at its bridge. It ends with the answer; the lane keeps that until it is acknowledged.
 
-    __slots__ = (
-        "arrived", "attempt", "begun", "body", "bound", "child", "client_id", "delivery", "edge", "events", "exchange",
-        "exclusive", "kind", "method", "newest", "principal", "queued", "repeatable", "sent", "server", "session", "siblings", "span",
-        "started", "target", "trace",
-    )  # fmt: skip
+    newest: of the sendings that came here while it was open. delivery: the broker's copy, 0 for none. queued: from a work
+    queue, so that it holds a slot. siblings: the open jobs of its session, which it is one of. events: messages numbered so
+    far in its resumable stream. method, target: looked at only where spans are made.
+    """
 
-    def __init__(self, edge: str, envelope: Envelope, delivery: int, now: float, *, queued: bool) -> None:
-        self.edge = edge
-        self.exchange = envelope.exchange
-        self.attempt = envelope.attempt
-        self.newest = envelope.attempt  # of the sendings that came here while this job was open
-        self.kind: Kind = envelope.kind
-        self.server = envelope.server
-        self.session = envelope.session
-        self.client_id = envelope.client_id
-        self.principal = envelope.principal
-        self.repeatable = envelope.repeatable
-        self.exclusive = envelope.exclusive
-        self.bound = envelope.bound
-        self.body = envelope.body
-        self.delivery = delivery  # the broker's copy, 0 for none
-        self.queued = queued  # from a work queue: it holds a slot
-        self.siblings: dict[str, Job] | None = None  # the open jobs of its session, which it is one of
-        self.child = ""
-        self.started = False
-        self.events = 0  # messages numbered so far in its resumable stream
-        self.trace = envelope.trace
-        self.span = ""
-        self.method = self.target = ""  # looked at only where spans are made
-        self.sent = envelope.sent
-        self.arrived = now
-        self.begun = 0.0
+    edge: str
+    exchange: str
+    arrived: float
+    kind: Kind
+    attempt: int
+    newest: int
+    server: str
+    session: str
+    client_id: bytes
+    principal: str
+    repeatable: bool
+    exclusive: bool
+    bound: bool
+    body: bytes
+    trace: str
+    sent: float
+    delivery: int = 0
+    queued: bool = False
+    siblings: dict[str, Job] | None = None
+    child: str = ""
+    started: bool = False
+    begun: float = 0.0
+    events: int = 0
+    span: str = ""
+    method: str = ""
+    target: str = ""
+
+
+def job_of(edge: str, envelope: Envelope, delivery: int, now: float, *, queued: bool) -> Job:
+    """The job that an envelope asks for."""
+    return Job(
+        edge,
+        envelope.exchange,
+        now,
+        envelope.kind,
+        envelope.attempt,
+        envelope.attempt,
+        envelope.server,
+        envelope.session,
+        envelope.client_id,
+        envelope.principal,
+        envelope.repeatable,
+        envelope.exclusive,
+        envelope.bound,
+        envelope.body,
+        envelope.trace,
+        envelope.sent,
+        delivery,
+        queued,
+    )

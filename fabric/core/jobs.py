@@ -5,26 +5,29 @@ from __future__ import annotations
 from fabric import jsonrpc
 from fabric.core import parked, trace
 from fabric.core.copies import Copies
-from fabric.core.deadlines import Deadlines
+from fabric.core.deadlines import Delay
 from fabric.core.effects import Completed, Effect
 from fabric.core.faults import Fault, Reason, fault_frame
-from fabric.core.job import Job
+from fabric.core.job import Job, job_of
 from fabric.core.member import Member
 from fabric.core.pool import Child, Pool
 from fabric.core.record import Record, Side, judged
 from fabric.envelope import Envelope, Kind, Lane
 from fabric.errors import InvalidFrame
 
+TAKEN_AFTER = 0.05
+"""Seconds after which a `taken` of its own is owed for repeatable work that has not been answered."""
+
 
 class Jobs:
     """Every open job, by exchange."""
 
-    def __init__(self, member: Member, pools: dict[str, Pool], copies: Copies, deadlines: Deadlines, out: list[Effect]) -> None:
+    def __init__(self, member: Member, pools: dict[str, Pool], copies: Copies, out: list[Effect]) -> None:
         self.open: dict[str, Job] = {}
         self._member = member
         self._pools = pools
         self._copies = copies
-        self._deadlines = deadlines
+        self.owed = Delay(TAKEN_AFTER)  # by exchange: a `taken` of its own, if it is not answered first
         self._out = out
 
     def add(self, job: Job) -> None:
@@ -35,8 +38,8 @@ class Jobs:
 
     def say_taken(self, job: Job, now: float) -> None:
         """Tell the edge that this bridge holds the attempt."""
-        self._deadlines.clear(f"taken {job.exchange}")
-        number = self._member.control(job.edge, now, Kind.TAKEN, job.exchange, attempt=job.attempt)
+        self.owed.clear(job.exchange)
+        number = self._member.control(job.edge, now, Envelope(kind=Kind.TAKEN, exchange=job.exchange, attempt=job.attempt))
         self._copies.hold(job.edge, Lane.CONTROL, number, job.delivery)
         job.delivery = 0
 
@@ -103,7 +106,9 @@ class Jobs:
 
     def _say(self, job: Job, frame: bytes, session: str, now: float) -> None:
         self.drop(job, now)
-        number = self._member.data(job.edge, now, Kind.ANSWER, job.exchange, attempt=job.attempt, session=session, body=frame)
+        number = self._member.data(
+            job.edge, now, Envelope(kind=Kind.ANSWER, exchange=job.exchange, attempt=job.attempt, session=session, body=frame)
+        )
         self._copies.hold(job.edge, Lane.DATA, number, job.delivery, answered=job.exchange if job.queued else "")
         if job.trace:
             self._record(job, *judged(frame), now)
@@ -111,13 +116,15 @@ class Jobs:
     def refuse(self, edge: str, envelope: Envelope, error: InvalidFrame, now: float) -> None:
         """Answer a message from a lane in which an id or state cannot be swapped."""
         if envelope.exchange:
-            job = self.open.get(envelope.exchange) or Job(edge, envelope, 0, now, queued=False)
+            job = self.open.get(envelope.exchange) or job_of(edge, envelope, 0, now, queued=False)
             self.fault(job, Fault(Reason.INVALID, str(error)), now)
 
     def give_back(self, job: Job, reason: str, now: float) -> None:
         """Not started here, or fit to be run again elsewhere: its edge decides. reason: why it failed after its start."""
         self.drop(job, now)
-        number = self._member.control(job.edge, now, Kind.RETURNED, job.exchange, attempt=job.attempt, body=reason.encode())
+        number = self._member.control(
+            job.edge, now, Envelope(kind=Kind.RETURNED, exchange=job.exchange, attempt=job.attempt, body=reason.encode())
+        )
         self._copies.hold(job.edge, Lane.CONTROL, number, job.delivery)
         self._record(job, "returned", 0, now)
 
@@ -150,8 +157,8 @@ class Jobs:
         if self.open.pop(job.exchange, None) is None:
             return
         pool = self._pools[job.server]
-        self._deadlines.clear(f"taken {job.exchange}")
         if job.queued:
+            self.owed.clear(job.exchange)
             pool.taken -= 1
         if job.siblings is not None:
             job.siblings.pop(job.exchange, None)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
-from typing import Any, Protocol
+from typing import Protocol
 
 import msgspec
 
@@ -92,17 +92,17 @@ class Member:
         """Announce at once: something that others decide by has changed."""
         self._announce(self.leases.force(now))
 
-    def data(self, peer: str, now: float, kind: Kind, exchange: str, **fields: Any) -> int:
+    def data(self, peer: str, now: float, envelope: Envelope) -> int:
         """Post on the data lane; the peer has a lease from now on. Returns the message's number."""
         if peer not in self.leases.peers:
             self.leases.renew(peer, now)
-        return self.pairs.data(peer, now, kind, exchange, **fields)
+        return self.pairs.data(peer, now, envelope)
 
-    def control(self, peer: str, now: float, kind: Kind, exchange: str, **fields: Any) -> int:
+    def control(self, peer: str, now: float, envelope: Envelope) -> int:
         """Post on the control lane; the peer has a lease from now on. Returns the message's number."""
         if peer not in self.leases.peers:
             self.leases.renew(peer, now)
-        return self.pairs.control(peer, now, kind, exchange, **fields)
+        return self.pairs.control(peer, now, envelope)
 
     def beat(self, now: float) -> None:
         """The regular look: announce, judge leases, keep the lanes going."""

@@ -40,9 +40,14 @@ class ObserverCore:
         """When `expire` is to be called at the latest."""
         return self.member.next_beat
 
+    @property
+    def soonest(self) -> float:
+        """The same."""
+        return self.member.next_beat
+
     def transmit(self) -> list[Effect]:
         """What waits in the lanes: nothing, or that a peer's message was received."""
-        return list(self.member.pairs.transmit()) if self.member.pairs.waiting else []
+        return self.member.pairs.transmit()
 
     def leave(self, now: float) -> list[Effect]:  # noqa: ARG002 - as every core's
         """Say goodbye to everyone."""
@@ -50,6 +55,8 @@ class ObserverCore:
         return self._take()
 
     def _take(self) -> list[Effect]:
+        if not self._out:
+            return []
         effects = self._out.copy()
         self._out.clear()
         return effects

@@ -8,12 +8,13 @@ inbox leaves as one pack.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
+
+from msgspec.structs import force_setattr
 
 from fabric.addressing import inbox
-from fabric.core.effects import Publish
+from fabric.core.effects import Effect, Publish
 from fabric.core.lane import Incoming, Outgoing
-from fabric.envelope import VERSION, Envelope, Kind, Lane, Pack
+from fabric.envelope import VERSION, Envelope, Lane, Pack
 
 PACK_BYTES = 256 * 1024
 """How many bytes gather in one pack, at the most; a larger message goes alone."""
@@ -76,25 +77,28 @@ class Pairs:
         """The data lane to `peer` holds so much that it takes no new work."""
         return self.get(peer).data_out.kept_bytes >= self._lane_bytes
 
-    def data(self, peer: str, now: float, kind: Kind, exchange: str, **fields: Any) -> int:
+    def data(self, peer: str, now: float, envelope: Envelope) -> int:
         """Post a message on the data lane to `peer`; returns its number."""
         pair = self.get(peer)
-        out = pair.data_out
-        return self._post(pair, out, now, Envelope(kind=kind, exchange=exchange, lane=Lane.DATA, number=out.next, **fields))
+        number = pair.data_out.next
+        force_setattr(envelope, "lane", Lane.DATA)  # numbering is the last step of its making: nobody has seen it yet
+        force_setattr(envelope, "number", number)
+        pair.data_out.keep(envelope, now)
+        pair.pending.append(envelope)
+        self._dirty[peer] = pair
+        return number
 
-    def control(self, peer: str, now: float, kind: Kind, exchange: str, **fields: Any) -> int:
+    def control(self, peer: str, now: float, envelope: Envelope) -> int:
         """Post a message on the control lane to `peer`; returns its number. `after` is set to where the data lane stands."""
         pair = self.get(peer)
-        out = pair.control_out
-        after = pair.data_out.next - 1
-        envelope = Envelope(kind=kind, exchange=exchange, lane=Lane.CONTROL, number=out.next, after=after, **fields)
-        return self._post(pair, out, now, envelope)
-
-    def _post(self, pair: Pair, out: Outgoing, now: float, envelope: Envelope) -> int:
-        out.keep(envelope, now)
+        number = pair.control_out.next
+        force_setattr(envelope, "lane", Lane.CONTROL)
+        force_setattr(envelope, "number", number)
+        force_setattr(envelope, "after", pair.data_out.next - 1)
+        pair.control_out.keep(envelope, now)
         pair.pending.append(envelope)
-        self._dirty[pair.peer] = pair
-        return envelope.number
+        self._dirty[peer] = pair
+        return number
 
     def receive(self, pack: Pack, now: float) -> tuple[list[Envelope], bool] | None:
         """Take in a pack from an inbox: the envelopes to act on, in order, and whether the peer has given us up since.
@@ -180,13 +184,13 @@ class Pairs:
         """Whether `transmit` has anything to give."""
         return bool(self._dirty)
 
-    def transmit(self) -> list[Publish]:
+    def transmit(self) -> list[Effect]:
         """Everything posted since the last call, packed; and the acknowledgements that are owed to the same peers.
 
         A pack stays under the size limit. Posting order is kept, except that control never has more than one pack of data
         ahead of it.
         """
-        effects = []
+        effects: list[Effect] = []
         for pair in self._dirty.values():
             pending, pair.pending, pair.owes = pair.pending, [], False
             for envelopes in self._split(pending):

@@ -11,7 +11,7 @@ from fabric.core.correlation import CorrelationRouter, Exchange
 from fabric.core.faults import Fault, Reason
 from fabric.core.member import Member
 from fabric.core.serving import Serving
-from fabric.envelope import Kind
+from fabric.envelope import Envelope, Kind
 from fabric.errors import InvalidFrame
 from fabric.jsonrpc import Message
 
@@ -49,7 +49,7 @@ class Requests:
         meta = jsonrpc.meta(message)
         exchange.method, exchange.client_id = message.method, message.id
         exchange.target = jsonrpc.text(meta.name) or jsonrpc.text(meta.uri)
-        minted = jsonrpc.quoted(exchange.id)
+        minted = b'"%b"' % exchange.id.encode()
         frame = jsonrpc.with_id(message, minted)
         if meta.fields.progress_token:
             exchange.token = bytes(meta.fields.progress_token)
@@ -82,7 +82,7 @@ class Requests:
         if fault is not None:
             self._refuse(exchange, fault, now)
             return
-        state = b"requestState" in message.frame and parked.unwrap(jsonrpc.text(jsonrpc.meta(message).request_state))
+        state = parked.unwrap(jsonrpc.text(jsonrpc.meta(message).request_state))
         if state:
             self._to_parked(exchange, state[0], now)
         elif message.method == "tools/call":
@@ -94,7 +94,9 @@ class Requests:
         """A legacy client's cancel over HTTP: it goes past queued data, and is accepted when it was written."""
         self._router.exchanges[exchange.id] = exchange
         exchange.owner = owner
-        self._member.control(owner, now, Kind.FRAME, exchange.id, session=exchange.session, body=exchange.body)
+        self._member.control(
+            owner, now, Envelope(kind=Kind.FRAME, exchange=exchange.id, session=exchange.session, body=exchange.body)
+        )
 
     def _to_parked(self, exchange: Exchange, incarnation: str, now: float) -> None:
         if incarnation in self._member.leases.peers:
@@ -120,9 +122,9 @@ class Requests:
             mismatch = catalog.mismatch(exchange.target, message, params)
             if mismatch:
                 raise InvalidFrame(jsonrpc.HEADER_MISMATCH, f"Header mismatch: {mismatch}", message.id)
-        stated = b"requestState" in message.frame or b"inputResponses" in message.frame
+        meta = jsonrpc.meta(message)
         repeatable = exchange.server in self._retry_calls or catalog.repeatable(exchange.target)
-        exchange.repeatable = repeatable and not stated
+        exchange.repeatable = repeatable and not (meta.request_state or meta.input_responses)
         self._router.offer(exchange, now)
 
     def _list(self, server: str, cursor: str, now: float) -> None:

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from fabric import jsonrpc
 from fabric.core.faults import Fault, Reason
-from fabric.core.job import Job
+from fabric.core.job import Job, job_of
 from fabric.core.jobs import Jobs
 from fabric.core.member import Member
 from fabric.core.pool import Child, Pool
@@ -77,13 +77,13 @@ class Sessions:
             if job is None:
                 self._defer(peer, envelope)
             else:
-                self._member.data(job.edge, now, Kind.ENDED, job.exchange)
+                self._member.data(job.edge, now, Envelope(kind=Kind.ENDED, exchange=job.exchange))
                 self._jobs.cancel(job, jsonrpc.with_reference(message.frame, jsonrpc.quoted(job.exchange)), now)
         if frame:
             pool = self._pools[session.server]
             pool.write(pool.children[session.child], frame)
         if envelope.exchange:
-            self._member.data(peer, now, Kind.WRITTEN, envelope.exchange)
+            self._member.data(peer, now, Envelope(kind=Kind.WRITTEN, exchange=envelope.exchange))
 
     def attach(self, peer: str, envelope: Envelope, now: float) -> None:
         """A client opened its session's own stream, through this edge."""
@@ -92,7 +92,7 @@ class Sessions:
             self._unknown(peer, envelope, now)
             return
         if session.stream is not None:  # each message goes to one stream, and the newest is the one its client reads
-            self._member.data(session.stream.edge, now, Kind.ENDED, session.stream.exchange)
+            self._member.data(session.stream.edge, now, Envelope(kind=Kind.ENDED, exchange=session.stream.exchange))
         session.stream = Stream(peer, envelope.exchange)
         session.used = now
         self._on_stream(session, b"", now)
@@ -106,7 +106,7 @@ class Sessions:
             session.stream = None
 
     def _unknown(self, peer: str, envelope: Envelope, now: float) -> None:
-        job = Job(peer, envelope, 0, now, queued=False)
+        job = job_of(peer, envelope, 0, now, queued=False)
         self._jobs.fault(job, Fault(Reason.SESSION_LOST, ENDED, retryable=True), now)
 
     # ------------------------------------------------------------ what servers say
@@ -120,12 +120,14 @@ class Sessions:
         session.used = now
         if session.bound:
             exchange = job.exchange if job is not None and progress else ""
-            self._member.data(session.edge, now, Kind.MESSAGE, exchange, session=session.id, body=frame)
+            self._member.data(session.edge, now, Envelope(kind=Kind.MESSAGE, exchange=exchange, session=session.id, body=frame))
         elif job is not None:
             if not job.events:
-                self._member.data(job.edge, now, Kind.MESSAGE, job.exchange, event=0)  # primes the client to resume
+                self._member.data(
+                    job.edge, now, Envelope(kind=Kind.MESSAGE, exchange=job.exchange, event=0)
+                )  # primes the client to resume
             job.events += 1
-            self._member.data(job.edge, now, Kind.MESSAGE, job.exchange, event=job.events, body=frame)
+            self._member.data(job.edge, now, Envelope(kind=Kind.MESSAGE, exchange=job.exchange, event=job.events, body=frame))
         elif session.stream is not None:
             self._on_stream(session, frame, now)
         else:
@@ -134,7 +136,9 @@ class Sessions:
     def _on_stream(self, session: Session, frame: bytes, now: float) -> None:
         stream = session.stream
         if stream is not None:
-            self._member.data(stream.edge, now, Kind.MESSAGE, stream.exchange, event=session.events, body=frame)
+            self._member.data(
+                stream.edge, now, Envelope(kind=Kind.MESSAGE, exchange=stream.exchange, event=session.events, body=frame)
+            )
             session.events += 1
 
     # ------------------------------------------------------------ ends
@@ -148,7 +152,7 @@ class Sessions:
                 self._jobs.orphaned(job, "its session was ended", now)
             pool.stop(child)
         if session.stream is not None:
-            self._member.data(session.stream.edge, now, Kind.ENDED, session.stream.exchange)
+            self._member.data(session.stream.edge, now, Envelope(kind=Kind.ENDED, exchange=session.stream.exchange))
 
     def exited(self, child: Child, reason: str, now: float) -> None:
         """The session's process has ended by itself; its jobs have been answered."""
@@ -156,9 +160,9 @@ class Sessions:
         if session is None:
             return
         if session.bound:
-            self._member.data(session.edge, now, Kind.ENDED, "", session=session.id, body=reason.encode())
+            self._member.data(session.edge, now, Envelope(kind=Kind.ENDED, session=session.id, body=reason.encode()))
         elif session.stream is not None:
-            self._member.data(session.stream.edge, now, Kind.ENDED, session.stream.exchange)
+            self._member.data(session.stream.edge, now, Envelope(kind=Kind.ENDED, exchange=session.stream.exchange))
 
     def lost(self, edge: str, now: float) -> None:
         """An edge is gone: sessions bound to its links end, the others wait for their client to come back."""

@@ -62,6 +62,7 @@ class Bus:
         self._queue: list[Publish] = []
         self._wake = asyncio.Event()
         self._more = asyncio.Event()
+        self._starved = 0  # readers of work that wait for credit
         self._served: set[str] = set()
         self._readers: dict[Channel, asyncio.Task[None]] = {}
         self._deliveries: dict[int, tuple[Subscription, Delivery]] = {}
@@ -100,10 +101,14 @@ class Bus:
         self._acks.append((delivery, done))
         self._wake.set()
 
-    def outgoing(self) -> None:
-        """The core may have something to transmit, or room for more work."""
+    def wake(self) -> None:
+        """The core has something to transmit."""
         self._wake.set()
-        self._more.set()
+
+    def make_room(self) -> None:
+        """The core may have room for more work: whoever waits for credit asks again."""
+        if self._starved:
+            self._more.set()
 
     # ------------------------------------------------------------ life
     def start(self) -> None:
@@ -204,7 +209,11 @@ class Bus:
             while True:
                 while (credit := self._credit(channel.name)) <= 0:
                     self._more.clear()
-                    await self._more.wait()
+                    self._starved += 1
+                    try:
+                        await self._more.wait()
+                    finally:
+                        self._starved -= 1
                 for delivery in await subscription.receive(min(credit, BATCH)):
                     pack = self._decoded(channel, delivery)
                     if pack is None:

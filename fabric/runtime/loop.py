@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from collections import deque
 from collections.abc import Callable
+from time import monotonic
 from typing import Protocol
 
 from fabric.core.effects import Effect
@@ -33,8 +33,9 @@ class Core(Protocol):
         """When `expire` is to be called at the latest."""
         ...
 
-    def transmit(self) -> list[Effect]:
-        """What waits in the lanes, packed."""
+    @property
+    def soonest(self) -> float:
+        """No deadline is earlier; cheaper to ask for than `next_deadline`."""
         ...
 
 
@@ -57,7 +58,7 @@ class Loop:
 
     def now(self) -> float:
         """Seconds of the clock that the core lives by; uvloop's own counts whole milliseconds, too few for a trace."""
-        return time.monotonic()
+        return monotonic()
 
     def feed(self, event: Event) -> None:
         """Tell the core. From within an effect, the event waits for its turn."""
@@ -66,16 +67,18 @@ class Loop:
             return
         self._busy = True
         try:
-            self._act(self._core.handle(event, time.monotonic()))
+            for effect in self._core.handle(event, monotonic()):
+                self._perform(effect)
             while self._events:
-                self._act(self._core.handle(self._events.popleft(), time.monotonic()))
+                for effect in self._core.handle(self._events.popleft(), monotonic()):
+                    self._perform(effect)
         except Exception as error:
             self.fail(error)
             raise
         finally:
             self._busy = False
         self._outgoing()
-        if self._core.next_deadline() < self._timer_at:
+        if self._core.soonest < self._timer_at:
             self._schedule()
 
     def fail(self, error: BaseException) -> None:
@@ -90,7 +93,7 @@ class Loop:
 
     def act(self, decide: Callable[[float], list[Effect]]) -> None:
         """Have the core decide something outside its events, such as to leave."""
-        self._act(decide(time.monotonic()))
+        self._act(decide(monotonic()))
         self._outgoing()
 
     def close(self) -> None:
@@ -108,7 +111,7 @@ class Loop:
             self._timer.cancel()
         self._timer_at = self._core.next_deadline()
         # What has come in meanwhile is read first, so that no lease is judged by our own lateness: one turn of the loop.
-        delay = max(0.0, self._timer_at - time.monotonic()) + TIMER_GRAIN
+        delay = max(0.0, self._timer_at - monotonic()) + TIMER_GRAIN
         self._timer = self._loop.call_later(delay, self._loop.call_soon, self._expire)
 
     def _expire(self) -> None:
@@ -116,7 +119,7 @@ class Loop:
             return
         self._busy = True
         try:
-            self._act(self._core.expire(time.monotonic()))
+            self._act(self._core.expire(monotonic()))
         except Exception as error:
             self.fail(error)
             raise

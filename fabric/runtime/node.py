@@ -20,6 +20,10 @@ class Core(loop.Core, Protocol):
 
     member: Member
 
+    def transmit(self) -> list[Effect]:
+        """What waits in the lanes, packed."""
+        ...
+
     def leave(self, now: float) -> list[Effect]:
         """Say goodbye to everyone."""
         ...
@@ -32,6 +36,7 @@ class Node:
         self, url: str, fabric: str, core: Core, perform: Callable[[Effect], None], credit: Callable[[str], int] = lambda _: 0
     ) -> None:
         self._core = core
+        self._pairs = core.member.pairs
         self._perform = perform
         self.loop = Loop(core, self._act, self._outgoing)
         self.bus = Bus(
@@ -75,13 +80,14 @@ class Node:
         await self.bus.aclose()
 
     def _outgoing(self) -> None:
-        self.bus.outgoing()
+        if self._pairs.waiting:
+            self.bus.wake()
+        self.bus.make_room()
 
     def _act(self, effect: Effect) -> None:
-        match effect:
-            case Publish():
-                self.bus.publish(effect)
-            case Conflict(reason):
-                self.loop.fail(ConfigError(reason))
-            case _:
-                self._perform(effect)
+        if isinstance(effect, Publish):
+            self.bus.publish(effect)
+        elif isinstance(effect, Conflict):
+            self.loop.fail(ConfigError(effect.reason))
+        else:
+            self._perform(effect)

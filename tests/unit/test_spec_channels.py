@@ -1,0 +1,51 @@
+"""docs/spec/channels.md names channels and gives figures as the code has them."""
+
+from __future__ import annotations
+
+import pytest
+
+from fabric.addressing import MAX_NAME_BYTES, Channel, ChannelKind, channel_name, escape
+from fabric.brokers import keeper, mailbox, memory, nats, redis_readers, redis_streams
+from tests.pages import DOCS, table
+
+PAGE = DOCS / "spec" / "channels.md"
+PROSE = " ".join(PAGE.read_text().split())
+MIB = 1024 * 1024
+
+
+@pytest.mark.parametrize(("fabric", "kind", "name", "channel"), table(PAGE, "fabric"))
+def test_each_example_is_the_name_the_code_gives(fabric: str, kind: str, name: str, channel: str) -> None:
+    assert channel_name(fabric, Channel(ChannelKind(kind), name)) == channel
+
+
+def test_the_kinds_are_the_codes() -> None:
+    assert [row[0] for row in table(PAGE, "kind | name")] == list(ChannelKind)
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        f"longer than {MAX_NAME_BYTES} bytes when escaped",
+        f"`max_payload` less {nats.HEADER_RESERVE_BYTES} bytes.",
+        f"The embedded server takes {keeper.LARGEST_PAYLOAD_BYTES // MIB} MiB",
+        f"The largest body is {redis_streams.LARGEST_MESSAGE_BYTES // MIB} MiB",
+        f"group `{redis_readers.GROUP}`",
+        f"the channel's name and `{redis_readers.consumers('')}`",
+        f"refused beyond {redis_streams.MOST_WORK} entries",
+        f"{redis_readers.WORK_TTL} s after the last publish",
+        f"{redis_readers.INBOX_TTL} s after its owner's last sign of life",
+        f"shows every {redis_streams.PULSE:g} s that it lives",
+        f"`XREADGROUP`, at most {redis_readers.MOST_WORK_AT_ONCE} entries at once, waiting {redis_readers.BLOCK:g} s",
+        f"`XREAD` from `0-0` on, at most {redis_readers.MOST_MESSAGES_AT_ONCE} entries at once",
+        f"not renewed for {redis_readers.CLAIM_AFTER:g} s is claimed",
+        f"silent for {redis_readers.FORGET_AFTER} s and holds nothing",
+        f"takes bodies of {memory.LARGEST_MESSAGE_BYTES // MIB} MiB",
+        f"when each reader has {mailbox.LARGEST_MAILBOX_BYTES // MIB} MiB waiting",
+    ],
+)
+def test_the_page_says_the_codes_figures(words: str) -> None:
+    assert words in PROSE
+
+
+def test_no_escaped_name_can_be_the_set_of_consumers() -> None:
+    assert "." not in escape("a.consumers")

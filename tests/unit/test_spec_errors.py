@@ -1,0 +1,71 @@
+"""docs/spec/errors.md lists the errors of the fabric as the code raises them."""
+
+from __future__ import annotations
+
+import ast
+from collections import defaultdict
+from collections.abc import Iterator
+
+import pytest
+
+from fabric.core.faults import CODES, Fault, Reason, fault_frame
+from fabric.links.http_status import answer_status
+from tests.pages import DOCS, ROOT, table
+
+PAGE = DOCS / "spec" / "errors.md"
+ROWS = table(PAGE, "code")
+
+pytestmark = pytest.mark.requirement("D09")
+
+
+def raised() -> Iterator[ast.Call]:
+    """Each place in the code that makes a fault of a reason it names."""
+    for folder in ("fabric", "workers"):
+        for path in (ROOT / folder).rglob("*.py"):
+            for node in ast.walk(ast.parse(path.read_text())):
+                match node:
+                    case ast.Call(func=ast.Name(id="Fault" | "refuse")):
+                        if reasons(node):
+                            yield node
+
+
+def reasons(call: ast.Call) -> list[Reason]:
+    """The reason such a place names."""
+    return [Reason[part.attr] for part in call.args if isinstance(part, ast.Attribute) and part.attr in Reason.__members__]
+
+
+def given(call: ast.Call, keyword: str) -> bool:
+    """Whether it says this keyword, other than False."""
+    return any(said.arg == keyword and ast.unparse(said.value) != "False" for said in call.keywords)
+
+
+def word(said: set[bool]) -> str:
+    return "sometimes" if len(said) > 1 else "yes" if said == {True} else "no"
+
+
+def test_every_reason_is_listed_with_its_code() -> None:
+    assert [(int(row[0]), row[1]) for row in ROWS] == [(code, str(reason)) for reason, code in CODES.items()]
+
+
+def test_the_statuses_are_those_answers_leave_with() -> None:
+    for reason, row in zip(Reason, ROWS, strict=True):
+        frame = fault_frame(b"1", Fault(reason, "no"))
+        statuses = [answer_status(frame, modern=modern, otherwise=200)[0] for modern in (True, False)]
+        assert [int(cell) for cell in row[5:]] == statuses, reason
+
+
+@pytest.mark.parametrize(("keyword", "column"), [("retryable", 3), ("retry_after", 4)])
+def test_advice_is_listed_as_the_code_gives_it(keyword: str, column: int) -> None:
+    found: defaultdict[Reason, set[bool]] = defaultdict(set)
+    for call in raised():
+        found[reasons(call)[0]].add(given(call, keyword))
+    assert {row[1]: row[column].partition(",")[0] for row in ROWS} == {str(reason): word(found[reason]) for reason in Reason}
+
+
+def test_the_listeners_own_refusals_are_listed() -> None:
+    refusals = {
+        (status.value, str(reasons(call)[0]))
+        for call in raised()
+        if isinstance(call.func, ast.Name) and call.func.id == "refuse" and isinstance(status := call.args[0], ast.Constant)
+    }
+    assert {(int(row[0]), row[1]) for row in table(PAGE, "status")} == refusals

@@ -85,10 +85,11 @@ class Client:
 class Post:
     """One HTTP request of a client, as the far end of its stream."""
 
-    def __init__(self, client: Http, link: str, request: Request | None) -> None:
+    def __init__(self, client: Http, link: str, request: Request | None, session: SessionRef | None) -> None:
         self.client = client
         self.link = link
         self.request = request
+        self.session = session
         self.over = False
         self.again: Callable[[], None] | None = None  # what to do when a reply did not get through
 
@@ -106,7 +107,7 @@ class Post:
         if message is None:
             return
         if message.kind is MessageKind.REQUEST:
-            self.client.asked(message)
+            self.client.asked(message, self.session)
         elif self.request is not None:
             self.request.heard(message)
         if effect.final:
@@ -154,11 +155,11 @@ class Http(Client):
         if legacy:
             self.open()
 
-    def _post(self, edge: EdgeProcess, message: Message, request: Request | None) -> str:
+    def _post(self, edge: EdgeProcess, message: Message, request: Request | None, session: SessionRef | None) -> str:
         self._links += 1
         link = f"{self.name}/{self._links}"
-        edge.links[link] = Post(self, link, request)
-        edge.feed(RequestPosted(link, self.server, self.name, message, self.session, (), "http"))
+        edge.links[link] = Post(self, link, request, session)
+        edge.feed(RequestPosted(link, self.server, self.name, message, session, (), "http"))
         return link
 
     @property
@@ -176,7 +177,7 @@ class Http(Client):
         if edge is None:
             self.world.after(AGAIN, self.open)
             return
-        self._post(edge, initialize(b"0"), self.new(edge, b"0", ""))
+        self._post(edge, initialize(b"0"), self.new(edge, b"0", ""), None)
 
     def established(self, effect: Establish) -> None:
         """The answer names a session."""
@@ -186,7 +187,7 @@ class Http(Client):
     def _initialized(self) -> None:
         edge = self.edge
         if edge is not None and self.session is not None:
-            self._post(edge, notification("notifications/initialized", {}), None)
+            self._post(edge, notification("notifications/initialized", {}), None, self.session)
             self._listen()
 
     def _listen(self) -> None:
@@ -194,7 +195,7 @@ class Http(Client):
         if edge is not None and self.session is not None and not self.over:
             self._links += 1
             link = f"{self.name}/{self._links}"
-            edge.links[link] = Stream(self, link)
+            edge.links[link] = Stream(self, link, self.session)
             edge.feed(StreamOpened(link, self.session, ""))
 
     def stream_ended(self) -> None:
@@ -216,16 +217,15 @@ class Http(Client):
         """Empty while there is none."""
         return self.session.session if self.session is not None else ""
 
-    def asked(self, message: Message) -> None:
+    def asked(self, message: Message, session: SessionRef | None) -> None:
         """The server asks: answer through any edge."""
-        self.world.after(0.01, self._reply, message, self.session_id)
+        self.world.after(0.01, self._reply, message, session)
 
-    def _reply(self, message: Message, session: str) -> None:
+    def _reply(self, message: Message, session: SessionRef | None) -> None:
         edge = self.edge
-        if edge is not None and session == self.session_id:
-            link = self._post(edge, reply(message), None)
-            end = edge.links[link]
-            if isinstance(end, Post):
+        if edge is not None and not self.over:
+            end = edge.links[self._post(edge, reply(message), None, session)]
+            if isinstance(end, Post) and session == self.session:
                 end.again = lambda: self._reply(message, session)
 
     # ------------------------------------------------------------ calls
@@ -233,7 +233,7 @@ class Http(Client):
         return self.edge if self.session is not None or not self.legacy else None
 
     def _make(self, edge: EdgeProcess, request: Request, arguments: dict[str, Any], cancel_after: float | None) -> None:
-        link = self._post(edge, call(request.id, request.tool, arguments, modern=not self.legacy), request)
+        link = self._post(edge, call(request.id, request.tool, arguments, modern=not self.legacy), request, self.session)
         if cancel_after is not None:
             self.world.after(cancel_after, self._cancel, request, link)
 
@@ -245,7 +245,7 @@ class Http(Client):
             request.edge.hang_up(link)
         elif self.session is not None and request.session == self.session_id and self.edge is not None:
             request.cancelled = True
-            self._post(self.edge, notification("notifications/cancelled", {"requestId": int(request.id)}), None)
+            self._post(self.edge, notification("notifications/cancelled", {"requestId": int(request.id)}), None, self.session)
 
     def leave(self) -> None:
         edge = self.edge
@@ -256,23 +256,24 @@ class Http(Client):
         if self.session is not None and edge is not None:
             self._links += 1
             link = f"{self.name}/{self._links}"
-            edge.links[link] = Post(self, link, None)
+            edge.links[link] = Post(self, link, None, self.session)
             edge.feed(SessionEnded(link, self.session))
 
 
 class Stream:
     """A session's own stream, opened by GET."""
 
-    def __init__(self, client: Http, link: str) -> None:
+    def __init__(self, client: Http, link: str, session: SessionRef) -> None:
         self.client = client
         self.link = link
+        self.session = session
 
     def sent(self, effect: Send) -> None:
         message = checked(effect.frame)
         if effect.final:
             self.client.stream_ended()
         elif message is not None and message.kind is MessageKind.REQUEST:
-            self.client.asked(message)
+            self.client.asked(message, self.session)
 
     def accepted(self) -> None:
         self.client.world.violated(f"{self.link}: a stream was answered with 202")

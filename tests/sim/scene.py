@@ -1,0 +1,67 @@
+"""A scene: a world in which everything is up, for a test to play in; and the small steps its stories are made of."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from fabric.envelope import Envelope, Kind, Pack
+from tests.sim.clients import Client
+from tests.sim.invariants import finish
+from tests.sim.process import BridgeProcess, Process
+from tests.sim.requests import Request
+from tests.sim.world import Plant, Settings, World
+
+
+def scene(*, keeps: bool = False, edges: int = 1, bridges: int = 1, plant: Plant | None = None, **settings: Any) -> World:
+    """Edges and bridges that know each other, with their servers started."""
+    world = World(1, Settings(keeps=keeps, **settings), plant=plant)
+    for _ in range(edges):
+        world.edge()
+    for _ in range(bridges):
+        world.bridge()
+    world.run(1.5)
+    return world
+
+
+def until_started(world: World, request: Request, timeout: float = 5.0) -> BridgeProcess:
+    """Let time pass until a server has begun this call; returns its bridge."""
+    assert world.run_until(lambda: request.key in world.started, timeout), f"{request!r} was not started"
+    name = world.started[request.key][-1]
+    return next(process for process in world.processes if process.name == name and isinstance(process, BridgeProcess))
+
+
+def until_answered(world: World, request: Request, timeout: float) -> str:
+    """Let time pass until the answer; returns its reason, empty for the server's own."""
+    assert world.run_until(lambda: bool(request.answers), timeout), f"{request!r} was not answered within {timeout} s"
+    return request.answers[0].reason
+
+
+def last(client: Client) -> Request:
+    """The newest request of a client."""
+    return client.requests[-1]
+
+
+def said(pack: Pack, kind: Kind) -> list[Envelope]:
+    """The envelopes of one kind in a pack."""
+    return [envelope for envelope in pack.envelopes if envelope.kind is kind]
+
+
+def held_up(world: World, kind: Kind, source: str, seconds: float | None, *, to: str = "") -> None:
+    """Packs of this source that hold such an envelope come late by `seconds`, or, with None, not at all."""
+
+    def meddle(process: Process, pack: Pack) -> float | None:
+        hit = pack.source == source and said(pack, kind) and to in ("", process.name)
+        return seconds if hit else 0.0
+
+    world.broker.meddle = meddle
+
+
+def held(world: World, *clients: Client) -> None:
+    """The story is over: every rule held."""
+    finish(world, list(clients))
+    assert not world.violations, world.violations
+
+
+def nobody_was_given_up(world: World) -> bool:
+    """No process judged another to be dead."""
+    return not any(process.core.member.pairs._raised for process in world.processes)

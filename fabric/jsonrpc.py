@@ -6,6 +6,7 @@ and everything the fabric does not swap stays byte for byte: unknown fields, key
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from enum import IntEnum
 
@@ -90,6 +91,8 @@ class _Referring(msgspec.Struct, gc=False):
 _PLACES_TRIED = 8  # each is proven by reading the frame again; one frame may hold thousands that look like the place
 _NO_META = Meta()
 _EMPTY = msgspec.Raw()
+# Half of a surrogate pair: grammatical JSON (RFC 8259 8.2), which servers do send, and which msgspec does not read.
+_HALVES = re.compile(rb"\\[^u]|\\u[dD][89abAB]..\\u[dD][c-fC-F]..|(\\u[dD][89a-fA-F]..)")
 _head = msgspec.json.Decoder(_Head)
 _meta = msgspec.json.Decoder(Meta)
 _text = msgspec.json.Decoder(str)
@@ -101,7 +104,7 @@ def parse(frame: bytes) -> Message:
     try:
         if not frame.isascii():
             frame.decode()  # msgspec does not look into the strings it skips
-        head = _head.decode(frame)
+        head = _look(frame)
     except msgspec.ValidationError as error:
         raise InvalidFrame(INVALID_REQUEST, f"not a JSON-RPC message: {error}", _readable_id(frame)) from error
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
@@ -118,6 +121,22 @@ def parse(frame: bytes) -> Message:
     if not (head.result or head.error) or (id and id != b"null" and not _checked(id)):
         raise InvalidFrame(INVALID_REQUEST, "a message has a method, a result or an error", _checked(id) or b"null")
     return Message(frame, MessageKind.RESPONSE, id, "", _EMPTY, head.error)
+
+
+def _look(frame: bytes) -> _Head:
+    """The frame's members. Half surrogate pairs are looked at as U+FFFD, and stay what they are in the frame."""
+    try:
+        return _head.decode(frame)
+    except msgspec.ValidationError:
+        raise
+    except msgspec.DecodeError:
+        whole = _HALVES.sub(lambda found: rb"\ufffd" if found[1] else found[0], frame)
+        if whole == frame:
+            raise
+        head = _head.decode(whole)
+        if bytes(head.id) not in frame:
+            raise InvalidFrame(INVALID_REQUEST, "an id is not half of a surrogate pair") from None
+        return head
 
 
 def _checked(id: bytes) -> bytes:
@@ -187,9 +206,9 @@ def with_id(message: Message, id: bytes) -> bytes:
     # nested, or a trick: the last one counts, so the result is looked at.
     if frame.count(b"{", 0, start) == 1 and frame.startswith(message.id, start):
         swapped = frame[:start] + id + frame[start + len(message.id) :]
-        if frame.find(b'"id"', start) < 0 or bytes(_head.decode(swapped).id) == id:
+        if frame.find(b'"id"', start) < 0 or bytes(_look(swapped).id) == id:
             return swapped
-    return _swap(frame, b'"id"', id, lambda new: bytes(_head.decode(new).id))
+    return _swap(frame, b'"id"', id, lambda new: bytes(_look(new).id))
 
 
 def with_answer_id(frame: bytes, minted: str, id: bytes) -> bytes:
@@ -208,7 +227,7 @@ def with_request_state(frame: bytes, state: bytes) -> bytes:
 
 def request_state(frame: bytes) -> bytes:
     """The raw requestState of a request's params or of a result; empty when there is none."""
-    head = _head.decode(frame)
+    head = _look(frame)
     try:
         return bytes(_meta.decode(head.params or head.result).request_state) if head.params or head.result else b""
     except msgspec.DecodeError:
@@ -233,7 +252,7 @@ def with_result_subscription(frame: bytes, reference: bytes) -> bytes:
     key = b'"io.modelcontextprotocol/subscriptionId"'
 
     def read(new: bytes) -> bytes:
-        return bytes(_meta.decode(_head.decode(new).result).fields.subscription)
+        return bytes(_meta.decode(_look(new).result).fields.subscription)
 
     return _swap(frame, key, reference, read) if key in frame else frame
 

@@ -1,0 +1,119 @@
+"""An MCP server that does what no server should: python -S hostile_server.py SIN. Modern, stdio, standard library only.
+
+It answers server/discover and tools/list as it ought to, unless the sin is of the start; the sin is in its tools `once` (which
+may not be run again) and `again` (which may).
+"""
+
+import json
+import os
+import sys
+import time
+from typing import Any
+
+SIN = sys.argv[1]
+TOOLS = [
+    {"name": name, "inputSchema": {"type": "object"}, "annotations": {"readOnlyHint": name == "again"}}
+    for name in ("once", "again")
+]
+CACHED = {"resultType": "complete", "ttlMs": 60_000, "cacheScope": "public"}
+
+
+def write(line: bytes) -> None:
+    sys.stdout.buffer.write(line)
+    sys.stdout.buffer.flush()
+
+
+def send(message: dict[str, Any]) -> None:
+    write(json.dumps({"jsonrpc": "2.0", **message}).encode() + b"\n")
+
+
+def answer(ident: Any, said: str = "done") -> None:
+    send({"id": ident, "result": {"resultType": "complete", "content": [{"type": "text", "text": said}]}})
+
+
+def neighbours(ident: str) -> list[str]:
+    """The ids that requests of others probably have."""
+    incarnation, _, count = ident.rpartition("-")
+    return [f"{incarnation}-{number:x}" for number in range(max(0, int(count, 16) - 50), int(count, 16) + 50)]
+
+
+def sin(ident: str) -> None:
+    """Answer a call in the way of this server."""
+    match SIN:
+        case "wrong ids":
+            for wrong in ("nobody's", 1, None, "", True, [ident], {"id": ident}):
+                send({"id": wrong, "result": {}})
+            send({"result": {}})
+            answer(ident)
+        case "duplicates":
+            answer(ident, "first")
+            answer(ident, "second")
+        case "ids of others":
+            for other in neighbours(ident):
+                if other != ident:
+                    answer(other, "stolen")
+            answer(ident)
+        case "requests":
+            send({"id": "mine", "method": "sampling/createMessage", "params": {"messages": [], "maxTokens": 1}})
+            refused = json.loads(sys.stdin.buffer.readline())
+            answer(ident, f"{refused['id']} {refused['error']['code']}")
+        case "notifications of others":
+            for other in neighbours(ident):
+                send({"method": "notifications/progress", "params": {"progressToken": other, "progress": 1}})
+                send({"method": "notifications/cancelled", "params": {"requestId": other}})
+            answer(ident)
+        case "rubbish":
+            for line in (b"rubbish\n", b"\n", b"\0\n", b'{"jsonrpc":"2.0"}\n', b"[" * 100_000 + b"\n", b"7\n", b"\xff\xfe\n"):
+                write(line)
+            answer(ident)
+        case "a flood on stderr":
+            for _ in range(200):
+                sys.stderr.buffer.write(b"x" * 65_536 + b"\n")
+            answer(ident)
+        case "an endless line":
+            for _ in range(20):
+                write(b"x" * 2**20)
+        case "a long line":
+            write(b'{"jsonrpc":"2.0","id":"' + b"x" * (17 * 2**20) + b'","result":{}}\n')
+            answer(ident)
+        case "invalid UTF-8":
+            write(b'{"jsonrpc":"2.0","id":"' + ident.encode() + b'","result":{"text":"\xff\xfe"}}\n')
+        case "silence":
+            pass
+        case "no stdout":
+            os.close(1)
+            time.sleep(60)
+        case "an end":
+            sys.exit("out of memory")
+
+
+def main() -> None:
+    if SIN == "an end at once":
+        sys.exit("no database")
+    for line in sys.stdin.buffer:
+        message = json.loads(line)
+        ident, method = message.get("id"), message["method"]
+        if SIN == "silence at the start" or ident is None:
+            continue
+        if method == "server/discover":
+            info = {"supportedVersions": ["2026-07-28"], "capabilities": {"tools": {}}}
+            send(
+                {
+                    "id": ident,
+                    "result": {
+                        **CACHED,
+                        **info,
+                        "_meta": {"io.modelcontextprotocol/serverInfo": {"name": "hostile", "version": "1"}},
+                    },
+                }
+            )
+        elif method == "tools/list":
+            send({"id": ident, "result": {**CACHED, "tools": TOOLS}})
+        elif method == "tools/call":
+            sin(ident)
+        else:
+            send({"id": ident, "error": {"code": -32601, "message": "Method not found"}})
+
+
+if __name__ == "__main__":
+    main()

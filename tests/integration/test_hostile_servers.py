@@ -1,0 +1,136 @@
+"""Servers that do what no server should: each hurts only its own callers, who are told why."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.contract.http_client import Client
+from tests.fabrics import Process, up
+from tests.integration.conftest import ECHO, servers, until
+from tests.integration.talk import call, connections, reason, text
+
+SERVER = Path(__file__).with_name("hostile_server.py")
+IDLE = 5.0
+"""Seconds without an answer until a call is ended."""
+HARMLESS = (
+    "wrong ids",
+    "duplicates",
+    "ids of others",
+    "requests",
+    "notifications of others",
+    "rubbish",
+    "a flood on stderr",
+    "a long line",
+)
+UNANSWERED = ("an endless line", "invalid UTF-8", "silence")
+ENDED = {"no stdout": "closed its stdout", "an end": "out of memory"}
+UNHEALTHY = {"an end at once": "no database", "silence at the start": "answered neither server/discover nor initialize"}
+
+pytestmark = [pytest.mark.requirement("P12"), pytest.mark.timeout(120)]
+
+
+def path(sin: str) -> str:
+    return f"/{sin.replace(' ', '%20')}/mcp"
+
+
+@pytest.fixture(scope="module")
+def fabric(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Process, Path]]:
+    """A fabric that runs one server of each kind beside an honest one."""
+    state = tmp_path_factory.mktemp("hostile")
+    sins = (*HARMLESS, *UNANSWERED, *ENDED, *UNHEALTHY)
+    hostile = {sin: {"command": sys.executable, "args": ["-S", str(SERVER), sin]} for sin in sins}
+    config = state / "mcp.json"
+    config.write_text(
+        json.dumps({"mcpServers": {"echo": ECHO, **hostile}, "defaultServer": "echo", "fabric": {"idleTimeout": IDLE}})
+    )
+    with up(config, state) as process:
+        process.ready()
+        ill = {*UNHEALTHY} - {"silence at the start"}
+        until(lambda: {s["name"] for s in servers(state) if s["health"] == "healthy"} == {"echo", *hostile} - {*UNHEALTHY})
+        assert {s["name"] for s in servers(state) if s["health"] == "unhealthy"} == ill
+        yield process, state
+
+
+async def honest(address: str, until: asyncio.Event) -> int:
+    """Call the honest server again and again: how often it was right, which is always."""
+    count = 0
+    async with connections([address]) as (client,):
+        while not until.is_set() or count < 100:
+            assert text(await call(client, "echo", count, text=str(count))) == str(count)
+            count += 1
+    return count
+
+
+@pytest.fixture
+async def client(fabric: tuple[Process, Path]) -> Any:
+    """A client of a hostile server, while an honest one serves another client."""
+    over = asyncio.Event()
+    calling = asyncio.create_task(honest(fabric[0].url(), over))
+    async with connections([fabric[0].url()]) as (opened,):
+        yield opened
+    over.set()
+    await asyncio.wait_for(calling, 20)
+
+
+@pytest.mark.parametrize("sin", HARMLESS)
+async def test_a_call_is_answered_in_spite_of(client: Client, sin: str) -> None:
+    for id in range(5):
+        answer = await call(client, "once", id, path(sin))
+        expected = {"duplicates": "first", "requests": "mine -32601"}.get(sin, "done")
+        assert (answer["id"], text(answer)) == (id, expected)
+
+
+async def test_no_server_can_answer_the_client_of_another(fabric: tuple[Process, Path]) -> None:
+    address = fabric[0].url()
+    async with connections([address] * 12) as (thief, *victims):
+        waiting = [asyncio.create_task(call(victim, "slow", id, seconds=0.5)) for id, victim in enumerate(victims)]
+        while not all(task.done() for task in waiting):
+            assert text(await call(thief, "once", 99, path("ids of others"))) == "done"
+            assert text(await call(thief, "once", 99, path("notifications of others"))) == "done"
+        assert {text(task.result()) for task in waiting} == {"waited 0.5 s"}
+
+
+@pytest.mark.requirement("D06", "D09")
+async def test_a_call_that_is_not_answered_ends_by_its_deadline(fabric: tuple[Process, Path]) -> None:
+    asked = [(sin, tool) for sin in UNANSWERED for tool in ("once", "again")]
+    async with connections([fabric[0].url()] * len(asked)) as clients:
+        answers = await asyncio.gather(*(call(c, tool, 1, path(sin)) for c, (sin, tool) in zip(clients, asked, strict=True)))
+    assert [reason(answer) for answer in answers] == ["outcome_unknown", "deadline"] * len(UNANSWERED)
+    assert all(f"did not answer within {IDLE:g} s" in answer["error"]["message"] for answer in answers)
+
+
+@pytest.mark.requirement("D01", "D09")
+@pytest.mark.parametrize("sin", ENDED)
+async def test_a_process_that_ends_under_a_call_is_told_with_its_reason(client: Client, sin: str) -> None:
+    once = await call(client, "once", 1, path(sin))
+    assert (reason(once), once["error"]["data"]["retryable"]) == ("outcome_unknown", False)
+    assert ENDED[sin] in once["error"]["message"]
+    again = await call(client, "again", 2, path(sin))
+    assert reason(again) == "unavailable"
+    assert ENDED[sin] in again["error"]["message"]
+
+
+@pytest.mark.requirement("C03", "D09")
+@pytest.mark.parametrize("sin", UNHEALTHY)
+async def test_a_server_that_never_comes_up_is_unhealthy_with_the_reason(
+    fabric: tuple[Process, Path], client: Client, sin: str
+) -> None:
+    state = fabric[1]
+    shown: dict[str, Any] = {}
+
+    def unhealthy() -> bool:
+        shown.update(next(server for server in servers(state) if server["name"] == sin))
+        return bool(shown["health"] == "unhealthy")
+
+    await asyncio.to_thread(until, unhealthy, 40)
+    assert UNHEALTHY[sin] in shown["reason"]
+    answer = await call(client, "once", 1, path(sin))
+    assert (reason(answer), answer["error"]["data"]["retryable"]) == ("unavailable", True)
+    assert UNHEALTHY[sin] in answer["error"]["message"]

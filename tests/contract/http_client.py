@@ -99,10 +99,11 @@ def request(method: str, id: object = 1, **params: object) -> bytes:
     return json.dumps({"jsonrpc": "2.0", "id": id, "method": method, "params": params}).encode()
 
 
-def modern(method: str, id: object = 1, **params: object) -> tuple[dict[str, str], bytes]:
+def modern(method: str, id: object = 1, **params: Any) -> tuple[dict[str, str], bytes]:
     """A modern request, and the headers that belong to it."""
     headers = BOTH | {"MCP-Protocol-Version": "2026-07-28", "Mcp-Method": method}
     target = params.get("name") or params.get("uri")
     if target:
         headers["Mcp-Name"] = str(target)
-    return headers, request(method, id, _meta=META, **params)
+    params["_meta"] = META | params.get("_meta", {})
+    return headers, request(method, id, **params)

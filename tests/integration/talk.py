@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from contextlib import asynccontextmanager
-from typing import Any, Self
+from typing import Any, Self, TypeVar
 
 from tests.contract.http_client import BOTH, Client, Reply, modern, request
 
 VERSION = "2025-11-25"
+T = TypeVar("T")
 INITIALIZE = {"protocolVersion": VERSION, "clientInfo": {"name": "raw", "version": "1"}}
 
 
@@ -46,6 +48,14 @@ def reason(answer: Any) -> str:
 async def call(client: Client, tool: str, id: object = 1, path: str = "/mcp", **arguments: Any) -> Any:
     """A modern tool call; its response."""
     return messages(await client.ask("POST", path, *modern("tools/call", id, name=tool, arguments=arguments)))[-1]
+
+
+async def eventually(ask: Callable[[], Awaitable[T]], holds: Callable[[T], bool], timeout: float = 15.0) -> T:
+    """Ask again and again until the answer is such. Raises TimeoutError."""
+    async with asyncio.timeout(timeout):
+        while not holds(answer := await ask()):
+            pass  # each question is a round trip
+    return answer
 
 
 @asynccontextmanager

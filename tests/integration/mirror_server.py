@@ -1,0 +1,97 @@
+"""An MCP server that shows what reached it: python -S mirror_server.py. Both eras, stdio, standard library only.
+
+Each answer holds, in `raw`, the very bytes of the request's line but for its id; tools/call does what `name` says.
+"""
+
+import json
+import sys
+from typing import Any
+
+CACHED = {"resultType": "complete", "ttlMs": 60_000, "cacheScope": "public"}
+TOOLS = [
+    {"name": name, "inputSchema": {"type": "object"}} for name in ("mirror", "verbatim", "progress", "wait", "ask", "heard")
+]
+INFO = {"name": "mirror", "version": "1"}
+heard: list[Any] = []
+"""What came of it that is no request: cancels, answers, notifications; and the id and name of each call."""
+
+
+def write(line: bytes) -> None:
+    sys.stdout.buffer.write(line + b"\n")
+    sys.stdout.buffer.flush()
+
+
+def send(**message: Any) -> None:
+    write(json.dumps({"jsonrpc": "2.0", **message}).encode())
+
+
+def answer(ident: Any, **result: Any) -> None:
+    send(id=ident, result={"resultType": "complete", "content": [], **result})
+
+
+def call(ident: Any, params: dict[str, Any], line: bytes) -> None:
+    """The tools."""
+    arguments, token = params.get("arguments", {}), params.get("_meta", {}).get("progressToken")
+    heard.append({"id": ident, "name": params["name"], "tag": arguments.get("tag")})
+    match params["name"]:
+        case "mirror":
+            shown = line.decode("utf-8").strip().replace(json.dumps(ident), '"ID"')
+            answer(ident, raw=shown.replace(json.dumps(token), '"TOKEN"') if token is not None else shown)
+        case "verbatim":  # the result is what the caller wrote into a string
+            write(
+                b'{"jsonrpc":"2.0","id":%b,"result":%b}' % (json.dumps(ident).encode(), arguments["result"].encode("latin-1"))
+            )
+        case "progress":
+            for step in range(arguments["steps"]):
+                send(
+                    method="notifications/progress",
+                    params={"progressToken": token, "progress": step, "message": f"step {step}"},
+                )
+            answer(ident)
+            send(method="notifications/progress", params={"progressToken": token, "progress": 10**6, "message": "too late"})
+        case "ask":  # the client's answers, in the order of the questions
+            for number, question in enumerate(arguments["questions"]):
+                send(id=number, method=question["method"], params=question.get("params", {}))
+            answers: dict[int, Any] = {}
+            while len(answers) < len(arguments["questions"]):
+                message = json.loads(sys.stdin.buffer.readline())
+                if "method" not in message:
+                    answers[message["id"]] = message.get("result", message.get("error"))
+            answer(ident, answers=[answers[number] for number in sorted(answers)])
+        case "heard":
+            answer(ident, heard=heard)
+        case "wait":
+            pass  # until it is cancelled; and then there is no answer either
+
+
+def main() -> None:
+    for line in sys.stdin.buffer:
+        message = json.loads(line)
+        ident, method, params = message.get("id"), message.get("method"), message.get("params", {})
+        if ident is None or method is None:
+            heard.append(message)
+        elif method == "server/discover":
+            answer(
+                ident,
+                **CACHED,
+                supportedVersions=["2026-07-28"],
+                capabilities={"tools": {}},
+                _meta={"io.modelcontextprotocol/serverInfo": {"name": "mirror", "version": "1"}},
+            )
+        elif method == "initialize":
+            answer(
+                ident,
+                protocolVersion=params["protocolVersion"],
+                capabilities={"tools": {}},
+                serverInfo=INFO,
+            )
+        elif method == "tools/list":
+            answer(ident, **CACHED, tools=TOOLS)
+        elif method == "tools/call":
+            call(ident, params, line)
+        else:
+            answer(ident, raw=line.decode().strip().replace(json.dumps(ident), '"ID"'))
+
+
+if __name__ == "__main__":
+    main()

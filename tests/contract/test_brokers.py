@@ -159,7 +159,6 @@ async def test_a_message_to_an_inbox_of_nobody_is_dropped_and_creates_nothing(se
 
 
 @EVERY
-@pytest.mark.requirement("K07")
 async def test_an_inbox_goes_with_its_subscription(server: Server, connect: Connect) -> None:
     sender, owner = await connect(server.url), await connect(server.url)
     first = await owner.subscribe(inbox("reborn"))

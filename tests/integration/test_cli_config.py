@@ -157,7 +157,6 @@ async def get(address: str, path: str) -> tuple[int, dict[str, Any]]:
     return int(head.split()[1]), json.loads(body)
 
 
-@pytest.mark.requirement("R07")
 async def test_livez_always_answers_and_readyz_says_whether_the_process_can_serve() -> None:
     state: dict[str, Any] = {"status": "starting"}
     async with asyncio.timeout(20):

@@ -37,7 +37,6 @@ def test_what_was_sealed_comes_back_and_is_visible_ascii_on_the_way(payload: byt
     assert Sealer(KEYRING, "test").open(token) == payload
 
 
-@pytest.mark.requirement("S08")
 @pytest.mark.parametrize("size", [30, 31, 32])
 def test_any_altered_character_is_refused(size: int) -> None:
     sealer = Sealer(KEYRING, "test")
@@ -51,7 +50,6 @@ def test_any_altered_character_is_refused(size: int) -> None:
                 sealer.open(token[:position] + other + token[position + 1 :])
 
 
-@pytest.mark.requirement("S08")
 @pytest.mark.parametrize("added", ["=", "\n", " ", "A", "AAAA", "*"])
 def test_a_token_with_something_added_is_refused(added: str) -> None:
     sealer = Sealer(KEYRING, "test")
@@ -62,14 +60,13 @@ def test_a_token_with_something_added_is_refused(added: str) -> None:
                 sealer.open(altered)
 
 
-@pytest.mark.requirement("S08")
 @pytest.mark.parametrize("token", ["", "a", "not a token", "\u2603" * 40, "A" * 100, "\x00" * 30])
 def test_what_never_was_a_token_is_refused(token: str) -> None:
     with pytest.raises(InvalidToken):
         Sealer(KEYRING, "test").open(token)
 
 
-@pytest.mark.requirement("S08", "S10")
+@pytest.mark.requirement("S10")
 def test_a_token_opens_with_its_own_secret_and_purpose_only() -> None:
     token = Sealer(KEYRING, "test").seal(b"payload")
     assert Sealer(Keyring([OLD, NEW]), "test").open(token) == b"payload"
@@ -88,7 +85,6 @@ def test_a_session_outlives_the_rotation_of_the_secret() -> None:
         rotated.open(text, principal="ada", now=1.0)
 
 
-@pytest.mark.requirement("S08")
 def test_a_session_of_somebody_else_of_another_fabric_or_of_the_past_is_refused() -> None:
     sealer = SessionSealer(KEYRING, "default")
     text = sealer.seal(TOKEN)
@@ -103,7 +99,6 @@ def test_a_session_of_somebody_else_of_another_fabric_or_of_the_past_is_refused(
             opener.open(text, principal=principal, now=now)
 
 
-@pytest.mark.requirement("S08")
 def test_a_session_id_stays_under_2_kilobytes_by_giving_up_resumption() -> None:
     sealer = SessionSealer(KEYRING, "default")
     long = msgspec.structs.replace(TOKEN, capabilities='{"x":"' + "y" * 2000 + '"}')

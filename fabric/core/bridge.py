@@ -345,7 +345,8 @@ class BridgeCore:
         elif message.kind is MessageKind.NOTIFICATION:
             named = jsonrpc.text(jsonrpc.refers_to(message) or b'""')
             job = child.jobs.get(named) if named else child.exclusive if message.method == "notifications/message" else None
-            if job is not None:
+            # What is too large for the broker would block the lane for ever.
+            if job is not None and len(message.frame) <= self.member.largest_body_bytes:
                 self.member.data(
                     job.edge, now, Envelope(kind=Kind.MESSAGE, exchange=job.exchange, attempt=job.attempt, body=message.frame)
                 )

@@ -200,12 +200,7 @@ class EdgeCore:
         """Give a session's exchange to the bridge that owns the session, if it lives; else wait until that is certain."""
         owner = session.owner
         if owner in self.member.leases.peers:
-            if self.member.pairs.full(owner):
-                self._refuse(exchange, _overloaded(exchange.server), now)
-            elif exchange.method == "notifications/cancelled":
-                self.requests.cancel_in_session(exchange, owner, now)
-            else:
-                self.router.assign(exchange, owner, now)
+            self.requests.to_session(exchange, owner, now)
         elif self.member.leases.sure(now) or now - since > 2 * self.member.identity.lease:
             fault = Fault(Reason.SESSION_LOST, "the bridge that ran this session is gone; begin a new session", retryable=True)
             self._refuse(exchange, fault, now)
@@ -257,14 +252,10 @@ class EdgeCore:
             exchange.session = session
             self.requests.prepare(exchange, message)
             conversation.add(exchange)
-            if self.member.pairs.full(owner):
-                self._refuse(exchange, _overloaded(exchange.server), now)
-            else:
-                self.router.assign(exchange, owner, now)
-        elif message.method == "notifications/cancelled":
-            self.member.control(owner, now, Envelope(kind=Kind.FRAME, session=session, body=message.frame))
-        else:
-            self.member.data(owner, now, Envelope(kind=Kind.FRAME, session=session, body=message.frame))
+            self.requests.to_session(exchange, owner, now)
+        elif body := self.requests.fitting(message):
+            post = self.member.control if message.method == "notifications/cancelled" else self.member.data
+            post(owner, now, Envelope(kind=Kind.FRAME, session=session, body=body))
 
     def _exchange(self, conversation: Conversation, now: float) -> Exchange:
         exchange = self.router.new(conversation.link, conversation.server, now)
@@ -469,8 +460,3 @@ def _named(exchange: Exchange, frame: bytes) -> bytes | None:
         return jsonrpc.with_reference(frame, exchange.token)
     except InvalidFrame:
         return None  # written in a way that nobody could name its request in
-
-
-def _overloaded(server: str) -> Fault:
-    message = f"the lane to the bridge that serves {server} is full"
-    return Fault(Reason.OVERLOADED, message, retryable=True, retry_after=1.0)

@@ -8,12 +8,12 @@ from fabric import jsonrpc
 from fabric.core import parked
 from fabric.core.catalog import REPEATABLE_METHODS, Catalog, list_request
 from fabric.core.correlation import CorrelationRouter, Exchange
-from fabric.core.faults import Fault, Reason
+from fabric.core.faults import CODES, Fault, Reason
 from fabric.core.member import Member
 from fabric.core.serving import Serving
 from fabric.envelope import Envelope, Kind
 from fabric.errors import InvalidFrame
-from fabric.jsonrpc import Message
+from fabric.jsonrpc import Message, MessageKind
 
 LIST_TIMEOUT = 10.0
 """Seconds after which calls stop waiting for their server's list of tools."""
@@ -73,12 +73,7 @@ class Requests:
 
     def route(self, exchange: Exchange, message: Message, params: Params, now: float) -> None:
         """Send a request that belongs to no session on its way. params: its Mcp-Param-* headers, None where there are none."""
-        if len(exchange.body) > self._member.largest_body_bytes:
-            limit = self._member.largest_body_bytes
-            text = f"a frame of {len(exchange.body)} bytes; at most {limit} bytes pass this broker"
-            self._refuse(exchange, Fault(Reason.TOO_LARGE, text), now)
-            return
-        fault = self._serving.hopeless(exchange.server, now)
+        fault = self._oversized(exchange.body) or self._serving.hopeless(exchange.server, now)
         if fault is not None:
             self._refuse(exchange, fault, now)
             return
@@ -90,7 +85,34 @@ class Requests:
         else:
             self._router.offer(exchange, now)
 
-    def cancel_in_session(self, exchange: Exchange, owner: str, now: float) -> None:
+    def to_session(self, exchange: Exchange, owner: str, now: float) -> None:
+        """Send what belongs to a session to the bridge that owns it."""
+        fault = self._oversized(exchange.body)
+        if fault is None and exchange.sent_kind is Kind.REQUEST and self._member.pairs.full(owner):
+            message = f"the lane to the bridge that serves {exchange.server} is full"
+            fault = Fault(Reason.OVERLOADED, message, retryable=True, retry_after=1.0)
+        if fault is not None:
+            self._refuse(exchange, fault, now)
+        elif exchange.method == "notifications/cancelled":
+            self._cancel_in_session(exchange, owner, now)
+        else:
+            self._router.assign(exchange, owner, now)
+
+    def fitting(self, message: Message) -> bytes:
+        """A frame that needs no answer; where it is too large for the broker, an error for a response, else nothing."""
+        fault = self._oversized(message.frame)
+        if fault is None:
+            return message.frame
+        response = message.kind is MessageKind.RESPONSE
+        return jsonrpc.error_frame(message.id, CODES[fault.reason], fault.message) if response else b""
+
+    def _oversized(self, body: bytes) -> Fault | None:
+        limit = self._member.largest_body_bytes
+        if len(body) <= limit:
+            return None
+        return Fault(Reason.TOO_LARGE, f"a frame of {len(body)} bytes; at most {limit} bytes pass this broker")
+
+    def _cancel_in_session(self, exchange: Exchange, owner: str, now: float) -> None:
         """A legacy client's cancel over HTTP: it goes past queued data, and is accepted when it was written."""
         self._router.exchanges[exchange.id] = exchange
         exchange.owner = owner

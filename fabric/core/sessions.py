@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from fabric import jsonrpc
-from fabric.core.faults import Fault, Reason
+from fabric.core.faults import CODES, Fault, Reason
 from fabric.core.job import Job, job_of
 from fabric.core.jobs import Jobs
 from fabric.core.member import Member
@@ -17,6 +17,8 @@ from fabric.jsonrpc import Message, MessageKind
 PROGRESS = "notifications/progress"
 EVICT_AFTER = 10.0
 """Seconds an HTTP session has to be left alone before a new one may take its place."""
+MINTED_BYTES = 32
+"""By how much a minted id may lengthen a frame, rounded up."""
 ENDED = "this session has ended; begin a new one"
 
 
@@ -116,6 +118,12 @@ class Sessions:
         job = session.related(message)
         if job is None and progress:
             return  # none after its response
+        if len(message.frame) + MINTED_BYTES > self._member.largest_body_bytes:
+            if message.id:
+                text = f"a request of {len(message.frame)} bytes is more than passes this broker"
+                pool = self._pools[session.server]
+                pool.write(pool.children[session.child], jsonrpc.error_frame(message.id, CODES[Reason.TOO_LARGE], text))
+            return
         frame = session.to_client(message)
         session.used = now
         if session.bound:

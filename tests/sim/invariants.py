@@ -48,7 +48,7 @@ def _check_answer(world: World, request: Request, starts: list[str], reason: str
         world.violated(f"{request!r} ran to its deadline: {message}")
     elif reason == "invalid":
         world.violated(f"{request!r}: {message}")
-    elif reason and not world.faults:
+    elif reason not in ("", "too_large") and not world.faults:
         world.violated(f"{request!r} failed in a healthy fabric: {message}")
     elif reason == "outcome_unknown" and not request.edge.touched:
         untouched = [process for process in world.processes if process.name in starts and not process.touched]

@@ -82,7 +82,7 @@ class Process:
         if not self._write_due and (self._queue or self.core.member.pairs.waiting):
             self._write_due = True
             self.world.after(TURN, self._write)
-        if self.core.next_deadline() + 1e-9 < self._timer_at:
+        if self.core.soonest < self._timer_at:
             self._schedule()
 
     def _schedule(self) -> None:

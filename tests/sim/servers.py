@@ -30,7 +30,8 @@ class Era(StrEnum):
 
 
 class SimServer:
-    """One server process. A call's arguments: key, delay (seconds), progress (how many), ask (a request to the client first)."""
+    """One server process. A call's arguments: key, delay (seconds), progress (how many), ask (a request to the client
+    first), big (bytes of a log message, and again of the answer)."""
 
     def __init__(self, world: World, bridge: BridgeProcess, child: str, era: Era) -> None:
         self.world = world
@@ -113,15 +114,18 @@ class SimServer:
         if token is not None:
             for step in range(1, steps + 1):
                 self.world.after(delay * step / (steps + 1), self._progress, id, token, step)
-        self.world.after(delay, self._done, id, arguments["key"])
+        big = arguments.get("big", 0)
+        if big:
+            self.say(method="notifications/message", params={"data": "x" * big})
+        self.world.after(delay, self._done, id, arguments["key"], big)
 
     def _progress(self, id: str, token: str, step: int) -> None:
         if id in self._running:
             self.say(method="notifications/progress", params={"progressToken": token, "progress": step})
 
-    def _done(self, id: str, key: str) -> None:
+    def _done(self, id: str, key: str, big: int) -> None:
         if self._running.pop(id, False):
-            self.say(id=id, result={"content": [], "key": key})
+            self.say(id=id, result={"content": ["x" * big], "key": key})
 
     def _replied(self, message: Any) -> None:
         asked = self._asked.pop(message.get("id"), None) if isinstance(message.get("id"), int) else None

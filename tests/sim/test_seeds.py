@@ -1,0 +1,64 @@
+"""Thousands of seeds: whatever befalls a world, the rules hold, the counts are said, and a seed tells the same story each time."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+from tests.sim.faults import KINDS
+from tests.sim.seeds import run
+
+SEEDS = 2000
+EACH_AT_LEAST = 500
+"""Faults of each kind over all the seeds."""
+KEPT = [int(line.split()[0]) for line in (Path(__file__).parent / "seeds.txt").read_text().splitlines() if line[:1].isdigit()]
+
+
+@pytest.mark.timeout(600)
+@pytest.mark.requirement("R11", "R10", "D01", "D05", "D06", "P05", "P09")
+def test_two_thousand_seeds_hold_every_rule_under_every_kind_of_fault(capsys: pytest.CaptureFixture[str]) -> None:
+    counts: Counter[str] = Counter()
+    broken: dict[int, list[str]] = {}
+    for seed in range(SEEDS):
+        world = run(seed)
+        counts.update(world.faults)
+        if world.violations:
+            broken[seed] = world.violations
+    with capsys.disabled():
+        print("\nfaults: " + ", ".join(f"{kind} {counts[kind]}" for kind in KINDS))
+    assert not broken
+    assert counts.keys() <= set(KINDS)
+    assert not {kind: counts[kind] for kind in KINDS if counts[kind] < EACH_AT_LEAST}
+
+
+@pytest.mark.parametrize("seed", KEPT)
+@pytest.mark.requirement("R11")
+def test_a_seed_that_once_broke_a_rule_holds(seed: int) -> None:
+    assert not run(seed).violations
+
+
+@pytest.mark.requirement("R11")
+def test_a_seed_is_the_same_run_in_every_process() -> None:
+    told = {
+        subprocess.run(
+            [sys.executable, "-m", "tests.sim", "--verbose", "6"],
+            env=os.environ | {"PYTHONHASHSEED": hash_seed},
+            cwd=Path(__file__).parent.parent.parent,
+            capture_output=True,
+            timeout=60,
+            check=True,
+        ).stdout
+        for hash_seed in ("1", "2")
+    }
+    assert len(told) == 1
+    assert b"fingerprint" in told.pop()
+
+
+@pytest.mark.requirement("R11")
+def test_another_seed_is_another_run() -> None:
+    assert len({run(seed).fingerprint for seed in range(20)}) == 20

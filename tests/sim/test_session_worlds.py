@@ -1,0 +1,289 @@
+"""The worlds of sessions: who owns one, what ends it, and which stream each message goes to. Each named by what must hold."""
+
+from __future__ import annotations
+
+import pytest
+
+from fabric.core.events import RequestPosted
+from fabric.core.lease import LEASE
+from fabric.envelope import Kind
+from tests.sim.clients import Client, Http, LongLink
+from tests.sim.requests import Request, notification
+from tests.sim.scene import held, held_up, last, scene, until_answered, until_started
+from tests.sim.world import World
+
+both_kinds = pytest.mark.parametrize("keeps", [False, True], ids=["forgets", "keeps"])
+both_links = pytest.mark.parametrize("long", [False, True], ids=["http", "long link"])
+pytestmark = pytest.mark.requirement("R11")
+
+
+def legacy(world: World, name: str = "c", *, long: bool = False, roams: bool = False) -> Client:
+    """A client whose session is open."""
+    client = LongLink(world, name, "old", legacy=True) if long else Http(world, name, "old", legacy=True, roams=roams)
+    assert world.run_until(lambda: bool(client.requests and client.requests[0].answers), 5.0)
+    assert client.requests[0].answers[0].reason == ""
+    world.run(0.1)
+    return client
+
+
+def begun(client: Client, delay: float = 10.0) -> Request:
+    """A call that a server runs."""
+    client.call("write", delay=delay)
+    until_started(client.world, last(client))
+    return last(client)
+
+
+# ---------------------------------------------------------------- opening
+@both_kinds
+@both_links
+@pytest.mark.requirement("R10")
+def test_a_doubled_initialize_opens_one_session(keeps: bool, long: bool) -> None:
+    world = scene(keeps=keeps, bridges=2)
+    world.broker.doubling = 1.0
+    client = legacy(world, long=long)
+    world.run(2.0)
+    assert sum(len(bridge.core.sessions.open) for bridge in world.bridges) == 1
+    begun(client, 0.1)
+    held(world, client)
+
+
+@both_kinds
+def test_an_initialize_whose_taken_comes_late_opens_one_session(keeps: bool) -> None:
+    world = scene(keeps=keeps, bridges=2)
+    held_up(world, Kind.TAKEN, world.bridges[0].name, 1.5)
+    client = legacy(world)
+    world.run(3.0)
+    assert sum(len(bridge.core.sessions.open) for bridge in world.bridges) == 1
+    held(world, client)
+
+
+@both_kinds
+@both_links
+def test_a_session_that_nobody_waits_for_any_more_is_ended(keeps: bool, long: bool) -> None:
+    world = scene(keeps=keeps)
+    client = LongLink(world, "c", "old", legacy=True) if long else Http(world, "c", "old", legacy=True)
+    assert world.run_until(lambda: bool(world.bridges[0].core.sessions.open), 2.0)
+    edge = world.edges[0]
+    client.leave()
+    for link in list(edge.links):
+        edge.hang_up(link)
+    world.run(1.0)
+    assert not world.bridges[0].core.sessions.open
+    held(world, client)
+
+
+@both_kinds
+@pytest.mark.requirement("D05")
+def test_frames_pipelined_behind_an_initialize_reach_the_server_in_order(keeps: bool) -> None:
+    world = scene(keeps=keeps)
+    client = LongLink(world, "c", "old", legacy=True)
+    for _ in range(30):
+        client.call("write", delay=0.2)
+    keys = [request.key for request in client.requests if request.key]
+    held(world, client)
+    assert list(world.started) == keys
+
+
+# ---------------------------------------------------------------- through any edge
+@both_kinds
+def test_what_was_initialized_through_one_edge_is_called_through_another(keeps: bool) -> None:
+    world = scene(keeps=keeps, edges=3, bridges=2)
+    client = legacy(world, roams=True)
+    for number in range(12):
+        client.call("write", delay=0.1, ask=number % 3 == 0)
+        world.run(0.15)
+    assert len({request.edge.name for request in client.requests}) == 3
+    held(world, client)
+    assert all(request.answers[0].reason == "" for request in client.requests)
+
+
+@both_kinds
+def test_an_http_session_goes_on_through_another_edge_when_its_own_is_killed(keeps: bool) -> None:
+    world = scene(keeps=keeps, edges=2)
+    client = legacy(world)
+    session = client.session_id  # type: ignore[attr-defined]  # an HTTP client has it
+    lost = begun(client, 1.0)
+    world.fault("kill edge", lasts=0.0)
+    lost.edge.kill()
+    client.call("write", delay=0.1)
+    assert until_answered(world, last(client), 2.0) == ""
+    assert client.session_id == session  # type: ignore[attr-defined]  # an HTTP client has it
+    held(world, client)
+
+
+# ---------------------------------------------------------------- whose message is it
+@both_kinds
+@both_links
+@pytest.mark.requirement("P09")
+def test_the_same_ids_in_many_sessions_each_get_their_own_answer_and_their_own_server_requests(keeps: bool, long: bool) -> None:
+    world = scene(keeps=keeps, bridges=2, edges=2, most=32)
+    clients = [legacy(world, f"c{number}", long=long) for number in range(12)]
+    for _ in range(3):
+        for client in clients:
+            client.call("write", id=b"7", delay=0.1, progress=2, ask=True)  # every server's own ids count from 0
+            client.call("read", id=b'"7"', delay=0.1, progress=2)
+        world.run(0.03)
+    held(world, *clients)
+    assert all(request.answers[0].reason == "" for client in clients for request in client.requests)
+
+
+@both_kinds
+@pytest.mark.requirement("P09")
+def test_the_same_id_twice_in_flight_gets_two_answers(keeps: bool) -> None:
+    world = scene(keeps=keeps)
+    clients = [LongLink(world, "modern", "tools", legacy=False), LongLink(world, "legacy", "old", legacy=True)]
+    world.run(0.5)
+    for client in clients:
+        for delay in (0.5, 0.1, 0.3):
+            client.call("write", id=b"1", delay=delay)
+            client.call("read", id=b'"1"', delay=delay)
+    held(world, *clients)
+    assert all(request.answers[0].reason == "" for client in clients for request in client.requests)
+
+
+# ---------------------------------------------------------------- cancels
+@both_kinds
+@both_links
+def test_a_cancel_that_overtakes_its_request_still_means_it(keeps: bool, long: bool) -> None:
+    world = scene(keeps=keeps)
+    client = legacy(world, long=long)
+    held_up(world, Kind.REQUEST, world.edges[0].name, 0.3)
+    client.call("write", delay=1.0, cancel_after=0.01)
+    world.run(0.8)
+    world.broker.meddle = None
+    assert not world.bridges[0].core.jobs.open
+    assert last(client).cancelled
+    world.run(2.0)
+    assert not last(client).answers
+    held(world, client)
+
+
+# ---------------------------------------------------------------- ends
+@both_kinds
+def test_a_session_that_ends_with_calls_open_answers_each(keeps: bool) -> None:
+    world = scene(keeps=keeps)
+    client = legacy(world)
+    world.fault("ended by its client", lasts=5.0)
+    calls = [begun(client) for _ in range(3)]
+    world.bridges[0].touched.append("ended by its client")
+    client.leave()
+    for request in calls:
+        assert until_answered(world, request, 0.5) == "outcome_unknown"
+    held(world, client)
+
+
+@both_kinds
+@both_links
+def test_calls_of_a_session_whose_server_dies_are_answered_at_once(keeps: bool, long: bool) -> None:
+    world = scene(keeps=keeps)
+    client = legacy(world, long=long)
+    started = begun(client)
+    world.fault("server crash", lasts=0.0)
+    bridge = world.bridges[0]
+    bridge.touched.append("server crash")
+    session = next(iter(bridge.core.sessions.open.values()))
+    bridge.children[session.child].crash()
+    client.call("read")  # on its way while the end is on its way back
+    crossing = last(client)
+    assert until_answered(world, started, 0.2) == "outcome_unknown"
+    assert until_answered(world, crossing, 0.2) == "session_lost"
+    client.call("read")
+    assert world.run_until(lambda: not client.unmade, 3.0)
+    assert until_answered(world, last(client), 3.0) == ""
+    held(world, client)
+
+
+@both_kinds
+@both_links
+def test_the_death_of_a_sessions_bridge_ends_the_session_and_each_of_its_requests_within_the_lease(keeps: bool, long: bool) -> None:
+    world = scene(keeps=keeps, edges=2)
+    client = legacy(world, long=long)
+    started = begun(client)
+    world.fault("kill bridge", lasts=0.0)
+    killed = world.now
+    world.bridges[0].kill()
+    world.bridge()
+    world.run(0.1)
+    edge = started.edge
+    posted = edge.links and None
+    if isinstance(client, Http):
+        edge.feed(RequestPosted("note", "old", "c", notification("notifications/x", {}), client.session, (), "http"))
+        posted = Note(world, client)
+        edge.links["note"] = posted
+    assert until_answered(world, started, LEASE + 1.0) == "outcome_unknown"
+    assert world.now - killed < LEASE + 0.6
+    if posted is not None:
+        assert posted.reason == "session_lost"
+    client.call("write")
+    assert world.run_until(lambda: not client.unmade, 3.0)
+    assert until_answered(world, last(client), 3.0) in ("", "session_lost")
+    client.call("write")
+    assert world.run_until(lambda: not client.unmade, 3.0)
+    assert until_answered(world, last(client), 3.0) == ""
+    held(world, client)
+
+
+class Note:
+    """The far end of a posted notification."""
+
+    def __init__(self, world: World, client: Client) -> None:
+        self.reason = ""
+
+    def sent(self, effect: object) -> None:
+        frame = getattr(effect, "frame", b"")
+        self.reason = "session_lost" if b'"session_lost"' in frame else "another"
+
+    def accepted(self) -> None:
+        self.reason = "accepted"
+
+    def __getattr__(self, name: str) -> object:
+        return lambda *_: None
+
+
+@both_kinds
+def test_a_session_of_a_bridge_that_is_gone_is_lost_for_every_edge(keeps: bool) -> None:
+    world = scene(keeps=keeps)
+    client = legacy(world)
+    world.fault("kill bridge", lasts=0.0)
+    world.bridges[0].kill()
+    world.bridge()
+    fresh = world.edge()  # has never heard of the owner
+    client._edge = fresh
+    client.call("write")
+    request = last(client)
+    assert until_answered(world, request, 2 * LEASE + 1.0) == "session_lost"
+    assert request.answers[0].retryable
+    held(world, client)
+
+
+@both_kinds
+@both_links
+def test_an_edge_that_retires_leaves_no_session_behind(keeps: bool, long: bool) -> None:
+    world = scene(keeps=keeps)
+    client = legacy(world, long=long)
+    begun(client, 0.1)
+    world.fault("retire", lasts=1.0)
+    old = world.edges[0]
+    old.touched.append("retire")
+    world.edge()
+    world.run(0.5)
+    old.retire()
+    world.run(1.0)
+    client.call("write")
+    world.run(1.0)
+    held(world, client)
+
+
+# ---------------------------------------------------------------- sizes
+@both_kinds
+@both_links
+def test_what_is_too_large_for_the_broker_is_refused_and_blocks_nobody(keeps: bool, long: bool) -> None:
+    world = scene(keeps=keeps, largest_message_bytes=4096)
+    clients = [legacy(world, long=long), Http(world, "modern", "tools", legacy=False)]
+    for client in clients:
+        for size in ({"padding": "x" * 5000}, {"big": 5000}):
+            client.call("write", **size)
+            assert until_answered(world, last(client), 1.0) == "too_large"
+        client.call("write")
+        assert until_answered(world, last(client), 1.0) == ""
+    held(world, *clients)

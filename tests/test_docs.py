@@ -1,0 +1,97 @@
+"""The documentation holds together: links lead somewhere, commands parse, pages are found, figures are the code's."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+import typer
+
+from fabric.core import bridge, correlation, lease, sessions
+from fabric.runtime.schema import FabricSection
+from tests.pages import DOCS, ROOT
+from workers.commands import app
+
+PAGES = [*ROOT.glob("*.md"), *sorted(DOCS.rglob("*.md")), ROOT / "benchmarks/README.md", ROOT / "examples/servers/README.md"]
+each_page = pytest.mark.parametrize("page", PAGES, ids=[str(page.relative_to(ROOT)) for page in PAGES])
+COMMAND = re.compile(r"\bmcp-fabric( [^`\n]*)")
+PLACEHOLDERS = {"CONFIG": "mcp.json", "NAME": "time"}
+
+
+def links(page: Path) -> list[tuple[Path, str]]:
+    """The file and the anchor of each link into the project; the anchor is empty for none."""
+    text = re.sub(r"^```.*?^```$", "", page.read_text(), flags=re.MULTILINE | re.DOTALL)
+    targets = [target.partition("#") for target in re.findall(r"\[[^\]]*\]\(([^)\s]+)\)", text) if "://" not in target]
+    return [((page.parent / path).resolve() if path else page, anchor) for path, _, anchor in targets]
+
+
+def anchors(page: Path) -> set[str]:
+    """What a page's headings can be linked by."""
+    headings = re.findall(r"^#+ (.*)$", page.read_text(), re.MULTILINE)
+    return {re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+def commands(page: Path) -> list[list[str]]:
+    """The arguments of each mcp-fabric command a page shows, without comment, redirection and pipe."""
+    lines = [re.split(r"\s+#|\s[|>]\s|[;)]", line)[0] for line in COMMAND.findall(page.read_text())]
+    return [[PLACEHOLDERS.get(word, word) for word in shlex.split(line)] for line in lines]
+
+
+@each_page
+def test_every_link_leads_somewhere(page: Path) -> None:
+    broken = [
+        f"{path.relative_to(ROOT)}#{anchor}"
+        for path, anchor in links(page)
+        if not path.exists() or (anchor and anchor not in anchors(path))
+    ]
+    assert not broken
+
+
+def test_the_readme_leads_to_every_page() -> None:
+    assert {path for path, _ in links(ROOT / "README.md")} >= set(PAGES) - {ROOT / "README.md"}
+
+
+@each_page
+def test_every_command_parses(page: Path) -> None:
+    for words in commands(page):
+        command, name = typer.main.get_command(app), "mcp-fabric"
+        while isinstance(command, typer.core.TyperGroup):
+            name, *words = words
+            assert name in command.commands, f"there is no command {name}"
+            command = command.commands[name]
+        command.make_context(name, words)
+
+
+def test_the_pages_show_every_command() -> None:
+    shown = {words[0] for page in PAGES for words in commands(page)}
+    root = typer.main.get_command(app)
+    assert isinstance(root, typer.core.TyperGroup)
+    assert shown == root.commands.keys()
+
+
+@each_page
+def test_every_make_target_is_there(page: Path) -> None:
+    targets = re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(), re.MULTILINE)
+    shown = re.findall(r"(?:^    |`)make ([a-z]+)", page.read_text(), re.MULTILINE)
+    assert set(shown) <= set(targets)
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        f"The **lease** is {lease.LEASE:g} s",
+        f"A request ends {correlation.Limits().idle:g} s after the last message about it",
+        f"and {correlation.Limits().absolute:g} s after it began",
+        f"not used for {bridge.SESSION_IDLE / 60:g} minutes ends",
+        f"if that is {sessions.EVICT_AFTER:g} s or more",
+    ],
+)
+def test_the_guarantees_give_the_codes_figures(words: str) -> None:
+    assert words in " ".join((DOCS / "guarantees.md").read_text().split())
+
+
+def test_a_session_id_is_good_for_the_hour_the_guarantees_say() -> None:
+    assert FabricSection().session_lifetime == 3600
+    assert "for an hour (a setting)" in " ".join((DOCS / "guarantees.md").read_text().split())

@@ -43,8 +43,12 @@ async def settle(worker: Node, place: Place, until: Callable[[], bool]) -> None:
 
 
 async def absence(edge: Edge, place: Place, name: str) -> str:
-    """Why nobody here serves `name`, for people, once that is certain; empty as soon as somebody does. Raises as `settle`."""
-    await settle(edge.node, place, lambda: edge.sure or name in edge.served())
+    """Why nobody here serves `name`, for people, once that is certain; empty as soon as somebody does. Raises as `settle`.
+
+    On the embedded broker silence is enough; on a given one, workers may have lost it and be on their way back.
+    """
+    own = place.settings.broker is None
+    await settle(edge.node, place, lambda: name in edge.served() or edge.sure or (own and edge.alone))
     served = edge.served()
     if name in served:
         return ""

@@ -63,10 +63,14 @@ class Edge:
         self._links: dict[str, Link] = {}
 
     @property
+    def alone(self) -> bool:
+        """Nobody answered this edge's hello."""
+        return self.node.ready and not self.core.member.leases.peers
+
+    @property
     def sure(self) -> bool:
-        """Who is there now is all there is: nobody answered this edge's hello, or a full lease has passed."""
-        leases = self.core.member.leases
-        return self.node.ready and (not leases.peers or leases.sure(self.node.loop.now()))
+        """A full lease has shown who is there."""
+        return self.node.ready and self.core.member.leases.sure(self.node.loop.now())
 
     def served(self) -> list[str]:
         """The servers that living bridges announce, by name."""

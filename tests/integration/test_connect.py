@@ -325,7 +325,8 @@ def test_a_session_whose_bridge_is_gone_ends_with_the_reason(tmp_path: Path, con
 def test_a_broker_that_is_not_there_yet_is_waited_for(tmp_path: Path, config: Write) -> None:
     family = next(family for family in FAMILIES if family.name == "nats")
     broker = family.make(tmp_path)
-    with Host("echo", "--broker", broker.url, state=tmp_path, FABRIC_SECRET=SECRET) as host:
+    patient = {"FABRIC_LEASE": "20", "FABRIC_SECRET": SECRET}  # a bridge takes its time to start
+    with Host("echo", "--broker", broker.url, state=tmp_path, **patient) as host:
         host.send(call(1, "echo", text="at last"))
         assert host.child.stderr is not None
         assert b"no broker at nats://127.0.0.1" in host.child.stderr.readline()

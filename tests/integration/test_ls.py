@@ -18,7 +18,7 @@ def test_it_shows_every_server_and_every_worker(running: Path) -> None:
     assert (done.returncode, done.stderr) == (0, "")
     lines = [line.split() for line in done.stdout.splitlines()]
     assert [line[0] for line in lines] == ["server", "conformance", "git", "time", "worker", "bridge", "edge"]
-    assert lines[3][2] == "healthy"
+    assert "healthy" in lines[3]
     assert lines[6][2].startswith("http://127.0.0.1:")
 
 

@@ -14,7 +14,8 @@ from fabric.runtime.schema import FabricSection
 from tests.pages import DOCS, ROOT
 from workers.commands import app
 
-PAGES = [*ROOT.glob("*.md"), *sorted(DOCS.rglob("*.md")), ROOT / "benchmarks/README.md", ROOT / "examples/servers/README.md"]
+PAGES = [*sorted(ROOT.glob("*.md")), *sorted(DOCS.rglob("*.md"))]
+PAGES += [ROOT / "benchmarks" / "README.md", ROOT / "examples" / "servers" / "README.md"]
 each_page = pytest.mark.parametrize("page", PAGES, ids=[str(page.relative_to(ROOT)) for page in PAGES])
 COMMAND = re.compile(r"\bmcp-fabric( [^`\n]*)")
 PLACEHOLDERS = {"CONFIG": "mcp.json", "NAME": "time"}

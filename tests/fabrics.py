@@ -68,6 +68,10 @@ class Process:
         assert found, f"no address in: {line}"
         return found[0]
 
+    def send_signal(self, number: int) -> None:
+        """SIGSTOP stalls it, SIGCONT lets it go on."""
+        self._child.send_signal(number)
+
     def stop(self, number: int = signal.SIGTERM, timeout: float = 15.0) -> int:
         """Signal it and wait: its exit code. It is killed, and AssertionError raised, if it does not end."""
         with suppress(ProcessLookupError):

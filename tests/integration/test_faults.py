@@ -1,0 +1,211 @@
+"""Every error that the fabric itself raises, provoked through real processes; and the deadlines that raise some of them."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import json
+import signal
+import time
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from fabric.core.faults import CODES, Reason
+from tests import brokers
+from tests.contract.http_client import BOTH, Client, Reply, modern, request
+from tests.fabrics import Process, bridge, edge
+from tests.integration.conftest import BROKEN, ECHO
+from tests.integration.talk import VERSION, connections, eventually, messages, reason, text
+
+IDLE, ABSOLUTE, LEASE = 1.0, 2.5, 4.0
+MIB = 2**20
+CREDENTIALS = {"Authorization": "Basic " + base64.b64encode(b"me:a password").decode()}
+AUTH = {"AUTH_USER": "me", "AUTH_PASSWORD": "a password"}
+
+pytestmark = pytest.mark.timeout(60)
+
+
+class Fabric:
+    """A bridge, and an edge that asks who is there and knows of one server that no bridge has."""
+
+    def __init__(self, stack: ExitStack, state: Path) -> None:
+        served = {"once": ECHO, "again": {**ECHO, "retryCalls": True}, "narrow": {**ECHO, "maxInFlight": 1}, "broken": BROKEN}
+        settings = {"idleTimeout": IDLE, "absoluteTimeout": ABSOLUTE, "lease": LEASE}
+        broker = brokers.nats(state, "max_payload: 8MB").start()
+        stack.callback(broker.kill)
+        config, more = state / "mcp.json", state / "more.json"
+        config.write_text(json.dumps({"mcpServers": served, "fabric": settings}))
+        more.write_text(json.dumps({"mcpServers": {**served, "nowhere": ECHO}, "fabric": settings}))
+        self.bridge: Process = stack.enter_context(bridge(config, state, broker.url))
+        self.edge: Process = stack.enter_context(edge(more, state, broker.url, **AUTH))
+        self.bridge.ready()
+        self.address = self.edge.url()
+
+
+@pytest.fixture(scope="module")
+def fabric(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fabric]:
+    with ExitStack() as stack:
+        yield Fabric(stack, tmp_path_factory.mktemp("faults"))
+
+
+async def post(client: Client, server: str, tool: str, headers: dict[str, str] = CREDENTIALS, **arguments: Any) -> Reply:
+    """A modern call."""
+    lines, body = modern("tools/call", name=tool, arguments=arguments)
+    return await client.ask("POST", f"/{server}/mcp", lines | headers, body)
+
+
+async def slow(client: Client, server: str, seconds: float, *, progress: bool = False) -> Any:
+    """The answer of a call that takes its time, and may say that it goes on."""
+    meta = {"_meta": {"progressToken": 1}} if progress else {}
+    headers, body = modern("tools/call", name="slow", arguments={"seconds": seconds}, **meta)
+    return messages(await client.ask("POST", f"/{server}/mcp", headers | CREDENTIALS, body))[-1]
+
+
+async def session(client: Client) -> dict[str, str]:
+    """Open a legacy session: the headers of its requests."""
+    body = request("initialize", protocolVersion=VERSION, capabilities={}, clientInfo={"name": "x", "version": "1"})
+    opened = await client.ask("POST", "/once/mcp", BOTH | CREDENTIALS, body)
+    return BOTH | CREDENTIALS | {"Mcp-Session-Id": opened.headers["mcp-session-id"], "MCP-Protocol-Version": VERSION}
+
+
+# ---------------------------------------------------------------- deadlines
+@pytest.mark.requirement("D06")
+async def test_progress_puts_the_idle_deadline_off_but_not_the_absolute_one(fabric: Fabric) -> None:
+    async with connections([fabric.address] * 5) as clients:
+        began = time.monotonic()
+        quiet_once, quiet_again, steady, long_once, long_again = await asyncio.gather(
+            slow(clients[0], "once", 2.0),
+            slow(clients[1], "again", 2.0),
+            slow(clients[2], "once", 2.0, progress=True),
+            slow(clients[3], "once", 5.0, progress=True),
+            slow(clients[4], "again", 5.0, progress=True),
+        )
+        assert time.monotonic() - began < ABSOLUTE + 1
+    assert (reason(quiet_once), reason(quiet_again)) == ("outcome_unknown", "deadline")
+    assert text(steady) == "waited 2 s"
+    assert (reason(long_once), reason(long_again)) == ("outcome_unknown", "deadline")
+
+
+@pytest.mark.requirement("D06", "R13")
+async def test_what_finds_no_slot_before_its_deadline_is_never_started_and_may_be_tried_again(fabric: Fabric) -> None:
+    async with connections([fabric.address] * 2) as (first, second):
+        holding = asyncio.create_task(slow(first, "narrow", 2.0, progress=True))
+        await eventually(lambda: post(second, "narrow", "add", a=1, b=2), lambda reply: "error" in messages(reply)[-1])
+        late = messages(await post(second, "narrow", "add", a=1, b=2))[-1]
+        assert (reason(late), late["error"]["data"]["retryable"]) == ("deadline", True)
+        assert text(await holding) == "waited 2 s"
+        assert text(messages(await post(second, "narrow", "add", a=1, b=2))[-1]) == "3"
+
+
+# ---------------------------------------------------------------- one of each
+async def nobody_serves_it(client: Client, fabric: Fabric) -> Reply:
+    return await eventually(
+        lambda: post(client, "nowhere", "echo", text="x"), lambda reply: reason(messages(reply)[-1]) == "no_worker"
+    )
+
+
+async def it_takes_too_long(client: Client, fabric: Fabric) -> Reply:
+    return await post(client, "again", "slow", seconds=5)
+
+
+async def it_may_have_run(client: Client, fabric: Fabric) -> Reply:
+    return await post(client, "once", "slow", seconds=5)
+
+
+async def the_bridge_does_not_read(client: Client, fabric: Fabric) -> Reply:
+    """A session's calls pile up on the lane to a bridge that is stopped; it is not given up meanwhile."""
+    headers = await session(client)
+    large = request("tools/call", name="echo", arguments={"text": "x" * 6 * MIB})
+    fabric.bridge.send_signal(signal.SIGSTOP)
+    try:
+        async with connections([fabric.address] * 8) as clients:
+            replies = await asyncio.gather(*(other.ask("POST", "/once/mcp", headers, large) for other in clients))
+    finally:
+        fabric.bridge.send_signal(signal.SIGCONT)
+    return next(reply for reply in replies if reason(messages(reply)[-1]) == "overloaded")
+
+
+async def the_broker_does_not_take_it(client: Client, fabric: Fabric) -> Reply:
+    return await post(client, "once", "echo", text="x" * 9 * MIB)
+
+
+async def nobody_says_who_he_is(client: Client, fabric: Fabric) -> Reply:
+    return await post(client, "once", "echo", {}, text="x")
+
+
+async def a_foreign_page_calls(client: Client, fabric: Fabric) -> Reply:
+    return await post(client, "once", "echo", CREDENTIALS | {"Origin": "https://evil.example"}, text="x")
+
+
+async def the_server_does_not_start(client: Client, fabric: Fabric) -> Reply:
+    return await eventually(lambda: post(client, "broken", "echo", text="x"), lambda reply: "error" in messages(reply)[-1])
+
+
+async def it_is_not_json_that_is_sent(client: Client, fabric: Fabric) -> Reply:
+    return await post(client, "once", "echo", CREDENTIALS | {"Content-Type": "text/plain"}, text="x")
+
+
+async def there_is_no_such_server(client: Client, fabric: Fabric) -> Reply:
+    return await post(client, "tiem", "echo", text="x")
+
+
+async def the_session_is_nobodys(client: Client, fabric: Fabric) -> Reply:
+    headers = BOTH | CREDENTIALS | {"Mcp-Session-Id": "made-up"}
+    return await client.ask("POST", "/once/mcp", headers, request("tools/list"))
+
+
+PROVOKED: dict[Reason, tuple[Callable[[Client, Fabric], Awaitable[Reply]], int, bool]] = {
+    Reason.NO_WORKER: (nobody_serves_it, 200, True),
+    Reason.DEADLINE: (it_takes_too_long, 200, False),
+    Reason.OUTCOME_UNKNOWN: (it_may_have_run, 200, False),
+    Reason.TOO_LARGE: (the_broker_does_not_take_it, 413, False),
+    Reason.UNAUTHORIZED: (nobody_says_who_he_is, 401, False),
+    Reason.FORBIDDEN: (a_foreign_page_calls, 403, False),
+    Reason.UNAVAILABLE: (the_server_does_not_start, 200, True),
+    Reason.INVALID: (it_is_not_json_that_is_sent, 415, False),
+    Reason.UNKNOWN_SERVER: (there_is_no_such_server, 404, False),
+    Reason.SESSION_LOST: (the_session_is_nobodys, 404, True),
+    Reason.OVERLOADED: (the_bridge_does_not_read, 200, True),
+}
+"""Each reason: how it comes about, the HTTP status it leaves with, whether it may be tried again."""
+
+
+@pytest.mark.requirement("D09")
+def test_every_reason_has_a_provocation() -> None:
+    assert PROVOKED.keys() == set(Reason)
+
+
+@pytest.mark.requirement("D09")
+@pytest.mark.parametrize("why", PROVOKED)
+async def test_a_client_is_told(fabric: Fabric, why: Reason) -> None:
+    provoke, status, retryable = PROVOKED[why]
+    async with connections([fabric.address]) as (client,):
+        reply = await provoke(client, fabric)
+    error = messages(reply)[-1]["error"]
+    assert (error["code"], error["data"]["reason"], error["data"]["retryable"]) == (CODES[why], why.value, retryable)
+    assert reply.status == status
+    assert error["data"].keys() >= {"server", "exchange"}
+    assert error["message"]
+
+
+@pytest.mark.requirement("D09", "P12")
+async def test_what_the_broker_cannot_carry_is_refused_in_a_session_too_which_goes_on(fabric: Fabric) -> None:
+    async with connections([fabric.address]) as (client,):
+        headers = await session(client)
+        for body in (
+            request("tools/call", 7, name="echo", arguments={"text": "x" * 9 * MIB}),
+            request("initialize", 7, protocolVersion=VERSION, x="x" * 9 * MIB),
+        ):
+            refused = messages(await client.ask("POST", "/once/mcp", headers, body))[-1]
+            assert (refused["id"], reason(refused)) == (7, "too_large")
+        note = json.dumps({"jsonrpc": "2.0", "method": "notifications/x", "params": {"x": "x" * 9 * MIB}}).encode()
+        reply = await client.ask("POST", "/once/mcp", headers, note)
+        assert (reply.status, reason(reply.json)) == (503, "too_large")
+        answer = messages(
+            await client.ask("POST", "/once/mcp", headers, request("tools/call", name="add", arguments={"a": 1, "b": 2}))
+        )
+        assert text(answer[-1]) == "3"

@@ -16,9 +16,9 @@ async def run(settings: Settings) -> int:
     life = Life()
     async with placed(settings) as place:
         bridge = make_bridge(place)
-        bridge.node.start()
         try:
             async with administered(settings, life, [bridge.node]) as admin:
+                bridge.node.start()
                 return await life.serve([bridge.node], place, f"bridge {', '.join(settings.servers)}{admin}")
         finally:
             await bridge.drain(DRAIN_TIMEOUT)

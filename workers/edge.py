@@ -18,9 +18,9 @@ async def run(settings: Settings) -> int:
             listener = await open_http(settings, edge, life, [edge.node])
         except LinkRefused as error:
             raise ConfigError(str(error), where="http") from error
-        edge.node.start()
         try:
             async with administered(settings, life, [edge.node]) as admin:
+                edge.node.start()
                 return await life.serve([edge.node], place, f"edge {listener.address}{admin}")
         finally:
             await listener.aclose()

@@ -47,7 +47,7 @@ class Place:
         """A new incarnation; never before a fork."""
         return Identity(
             incarnation=secrets.token_hex(8),
-            key=self.keys.signing_id,
+            key=",".join(self.keys.ids),
             host=f"{socket.gethostname()}:{os.getpid()}",
             lease=self.settings.lease,
             wall=time.time() - time.monotonic(),

@@ -19,12 +19,13 @@ async def run(settings: Settings) -> int:
             listener = await open_http(settings, edge, life, [edge.node, bridge.node])
         except LinkRefused as error:
             raise ConfigError(str(error), where="http") from error
-        edge.node.start()
-        bridge.node.start()
+        nodes = [edge.node, bridge.node]
         try:
-            async with administered(settings, life, [edge.node, bridge.node]) as admin:
+            async with administered(settings, life, nodes) as admin:
+                edge.node.start()
+                bridge.node.start()
                 where = listener.address
-                return await life.serve([edge.node, bridge.node], place, f"{where}{admin}", _hint(settings, where))
+                return await life.serve(nodes, place, f"{where}{admin}", _hint(settings, where))
         finally:
             await listener.aclose()
             await bridge.drain(DRAIN_TIMEOUT)

@@ -44,7 +44,7 @@ class Served(msgspec.Struct, frozen=True, omit_defaults=True):
 class Announcement(msgspec.Struct, frozen=True, omit_defaults=True):
     """One process, now.
 
-    number: counts them. key: fingerprint of the fabric's secret. versions: of envelopes it reads. host: machine and process
+    number: counts them. key: fingerprints of the fabric's secret. versions: of envelopes it reads. host: machine and process
     id, for people. address: where clients reach an edge.
     """
 

@@ -81,6 +81,10 @@ class Leases:
         """Whether this process cannot tell silence of the others from its own deafness."""
         return now - self._echo > GAP
 
+    def known(self, now: float) -> bool:
+        """Whether this process has once been settled."""
+        return self._settled is not None and now >= self._settled
+
     def settled(self, now: float) -> bool:
         """Whether this process knows who is there: everyone has answered its hello."""
         return self._settled is not None and now >= self._settled and not self.in_gap(now)

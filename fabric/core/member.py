@@ -24,7 +24,8 @@ BEAT = 0.25
 class Identity(msgspec.Struct, frozen=True, kw_only=True):
     """Who a process is and how it keeps the rules; given once, from outside.
 
-    incarnation: minted after fork, unique for ever. key: fingerprint of the fabric's secret. lease: seconds. lane_bytes: what
+    incarnation: minted after fork, unique for ever. key: fingerprints of the fabric's secret, the signing
+    key's first, with commas between. lease: seconds. lane_bytes: what
     a data lane may hold unacknowledged before it takes no new work. wall: unix time minus monotonic time, for traces only.
     spans: mints a traceparent below a given one (or none, or a malformed one), empty when it is not sampled; None when tracing
     is off.
@@ -139,9 +140,10 @@ class Member:
                 if self.leases.heard_self(heard.number, now):
                     self.pairs.reconnected(now)
                     self._owner.recovered(now)
-            elif heard.key != self.identity.key:
-                who = f"{heard.role} {heard.host or source}"
-                self._out.append(Conflict(f"{who} has another fabric secret; give all workers of a fabric the same one"))
+            elif set(heard.key.split(",")).isdisjoint(self.identity.key.split(",")):
+                if not self.leases.known(now):  # who comes later yields; who serves does not stop for a stranger
+                    who = f"{heard.role} {heard.host or source}"
+                    self._out.append(Conflict(f"{who} has another fabric secret; give all workers of a fabric the same one"))
             else:
                 self.leases.announced(source, heard, now)
                 self.pairs.remind(source)

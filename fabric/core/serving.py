@@ -14,15 +14,18 @@ class Serving:
         self._leases = leases
         self._configured = configured
         self._now: dict[str, list[Served]] = {}
+        self._able: set[str] = set()  # those that some bridge serves, and not as unhealthy
         self._last: dict[str, float] = {}  # when somebody last served it
 
     def look(self, now: float) -> None:
         """Take in what the living bridges announce."""
-        self._now = {}
+        self._now, self._able = {}, set()
         for _, said in self._leases.alive(Role.BRIDGE):
             for name, served in said.serves.items():
                 self._now.setdefault(name, []).append(served)
                 self._last[name] = now
+                if served.health is not Health.UNHEALTHY:
+                    self._able.add(name)
 
     def known(self, server: str) -> bool:
         """Whether there is, or recently was, such a server."""
@@ -42,12 +45,11 @@ class Serving:
 
     def hopeless(self, server: str, now: float) -> Fault | None:
         """Why work for this server need not wait; None while it may find somebody."""
-        bridges = self._now.get(server)
-        if bridges:
-            if all(served.health is Health.UNHEALTHY for served in bridges):
-                message = f"{server} is unhealthy: {bridges[0].reason}"
-                return Fault(Reason.UNAVAILABLE, message, retryable=True, retry_after=1.0)
+        if server in self._able:
             return None
+        if bridges := self._now.get(server):
+            message = f"{server} is unhealthy: {bridges[0].reason}"
+            return Fault(Reason.UNAVAILABLE, message, retryable=True, retry_after=1.0)
         if self._leases.sure(now) and now - self._last.get(server, float("-inf")) > self._leases.lease:
             if server not in self._configured and server not in self._last:
                 return Fault(Reason.UNKNOWN_SERVER, f"no server is named {server!r}", retryable=True)

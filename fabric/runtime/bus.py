@@ -134,9 +134,11 @@ class Bus:
 
     async def aclose(self) -> None:
         """Leave the broker. Idempotent."""
-        for task in (self._task, self._writer, *self._readers.values()):
-            if task is not None:
-                task.cancel()
+        tasks = [task for task in (self._task, self._writer, *self._readers.values()) if task is not None]
+        while running := [task for task in tasks if not task.done()]:
+            for task in running:
+                task.cancel()  # again and again: on Python 3.11 a library's wait_for may swallow one
+            await asyncio.wait(running, timeout=0.1)
         broker, self._broker = self._broker, None
         if broker is not None:
             await broker.aclose()

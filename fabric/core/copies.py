@@ -12,8 +12,8 @@ from fabric.envelope import Lane
 class Copies:
     """Deliveries by the lane message whose acknowledgement settles them.
 
-    answered: the number of the answer on its data lane, of each exchange whose edge has not acknowledged it. Until then the edge
-    may not know that a copy of the exchange that comes now is of no use.
+    answered: the number of the answer on its data lane, of each exchange whose edge has not acknowledged it. Until then the
+    edge may not know that a copy of the exchange that comes now is of no use.
     """
 
     def __init__(self, out: list[Effect]) -> None:
@@ -22,7 +22,7 @@ class Copies:
         self._waiting: dict[tuple[str, Lane], deque[tuple[int, int, str]]] = {}
 
     def hold(self, peer: str, lane: Lane, number: int, delivery: int, *, answered: str = "") -> None:
-        """Settle `delivery` (0 for none) when `peer` has acknowledged message `number` of that lane, which answers `answered`."""
+        """Settle `delivery` (0 for none) when `peer` has acknowledged message `number` of that lane, an answer to `answered`."""
         if answered:
             self.answered[answered] = number
         elif not delivery:

@@ -15,7 +15,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.sim", description="The deterministic simulation.")
     parser.add_argument("--seeds", type=int, default=1000, help="how many seeds to run")
     parser.add_argument("--start", type=int, default=0, help="the first of them")
-    parser.add_argument("--verbose", type=int, metavar="SEED", help="run this one alone, and print everything that happens in it")
+    parser.add_argument("--verbose", type=int, metavar="SEED", help="run this one alone, and print its story")
     asked = parser.parse_args()
     if asked.verbose is not None:
         world = run(asked.verbose, verbose=True)
@@ -37,7 +37,8 @@ def main() -> int:
             failed.append(seed)
             print(f"seed {seed}:", *world.violations, sep="\n  ")
     took = time.process_time() - begun
-    print(f"{asked.seeds} seeds in {took:.1f} s of CPU; faults: " + ", ".join(f"{kind} {counts[kind]}" for kind in sorted(counts)))
+    said = ", ".join(f"{kind} {counts[kind]}" for kind in sorted(counts))
+    print(f"{asked.seeds} seeds in {took:.1f} s of CPU; faults: {said}")
     print(f"{len(failed)} failed: {' '.join(map(str, failed))}" if failed else "all held")
     return bool(failed)
 

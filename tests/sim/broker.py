@@ -1,4 +1,4 @@
-"""The simulated broker, of two kinds: one that keeps work until it is acknowledged, one that does not. It can fail in every way.
+"""The simulated broker, of two kinds: one that keeps work until it is acknowledged, one that does not. It can fail in any way.
 
 Packs pass through it as bytes. What one connection publishes arrives in order unless a fault says otherwise; topics and inboxes
 go to who is connected; a broker that keeps also holds the inbox of a process that is about to come back.
@@ -232,7 +232,8 @@ class SimBroker:
     def _pump(self, server: str) -> None:
         queue = self.queues.get(server)
         while queue:
-            ready = [consumer for consumer in self._consumers.get(server, {}).values() if consumer.up and self._credit(consumer, server)]
+            consumers = self._consumers.get(server, {}).values()
+            ready = [consumer for consumer in consumers if consumer.up and self._credit(consumer, server)]
             if not ready:
                 return
             self._give(self.world.random.choice(ready), server, queue.popleft())

@@ -1,4 +1,4 @@
-"""Simulated clients over long links and over HTTP, of both eras. Each notes what it hears, and comes back when its edge dies."""
+"""Simulated clients over long links and HTTP, of both eras. Each notes what it hears, and comes back when its edge dies."""
 
 from __future__ import annotations
 
@@ -75,6 +75,11 @@ class Client:
         """Go, in an orderly way."""
         raise NotImplementedError
 
+    @property
+    def waits(self) -> bool:
+        """An answer is owed."""
+        return any(request.open for request in self.requests)
+
     def _left(self) -> None:
         self.over = True
         for request in self.requests:
@@ -145,7 +150,9 @@ class Post:
 class Http(Client):
     """A client over HTTP. A legacy one has a session, its own stream, and may use any edge."""
 
-    def __init__(self, world: World, name: str, server: str, *, legacy: bool, edge: EdgeProcess | None = None, roams: bool = False) -> None:
+    def __init__(
+        self, world: World, name: str, server: str, *, legacy: bool, edge: EdgeProcess | None = None, roams: bool = False
+    ) -> None:
         super().__init__(world, name, server, edge)
         self.legacy = legacy
         self.roams = roams

@@ -15,8 +15,8 @@ if TYPE_CHECKING:
     from tests.sim.world import World
 
 LEFTOVERS_GONE = 20.0
-"""Seconds after the last client has left within which nothing of it is held any more: a lease, and the idle time of a session."""
-SLACK = 3.0
+"""Seconds after the last client has left within which nothing of it is held: a lease, and the idle time of a session."""
+SLACK = 5.0
 """Seconds beyond a lease within which everything is answered once the last fault is over."""
 
 
@@ -107,7 +107,7 @@ def _bridge_holds(core: BridgeCore) -> dict[str, object]:
 def finish(world: World, clients: list[Client]) -> None:
     """Let everything be answered, have the clients leave, wait until nothing is left, and judge."""
     world.run(max(0.0, world.quiet_since - world.now))
-    world.run_until(lambda: not any(client.unmade or any(request.open for request in client.requests) for client in clients), 70.0)
+    world.run_until(lambda: not any(client.unmade or client.waits for client in clients), 70.0)
     world.run(0.5)
     for client in clients:
         client.leave()

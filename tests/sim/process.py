@@ -93,8 +93,18 @@ class Process:
         if self.alive and not self.frozen and due == self._timer_at:
             self._timer_at = float("inf")
             self._act(self.core.expire(max(self.clock, due)))
+            self._check_judgement()
             if self._timer_at == float("inf"):
                 self._schedule()
+
+    def _check_judgement(self) -> None:
+        """Who lives untouched is not given up by another who lives untouched."""
+        given_up = self.core.member.pairs._raised
+        if given_up and not self.touched:
+            for other in self.world.processes:
+                if other.name in given_up and other.alive and not other.leaving and not other.touched:
+                    self.world.violated(f"{self.name} gave up {other.name}, though both lived untouched")
+                    other.touched.append("given up")
 
     def perform(self, effect: Effect) -> None:
         """Do what the core wants."""

@@ -66,7 +66,8 @@ class Request:
     def _answered(self, message: jsonrpc.Message) -> None:
         body = msgspec.json.decode(message.frame)
         data = body.get("error", {}).get("data") or {}
-        self.answers.append(Answer(self.world.now, data.get("reason", ""), data.get("retryable", False), str(body.get("error"))))
+        reason, retryable = data.get("reason", ""), data.get("retryable", False)
+        self.answers.append(Answer(self.world.now, reason, retryable, str(body.get("error"))))
         if len(self.answers) > 1:
             self.world.violated(f"{self!r}: answered {len(self.answers)} times")
         if message.id != self.id:

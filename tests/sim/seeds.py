@@ -1,4 +1,4 @@
-"""A seed's run: some edges, bridges and clients, a few seconds of calls with faults among them, then quiet and the judgement."""
+"""A seed's run: edges, bridges and clients, a few seconds of calls with faults among them, then quiet and the judgement."""
 
 from __future__ import annotations
 

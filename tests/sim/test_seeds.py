@@ -1,4 +1,4 @@
-"""Thousands of seeds: whatever befalls a world, the rules hold, the counts are said, and a seed tells the same story each time."""
+"""Thousands of seeds: whatever befalls a world the rules hold, counts are said, and a seed tells the same story each time."""
 
 from __future__ import annotations
 

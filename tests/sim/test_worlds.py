@@ -1,4 +1,4 @@
-"""The worlds of delivery: brokers that fail, bridges that die or wake, work that is given twice. Each named by what must hold."""
+"""The worlds of delivery: brokers that fail, bridges that die or wake, work given twice. Each named by what must hold."""
 
 from __future__ import annotations
 

@@ -16,7 +16,7 @@ import msgspec
 from fabric.core.bridge import BridgeCore
 from fabric.core.correlation import Limits
 from fabric.core.edge import EdgeCore
-from fabric.core.events import PackArrived, ServerFrame, WorkArrived
+from fabric.core.events import FrameArrived, PackArrived, RequestPosted, ServerFrame, WorkArrived
 from fabric.core.member import Identity
 from fabric.core.pool import ServerLimits
 from fabric.envelope import Envelope, Kind, Pack
@@ -43,7 +43,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
 class World:
     """Time, what is to happen, who is there, and what went wrong."""
 
-    def __init__(self, seed: int = 0, settings: Settings | None = None, *, plant: Plant | None = None, verbose: bool = False) -> None:
+    def __init__(
+        self, seed: int = 0, settings: Settings | None = None, *, plant: Plant | None = None, verbose: bool = False
+    ) -> None:
         self.settings = settings or Settings()
         self.random = Random(seed)
         self.now = 0.0
@@ -54,14 +56,14 @@ class World:
         self.fingerprint = 0
         self.processes: list[Process] = []
         self.broker = SimBroker(self, keeps=self.settings.keeps)
-        self._queue: list[tuple[float, int, Callable[..., None], tuple[Any, ...]]] = []
+        self._queue: list[tuple[float, int, Callable[..., object], tuple[Any, ...]]] = []
         self._count = 0
         self._names = 0
         self._plant = plant
         self._verbose = verbose
 
     # ------------------------------------------------------------ time
-    def after(self, delay: float, action: Callable[..., None], *arguments: Any) -> None:
+    def after(self, delay: float, action: Callable[..., object], *arguments: Any) -> None:
         """`action(*arguments)` happens in `delay` seconds; what is due at one moment happens in the order it was asked for."""
         self._count += 1
         heapq.heappush(self._queue, (self.now + delay, self._count, action, arguments))
@@ -93,9 +95,8 @@ class World:
 
     def bridge(self) -> BridgeProcess:
         """A new bridge that serves every server."""
-        limits = {
-            name: ServerLimits(digest=name, slots=self.settings.slots, most=self.settings.most) for name in self.settings.servers
-        }
+        slots, most = self.settings.slots, self.settings.most
+        limits = {name: ServerLimits(digest=name, slots=slots, most=most) for name in self.settings.servers}
         core = BridgeCore(self._identity("bridge"), limits, self.settings.session_idle)
         process = BridgeProcess(self, core)
         self._begin(process, core)
@@ -151,7 +152,7 @@ def told(what: object) -> str:
             return f"work {delivery} < {source}: {told(envelope)}"
         case ServerFrame(child, message):
             return f"server {child}: {message.frame.decode()[:120]}"
-        case _ if hasattr(what, "message"):
-            return f"{type(what).__name__} {what.link}: {what.message.frame.decode()[:160]}"
+        case RequestPosted(link=link, message=message) | FrameArrived(link=link, message=message):
+            return f"{type(what).__name__} {link}: {message.frame.decode()[:160]}"
         case _:
             return str(what)[:200]

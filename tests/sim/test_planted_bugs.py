@@ -1,0 +1,188 @@
+"""Bugs put in on purpose, and found: a simulation that finds none of these would find no others.
+
+Each is a faulty subclass of one part of a core, given to that part when a world makes the core (`World(plant=...)`); the
+seeds of `make test` are run until a rule breaks.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import msgspec
+import pytest
+
+from fabric.core.bridge import BridgeCore
+from fabric.core.copies import Copies
+from fabric.core.correlation import CorrelationRouter
+from fabric.core.deadlines import Deadlines
+from fabric.core.edge import EdgeCore
+from fabric.core.lane import Incoming, Outgoing
+from fabric.core.lease import Leases
+from fabric.core.pair import Pairs
+from fabric.envelope import Envelope, Kind, Lane, Pack
+from tests.sim.seeds import run
+from tests.sim.world import Plant
+
+WITHIN = 300
+"""Seeds among which a planted bug is found."""
+
+
+class EarlyAck(Copies):
+    """Work is acknowledged to the broker as soon as it is taken."""
+
+    def hold(self, peer: str, lane: Lane, number: int, delivery: int, *, answered: str = "") -> None:
+        self.settle(delivery, done=True)
+        super().hold(peer, lane, number, 0, answered=answered)
+
+
+class Undeduplicated(Incoming):
+    """Whatever comes in a lane is acted on, also the second time."""
+
+    __slots__ = ()
+
+    def accept(self, envelope: Envelope) -> list[Envelope]:
+        return super().accept(envelope) or [envelope]
+
+
+class UndeduplicatedPairs(Pairs):
+    """Pairs whose lanes are so."""
+
+    def receive(self, pack: Pack, now: float) -> tuple[list[Envelope], bool] | None:
+        pair = self.get(pack.source)
+        pair.data_in.__class__ = pair.control_in.__class__ = Undeduplicated
+        return super().receive(pack, now)
+
+
+class AnyGeneration(Pairs):
+    """A pack of a generation that is over counts like any other."""
+
+    def receive(self, pack: Pack, now: float) -> tuple[list[Envelope], bool] | None:
+        generation = max(pack.generation, self.get(pack.source).generation)
+        return super().receive(msgspec.structs.replace(pack, generation=generation), now)
+
+
+class DroppedTimer(Deadlines):
+    """Of the deadlines that come at one moment, the first is forgotten."""
+
+    def expired(self, now: float) -> list[str]:
+        return super().expired(now)[1:]
+
+
+class GrantedTwice(CorrelationRouter):
+    """Whoever says taken is granted the call."""
+
+    def taken(self, peer: str, envelope: Envelope, now: float) -> bool:
+        exchange = self.exchanges.get(envelope.exchange)
+        if exchange is not None and exchange.owner not in ("", peer) and not exchange.repeatable:
+            grant = Envelope(kind=Kind.GRANT, exchange=exchange.id, attempt=envelope.attempt)
+            self._member.control(peer, now, grant)
+            return False
+        return super().taken(peer, envelope, now)
+
+
+class PairedByClientId(CorrelationRouter):
+    """An answer goes to the newest exchange whose client gave that id."""
+
+    def answered(self, peer: str, envelope: Envelope, now: float) -> None:
+        right = self.exchanges.get(envelope.exchange)
+        for other in reversed(self.exchanges.values()):
+            if right is not None and other.client_id == right.client_id and other.sent_kind is right.sent_kind:
+                right.link, other.link = other.link, right.link
+                break
+        super().answered(peer, envelope, now)
+
+
+class DeafToItself(Leases):
+    """A process that does not hear itself judges the others all the same."""
+
+    def dead(self, now: float) -> list[str]:
+        return [peer.incarnation for peer in self.peers.values() if now - peer.heard > self.lease]
+
+
+class NeverAgain(Outgoing):
+    """A lane that forgets what it has sent."""
+
+    __slots__ = ()
+
+    def keep(self, envelope: Envelope, now: float) -> None:
+        self.next += 1
+
+
+class ForgetfulPairs(Pairs):
+    """Pairs whose lanes are so."""
+
+    def get(self, peer: str) -> object:  # type: ignore[override]  # the same pair, with other lanes
+        pair = super().get(peer)
+        pair.data_out.__class__ = pair.control_out.__class__ = NeverAgain
+        return pair
+
+
+def early_ack(core: EdgeCore | BridgeCore) -> None:
+    if isinstance(core, BridgeCore):
+        core.copies.__class__ = EarlyAck
+
+
+def no_dedup(core: EdgeCore | BridgeCore) -> None:
+    core.member.pairs.__class__ = UndeduplicatedPairs
+
+
+def an_ignored_generation(core: EdgeCore | BridgeCore) -> None:
+    core.member.pairs.__class__ = AnyGeneration
+
+
+def a_dropped_timer(core: EdgeCore | BridgeCore) -> None:
+    if isinstance(core, EdgeCore):
+        core.router.deadlines.__class__ = DroppedTimer
+
+
+def a_grant_given_twice(core: EdgeCore | BridgeCore) -> None:
+    if isinstance(core, EdgeCore):
+        core.router.__class__ = GrantedTwice
+
+
+def a_reply_to_the_wrong_client(core: EdgeCore | BridgeCore) -> None:
+    if isinstance(core, EdgeCore):
+        core.router.__class__ = PairedByClientId
+
+
+def own_echo_ignored(core: EdgeCore | BridgeCore) -> None:
+    core.member.leases.__class__ = DeafToItself
+
+
+def nothing_sent_again(core: EdgeCore | BridgeCore) -> None:
+    core.member.pairs.__class__ = ForgetfulPairs
+
+
+PLANTS: dict[Plant, str] = {
+    early_ack: "hung",
+    no_dedup: "may not be repeated",
+    an_ignored_generation: "",
+    a_dropped_timer: "never answered",
+    a_grant_given_twice: "may not be repeated",
+    a_reply_to_the_wrong_client: "got the answer of",
+    own_echo_ignored: "though both lived untouched",
+    nothing_sent_again: "",
+}
+"""Each bug, and a word of the rule it breaks where only one would be right."""
+
+
+def broken_by(plant: Plant, word: str) -> Callable[[int], bool]:
+    """Whether a seed finds this bug."""
+
+    def broken(seed: int) -> bool:
+        try:
+            return any(word in violation for violation in run(seed, plant=plant).violations)
+        except (KeyError, ValueError, AttributeError, AssertionError):
+            return not word  # a core that fails is found, too
+
+    return broken
+
+
+@pytest.mark.timeout(120)
+@pytest.mark.requirement("R11")
+@pytest.mark.parametrize("plant", PLANTS, ids=lambda plant: plant.__name__)
+def test_a_planted_bug_is_found(plant: Plant, capsys: pytest.CaptureFixture[str]) -> None:
+    found = next(filter(broken_by(plant, PLANTS[plant]), range(WITHIN)), None)
+    with capsys.disabled():
+        print(f"\n{plant.__name__}: found by seed {found}", end="")
+    assert found is not None

@@ -1,0 +1,213 @@
+"""What becomes of calls when processes die, stop and come back: each gets one answer, in time, and is never started twice."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import signal
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests import brokers
+from tests.contract.http_client import Client, modern, request
+from tests.fabrics import SECRET, Process, ask, bridge, edge, up
+from tests.integration.conftest import ECHO, descendants, until
+from tests.integration.talk import Session, call, connections, event, events, eventually, messages, reason, text
+
+SERVERS = {"once": ECHO, "again": {**ECHO, "retryCalls": True}}
+"""The same server twice: whether its tool `slow` may be run again is the difference."""
+GIVEN_UP = 5.0
+"""Seconds in which calls of a dead bridge are answered: its lease, and some for the machine."""
+
+pytestmark = [pytest.mark.requirement("D01"), pytest.mark.timeout(120)]
+
+
+class Cluster:
+    """Two bridges and one edge on a broker of their own."""
+
+    def __init__(self, stack: ExitStack, state: Path, kind: str) -> None:
+        config = state / "mcp.json"
+        config.write_text(json.dumps({"mcpServers": SERVERS}))
+        self.broker = next(family for family in brokers.FAMILIES if family.name == kind).make(state).start()
+        stack.callback(self.broker.kill)
+        self.bridges = [stack.enter_context(bridge(config, state, self.broker.url)) for _ in range(2)]
+        door = stack.enter_context(edge(config, state, self.broker.url))
+        self.address = door.url()
+        for process in self.bridges:
+            process.ready()
+
+        def serving() -> bool:
+            said = ask("ls", "--json", "--broker", self.broker.url, state=state, FABRIC_SECRET=SECRET).stdout
+            return {(s["health"], s["bridges"]) for s in json.loads(said or "{}").get("servers", ())} == {("healthy", 2)}
+
+        until(serving)
+
+    def owner(self, pid: int) -> Process:
+        """The bridge that runs this server process."""
+        return next(process for process in self.bridges if pid in descendants(process.pid))
+
+
+@pytest.fixture(scope="module", params=["nats", "redis"])
+def cluster(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
+    with ExitStack() as stack:
+        yield Cluster(stack, tmp_path_factory.mktemp(request.param), request.param)
+
+
+async def begin(client: Client, server: str, seconds: float, id: object = 1) -> None:
+    """Call `slow`, and return once it runs: it has reported progress."""
+    params = {"name": "slow", "arguments": {"seconds": seconds}, "_meta": {"progressToken": "t"}}
+    client.send("POST", f"/{server}/mcp", *modern("tools/call", id, **params))
+    assert (await client.head()).headers["content-type"] == "text/event-stream"
+    assert (await event(client))["method"] == "notifications/progress"
+
+
+async def rest(client: Client) -> Any:
+    """The response of such a call. Nothing comes after it."""
+    told = []
+    while piece := await client.chunk():
+        told += events(piece)
+    assert [message for message in told if "id" in message] == told[-1:]
+    return told[-1]
+
+
+# ---------------------------------------------------------------- servers
+@pytest.fixture(scope="module")
+def single(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Process]:
+    """A fabric in one process."""
+    state = tmp_path_factory.mktemp("single")
+    config = state / "mcp.json"
+    config.write_text(json.dumps({"mcpServers": SERVERS}))
+    with up(config, state) as process:
+        process.ready()
+        yield process
+
+
+async def test_a_server_that_is_killed_is_started_again_and_its_calls_end_as_they_may(single: Process) -> None:
+    async with connections([single.url()] * 4) as (once, again, third, fourth):
+        session = await Session.open(third, "/again/mcp")
+        await begin(once, "once", 5)
+        await begin(again, "again", 2)
+        session.post(request("tools/call", 7, name="slow", arguments={"seconds": 30}))
+        pids = [(await call(fourth, "echo", path=f"/{name}/mcp", text="x"))["result"]["_meta"]["pid"] for name in SERVERS]
+        in_session = (await session.at(fourth).call("echo", text="x"))["result"]["_meta"]["pid"]
+        for pid in (*pids, in_session):
+            os.kill(pid, signal.SIGKILL)
+        began = time.monotonic()
+        lost = await rest(once)
+        assert reason(lost) == "outcome_unknown"
+        assert "SIGKILL" in lost["error"]["message"]
+        assert reason(messages(await third.reply())[-1]) == "outcome_unknown"
+        assert time.monotonic() - began < 2
+        done = await rest(again)
+        assert (text(done), done["result"]["_meta"]["pid"] in pids) == ("waited 2 s", False)
+        session.post(request("ping"))
+        assert (await third.reply()).status == 404
+        assert text(await (await Session.open(third, "/again/mcp")).call("echo", text="anew")) == "anew"
+
+
+# ---------------------------------------------------------------- brokers
+@pytest.mark.requirement("K03", "D05")
+async def test_a_broker_that_restarts_under_load_ends_no_session_and_loses_no_call(cluster: Cluster) -> None:
+    async with connections([cluster.address] * 12) as clients:
+        sessions = await asyncio.gather(*(Session.open(client, "/again/mcp") for client in clients[:6]))
+        pids = [(await session.call("echo", text="x"))["result"]["_meta"]["pid"] for session in sessions]
+        over = asyncio.Event()
+
+        async def in_session(session: Session, pid: int) -> int:
+            count = 0
+            while not over.is_set():
+                answer = await session.call("echo", count, text=str(count))
+                assert (answer["id"], text(answer), answer["result"]["_meta"]["pid"]) == (count, str(count), pid)
+                count += 1
+            return count
+
+        async def alone(client: Client) -> int:
+            count = 0
+            while not over.is_set():
+                answer = await call(client, "echo", count, "/again/mcp", text=str(count))
+                assert (answer["id"], text(answer)) == (count, str(count))
+                count += 1
+            return count
+
+        working = [asyncio.create_task(in_session(session, pid)) for session, pid in zip(sessions, pids, strict=True)]
+        working += [asyncio.create_task(alone(client)) for client in clients[6:]]
+        for _ in range(2):
+            await asyncio.to_thread(cluster.broker.restart)
+            async with connections([cluster.address]) as (probe,):
+                for _ in range(20):
+                    assert text(await call(probe, "echo", path="/once/mcp", text="x")) == "x"
+        over.set()
+        assert min(await asyncio.wait_for(asyncio.gather(*working), 30)) > 0
+
+
+# ---------------------------------------------------------------- bridges
+async def test_a_bridge_that_stops_for_ten_seconds_is_replaced_and_comes_back(cluster: Cluster) -> None:
+    async with connections([cluster.address] * 14) as (first, other, *clients):
+        session, elsewhere = await Session.open(first, "/again/mcp"), await Session.open(other, "/again/mcp")
+        victim = cluster.owner((await session.call("echo", text="x"))["result"]["_meta"]["pid"])
+        while cluster.owner((await elsewhere.call("echo", text="x"))["result"]["_meta"]["pid"]) is victim:
+            elsewhere = await Session.open(other, "/again/mcp")
+        servers = ["once", "again"] * (len(clients) // 2)
+        await asyncio.gather(*(begin(client, server, 2) for client, server in zip(clients, servers, strict=True)))
+        stopped = time.monotonic()
+        victim.send_signal(signal.SIGSTOP)
+        try:
+            answers = await asyncio.wait_for(asyncio.gather(*(rest(client) for client in clients)), 20)
+            told = {server: [a for s, a in zip(servers, answers, strict=True) if s == server] for server in SERVERS}
+            assert {text(answer) for answer in told["again"]} == {"waited 2 s"}
+            ends = {text(answer) if "result" in answer else reason(answer) for answer in told["once"]}
+            assert ends == {"waited 2 s", "outcome_unknown"}
+            assert text(await elsewhere.call("echo", text="alive")) == "alive"
+            while time.monotonic() - stopped < 10:
+                assert text(await call(clients[0], "echo", path="/once/mcp", text="alive")) == "alive"
+            session.post(request("ping"))
+            assert (await first.reply()).status == 404
+        finally:
+            victim.send_signal(signal.SIGCONT)
+
+        async def who() -> Process:
+            answer = await call(clients[0], "echo", path="/once/mcp", text="x")
+            return cluster.owner(answer["result"]["_meta"]["pid"])
+
+        await eventually(who, lambda process: process is victim)
+        assert text(await elsewhere.call("echo", text="alive")) == "alive"
+
+
+@pytest.mark.requirement("D05", "R13")
+async def test_a_bridge_that_is_killed_loses_no_call(cluster: Cluster) -> None:
+    """The last test of its cluster, which has one bridge less from here on."""
+    async with connections([cluster.address] * 25) as (first, *clients):
+        session = await Session.open(first, "/once/mcp")
+        victim = cluster.owner((await session.call("echo", text="x"))["result"]["_meta"]["pid"])
+        doomed = {*descendants(victim.pid)}
+        servers = ["once", "again"] * (len(clients) // 2)
+        await asyncio.gather(*(begin(client, server, 4) for client, server in zip(clients, servers, strict=True)))
+        session.post(request("tools/call", 7, name="slow", arguments={"seconds": 5}, _meta={"progressToken": 1}))
+        await first.head()
+        assert (await event(first))["method"] == "notifications/progress"
+        victim.stop(signal.SIGKILL)
+        killed = time.monotonic()
+        lost = 0
+
+        async def ends(client: Client, server: str) -> None:
+            nonlocal lost
+            answer = await rest(client)
+            if server == "again" or "result" in answer:
+                assert (text(answer), answer["result"]["_meta"]["pid"] in doomed) == ("waited 4 s", False)
+            else:
+                assert (reason(answer), answer["error"]["data"]["retryable"]) == ("outcome_unknown", False)
+                assert time.monotonic() - killed < GIVEN_UP
+                lost += 1
+
+        ending = [ends(client, server) for client, server in zip(clients, servers, strict=True)]
+        await asyncio.wait_for(asyncio.gather(*ending, ends(first, "once")), 20)
+        assert 1 < lost <= len(clients) // 2
+        session.post(request("ping"))
+        gone = await first.reply()
+        assert (gone.status, reason(gone.json)) == (404, "session_lost")

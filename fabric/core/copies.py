@@ -22,7 +22,7 @@ class Copies:
         self._waiting: dict[tuple[str, Lane], deque[tuple[int, int, str]]] = {}
 
     def hold(self, peer: str, lane: Lane, number: int, delivery: int, *, answered: str = "") -> None:
-        """Settle `delivery` (0 for none) when `peer` has acknowledged message `number` of that lane, an answer to `answered`."""
+        """Settle `delivery` (0: none) when `peer` has acknowledged message `number` of that lane, which answers `answered`."""
         if answered:
             self.answered[answered] = number
         elif not delivery:

@@ -211,8 +211,8 @@ class Pool:
                 self._unhealthy(reason, now)
         elif child in self._warm:
             self._warm.remove(child)
-            if now - child.begun < STABLE_AFTER:
-                self._unhealthy(reason, now)
+            if self._shared is None and now - child.begun < STABLE_AFTER:
+                self._unhealthy(reason, now)  # where a shared process serves, that one is the witness
 
     def silent(self, now: float) -> None:
         """The probe was not answered in time."""

@@ -55,11 +55,11 @@ class Bridge:
         self._stopping: set[asyncio.Task[None]] = set()
 
     async def drain(self, timeout: float) -> None:
-        """Take nothing new and wait until what runs is answered, or the time is over."""
+        """Take nothing new and wait until what runs is answered and the edges have it, or the time is over."""
         self.node.feed(DrainStarted())
         try:
             async with asyncio.timeout(timeout):
-                while self.core.jobs.open:  # noqa: ASYNC110 - the core has no event for "no job left", and needs none
+                while not self.core.idle:  # noqa: ASYNC110 - the core has no event for "idle", and needs none
                     await asyncio.sleep(0.02)
         except TimeoutError:
             log.warning("stopping with %d requests unanswered", len(self.core.jobs.open))

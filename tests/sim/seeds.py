@@ -38,7 +38,7 @@ def run(seed: int, *, plant: Plant | None = None, verbose: bool = False) -> Worl
 
 def _client(world: World, random: Random, number: int) -> Client:
     legacy = random.random() < 0.5
-    server = "old" if legacy else "tools"
+    server = "both" if random.random() < 0.3 else "old" if legacy else "tools"
     if random.random() < 0.5:
         return LongLink(world, f"long{number}", server, legacy=legacy)
     return Http(world, f"http{number}", server, legacy=legacy, roams=random.random() < 0.5)

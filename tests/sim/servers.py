@@ -27,6 +27,7 @@ class Era(StrEnum):
 
     LEGACY = "legacy"
     MODERN = "modern"
+    DUAL = "dual"
 
 
 class SimServer:
@@ -81,8 +82,9 @@ class SimServer:
         if method is None:
             self._replied(message)
         elif method == "server/discover":
-            if self.era is Era.MODERN:
-                self.say(id=id, result={"supportedVersions": [jsonrpc.MODERN_VERSION], "capabilities": {}})
+            versions = [jsonrpc.MODERN_VERSION] if self.era is Era.MODERN else [jsonrpc.MODERN_VERSION, "2025-11-25"]
+            if self.era is not Era.LEGACY:
+                self.say(id=id, result={"supportedVersions": versions, "capabilities": {}})
             else:
                 self.say(id=id, error={"code": -32601, "message": "unknown method"})
         elif method == "initialize":

@@ -24,6 +24,9 @@ from tests.sim.broker import SimBroker
 from tests.sim.process import BridgeProcess, EdgeProcess, Process
 from tests.sim.servers import Era
 
+SERVERS = {"tools": Era.MODERN, "old": Era.LEGACY, "both": Era.DUAL}
+"""The servers of every world, unless it says otherwise."""
+
 Plant = Callable[[EdgeCore | BridgeCore], None]
 """Puts a bug into a new core, by giving one of its parts a faulty subclass."""
 
@@ -32,7 +35,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """What a world is made of. keeps: the broker keeps work. Servers are by name; slots and most are of each bridge's pool."""
 
     keeps: bool = False
-    servers: dict[str, Era] = msgspec.field(default_factory=lambda: {"tools": Era.MODERN, "old": Era.LEGACY})
+    servers: dict[str, Era] = msgspec.field(default_factory=lambda: dict(SERVERS))
     slots: int = 8
     most: int = 16
     limits: Limits = Limits(idle=40.0, absolute=60.0)

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import sys
+from pathlib import Path
+
 from fabric.errors import ConfigError, LinkRefused
 from fabric.runtime.settings import Settings
 from workers.bridge import DRAIN_TIMEOUT
@@ -39,5 +43,10 @@ def _hint(settings: Settings, address: str) -> str:
     lines = [f"  {address}/{name}/mcp" for name in names]
     if settings.default_server:
         lines.append(f"  {address}/mcp  ({settings.default_server})")
-    tries = ["mcp-fabric ls", f"mcp-fabric connect {names[0]}"]
+    program = sys.argv[0] if os.sep in sys.argv[0] and not Path(sys.argv[0]).is_absolute() else "mcp-fabric"
+    tries = [
+        f"{program} ls",
+        f"{program} call {names[-1]} TOOL key=value",
+        f"{program} connect {names[-1]}   # a stdio MCP server, for any host's config",
+    ]
     return "\n".join(["serving", *lines, "try, in a second terminal", *(f"  {line}" for line in tries)])

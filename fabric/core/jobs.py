@@ -142,7 +142,7 @@ class Jobs:
         """Its process has died under the job."""
         if job.kind is Kind.OPEN:
             text = f"{job.server} could not open a session: {reason}"
-            self.fault(job, Fault(Reason.UNAVAILABLE, text, retryable=True), now)
+            self.fault(job, Fault(Reason.UNAVAILABLE, text, retryable=not job.started), now)
         elif job.session and job.repeatable:
             text = f"the process of this session of {job.server} ended: {reason}"
             self.fault(job, Fault(Reason.SESSION_LOST, text), now)

@@ -18,6 +18,7 @@ TOOLS = [
     {"name": "read", "inputSchema": {"type": "object"}, "annotations": {"readOnlyHint": True}},
     {"name": "write", "inputSchema": {"type": "object"}},
 ]
+LOG_LEVEL = "io.modelcontextprotocol/logLevel"
 PIPE = 0.0004
 """Seconds a frame takes through a pipe."""
 
@@ -32,7 +33,7 @@ class Era(StrEnum):
 
 class SimServer:
     """One server process. A call's arguments: key, delay (seconds), progress (how many), ask (a request to the client
-    first), big (bytes of a log message, and again of the answer)."""
+    first), big (bytes of a log message, and again of the answer), input (answer with input_required first)."""
 
     def __init__(self, world: World, bridge: BridgeProcess, child: str, era: Era) -> None:
         self.world = world
@@ -95,11 +96,32 @@ class SimServer:
         elif method == "tools/list":
             self.say(id=id, result={"tools": TOOLS, "ttlMs": 60_000})
         elif method == "tools/call":
-            self._call(id, params["arguments"], params.get("_meta", {}).get("progressToken"))
+            self._tool(id, params, params.get("_meta", {}))
+        elif method == "subscriptions/listen":
+            self._running[id] = True
+            self._change(id)
         elif method == "notifications/cancelled":
             self._running.pop(params["requestId"], None)
         elif id is not None:
             self.say(id=id, result={})
+
+    def _tool(self, id: str, params: dict[str, Any], meta: dict[str, Any]) -> None:
+        arguments = params["arguments"]
+        if meta.get(LOG_LEVEL):
+            self.say(method="notifications/message", params={"data": arguments["key"]})
+        if arguments.get("input") and "requestState" not in params:
+            self.say(id=id, result={"resultType": "input_required", "requestState": f"{self.child}/{arguments['key']}"})
+        elif arguments.get("input") and params["requestState"] != f"{self.child}/{arguments['key']}":
+            self.world.violated(f"{self._bridge.name} {self.child} was given the state {params['requestState']}")
+        else:
+            self._call(id, arguments, meta.get("progressToken"))
+
+    def _change(self, id: str) -> None:
+        """Tell a listener of a change, again and again."""
+        if id in self._running and self.alive:
+            meta = {"io.modelcontextprotocol/subscriptionId": id}
+            self.say(method="notifications/tools/list_changed", params={"_meta": meta})
+            self.world.after(0.25, self._change, id)
 
     def _call(self, id: str, arguments: dict[str, Any], token: str | None) -> None:
         self.world.started.setdefault(arguments["key"], []).append(self._bridge.name)

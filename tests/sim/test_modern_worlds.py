@@ -1,0 +1,217 @@
+"""The worlds of modern requests: parked calls, listeners, logs; and what clients are told where nobody can serve them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+import pytest
+
+from fabric import jsonrpc
+from fabric.core.effects import Send
+from fabric.core.events import RequestPosted
+from fabric.core.lease import LEASE
+from fabric.envelope import Kind
+from tests.sim.clients import Http, LongLink, Post
+from tests.sim.requests import frame
+from tests.sim.scene import held, held_up, last, scene, until_answered, until_started
+from tests.sim.servers import LOG_LEVEL
+from tests.sim.world import World
+
+both_kinds = pytest.mark.parametrize("keeps", [False, True], ids=["forgets", "keeps"])
+pytestmark = pytest.mark.requirement("R11")
+
+
+class Tap(Post):
+    """A POST whose frames are kept as they came."""
+
+    def __init__(self, client: Http, link: str) -> None:
+        super().__init__(client, link, None, None)
+        self.frames: list[Any] = []
+
+    def sent(self, effect: Send) -> None:
+        self.over = self.over or effect.final
+        self.frames.append(msgspec.json.decode(effect.frame))
+
+
+def post(world: World, client: Http, method: str, params: dict[str, Any], *, id: bytes = b"1", edge: int = 0) -> Tap:
+    """Post a modern request of one's own making."""
+    tap = Tap(client, f"{client.name}/tap{len(world.edges[edge].links)}-{world.now}")
+    meta = params.pop("_meta", {}) | {"io.modelcontextprotocol/protocolVersion": jsonrpc.MODERN_VERSION}
+    message = frame(id, method, params | {"_meta": meta})
+    world.edges[edge].links[tap.link] = tap
+    world.edges[edge].feed(RequestPosted(tap.link, client.server, client.name, message, None, (), "http"))
+    return tap
+
+
+# ---------------------------------------------------------------- parked calls
+@both_kinds
+def test_a_retry_reaches_the_process_that_asked_through_any_edge(keeps: bool) -> None:
+    world = scene(keeps=keeps, edges=2, bridges=4)
+    client = Http(world, "c", "tools", legacy=False)
+    for number in range(8):
+        params = {"name": "write", "arguments": {"key": f"k{number}", "input": True}}
+        asked = post(world, client, "tools/call", dict(params))
+        assert world.run_until(lambda: asked.over, 2.0)  # noqa: B023 - it is called at once
+        state = asked.frames[-1]["result"]["requestState"]
+        answered = post(world, client, "tools/call", params | {"requestState": state, "inputResponses": {}}, edge=1)
+        assert world.run_until(lambda: answered.over, 2.0)  # noqa: B023 - it is called at once
+        assert answered.frames[-1]["result"]["key"] == f"k{number}"
+    held(world, client)
+
+
+@both_kinds
+def test_a_retry_whose_process_is_gone_is_never_run_by_another(keeps: bool) -> None:
+    world = scene(keeps=keeps)
+    client = Http(world, "c", "tools", legacy=False)
+    params = {"name": "write", "arguments": {"key": "k", "input": True}}
+    asked = post(world, client, "tools/call", dict(params))
+    assert world.run_until(lambda: asked.over, 2.0)
+    state = asked.frames[-1]["result"]["requestState"]
+    world.fault("kill bridge", lasts=0.0)
+    world.bridges[0].kill()
+    world.bridge()
+    for wait in (0.1, LEASE + 1.0):
+        world.run(wait)
+        retried = post(world, client, "tools/call", params | {"requestState": state})
+        assert world.run_until(lambda: retried.over, LEASE + 1.0)  # noqa: B023 - it is called at once
+        assert retried.frames[-1]["error"]["data"]["reason"] == "outcome_unknown"
+    assert "k" not in world.started
+    held(world, client)
+
+
+# ---------------------------------------------------------------- listeners and logs
+@both_kinds
+def test_a_listener_hears_under_its_own_id_until_it_leaves_and_moves_with_its_request(keeps: bool) -> None:
+    world = scene(keeps=keeps, bridges=2)
+    client = Http(world, "c", "tools", legacy=False)
+    taps = [post(world, client, "subscriptions/listen", {"notifications": {}}, id=id) for id in (b"5", b'"5"')]
+    world.run(1.0)
+    world.fault("kill bridge", lasts=0.0)
+    world.bridges[0].kill()
+    world.run(LEASE + 0.5)
+    for tap, id in zip(taps, (5, "5"), strict=True):
+        named = [heard["params"]["_meta"]["io.modelcontextprotocol/subscriptionId"] for heard in tap.frames]
+        assert len(named) > 4
+        assert set(map(repr, named)) == {repr(id)}
+    count = [len(tap.frames) for tap in taps]
+    world.run(1.0)
+    assert all(len(tap.frames) > before for tap, before in zip(taps, count, strict=True))
+    for tap in taps:
+        world.edges[0].hang_up(tap.link)
+    world.run(0.5)
+    assert not world.bridges[0].core.jobs.open
+    held(world, client)
+
+
+@both_kinds
+def test_logs_that_name_no_request_reach_the_one_client_that_asked_for_them(keeps: bool) -> None:
+    world = scene(keeps=keeps)
+    client = Http(world, "c", "tools", legacy=False)
+    taps = {}
+    for number in range(6):
+        arguments = {"key": f"k{number}", "delay": 0.2}
+        meta = {LOG_LEVEL: "info"} if number % 2 else {}
+        taps[number] = post(world, client, "tools/call", {"name": "read", "arguments": arguments, "_meta": meta})
+    assert world.run_until(lambda: all(tap.over for tap in taps.values()), 5.0)
+    for number, tap in taps.items():
+        logs = [heard["params"]["data"] for heard in tap.frames if heard.get("method") == "notifications/message"]
+        assert logs == ([f"k{number}"] if number % 2 else [])
+    held(world, client)
+
+
+# ---------------------------------------------------------------- cancels
+@both_kinds
+@pytest.mark.parametrize("long", [False, True], ids=["http", "long link"])
+def test_a_cancelled_call_stops_at_its_server_and_frees_its_slot(keeps: bool, long: bool) -> None:
+    world = scene(keeps=keeps, slots=1)
+    client = LongLink(world, "c", "tools", legacy=False) if long else Http(world, "c", "tools", legacy=False)
+    for tool in ("write", "read"):
+        client.call(tool, delay=20.0, cancel_after=0.3)
+        until_started(world, last(client))
+        world.run(0.5)
+        assert not world.bridges[0].core.jobs.open
+    client.call("write")
+    assert until_answered(world, last(client), 2.0) == ""
+    held(world, client)
+
+
+# ---------------------------------------------------------------- nobody there
+@both_kinds
+def test_where_nobody_serves_a_full_lease_is_waited_for_and_then_it_is_said_at_once(keeps: bool) -> None:
+    world = scene(keeps=keeps, bridges=0)
+    world.fault("no bridge", lasts=10.0)
+    client = Http(world, "c", "tools", legacy=False)
+    client.call("write")
+    assert until_answered(world, last(client), LEASE + 1.5) == "no_worker"
+    assert last(client).answers[0].retryable
+    client.call("read")
+    assert until_answered(world, last(client), 0.1) == "no_worker"
+    unknown = Http(world, "u", "nowhere", legacy=False)
+    unknown.call("write")
+    assert until_answered(world, last(unknown), 0.1) == "unknown_server"
+    world.bridge()
+    world.run(1.5)
+    client.call("write")
+    assert until_answered(world, last(client), 1.0) == ""
+    held(world, client, unknown)
+
+
+@both_kinds
+def test_a_call_that_kills_its_server_each_time_is_given_up_after_three_starts(keeps: bool) -> None:
+    world = scene(keeps=keeps, bridges=2)
+    world.fault("server crash", lasts=10.0)
+    client = Http(world, "c", "tools", legacy=False)
+    client.call("read", delay=1.0)
+    request = last(client)
+    seen = 0
+    while not request.answers:
+        assert world.run_until(lambda: bool(request.answers) or len(world.started.get(request.key, [])) > seen, 8.0)  # noqa: B023
+        if not request.answers:
+            seen = len(world.started[request.key])
+            bridge = next(bridge for bridge in world.bridges if bridge.name == world.started[request.key][-1])
+            bridge.touched.append("server crash")
+            next(child for child in bridge.children.values() if child.child.startswith("tools")).crash()
+    assert seen == 3
+    assert request.answers[0].reason == "unavailable"
+    assert not request.answers[0].retryable
+    held(world, client)
+
+
+@both_kinds
+def test_a_full_lane_refuses_calls_and_never_a_cancel_or_an_answer(keeps: bool) -> None:
+    world = scene(keeps=keeps)
+    client = LongLink(world, "c", "old", legacy=True)
+    world.run(0.5)
+    edge, bridge = world.edges[0], world.bridges[0]
+    edge.core.member.pairs._lane_bytes = 10_000
+    client.call("write", delay=30.0)
+    first = last(client)
+    until_started(world, first)
+    world.fault("deafness", lasts=2.0)
+    bridge.touched.append("deafness")
+    world.broker.cut_off(bridge, 2.0, deaf=True, mute=False)
+    for _ in range(3):
+        client.call("write", padding="x" * 5000)
+    assert last(client).answers[0].reason == "overloaded"
+    assert last(client).answers[0].retryable
+    client._cancel(first)
+    world.run(2.2)
+    assert first.key in world.started
+    assert not [job for job in bridge.core.jobs.open.values() if job.client_id == first.id]
+    held(world, client)
+
+
+@both_kinds
+def test_a_grant_that_is_lost_is_sent_again(keeps: bool) -> None:
+    world = scene(keeps=keeps)
+    client = Http(world, "c", "tools", legacy=False)
+    client.call("read")
+    world.run(0.5)
+    held_up(world, Kind.GRANT, world.edges[0].name, None)
+    client.call("write")
+    world.run(0.5)
+    assert last(client).key not in world.started
+    world.broker.meddle = None
+    assert until_answered(world, last(client), 2.0) == ""
+    held(world, client)

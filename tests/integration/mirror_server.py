@@ -4,14 +4,16 @@ Each answer holds, in `raw`, the very bytes of the request's line but for its id
 """
 
 import json
+import os
 import sys
 from typing import Any
 
 CACHED = {"resultType": "complete", "ttlMs": 60_000, "cacheScope": "public"}
-TOOLS = [
-    {"name": name, "inputSchema": {"type": "object"}} for name in ("mirror", "verbatim", "progress", "wait", "ask", "heard")
-]
+NAMES = ("mirror", "verbatim", "progress", "wait", "ask", "tell", "input", "heard")
+TOOLS = [{"name": name, "inputSchema": {"type": "object"}} for name in NAMES]
 INFO = {"name": "mirror", "version": "1"}
+issued: list[str] = []
+"""The request states of this process; it takes no others."""
 heard: list[Any] = []
 """What came of it that is no request: cancels, answers, notifications; and the id and name of each call."""
 
@@ -58,6 +60,15 @@ def call(ident: Any, params: dict[str, Any], line: bytes) -> None:
                 if "method" not in message:
                     answers[message["id"]] = message.get("result", message.get("error"))
             answer(ident, answers=[answers[number] for number in sorted(answers)])
+        case "tell":  # what belongs to no call
+            send(method="notifications/tools/list_changed", params={"n": arguments["n"]})
+            answer(ident)
+        case "input" if params.get("requestState") in issued:
+            answer(ident, heard=params["inputResponses"], pid=os.getpid())
+        case "input":
+            issued.append(f'{os.getpid()} "\u00e9" {len(issued)}')
+            question = {"method": "elicitation/create", "params": {"message": "who?", "requestedSchema": {"type": "object"}}}
+            answer(ident, resultType="input_required", inputRequests={"q": question}, requestState=issued[-1])
         case "heard":
             answer(ident, heard=heard)
         case "wait":

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import sys
 import time
 from collections import Counter
 from collections.abc import Iterator
@@ -14,14 +15,15 @@ from typing import Any
 import pytest
 
 from tests import brokers
-from tests.contract.http_client import Client, request
+from tests.contract.http_client import Client, modern, request
 from tests.fabrics import SECRET, ask, bridge, edge, up
 from tests.integration.conftest import ECHO, until
-from tests.integration.talk import Session, call, connections, reason, text
+from tests.integration.talk import Session, call, connections, event, messages, reason, text
 
 CALLS = 1000
 CONNECTIONS = 16
-SERVERS = {"echo": ECHO, "narrow": {**ECHO, "maxInFlight": 2, "maxProcesses": 8}}
+MIRROR = {"command": sys.executable, "args": ["-S", str(Path(__file__).with_name("mirror_server.py"))]}
+SERVERS = {"echo": ECHO, "narrow": {**ECHO, "maxInFlight": 2, "maxProcesses": 8}, "mirror": MIRROR}
 
 pytestmark = pytest.mark.timeout(120)
 
@@ -101,6 +103,47 @@ async def test_a_session_opened_through_one_edge_is_used_through_the_other(clust
         assert len(pids) == 1
         assert (await second.ask("DELETE", "/mcp", elsewhere.headers)).status == 200
         assert (await first.ask("POST", "/mcp", session.headers, request("tools/list"))).status == 404
+
+
+@pytest.mark.requirement("D05", "P01")
+async def test_what_is_accepted_in_a_session_through_several_edges_reaches_the_server_in_order(cluster: Cluster) -> None:
+    async with connections(cluster.edges) as (first, second):
+        session = await Session.open(first, "/mirror/mcp")
+        for number in range(100):
+            here = session.at(second) if number % 2 else session
+            if number % 5:
+                assert await here.notify("x.example/note", n=number) == 202
+            else:
+                await here.call("mirror", number, tag=number)
+        heard = (await session.call("heard"))["result"]["heard"]
+        seen = [entry["params"]["n"] if "method" in entry else entry["tag"] for entry in heard[1:-1]]
+        assert seen == list(range(100))
+
+
+@pytest.mark.requirement("P01", "L08")
+async def test_a_sessions_own_stream_may_be_at_another_edge_than_its_calls(cluster: Cluster) -> None:
+    async with connections(cluster.edges) as (first, second):
+        session = await Session.open(first, "/mirror/mcp")
+        second.send("GET", "/mirror/mcp", session.headers | {"Accept": "text/event-stream"})
+        assert (await second.head()).status == 200
+        for number in range(20):
+            await session.call("tell", n=number)
+        assert [(await event(second))["params"]["n"] for _ in range(20)] == list(range(20))
+
+
+@pytest.mark.requirement("P02")
+async def test_a_request_state_comes_back_through_any_edge_to_the_process_that_issued_it(cluster: Cluster) -> None:
+    async with connections(cluster.edges) as clients:
+        pids = set()
+        for number in range(20):
+            here, there = clients[number % 2], clients[(number + 1) % 2]
+            asked = (await call(here, "input", number, "/mirror/mcp"))["result"]
+            assert asked["inputRequests"]["q"]["params"]["message"] == "who?"
+            retry = {"name": "input", "inputResponses": {"q": {"action": "cancel"}}, "requestState": asked["requestState"]}
+            answer = messages(await there.ask("POST", "/mirror/mcp", *modern("tools/call", number, **retry)))[-1]
+            assert (answer["id"], answer["result"]["heard"]) == (number, retry["inputResponses"])
+            pids.add(answer["result"]["pid"])
+        assert len(pids) == 2
 
 
 @pytest.mark.requirement("R13")

@@ -50,6 +50,24 @@ async def call(client: Client, tool: str, id: object = 1, path: str = "/mcp", **
     return messages(await client.ask("POST", path, *modern("tools/call", id, name=tool, arguments=arguments)))[-1]
 
 
+async def begin(client: Client, server: str, seconds: float, **headers: str) -> None:
+    """Call the tool `slow`, and return once it runs: it has reported progress."""
+    params = {"name": "slow", "arguments": {"seconds": seconds}, "_meta": {"progressToken": "t"}}
+    lines, body = modern("tools/call", **params)
+    client.send("POST", f"/{server}/mcp", lines | headers, body)
+    assert (await client.head()).headers["content-type"] == "text/event-stream"
+    assert (await event(client))["method"] == "notifications/progress"
+
+
+async def rest(client: Client) -> Any:
+    """The response of such a call. Nothing comes after it."""
+    told = []
+    while piece := await client.chunk():
+        told += events(piece)
+    assert [message for message in told if "id" in message] == told[-1:]
+    return told[-1]
+
+
 async def eventually(ask: Callable[[], Awaitable[T]], holds: Callable[[T], bool], timeout: float = 15.0) -> T:
     """Ask again and again until the answer is such. Raises TimeoutError."""
     async with asyncio.timeout(timeout):

@@ -10,15 +10,14 @@ import time
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from tests import brokers
-from tests.contract.http_client import Client, modern, request
+from tests.contract.http_client import Client, request
 from tests.fabrics import SECRET, Process, ask, bridge, edge, up
 from tests.integration.conftest import ECHO, descendants, until
-from tests.integration.talk import Session, call, connections, event, events, eventually, messages, reason, text
+from tests.integration.talk import Session, begin, call, connections, event, eventually, messages, reason, rest, text
 
 SERVERS = {"once": ECHO, "again": {**ECHO, "retryCalls": True}}
 """The same server twice: whether its tool `slow` may be run again is the difference."""
@@ -57,23 +56,6 @@ class Cluster:
 def cluster(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
     with ExitStack() as stack:
         yield Cluster(stack, tmp_path_factory.mktemp(request.param), request.param)
-
-
-async def begin(client: Client, server: str, seconds: float, id: object = 1) -> None:
-    """Call `slow`, and return once it runs: it has reported progress."""
-    params = {"name": "slow", "arguments": {"seconds": seconds}, "_meta": {"progressToken": "t"}}
-    client.send("POST", f"/{server}/mcp", *modern("tools/call", id, **params))
-    assert (await client.head()).headers["content-type"] == "text/event-stream"
-    assert (await event(client))["method"] == "notifications/progress"
-
-
-async def rest(client: Client) -> Any:
-    """The response of such a call. Nothing comes after it."""
-    told = []
-    while piece := await client.chunk():
-        told += events(piece)
-    assert [message for message in told if "id" in message] == told[-1:]
-    return told[-1]
 
 
 # ---------------------------------------------------------------- servers

@@ -35,7 +35,7 @@ class MessageKind(IntEnum):
 
 
 class Message(msgspec.Struct, frozen=True):
-    """One frame and what was seen in it. `id`, `params` and `error` are raw JSON, empty where there is none; `seen`: see `meta`."""
+    """One frame and what was seen in it. `id`, `params`, `error`: raw JSON, empty where there is none. `seen` is for `meta`."""
 
     frame: bytes
     kind: MessageKind

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import pytest
 
@@ -24,6 +25,9 @@ CALLS = 1000
 CONNECTIONS = 16
 MIRROR = {"command": sys.executable, "args": ["-S", str(Path(__file__).with_name("mirror_server.py"))]}
 SERVERS = {"echo": ECHO, "narrow": {**ECHO, "maxInFlight": 2, "maxProcesses": 8}, "mirror": MIRROR}
+LIGHT = {**ECHO, "warm": 0}
+ODD = ("*", ">", "a.b", "a/b", "a b", "a_b", "#", "\u00e4\u2028", "A.B", "..", "%2F")
+"""Names that mean something to one broker or another, or look alike."""
 
 pytestmark = pytest.mark.timeout(120)
 
@@ -166,7 +170,7 @@ async def test_two_fabrics_on_one_broker_never_meet(tmp_path: Path, kind: str) -
         stack.callback(broker.kill)
         addresses = []
         for name in ("a", "b"):
-            config = write(tmp_path / f"{name}.json", {"echo": ECHO, name: ECHO})
+            config = write(tmp_path / f"{name}.json", {"echo": ECHO, name: ECHO} | dict.fromkeys(ODD, LIGHT))
             given = ("--broker", broker.url, "--fabric", name)
             addresses.append(stack.enter_context(up(config, tmp_path, *given, FABRIC_SECRET=SECRET)).url())
         async with connections(addresses) as clients:
@@ -174,6 +178,8 @@ async def test_two_fabrics_on_one_broker_never_meet(tmp_path: Path, kind: str) -
             assert [len(mine) for mine in pids] == [1, 1]
             assert pids[0] != pids[1]
             assert reason(await call(clients[0], "echo", path="/b/mcp", text="x")) == "unknown_server"
+            odd = [process(await call(clients[0], "echo", path=f"/{quote(name, safe='')}/mcp", text="x")) for name in ODD]
+            assert len({*odd, *pids[0]}) == len(ODD) + 1
             session = await Session.open(clients[0])
             stranger = await clients[1].ask("POST", "/mcp", session.headers, request("tools/list"))
             assert (stranger.status, reason(stranger.json)) == (404, "session_lost")

@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 
 from tests.contract.http_client import Client, modern
-from tests.fabrics import up
-from tests.integration.conftest import ECHO
+from tests.fabrics import Process, up
+from tests.integration.conftest import ECHO, descendants, until
 from tests.integration.talk import Session, call, connections, text
 
 SESSIONS = 1000
@@ -25,7 +25,7 @@ pytestmark = [pytest.mark.requirement("P09"), pytest.mark.timeout(150)]
 
 
 @pytest.fixture(scope="module")
-def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+def fabric(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Process]:
     """A fabric that may start a process for each of a thousand sessions; what that takes is asked of the system first."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     wanted = 8 * SESSIONS
@@ -35,7 +35,8 @@ def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     config = state / "mcp.json"
     config.write_text(json.dumps({"mcpServers": {"echo": {**ECHO, "maxProcesses": SESSIONS + 8, "maxInFlight": 256}}}))
     with up(config, state) as process:
-        yield process.url()
+        process.ready()
+        yield process
     resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
 
 
@@ -50,8 +51,8 @@ async def same_ids(session: Session, name: str) -> int:
     return int(pids.pop())
 
 
-async def test_a_thousand_sessions_with_the_same_ids_get_their_own_answers_from_their_own_processes(address: str) -> None:
-    async with connections([address] * SESSIONS) as clients:
+async def test_a_thousand_sessions_with_the_same_ids_get_their_own_answers_from_their_own_processes(fabric: Process) -> None:
+    async with connections([fabric.url()] * SESSIONS) as clients:
         gate = asyncio.Semaphore(AT_ONCE)
 
         async def opened(client: Client) -> Session:
@@ -65,10 +66,11 @@ async def test_a_thousand_sessions_with_the_same_ids_get_their_own_answers_from_
         for session in sessions:
             session.client.send("DELETE", session.path, session.headers)
         assert {(await session.client.reply()).status for session in sessions} == {200}
+    await asyncio.to_thread(until, lambda: len(descendants(fabric.pid)) < 10)  # the sessions have ended, and their processes
 
 
-async def test_the_same_id_many_times_in_flight_in_one_session_gets_each_answer_once(address: str) -> None:
-    async with connections([address] * CONNECTIONS) as clients:
+async def test_the_same_id_many_times_in_flight_in_one_session_gets_each_answer_once(fabric: Process) -> None:
+    async with connections([fabric.url()] * CONNECTIONS) as clients:
         session = await Session.open(clients[0])
 
         async def ask(client: Client, number: int) -> tuple[Any, str]:
@@ -81,8 +83,8 @@ async def test_the_same_id_many_times_in_flight_in_one_session_gets_each_answer_
         assert answers == [((7, "7")[number % 2], f"waited {0.2 + number / 1000:g} s") for number in range(CONNECTIONS)]
 
 
-async def test_modern_clients_with_the_same_ids_on_one_process_get_their_own_answers(address: str) -> None:
-    async with connections([address] * CONNECTIONS) as clients:
+async def test_modern_clients_with_the_same_ids_on_one_process_get_their_own_answers(fabric: Process) -> None:
+    async with connections([fabric.url()] * CONNECTIONS) as clients:
 
         async def ask(client: Client, number: int) -> int:
             pids = set()
@@ -96,9 +98,9 @@ async def test_modern_clients_with_the_same_ids_on_one_process_get_their_own_ans
         assert len(set(await asyncio.gather(*(ask(client, number) for number, client in enumerate(clients))))) == 1
 
 
-async def test_an_id_comes_back_in_the_bytes_its_client_wrote(address: str) -> None:
+async def test_an_id_comes_back_in_the_bytes_its_client_wrote(fabric: Process) -> None:
     headers, body = modern("tools/call", "the-id", name="echo", arguments={"text": "x"})
-    async with connections([address]) as (client,):
+    async with connections([fabric.url()]) as (client,):
         for raw in (b'"\\u0037"', b'"7"', b"7", b"-0", b"12345678901234567890123456789", b'"' + b"x" * 10_000 + b'"'):
             reply = await client.ask("POST", "/mcp", headers, body.replace(b'"the-id"', raw))
             assert b'"id":%b,' % raw in reply.body

@@ -220,6 +220,8 @@ class CorrelationRouter:
         """A message of the exchange came: its idle time starts again; `expired` sees that when the old one ends."""
         if exchange.due != NEVER:
             exchange.due = now + self._limits.idle
+        else:
+            exchange.starts = 0  # a subscription that lives long outlives many bridges
 
     # ------------------------------------------------------------ ends
     def close(self, exchange: Exchange, answer: bytes, fault: Fault | None, now: float) -> None:

@@ -35,6 +35,7 @@ class Request:
         self.key: str = arguments.get("key", "")
         self.token = token(id, self.key)
         self.delay: float = arguments.get("delay", 0.0)
+        self.asks: bool = arguments.get("ask", False)
         self.posted = world.now
         self.unread = edge.frozen  # its edge may close the link without having read this
         self.answers: list[Answer] = []

@@ -1,0 +1,73 @@
+"""A catalog: which calls may be repeated, and which arguments headers have to mirror."""
+
+from typing import Any
+
+import msgspec
+import pytest
+
+from fabric import jsonrpc
+from fabric.core.catalog import FRESH_AT_LEAST, FRESH_AT_MOST, Catalog
+
+
+def page(*tools: dict[str, Any], **more: Any) -> bytes:
+    return msgspec.json.encode({"jsonrpc": "2.0", "id": "x", "result": {"tools": list(tools), **more}})
+
+
+def call(**arguments: Any) -> jsonrpc.Message:
+    params = {"name": "t", "arguments": arguments}
+    return jsonrpc.parse(msgspec.json.encode({"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": params}))
+
+
+@pytest.mark.parametrize(
+    ("annotations", "repeatable"),
+    [({"readOnlyHint": True}, True), ({"idempotentHint": True}, True), ({"destructiveHint": False}, False), ({}, False)],
+)
+def test_a_tool_is_repeatable_when_its_server_says_so(annotations: dict[str, bool], repeatable: bool) -> None:
+    catalog = Catalog()
+    catalog.page(page({"name": "t", "annotations": annotations}), 0.0)
+    assert catalog.repeatable("t") is repeatable
+    assert not catalog.repeatable("unheard of")
+
+
+def test_pages_count_when_the_last_has_come() -> None:
+    catalog = Catalog()
+    assert catalog.page(page({"name": "a", "annotations": {"readOnlyHint": True}}, nextCursor="2"), 0.0) == "2"
+    assert not catalog.repeatable("a")
+    assert catalog.page(page({"name": "b"}), 0.0) == ""
+    assert catalog.repeatable("a")
+
+
+def test_how_long_a_list_is_believed_is_the_servers_to_say_within_bounds() -> None:
+    for ttl, fresh in ((0, FRESH_AT_LEAST), (60_000, 60.0), (10**9, FRESH_AT_MOST)):
+        catalog = Catalog()
+        catalog.page(page(ttlMs=ttl), 100.0)
+        assert catalog.fresh_until == 100.0 + fresh
+
+
+def test_a_useless_answer_makes_nothing_repeatable() -> None:
+    catalog = Catalog()
+    for answer in (b"", b"{}", b'{"error":{"code":1,"message":""}}', b'{"result":{"tools":7}}'):
+        assert catalog.page(answer, 0.0) == ""
+        assert not catalog.tools
+
+
+@pytest.mark.parametrize(
+    ("headers", "arguments", "wrong"),
+    [
+        ([("region", "eu")], {"region": "eu"}, ""),
+        ([("region", "us")], {"region": "eu"}, "does not match"),
+        ([], {"region": "eu"}, "is missing"),
+        ([("region", "eu")], {}, "is absent"),
+        ([], {}, ""),
+        ([("count", "3")], {"deep": {"count": 3}}, ""),
+        ([("flag", "true")], {"flag": True}, ""),
+        ([("flag", "1")], {"flag": True}, "does not match"),
+    ],
+)
+def test_headers_mirror_the_arguments_a_schema_marks(headers: Any, arguments: dict[str, Any], wrong: str) -> None:
+    deep = {"type": "object", "properties": {"count": {"type": "integer", "x-mcp-header": "Count"}}}
+    marked = {"region": {"x-mcp-header": "Region"}, "flag": {"x-mcp-header": "Flag"}, "deep": deep}
+    catalog = Catalog()
+    catalog.page(page({"name": "t", "inputSchema": {"type": "object", "properties": marked}}), 0.0)
+    reason = catalog.mismatch("t", call(**arguments), tuple(headers))
+    assert wrong in reason if wrong else not reason

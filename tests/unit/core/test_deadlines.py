@@ -1,0 +1,49 @@
+"""Deadlines: what is due comes once, earliest first, and what was cleared costs nothing."""
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from fabric.core.deadlines import Deadlines, Delay
+
+KEYS = st.sampled_from("abcdef")
+STEPS = st.lists(st.one_of(st.tuples(st.just("set"), KEYS, st.floats(0, 100)), st.tuples(st.just("clear"), KEYS, st.just(0.0))))
+
+
+@given(STEPS, st.floats(0, 100))
+def test_what_is_due_comes_earliest_first_and_once(steps: list[tuple[str, str, float]], now: float) -> None:
+    deadlines, model = Deadlines(), dict[str, float]()
+    for what, key, due in steps:
+        if what == "set":
+            deadlines.set(key, due)
+            model[key] = due
+        else:
+            deadlines.clear(key)
+            model.pop(key, None)
+    assert deadlines.soonest <= min(model.values(), default=float("inf"))
+    assert deadlines.next() == min(model.values(), default=None)
+    came = deadlines.expired(now)
+    assert sorted(came) == sorted(key for key, due in model.items() if due <= now)
+    assert [model[key] for key in came] == sorted(model[key] for key in came)
+    assert deadlines.expired(now) == []
+    assert len(deadlines) == len(model) - len(came)
+
+
+def test_ten_thousand_cleared_deadlines_an_hour_away_are_not_kept() -> None:
+    deadlines = Deadlines()
+    for number in range(10_000):
+        deadlines.set(f"k{number}", 3600.0)
+        deadlines.clear(f"k{number}")
+    assert len(deadlines) == 0
+    assert len(deadlines._heap) < 100
+
+
+def test_a_delay_comes_in_the_order_it_was_set() -> None:
+    delay = Delay(0.5)
+    delay.set("a", 1.0)
+    delay.set("b", 1.2)
+    delay.set("c", 1.4)
+    delay.clear("b")
+    assert delay.next() == 1.5
+    assert delay.expired(1.4) == []
+    assert delay.expired(1.9) == ["a", "c"]
+    assert delay.next() is None

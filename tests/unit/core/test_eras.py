@@ -1,0 +1,37 @@
+"""Eras: any answer to the probe that is not a recognised modern one means legacy."""
+
+import pytest
+
+from fabric import jsonrpc
+from fabric.core import eras
+from fabric.core.eras import LEGACY, MODERN
+
+
+@pytest.mark.parametrize(
+    ("answer", "found"),
+    [
+        (b'"result":{"supportedVersions":["2026-07-28"]}', (MODERN,)),
+        (b'"result":{"supportedVersions":["2026-07-28","2025-11-25"]}', (MODERN, LEGACY)),
+        (b'"result":{"supportedVersions":[]}', (LEGACY,)),
+        (b'"result":{"supportedVersions":7}', (LEGACY,)),
+        (b'"result":{}', (LEGACY,)),
+        (b'"error":{"code":-32601,"message":"unknown"}', (LEGACY,)),
+        (b'"error":{"code":-32022,"message":"another version"}', (MODERN,)),
+        (b'"error":{"code":"x"}', (LEGACY,)),
+    ],
+)
+def test_what_an_answer_to_the_probe_says(answer: bytes, found: tuple[str, ...]) -> None:
+    assert eras.judge(jsonrpc.parse(b'{"jsonrpc":"2.0","id":"p",' + answer + b"}")) == found
+
+
+def test_the_questions_are_requests_of_their_era() -> None:
+    discover, initialize = jsonrpc.parse(eras.discover_request("p")), jsonrpc.parse(eras.initialize_request("p"))
+    assert (discover.method, initialize.method) == ("server/discover", "initialize")
+    assert jsonrpc.meta(discover).fields.version
+    assert not jsonrpc.meta(initialize).fields.version
+
+
+def test_a_modern_client_of_a_legacy_server_gets_an_error_it_takes_for_no_modern_one() -> None:
+    answer = jsonrpc.parse(eras.legacy_only(b"7", "old"))
+    assert answer.id == b"7"
+    assert eras.judge(answer) == (LEGACY,)

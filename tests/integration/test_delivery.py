@@ -10,6 +10,7 @@ import time
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -31,21 +32,23 @@ class Cluster:
     """Two bridges and one edge on a broker of their own."""
 
     def __init__(self, stack: ExitStack, state: Path, kind: str) -> None:
-        config = state / "mcp.json"
-        config.write_text(json.dumps({"mcpServers": SERVERS}))
+        self.state, self.config = state, state / "mcp.json"
+        self.config.write_text(json.dumps({"mcpServers": SERVERS}))
         self.broker = next(family for family in brokers.FAMILIES if family.name == kind).make(state).start()
         stack.callback(self.broker.kill)
-        self.bridges = [stack.enter_context(bridge(config, state, self.broker.url)) for _ in range(2)]
-        door = stack.enter_context(edge(config, state, self.broker.url))
+        self.bridges = [stack.enter_context(bridge(self.config, state, self.broker.url)) for _ in range(2)]
+        door = stack.enter_context(edge(self.config, state, self.broker.url))
         self.address = door.url()
         for process in self.bridges:
             process.ready()
 
-        def serving() -> bool:
-            said = ask("ls", "--json", "--broker", self.broker.url, state=state, FABRIC_SECRET=SECRET).stdout
-            return {(s["health"], s["bridges"]) for s in json.loads(said or "{}").get("servers", ())} == {("healthy", 2)}
+        until(lambda: {(server["health"], server["bridges"]) for server in self.servers()} == {("healthy", 2)})
 
-        until(serving)
+    def servers(self) -> list[dict[str, Any]]:
+        """What `ls` shows of the servers."""
+        said = ask("ls", "--json", "--broker", self.broker.url, state=self.state, FABRIC_SECRET=SECRET).stdout
+        found: list[dict[str, Any]] = json.loads(said or "{}").get("servers", [])
+        return found
 
     def owner(self, pid: int) -> Process:
         """The bridge that runs this server process."""
@@ -126,6 +129,29 @@ async def test_a_broker_that_restarts_under_load_ends_no_session_and_loses_no_ca
                     assert text(await call(probe, "echo", path="/once/mcp", text="x")) == "x"
         over.set()
         assert min(await asyncio.wait_for(asyncio.gather(*working), 30)) > 0
+
+
+# ---------------------------------------------------------------- edges
+@pytest.mark.requirement("P06")
+async def test_an_edge_that_is_killed_takes_only_its_own_connections_along(cluster: Cluster) -> None:
+    with edge(cluster.config, cluster.state, cluster.broker.url) as doomed:
+        async with connections([doomed.url()] * 3) as (first, second, third):
+            session = await Session.open(first, "/once/mcp")
+            pid = (await session.call("echo", text="x"))["result"]["_meta"]["pid"]
+            await asyncio.gather(begin(second, "once", 9), begin(third, "again", 9))
+            doomed.stop(signal.SIGKILL)
+        async with connections([cluster.address] * 2) as (here, other):
+            for _ in range(100):
+                both = await asyncio.gather(
+                    session.at(here).call("echo", text="x"), call(other, "echo", path="/once/mcp", text="x")
+                )
+                assert [text(answer) for answer in both] == ["x", "x"]
+                assert both[0]["result"]["_meta"]["pid"] == pid
+            began = time.monotonic()
+            await asyncio.to_thread(
+                until, lambda: {server["free"] for server in cluster.servers()} == {128}
+            )  # it was cancelled
+            assert time.monotonic() - began < 9
 
 
 # ---------------------------------------------------------------- bridges

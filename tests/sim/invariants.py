@@ -120,6 +120,6 @@ def finish(world: World, clients: list[Client]) -> None:
     while (held := leftovers(world)) and left > 0:
         world.run(0.5)
         left -= 0.5
-    for what in held:
-        world.violated(what)
+    for what in [*held, *world.conflicts]:
+        world.violated(str(what))
     check_answers(world, clients)

@@ -200,7 +200,7 @@ class EdgeProcess(Process):
                 self.links.pop(link).closed(reason)
                 self.world.after(0.0, self.feed, LinkClosed(link))
             case Conflict(reason):
-                self.world.violated(f"{self.name} is told of a conflict: {reason}")
+                self.world.conflicts.append((self.name, reason))
             case Send() | Accept() | Finish() | Establish() | CloseLink():
                 pass  # the client has left
             case _:
@@ -253,7 +253,7 @@ class BridgeProcess(Process):
             case Pause(server):
                 self.world.broker.pause(self, server)
             case Conflict(reason):
-                self.world.violated(f"{self.name} is told of a conflict: {reason}")
+                self.world.conflicts.append((self.name, reason))
             case _:
                 raise TypeError(f"not an effect of a bridge: {effect}")
 

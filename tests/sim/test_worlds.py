@@ -400,6 +400,23 @@ def test_clocks_a_thousand_seconds_apart_are_never_compared(servers: int) -> Non
     assert all(request.answers[0].reason == "" for request in client.requests)
 
 
+@both_kinds
+def test_a_second_definition_of_a_server_is_refused_by_the_newcomer_who_takes_no_work(keeps: bool) -> None:
+    world = scene(keeps=keeps)
+    world.run(3.0)
+    newcomer = world.bridge(definition="another")
+    client = Http(world, "c", "tools", legacy=False)
+    for _ in range(20):
+        client.call("write")
+        world.run(0.1)
+    assert {name for name, _ in world.conflicts} == {newcomer.name}
+    assert world.bridges[0].name in world.conflicts[0][1]
+    assert all(newcomer.name not in bridges for bridges in world.started.values())
+    world.conflicts.clear()
+    newcomer.kill()
+    held(world, client)
+
+
 # ---------------------------------------------------------------- deadlines
 @both_kinds
 @pytest.mark.requirement("D06")

@@ -55,6 +55,7 @@ class World:
         self.quiet_since = 0.0  # when the last fault was over
         self.faults: dict[str, int] = {}
         self.violations: list[str] = []
+        self.conflicts: list[tuple[str, str]] = []  # who was told of one, and what
         self.started: dict[str, list[str]] = {}  # key of a call to the incarnations that began it, in order
         self.fingerprint = 0
         self.processes: list[Process] = []
@@ -96,10 +97,10 @@ class World:
         self._begin(process, core)
         return process
 
-    def bridge(self) -> BridgeProcess:
-        """A new bridge that serves every server."""
+    def bridge(self, *, definition: str = "") -> BridgeProcess:
+        """A new bridge that serves every server, by the one definition or by another."""
         slots, most = self.settings.slots, self.settings.most
-        limits = {name: ServerLimits(digest=name, slots=slots, most=most) for name in self.settings.servers}
+        limits = {name: ServerLimits(digest=name + definition, slots=slots, most=most) for name in self.settings.servers}
         core = BridgeCore(self._identity("bridge"), limits, self.settings.session_idle)
         process = BridgeProcess(self, core)
         self._begin(process, core)

@@ -8,7 +8,8 @@ from typing import Any
 import msgspec
 
 from fabric.errors import ConfigError, LinkRefused
-from fabric.links.base import Link
+from fabric.jsonrpc import Message
+from fabric.links.base import RequestLink
 from fabric.links.http import HttpListener, HttpSettings, listen
 from fabric.links.http_door import Page
 from fabric.runtime.settings import Address
@@ -40,11 +41,18 @@ async def serve_admin(address: Address, readiness: Readiness, *, access: AccessR
         resolve=lambda _: None, host=address.host, port=address.port, access=access, pages=health_pages(readiness)
     )
     try:
-        return await listen(_nothing, settings)
+        return await listen(_Nobody(), settings)
     except LinkRefused as error:
         raise ConfigError(str(error), where="admin") from error
 
 
-async def _nothing(link: Link) -> None:
-    """No server resolves here, so no request becomes a link."""
-    await link.aclose()
+class _Nobody:
+    """A Reception of no requests: no server resolves here, so none becomes a link."""
+
+    def requested(self, link: RequestLink, message: Message | None) -> None:  # noqa: ARG002 (there is none)
+        """See Reception.requested."""
+        raise AssertionError(f"a request for {link.info.server}")
+
+    def left(self, link: RequestLink) -> None:
+        """See Reception.left."""
+        raise AssertionError(f"a request for {link.info.server}")

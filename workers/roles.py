@@ -76,7 +76,7 @@ async def open_http(settings: Settings, edge: Edge, life: Life, nodes: Sequence[
         return name if edge.core.serving.known(name) else None
 
     listener = await listen(
-        edge.attend,
+        edge,
         HttpSettings(
             resolve=resolve,
             host=settings.http.host,

@@ -85,8 +85,17 @@ class Link(Protocol):
         ...
 
 
-class RequestLink(Link, Protocol):
-    """A link of one HTTP request, whose end may be something else than a final frame."""
+class RequestLink(Protocol):
+    """The link of one HTTP request. Its message is told (see Reception), not received; its end may be no final frame."""
+
+    @property
+    def info(self) -> LinkInfo:
+        """What is known of the link."""
+        ...
+
+    def send(self, frame: bytes, *, event: str = "", final: bool = False) -> None:
+        """See Link.send. What is final is written at once, and the link has ended."""
+        ...
 
     def accept(self) -> None:
         """End it with 202 Accepted (200 for a farewell) and no body."""
@@ -100,9 +109,29 @@ class RequestLink(Link, Protocol):
         """End the stream without a response frame: the exchange was cancelled, or the session's own stream is over."""
         ...
 
+    async def drain(self) -> None:
+        """See Link.drain."""
+        ...
+
+
+class Reception(Protocol):
+    """Whom a listener tells of HTTP requests, one call each: a task or a future for every POST would cost more than the POST.
+
+    For each link `requested` comes first. Then either the receiver ends it (a final frame, `accept` or `finish`), or `left`
+    comes once.
+    """
+
+    def requested(self, link: RequestLink, message: Message | None) -> None:
+        """A whole request that passed the door's rules: an exchange with its message, a stream or a farewell with None."""
+        ...
+
+    def left(self, link: RequestLink) -> None:
+        """Its client has gone, or the door has closed, before it was ended. Sending raises LinkBroken or LinkClosed."""
+        ...
+
 
 Handler = Callable[[Link], Awaitable[None]]
-"""What a listener does with each new link: it runs until the link has ended, and its caller closes the link."""
+"""What a listener of conversations does with each: it runs until the link has ended, and its caller closes the link."""
 
 
 class Listener(Protocol):

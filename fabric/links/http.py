@@ -1,30 +1,30 @@
 """The Streamable HTTP listener: one endpoint for clients of both eras; each request that is let in becomes a link.
 
-http_door.py says who gets in and http_rules.py what a request must look like; http_link.py is the link, http_wire.py the bytes.
+http_door.py says who gets in and http_rules.py what a request must look like; http_link.py is the link. Below them
+http_connection.py keeps the order of things on one connection, http_reader.py and http_wire.py know the bytes.
 """
 
 from __future__ import annotations
 
 import asyncio
-import itertools
+import contextlib
 import socket
 from collections import Counter
 from collections.abc import Mapping
-from typing import Any
 
 import msgspec
-from uvicorn.config import Config
-from uvicorn.protocols.http.httptools_impl import RequestResponseCycle
-from uvicorn.server import ServerState
 
 from fabric.core.faults import Reason
-from fabric.errors import LinkError, LinkRefused
-from fabric.links.base import DEFAULT_FRAME_BYTES, Handler, LinkInfo, Purpose
+from fabric.errors import LinkRefused
+from fabric.links.base import DEFAULT_FRAME_BYTES, LinkInfo, Purpose, Reception
+from fabric.links.http_connection import Connection, Limits
 from fabric.links.http_door import Door, Page, Resolve
-from fabric.links.http_link import SECURE, HttpLink
-from fabric.links.http_rules import Admission, Answer, admit_bodiless, admit_post, check_post, fold, refuse, too_large
-from fabric.links.http_wire import KEEP_ALIVE_TIMEOUT, Connection, Response
+from fabric.links.http_link import HttpLink
+from fabric.links.http_reader import Request
+from fabric.links.http_rules import Answer, admit_bodiless, admit_post, check_post, refuse
 from fabric.security.access import AccessRules, Gate
+
+_LONGEST_TICK = 1.0
 
 
 class HttpSettings(msgspec.Struct, frozen=True, kw_only=True):
@@ -32,7 +32,9 @@ class HttpSettings(msgspec.Struct, frozen=True, kw_only=True):
 
     port: 0 picks one. resolve: a name in the path to a server. pages: by path. max_unsent_bytes: what a slow client may leave
     unread of a stream, besides the frame being sent. keep_alive_timeout: seconds between comments on silent streams.
-    close_timeout: seconds that open requests have left when the listener closes.
+    idle_timeout: seconds an idle connection stays open, longer than clients keep theirs, so that it is they who close it.
+    request_timeout: seconds for a request's head, and for each further piece of its body. close_timeout: seconds that open
+    requests have left when the listener closes.
     """
 
     resolve: Resolve
@@ -43,12 +45,14 @@ class HttpSettings(msgspec.Struct, frozen=True, kw_only=True):
     max_body_bytes: int = DEFAULT_FRAME_BYTES
     max_unsent_bytes: int = 1024 * 1024
     keep_alive_timeout: float = 15.0
+    idle_timeout: float = 75.0
+    request_timeout: float = 20.0
     close_timeout: float = 5.0
 
 
-async def listen(handler: Handler, settings: HttpSettings) -> HttpListener:
-    """Listen, and give each request that is let in to `handler`. Raises LinkRefused when the address cannot be had."""
-    listener = HttpListener(handler, settings, await _bind(settings.host, settings.port))
+async def listen(reception: Reception, settings: HttpSettings) -> HttpListener:
+    """Listen, and tell `reception` of each request that is let in. Raises LinkRefused when the address cannot be had."""
+    listener = HttpListener(reception, settings, await _bind(settings.host, settings.port))
     await listener.start()
     return listener
 
@@ -56,20 +60,29 @@ async def listen(handler: Handler, settings: HttpSettings) -> HttpListener:
 class HttpListener:
     """A Listener (links/base.py). `refusals` counts, by HTTP status, the requests that did not become a link."""
 
-    def __init__(self, handler: Handler, settings: HttpSettings, sock: socket.socket) -> None:
+    def __init__(self, reception: Reception, settings: HttpSettings, sock: socket.socket) -> None:
         self.refusals: Counter[int] = Counter()
-        self._handler = handler
+        self.limits = Limits(
+            max_body_bytes=settings.max_body_bytes,
+            idle_timeout=settings.idle_timeout,
+            request_timeout=settings.request_timeout,
+            keep_alive_timeout=settings.keep_alive_timeout,
+        )
+        self.now = 0.0
+        self._reception = reception
         self._settings = settings
         self._socket = sock
         host, port = sock.getsockname()[:2]
         self._address = f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
         self._door = Door(Gate(settings.access, settings.host), settings.resolve, settings.pages)
-        self._state = ServerState()
-        self._links: set[HttpLink] = set()
-        self._streams: set[HttpLink] = set()
-        self._numbers = itertools.count(1)
+        self._connections: set[Connection] = set()
+        self._emptied = asyncio.Event()
+        self._count = 0
         self._server: asyncio.Server | None = None
         self._ticker: asyncio.TimerHandle | None = None
+        shortest = min(settings.idle_timeout, settings.request_timeout, settings.keep_alive_timeout)
+        self._tick_after = min(_LONGEST_TICK, shortest / 4)
+        self._closing = False
 
     @property
     def address(self) -> str:
@@ -78,104 +91,97 @@ class HttpListener:
 
     async def start(self) -> None:
         """Begin to accept connections."""
-        config = Config(
-            _no_application,
-            http=Connection,
-            ws="none",
-            lifespan="off",
-            interface="asgi3",
-            log_config=None,
-            log_level="critical",  # links do not log; what uvicorn would say of malformed requests is counted
-            access_log=False,
-            proxy_headers=False,
-            forwarded_allow_ips=[],
-            workers=1,  # this and the line above keep it from asking the environment
-            timeout_keep_alive=KEEP_ALIVE_TIMEOUT,
-        )
-        config.load()
+        self._tick()
         loop = asyncio.get_running_loop()
-        self._server = await loop.create_server(
-            lambda: Connection(config, self._state, self._serve, self._refused), sock=self._socket, backlog=2048
-        )
-        self._ticker = loop.call_later(self._settings.keep_alive_timeout, self._tick)
+        self._server = await loop.create_server(lambda: Connection(self), sock=self._socket, backlog=2048)
 
     async def aclose(self) -> None:
         """See Listener.aclose. Sessions' streams end at once, open requests have `close_timeout` to be answered."""
         server, self._server = self._server, None
         if server is None:
             return
+        self._closing = True
         server.close()
+        for connection in list(self._connections):
+            connection.retire()
+            link = connection.occupant
+            if isinstance(link, HttpLink) and link.info.purpose is Purpose.STREAM:
+                link.dismiss()
+        await self._all_gone(self._settings.close_timeout)
+        for connection in list(self._connections):
+            link = connection.occupant
+            if isinstance(link, HttpLink):
+                link.cut()
+            else:
+                connection.abort()  # still sending its request, or slow to take our answer
+        await self._all_gone(1.0)
         if self._ticker is not None:
             self._ticker.cancel()
-        for connection in list(self._state.connections):
-            connection.shutdown()
-        for link in list(self._links):
-            if link.info.purpose is Purpose.STREAM:
-                await link.aclose()
-        await self._requests_left(self._settings.close_timeout)
-        for link in list(self._links):
-            link.cut()
-        for connection in list(self._state.connections):
-            connection.transport.abort()  # still sending its request, or slow to take our answer
-        for task in await self._requests_left(1.0):
-            task.cancel()
         await server.wait_closed()
 
-    async def _requests_left(self, timeout: float) -> set[asyncio.Task[None]]:
-        """The requests still open after at most `timeout`."""
-        return (await asyncio.wait(self._state.tasks, timeout=timeout))[1] if self._state.tasks else set()
+    async def _all_gone(self, timeout: float) -> None:
+        """Wait until no connection is left, or the time is over."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(timeout):
+                while self._connections:
+                    self._emptied.clear()
+                    await self._emptied.wait()
 
     def _tick(self) -> None:
-        for link in self._streams:
-            link.keep_alive()
-        self._ticker = asyncio.get_running_loop().call_later(self._settings.keep_alive_timeout, self._tick)
+        """Act on what has waited too long, in one timer for all connections."""
+        loop = asyncio.get_running_loop()
+        self.now = now = loop.time()
+        for connection in [connection for connection in self._connections if connection.deadline <= now]:
+            connection.expire()
+        self._ticker = loop.call_later(self._tick_after, self._tick)
 
-    def _refused(self, status: int) -> None:
+    # ------------------------------------------------------------ what connections ask (Service, in http_connection.py)
+    def opened(self, connection: Connection) -> None:
+        """See Service.opened."""
+        self._connections.add(connection)
+        if self._closing:
+            connection.abort()  # it was on its way in
+
+    def closed(self, connection: Connection) -> None:
+        """See Service.closed."""
+        self._connections.discard(connection)
+        if not self._connections:
+            self._emptied.set()
+
+    def refused(self, status: int) -> None:
+        """See Service.refused."""
         self.refusals[status] += 1
 
-    async def _serve(self, connection: Connection, cycle: RequestResponseCycle) -> None:
-        """One request, in the one task it gets."""
-        response = Response(cycle)
-        try:
-            await self._request(connection, cycle, response)
-        except LinkError:
-            pass  # out of the handler: the link has ended, as links do
-        except Exception as error:
-            connection.loop.call_exception_handler(
-                {"message": "an HTTP request failed for a fault of ours", "exception": error}
-            )
-            if not cycle.response_started:
-                self._answer(response, refuse(500, Reason.UNAVAILABLE, "the request failed for a fault of the fabric"))
-
-    async def _request(self, connection: Connection, cycle: RequestResponseCycle, response: Response) -> None:
-        if connection.transport.is_closing():
-            return
-        scope = cycle.scope
-        method = scope["method"]
-        headers = fold(list(scope["headers"]))
-        entry = self._door.enter(method, scope["raw_path"], headers)
-        response.lines = self._door.cross_origin_lines(headers)
+    def judge(self, request: Request) -> Answer | None:
+        """See Service.judge."""
+        head, door = request.head, self._door
+        headers = head.headers
+        if b"origin" in headers:
+            request.lines = door.cross_origin_lines(headers)
+        if head.entry is not None and door.leads(head.entry):
+            return None  # a head that came before
+        entry = door.enter(head.method, head.path, headers)
         if isinstance(entry, Answer):
-            self._answer(response, entry)
-            return
-        admission: Admission | Answer
+            return entry
+        if head.upgrade:  # where a WebSocket's link would begin: the bytes that follow are not HTTP
+            return refuse(501, Reason.INVALID, "connections are not upgraded here")
+        head.entry = entry
+        return check_post(headers, self.limits.max_body_bytes) if entry.purpose is Purpose.EXCHANGE else None
+
+    def serve(self, connection: Connection, request: Request) -> None:
+        """See Service.serve."""
+        head = request.head
+        headers, entry = head.headers, head.entry
         if entry.purpose is Purpose.EXCHANGE:
-            limit = self._settings.max_body_bytes
-            refusal = check_post(headers, limit)
-            if refusal is not None:
-                self._answer(response, refusal)
-                return
-            body = await _read(cycle, limit)
-            if body is None:
-                return
-            admission = admit_post(headers, body) if len(body) <= limit else too_large(limit)
+            admission = admit_post(headers, request.body)
         else:
-            admission = admit_bodiless(method, headers)
+            admission = admit_bodiless(head.method, headers)
         if isinstance(admission, Answer):
-            self._answer(response, admission)
+            connection.refuse(admission)
             return
+        self._count += 1
         info = LinkInfo(
-            id=f"http-{next(self._numbers)}",
+            id=f"http-{self._count}",
             transport="http",
             purpose=entry.purpose,
             server=entry.server,
@@ -185,39 +191,23 @@ class HttpListener:
             version=admission.version,
             last_event=admission.last_event,
             params=admission.params,
-            trace=headers.get(b"traceparent", b"").decode("latin-1"),
+            trace=headers[b"traceparent"].decode("latin-1") if b"traceparent" in headers else "",
         )
-        link = HttpLink(info, admission, response, self._streams, self._settings.max_unsent_bytes)
-        connection.on_lost = link.lost
-        self._links.add(link)
+        connection.occupant = link = HttpLink(
+            info,
+            admission.message,
+            connection,
+            self._reception,
+            modern=admission.modern,
+            max_unsent_bytes=self._settings.max_unsent_bytes,
+        )
         try:
-            await self._handler(link)
-        finally:
-            if connection.on_lost == link.lost:  # else the next request of this connection has begun
-                connection.on_lost = None
-            self._links.discard(link)
-            await link.aclose()
-
-    def _answer(self, response: Response, answer: Answer) -> None:
-        if answer.status >= 400:
-            self._refused(answer.status)
-        response.whole(answer.status, SECURE + answer.lines, answer.body)
-
-
-async def _read(cycle: RequestResponseCycle, limit: int) -> bytes | None:
-    """A request's body, or more of it than `limit`; None when its client left before its end."""
-    parts: list[bytes] = []
-    size = 0
-    while cycle.more_body and size <= limit:
-        event = await cycle.receive()
-        if event["type"] != "http.request":
-            return None
-        parts.append(event["body"])
-        size += len(event["body"])
-    parts.append(bytes(cycle.body))
-    cycle.body.clear()
-    cycle.flow.resume_reading()  # a large body has paused it, and then nobody would hear the client leave
-    return b"".join(parts) if len(parts) > 1 else parts[0]
+            self._reception.requested(link, admission.message)
+        except Exception as error:
+            asyncio.get_running_loop().call_exception_handler(
+                {"message": "an HTTP request failed for a fault of ours", "exception": error}
+            )
+            link.fail(refuse(500, Reason.UNAVAILABLE, "the request failed for a fault of the fabric"))
 
 
 async def _bind(host: str, port: int) -> socket.socket:
@@ -237,7 +227,3 @@ async def _bind(host: str, port: int) -> socket.socket:
             sock.close()
         raise LinkRefused(f"cannot listen on {host}:{port}: {error.strerror}; free the port or choose another") from error
     return sock
-
-
-async def _no_application(scope: Any, receive: Any, send: Any) -> None:
-    """What uvicorn asks for an application; Connection takes the requests before they would get there."""

@@ -1,13 +1,14 @@
 """The way in: which HTTP requests reach the MCP endpoint, for which server, and who sends them.
 
-Refused in this order: a foreign Host (421) or Origin (403), missing credentials (401), an unknown path or server (404), a
-method there is no such thing as (405). Pages such as `/livez` need no credentials: probes have none.
+Refused in this order: no Host (400) or a foreign one (421), a foreign Origin (403), missing credentials (401), an unknown path
+or server (404), a method there is no such thing as (405). Pages such as `/livez` need no credentials: probes have none.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
+from functools import lru_cache
 from urllib.parse import unquote_to_bytes
 
 import msgspec
@@ -26,15 +27,15 @@ Resolve = Callable[[str], str | None]
 _PURPOSES = {"POST": Purpose.EXCHANGE, "GET": Purpose.STREAM, "DELETE": Purpose.FAREWELL}
 _CHALLENGE = b'www-authenticate: Basic realm="mcp", charset="UTF-8"\r\n'
 _HEADER_NAMES = re.compile(rb"[A-Za-z0-9, _-]*")
-
-
+_HOSTS_KEPT = 64  # a machine with any address has many names, and clients choose among them
 _EXPOSED = b"access-control-expose-headers: mcp-session-id, www-authenticate\r\n"
 
 
 class Entry(msgspec.Struct, frozen=True, gc=False):
-    """A request for the MCP endpoint."""
+    """A request for the MCP endpoint: `name` as its path has it, and the server that this means."""
 
     purpose: Purpose
+    name: str
     server: str
     principal: str
 
@@ -46,6 +47,7 @@ class Door:
         self._gate = gate
         self._resolve = resolve
         self._pages = {path.encode(): page for path, page in pages.items()}
+        self._hosts: set[bytes] = set()  # Host headers that were allowed before
 
     def cross_origin_lines(self, headers: Headers) -> bytes:
         """The header lines that let the page of an allowed Origin read the answer; none for any other."""
@@ -54,10 +56,15 @@ class Door:
             return b""
         return b"access-control-allow-origin: %b\r\nvary: origin\r\n%b" % (origin, _EXPOSED)
 
+    def leads(self, entry: Entry) -> bool:
+        """Whether an entry still leads where it led: servers come and go."""
+        return self._resolve(entry.name) == entry.server
+
     def enter(self, method: str, path: bytes, headers: Headers) -> Entry | Answer:
         """Where a request leads. `path` is raw, so that an escaped slash stays part of a name."""
-        if not self._gate.host_allowed(headers.get(b"host", b"").decode("latin-1")):
-            return refuse(421, Reason.FORBIDDEN, "the Host header names no host this door serves; see allowed_hosts")
+        host = headers.get(b"host", b"")
+        if host not in self._hosts and (refusal := self._foreign(host)) is not None:
+            return refusal
         if b"origin" in headers and not self._gate.origin_allowed(headers[b"origin"].decode("latin-1")):
             return refuse(403, Reason.FORBIDDEN, "web pages of this Origin may not call; see allowed_origins")
         page = self._pages.get(path)
@@ -75,9 +82,22 @@ class Door:
         if server is None:
             return refuse(404, Reason.UNKNOWN_SERVER, f"no server {name!r}" if name else "there is no default server")
         purpose = _PURPOSES.get(method)
-        return Entry(purpose, server, principal) if purpose else _not_allowed(method, b"allow: GET, POST, DELETE, OPTIONS\r\n")
+        if purpose is None:
+            return _not_allowed(method, b"allow: GET, POST, DELETE, OPTIONS\r\n")
+        return Entry(purpose, name, server, principal)
+
+    def _foreign(self, host: bytes) -> Answer | None:
+        """What a Host header is refused for. There is one in every request (RFC 9112 3.2)."""
+        if not host or b"," in host:
+            return refuse(400, Reason.INVALID, "a request has one Host header")
+        if not self._gate.host_allowed(host.decode("latin-1")):
+            return refuse(421, Reason.FORBIDDEN, "the Host header names no host this door serves; see allowed_hosts")
+        if len(self._hosts) < _HOSTS_KEPT:
+            self._hosts.add(host)
+        return None
 
 
+@lru_cache(maxsize=256)
 def _server_name(path: bytes) -> str | None:
     """The name in an endpoint's raw path: "" for the default server's, None where it is no endpoint's."""
     if path == b"/mcp":

@@ -1,149 +1,142 @@
-"""One Streamable HTTP request as a link: the message in, an answer out as JSON or as an event stream."""
+"""One Streamable HTTP request as a link: an answer out as JSON or as an event stream."""
 
 from __future__ import annotations
 
-import asyncio
-
-from fabric.core.faults import Fault, Reason, fault_frame
-from fabric.errors import EndOfLink, LinkBroken, LinkClosed, LinkError, LinkOverflow
+from fabric.errors import LinkBroken, LinkClosed, LinkError, LinkOverflow
 from fabric.jsonrpc import Message, MessageKind
-from fabric.links.base import LinkInfo, Purpose
+from fabric.links.base import LinkInfo, Purpose, Reception
 from fabric.links.event_stream import COMMENT, encode_event
-from fabric.links.http_rules import JSON, Admission
+from fabric.links.http_connection import Connection
+from fabric.links.http_rules import JSON, SECURE, Answer
 from fabric.links.http_status import answer_status
-from fabric.links.http_wire import Response
-
-SECURE = b"x-content-type-options: nosniff\r\ncache-control: no-store\r\n"
-"""Header lines of every answer but an event stream's."""
 
 _JSON = JSON + SECURE
 _EVENTS = (
     b"content-type: text/event-stream\r\nx-content-type-options: nosniff\r\n"
     b"cache-control: no-cache\r\nx-accel-buffering: no\r\n"
 )
+_End = tuple[type[LinkError], str]  # raised anew each time: an exception that is kept holds its frames, and they the link
+_ANSWERED: _End = (LinkClosed, "answered")
+_LEFT: _End = (LinkBroken, "the client left")
+_CUT: _End = (LinkBroken, "the client was too slow and was cut off")
+_SHUT: _End = (LinkClosed, "the door closed")
 
 
 class HttpLink:
     """A RequestLink (links/base.py). Its answer is JSON when the first frame sent is final, else an event stream.
 
     `send(b"")` opens the stream with a comment, or with `event` primes the client to reconnect. The client's leaving, orderly
-    or not, is EndOfLink: HTTP does not tell them apart. max_unsent_bytes bounds what a slow client may leave unread.
+    or not, is one: HTTP does not tell them apart. max_unsent_bytes bounds what a slow client may leave unread.
     """
 
+    __slots__ = ("_connection", "_end", "_max_unsent_bytes", "_message", "_modern", "_reception", "info")
+
     def __init__(
-        self, info: LinkInfo, admission: Admission, response: Response, streams: set[HttpLink], max_unsent_bytes: int
+        self,
+        info: LinkInfo,
+        message: Message | None,
+        connection: Connection,
+        reception: Reception,
+        *,
+        modern: bool,
+        max_unsent_bytes: int,
     ) -> None:
-        self._info = info
-        self._message = message = admission.message
-        self._modern = admission.modern
-        self._response = response
-        self._streams = streams
+        self.info = info
+        self._message = message
+        self._connection = connection
+        self._reception = reception
+        self._modern = modern
         self._max_unsent_bytes = max_unsent_bytes
-        self._id = message.id if message is not None else b""
-        # An error answers a request; where nothing was asked, it is the HTTP request that failed.
-        self._otherwise = 200 if message is not None and message.kind is MessageKind.REQUEST else 503
-        self._waiter: asyncio.Future[None] | None = None
-        # Kept apart and raised anew: an exception that is kept holds its frames, and they the link, until the collector comes.
-        self._end: type[LinkError] | None = None
-        self._end_reason = ""
-
-    @property
-    def info(self) -> LinkInfo:
-        """See Link.info."""
-        return self._info
-
-    async def receive(self) -> Message:
-        """The POST's message, then (or first, where there is none) the wait for the end. See Link.receive."""
-        message = self._message
-        if message is not None:
-            self._message = None
-            return message
-        if self._end is None:
-            self._waiter = asyncio.get_running_loop().create_future()
-            await self._waiter
-        assert self._end is not None  # noqa: S101 (whoever wakes the waiter has set it)
-        raise self._end(self._end_reason)
+        self._end: _End | None = None
 
     def send(self, frame: bytes, *, event: str = "", final: bool = False) -> None:
         """See Link.send."""
-        self._check_open()
-        response = self._response
-        if response.streaming:
-            if response.unsent_bytes > self._max_unsent_bytes:
-                self._over(LinkBroken, "the client was too slow and was cut off")
-                response.abort()
-                raise LinkOverflow(f"a client left more than {self._max_unsent_bytes} bytes unread")
-            response.write(encode_event(frame, event))
-        elif final:
-            status, lines = answer_status(frame, modern=self._modern, otherwise=self._otherwise)
-            response.whole(status, _JSON + lines if lines else _JSON, frame)
-            self._over(LinkClosed, "answered")
-            return
-        else:
-            response.open(_EVENTS)
-            self._streams.add(self)
-            response.write(encode_event(frame, event))
+        if self._end is not None:
+            raise self._end[0](self._end[1])
+        connection = self._connection
+        if not connection.streaming:
+            if final:
+                self._end = _ANSWERED
+                status, lines = answer_status(frame, modern=self._modern, otherwise=self._otherwise())
+                connection.answer(status, _JSON + lines if lines else _JSON, frame)
+                return
+            connection.open(_EVENTS)
+        elif connection.unsent_bytes > self._max_unsent_bytes:
+            self._end = _CUT
+            connection.abort()
+            raise LinkOverflow(f"a client left more than {self._max_unsent_bytes} bytes unread")
+        connection.write(encode_event(frame, event))
         if final:
-            response.end()
-            self._over(LinkClosed, "answered")
+            self._end = _ANSWERED
+            connection.end()
 
     def accept(self) -> None:
         """See RequestLink.accept."""
-        self._check_open()
-        self._response.whole(200 if self._info.purpose is Purpose.FAREWELL else 202, SECURE, b"")
-        self._over(LinkClosed, "accepted")
+        self._close(_ANSWERED)
+        self._connection.answer(200 if self.info.purpose is Purpose.FAREWELL else 202, SECURE, b"")
 
     def establish(self, token: str) -> None:
         """See RequestLink.establish. Raises ValueError for a token that no header may hold."""
         if not (token.isascii() and token.isprintable() and " " not in token):
             raise ValueError("a session token is visible ASCII")
-        self._response.lines += b"mcp-session-id: " + token.encode() + b"\r\n"
+        request = self._connection.request
+        if self._end is None and request is not None:
+            request.lines += b"mcp-session-id: %b\r\n" % token.encode()
 
     def finish(self) -> None:
         """See RequestLink.finish. A stream that carried nothing is opened and ended."""
-        self._check_open()
-        if not self._response.streaming:
-            self._response.open(_EVENTS)
-        self._response.end()
-        self._over(LinkClosed, "finished")
+        self._close(_ANSWERED)
+        if not self._connection.streaming:
+            self._connection.open(_EVENTS)
+        self._connection.end()
 
     async def drain(self) -> None:
         """See Link.drain."""
-        await self._response.drain()
-        if self._end is EndOfLink or self._end is LinkBroken:
-            raise LinkBroken(self._end_reason)
+        if self._end is None:
+            await self._connection.drain()
+        if self._end is not None and self._end[0] is LinkBroken:
+            raise LinkBroken(self._end[1])
 
-    async def aclose(self) -> None:
-        """See Link.aclose. An unanswered request gets an error, an open stream ends."""
-        if self._end is not None:
-            return
-        if self._response.streaming:
-            self.finish()
-        else:
-            self.send(fault_frame(self._id, Fault(Reason.UNAVAILABLE, "the door closed before an answer came")), final=True)
-
-    def keep_alive(self) -> None:
-        """Write a comment to an open stream, unless it has something unsent anyway."""
-        if not self._response.unsent_bytes:
-            self._response.write(COMMENT)
-
+    # ------------------------------------------------------------ the connection's and the listener's side
     def lost(self) -> None:
         """The connection is gone."""
         if self._end is None:
-            self._over(EndOfLink, "the client left")
+            self._end = _LEFT
+        self._reception.left(self)
+
+    def keep_alive(self) -> None:
+        """Write a comment to the open stream, unless it has something unsent anyway."""
+        if self._end is None and not self._connection.unsent_bytes:
+            self._connection.write(COMMENT)
+
+    def dismiss(self) -> None:
+        """The door closes: end the stream in order."""
+        if self._end is None:
+            self.finish()
+            self._reception.left(self)
 
     def cut(self) -> None:
-        """Drop the connection: the door closes and waits no longer."""
+        """The door closes and waits no longer: drop the connection."""
         if self._end is None:
-            self._over(LinkClosed, "the door closed")
-            self._response.abort()
+            self._end = _SHUT
+        self._connection.abort()
 
-    def _check_open(self) -> None:
+    def fail(self, answer: Answer) -> None:
+        """Whoever was told of the request has failed: give the client `answer`, if it has none yet."""
         if self._end is not None:
-            raise (LinkClosed if self._end is LinkClosed else LinkBroken)(self._end_reason)
+            return
+        self._end = _SHUT
+        if self._connection.streaming:
+            self._connection.abort()
+        else:
+            self._connection.refuse(answer)
 
-    def _over(self, end: type[LinkError], reason: str) -> None:
-        self._end, self._end_reason = end, reason
-        self._streams.discard(self)
-        if self._waiter is not None and not self._waiter.done():
-            self._waiter.set_result(None)
+    def _close(self, end: _End) -> None:
+        if self._end is not None:
+            raise self._end[0](self._end[1])
+        self._end = end
+
+    def _otherwise(self) -> int:
+        """The status of an error that answers a request; where nothing was asked, it is the HTTP request that failed."""
+        message = self._message
+        return 200 if message is not None and message.kind is MessageKind.REQUEST else 503

@@ -1,4 +1,4 @@
-"""The edge at run time: an edge core, its links and its bus. Every link of every listener is attended here, alike."""
+"""The edge at run time: an edge core, its links and its bus. Conversations are attended, of HTTP requests it is told."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import asyncio
 import logging
 import time
 from collections.abc import Callable
-from typing import TypeVar, cast
+from typing import TypeVar
 
 import msgspec
 
@@ -28,8 +28,8 @@ from fabric.core.faults import Fault, Reason, fault_frame
 from fabric.core.member import Identity
 from fabric.core.record import Record
 from fabric.errors import EndOfLink, InvalidFrame, InvalidToken, LinkError, LinkOverflow
-from fabric.errors import LinkClosed as WeClosed
-from fabric.links.base import Link, Purpose, RequestLink
+from fabric.jsonrpc import Message
+from fabric.links.base import Link, LinkInfo, Purpose, RequestLink
 from fabric.runtime.node import Node
 from fabric.security.seal import SessionSealer, SessionToken
 
@@ -39,7 +39,7 @@ T = TypeVar("T", bound=msgspec.Struct)
 
 
 class Edge:
-    """One edge. Give `attend` to listeners; its `node` is started on a running loop, and closed after the listeners."""
+    """One edge, a Reception for HTTP listeners. Its `node` is started on a running loop, and closed after the listeners."""
 
     def __init__(
         self,
@@ -61,6 +61,7 @@ class Edge:
         self._lifetime = session_lifetime
         self._completed = completed
         self._links: dict[str, Link] = {}
+        self._requests: dict[str, RequestLink] = {}
 
     @property
     def alone(self) -> bool:
@@ -77,58 +78,59 @@ class Edge:
         return sorted({name for _, said in self.core.member.leases.alive(Role.BRIDGE) for name in said.serves})
 
     # ------------------------------------------------------------ links
-    async def attend(self, link: Link, *, linger: float = 0.0) -> None:
-        """Serve a link until it ends. linger: seconds that what was asked before its end still has to be answered."""
+    def requested(self, link: RequestLink, message: Message | None) -> None:
+        """See Reception.requested."""
         info = link.info
-        try:
-            session = self._session(link)
-        except InvalidToken as error:
-            fault = Fault(Reason.SESSION_LOST, f"{error}; begin a new session", retryable=True)
-            link.send(fault_frame(b"null", fault, server=info.server), final=True)
-            return
+        session = None
+        if info.session:
+            try:
+                session = self._session(info)
+            except InvalidToken as error:
+                fault = Fault(Reason.SESSION_LOST, f"{error}; begin a new session", retryable=True)
+                link.send(fault_frame(b"null", fault, server=info.server), final=True)
+                return
+        self._requests[info.id] = link
+        if message is not None:
+            self.node.feed(
+                RequestPosted(info.id, info.server, info.principal, message, session, info.params, info.transport, info.trace)
+            )
+        elif session is not None:  # the door lets none of these in without
+            opened = info.purpose is Purpose.STREAM
+            self.node.feed(StreamOpened(info.id, session, info.last_event) if opened else SessionEnded(info.id, session))
+
+    def left(self, link: RequestLink) -> None:
+        """See Reception.left."""
+        if self._requests.pop(link.info.id, None) is not None:
+            self.node.feed(LinkClosed(link.info.id))
+
+    async def attend(self, link: Link, *, linger: float = 0.0) -> None:
+        """Serve a conversation until it ends. linger: seconds that what was asked before its end still has to be answered."""
+        info = link.info
         self._links[info.id] = link
-        feed = self.node.feed
         try:
-            if info.purpose is Purpose.CONVERSATION:
-                feed(LinkOpened(info.id, info.server, info.principal, info.transport))
-            elif info.purpose is Purpose.STREAM and session is not None:
-                feed(StreamOpened(info.id, session, info.last_event))
-            elif info.purpose is Purpose.FAREWELL and session is not None:
-                feed(SessionEnded(info.id, session))
-            await self._read(link, session, linger)
-        except WeClosed:
-            if info.purpose is Purpose.CONVERSATION:
-                feed(LinkClosed(info.id))
+            self.node.feed(LinkOpened(info.id, info.server, info.principal, info.transport))
+            await self._read(link, linger)
         except LinkError:
-            feed(LinkClosed(info.id))
+            self.node.feed(LinkClosed(info.id))
         except BaseException:
-            feed(LinkClosed(info.id))
+            self.node.feed(LinkClosed(info.id))
             raise
         finally:
             self._links.pop(info.id, None)
 
-    async def _read(self, link: Link, session: SessionRef | None, linger: float) -> None:
-        info, feed = link.info, self.node.feed
-        posted = info.purpose is Purpose.EXCHANGE
+    async def _read(self, link: Link, linger: float) -> None:
         while True:
             try:
                 message = await link.receive()
             except EndOfLink:
-                await self._answered(info.id, linger)
+                await self._answered(link.info.id, linger)
                 raise
             except InvalidFrame as error:
-                link.send(jsonrpc.error_frame(error.id, error.code, error.reason), final=True)
+                link.send(jsonrpc.error_frame(error.id, error.code, error.reason))
             except LinkOverflow as error:
-                link.send(fault_frame(b"null", Fault(Reason.TOO_LARGE, str(error)), server=info.server), final=True)
+                link.send(fault_frame(b"null", Fault(Reason.TOO_LARGE, str(error)), server=link.info.server))
             else:
-                if posted:
-                    feed(
-                        RequestPosted(
-                            info.id, info.server, info.principal, message, session, info.params, info.transport, info.trace
-                        )
-                    )
-                else:
-                    feed(FrameArrived(info.id, message))
+                self.node.feed(FrameArrived(link.info.id, message))
 
     async def _answered(self, link: str, timeout: float) -> None:
         """Wait until no request of this link is open but subscriptions, which never end; or the time is over."""
@@ -141,10 +143,7 @@ class Edge:
         open = self.core.router.exchanges.values()
         return any(exchange.link in own and exchange.method != "subscriptions/listen" for exchange in open)
 
-    def _session(self, link: Link) -> SessionRef | None:
-        info = link.info
-        if not info.session:
-            return None
+    def _session(self, info: LinkInfo) -> SessionRef:
         token = self._sealer.open(info.session, principal=info.principal, now=time.time())
         if token.server != info.server:
             raise InvalidToken(f"a session of {token.server}")
@@ -153,8 +152,8 @@ class Edge:
     # ------------------------------------------------------------ effects
     def _perform(self, effect: Effect) -> None:
         match effect:
-            case Send(link, frame, event, final):
-                self._send(link, frame, event, final)
+            case Send():
+                self._send(effect)
             case Completed(record):
                 self._completed(record)
             case Accept() | Finish() | Establish():
@@ -167,26 +166,29 @@ class Edge:
             case _:
                 raise TypeError(f"not an effect of an edge: {type(effect).__name__}")
 
-    def _send(self, id: str, frame: bytes, event: str, final: bool) -> None:
-        link = self._links.get(id)
+    def _send(self, effect: Send) -> None:
+        id, final = effect.link, effect.final
+        link = (self._requests.pop(id, None) if final else self._requests.get(id)) or self._links.get(id)
         if link is None:
-            return  # the client has gone; attend has said so, or is about to
+            return  # the client has gone; the core has been told, or is about to be
         try:
-            link.send(frame, event=event, final=final)
+            link.send(effect.frame, event=effect.event, final=final)
         except LinkError as error:
             log.info("link %s: %s", id, error)
 
     def _end_request(self, effect: Accept | Finish | Establish) -> None:
-        link = cast("RequestLink | None", self._links.get(effect.link))
+        establishes = isinstance(effect, Establish)
+        link = self._requests.get(effect.link) if establishes else self._requests.pop(effect.link, None)
         if link is None:
             return
         try:
-            if isinstance(effect, Accept):
-                link.accept()
-            elif isinstance(effect, Finish):
-                link.finish()
-            else:
-                link.establish(self._sealer.seal(self._token(effect)))
+            match effect:
+                case Accept():
+                    link.accept()
+                case Finish():
+                    link.finish()
+                case Establish():
+                    link.establish(self._sealer.seal(self._token(effect)))
         except LinkError as error:
             log.info("link %s: %s", effect.link, error)
 

@@ -1,15 +1,15 @@
-"""A Streamable HTTP listener under test, and the links it let in as its handler saw them."""
+"""A Streamable HTTP listener under test, and the links it let in as its receiver was told of them."""
 
 from __future__ import annotations
 
 import asyncio
-from typing import cast
 
 import msgspec
+import pytest
 
 from fabric.errors import LinkError
 from fabric.jsonrpc import Message
-from fabric.links.base import Link, LinkInfo, Purpose, RequestLink
+from fabric.links.base import LinkInfo, RequestLink
 from fabric.links.http import HttpListener, HttpSettings, listen
 from tests.contract.http_client import TIMEOUT, Client
 
@@ -17,16 +17,23 @@ SERVERS = {"": "default", "echo": "echo", "a b/c": "odd"}
 
 
 class Guest:
-    """A link as the handler saw it: its message, and its end once it has come."""
+    """A link as its receiver saw it: its message, and its end once it has come."""
 
-    def __init__(self, link: RequestLink) -> None:
+    def __init__(self, link: RequestLink, message: Message | None) -> None:
         self.link = link
         self.info: LinkInfo = link.info
-        self.message: Message | None = None
-        self.end: asyncio.Future[LinkError] = asyncio.get_running_loop().create_future()
+        self.message = message
+        self.gone: asyncio.Future[LinkError] = asyncio.get_running_loop().create_future()
 
-    async def ended(self) -> LinkError:
-        return await asyncio.wait_for(self.end, TIMEOUT)
+    async def left(self) -> LinkError:
+        """Wait until the receiver is told that it has left, and see how sending says so."""
+        return await asyncio.wait_for(self.gone, TIMEOUT)
+
+    def end(self) -> LinkError:
+        """How sending says that the link has ended."""
+        with pytest.raises(LinkError) as raised:
+            self.link.send(b"{}")
+        return raised.value
 
     def answer(self, result: object = "ok") -> bytes:
         assert self.message is not None
@@ -36,21 +43,20 @@ class Guest:
 
 
 class House:
-    """A listener, and the guests it let in."""
+    """A Reception with its listener, and the guests it was told of."""
 
     def __init__(self) -> None:
         self.guests: asyncio.Queue[Guest] = asyncio.Queue()
         self.listener: HttpListener
+        self._all: dict[str, Guest] = {}
 
-    async def handler(self, link: Link) -> None:
-        guest = Guest(cast("RequestLink", link))
-        if guest.info.purpose is Purpose.EXCHANGE:
-            guest.message = await link.receive()
+    def requested(self, link: RequestLink, message: Message | None) -> None:
+        guest = self._all[link.info.id] = Guest(link, message)
         self.guests.put_nowait(guest)
-        try:
-            await link.receive()
-        except LinkError as end:
-            guest.end.set_result(end)
+
+    def left(self, link: RequestLink) -> None:
+        guest = self._all[link.info.id]
+        guest.gone.set_result(guest.end())  # raises if it comes twice
 
     async def guest(self) -> Guest:
         return await asyncio.wait_for(self.guests.get(), TIMEOUT)
@@ -62,5 +68,5 @@ class House:
 async def open_house(**settings: object) -> House:
     house = House()
     chosen = HttpSettings(resolve=SERVERS.get, close_timeout=0.2)
-    house.listener = await listen(house.handler, msgspec.structs.replace(chosen, **settings))
+    house.listener = await listen(house, msgspec.structs.replace(chosen, **settings))
     return house

@@ -9,8 +9,9 @@ from collections.abc import AsyncIterator
 import pytest
 
 from fabric import jsonrpc
-from fabric.errors import EndOfLink, LinkBroken, LinkClosed, LinkOverflow, LinkRefused
-from fabric.links.base import Link, Purpose
+from fabric.errors import LinkBroken, LinkClosed, LinkOverflow, LinkRefused
+from fabric.jsonrpc import Message
+from fabric.links.base import Purpose, RequestLink
 from fabric.links.http import HttpSettings, listen
 from tests.contract.http_client import BOTH, LEGACY, STREAM, TIMEOUT, Client, modern, request
 from tests.contract.http_house import SERVERS, House, open_house
@@ -19,7 +20,7 @@ from tests.contract.http_house import SERVERS, House, open_house
 @pytest.fixture
 async def house() -> AsyncIterator[House]:
     house = House()
-    house.listener = await listen(house.handler, HttpSettings(resolve=SERVERS.get, close_timeout=0.2))
+    house.listener = await listen(house, HttpSettings(resolve=SERVERS.get, close_timeout=0.2))
     yield house
     await house.listener.aclose()
 
@@ -42,7 +43,7 @@ async def test_a_modern_request_is_answered_as_json_when_nothing_comes_before_th
         assert reply.headers["x-content-type-options"] == "nosniff"
         assert reply.headers["cache-control"] == "no-store"
         assert "date" in reply.headers
-        assert isinstance(await guest.ended(), LinkClosed)
+        assert isinstance(guest.end(), LinkClosed)
 
 
 @pytest.mark.requirement("L07", "P05")
@@ -61,7 +62,7 @@ async def test_frames_before_the_answer_make_it_a_stream_of_events_in_order(hous
         frame = guest.answer()
         assert await client.chunk() == b"data: " + frame + b"\n\n"
         assert await client.chunk() == b""
-        assert isinstance(await guest.ended(), LinkClosed)
+        assert isinstance(guest.end(), LinkClosed)
         client.send("POST", "/mcp", *modern("tools/list"))  # the connection serves on
         (await house.guest()).answer()
         assert (await client.reply()).status == 200
@@ -123,7 +124,7 @@ async def test_a_client_that_leaves_is_heard_at_once(house: House, streaming: bo
         guest.link.send(b"{}")
         await client.head()
     client.writer.close()
-    assert isinstance(await guest.ended(), EndOfLink)
+    assert isinstance(await guest.left(), LinkBroken)
     with pytest.raises(LinkBroken):
         guest.link.send(b"{}", final=True)
 
@@ -133,7 +134,7 @@ async def test_a_client_that_leaves_after_a_large_body_is_heard(house: House) ->
     client.send("POST", "/mcp", *modern("tools/call", name="echo", arguments={"text": "x" * 2_000_000}))
     guest = await house.guest()
     client.writer.close()
-    assert isinstance(await guest.ended(), EndOfLink)
+    assert isinstance(await guest.left(), LinkBroken)
 
 
 async def test_a_client_that_leaves_during_its_second_pipelined_request_is_heard(house: House) -> None:
@@ -144,7 +145,7 @@ async def test_a_client_that_leaves_during_its_second_pipelined_request_is_heard
     guest = await house.guest()
     assert (await client.reply()).json["id"] == 1
     client.writer.close()
-    assert isinstance(await guest.ended(), EndOfLink)
+    assert isinstance(await guest.left(), LinkBroken)
 
 
 async def test_sending_while_the_connection_breaks_harms_nobody(house: House) -> None:
@@ -159,7 +160,7 @@ async def test_sending_while_the_connection_breaks_harms_nobody(house: House) ->
             while True:
                 guest.link.send(b"{}")
                 await asyncio.sleep(0)
-        assert isinstance(await guest.ended(), EndOfLink)
+        assert isinstance(await guest.left(), LinkBroken)
     assert failures == []
 
 
@@ -171,7 +172,7 @@ async def test_a_get_stream_hears_its_client_leave(house: House) -> None:
     await client.head()
     assert await client.chunk() == b":\n\n"
     client.writer.transport.abort()
-    assert isinstance(await guest.ended(), EndOfLink)
+    assert isinstance(await guest.left(), LinkBroken)
 
 
 async def test_frames_of_one_turn_leave_in_one_write(house: House) -> None:
@@ -200,7 +201,7 @@ async def test_a_client_that_does_not_read_is_cut_off_and_others_are_not_touched
 
     with pytest.raises(LinkOverflow):
         await asyncio.wait_for(flood(), TIMEOUT)
-    assert isinstance(await guest.ended(), LinkBroken)
+    assert isinstance(await guest.left(), LinkBroken)
     with pytest.raises(LinkBroken):
         guest.link.send(frame)
     async with quick:
@@ -286,19 +287,24 @@ async def test_an_http_1_0_client_gets_a_stream_that_ends_with_the_connection(ho
         assert await asyncio.wait_for(client.reader.read(), TIMEOUT) == b"data: {}\n\ndata: " + frame + b"\n\n"
 
 
-async def test_a_handler_that_fails_or_forgets_still_answers() -> None:
-    async def broken(link: Link) -> None:
-        if (await link.receive()).method == "fail":
+async def test_a_receiver_that_fails_still_answers() -> None:
+    class Broken(House):
+        def requested(self, link: RequestLink, message: Message | None) -> None:
+            super().requested(link, message)
+            if message is not None and message.method == "begin":
+                link.send(b"{}")
             raise RuntimeError("planted")
 
-    listener = await listen(broken, HttpSettings(resolve=SERVERS.get))
+    listener = await listen(Broken(), HttpSettings(resolve=SERVERS.get))
     failures: list[str] = []
     asyncio.get_running_loop().set_exception_handler(lambda _, context: failures.append(str(context["exception"])))
     async with await Client.open(listener.address) as client:
-        for method in ("fail", "forget"):
-            reply = await client.ask("POST", "/mcp", LEGACY, request(method))
-            assert reply.json["error"]["data"]["reason"] == "unavailable"
-    assert failures == ["planted"]
+        for _ in range(2):
+            reply = await client.ask("POST", "/mcp", LEGACY, request("fail"))
+            assert (reply.status, reply.json["error"]["data"]["reason"]) == (500, "unavailable")
+        client.send("POST", "/mcp", LEGACY, request("begin"))
+        await client.closed()
+    assert failures == ["planted"] * 3
     await listener.aclose()
 
 
@@ -306,12 +312,12 @@ async def test_a_handler_that_fails_or_forgets_still_answers() -> None:
 async def test_a_port_in_use_is_refused_with_the_address(house: House) -> None:
     port = int(house.listener.address.rsplit(":", 1)[1])
     with pytest.raises(LinkRefused, match=rf"127\.0\.0\.1:{port}.*in use.*choose another"):
-        await listen(house.handler, HttpSettings(resolve=SERVERS.get, port=port))
+        await listen(house, HttpSettings(resolve=SERVERS.get, port=port))
 
 
 async def test_a_host_that_does_not_exist_is_refused(house: House) -> None:
     with pytest.raises(LinkRefused, match=r"no-such-host\.invalid"):
-        await listen(house.handler, HttpSettings(resolve=SERVERS.get, host="no-such-host.invalid"))
+        await listen(house, HttpSettings(resolve=SERVERS.get, host="no-such-host.invalid"))
 
 
 async def test_closing_ends_streams_lets_requests_be_answered_and_frees_the_port() -> None:
@@ -325,7 +331,7 @@ async def test_closing_ends_streams_lets_requests_be_answered_and_frees_the_port
         client.send("POST", "/mcp", *modern("tools/list"))
         guest = await house.guest()
         closing = asyncio.ensure_future(house.listener.aclose())
-        assert isinstance(await streaming.ended(), LinkClosed)
+        assert isinstance(await streaming.left(), LinkClosed)
         assert not closing.done()
         guest.answer()
         reply = await client.reply()
@@ -333,7 +339,7 @@ async def test_closing_ends_streams_lets_requests_be_answered_and_frees_the_port
         await asyncio.wait_for(closing, TIMEOUT)
         await idle.closed()
     await house.listener.aclose()
-    again = await listen(house.handler, HttpSettings(resolve=SERVERS.get, port=port))
+    again = await listen(house, HttpSettings(resolve=SERVERS.get, port=port))
     await again.aclose()
 
 
@@ -344,5 +350,5 @@ async def test_closing_does_not_wait_for_ever() -> None:
         client.send("POST", "/mcp", *modern("tools/list"))
         guest = await house.guest()
         await asyncio.wait_for(house.listener.aclose(), TIMEOUT)
-        assert isinstance(await guest.ended(), LinkClosed)
+        assert isinstance(await guest.left(), LinkClosed)
         await halfway.closed()

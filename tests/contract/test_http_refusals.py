@@ -20,7 +20,7 @@ from tests.contract.http_house import SERVERS, House, open_house
 @pytest.fixture
 async def house() -> AsyncIterator[House]:
     house = House()
-    house.listener = await listen(house.handler, HttpSettings(resolve=SERVERS.get, close_timeout=0.2))
+    house.listener = await listen(house, HttpSettings(resolve=SERVERS.get, close_timeout=0.2))
     yield house
     await house.listener.aclose()
 

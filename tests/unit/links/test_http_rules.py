@@ -8,7 +8,7 @@ import json
 import pytest
 
 from fabric import jsonrpc
-from fabric.links.http_rules import Admission, Answer, Headers, admit_bodiless, admit_post, check_post, fold
+from fabric.links.http_rules import Admission, Answer, Headers, admit_bodiless, admit_post, check_post
 
 META = {"io.modelcontextprotocol/protocolVersion": "2026-07-28", "io.modelcontextprotocol/clientCapabilities": {}}
 CALL = {b"mcp-protocol-version": b"2026-07-28", b"mcp-method": b"tools/call", b"mcp-name": b"echo"}
@@ -139,7 +139,3 @@ def test_an_unknown_legacy_version_is_refused(version: bytes) -> None:
 def test_a_post_is_json_that_accepts_both_kinds_of_answer(headers: Headers, status: int | None) -> None:
     refusal = check_post(headers, 100)
     assert (refusal.status if refusal else None) == status
-
-
-def test_repeated_headers_are_folded_so_that_a_doubled_value_matches_nothing() -> None:
-    assert fold([(b"host", b"a"), (b"accept", b"x"), (b"accept", b"y")]) == {b"host": b"a", b"accept": b"x, y"}

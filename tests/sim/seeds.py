@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from random import Random
 
-from tests.sim.clients import Client, Http, LongLink
+from tests.sim.clients import Client, LongLink
 from tests.sim.faults import FAULTS, KEPT_ONLY
+from tests.sim.http_clients import Http
 from tests.sim.invariants import finish
 from tests.sim.world import Plant, Settings, World
 

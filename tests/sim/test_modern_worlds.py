@@ -12,7 +12,8 @@ from fabric.core.effects import Send
 from fabric.core.events import RequestPosted
 from fabric.core.lease import LEASE
 from fabric.envelope import Kind
-from tests.sim.clients import Http, LongLink, Post
+from tests.sim.clients import LongLink
+from tests.sim.http_clients import Http, Post
 from tests.sim.requests import frame
 from tests.sim.scene import held, held_up, last, scene, until_answered, until_started
 from tests.sim.servers import LOG_LEVEL

@@ -202,7 +202,6 @@ async def test_a_client_is_not_read_far_ahead_of_its_answers(house: House) -> No
         await asyncio.wait_for(sending, TIMEOUT)
 
 
-@pytest.mark.requirement("R08")
 async def test_a_client_that_takes_no_answers_is_served_no_further_requests(house: House) -> None:
     async with await house.client() as client:
         client.writer.transport.pause_reading()  # type: ignore[attr-defined]  # every asyncio transport of a socket has it

@@ -230,7 +230,8 @@ class EdgeCore:
                 exchange = conversation.newest(jsonrpc.refers_to(message))
                 if exchange is not None:
                     conversation.done(exchange)
-                    self.router.cancel(exchange, now, jsonrpc.with_reference(message.frame, jsonrpc.quoted(exchange.id)))
+                    frame = jsonrpc.with_reference(message.frame, jsonrpc.quoted(exchange.id))
+                    self.router.cancel(exchange, now, frame if len(frame) <= self.member.largest_body_bytes else b"")
                     self._record(exchange, "cancelled", 0, now)
         except InvalidFrame as error:
             if message.kind is MessageKind.REQUEST:

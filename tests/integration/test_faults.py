@@ -198,9 +198,10 @@ async def test_what_the_broker_cannot_carry_is_refused_in_a_session_too_which_go
         for body in (
             request("tools/call", 7, name="echo", arguments={"text": "x" * 9 * MIB}),
             request("initialize", 7, protocolVersion=VERSION, x="x" * 9 * MIB),
+            request("ping", "7" * 9 * MIB),
         ):
             refused = messages(await client.ask("POST", "/once/mcp", headers, body))[-1]
-            assert (refused["id"], reason(refused)) == (7, "too_large")
+            assert (int(str(refused["id"])[0]), reason(refused)) == (7, "too_large")
         note = json.dumps({"jsonrpc": "2.0", "method": "notifications/x", "params": {"x": "x" * 9 * MIB}}).encode()
         reply = await client.ask("POST", "/once/mcp", headers, note)
         assert (reply.status, reason(reply.json)) == (503, "too_large")

@@ -192,7 +192,8 @@ def test_a_cancel_over_stdio_reaches_the_server_for_the_right_call(fabric: tuple
         while named(found, f"{mine} '7'") is None or named(found, f"{mine} 7") is None:
             send("heard", "tools/call", name="heard", arguments={})
             found = host.receive()["result"]["heard"]
-        host.send({"jsonrpc": "2.0", "method": "notifications/cancelled", "params": {"requestId": 7}})
+        large = "x" * (9 * 2**20 if era == "modern" else 9)  # more than the broker carries: the cancel goes without it
+        host.send({"jsonrpc": "2.0", "method": "notifications/cancelled", "params": {"requestId": 7, "reason": large}})
         while named(found, f"{mine} 7") not in cancelled(found):
             send("heard", "tools/call", name="heard", arguments={})
             found = host.receive()["result"]["heard"]

@@ -59,6 +59,8 @@ class Requests:
             if meta.fields.version:
                 reason = f"revisions since {jsonrpc.MODERN_VERSION} have no initialize"
                 raise InvalidFrame(jsonrpc.METHOD_NOT_FOUND, reason, message.id)
+            if exchange.session:
+                raise InvalidFrame(jsonrpc.INVALID_REQUEST, "this session is initialized already", message.id)
             exchange.sent_kind, exchange.opening = Kind.OPEN, message.frame
         elif not exchange.session and not meta.fields.version:
             reason = "neither a session (send initialize first) nor _meta with io.modelcontextprotocol/protocolVersion"

@@ -7,6 +7,7 @@ import sys
 import time
 import traceback
 
+from tests.sim.faults import counted
 from tests.sim.seeds import run
 
 
@@ -31,7 +32,7 @@ def main() -> int:
             failed.append(seed)
             print(f"seed {seed}:", traceback.format_exc(), sep="\n")
             continue
-        for kind, count in world.faults.items():
+        for kind, count in counted(world).items():
             counts[kind] = counts.get(kind, 0) + count
         if world.violations:
             failed.append(seed)

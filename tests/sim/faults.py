@@ -15,6 +15,11 @@ if TYPE_CHECKING:
 Fault = Callable[["World", Random], None]
 
 
+def counted(world: World) -> dict[str, int]:
+    """How often each kind befell this world."""
+    return world.faults | {"clock skew": len(world.processes)}
+
+
 def _process(world: World, random: Random) -> Process | None:
     living = [process for process in world.processes if process.alive and not process.frozen and not process.leaving]
     return random.choice(living) if living else None
@@ -193,7 +198,7 @@ KEPT_ONLY: tuple[Fault, ...] = (lost_acks, redelivery, lost_confirms)
 
 KINDS = (
     "loss", "double", "reorder", "lost ack", "refused publish", "lost confirm", "redelivery", "stall", "restart", "deafness",
-    "muteness", "partition", "disconnect", "freeze", "late flush", "kill bridge", "kill edge", "retire", "server crash",
+    "muteness", "partition", "disconnect", "freeze", "late flush", "kill bridge", "kill edge", "retire", "server crash", "clock skew",
 )  # fmt: skip
 """The names under which faults are counted."""
 

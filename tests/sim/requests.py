@@ -75,7 +75,8 @@ class Request:
             self.world.violated(f"{self!r}: answered under the id {message.id!r}")
         if "result" in body and self.key and body["result"].get("key") != self.key:
             self.world.violated(f"{self!r}: got the answer of {body['result'].get('key')}")
-        if "error" in body and not data and body["error"]["code"] != jsonrpc.INVALID_PARAMS:  # its initialize had failed
+        refusals = (jsonrpc.INVALID_PARAMS, jsonrpc.INVALID_REQUEST)  # its initialize had failed, or was the second
+        if "error" in body and not data and body["error"]["code"] not in refusals:
             self.world.violated(f"{self!r}: {body['error']}")
 
 

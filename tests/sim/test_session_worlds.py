@@ -10,7 +10,7 @@ from fabric.core.lease import LEASE
 from fabric.envelope import Kind
 from tests.sim.clients import Client, LongLink
 from tests.sim.http_clients import Http, Post
-from tests.sim.requests import Request, notification
+from tests.sim.requests import Request, initialize, notification
 from tests.sim.scene import held, held_up, last, scene, until_answered, until_started
 from tests.sim.world import World
 
@@ -93,6 +93,22 @@ def test_frames_pipelined_behind_an_initialize_reach_the_server_in_order(keeps: 
     keys = [request.key for request in client.requests if request.key]
     held(world, client)
     assert list(world.started) == keys
+
+
+@both_kinds
+@both_links
+def test_a_second_initialize_in_a_session_is_refused_at_once_and_ends_nothing(keeps: bool, long: bool) -> None:
+    world = scene(keeps=keeps)
+    client = legacy(world, long=long)
+    again = client.new(world.edges[0], b"99", "")
+    if isinstance(client, Http):
+        client._post(world.edges[0], initialize(b"99"), again, client.session)
+    elif isinstance(client, LongLink):
+        again.session = client.link
+        client._frame(initialize(b"99"))
+    assert "initialized already" in (until_answered(world, again, 0.1) or again.answers[0].message)
+    begun(client, 0.1)
+    held(world, client)
 
 
 # ---------------------------------------------------------------- through any edge

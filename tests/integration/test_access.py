@@ -123,7 +123,7 @@ async def test_only_known_hosts_and_pages_are_answered(guarded: Process) -> None
             ("rebound.example", 421),
             (f"rebound.example:{client.port}", 421),
             ("fabric.example.evil.example", 421),
-            ("", 421),
+            ("", 400),
         ):
             assert await status(client, RIGHT | {"Host": host}) == expected, host
         for origin, expected in (

@@ -6,7 +6,6 @@ from collections.abc import Callable
 from random import Random
 from typing import TYPE_CHECKING
 
-from fabric.core.lease import LEASE
 from tests.sim.process import Process
 
 if TYPE_CHECKING:
@@ -198,9 +197,7 @@ KEPT_ONLY: tuple[Fault, ...] = (lost_acks, redelivery, lost_confirms)
 
 KINDS = (
     "loss", "double", "reorder", "lost ack", "refused publish", "lost confirm", "redelivery", "stall", "restart", "deafness",
-    "muteness", "partition", "disconnect", "freeze", "late flush", "kill bridge", "kill edge", "retire", "server crash", "clock skew",
+    "muteness", "partition", "disconnect", "freeze", "late flush", "kill bridge", "kill edge", "retire", "server crash",
+    "clock skew",
 )  # fmt: skip
 """The names under which faults are counted."""
-
-LONGEST = 10.0 + LEASE
-"""Seconds after which no fault of a seed is in force any more."""

@@ -47,7 +47,7 @@ def _client(world: World, random: Random, number: int) -> Client:
 
 def _call(client: Client, random: Random) -> None:
     legacy = getattr(client, "legacy", False)
-    id = random.choice((None, None, None, b"7", b'"7"'))
+    id = random.choice((None, None, None, b"70", b'"70"'))
     client.call(
         random.choice(("read", "write")),
         id=id,

@@ -150,6 +150,21 @@ def test_a_copy_that_comes_between_an_answer_and_its_acknowledgement_takes_no_sl
     held(world, client)
 
 
+@both_kinds
+def test_work_that_was_refused_while_all_bridges_were_full_is_sent_again_soon(keeps: bool) -> None:
+    world = scene(keeps=keeps, slots=1)
+    client = Http(world, "c", "tools", legacy=False)
+    client.call("write", delay=1.0)
+    until_started(world, last(client))
+    world.broker.refusal = 1.0
+    client.call("write")
+    world.run(0.05)
+    world.broker.refusal = 0.0
+    world.run(1.0)
+    assert until_answered(world, last(client), 1.5) == ""
+    held(world, client)
+
+
 def test_a_copy_of_work_in_hand_is_not_acknowledged_before_the_edge_knows_who_has_it() -> None:
     world = scene(keeps=True)
     first = world.bridges[0]

@@ -5,12 +5,12 @@ from __future__ import annotations
 import pytest
 
 from fabric.core.effects import Send
-from fabric.core.events import RequestPosted
+from fabric.core.events import RequestPosted, StreamOpened
 from fabric.core.lease import LEASE
 from fabric.envelope import Kind
 from tests.sim.clients import Client, LongLink
 from tests.sim.http_clients import Http, Post
-from tests.sim.requests import Request, initialize, notification
+from tests.sim.requests import Request, call, initialize, notification
 from tests.sim.scene import held, held_up, last, scene, until_answered, until_started
 from tests.sim.world import World
 
@@ -196,6 +196,27 @@ def test_a_session_that_ends_with_calls_open_answers_each(keeps: bool) -> None:
     client.leave()
     for request in calls:
         assert until_answered(world, request, 0.5) == "outcome_unknown"
+    held(world, client)
+
+
+@both_kinds
+def test_what_comes_for_a_session_that_has_ended_is_refused_whatever_it_is(keeps: bool) -> None:
+    world = scene(keeps=keeps)
+    client = legacy(world)
+    assert isinstance(client, Http)
+    session = client.session
+    assert session is not None
+    client.leave()
+    world.run(0.5)
+    edge, notes = world.edges[0], [Note(client, f"note{number}", None, session) for number in range(3)]
+    for note in notes:
+        edge.links[note.link] = note
+    edge.feed(RequestPosted("note0", "old", "c", notification("notifications/x", {}), session, (), "http"))
+    edge.feed(RequestPosted("note1", "old", "c", call(b"5", "write", {"key": "c.5"}, modern=False), session, (), "http"))
+    edge.feed(StreamOpened("note2", session, ""))
+    world.run(0.5)
+    ids = [b'"id":null', b'"id":5', b'"id":null']
+    assert all(b'"session_lost"' in note.answer and id in note.answer for note, id in zip(notes, ids, strict=True))
     held(world, client)
 
 

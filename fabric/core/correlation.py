@@ -108,6 +108,7 @@ class CorrelationRouter:
         self._limits = limits
         self._finish = finish
         self._count = 0
+        self._returned: dict[str, dict[str, Exchange]] = {}  # by server, in order of return; some have ended since
 
     def new(self, link: str, server: str, now: float) -> Exchange:
         """An exchange with an id no other will ever have."""
@@ -198,6 +199,19 @@ class CorrelationRouter:
             return
         self._resend_at(exchange, now + exchange.pause)
         exchange.pause = min(exchange.pause * 2, RETURN_PAUSE_MOST)
+        self._returned.setdefault(exchange.server, {})[exchange.id] = exchange
+
+    def _slot_freed(self, ended: Exchange, now: float) -> None:
+        """Work of a server has ended: what came back first, for want of a slot, goes before anything new."""
+        returned = self._returned.get(ended.server, {})
+        returned.pop(ended.id, None)
+        while returned and ended.owner:
+            oldest = returned.pop(next(iter(returned)))
+            if not oldest.owner:
+                self._publish(oldest, now)
+                break
+        if not returned:
+            self._returned.pop(ended.server, None)
 
     def _started_too_often(self, exchange: Exchange, reason: str, now: float) -> bool:
         exchange.starts += 1
@@ -231,6 +245,8 @@ class CorrelationRouter:
         self.deadlines.clear(exchange.id)
         if fault is not None and fault.retryable and not exchange.unstarted:
             fault = msgspec.structs.replace(fault, retryable=False)
+        if self._returned:
+            self._slot_freed(exchange, now)
         self._finish(exchange, answer, fault, now)
 
     def cancel(self, exchange: Exchange, now: float, body: bytes = b"") -> None:
@@ -238,6 +254,8 @@ class CorrelationRouter:
         self.exchanges.pop(exchange.id, None)
         self.deadlines.clear(exchange.id)
         exchange.link = ""
+        if self._returned:
+            self._slot_freed(exchange, now)
         if exchange.owner:
             self._member.control(
                 exchange.owner, now, Envelope(kind=Kind.CANCEL, exchange=exchange.id, attempt=exchange.attempt, body=body)

@@ -11,7 +11,7 @@ import pytest
 from tests.fabrics import ROOT
 
 GENEROUS = 30.0
-"""Times the relay's CPU a request may cost on a machine that is busy with tests; the promised figure is `make bench`'s."""
+"""Times the CPU of the relay that a request may cost while tests run; the promised figure is `make bench`'s."""
 
 
 @pytest.mark.requirement("F01", "F08")

@@ -95,7 +95,7 @@ class SimServer:
             self.say(id=id, result={"protocolVersion": "2025-11-25", "capabilities": {}, "serverInfo": {"name": "s"}})
         elif method == "tools/list":
             self.say(id=id, result={"tools": TOOLS, "ttlMs": 60_000})
-        elif method == "tools/call":
+        elif method in ("tools/call", "prompts/get"):
             self._tool(id, params, params.get("_meta", {}))
         elif method == "subscriptions/listen":
             self._running[id] = True

@@ -123,6 +123,21 @@ def test_logs_that_name_no_request_reach_the_one_client_that_asked_for_them(keep
     held(world, client)
 
 
+def test_what_a_second_runner_says_never_reaches_the_client() -> None:
+    world = scene(bridges=2)
+    slow = world.bridges[0].name
+    client = Http(world, "c", "tools", legacy=False)
+    world.broker.meddle = lambda process, pack: 0.7 if pack.source == slow and pack.generation and pack.envelopes else 0.0
+    for number in range(6):
+        arguments = {"key": f"k{number}", "delay": 1.0}
+        tap = post(world, client, "prompts/get", {"name": "p", "arguments": arguments, "_meta": {LOG_LEVEL: "info"}})
+        assert world.run_until(lambda: tap.over, 8.0)  # noqa: B023 - it is called at once
+        assert len([heard for heard in tap.frames if heard.get("method") == "notifications/message"]) <= 1
+    assert any(len(starts) > 1 for starts in world.started.values())
+    world.broker.meddle = None
+    held(world, client)
+
+
 # ---------------------------------------------------------------- cancels
 @both_kinds
 @pytest.mark.parametrize("long", [False, True], ids=["http", "long link"])

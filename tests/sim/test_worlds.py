@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import msgspec
 import pytest
 
 from fabric.core.correlation import Limits
+from fabric.core.events import PackArrived
 from fabric.core.lease import LEASE
-from fabric.envelope import Kind
+from fabric.envelope import Kind, Pack
 from tests.sim.clients import LongLink
 from tests.sim.http_clients import Http
-from tests.sim.scene import held, held_up, last, nobody_was_given_up, scene, until_answered, until_started
+from tests.sim.process import Process
+from tests.sim.scene import held, held_up, last, nobody_was_given_up, said, scene, until_answered, until_started
 
 DEFERRED = {
     "two edges move one session at once, and one after the other": "sessions do not move yet",
@@ -104,13 +107,21 @@ def test_a_bridge_given_up_that_has_nothing_to_say_learns_of_it_and_frees_its_sl
     bridge, client = world.bridges[0], Http(world, "c", "tools", legacy=False)
     client.call("read")
     world.run(0.5)
-    held_up(world, Kind.GRANT, world.edges[0].name, None)  # it holds an attempt without a grant when it is cut off
+    heard = [True]
+
+    def without_grants(process: Process, pack: Pack) -> float | None:
+        if said(pack, Kind.GRANT):  # it holds an attempt, its word is acknowledged, and it waits
+            world.after(0.0, process.feed, PackArrived(msgspec.structs.replace(pack, envelopes=())))
+            return None
+        return 0.0 if heard[0] or pack.source != bridge.name else None
+
+    world.broker.meddle = without_grants
     client.call("write")
-    world.run(0.1)
-    bridge.touched.append("muteness")
-    world.fault("muteness", lasts=4.5)
-    world.broker.cut_off(bridge, 4.5, deaf=False, mute=True)
-    world.run(4.5)
+    world.run(1.0)
+    bridge.touched.append("unheard")
+    heard[0] = False
+    world.run(LEASE + 1.5)
+    assert bridge.core.member.pairs.get(world.edges[0].name).quiet
     world.broker.meddle = None
     assert until_answered(world, last(client), 3.0) == "outcome_unknown"
     client.call("write")

@@ -60,7 +60,7 @@ class Pairs:
         self._lane_bytes = lane_bytes
         self.pack_bytes = PACK_BYTES
         self._pairs: dict[str, Pair] = {}
-        self._dirty: dict[str, Pair] = {}
+        self.dirty: dict[str, Pair] = {}  # those that `transmit` has something to send for
         self._raised: dict[str, int] = {}  # the generation with each peer given up, until it speaks that itself
 
     def __iter__(self) -> Iterator[Pair]:
@@ -85,7 +85,7 @@ class Pairs:
         force_setattr(envelope, "number", number)
         pair.data_out.keep(envelope, now)
         pair.pending.append(envelope)
-        self._dirty[peer] = pair
+        self.dirty[peer] = pair
         return number
 
     def control(self, peer: str, now: float, envelope: Envelope) -> int:
@@ -97,7 +97,7 @@ class Pairs:
         force_setattr(envelope, "after", pair.data_out.next - 1)
         pair.control_out.keep(envelope, now)
         pair.pending.append(envelope)
-        self._dirty[peer] = pair
+        self.dirty[peer] = pair
         return number
 
     def receive(self, pack: Pack, now: float) -> tuple[list[Envelope], bool] | None:
@@ -124,7 +124,7 @@ class Pairs:
             gap = bool(lane.held)
             ready += lane.accept(envelope)
             if lane.held and not gap:  # a gap has opened: say so at once
-                self._dirty[pair.peer] = pair
+                self.dirty[pair.peer] = pair
             pair.owes = True
         if not pack.envelopes and (pack.ack_data < pair.data_out.next - 1 or pack.ack_control < pair.control_out.next - 1):
             self._resend(pair, now, older_than=0.1)
@@ -138,7 +138,7 @@ class Pairs:
         if len(self._raised) > REMEMBERED:
             del self._raised[next(iter(self._raised))]
         self._pairs.pop(peer, None)
-        self._dirty.pop(peer, None)
+        self.dirty.pop(peer, None)
 
     def remind(self, peer: str) -> None:
         """The peer was heard of: if it was given up and may not know it, it is told our generation."""
@@ -157,13 +157,13 @@ class Pairs:
         """Send our generation, without making a pair of a peer that may be dead."""
         pair = self._pairs.get(peer) or Pair(peer, self._generation(peer))
         pair.owes = True
-        self._dirty[peer] = pair
+        self.dirty[peer] = pair
 
     def beat(self, now: float) -> None:
         """The regular look: acknowledgements still owed go out bare, what was not acknowledged for too long goes out again."""
         for pair in self._pairs.values():
             if pair.owes or pair.data_in.held or pair.control_in.held:  # a gap is said again until it closes
-                self._dirty[pair.peer] = pair
+                self.dirty[pair.peer] = pair
             self._resend(pair, now, older_than=RESEND_AFTER)
 
     def reconnected(self, now: float) -> None:
@@ -177,12 +177,7 @@ class Pairs:
                 out.sent_at = now
                 waiting = {id(envelope) for envelope in pair.pending}
                 pair.pending += [envelope for envelope in out.kept if id(envelope) not in waiting]
-                self._dirty[pair.peer] = pair
-
-    @property
-    def waiting(self) -> bool:
-        """Whether `transmit` has anything to give."""
-        return bool(self._dirty)
+                self.dirty[pair.peer] = pair
 
     def transmit(self) -> list[Effect]:
         """Everything posted since the last call, packed; and the acknowledgements that are owed to the same peers.
@@ -191,12 +186,12 @@ class Pairs:
         ahead of it.
         """
         effects: list[Effect] = []
-        for pair in self._dirty.values():
+        for pair in self.dirty.values():
             pending, pair.pending, pair.owes = pair.pending, [], False
             for envelopes in self._split(pending):
                 header = (pair.generation, pair.data_in.contiguous, pair.control_in.contiguous)
                 effects.append(Publish(inbox(pair.peer), Pack(VERSION, self.me, *header, tuple(envelopes))))
-        self._dirty.clear()
+        self.dirty.clear()
         return effects
 
     def _split(self, pending: list[Envelope]) -> list[list[Envelope]]:

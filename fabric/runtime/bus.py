@@ -62,7 +62,7 @@ class Bus:
         self._queue: list[Publish] = []
         self._wake = asyncio.Event()
         self._more = asyncio.Event()
-        self._starved = 0  # readers of work that wait for credit
+        self.starved = 0  # readers of work that wait for credit
         self._served: set[str] = set()
         self._readers: dict[Channel, asyncio.Task[None]] = {}
         self._deliveries: dict[int, tuple[Subscription, Delivery]] = {}
@@ -107,8 +107,7 @@ class Bus:
 
     def make_room(self) -> None:
         """The core may have room for more work: whoever waits for credit asks again."""
-        if self._starved:
-            self._more.set()
+        self._more.set()
 
     # ------------------------------------------------------------ life
     def start(self) -> None:
@@ -211,11 +210,11 @@ class Bus:
             while True:
                 while (credit := self._credit(channel.name)) <= 0:
                     self._more.clear()
-                    self._starved += 1
+                    self.starved += 1
                     try:
                         await self._more.wait()
                     finally:
-                        self._starved -= 1
+                        self.starved -= 1
                 for delivery in await subscription.receive(min(credit, BATCH)):
                     pack = self._decoded(channel, delivery)
                     if pack is None:

@@ -7,7 +7,6 @@ from collections.abc import Callable
 from typing import Protocol
 
 from fabric.core.effects import Conflict, Effect, Publish
-from fabric.core.events import Event
 from fabric.core.member import Member
 from fabric.errors import ConfigError
 from fabric.runtime import loop
@@ -39,6 +38,8 @@ class Node:
         self._pairs = core.member.pairs
         self._perform = perform
         self.loop = Loop(core, self._act, self._outgoing)
+        self.feed = self.loop.feed
+        """Tell the core of an event."""
         self.bus = Bus(
             url,
             fabric,
@@ -64,10 +65,6 @@ class Node:
         """Broker and lanes are up, and this process knows who is there."""
         return self.bus.connected and self._core.member.leases.settled(self.loop.now())
 
-    def feed(self, event: Event) -> None:
-        """Tell the core."""
-        self.loop.feed(event)
-
     def start(self) -> None:
         """Connect to the broker, and stay."""
         self.bus.start()
@@ -80,9 +77,11 @@ class Node:
         await self.bus.aclose()
 
     def _outgoing(self) -> None:
-        if self._pairs.waiting:
-            self.bus.wake()
-        self.bus.make_room()
+        bus = self.bus
+        if self._pairs.dirty:
+            bus.wake()
+        if bus.starved:
+            bus.make_room()
 
     def _act(self, effect: Effect) -> None:
         if isinstance(effect, Publish):

@@ -79,7 +79,7 @@ class Process:
                 self._queue.append(effect)
             elif type(effect) is not Completed:
                 self.perform(effect)
-        if not self._write_due and (self._queue or self.core.member.pairs.waiting):
+        if not self._write_due and (self._queue or self.core.member.pairs.dirty):
             self._write_due = True
             self.world.after(TURN, self._write)
         if self.core.soonest < self._timer_at:

@@ -18,10 +18,10 @@ from fabric.core.faults import Reason
 from fabric.errors import LinkRefused
 from fabric.links.base import DEFAULT_FRAME_BYTES, LinkInfo, Purpose, Reception
 from fabric.links.http_connection import Connection, Limits
-from fabric.links.http_door import Door, Page, Resolve
-from fabric.links.http_link import HttpLink
+from fabric.links.http_door import Door, Entry, Page, Resolve
+from fabric.links.http_link import HttpLink, Terms
 from fabric.links.http_reader import Request
-from fabric.links.http_rules import Answer, admit_bodiless, admit_post, check_post, refuse
+from fabric.links.http_rules import Admission, Answer, Said, admit_bodiless, admit_post, check_post, read_post, refuse
 from fabric.security.access import AccessRules, Gate
 
 _LONGEST_TICK = 1.0
@@ -69,7 +69,7 @@ class HttpListener:
             keep_alive_timeout=settings.keep_alive_timeout,
         )
         self.now = 0.0
-        self._reception = reception
+        self._terms = Terms(reception, settings.max_unsent_bytes)
         self._settings = settings
         self._socket = sock
         host, port = sock.getsockname()[:2]
@@ -158,56 +158,75 @@ class HttpListener:
         headers = head.headers
         if b"origin" in headers:
             request.lines = door.cross_origin_lines(headers)
-        if head.entry is not None and door.leads(head.entry):
-            return None  # a head that came before
+        found = head.found
+        if found is not None and door.resolve(found.entry.name) == found.entry.server:
+            return None  # a head that came before, for a server that is still there
         entry = door.enter(head.method, head.path, headers)
         if isinstance(entry, Answer):
             return entry
         if head.upgrade:  # where a WebSocket's link would begin: the bytes that follow are not HTTP
             return refuse(501, Reason.INVALID, "connections are not upgraded here")
-        head.entry = entry
-        return check_post(headers, self.limits.max_body_bytes) if entry.purpose is Purpose.EXCHANGE else None
+        if entry.purpose is Purpose.EXCHANGE and (refusal := check_post(headers, self.limits.max_body_bytes)) is not None:
+            return refusal
+        head.found = _Found(entry)
+        return None
 
     def serve(self, connection: Connection, request: Request) -> None:
         """See Service.serve."""
         head = request.head
-        headers, entry = head.headers, head.entry
-        if entry.purpose is Purpose.EXCHANGE:
-            admission = admit_post(headers, request.body)
-        else:
-            admission = admit_bodiless(head.method, headers)
-        if isinstance(admission, Answer):
-            connection.refuse(admission)
-            return
+        found: _Found = head.found
+        message, said = None, None
+        if found.entry.purpose is Purpose.EXCHANGE:
+            read = read_post(request.body)
+            if isinstance(read, Answer):
+                connection.refuse(read)
+                return
+            message, said = read
+        if found.info is None or said != found.said:
+            if message is not None and said is not None:
+                admission = admit_post(head.headers, message, said)
+            else:
+                admission = admit_bodiless(head.method, head.headers)
+            if isinstance(admission, Answer):
+                connection.refuse(admission)
+                return
+            found.said, found.modern = said, admission.modern
+            found.info = _info(found.entry, admission, connection.peer, head.headers.get(b"traceparent", b""))
         self._count += 1
-        info = LinkInfo(
-            id=f"http-{self._count}",
-            transport="http",
-            purpose=entry.purpose,
-            server=entry.server,
-            principal=entry.principal,
-            peer=connection.peer,
-            session=admission.session,
-            version=admission.version,
-            last_event=admission.last_event,
-            params=admission.params,
-            trace=headers[b"traceparent"].decode("latin-1") if b"traceparent" in headers else "",
-        )
-        connection.occupant = link = HttpLink(
-            info,
-            admission.message,
-            connection,
-            self._reception,
-            modern=admission.modern,
-            max_unsent_bytes=self._settings.max_unsent_bytes,
-        )
+        info = msgspec.structs.replace(found.info, id=f"http-{self._count}")
+        connection.occupant = link = HttpLink(info, message, connection, found.modern, self._terms)
         try:
-            self._reception.requested(link, admission.message)
+            self._terms.reception.requested(link, message)
         except Exception as error:
             asyncio.get_running_loop().call_exception_handler(
                 {"message": "an HTTP request failed for a fault of ours", "exception": error}
             )
             link.fail(refuse(500, Reason.UNAVAILABLE, "the request failed for a fault of the fabric"))
+
+
+class _Found(msgspec.Struct):
+    """What is known of a head. info, without an id, and modern: how its last request was admitted, whose body said `said`."""
+
+    entry: Entry
+    said: Said | None = None
+    modern: bool = False
+    info: LinkInfo | None = None
+
+
+def _info(entry: Entry, admission: Admission, peer: str, trace: bytes) -> LinkInfo:
+    return LinkInfo(
+        id="",
+        transport="http",
+        purpose=entry.purpose,
+        server=entry.server,
+        principal=entry.principal,
+        peer=peer,
+        session=admission.session,
+        version=admission.version,
+        last_event=admission.last_event,
+        params=admission.params,
+        trace=trace.decode("latin-1"),
+    )
 
 
 async def _bind(host: str, port: int) -> socket.socket:

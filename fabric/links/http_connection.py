@@ -122,7 +122,12 @@ class Connection(asyncio.Protocol):
                 self._deaf = True
                 self._transport.pause_reading()
             return
-        self._feed(data)
+        reader = self._reader
+        reader.feed(data)
+        if reader.requests or reader.fault:
+            self._advance()
+        if not self._busy and not self._over:
+            self._watch()
 
     def eof_received(self) -> None:
         """The client has ended its side; the transport closes itself, once what is written has left."""
@@ -150,12 +155,13 @@ class Connection(asyncio.Protocol):
         """Send a whole answer."""
         request = self.request
         assert request is not None  # noqa: S101 (only who serves one answers)
-        close = CLOSE if self._last or not request.head.persistent else b""
         begin = head(status, lines)
-        if request.head.method == "HEAD":
-            self._transport.write(b"%b%b%bcontent-length: %d\r\n\r\n" % (begin, request.lines, close, len(body)))
-        else:
-            self._transport.write(b"%b%b%bcontent-length: %d\r\n\r\n%b" % (begin, request.lines, close, len(body), body))
+        if request.lines:
+            begin += request.lines
+        if self._last or not request.head.persistent:
+            begin += CLOSE
+        sent = body if request.head.method != "HEAD" else b""
+        self._transport.write(b"%bcontent-length: %d\r\n\r\n%b" % (begin, len(body), sent))
         self._done(request)
 
     def refuse(self, answer: Answer) -> None:
@@ -223,14 +229,6 @@ class Connection(asyncio.Protocol):
             self._hang_up()
 
     # ------------------------------------------------------------ one request after the other
-    def _feed(self, data: bytes) -> None:
-        reader = self._reader
-        reader.feed(data)
-        if reader.requests or reader.fault:
-            self._advance()
-        if not self._busy and not self._over:
-            self._watch()
-
     def _watch(self) -> None:
         """Set the deadline of a connection that waits for its client."""
         waiting, self._awaiting_head = self._awaiting_head, self._reader.awaiting_head
@@ -290,7 +288,7 @@ class Connection(asyncio.Protocol):
             if self._deaf:
                 self._deaf = False
                 self._transport.resume_reading()
-            self._feed(ahead)
+            self.data_received(ahead)
 
     def _fail(self, status: int) -> None:
         """Answer what is no request, and hang up."""

@@ -45,7 +45,7 @@ class Door:
 
     def __init__(self, gate: Gate, resolve: Resolve, pages: Mapping[str, Page]) -> None:
         self._gate = gate
-        self._resolve = resolve
+        self.resolve = resolve
         self._pages = {path.encode(): page for path, page in pages.items()}
         self._hosts: set[bytes] = set()  # Host headers that were allowed before
 
@@ -55,10 +55,6 @@ class Door:
         if origin is None or not self._gate.origin_allowed(origin.decode("latin-1")):
             return b""
         return b"access-control-allow-origin: %b\r\nvary: origin\r\n%b" % (origin, _EXPOSED)
-
-    def leads(self, entry: Entry) -> bool:
-        """Whether an entry still leads where it led: servers come and go."""
-        return self._resolve(entry.name) == entry.server
 
     def enter(self, method: str, path: bytes, headers: Headers) -> Entry | Answer:
         """Where a request leads. `path` is raw, so that an escaped slash stays part of a name."""
@@ -78,7 +74,7 @@ class Door:
         name = _server_name(path)
         if name is None:
             return refuse(404, Reason.UNKNOWN_SERVER, "no such path: servers are at /mcp and /{server}/mcp")
-        server = self._resolve(name)
+        server = self.resolve(name)
         if server is None:
             return refuse(404, Reason.UNKNOWN_SERVER, f"no server {name!r}" if name else "there is no default server")
         purpose = _PURPOSES.get(method)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import msgspec
+
 from fabric.errors import LinkBroken, LinkClosed, LinkError, LinkOverflow
 from fabric.jsonrpc import Message, MessageKind
 from fabric.links.base import LinkInfo, Purpose, Reception
@@ -22,31 +24,28 @@ _CUT: _End = (LinkBroken, "the client was too slow and was cut off")
 _SHUT: _End = (LinkClosed, "the door closed")
 
 
+class Terms(msgspec.Struct, frozen=True):
+    """What all links of a listener share: whom to tell of their end, and what a slow client may leave unread."""
+
+    reception: Reception
+    max_unsent_bytes: int
+
+
 class HttpLink:
     """A RequestLink (links/base.py). Its answer is JSON when the first frame sent is final, else an event stream.
 
     `send(b"")` opens the stream with a comment, or with `event` primes the client to reconnect. The client's leaving, orderly
-    or not, is one: HTTP does not tell them apart. max_unsent_bytes bounds what a slow client may leave unread.
+    or not, is one: HTTP does not tell them apart.
     """
 
-    __slots__ = ("_connection", "_end", "_max_unsent_bytes", "_message", "_modern", "_reception", "info")
+    __slots__ = ("_connection", "_end", "_message", "_modern", "_terms", "info")
 
-    def __init__(
-        self,
-        info: LinkInfo,
-        message: Message | None,
-        connection: Connection,
-        reception: Reception,
-        *,
-        modern: bool,
-        max_unsent_bytes: int,
-    ) -> None:
+    def __init__(self, info: LinkInfo, message: Message | None, connection: Connection, modern: bool, terms: Terms) -> None:
         self.info = info
         self._message = message
         self._connection = connection
-        self._reception = reception
         self._modern = modern
-        self._max_unsent_bytes = max_unsent_bytes
+        self._terms = terms
         self._end: _End | None = None
 
     def send(self, frame: bytes, *, event: str = "", final: bool = False) -> None:
@@ -61,10 +60,10 @@ class HttpLink:
                 connection.answer(status, _JSON + lines if lines else _JSON, frame)
                 return
             connection.open(_EVENTS)
-        elif connection.unsent_bytes > self._max_unsent_bytes:
+        elif connection.unsent_bytes > self._terms.max_unsent_bytes:
             self._end = _CUT
             connection.abort()
-            raise LinkOverflow(f"a client left more than {self._max_unsent_bytes} bytes unread")
+            raise LinkOverflow(f"a client left more than {self._terms.max_unsent_bytes} bytes unread")
         connection.write(encode_event(frame, event))
         if final:
             self._end = _ANSWERED
@@ -102,7 +101,7 @@ class HttpLink:
         """The connection is gone."""
         if self._end is None:
             self._end = _LEFT
-        self._reception.left(self)
+        self._terms.reception.left(self)
 
     def keep_alive(self) -> None:
         """Write a comment to the open stream, unless it has something unsent anyway."""
@@ -113,7 +112,7 @@ class HttpLink:
         """The door closes: end the stream in order."""
         if self._end is None:
             self.finish()
-            self._reception.left(self)
+            self._terms.reception.left(self)
 
     def cut(self) -> None:
         """The door closes and waits no longer: drop the connection."""

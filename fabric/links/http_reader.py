@@ -16,6 +16,8 @@ MAX_HEAD_BYTES = 64 * 1024
 """Longest head of a request, and longest trailer."""
 
 MAX_HEADERS = 128
+MAX_KNOWN_BYTES = 16 * 1024
+"""Longest request whose head is remembered."""
 
 
 class Head(msgspec.Struct):
@@ -32,8 +34,8 @@ class Head(msgspec.Struct):
     persistent: bool
     chunked: bool
     upgrade: bool
-    entry: Any = None
-    """Where its reader's owner found it to lead; kept with it because heads come again."""
+    found: Any = None
+    """What its reader's owner found out about it; kept with it because heads come again."""
 
 
 class Request(msgspec.Struct):
@@ -123,7 +125,9 @@ class RequestReader:
     def _remember(self, data: bytes, request: Request) -> None:
         end = data.find(b"\r\n\r\n") + 4
         head = request.head
-        if end + request.size == len(data) and head.persistent and b"transfer-encoding" not in head.headers:
+        if end + request.size != len(data) or len(data) > MAX_KNOWN_BYTES:
+            return
+        if head.persistent and b"transfer-encoding" not in head.headers:
             self._known = _Known(data[:end], head, len(data))
 
     # ------------------------------------------------------------ what the parser calls

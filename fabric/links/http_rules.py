@@ -18,14 +18,14 @@ import msgspec
 from fabric import jsonrpc
 from fabric.core.faults import Fault, Reason, fault_frame
 from fabric.errors import InvalidFrame
-from fabric.jsonrpc import Message, MessageKind, Meta
+from fabric.jsonrpc import Message, MessageKind
 
 LEGACY_VERSIONS = ("2024-11-05", "2025-03-26", "2025-06-18", "2025-11-25")
 
 Headers = Mapping[bytes, bytes]
 """Header values by lower-case name, repeated ones folded."""
 
-_NAMED = {"tools/call": "name", "prompts/get": "name", "resources/read": "uri"}  # methods whose target Mcp-Name repeats
+_NAMED = {"tools/call": False, "prompts/get": False, "resources/read": True}  # methods whose name or uri Mcp-Name repeats
 _WRAPPED = b"=?base64?"
 _VISIBLE = re.compile(rb"[\t\x20-\x7e]*")
 
@@ -42,10 +42,14 @@ class Answer(msgspec.Struct, frozen=True):
     lines: bytes = JSON
 
 
-class Admission(msgspec.Struct, frozen=True, gc=False):
-    """A request that may pass: a POST's message, and what the headers say (see LinkInfo)."""
+Said = tuple[MessageKind, str, bytes, bool, bytes]
+"""What a message says that its head must agree with: its kind and method; of `_meta`, the raw version and whether there are
+capabilities; and the raw name or uri where Mcp-Name repeats it."""
 
-    message: Message | None
+
+class Admission(msgspec.Struct, frozen=True, gc=False):
+    """A request that may pass: what its head says (see LinkInfo). It is the same for the same head and the same `Said`."""
+
     modern: bool
     session: str = ""
     version: str = ""
@@ -88,17 +92,31 @@ def admit_bodiless(method: str, headers: Headers) -> Admission | Answer:
     return _admit_legacy(headers, None)
 
 
-def admit_post(headers: Headers, body: bytes) -> Admission | Answer:
-    """Read a POST's message and hold its headers against it."""
+def read_post(body: bytes) -> tuple[Message, Said] | Answer:
+    """A POST's message."""
     try:
         message = jsonrpc.parse(body)
         meta = jsonrpc.meta(message)
-        claimed = headers.get(b"mcp-protocol-version", b"")
-        if meta.fields.version or is_modern(claimed):
-            return _admit_modern(headers, message, meta, claimed)
     except InvalidFrame as error:
-        return Answer(400, jsonrpc.error_frame(error.id, error.code, error.reason))
-    return _admit_legacy(headers, message)
+        return _invalid(error)
+    fields, by_uri = meta.fields, _NAMED.get(message.method)
+    target = b"" if by_uri is None else bytes(meta.uri if by_uri else meta.name)
+    return message, (message.kind, message.method, bytes(fields.version), bool(fields.capabilities), target)
+
+
+def admit_post(headers: Headers, message: Message, said: Said) -> Admission | Answer:
+    """Hold a POST's headers against its message."""
+    claimed = headers.get(b"mcp-protocol-version", b"")
+    if not (said[2] or is_modern(claimed)):
+        return _admit_legacy(headers, message)
+    try:
+        return _admit_modern(headers, message, said, claimed)
+    except InvalidFrame as error:
+        return _invalid(error)
+
+
+def _invalid(error: InvalidFrame) -> Answer:
+    return Answer(400, jsonrpc.error_frame(error.id, error.code, error.reason))
 
 
 def _admit_legacy(headers: Headers, message: Message | None) -> Admission | Answer:
@@ -107,40 +125,38 @@ def _admit_legacy(headers: Headers, message: Message | None) -> Admission | Answ
         known = ", ".join((*LEGACY_VERSIONS, jsonrpc.MODERN_VERSION))
         return refuse(400, Reason.INVALID, f"MCP-Protocol-Version {version!r} is not supported; known are {known}")
     if message is not None and message.method == "initialize":
-        return Admission(message, modern=False, version=version)
+        return Admission(modern=False, version=version)
     session = headers.get(b"mcp-session-id", b"").decode("latin-1")
     if not session:
         return refuse(400, Reason.INVALID, "the Mcp-Session-Id header is missing: a session begins with initialize")
     last_event = headers.get(b"last-event-id", b"").decode("latin-1") if message is None else ""
-    return Admission(message, modern=False, session=session, version=version, last_event=last_event)
+    return Admission(modern=False, session=session, version=version, last_event=last_event)
 
 
-def _admit_modern(headers: Headers, message: Message, meta: Meta, claimed: bytes) -> Admission | Answer:
+def _admit_modern(headers: Headers, message: Message, said: Said, claimed: bytes) -> Admission:
     """The order is the SDKs': what `_meta` must hold, then the headers that repeat the body. Raises InvalidFrame."""
+    kind, _, version, capable, target = said
     method = headers.get(b"mcp-method")
     params: tuple[tuple[str, str], ...] = ()
-    if message.kind is MessageKind.REQUEST:
-        if not (meta.fields.version and meta.fields.capabilities):
-            missing = "protocolVersion" if not meta.fields.version else "clientCapabilities"
+    if kind is MessageKind.REQUEST:
+        if not (version and capable):
+            missing = "protocolVersion" if not version else "clientCapabilities"
             raise InvalidFrame(jsonrpc.INVALID_PARAMS, f"params._meta lacks io.modelcontextprotocol/{missing}", message.id)
-        _match("MCP-Protocol-Version", claimed or None, bytes(meta.fields.version), message)
+        _match("MCP-Protocol-Version", claimed or None, version, message)
         _match_method(method, message)
-        field = _NAMED.get(message.method)
-        if field is not None:
-            target = bytes(meta.name if field == "name" else meta.uri)
-            if target[:1] == b'"':  # its absence is the server's to say
-                _match_name(headers.get(b"mcp-name"), target, message)
+        if target[:1] == b'"':  # its absence is the server's to say
+            _match_name(headers.get(b"mcp-name"), target, message)
         if b"mcp-param-" in b" ".join(headers):
             params = tuple(
                 (name[10:].decode(), _decoded(name.decode(), value, message))
                 for name, value in headers.items()
                 if name.startswith(b"mcp-param-")
             )
-    elif message.kind is MessageKind.RESPONSE:
+    elif kind is MessageKind.RESPONSE:
         raise InvalidFrame(jsonrpc.INVALID_REQUEST, "clients of this protocol version send no responses")
     elif method is not None:  # a notification: the revision asks no headers of it, but what is said must be true
         _match_method(method, message)
-    return Admission(message, modern=True, version=claimed.decode("latin-1"), params=params)
+    return Admission(modern=True, version=claimed.decode("latin-1"), params=params)
 
 
 def _match_method(value: bytes | None, message: Message) -> None:

@@ -50,8 +50,9 @@ def answer_status(frame: bytes, *, modern: bool, otherwise: int) -> tuple[int, b
     A server's own -32602 has none: the spec asks 400 of the missing `_meta` fields alone, which admit_post has refused, and a
     client of both eras takes an unexplained 400 for a legacy server.
     """
-    head = frame[:_HEAD_BYTES]
-    if (b'"result":' in head and b'"error"' not in head) or b'"error"' not in frame:
+    if frame.find(b'"error"', 0, _HEAD_BYTES) < 0 and (
+        len(frame) <= _HEAD_BYTES or frame.find(b'"result":', 0, _HEAD_BYTES) >= 0 or b'"error"' not in frame
+    ):
         return 200, b""
     try:
         raw = jsonrpc.parse(frame).error

@@ -5,20 +5,28 @@ from __future__ import annotations
 import time
 from email.utils import formatdate
 from http import HTTPStatus
+from typing import ClassVar
 
 CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 CHUNKED = b"transfer-encoding: chunked\r\n"
 LAST_CHUNK = b"0\r\n\r\n"
 CLOSE = b"connection: close\r\n"
+_KEPT = 64  # few statuses and lines make most answers
 _STATUS = {status.value: f"HTTP/1.1 {status.value} {status.phrase}\r\n".encode() for status in HTTPStatus}
 
 
 def head(status: int, lines: bytes) -> bytes:
     """An answer's status line and header lines; `lines` are others, each ended by CR LF. What ends the head is to follow."""
     second = int(time.time())
-    if second != _Date.second:
-        _Date.second, _Date.line = second, f"date: {formatdate(second, usegmt=True)}\r\n".encode()
-    return _STATUS[status] + _Date.line + lines
+    if second != _Made.second:
+        _Made.second, _Made.date = second, f"date: {formatdate(second, usegmt=True)}\r\n".encode()
+        _Made.heads.clear()
+    made = _Made.heads.get((status, lines))
+    if made is None:
+        made = _STATUS[status] + _Made.date + lines
+        if len(_Made.heads) < _KEPT:
+            _Made.heads[status, lines] = made
+    return made
 
 
 def chunk(data: bytes) -> bytes:
@@ -26,8 +34,9 @@ def chunk(data: bytes) -> bytes:
     return b"%x\r\n%b\r\n" % (len(data), data)
 
 
-class _Date:
-    """The Date header's line, formatted once a second (RFC 9110 6.6.1 asks for it)."""
+class _Made:
+    """What is made once a second, with the Date that RFC 9110 6.6.1 asks for."""
 
     second = 0
-    line = b""
+    date = b""
+    heads: ClassVar[dict[tuple[int, bytes], bytes]] = {}

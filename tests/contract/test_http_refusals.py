@@ -166,6 +166,49 @@ async def test_a_body_over_the_limit_is_refused_by_its_size_and_the_connection_l
     await house.listener.aclose()
 
 
+@pytest.mark.requirement("P12")
+async def test_what_was_refused_is_refused_again_and_what_was_let_in_is_looked_at_again(house: House) -> None:
+    headers, body = modern("tools/call", name="echo", arguments={})
+    refused = [
+        (headers | {"Accept": "application/json"}, body, 406),
+        (headers | {"Content-Type": "text/plain"}, body, 415),
+        (headers | {"Mcp-Name": "Echo"}, body, 400),
+        (headers, body.replace(b"echo", b"ehco"), 400),
+        (headers, body.replace(b"2026-07-28", b"2026-07-29"), 400),
+        (headers, body.replace(b"tools/call", b"tools/cull"), 400),
+        (headers, body.replace(b"/clientCapabilities", b"/clientcapabilities"), 400),
+        (headers, body.replace(b'"id"', b'"di"').replace(b"call", b"cull"), 400),
+    ]
+    async with await house.client() as client:
+        for wrong_headers, wrong_body, status in refused:
+            for _ in range(2):
+                client.send("POST", "/mcp", headers, body)
+                (await house.guest()).answer()
+                assert (await client.reply()).status == 200
+                assert (await client.ask("POST", "/mcp", wrong_headers, wrong_body)).status == status
+                assert (await client.ask("POST", "/mcp", wrong_headers, wrong_body)).status == status
+    assert house.guests.empty()
+
+
+async def test_a_server_that_goes_is_not_found_and_one_that_comes_is() -> None:
+    servers = {"echo": "one"}
+    house = await open_house(resolve=servers.get)
+    async with await house.client() as client:
+        for server in ("one", "two", ""):
+            servers["echo"] = server
+            if not server:
+                del servers["echo"]
+                assert (await client.ask("POST", "/echo/mcp", *modern("tools/list"))).status == 404
+                continue
+            for _ in range(2):
+                client.send("POST", "/echo/mcp", *modern("tools/list"))
+                guest = await house.guest()
+                assert guest.info.server == server
+                guest.answer()
+                assert (await client.reply()).status == 200
+    await house.listener.aclose()
+
+
 @pytest.mark.requirement("D09")
 async def test_a_fault_leaves_with_the_status_of_its_era(house: House) -> None:
     fault = fault_frame(b"1", Fault(Reason.OVERLOADED, "busy", retryable=True, retry_after=1.2))

@@ -118,7 +118,7 @@ class Connection(asyncio.Protocol):
             return
         if self._busy:
             self._ahead += data
-            if len(self._ahead) > MAX_AHEAD_BYTES and not self._deaf:
+            if len(self._ahead) > MAX_AHEAD_BYTES and not self._deaf and not self._transport.is_closing():
                 self._deaf = True
                 self._transport.pause_reading()
             return
@@ -267,7 +267,7 @@ class Connection(asyncio.Protocol):
 
     def _done(self, request: Request) -> None:
         self.request = self.occupant = None
-        self.streaming = False
+        self.streaming = self._awaiting_head = False
         self.deadline = self._service.now + self._service.limits.idle_timeout
         if self._last or not request.head.persistent:
             self._hang_up(linger=not request.whole)
@@ -285,7 +285,7 @@ class Connection(asyncio.Protocol):
         if not self._busy and not self._over:
             ahead = bytes(self._ahead)
             self._ahead.clear()
-            if self._deaf:
+            if self._deaf and not self._transport.is_closing():  # which a failed write has made it
                 self._deaf = False
                 self._transport.resume_reading()
             self.data_received(ahead)

@@ -258,6 +258,19 @@ async def test_a_head_that_trickles_in_is_waited_for_so_long_and_no_longer(hasty
         assert await rest(client) == b""
 
 
+async def test_each_head_has_a_time_of_its_own() -> None:
+    house = await open_house(pages=UP, request_timeout=0.2, idle_timeout=60.0)
+    async with await house.client() as client:
+        for _ in range(3):
+            client.write(b"GET /livez HTTP/1.1\r\n")
+            await asyncio.sleep(0.1)
+            client.write(b"Host: localhost\r\n\r\n")
+            assert (await client.reply()).status == 200
+        client.write(b"GET /livez HTTP/1.1\r\n")
+        assert (await client.reply()).status == 408
+    await house.listener.aclose()
+
+
 async def test_a_body_may_take_its_time_but_not_stand_still(hasty: House) -> None:
     headers, body = modern("tools/call", name="echo", arguments={"text": "x" * 1000})
     async with await hasty.client() as client:

@@ -15,7 +15,7 @@ def say(body: bytes = b"x") -> Envelope:
 
 def packs(sender: Pairs) -> list[Pack]:
     effects = [effect for effect in sender.transmit() if isinstance(effect, Publish)]
-    assert not sender.waiting
+    assert not sender.dirty
     return [effect.pack for effect in effects]
 
 
@@ -59,7 +59,7 @@ def test_a_gap_is_said_at_once_and_closed_by_what_was_lost() -> None:
     packs(edge)  # lost
     edge.data("b", 0.2, say(b"2"))
     assert carry(edge, bridge, 0.2) == []
-    assert bridge.waiting
+    assert bridge.dirty
     assert carry(bridge, edge, 0.3) == []
     assert carry(edge, bridge, 0.3) == [b"1", b"2"]
 

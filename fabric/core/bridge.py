@@ -101,7 +101,7 @@ class BridgeCore:
                 self.member.announce(now)
             case _:
                 raise TypeError(f"not an event of a bridge: {type(event).__name__}")
-        return self._take()
+        return self.member.take()
 
     def expire(self, now: float) -> list[Effect]:
         """Act on every deadline that has come by `now`."""
@@ -120,7 +120,7 @@ class BridgeCore:
                 self._changed(self.pools[name], now)
             else:
                 self.pools[name].start(now)
-        return self._take()
+        return self.member.take()
 
     def next_deadline(self) -> float:
         """When `expire` is to be called at the latest."""
@@ -142,7 +142,7 @@ class BridgeCore:
             for child in list(pool.children.values()):
                 pool.stop(child)
         self.member.leave()
-        return self._take()
+        return self.member.take()
 
     def credit(self, server: str) -> int:
         """How much work of this server's queue may be received; beyond it, a broker that does not keep work loses it."""
@@ -154,13 +154,6 @@ class BridgeCore:
     def idle(self) -> bool:
         """Nothing is unanswered, and everyone has acknowledged what was said to him: it may leave without loss."""
         return not self.jobs.open and all(pair.quiet for pair in self.member.pairs)
-
-    def _take(self) -> list[Effect]:
-        if not self._out:
-            return []
-        effects = self._out.copy()
-        self._out.clear()
-        return effects
 
     # ------------------------------------------------------------ what a member asks of its owner
     def describe(self, number: int) -> Announcement:

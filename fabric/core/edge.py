@@ -87,7 +87,7 @@ class EdgeCore:
                 self.member.disconnected()
             case _:
                 raise TypeError(f"not an event of an edge: {type(event).__name__}")
-        return self._take()
+        return self.member.take()
 
     def expire(self, now: float) -> list[Effect]:
         """Act on every deadline that has come by `now`."""
@@ -98,7 +98,7 @@ class EdgeCore:
         for id in self.router.deadlines.expired(now):
             server = self.router.exchanges[id].server
             self.router.expired(id, now, self.serving.served(server), self.serving.free(server))
-        return self._take()
+        return self.member.take()
 
     def next_deadline(self) -> float:
         """When `expire` is to be called at the latest."""
@@ -119,19 +119,12 @@ class EdgeCore:
         for conversation in list(self._conversations.values()):
             self._closed(conversation.link, now)
         self.member.leave()
-        return self._take()
+        return self.member.take()
 
     @property
     def idle(self) -> bool:
         """No request of a client is open."""
         return not any(exchange.link for exchange in self.router.exchanges.values() if exchange.sent_kind is not Kind.ATTACH)
-
-    def _take(self) -> list[Effect]:
-        if not self._out:
-            return []
-        effects = self._out.copy()
-        self._out.clear()
-        return effects
 
     # ------------------------------------------------------------ what a member asks of its owner
     def describe(self, number: int) -> Announcement:

@@ -71,6 +71,14 @@ class Member:
         self._owner = owner
         self._out = out
 
+    def take(self) -> list[Effect]:
+        """The effects that have gathered, in order; none are left."""
+        if not self._out:
+            return []
+        effects = self._out.copy()
+        self._out.clear()
+        return effects
+
     def connected(self, keeps: bool, largest_message_bytes: int, now: float) -> None:
         """The broker is there: say hello and announce."""
         self.keeps = keeps

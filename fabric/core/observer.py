@@ -28,13 +28,13 @@ class ObserverCore:
                 pass  # the next announcement is due within a second
             case _:
                 raise TypeError(f"not an event of an observer: {type(event).__name__}")
-        return self._take()
+        return self.member.take()
 
     def expire(self, now: float) -> list[Effect]:
         """Act on every deadline that has come by `now`."""
         if now >= self.member.next_beat:
             self.member.beat(now)
-        return self._take()
+        return self.member.take()
 
     def next_deadline(self) -> float:
         """When `expire` is to be called at the latest."""
@@ -52,14 +52,7 @@ class ObserverCore:
     def leave(self, now: float) -> list[Effect]:  # noqa: ARG002 - as every core's
         """Say goodbye to everyone."""
         self.member.leave()
-        return self._take()
-
-    def _take(self) -> list[Effect]:
-        if not self._out:
-            return []
-        effects = self._out.copy()
-        self._out.clear()
-        return effects
+        return self.member.take()
 
     # ------------------------------------------------------------ what a member asks of its owner
     def describe(self, number: int) -> Announcement:

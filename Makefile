@@ -17,8 +17,8 @@ up:              ## set up, then run the fabric with the example servers (PORT=8
 setup:           ## set up everything, brokers and Node included
 	@$(SETUP) test
 
-test: lint       ## style, types, and every test
-	$(BIN)/python -m pytest
+test: lint       ## style, types, and every test; most of them wait more than they work, so two at a time
+	$(BIN)/python -m pytest -n 2 --dist loadfile
 
 lint: setup      ## style, types, and the arrows between packages
 	$(BIN)/ruff check .

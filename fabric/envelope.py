@@ -108,6 +108,15 @@ _encoder = msgspec.msgpack.Encoder()
 _decoder = msgspec.msgpack.Decoder(Pack)
 
 
+HEADER_BYTES = 512
+"""What an envelope may take beside its body and its client's id, rounded up."""
+
+
+def weight(envelope: Envelope) -> int:
+    """How many bytes the envelope may take in a pack, rounded up: what a client chose the size of is counted."""
+    return len(envelope.body) + len(envelope.client_id) + HEADER_BYTES
+
+
 def single(source: str, envelope: Envelope) -> Pack:
     """A pack of one envelope outside any lane, for a queue or a topic."""
     return Pack(VERSION, source, 0, 0, 0, (envelope,))

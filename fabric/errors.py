@@ -87,7 +87,11 @@ class LinkTimeout(LinkError):
 
 
 class LinkOverflow(LinkError):
-    """A frame was longer than the limit, or a slow peer let its buffer fill."""
+    """A frame was longer than the limit, or a slow peer let its buffer fill. `head`: how a skipped frame begins."""
+
+    def __init__(self, reason: str, *, head: bytes = b"") -> None:
+        super().__init__(reason)
+        self.head = head
 
 
 class BrokerError(FabricError):

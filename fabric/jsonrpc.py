@@ -220,6 +220,17 @@ def with_answer_id(frame: bytes, minted: str, id: bytes) -> bytes:
     return with_id(parse(frame), id)
 
 
+def leading_id(head: bytes) -> bytes:
+    """The raw id of a frame of which only the beginning is there; empty when the id is not in it."""
+    start = head.find(b'"id":') + 5
+    if head.count(b"{", 0, start) != 1:
+        return b""
+    while head[start : start + 1] == b" ":
+        start += 1
+    end = head.find(b'"', start + 1) + 1 if head[start : start + 1] == b'"' else start
+    return _checked(head[start:end]) if end > start + 1 else b""
+
+
 def with_request_state(frame: bytes, state: bytes) -> bytes:
     """A request or an `input_required` result with its requestState (raw JSON) replaced."""
     return _swap(frame, b'"requestState"', state, request_state)

@@ -209,8 +209,8 @@ class BridgeCore:
             self.copies.hold(source, Lane.DATA, answered, delivery)
             return
         no_room = pool.taken >= pool.limits.slots
-        if envelope.kind is Kind.OPEN and pool.full:
-            no_room = not self.sessions.evict(pool, now)
+        if envelope.kind is Kind.OPEN and pool.full and self.sessions.left_alone(pool, now) is None:
+            no_room = True
         # The work of a dead edge waits for no grant in vain: a queue full of it would hold up all the others.
         if self.draining or no_room or pool.health is not Health.HEALTHY or self.member.pairs.given_up(source):
             number = self.member.control(
@@ -231,6 +231,8 @@ class BridgeCore:
     def _start(self, job: Job, pool: Pool, now: float) -> None:
         """Give a job from a queue to a process of its server."""
         if job.kind is Kind.OPEN:
+            if pool.full and (evicted := self.sessions.left_alone(pool, now)) is not None:
+                self.sessions.end(evicted, now)
             child = pool.for_session(job.exchange, now)
             if child is None:
                 self.jobs.give_back(job, "", now)

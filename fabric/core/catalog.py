@@ -32,6 +32,9 @@ FRESH_AT_LEAST, FRESH_AT_MOST = 5.0, 300.0
 """Bounds, in seconds, of how long a list is believed; between them the server's ttlMs decides."""
 
 
+PAGES_MOST = 100
+"""How many pages of tools are asked for; a server may have a next one for ever."""
+
 DEEPEST = 32
 """How deep in a schema annotations are looked for."""
 
@@ -88,25 +91,25 @@ class Catalog:
     def __init__(self) -> None:
         self.tools: dict[str, Tool] = {}
         self.fresh_until = float("-inf")
-        self._coming: dict[str, Tool] = {}
+        self._pages = 0
 
     def page(self, answer: bytes, now: float) -> str:
         """Take in one tools/list response; returns the cursor of the next page, empty after the last or a useless answer."""
         try:
             result = msgspec.json.decode(answer, type=_Answer).result
         except msgspec.DecodeError:
-            self._coming = {}
-            self.fresh_until = now + FRESH_AT_LEAST
             return ""
+        self._pages += 1
         for tool in result.tools:
             hints = tool.annotations or _Annotations()
             headers = tuple(_headers(tool.schema, ()))
-            self._coming[tool.name] = Tool(hints.read_only or hints.idempotent, headers)
-        if result.cursor and len(self._coming) < 100_000:
-            return result.cursor
-        self.tools, self._coming = self._coming, {}
+            self.tools[tool.name] = Tool(hints.read_only or hints.idempotent, headers)
         self.fresh_until = now + min(max(result.ttl_ms / 1000, FRESH_AT_LEAST), FRESH_AT_MOST)
-        return ""
+        return (result.cursor or "") if self._pages < PAGES_MOST else ""
+
+    def complete(self, now: float) -> None:
+        """No more pages come: what is here counts, for a short while at least."""
+        self.fresh_until = max(self.fresh_until, now + FRESH_AT_LEAST)
 
     def repeatable(self, name: str) -> bool:
         """Whether the server says that calling this tool twice does no harm."""

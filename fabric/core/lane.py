@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections import deque
 
-from fabric.envelope import Envelope
+from fabric.envelope import Envelope, weight
 
 HELD_MESSAGES = 4096
 """How many messages may wait behind a gap; what comes beyond is dropped and sent again."""
@@ -32,7 +32,7 @@ class Outgoing:
         if not self.kept:
             self.sent_at = now
         self.kept.append(envelope)
-        self.kept_bytes += len(envelope.body) + 64
+        self.kept_bytes += weight(envelope)
         self.next += 1
 
     def acknowledge(self, number: int, now: float) -> None:
@@ -42,7 +42,7 @@ class Outgoing:
         self.acknowledged = number
         kept = self.kept
         while kept and kept[0].number <= number:
-            self.kept_bytes -= len(kept.popleft().body) + 64
+            self.kept_bytes -= weight(kept.popleft())
         self.sent_at = now
 
 

@@ -13,8 +13,8 @@ from fabric.core import announcement
 from fabric.core.announcement import Announcement, Role
 from fabric.core.effects import Conflict, Effect, Publish
 from fabric.core.lease import LEASE, Leases
-from fabric.core.pair import HEADER_BYTES, PACK_BYTES, Pairs
-from fabric.envelope import VERSION, Envelope, Kind, Pack, single
+from fabric.core.pair import PACK_BYTES, Pairs
+from fabric.envelope import HEADER_BYTES, VERSION, Envelope, Kind, Pack, single
 from fabric.errors import InvalidEnvelope
 
 BEAT = 0.25

@@ -14,13 +14,10 @@ from msgspec.structs import force_setattr
 from fabric.addressing import inbox
 from fabric.core.effects import Effect, Publish
 from fabric.core.lane import Incoming, Outgoing
-from fabric.envelope import VERSION, Envelope, Lane, Pack
+from fabric.envelope import VERSION, Envelope, Lane, Pack, weight
 
 PACK_BYTES = 256 * 1024
 """How many bytes gather in one pack, at the most; a larger message goes alone."""
-
-HEADER_BYTES = 512
-"""What an envelope may take beside its body, rounded up."""
 
 REMEMBERED = 4096
 """How many peers that were given up are remembered with their generation; the oldest is forgotten first."""
@@ -208,7 +205,7 @@ class Pairs:
         """How many of the first envelopes make one pack: at least one, and no more bytes than the broker takes."""
         room = self.pack_bytes
         for count, envelope in enumerate(envelopes):
-            room -= len(envelope.body) + HEADER_BYTES
+            room -= weight(envelope)
             if room < 0 and count:
                 return count
         return len(envelopes)

@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 from fabric import jsonrpc
 from fabric.core import parked
+from fabric.core.announcement import Role
 from fabric.core.catalog import REPEATABLE_METHODS, Catalog, list_request
 from fabric.core.correlation import CorrelationRouter, Exchange
 from fabric.core.faults import CODES, Fault, Reason
@@ -38,7 +39,7 @@ class Requests:
         self._retry_calls = retry_calls
         self._refuse = refuse
         self._catalogs: dict[str, Catalog] = {}
-        self._listing: dict[str, str] = {}  # server to the exchange that lists its tools
+        self._listing: dict[str, tuple[Catalog, float]] = {}  # by server, the pages so far and when they must be complete
         self._waiting: dict[str, list[tuple[Exchange, Message, Params]]] = {}
 
     def prepare(self, exchange: Exchange, message: Message) -> None:
@@ -124,7 +125,8 @@ class Requests:
         )
 
     def _to_parked(self, exchange: Exchange, incarnation: str, now: float) -> None:
-        if incarnation in self._member.leases.peers:
+        bridge = self._member.leases.peers.get(incarnation)
+        if bridge is not None and bridge.announcement is not None and bridge.announcement.role is Role.BRIDGE:
             self._router.assign(exchange, incarnation, now)
             return
         message = "the process that asked for this input is gone; the call may have been carried out in part"
@@ -136,7 +138,8 @@ class Requests:
         catalog = self._catalogs.get(server)
         if catalog is None or now >= catalog.fresh_until:
             if server not in self._listing:
-                self._list(server, "", now)
+                self._listing[server] = (Catalog(), now + LIST_TIMEOUT)
+                self._list(server, "", now + LIST_TIMEOUT, now)
             if catalog is None:
                 self._waiting.setdefault(server, []).append((exchange, message, params))
                 return
@@ -152,24 +155,25 @@ class Requests:
         exchange.repeatable = repeatable and not (meta.request_state or meta.input_responses)
         self._router.offer(exchange, now)
 
-    def _list(self, server: str, cursor: str, now: float) -> None:
+    def _list(self, server: str, cursor: str, due: float, now: float) -> None:
         exchange = self._router.new("", server, now)
         exchange.method, exchange.repeatable = "tools/list", True
         exchange.body = list_request(exchange.id, cursor)
-        self._listing[server] = exchange.id
         self._router.offer(exchange, now)
-        exchange.lapses = now + LIST_TIMEOUT
+        exchange.lapses = due
         self._router.deadlines.set(exchange.id, min(exchange.resend, exchange.lapses))
 
     def listed(self, exchange: Exchange, answer: bytes, now: float) -> list[tuple[Exchange, InvalidFrame]]:
         """A page of a tool list came, or will not come. Returns the calls that waited for it and turn out to be wrong."""
         server = exchange.server
-        catalog = self._catalogs.setdefault(server, Catalog())
+        catalog, due = self._listing[server]
         cursor = catalog.page(answer, now)
-        if cursor:
-            self._list(server, cursor, now)
+        if cursor and now < due:
+            self._list(server, cursor, due, now)
             return []
-        self._listing.pop(server, None)
+        catalog.complete(now)
+        del self._listing[server]
+        self._catalogs[server] = catalog
         wrong = []
         for waiting, message, params in self._waiting.pop(server, ()):
             if not waiting.link:

@@ -17,6 +17,9 @@ from fabric.jsonrpc import Message
 BUFFERED_MESSAGES = 256
 """How many messages wait for an HTTP session's own stream to open; the oldest goes first."""
 
+OPEN_REQUESTS = 1024
+"""How many of a server's requests its client may leave unanswered; the oldest can then be answered no more."""
+
 UNRELATED = frozenset(
     {
         "notifications/tools/list_changed",
@@ -74,6 +77,8 @@ class Session:
             self._count += 1
             minted = f"e{self.epoch}-{self._count}"
             self._requests[minted] = message.id
+            if len(self._requests) > OPEN_REQUESTS:
+                del self._requests[next(iter(self._requests))]
             return jsonrpc.with_id(message, jsonrpc.quoted(minted))
         if message.method == "notifications/cancelled":
             own = jsonrpc.refers_to(message)

@@ -185,18 +185,15 @@ class Sessions:
                 del session.jobs[job.exchange]  # it runs on, but nothing more can be said on its stream
                 job.siblings = None
 
-    def evict(self, pool: Pool, now: float) -> bool:
-        """Make room for a new session of a full server: end the HTTP session that was left alone longest, if any was."""
+    def left_alone(self, pool: Pool, now: float) -> Session | None:
+        """The HTTP session that was left alone longest, and long enough to give way to a new one on a full server."""
         left = [
             session
             for session in self.open.values()
             if session.server == pool.name and not session.bound and not session.jobs and session.stream is None
         ]
         oldest = min(left, key=lambda session: session.used, default=None)
-        if oldest is None or now - oldest.used < EVICT_AFTER:
-            return False
-        self.end(oldest, now)
-        return True
+        return oldest if oldest is not None and now - oldest.used >= EVICT_AFTER else None
 
     def sweep(self, now: float) -> None:
         """End the HTTP sessions nobody has used for too long."""

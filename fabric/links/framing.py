@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from fabric.errors import LinkOverflow
 
+HEAD_BYTES = 1024
+"""How much of a skipped line its error shows: enough to see which request it answers."""
+
 
 class LineDecoder:
     """Cuts a byte stream into lines. Work is linear in the bytes fed, however they are cut; memory is one line.
@@ -28,7 +31,7 @@ class LineDecoder:
             self._skipping = False
         for line in (ended.removesuffix(b"\r") for ended in lines):
             if len(line) > self._max_bytes:
-                found.append(self._overflow())
+                found.append(self._overflow(line))
             elif line:
                 found.append(line)
         if rest:
@@ -43,12 +46,13 @@ class LineDecoder:
         if not self._skipping:
             self._partial += piece
             if len(self._partial) > self._max_bytes + 1:  # one more than the limit may be the CR of a CRLF
+                found.append(self._overflow(self._partial))
                 self._partial.clear()
                 self._skipping = True
-                found.append(self._overflow())
 
-    def _overflow(self) -> LinkOverflow:
-        return LinkOverflow(f"a line is longer than the limit of {self._max_bytes} bytes; it is skipped")
+    def _overflow(self, line: bytes | bytearray) -> LinkOverflow:
+        reason = f"a line is longer than the limit of {self._max_bytes} bytes; it is skipped"
+        return LinkOverflow(reason, head=bytes(line[:HEAD_BYTES]))
 
 
 class TextDecoder:

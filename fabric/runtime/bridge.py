@@ -7,6 +7,7 @@ import logging
 from collections.abc import Callable, Coroutine, Mapping
 from typing import Any
 
+from fabric import jsonrpc
 from fabric.core.bridge import BridgeCore
 from fabric.core.effects import (
     Ack,
@@ -20,10 +21,12 @@ from fabric.core.effects import (
     Write,
 )
 from fabric.core.events import DrainStarted, ServerExited, ServerFrame, ServerStarted
+from fabric.core.faults import Fault, Reason, fault_frame
 from fabric.core.member import Identity
 from fabric.core.pool import ServerLimits
 from fabric.core.record import Record
 from fabric.errors import LinkError, LinkOverflow
+from fabric.jsonrpc import Message
 from fabric.links.base import Link
 from fabric.runtime.node import Node
 
@@ -121,9 +124,9 @@ class Bridge:
                 try:
                     message = await link.receive()
                 except LinkOverflow as error:
-                    log.warning("server %s: %s", server, error)
-                else:
-                    self.node.feed(ServerFrame(child, message))
+                    log.warning("server process %s: %s", child, error)
+                    message = _too_long(server, error)
+                self.node.feed(ServerFrame(child, message))
         except LinkError as error:
             if self._children.pop(child, None) is not None:
                 log.error("server %s: %s", server, error)
@@ -142,3 +145,9 @@ class Bridge:
             closing.add_done_callback(self._stopping.discard)
         elif task is not None:
             task.cancel()  # it has not started yet
+
+
+def _too_long(server: str, error: LinkOverflow) -> Message:
+    """What stands for an answer that was too long to be read: an error for the request it begins to answer."""
+    fault = Fault(Reason.TOO_LARGE, f"{server} sent an answer that is too long: {error}")
+    return jsonrpc.parse(fault_frame(jsonrpc.leading_id(error.head) or b"null", fault, server=server))

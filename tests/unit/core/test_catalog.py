@@ -6,7 +6,7 @@ import msgspec
 import pytest
 
 from fabric import jsonrpc
-from fabric.core.catalog import FRESH_AT_LEAST, FRESH_AT_MOST, Catalog
+from fabric.core.catalog import FRESH_AT_LEAST, FRESH_AT_MOST, PAGES_MOST, Catalog
 
 
 def page(*tools: dict[str, Any], **more: Any) -> bytes:
@@ -29,12 +29,17 @@ def test_a_tool_is_repeatable_when_its_server_says_so(annotations: dict[str, boo
     assert not catalog.repeatable("unheard of")
 
 
-def test_pages_count_when_the_last_has_come() -> None:
+def test_all_pages_count() -> None:
     catalog = Catalog()
     assert catalog.page(page({"name": "a", "annotations": {"readOnlyHint": True}}, nextCursor="2"), 0.0) == "2"
-    assert not catalog.repeatable("a")
     assert catalog.page(page({"name": "b"}), 0.0) == ""
     assert catalog.repeatable("a")
+
+
+def test_a_list_that_never_ends_is_cut_off() -> None:
+    catalog = Catalog()
+    cursors = [catalog.page(page({"name": "a"}, nextCursor="2"), 0.0) for _ in range(PAGES_MOST)]
+    assert cursors == ["2"] * (PAGES_MOST - 1) + [""]
 
 
 def test_how_long_a_list_is_believed_is_the_servers_to_say_within_bounds() -> None:

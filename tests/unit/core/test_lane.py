@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fabric.core.lane import HELD_MESSAGES, Incoming, Outgoing
-from fabric.envelope import Envelope, Kind
+from fabric.envelope import Envelope, Kind, weight
 
 
 def message(number: int, body: bytes = b"") -> Envelope:
@@ -36,4 +36,4 @@ def test_what_is_kept_is_what_was_not_acknowledged_and_its_bytes(acknowledgement
         lane.acknowledge(number, 1.0)
     reached = max((number for number in acknowledgements if number <= 10), default=0)
     assert [envelope.number for envelope in lane.kept] == list(range(max(reached, 0) + 1, 11))
-    assert lane.kept_bytes == sum(len(envelope.body) + 64 for envelope in lane.kept)
+    assert lane.kept_bytes == sum(weight(envelope) for envelope in lane.kept)

@@ -70,6 +70,8 @@ def sin(ident: str) -> None:
             for _ in range(200):
                 sys.stderr.buffer.write(b"x" * 65_536 + b"\n")
             answer(ident)
+        case "too long an answer":
+            answer(ident, "x" * (17 * 2**20))
         case "an endless line":
             for _ in range(20):
                 write(b"x" * 2**20)
@@ -80,6 +82,8 @@ def sin(ident: str) -> None:
             write(b'{"jsonrpc":"2.0","id":"' + ident.encode() + b'","result":{"text":"\xff\xfe"}}\n')
         case "silence":
             pass
+        case "an endless list":
+            answer(ident)
         case "no stdout":
             os.close(1)
             time.sleep(60)
@@ -108,7 +112,8 @@ def main() -> None:
                 }
             )
         elif method == "tools/list":
-            send({"id": ident, "result": {**CACHED, "tools": TOOLS}})
+            more = {"nextCursor": "more"} if SIN == "an endless list" else {}
+            send({"id": ident, "result": {**CACHED, "tools": TOOLS, **more}})
         elif method == "tools/call":
             sin(ident)
         else:

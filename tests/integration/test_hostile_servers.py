@@ -28,7 +28,9 @@ HARMLESS = (
     "rubbish",
     "a flood on stderr",
     "a long line",
+    "an endless list",
 )
+TOO_LONG = "too long an answer"
 UNANSWERED = ("an endless line", "invalid UTF-8", "silence")
 ENDED = {"no stdout": "closed its stdout", "an end": "out of memory"}
 UNHEALTHY = {"an end at once": "no database", "silence at the start": "answered neither server/discover nor initialize"}
@@ -44,7 +46,7 @@ def path(sin: str) -> str:
 def fabric(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Process, Path]]:
     """A fabric that runs one server of each kind beside an honest one."""
     state = tmp_path_factory.mktemp("hostile")
-    sins = (*HARMLESS, *UNANSWERED, *ENDED, *UNHEALTHY)
+    sins = (*HARMLESS, TOO_LONG, *UNANSWERED, *ENDED, *UNHEALTHY)
     hostile = {sin: {"command": sys.executable, "args": ["-S", str(SERVER), sin]} for sin in sins}
     config = state / "mcp.json"
     config.write_text(
@@ -85,6 +87,10 @@ async def test_a_call_is_answered_in_spite_of(client: Client, sin: str) -> None:
         answer = await call(client, "once", id, path(sin))
         expected = {"duplicates": "first", "requests": "mine -32601"}.get(sin, "done")
         assert (answer["id"], text(answer)) == (id, expected)
+
+
+async def test_an_answer_too_long_to_be_read_is_an_error_at_once(client: Client) -> None:
+    assert reason(await call(client, "once", 1, path(TOO_LONG))) == "too_large"
 
 
 async def test_no_server_can_answer_the_client_of_another(fabric: tuple[Process, Path]) -> None:

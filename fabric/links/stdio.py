@@ -319,6 +319,7 @@ class _Own:
             await asyncio.wait({self._stdout_gone}, timeout=_FLUSH_TIMEOUT)
         finally:
             drop(self._sink)
+            sys.stdout.flush()  # what was printed meanwhile goes where it was to go, before stdout is itself again
             os.dup2(self._stdout, 1)
             os.close(self._stdout)
             # Whoever started us may share the descriptors, and does not expect them to be non-blocking.

@@ -17,6 +17,7 @@ from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 
 from fabric.errors import LinkBroken, LinkOverflow, LinkRefused
@@ -51,8 +52,15 @@ def alive(pid: int) -> bool:
 
 def running(pid: int) -> bool:
     """The process exists and is no zombie: a grandchild is reaped by init, whenever that likes."""
-    state = subprocess.run(["ps", "-o", "stat=", "-p", str(pid)], capture_output=True, text=True, check=False).stdout.strip()
-    return bool(state) and not state.startswith("Z")
+    try:
+        return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
+
+
+def command_lines() -> str:
+    """Of all that run here."""
+    return "\n".join(" ".join(process.info["cmdline"] or ()) for process in psutil.process_iter(["cmdline"]))
 
 
 def open_descriptors() -> int:
@@ -298,7 +306,7 @@ async def test_a_start_cancelled_at_any_await_leaves_no_process_and_no_descripto
     starting.cancel()
     with contextlib.suppress(asyncio.CancelledError):
         await (await soon(starting)).aclose()
-    await becomes_true(lambda: mark not in subprocess.run(["ps", "ax"], capture_output=True, text=True, check=False).stdout)
+    await becomes_true(lambda: mark not in command_lines())
     await becomes_true(lambda: open_descriptors() <= before)
 
 
@@ -384,7 +392,7 @@ def test_own_stdio_breaks_when_nobody_reads_its_stdout_any_more() -> None:
         process.stdin.flush()
         process.stdout.readline()
         process.stdout.close()
-        assert process.stderr.read().split()[-1] == b"LinkBroken"
+            assert b"LinkBroken" in process.stderr.read().split()
         process.stdin.close()
         process.wait(WAIT)
 

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
-import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 
 from tests.fabrics import EXAMPLES, ROOT, ask, up
@@ -36,9 +36,10 @@ def until(holds: Callable[[], bool], timeout: float = 20.0) -> None:
 
 def processes() -> dict[int, tuple[int, str]]:
     """All that run here: the parent and the command line of each."""
-    listed = subprocess.check_output(["ps", "-A", "-ww", "-o", "pid=,ppid=,stat=,command="], text=True, timeout=10)
-    rows = [line.split(maxsplit=3) for line in listed.splitlines()]
-    return {int(pid): (int(parent), command) for pid, parent, state, command in rows if not state.startswith("Z")}
+    found = (process.info for process in psutil.process_iter(["pid", "ppid", "status", "cmdline"]))
+    return {
+        each["pid"]: (each["ppid"], " ".join(each["cmdline"] or ())) for each in found if each["status"] != psutil.STATUS_ZOMBIE
+    }
 
 
 def descendants(pid: int) -> dict[int, str]:

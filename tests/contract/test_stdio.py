@@ -392,7 +392,7 @@ def test_own_stdio_breaks_when_nobody_reads_its_stdout_any_more() -> None:
         process.stdin.flush()
         process.stdout.readline()
         process.stdout.close()
-            assert b"LinkBroken" in process.stderr.read().split()
+        assert b"LinkBroken" in process.stderr.read().split()
         process.stdin.close()
         process.wait(WAIT)
 

@@ -131,3 +131,11 @@ def test_a_data_lane_is_full_at_its_limit() -> None:
     assert not edge.full("b")
     edge.data("b", 0.0, say(b"x" * 1000))
     assert edge.full("b")
+
+
+def test_what_a_client_chose_the_size_of_counts_wherever_it_travels() -> None:
+    me = Pairs("me", lane_bytes=4_000_000)
+    for _ in range(8):
+        me.data("you", 0.0, Envelope(kind=Kind.REQUEST, client_id=b"9" * 500_000, body=b"{}"))
+    assert me.full("you")
+    assert [len(pack.envelopes) for pack in packs(me)] == [1] * 8

@@ -341,7 +341,8 @@ class BridgeCore:
             self.sessions.said(session, message, now)
         elif message.kind is MessageKind.NOTIFICATION:
             named = jsonrpc.text(jsonrpc.refers_to(message) or b'""')
-            job = child.jobs.get(named) if named else child.exclusive if message.method == "notifications/message" else None
+            logs = message.method == "notifications/message" and now >= child.quiet_until
+            job = child.jobs.get(named) if named else child.exclusive if logs else None
             # What is too large for the broker would block the lane for ever.
             if job is not None and len(message.frame) <= self.member.largest_body_bytes:
                 self.member.data(

@@ -18,6 +18,9 @@ from fabric.errors import InvalidFrame
 TAKEN_AFTER = 0.05
 """Seconds after which a `taken` of its own is owed for repeatable work that has not been answered."""
 
+QUIET_AFTER_CANCEL = 30.0
+"""Seconds for which a process's logs reach nobody after a request that asked for them was cancelled in it."""
+
 
 class Jobs:
     """Every open job, by exchange."""
@@ -134,6 +137,8 @@ class Jobs:
         child = pool.children.get(job.child)
         if job.started and child is not None and job.kind is not Kind.OPEN:
             pool.write(child, frame or _cancelled(job.exchange))
+            if child.exclusive is job:  # its server may go on with it for a while, and must not tell the next client of it
+                child.quiet_until = now + QUIET_AFTER_CANCEL
         self._copies.settle(job.delivery, done=True)
         self.drop(job, now)
         self._record(job, "cancelled", 0, now)

@@ -37,7 +37,7 @@ class ServerLimits(msgspec.Struct, frozen=True):
 class Child:
     """One process."""
 
-    __slots__ = ("backlog", "begun", "exclusive", "id", "jobs", "session", "started", "waiting")
+    __slots__ = ("backlog", "begun", "exclusive", "id", "jobs", "quiet_until", "session", "started", "waiting")
 
     def __init__(self, id: str, now: float) -> None:
         self.id = id
@@ -48,6 +48,7 @@ class Child:
         self.backlog: list[bytes] = []  # written before it has started
         self.exclusive: Job | None = None
         self.waiting: deque[Job] = deque()  # exclusive jobs behind that one
+        self.quiet_until = 0.0  # what it logs before may still be of a cancelled one
 
 
 class Pool:

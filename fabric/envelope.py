@@ -16,7 +16,13 @@ import msgspec
 from fabric.errors import InvalidEnvelope
 
 VERSION = 1
-"""The pack version this process writes, and the only one it reads."""
+"""The pack version this process writes."""
+
+READS = (VERSION,)
+"""The pack versions it reads, and announces. The release after a change reads two, so that a fabric is upgraded in between."""
+
+
+UPGRADE = "upgrade the fabric one release at a time, all its processes before the next"
 
 
 class Lane(IntEnum):
@@ -35,8 +41,8 @@ class Kind(StrEnum):
     OPEN = "open"  # an initialize: the bridge that takes it owns the session from then on
     # edge to bridge, data lane
     FRAME = "frame"  # a notification or response from a session's client
-    ATTACH = "attach"  # open the session's own (GET) stream
-    DETACH = "detach"  # that stream's client is gone
+    ATTACH = "attach"  # read a stream of the session: its own (GET) stream, or one that was broken off
+    DETACH = "detach"  # the client that read a stream is gone; from the bridge: it reads on elsewhere
     END = "end"  # end the session
     # edge to bridge, control lane
     GRANT = "grant"
@@ -62,7 +68,8 @@ class Envelope(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc
     lane, counted from 1. after: on the control lane, how far the sender's data lane was when this was said. attempt: which
     sending of the exchange. repeatable: it may be run again elsewhere. exclusive: what its server says without naming a
     request is for this one. session, epoch: a legacy session and the count of its moves. bound: the session lives and dies
-    with one long link of the sender. client_id: the id its client gave a session's request, raw JSON. event: its number in a
+    with one long link of the sender. client_id, token: the id and progress token its client gave a session's
+    request, raw JSON. event: its number in a
     resumable stream, -1 for none. principal: who calls. trace: W3C traceparent; sent: with it, when,
     in unix seconds of the sender. encoding: how `body` is compressed, empty for
     not at all.
@@ -81,6 +88,7 @@ class Envelope(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc
     exclusive: bool = False
     bound: bool = False
     client_id: bytes = b""
+    token: bytes = b""
     event: int = -1
     principal: str = ""
     trace: str = ""
@@ -109,12 +117,12 @@ _decoder = msgspec.msgpack.Decoder(Pack)
 
 
 HEADER_BYTES = 512
-"""What an envelope may take beside its body and its client's id, rounded up."""
+"""What an envelope may take beside its body and its client's id and token, rounded up."""
 
 
 def weight(envelope: Envelope) -> int:
     """How many bytes the envelope may take in a pack, rounded up: what a client chose the size of is counted."""
-    return len(envelope.body) + len(envelope.client_id) + HEADER_BYTES
+    return len(envelope.body) + len(envelope.client_id) + len(envelope.token) + HEADER_BYTES
 
 
 def single(source: str, envelope: Envelope) -> Pack:
@@ -133,8 +141,8 @@ def decode(data: bytes) -> Pack:
         pack = _decoder.decode(data)
     except msgspec.DecodeError as error:
         raise InvalidEnvelope(_diagnosis(data, error)) from error
-    if pack.version != VERSION:
-        raise InvalidEnvelope(f"envelope version {pack.version} from another release; this process reads version {VERSION}")
+    if pack.version not in READS:
+        raise InvalidEnvelope(_unread(pack.version))
     return pack
 
 
@@ -144,6 +152,11 @@ def _diagnosis(data: bytes, error: msgspec.DecodeError) -> str:
         found = msgspec.msgpack.decode(data)
     except (msgspec.DecodeError, UnicodeDecodeError):
         return f"{len(data)} bytes that are not an envelope: {error}"
-    if isinstance(found, list) and found and isinstance(found[0], int) and found[0] != VERSION:
-        return f"envelope version {found[0]} from another release; this process reads version {VERSION}"
+    if isinstance(found, list) and found and isinstance(found[0], int) and found[0] not in READS:
+        return _unread(found[0])
     return f"malformed envelope: {error}"
+
+
+def _unread(version: int) -> str:
+    read = " and ".join(map(str, READS))
+    return f"envelope version {version} from another release; this process reads version {read}; {UPGRADE}"

@@ -6,20 +6,30 @@
     ├── InvalidEnvelope        bytes that are not an envelope, or of a version we cannot read
     ├── InvalidName            a name no broker channel can carry
     ├── InvalidToken           a session id or request state that this fabric did not seal, or that is over
-    ├── LinkError              a connection to a client or to an MCP server
-    │   ├── LinkClosed         we closed it
-    │   ├── EndOfLink          the peer closed it
-    │   ├── LinkBroken         the world broke it (reset, exit, garbage)
-    │   ├── LinkRefused        it could not be opened
-    │   ├── LinkTimeout        it did not open or answer in time
-    │   └── LinkOverflow       a frame or a buffer went over its limit
-    └── BrokerError            the message broker
-        ├── BrokerUnavailable  cannot be reached, or the connection was lost
-        ├── BrokerDenied       it refused our credentials or rights
-        ├── PublishFailed      a publish was not confirmed; says what surely was not sent
-        └── BrokerClosed       we closed it
+    └── TransportError                 what carries our messages failed
+        ├── LinkError                  a connection to a client or to an MCP server
+        │   ├── LinkClosed             we closed it
+        │   ├── EndOfLink              the peer closed it
+        │   ├── LinkBroken             the world broke it: reset, process exit
+        │   │   └── LinkProtocolError  the peer does not speak this transport
+        │   ├── LinkRefused            it could not be opened
+        │   │   ├── LinkHandshakeError     the peer is there and will not have us
+        │   │   └── LinkCertificateError   we do not trust the peer's certificate
+        │   ├── LinkTimeout            it did not open or answer in time
+        │   └── LinkOverflow           a frame or a buffer went over its limit
+        └── BrokerError                the message broker
+            ├── BrokerUnavailable      it cannot be used now; trying again may help
+            │   ├── BrokerRefused      nothing listens there, or it takes no more connections
+            │   ├── BrokerReset        the connection was lost
+            │   ├── BrokerTimeout      it did not answer in time
+            │   ├── BrokerProtocolError    what answers there is not this kind of broker
+            │   └── BrokerCertificateError we do not trust its certificate
+            ├── BrokerDenied           it refused our credentials, or the right to a channel
+            ├── PublishFailed          a publish was not confirmed; says what surely was not sent
+            └── BrokerClosed           we closed it
 
-Messages are for people: what happened, where, and what to do. They never hold a secret.
+Messages are for people: what happened, where, and what to do. They never hold a secret. docs/spec/errors.md says what provokes
+each of the transport's errors.
 """
 
 from __future__ import annotations
@@ -62,7 +72,11 @@ class InvalidToken(FabricError):
     """A session id or a request state that was not sealed by this fabric for its bearer, or has expired."""
 
 
-class LinkError(FabricError):
+class TransportError(FabricError):
+    """A link or a broker ended or failed."""
+
+
+class LinkError(TransportError):
     """A connection to a client or an MCP server ended or failed."""
 
 
@@ -75,11 +89,23 @@ class EndOfLink(LinkError):
 
 
 class LinkBroken(LinkError):
-    """The link was lost: reset, process exit, undecodable bytes."""
+    """The link was lost: reset, process exit."""
+
+
+class LinkProtocolError(LinkBroken):
+    """The peer broke the rules of the transport itself, such as a WebSocket frame that is none."""
 
 
 class LinkRefused(LinkError):
     """The link could not be opened: nothing listens, no such command, access denied."""
+
+
+class LinkHandshakeError(LinkRefused):
+    """Something answers there, and it is not this transport or does not let us in: a status, a subprotocol, no TLS."""
+
+
+class LinkCertificateError(LinkRefused):
+    """The peer's certificate is not one to trust: unknown issuer, another host's name, expired."""
 
 
 class LinkTimeout(LinkError):
@@ -94,12 +120,32 @@ class LinkOverflow(LinkError):
         self.head = head
 
 
-class BrokerError(FabricError):
+class BrokerError(TransportError):
     """The message broker failed us."""
 
 
 class BrokerUnavailable(BrokerError):
-    """The broker cannot be reached or the connection to it was lost."""
+    """The broker cannot be used now; trying again may help. Raised as one of its kinds where the kind is known."""
+
+
+class BrokerRefused(BrokerUnavailable):
+    """No connection: nothing listens there, no such host, or the broker takes no more."""
+
+
+class BrokerReset(BrokerUnavailable):
+    """The connection to the broker was lost."""
+
+
+class BrokerTimeout(BrokerUnavailable):
+    """The broker did not answer in time."""
+
+
+class BrokerProtocolError(BrokerUnavailable):
+    """What answers there is not this kind of broker, or wants TLS where we speak none, or the reverse."""
+
+
+class BrokerCertificateError(BrokerUnavailable):
+    """The broker's certificate is not one to trust: unknown issuer, another host's name, expired."""
 
 
 class BrokerDenied(BrokerError):

@@ -27,11 +27,12 @@ MODERN_VERSION = "2026-07-28"
 
 
 class MessageKind(IntEnum):
-    """The three shapes of a JSON-RPC message."""
+    """The three shapes of a JSON-RPC message, and an array of them (see jsonrpc_batch.py)."""
 
     REQUEST = 1
     NOTIFICATION = 2
     RESPONSE = 3
+    BATCH = 4
 
 
 class Message(msgspec.Struct, frozen=True):
@@ -79,6 +80,10 @@ class _Head(msgspec.Struct, gc=False):
     error: msgspec.Raw = msgspec.Raw()
 
 
+class _Array(msgspec.Struct, array_like=True, gc=False):
+    first: msgspec.Raw = msgspec.Raw()
+
+
 class _Referring(msgspec.Struct, gc=False):
     """The params of the notifications that name a request."""
 
@@ -96,6 +101,7 @@ _HALVES = re.compile(rb"\\[^u]|\\u[dD][89abAB]..\\u[dD][c-fC-F]..|(\\u[dD][89a-f
 _head = msgspec.json.Decoder(_Head)
 _meta = msgspec.json.Decoder(Meta)
 _text = msgspec.json.Decoder(str)
+_array = msgspec.json.Decoder(_Array)
 _referring = msgspec.json.Decoder(_Referring)
 
 
@@ -106,6 +112,8 @@ def parse(frame: bytes) -> Message:
             frame.decode()  # msgspec does not look into the strings it skips
         head = _look(frame)
     except msgspec.ValidationError as error:
+        if _holds_messages(frame):
+            return Message(frame, MessageKind.BATCH, b"", "", _EMPTY, _EMPTY)
         raise InvalidFrame(INVALID_REQUEST, f"not a JSON-RPC message: {error}", _readable_id(frame)) from error
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise InvalidFrame(PARSE_ERROR, f"not JSON: {error}") from error
@@ -137,6 +145,16 @@ def _look(frame: bytes) -> _Head:
         if bytes(head.id) not in frame:
             raise InvalidFrame(INVALID_REQUEST, "an id is not half of a surrogate pair") from None
         return head
+
+
+def _holds_messages(frame: bytes) -> bool:
+    """Whether a frame that is no message is an array that begins with one. Raises InvalidFrame where it is not JSON."""
+    try:
+        return bytes(_array.decode(frame).first)[:1] == b"{"
+    except msgspec.ValidationError:
+        return False
+    except (msgspec.DecodeError, RecursionError) as error:
+        raise InvalidFrame(PARSE_ERROR, f"not JSON: {error}") from error
 
 
 def _checked(id: bytes) -> bytes:

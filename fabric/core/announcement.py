@@ -18,11 +18,17 @@ class Role(StrEnum):
 
 
 class Health(StrEnum):
-    """How a bridge judges one of its servers."""
+    """How a bridge judges one of its servers; see core/health.py."""
 
-    STARTING = "starting"
+    UNKNOWN = "unknown"  # nothing was asked of it yet
+    CHECKING = "checking"  # it was asked for the first time
     HEALTHY = "healthy"
-    UNHEALTHY = "unhealthy"
+    DEGRADED = "degraded"  # it serves, and failed its last check, or has just been brought back
+    UNHEALTHY = "unhealthy"  # it is given no work
+
+    @classmethod
+    def _missing_(cls, _: object) -> Health:
+        return cls.UNKNOWN  # a newer release may have more words
 
 
 class Served(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -37,7 +43,7 @@ class Served(msgspec.Struct, frozen=True, omit_defaults=True):
     eras: tuple[str, ...] = ()
     sessions: int = 0
     children: int = 0
-    health: Health = Health.STARTING
+    health: Health = Health.UNKNOWN
     reason: str = ""
 
 

@@ -9,7 +9,7 @@ import msgspec
 
 from fabric import jsonrpc
 from fabric.core import eras, parked
-from fabric.core.announcement import Announcement, Health, Role
+from fabric.core.announcement import Announcement, Health, Role, Served
 from fabric.core.copies import Copies
 from fabric.core.deadlines import Deadlines
 from fabric.core.effects import Conflict, Effect
@@ -20,12 +20,13 @@ from fabric.core.events import (
     Event,
     PackArrived,
     PublishFailed,
+    ServerChecked,
     ServerExited,
     ServerFrame,
     ServerStarted,
     WorkArrived,
 )
-from fabric.core.faults import Fault, Reason
+from fabric.core.faults import Fault, Lost, Reason
 from fabric.core.job import Job, job_of
 from fabric.core.jobs import Jobs
 from fabric.core.member import Identity, Member, announcing
@@ -83,8 +84,10 @@ class BridgeCore:
                 found = self._find(child_id)
                 if found is not None:
                     found[0].started(found[1])
-            case ServerExited(child_id, reason):
-                self._exited(child_id, reason, now)
+            case ServerExited(child_id, reason, refused):
+                self._exited(child_id, reason, now, refused=refused)
+            case ServerChecked(server, reason):
+                self._checked(self.pools[server], reason, now)
             case PublishFailed():
                 pass  # lanes send again by themselves, announcements come each second
             case BrokerConnected(keeps, largest_message_bytes):
@@ -107,7 +110,11 @@ class BridgeCore:
         """Act on every deadline that has come by `now`."""
         if now >= self.member.next_beat:
             self.member.beat(now)
+            for pool in self.pools.values():
+                if late := pool.look(now):
+                    self._checked(pool, late, now)
             self._serve(now)
+            self.sessions.prime(now)
             if now >= self._next_sweep:
                 self._next_sweep = now + SWEEP
                 self.sessions.sweep(now)
@@ -159,8 +166,11 @@ class BridgeCore:
     def describe(self, number: int) -> Announcement:
         """What this bridge announces now."""
         said = announcing(self.member.identity, Role.BRIDGE, number)
-        serves = {name: pool.describe(not self.draining) for name, pool in self.pools.items()}
-        return msgspec.structs.replace(said, sessions=len(self.sessions.open), serves=serves)
+        return msgspec.structs.replace(said, sessions=len(self.sessions.open), serves=self.served())
+
+    def served(self) -> dict[str, Served]:
+        """Every server, as this bridge serves it now."""
+        return {name: pool.describe(not self.draining) for name, pool in self.pools.items()}
 
     def lost(self, peer: str, now: float, *, gone: bool) -> None:
         """An edge is given up or gave us up: its modern jobs and the sessions of its links end, its HTTP sessions wait."""
@@ -212,7 +222,7 @@ class BridgeCore:
         if envelope.kind is Kind.OPEN and pool.full and self.sessions.left_alone(pool, now) is None:
             no_room = True
         # The work of a dead edge waits for no grant in vain: a queue full of it would hold up all the others.
-        if self.draining or no_room or pool.health is not Health.HEALTHY or self.member.pairs.given_up(source):
+        if self.draining or no_room or not pool.condition.serves or self.member.pairs.given_up(source):
             number = self.member.control(
                 source, now, Envelope(kind=Kind.RETURNED, exchange=envelope.exchange, attempt=envelope.attempt)
             )
@@ -267,6 +277,7 @@ class BridgeCore:
                 if cancelled is None:
                     self._defer(peer, envelope)
                 elif cancelled.edge == peer and cancelled.attempt <= envelope.attempt:
+                    self.sessions.late(cancelled, now)
                     self._cancel(cancelled, envelope.body, now)
                     if cancelled.newest > envelope.attempt:  # a later sending came here, and the edge may count on it
                         self.member.control(
@@ -279,7 +290,7 @@ class BridgeCore:
             case Kind.ATTACH:
                 self.sessions.attach(peer, envelope, now)
             case Kind.DETACH:
-                self.sessions.detach(envelope)
+                self.sessions.detach(peer, envelope)
             case _:
                 pass  # not for a bridge; a newer release may say more
 
@@ -325,13 +336,24 @@ class BridgeCore:
         if found is None:
             return  # of a process that is being stopped
         pool, child = found
+        check = pool.check
+        if check is not None and check.child is child:
+            if not isinstance(message, Lost):
+                self._checked(pool, "", now)  # it speaks, so it is there
+            elif jsonrpc.text(message.id) == check.id:
+                self._checked(pool, message.fault.message, now)
         session = self.sessions.open.get(child.session) if child.session else None
         if message.kind is MessageKind.RESPONSE:
             exchange = jsonrpc.text(message.id) if message.id[:1] == b'"' else ""
             job = child.jobs.get(exchange)
             if job is None:
-                if pool.probed(child, exchange, message, now):
+                if not isinstance(message, Lost) and pool.probed(child, exchange, message, now):
                     self._changed(pool, now)
+            elif isinstance(message, Lost):
+                self.jobs.lost(job, message, now)
+                opening = self.sessions.open.get(job.exchange)
+                if opening is not None:
+                    self.sessions.end(opening, now)
             elif job.kind is Kind.OPEN:
                 pool.opened(message, now)
                 self.sessions.opened(job, message, now)
@@ -361,16 +383,28 @@ class BridgeCore:
         if job is not None:
             self.jobs.fault(job, Fault(Reason.INVALID, f"{job.server} sent an answer that cannot be carried: {error}"), now)
 
-    def _exited(self, child_id: str, reason: str, now: float) -> None:
+    def _exited(self, child_id: str, reason: str, now: float, *, refused: bool) -> None:
         found = self._find(child_id)
         if found is None:
             return
         pool, child = found
-        pool.exited(child, reason, now)
+        pool.exited(child, reason, now, refused=refused)
         for job in [*child.jobs.values(), *child.waiting]:
             self.jobs.orphaned(job, reason, now)
         self.sessions.exited(child, reason, now)
         self._changed(pool, now)
+
+    def _checked(self, pool: Pool, reason: str, now: float) -> None:
+        """A check has passed, or failed for this reason."""
+        before = pool.condition.health
+        if not reason:
+            pool.passed(now)
+        else:
+            for child in pool.failed(reason, now):
+                for job in [*child.jobs.values(), *child.waiting]:
+                    self.jobs.orphaned(job, reason, now)
+        if pool.condition.health is not before:
+            self._changed(pool, now)
 
     def _changed(self, pool: Pool, now: float) -> None:
         """A server's health or era may have changed: give its waiting work out or back, and say so at once."""
@@ -379,7 +413,7 @@ class BridgeCore:
             pending, pool.pending = pool.pending, []
             for job in pending:
                 self.jobs.to_shared(job, shared, pool, now)
-        elif pool.health is Health.UNHEALTHY:
+        elif pool.condition.health is Health.UNHEALTHY:
             for job in list(pool.pending):
                 self.jobs.give_back(job, "", now)
         self._serve(now)

@@ -127,9 +127,7 @@ class Catalog:
             return ""  # the server judges its own arguments
         given = dict(params)
         for header, path in tool.headers:
-            value: Any = call.arguments
-            for step in path:
-                value = value.get(step) if isinstance(value, dict) else None
+            value = _at(call.arguments, path)
             if value is None:
                 if header in given:
                     return f"Mcp-Param-{header} is sent, but the argument {'.'.join(path)} is absent"
@@ -138,6 +136,18 @@ class Catalog:
             elif not _same(given[header], value):
                 return f"Mcp-Param-{header} does not match the argument {'.'.join(path)}"
         return ""
+
+    def mirrored(self, name: str, message: Message) -> list[tuple[str, str]]:
+        """The Mcp-Param names and values that a call of tool `name` has to carry in headers."""
+        tool = self.tools.get(name)
+        if tool is None or not tool.headers:
+            return []
+        try:
+            call = msgspec.json.decode(message.params, type=_Arguments)
+        except msgspec.DecodeError:
+            return []
+        found = [(header, _at(call.arguments, path)) for header, path in tool.headers]
+        return [(header, _told(value)) for header, value in found if isinstance(value, (str, int, float))]
 
 
 def _headers(schema: dict[str, Any], path: tuple[str, ...]) -> list[tuple[str, tuple[str, ...]]]:
@@ -150,6 +160,21 @@ def _headers(schema: dict[str, Any], path: tuple[str, ...]) -> list[tuple[str, t
                 found.append((part["x-mcp-header"].lower(), (*path, name)))
             found += _headers(part, (*path, name))
     return found
+
+
+def _at(arguments: dict[str, Any], path: tuple[str, ...]) -> Any:
+    """The argument at this path, None for none."""
+    value: Any = arguments
+    for step in path:
+        value = value.get(step) if isinstance(value, dict) else None
+    return value
+
+
+def _told(value: str | float) -> str:
+    """An argument as a header says it."""
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    return f"{value:.0f}" if isinstance(value, float) and value.is_integer() else str(value)
 
 
 def _same(header: str, value: Any) -> bool:

@@ -6,8 +6,10 @@ from collections import deque
 from enum import StrEnum
 
 from fabric.core.correlation import Exchange
+from fabric.core.record import Caller
 from fabric.errors import InvalidFrame
 from fabric.jsonrpc import INVALID_REQUEST, Message, MessageKind
+from fabric.jsonrpc_batch import Answers
 
 HELD_FRAMES = 1024
 """How many frames may be pipelined behind an initialize."""
@@ -23,18 +25,35 @@ class Phase(StrEnum):
 
 
 class Conversation:
-    """State of one long link."""
+    """State of one long link. batches: by the exchanges that are members of one. version: what its session has negotiated."""
 
-    __slots__ = ("_by_client_id", "_held", "_open", "link", "owner", "phase", "principal", "server", "session", "transport")
+    __slots__ = (
+        "_by_client_id",
+        "_held",
+        "_open",
+        "batches",
+        "caller",
+        "link",
+        "owner",
+        "phase",
+        "principal",
+        "server",
+        "session",
+        "transport",
+        "version",
+    )
 
-    def __init__(self, link: str, server: str, principal: str, transport: str) -> None:
+    def __init__(self, link: str, server: str, principal: str, transport: str, caller: Caller) -> None:
         self.link = link
         self.server = server
         self.principal = principal
         self.transport = transport
+        self.caller = caller
         self.phase = Phase.NEW
         self.session = ""
         self.owner = ""
+        self.version = ""
+        self.batches: dict[str, Answers] = {}
         self._open: dict[str, Exchange] = {}
         self._by_client_id: dict[bytes, list[Exchange]] = {}
         self._held: deque[Message] = deque()
@@ -52,6 +71,11 @@ class Conversation:
             if not same:
                 del self._by_client_id[exchange.client_id]
 
+    def settle(self, exchange: Exchange, answer: bytes) -> bytes:
+        """What to send now that an exchange is over: its answer, or where it is of a batch and not the last one, nothing."""
+        batch = self.batches.pop(exchange.id, None)
+        return answer if batch is None else batch.settle(answer)
+
     def open(self) -> list[Exchange]:
         """What is open, oldest first."""
         return list(self._open.values())
@@ -63,7 +87,7 @@ class Conversation:
 
     def hold(self, message: Message) -> None:
         """Keep a frame that came behind an initialize. Raises InvalidFrame when there are too many."""
-        if len(self._held) >= HELD_FRAMES and message.kind is MessageKind.REQUEST:
+        if len(self._held) >= HELD_FRAMES and message.kind in (MessageKind.REQUEST, MessageKind.BATCH):
             raise InvalidFrame(INVALID_REQUEST, f"more than {HELD_FRAMES} frames behind an unanswered initialize", message.id)
         if len(self._held) < 2 * HELD_FRAMES:
             self._held.append(message)

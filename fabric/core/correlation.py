@@ -17,6 +17,7 @@ from fabric.core.deadlines import Deadlines
 from fabric.core.effects import Effect, Publish
 from fabric.core.faults import Fault, Reason
 from fabric.core.member import Member
+from fabric.core.record import NOBODY, Caller
 from fabric.envelope import Envelope, Kind, single
 from fabric.jsonrpc import MessageKind
 
@@ -44,7 +45,8 @@ NEVER = float("inf")
 class Exchange(msgspec.Struct, eq=False):
     """One client request and all that belongs to it, as its edge sees it.
 
-    client_id, token: the client's own id and progress token, raw JSON. opening: an initialize frame as its client wrote it.
+    client_id, token: the client's own id and progress token, raw JSON. stream, event: of a stream that is resumed, where it
+    goes on; of any other, the number its answer has in it. opening: an initialize frame as its client wrote it.
     ended: attempts that are over; a late `taken` of one counts for nothing. due, lapses: idle and absolute deadline. resend:
     when to send it again; backstop: that is only in case a broker that keeps work has not kept it. streaming: its client has
     got something of it before the answer. queued: published to its server's queue. carried: the traceparent of its client's
@@ -58,11 +60,14 @@ class Exchange(msgspec.Struct, eq=False):
     session: str = ""
     principal: str = ""
     transport: str = ""
+    caller: Caller = NOBODY
     method: str = ""
     target: str = ""
     version: str = ""
     client_id: bytes = b""
     token: bytes = b""
+    stream: str = ""
+    event: int = -1
     kind: MessageKind = MessageKind.REQUEST
     sent_kind: Kind = Kind.REQUEST
     body: bytes = b""
@@ -144,6 +149,8 @@ class CorrelationRouter:
             server=exchange.server,
             session=exchange.session,
             client_id=exchange.client_id if exchange.session else b"",
+            token=exchange.token if exchange.session else b"",
+            event=exchange.event,
             attempt=exchange.attempt,
             repeatable=exchange.repeatable,
             exclusive=exchange.exclusive,

@@ -9,9 +9,9 @@ import msgspec
 
 from fabric import jsonrpc
 from fabric.core.announcement import Announcement, Role
-from fabric.core.conversation import Conversation, Phase
+from fabric.core.conversations import Conversations
 from fabric.core.correlation import CorrelationRouter, Exchange, Limits
-from fabric.core.effects import Accept, CloseLink, Completed, Effect, Establish, Finish, Send
+from fabric.core.effects import Accept, Completed, Effect, Establish, Finish, Send
 from fabric.core.events import (
     BrokerConnected,
     BrokerLost,
@@ -23,17 +23,16 @@ from fabric.core.events import (
     PublishFailed,
     RequestPosted,
     SessionEnded,
-    SessionRef,
     StreamOpened,
 )
 from fabric.core.faults import CODES, Fault, Reason, fault_frame
 from fabric.core.member import Identity, Member, announcing
+from fabric.core.posts import Posts
 from fabric.core.record import Record, Side, judged
 from fabric.core.requests import Requests
 from fabric.core.serving import Serving
 from fabric.envelope import Envelope, Kind
 from fabric.errors import InvalidFrame
-from fabric.jsonrpc import Message, MessageKind
 
 
 class EdgeCore:
@@ -48,10 +47,9 @@ class EdgeCore:
         self.serving = Serving(self.member.leases, servers)
         self.requests = Requests(self.member, self.router, self.serving, retry_calls, self._refuse)
         self.address = ""  # where clients reach it, once it listens
-        self._conversations: dict[str, Conversation] = {}
-        self._bound: dict[str, Conversation] = {}  # by session
-        self._posted: dict[str, Exchange] = {}  # by the link of the HTTP request
-        self._orphans: list[tuple[float, Exchange, SessionRef]] = []  # their owner has not been heard of yet
+        shared = (self.member, self.router, self.requests, self._out)
+        self.posts = Posts(*shared, self._refuse, self._cancelled)
+        self.conversations = Conversations(*shared, self._cancelled)
 
     # ------------------------------------------------------------ what the runtime calls
     def handle(self, event: Event, now: float) -> list[Effect]:
@@ -63,21 +61,17 @@ class EdgeCore:
                 for envelope in self.member.receive(pack, now):
                     self._envelope(pack.source, envelope, now)
             case RequestPosted():
-                self._post(event, now)
+                self.posts.post(event, now)
             case FrameArrived(link, message):
-                conversation = self._conversations.get(link)
-                if conversation is not None:
-                    self._frame(conversation, message, now)
-            case LinkOpened(link, server, principal, transport):
-                self._conversations[link] = Conversation(link, server, principal, transport)
+                self.conversations.frame(link, message, now)
+            case LinkOpened():
+                self.conversations.begin(event)
             case LinkClosed(link):
                 self._closed(link, now)
-            case StreamOpened(link, session, _):
-                self._attach(link, session, now)
-            case SessionEnded(link, session):
-                if session.owner in self.member.leases.peers:
-                    self.member.data(session.owner, now, Envelope(kind=Kind.END, session=session.session))
-                self._out.append(Accept(link))
+            case StreamOpened():
+                self.posts.attach(event, now)
+            case SessionEnded():
+                self.posts.end(event, now)
             case PublishFailed(pack, topic, _, _):
                 if pack.generation == 0 and not topic:
                     self.router.unsent(pack.envelopes[0], now)
@@ -116,7 +110,7 @@ class EdgeCore:
 
     def leave(self, now: float) -> list[Effect]:
         """Say goodbye to everyone; what is open ends at the others as if this process had died."""
-        for conversation in list(self._conversations.values()):
+        for conversation in list(self.conversations.open.values()):
             self._closed(conversation.link, now)
         self.member.leave()
         return self.member.take()
@@ -130,15 +124,14 @@ class EdgeCore:
     def describe(self, number: int) -> Announcement:
         """What this edge announces now."""
         said = announcing(self.member.identity, Role.EDGE, number)
-        sessions = len(self._conversations)
+        sessions = len(self.conversations.open)
         return msgspec.structs.replace(said, address=self.address, sessions=sessions)
 
     def lost(self, peer: str, now: float, *, gone: bool) -> None:  # noqa: ARG002 - to an edge both are the same
         """A bridge is given up: its exchanges go by the table of outcomes, its sessions end."""
         self.serving.look(now)
         self.router.lost(peer, now)
-        for conversation in [bound for bound in self._bound.values() if bound.owner == peer]:
-            self._end_conversation(conversation, "the bridge that ran this session is gone", now)
+        self.conversations.lost(peer, now)
 
     def recovered(self, now: float) -> None:
         """A gap has ended."""
@@ -146,10 +139,7 @@ class EdgeCore:
 
     def _judge(self, now: float) -> None:
         """The regular look at what waits for somebody to serve it."""
-        orphans, self._orphans = self._orphans, []
-        for since, exchange, session in orphans:
-            if exchange.link or exchange.sent_kind is not Kind.ATTACH:
-                self._to_owner(exchange, session, since, now)
+        self.posts.judge(now)
         hopeless = [
             (exchange, fault)
             for exchange in self.router.exchanges.values()
@@ -158,141 +148,15 @@ class EdgeCore:
         for exchange, fault in hopeless:
             self.router.close(exchange, b"", fault, now)
 
-    # ------------------------------------------------------------ HTTP
-    def _post(self, event: RequestPosted, now: float) -> None:
-        message, session = event.message, event.session
-        exchange = self.router.new(event.link, event.server, now)
-        exchange.principal, exchange.transport, exchange.kind = event.principal, event.transport, message.kind
-        exchange.carried = event.trace
-        self._posted[event.link] = exchange
-        try:
-            if session is None:
-                if message.kind is MessageKind.NOTIFICATION:  # a modern notification concerns no request we could name
-                    del self._posted[event.link]
-                    self._out.append(Accept(event.link))
-                elif message.kind is MessageKind.REQUEST:
-                    self.requests.prepare(exchange, message)
-                    self.requests.route(exchange, message, event.params, now)
-                else:
-                    raise InvalidFrame(jsonrpc.INVALID_REQUEST, "a response belongs to a session")
-                return
-            if session.principal != event.principal or session.server != event.server:
-                self._refuse(exchange, Fault(Reason.SESSION_LOST, "this session is another's"), now)
-                return
-            exchange.session = session.session
-            if message.kind is MessageKind.REQUEST:
-                self.requests.prepare(exchange, message)
-            else:
-                exchange.sent_kind, exchange.body, exchange.method = Kind.FRAME, message.frame, message.method
-            self._to_owner(exchange, session, now, now)
-        except InvalidFrame as error:
-            self._posted.pop(event.link, None)
-            self._out.append(Send(event.link, jsonrpc.error_frame(message.id, error.code, error.reason), "", True))
-
-    def _to_owner(self, exchange: Exchange, session: SessionRef, since: float, now: float) -> None:
-        """Give a session's exchange to the bridge that owns the session, if it lives; else wait until that is certain."""
-        owner = session.owner
-        if owner in self.member.leases.peers:
-            self.requests.to_session(exchange, owner, now)
-        elif self.member.leases.sure(now) or now - since > 2 * self.member.identity.lease:
-            fault = Fault(Reason.SESSION_LOST, "the bridge that ran this session is gone; begin a new session", retryable=True)
-            self._refuse(exchange, fault, now)
+    def _closed(self, link: str, now: float) -> None:
+        if link in self.posts.open:
+            self.posts.closed(link, now)
         else:
-            self._orphans.append((since, exchange, session))
-
-    def _attach(self, link: str, session: SessionRef, now: float) -> None:
-        exchange = self.router.new(link, session.server, now)
-        exchange.sent_kind, exchange.session, exchange.transport = Kind.ATTACH, session.session, "http"
-        self._posted[link] = exchange
-        self._to_owner(exchange, session, now, now)
+            self.conversations.closed(link, now)
 
     def _refuse(self, exchange: Exchange, fault: Fault, now: float) -> None:
         """Answer an exchange that was never opened."""
         self._finished(exchange, b"", fault, now)
-
-    # ------------------------------------------------------------ long links
-    def _frame(self, conversation: Conversation, message: Message, now: float) -> None:
-        try:
-            if conversation.phase is Phase.OPENING:
-                conversation.hold(message)
-            elif conversation.phase is Phase.SESSION:
-                self._session_frame(conversation, message, now)
-            elif message.kind is MessageKind.REQUEST:
-                self._opening_request(conversation, message, now)
-            elif message.method == "notifications/cancelled":
-                exchange = conversation.newest(jsonrpc.refers_to(message))
-                if exchange is not None:
-                    conversation.done(exchange)
-                    frame = jsonrpc.with_reference(message.frame, jsonrpc.quoted(exchange.id))
-                    self.router.cancel(exchange, now, frame if len(frame) <= self.member.largest_body_bytes else b"")
-                    self._record(exchange, "cancelled", 0, now)
-        except InvalidFrame as error:
-            if message.kind is MessageKind.REQUEST:
-                self._out.append(Send(conversation.link, jsonrpc.error_frame(message.id, error.code, error.reason)))
-
-    def _opening_request(self, conversation: Conversation, message: Message, now: float) -> None:
-        exchange = self._exchange(conversation, now)
-        self.requests.prepare(exchange, message)
-        if exchange.sent_kind is Kind.OPEN:
-            conversation.phase = Phase.OPENING
-            exchange.bound = True
-        conversation.add(exchange)
-        self.requests.route(exchange, message, None, now)
-
-    def _session_frame(self, conversation: Conversation, message: Message, now: float) -> None:
-        owner, session = conversation.owner, conversation.session
-        if message.kind is MessageKind.REQUEST:
-            exchange = self._exchange(conversation, now)
-            exchange.session = session
-            self.requests.prepare(exchange, message)
-            conversation.add(exchange)
-            self.requests.to_session(exchange, owner, now)
-        elif body := self.requests.fitting(message):
-            post = self.member.control if message.method == "notifications/cancelled" else self.member.data
-            post(owner, now, Envelope(kind=Kind.FRAME, session=session, body=body))
-
-    def _exchange(self, conversation: Conversation, now: float) -> Exchange:
-        exchange = self.router.new(conversation.link, conversation.server, now)
-        exchange.principal, exchange.transport = conversation.principal, conversation.transport
-        return exchange
-
-    def _end_conversation(self, conversation: Conversation, reason: str, now: float) -> None:
-        self._bound.pop(conversation.session, None)
-        conversation.phase = Phase.ENDED
-        for exchange in conversation.open():
-            if exchange.session:  # its owner has answered all that reached it before the end
-                self.router.close(exchange, b"", Fault(Reason.SESSION_LOST, reason, retryable=True), now)
-            else:
-                self.router.cancel(exchange, now)
-        self._out.append(CloseLink(conversation.link, reason))
-
-    def _closed(self, link: str, now: float) -> None:
-        posted = self._posted.pop(link, None)
-        if posted is not None:
-            if posted.sent_kind is Kind.ATTACH:
-                posted.link = ""
-                self.router.exchanges.pop(posted.id, None)
-                if posted.owner in self.member.leases.peers:
-                    self.member.data(posted.owner, now, Envelope(kind=Kind.DETACH, exchange=posted.id, session=posted.session))
-            elif posted.session:
-                posted.link = ""  # a legacy client that hangs up has not cancelled
-            else:
-                self.router.cancel(posted, now)
-                self._record(posted, "cancelled", 0, now)
-            return
-        conversation = self._conversations.pop(link, None)
-        if conversation is None:
-            return
-        self._bound.pop(conversation.session, None)
-        for exchange in conversation.open():
-            if exchange.session:
-                self.router.exchanges.pop(exchange.id, None)  # it ends with its session
-                self.router.deadlines.clear(exchange.id)
-            else:
-                self.router.cancel(exchange, now)
-            self._record(exchange, "cancelled", 0, now)
-        if conversation.phase is Phase.SESSION and conversation.owner in self.member.leases.peers:
-            self.member.data(conversation.owner, now, Envelope(kind=Kind.END, session=conversation.session))
 
     # ------------------------------------------------------------ what bridges say
     def _envelope(self, peer: str, envelope: Envelope, now: float) -> None:
@@ -303,6 +167,8 @@ class EdgeCore:
                         peer, now, Envelope(kind=Kind.END, session=envelope.session)
                     )  # nobody waits for this session
                 else:
+                    if envelope.event >= 0 and envelope.exchange in self.router.exchanges:
+                        self.router.exchanges[envelope.exchange].event = envelope.event
                     self.router.answered(peer, envelope, now)
             case Kind.MESSAGE:
                 self._message(peer, envelope, now)
@@ -314,6 +180,8 @@ class EdgeCore:
                 exchange = self.router.exchanges.get(envelope.exchange)
                 if exchange is not None:
                     self.router.close(exchange, b"", None, now)
+            case Kind.DETACH:
+                self.posts.detached(envelope.exchange)
             case Kind.ENDED:
                 self._ended(envelope, now)
             case _:
@@ -322,7 +190,7 @@ class EdgeCore:
     def _message(self, peer: str, envelope: Envelope, now: float) -> None:
         exchange = self.router.exchanges.get(envelope.exchange)
         if exchange is None:
-            conversation = self._bound.get(envelope.session)
+            conversation = self.conversations.bound.get(envelope.session)
             if conversation is not None and not envelope.exchange:
                 self._out.append(Send(conversation.link, envelope.body))
             return
@@ -331,8 +199,7 @@ class EdgeCore:
         self.router.progressed(exchange, now)
         frame = _named(exchange, envelope.body)
         if exchange.link and frame is not None:
-            stream = exchange.session if exchange.sent_kind is Kind.ATTACH else exchange.id
-            event = f"{stream}.{envelope.event}" if envelope.event >= 0 else ""
+            event = f"{exchange.stream or exchange.id}.{envelope.event}" if envelope.event >= 0 else ""
             exchange.streaming = True
             self._out.append(Send(exchange.link, frame, event))
 
@@ -340,31 +207,32 @@ class EdgeCore:
         exchange = self.router.exchanges.pop(envelope.exchange, None)
         if exchange is not None:
             self.router.deadlines.clear(exchange.id)
-            self._posted.pop(exchange.link, None)
+            self.posts.open.pop(exchange.link, None)
             if exchange.span:
                 self._record(exchange, "cancelled", 0, now)
-            conversation = self._conversations.get(exchange.link)
+            conversation = self.conversations.open.get(exchange.link)
             if conversation is not None:
                 conversation.done(exchange)
+                self.conversations.answered(conversation, exchange, b"")
             elif exchange.link:
                 self._out.append(Finish(exchange.link))
-        bound = self._bound.get(envelope.session)
+        bound = self.conversations.bound.get(envelope.session)
         if bound is not None and not envelope.exchange:
-            self._end_conversation(bound, envelope.body.decode(errors="replace") or "the session has ended", now)
+            self.conversations.end(bound, envelope.body.decode(errors="replace") or "the session has ended", now)
 
     # ------------------------------------------------------------ the end of an exchange
     def _finished(self, exchange: Exchange, answer: bytes, fault: Fault | None, now: float) -> None:
-        self._posted.pop(exchange.link, None)
+        self.posts.open.pop(exchange.link, None)
         outcome, code = ("ok", 0) if fault is None else (fault.reason.value, CODES[fault.reason])
         link = exchange.link
-        conversation = self._conversations.get(link)
+        conversation = self.conversations.open.get(link)
         if conversation is not None:
             conversation.done(exchange)
         if not link:
             if exchange.method == "tools/list" and not exchange.client_id:
                 for waiting, error in self.requests.listed(exchange, answer, now):
                     frame = jsonrpc.error_frame(waiting.client_id, error.code, error.reason)
-                    self._posted.pop(waiting.link, None)
+                    self.posts.open.pop(waiting.link, None)
                     self._out.append(Send(waiting.link, frame, "", True))
         elif exchange.sent_kind is Kind.FRAME and fault is None and not answer:  # it was written
             self._out.append(Accept(link))
@@ -380,21 +248,21 @@ class EdgeCore:
             if exchange.sent_kind is Kind.OPEN and outcome == "ok" and conversation is None:
                 who = (exchange.owner, exchange.server, exchange.principal)
                 self._out.append(Establish(link, exchange.id, *who, exchange.opening, answer))
-            self._out.append(Send(link, frame, "", True))
-            if exchange.sent_kind is Kind.OPEN and conversation is not None:
-                self._opened(conversation, exchange, outcome == "ok", now)
+            event = f"{exchange.id}.{exchange.event}" if exchange.event >= 0 and exchange.streaming else ""
+            if conversation is None:
+                self._out.append(Send(link, frame, event, True))
+            else:
+                self.conversations.answered(conversation, exchange, frame)
+                if exchange.sent_kind is Kind.OPEN:
+                    self.conversations.opened(conversation, exchange, answer, outcome == "ok", now)
         if exchange.span and answer:
             outcome, code = judged(answer)
         if exchange.span:
             self._record(exchange, outcome, code, now)
 
-    def _opened(self, conversation: Conversation, exchange: Exchange, ok: bool, now: float) -> None:
-        conversation.phase = Phase.SESSION if ok else Phase.NEW
-        if ok:
-            conversation.session, conversation.owner = exchange.id, exchange.owner
-            self._bound[exchange.id] = conversation
-        for message in conversation.release():
-            self._frame(conversation, message, now)
+    def _cancelled(self, exchange: Exchange, now: float) -> None:
+        """Nobody waits for it any more."""
+        self._record(exchange, "cancelled", 0, now)
 
     def _record(self, exchange: Exchange, outcome: str, code: int, now: float) -> None:
         self._out.append(
@@ -417,6 +285,7 @@ class EdgeCore:
                     span=exchange.span,
                     queued=exchange.queued,
                     sendings=tuple(exchange.sendings),
+                    caller=exchange.caller,
                     carried=exchange.carried,
                     version=exchange.version,
                     id=exchange.client_id,

@@ -75,6 +75,12 @@ class StartServer(msgspec.Struct, frozen=True, gc=False):
     child: str
 
 
+class CheckServer(msgspec.Struct, frozen=True, gc=False):
+    """Run the command that checks this server; its outcome comes as an event."""
+
+    server: str
+
+
 class Write(msgspec.Struct, frozen=True, gc=False):
     """Write a frame to an MCP server."""
 
@@ -122,6 +128,7 @@ Effect = (
     | Finish
     | CloseLink
     | StartServer
+    | CheckServer
     | Write
     | StopServer
     | Consume

@@ -20,11 +20,15 @@ LATEST_LEGACY = "2025-11-25"
 
 MODERN_CODES = frozenset({jsonrpc.HEADER_MISMATCH, jsonrpc.MISSING_CAPABILITY, jsonrpc.UNSUPPORTED_VERSION})
 
+COMPLAINT_CHARS = 200
+"""How much of a server's own words is shown."""
+
 _CLIENT = {"name": "mcp-transport-fabric", "version": "0"}
 
 
 class _Error(msgspec.Struct):
     code: int = 0
+    message: str = ""
 
 
 class _Discovered(msgspec.Struct):
@@ -52,6 +56,11 @@ def initialize_request(id: str) -> bytes:
     return _request(id, "initialize", {"protocolVersion": LATEST_LEGACY, "capabilities": {}, "clientInfo": _CLIENT})
 
 
+def ping_request(id: str) -> bytes:
+    """The legacy question whether somebody is there, which may be asked before the handshake."""
+    return _request(id, "ping", {})
+
+
 def judge(answer: Message) -> tuple[str, ...]:
     """The eras of the server that answered the probe so: modern first where it speaks both."""
     if answer.error:
@@ -67,6 +76,31 @@ def judge(answer: Message) -> tuple[str, ...]:
     if found is None or not found.versions:
         return (LEGACY,)
     return (MODERN, LEGACY) if any(version < jsonrpc.MODERN_VERSION for version in found.versions) else (MODERN,)
+
+
+class _Initialized(msgspec.Struct):
+    version: str = msgspec.field(default="", name="protocolVersion")
+
+
+class _Opened(msgspec.Struct):
+    result: _Initialized = msgspec.field(default_factory=_Initialized)
+
+
+def negotiated(answer: bytes) -> str:
+    """The revision that a server's answer to an initialize names; empty where it does not say."""
+    try:
+        return msgspec.json.decode(answer, type=_Opened).result.version
+    except msgspec.DecodeError:
+        return ""
+
+
+def complaint(answer: Message) -> str:
+    """What the error says with which a server answered, for people; empty for nothing."""
+    try:
+        said = msgspec.json.decode(answer.error, type=_Error).message
+    except msgspec.DecodeError:
+        return ""
+    return f": {said[:COMPLAINT_CHARS]}" if said else ""
 
 
 def legacy_only(id: bytes, server: str) -> bytes:

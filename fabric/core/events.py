@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
+from fabric.core.record import NOBODY, Caller
 from fabric.envelope import Envelope, Pack
 from fabric.jsonrpc import Message
 
@@ -25,6 +26,7 @@ class LinkOpened(msgspec.Struct, frozen=True, gc=False):
     server: str
     principal: str
     transport: str
+    caller: Caller = NOBODY
 
 
 class FrameArrived(msgspec.Struct, frozen=True, gc=False):
@@ -45,6 +47,7 @@ class RequestPosted(msgspec.Struct, frozen=True, gc=False):
     params: tuple[tuple[str, str], ...]
     transport: str
     trace: str = ""
+    caller: Caller = NOBODY
 
 
 class StreamOpened(msgspec.Struct, frozen=True, gc=False):
@@ -120,9 +123,17 @@ class ServerFrame(msgspec.Struct, frozen=True, gc=False):
 
 
 class ServerExited(msgspec.Struct, frozen=True, gc=False):
-    """An MCP server's process or link ended by itself, or could not be started; `reason` is for people."""
+    """An MCP server's process or link ended by itself, or was not started. reason: for people. refused: nobody is there."""
 
     child: str
+    reason: str
+    refused: bool = False
+
+
+class ServerChecked(msgspec.Struct, frozen=True, gc=False):
+    """The command that checks a server has ended. reason: why it failed, empty if it passed."""
+
+    server: str
     reason: str
 
 
@@ -146,5 +157,6 @@ Event = (
     | ServerStarted
     | ServerFrame
     | ServerExited
+    | ServerChecked
     | DrainStarted
 )

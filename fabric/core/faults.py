@@ -10,6 +10,7 @@ from enum import StrEnum
 import msgspec
 
 from fabric import jsonrpc
+from fabric.jsonrpc import Message
 
 
 class Reason(StrEnum):
@@ -51,3 +52,21 @@ def fault_frame(id: bytes, fault: Fault, *, server: str = "", exchange: str = ""
     if trace:
         data["trace"] = trace
     return jsonrpc.error_frame(id, CODES[fault.reason], fault.message, data)
+
+
+class Lost(Message, frozen=True, kw_only=True):
+    """What a link answers in its server's place, to a request that it could not carry; the link itself goes on.
+
+    started: whether the server may have begun the request. again: whether another attempt may fare better.
+    """
+
+    fault: Fault
+    started: bool
+    again: bool
+
+
+def lost(id: bytes, fault: Fault, *, started: bool, again: bool) -> Lost:
+    """That answer, to the request of this raw id."""
+    frame = fault_frame(id, fault)
+    seen = jsonrpc.parse(frame)
+    return Lost(frame, seen.kind, id, "", seen.params, seen.error, fault=fault, started=started, again=again)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
+from fabric.core.stream import Stream
 from fabric.envelope import Envelope, Kind
 
 
@@ -11,8 +12,9 @@ class Job(msgspec.Struct, eq=False):
     """State of one exchange at its bridge. It ends with the answer; the lane keeps that until it is acknowledged.
 
     newest: of the sendings that came here while it was open. delivery: the broker's copy, 0 for none. queued: from a work
-    queue, so that it holds a slot. siblings: the open jobs of its session, which it is one of. events: messages numbered so
-    far in its resumable stream. method, target: looked at only where spans are made.
+    queue, so that it holds a slot. siblings: the open jobs of its session, which it is one of. stream: what is said
+    before its answer, where that can be resumed. edge: empty once that is lost, when only the stream can have its answer.
+    method, target: looked at only where spans are made.
     """
 
     edge: str
@@ -24,6 +26,7 @@ class Job(msgspec.Struct, eq=False):
     server: str
     session: str
     client_id: bytes
+    token: bytes
     principal: str
     repeatable: bool
     exclusive: bool
@@ -37,7 +40,7 @@ class Job(msgspec.Struct, eq=False):
     child: str = ""
     started: bool = False
     begun: float = 0.0
-    events: int = 0
+    stream: Stream | None = None
     span: str = ""
     method: str = ""
     target: str = ""
@@ -55,6 +58,7 @@ def job_of(edge: str, envelope: Envelope, delivery: int, now: float, *, queued: 
         envelope.server,
         envelope.session,
         envelope.client_id,
+        envelope.token,
         envelope.principal,
         envelope.repeatable,
         envelope.exclusive,

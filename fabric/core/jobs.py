@@ -7,11 +7,12 @@ from fabric.core import parked, trace
 from fabric.core.copies import Copies
 from fabric.core.deadlines import Delay
 from fabric.core.effects import Completed, Effect
-from fabric.core.faults import Fault, Reason, fault_frame
+from fabric.core.faults import Fault, Lost, Reason, fault_frame
 from fabric.core.job import Job, job_of
 from fabric.core.member import Member
 from fabric.core.pool import Child, Pool
 from fabric.core.record import Record, Side, judged
+from fabric.core.stream import LONGEST_NAMES
 from fabric.envelope import Envelope, Kind, Lane
 from fabric.errors import InvalidFrame
 
@@ -95,7 +96,7 @@ class Jobs:
             if state and job.child:
                 wrapped = jsonrpc.quoted(parked.wrap(self._member.me, job.child, state))
                 frame = jsonrpc.with_request_state(frame, wrapped)
-        limit = self._member.largest_body_bytes
+        limit = self._member.largest_body_bytes - (LONGEST_NAMES if job.stream is not None else 0)
         if len(frame) > limit:
             text = f"the answer of {job.server} has {len(frame)} bytes; at most {limit} bytes pass this broker"
             self.fault(job, Fault(Reason.TOO_LARGE, text), now)
@@ -109,10 +110,12 @@ class Jobs:
 
     def _say(self, job: Job, frame: bytes, session: str, now: float) -> None:
         self.drop(job, now)
-        number = self._member.data(
-            job.edge, now, Envelope(kind=Kind.ANSWER, exchange=job.exchange, attempt=job.attempt, session=session, body=frame)
-        )
-        self._copies.hold(job.edge, Lane.DATA, number, job.delivery, answered=job.exchange if job.queued else "")
+        event = job.stream.answer(self._member, frame, now) if job.stream is not None else -1
+        if job.edge:
+            kind, exchange, attempt = Kind.ANSWER, job.exchange, job.attempt
+            answer = Envelope(kind=kind, exchange=exchange, attempt=attempt, session=session, event=event, body=frame)
+            number = self._member.data(job.edge, now, answer)
+            self._copies.hold(job.edge, Lane.DATA, number, job.delivery, answered=job.exchange if job.queued else "")
         if job.trace:
             self._record(job, *judged(frame), now)
 
@@ -157,6 +160,13 @@ class Jobs:
             text = f"{job.server} ended while it ran this call, which may have been carried out: {reason}"
             self.fault(job, Fault(Reason.OUTCOME_UNKNOWN, text), now)
 
+    def lost(self, job: Job, answer: Lost, now: float) -> None:
+        """Its process lives, and the request did not get through, or its answer did not."""
+        if job.kind is not Kind.OPEN and job.queued and answer.again and (job.repeatable or not answer.started):
+            self.give_back(job, answer.fault.message if answer.started else "", now)
+        else:
+            self.fault(job, answer.fault, now)
+
     def drop(self, job: Job, now: float) -> None:
         """Forget a job, free its slot, and let the next one in that waited for it."""
         if self.open.pop(job.exchange, None) is None:
@@ -193,7 +203,7 @@ class Jobs:
                     server=job.server,
                     method=job.method,
                     target=job.target,
-                    transport="stdio",
+                    transport=self._pools[job.server].limits.transport,
                     session=job.session,
                     attempt=job.attempt,
                     arrived=job.arrived,

@@ -14,7 +14,7 @@ from fabric.core.announcement import Announcement, Role
 from fabric.core.effects import Conflict, Effect, Publish
 from fabric.core.lease import LEASE, Leases
 from fabric.core.pair import PACK_BYTES, Pairs
-from fabric.envelope import HEADER_BYTES, VERSION, Envelope, Kind, Pack, single
+from fabric.envelope import HEADER_BYTES, READS, UPGRADE, VERSION, Envelope, Kind, Pack, single
 from fabric.errors import InvalidEnvelope
 
 BEAT = 0.25
@@ -152,6 +152,13 @@ class Member:
                 if not self.leases.known(now):  # who comes later yields; who serves does not stop for a stranger
                     who = f"{heard.role} {heard.host or source}"
                     self._out.append(Conflict(f"{who} has another fabric secret; give all workers of a fabric the same one"))
+            elif VERSION not in heard.versions:  # the one of the newer release stops by the same rule
+                if not self.leases.known(now):
+                    read = ", ".join(map(str, heard.versions))
+                    who = (
+                        f"{heard.role} {heard.host or source} reads envelopes of version {read}, this process writes {VERSION}"
+                    )
+                    self._out.append(Conflict(f"{who}; {UPGRADE}"))
             else:
                 self.leases.announced(source, heard, now)
                 self.pairs.remind(source)
@@ -178,4 +185,4 @@ class Member:
 
 def announcing(identity: Identity, role: Role, number: int) -> Announcement:
     """The part of an announcement that every role shares."""
-    return Announcement(role=role, number=number, key=identity.key, versions=(VERSION,), host=identity.host)
+    return Announcement(role=role, number=number, key=identity.key, versions=READS, host=identity.host)

@@ -11,9 +11,10 @@ from collections import deque
 import msgspec
 
 from fabric.core import eras
-from fabric.core.announcement import Health, Served
+from fabric.core.announcement import Served
 from fabric.core.deadlines import Deadlines
-from fabric.core.effects import Consume, Effect, Pause, StartServer, StopServer, Write
+from fabric.core.effects import CheckServer, Consume, Effect, Pause, StartServer, StopServer, Write
+from fabric.core.health import Checks, Condition
 from fabric.core.job import Job
 from fabric.jsonrpc import Message
 
@@ -26,12 +27,17 @@ STABLE_AFTER = 30.0
 
 
 class ServerLimits(msgspec.Struct, frozen=True):
-    """One server's settings. slots: requests from its queue at once. warm: idle processes for sessions. most: processes."""
+    """One server's settings. slots: requests from its queue at once. warm: idle processes for sessions. most: processes.
+
+    transport: how it is reached, as in LinkInfo.
+    """
 
     digest: str
+    transport: str = "stdio"
     slots: int = 64
     warm: int = 1
     most: int = 64
+    checks: Checks = Checks()
 
 
 class Child:
@@ -51,6 +57,14 @@ class Child:
         self.quiet_until = 0.0  # what it logs before may still be of a cancelled one
 
 
+class Check(msgspec.Struct, frozen=True):
+    """A check under way: a question to a process by this id, or a command; failed if it is not passed when it is due."""
+
+    due: float
+    child: Child | None = None
+    id: str = ""
+
+
 class Pool:
     """All processes of one server. Effects are appended to `out`."""
 
@@ -59,13 +73,14 @@ class Pool:
         self.limits = limits
         self.children: dict[str, Child] = {}
         self.eras: tuple[str, ...] = ()
-        self.health = Health.STARTING
-        self.reason = ""
+        self.condition = Condition(limits.checks)
+        self.check: Check | None = None  # under way
         self.taken = 0  # slots in use
         self.pending: list[Job] = []  # modern jobs while the shared process is started again
         self.consuming = False
         self._shared: Child | None = None
         self._warm: deque[Child] = deque()
+        self._next_check = 0.0
         self._questions: dict[str, bool] = {}  # ids of those questions; whether it was the legacy one
         self._pause = RESTART_FIRST
         self._deadlines = deadlines
@@ -74,7 +89,7 @@ class Pool:
 
     def describe(self, open: bool) -> Served:
         """What is announced. open: whether this bridge takes work at all."""
-        free = max(0, self.limits.slots - self.taken) if open and self.health is Health.HEALTHY else 0
+        free = max(0, self.limits.slots - self.taken) if open and self.condition.serves else 0
         sessions = sum(1 for child in self.children.values() if child.session)
         return Served(
             digest=self.limits.digest,
@@ -82,14 +97,15 @@ class Pool:
             eras=self.eras,
             sessions=sessions,
             children=len(self.children),
-            health=self.health,
-            reason=self.reason,
+            health=self.condition.health,
+            reason=self.condition.reason,
         )
 
     # ------------------------------------------------------------ starting
     def start(self, now: float, *, legacy: bool = False) -> None:
         """Start the process that is probed; `legacy` when it is known to die of the modern question."""
         self._deadlines.clear(f"restart {self.name}")
+        self.condition.begun()
         self._shared = self._spawn(now)
         self._ask(now, legacy=legacy)
 
@@ -122,7 +138,7 @@ class Pool:
         legacy = self._questions.pop(id)
         found = (eras.LEGACY,) if legacy else eras.judge(answer)
         if legacy and answer.error:
-            self._unhealthy("it answers neither server/discover nor initialize", now)
+            self._unhealthy(f"it answers neither server/discover nor initialize{eras.complaint(answer)}", now)
         elif found == (eras.LEGACY,) and not legacy:
             if not self._questions:
                 self._ask(now, legacy=True)
@@ -131,7 +147,9 @@ class Pool:
         return True
 
     def _healthy(self, found: tuple[str, ...], now: float) -> None:
-        self.eras, self.health, self.reason = found, Health.HEALTHY, ""
+        self.eras = found
+        self.condition.answered()
+        self._next_check = now + self.limits.checks.interval
         self._forget_probe()
         if found == (eras.LEGACY,) and self._shared is not None:
             self.stop(self._shared)  # it has spoken to us; sessions get fresh ones
@@ -146,14 +164,14 @@ class Pool:
 
     def consume(self, ready: bool) -> None:
         """Take work of this server, or pause, as its health and `ready` say."""
-        wanted = ready and self.health is Health.HEALTHY
+        wanted = ready and self.condition.serves
         if wanted != self.consuming:
             self.consuming = wanted
             self._out.append(Consume(self.name) if wanted else Pause(self.name))
 
     def refill(self, now: float) -> None:
         """Keep the warm ones at their number."""
-        if eras.LEGACY not in self.eras or self.health is not Health.HEALTHY:
+        if eras.LEGACY not in self.eras or not self.condition.serves:
             return
         while len(self._warm) < self.limits.warm and len(self.children) < self.limits.most:
             self._warm.append(self._spawn(now))
@@ -162,7 +180,7 @@ class Pool:
     def shared(self) -> Child | None:
         """The process modern requests share; None while there is none."""
         child = self._shared
-        return child if child is not None and not self._questions and self.health is Health.HEALTHY else None
+        return child if child is not None and not self._questions and self.condition.serves else None
 
     def for_session(self, session: str, now: float) -> Child | None:
         """A process for a new session alone; None when there are too many."""
@@ -187,6 +205,54 @@ class Pool:
         else:
             child.backlog.append(frame)
 
+    # ------------------------------------------------------------ checks
+    def look(self, now: float) -> str:
+        """Begin a check that is due. Returns how the one under way has failed, if it is late."""
+        if self.check is not None:
+            return f"it did not pass a check within {self.limits.checks.timeout:g} s" if now >= self.check.due else ""
+        due = now >= self._next_check and self.limits.checks.enabled
+        if due and (self.condition.down or (self.condition.serves and self.children)):
+            self._begin_check(now)
+        return ""
+
+    def _begin_check(self, now: float) -> None:
+        checks, child = self.limits.checks, self.shared()
+        if child is None and self._warm and checks.ping:
+            child = self._warm[0]
+        self._next_check = now + checks.interval
+        if checks.command:
+            self.check = Check(now + 2 * checks.timeout)  # its runner keeps the time
+            self._out.append(CheckServer(self.name))
+        elif child is not None and child.started:
+            self._count += 1
+            id = f"check-{self._count}"
+            self.check = Check(now + checks.timeout, child, id)
+            self.write(child, eras.discover_request(id) if child is self._shared else eras.ping_request(id))
+
+    def passed(self, now: float) -> None:
+        """The check under way is passed."""
+        self.check = None
+        self._next_check = now + self.limits.checks.interval
+        self.condition.passed()
+        self.refill(now)
+
+    def failed(self, reason: str, now: float) -> list[Child]:
+        """The check under way has failed. Returns the processes that are replaced for it; sessions keep theirs."""
+        check, self.check = self.check, None
+        served = self.condition.serves
+        if check is None or not (served or self.condition.down) or (check.child and check.child.id not in self.children):
+            return []  # what was asked is gone
+        self._next_check = now + self.limits.checks.interval
+        jobs = check.child.jobs.values() if check.child else ()  # a command knows better
+        self.condition.failed(reason, busy=any(now - job.begun < self.limits.checks.patience for job in jobs))
+        if self.condition.serves or not served:
+            return []
+        given_up = [child for child in (self._shared, *self._warm) if child is not None]
+        for child in list(self._warm):
+            self.stop(child)
+        self._stand_down(now)
+        return given_up
+
     # ------------------------------------------------------------ ends
     def stop(self, child: Child) -> None:
         """A process is not needed any more."""
@@ -195,8 +261,8 @@ class Pool:
             if child in self._warm:
                 self._warm.remove(child)
 
-    def exited(self, child: Child, reason: str, now: float) -> None:
-        """A process ended by itself, or never started."""
+    def exited(self, child: Child, reason: str, now: float, *, refused: bool = False) -> None:
+        """A process ended by itself, or never started. refused: nobody is there, so that another would fare no better."""
         self.children.pop(child.id, None)
         if now - child.begun > STABLE_AFTER:
             self._pause = RESTART_FIRST
@@ -204,9 +270,9 @@ class Pool:
             self._shared = None
             asked = list(self._questions.values())
             self._forget_probe()
-            if asked == [False] and child.started and self.health is not Health.HEALTHY:
+            if asked == [False] and child.started and not self.condition.serves:
                 self.start(now, legacy=True)  # some legacy servers die of an unknown first request
-            elif self.health is Health.HEALTHY and not asked:
+            elif self.condition.serves and not asked:
                 self._restart(now)
             else:
                 self._unhealthy(reason, now)
@@ -214,6 +280,8 @@ class Pool:
             self._warm.remove(child)
             if self._shared is None and now - child.begun < STABLE_AFTER:
                 self._unhealthy(reason, now)  # where a shared process serves, that one is the witness
+        elif refused and self._shared is None and self.condition.serves:
+            self._unhealthy(reason, now)
 
     def silent(self, now: float) -> None:
         """The probe was not answered in time."""
@@ -227,7 +295,11 @@ class Pool:
         self._deadlines.clear(f"probe {self.name}")
 
     def _unhealthy(self, reason: str, now: float) -> None:
-        self.health, self.reason = Health.UNHEALTHY, reason
+        self.condition.ended(reason)
+        self._stand_down(now)
+
+    def _stand_down(self, now: float) -> None:
+        """Have the process that is probed replaced."""
         self._forget_probe()
         if self._shared is not None:
             self.stop(self._shared)

@@ -1,4 +1,4 @@
-"""The record of one exchange on one side: timestamps and outcome, taken always; spans and metrics are made of it afterwards."""
+"""What happened, for spans and metrics to be made of: the record of one exchange on one side, and attempts to connect."""
 
 from __future__ import annotations
 
@@ -16,6 +16,22 @@ class Side(StrEnum):
     BRIDGE = "bridge"
 
 
+class Caller(msgspec.Struct, frozen=True, gc=False):
+    """Whose request it is, as far as its transport says.
+
+    address: the client's own, not that of a proxy before us; no port. scheme, host: what it dialled, in HTTP's words. Each is
+    empty where nothing says it.
+    """
+
+    address: str = ""
+    scheme: str = ""
+    host: str = ""
+
+
+NOBODY = Caller()
+"""A caller nothing is known of."""
+
+
 class Record(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """What one side knows of one exchange when it is over. Times are seconds of the process's monotonic clock, 0.0 for never.
 
@@ -24,9 +40,9 @@ class Record(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     was, by the edge's clock (bridge). queued: it went through the server's queue, else through its owner's inbox. outcome: see
     `judged`, or `cancelled`, or `returned` to the edge. code: of a JSON-RPC error, 0 for none.
 
-    trace: the traceparent the side continues. span: its own, see core/trace.py; empty when not sampled. carried: what the
-    client's transport carried. method, target, version, id (raw JSON) are the request's own words; a bridge looks at them only
-    when it traces.
+    caller: who asked the edge. trace: the traceparent the side continues. span: its own, see core/trace.py; empty when not
+    sampled. carried: what the client's transport carried. method, target, version, id (raw JSON) are the request's own words; a
+    bridge looks at them only when it traces.
     """
 
     side: Side
@@ -47,9 +63,22 @@ class Record(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     code: int = 0
     sendings: tuple[float, ...] = ()
     sent: float = 0.0
+    caller: Caller = NOBODY
     carried: str = ""
     version: str = ""
     id: bytes = b""
+
+
+class Attempt(msgspec.Struct, frozen=True):
+    """One attempt to connect. peer: `broker` or `server`. name: the broker's scheme, or the server's name. number: from 1 on.
+
+    failure: how it failed, empty if it did not.
+    """
+
+    peer: str
+    name: str
+    number: int
+    failure: str = ""
 
 
 class _Error(msgspec.Struct, gc=False):

@@ -90,7 +90,7 @@ class Requests:
 
     def to_session(self, exchange: Exchange, owner: str, now: float) -> None:
         """Send what belongs to a session to the bridge that owns it."""
-        fault = self._oversized(exchange.body, exchange.client_id)
+        fault = self._oversized(exchange.body, len(exchange.client_id) + len(exchange.token))
         if fault is None and exchange.sent_kind is Kind.REQUEST and self._member.pairs.full(owner):
             message = f"the lane to the bridge that serves {exchange.server} is full"
             fault = Fault(Reason.OVERLOADED, message, retryable=True, retry_after=1.0)
@@ -109,9 +109,9 @@ class Requests:
         response = message.kind is MessageKind.RESPONSE
         return jsonrpc.error_frame(message.id, CODES[fault.reason], fault.message) if response else b""
 
-    def _oversized(self, body: bytes, client_id: bytes = b"") -> Fault | None:
-        """Why a frame cannot be sent. client_id: what a session's request carries of it in its header."""
-        size, limit = len(body) + len(client_id), self._member.largest_body_bytes
+    def _oversized(self, body: bytes, names_bytes: int = 0) -> Fault | None:
+        """Why a frame cannot be sent. names_bytes: what a session's request carries of its client's names in its header."""
+        size, limit = len(body) + names_bytes, self._member.largest_body_bytes
         if size <= limit:
             return None
         return Fault(Reason.TOO_LARGE, f"a frame of {size} bytes; at most {limit} bytes pass this broker")

@@ -1,21 +1,23 @@
 """A legacy session at the bridge that owns it: one MCP server process, the ids it uses, and the stream each message goes to.
 
-The owner picks the stream of every server message and numbers it, so that any edge can carry it: an HTTP session's messages go
-to the request they name, else to the newest one in flight, else to the session's own (GET) stream, else wait for that to open.
+The owner picks the stream of every server message, so that any edge can carry it: an HTTP session's messages go to the request
+they name, else to the newest one in flight, else to the session's own (GET) stream, where they wait for a reader.
 A session that is bound to one long link needs no streams. (2025-11-25 basic/transports.mdx, Multiple Connections.)
 """
 
 from __future__ import annotations
 
-from collections import deque
+from itertools import chain
 
 from fabric import jsonrpc
+from fabric.core import eras
 from fabric.core.job import Job
+from fabric.core.stream import LONGEST_NAMES, Stream
 from fabric.envelope import Kind
 from fabric.jsonrpc import Message
 
-BUFFERED_MESSAGES = 256
-"""How many messages wait for an HTTP session's own stream to open; the oldest goes first."""
+PRIMED_SINCE = "2025-11-25"
+"""The oldest revision whose clients know an event without data."""
 
 OPEN_REQUESTS = 1024
 """How many of a server's requests its client may leave unanswered; the oldest can then be answered no more."""
@@ -31,22 +33,19 @@ UNRELATED = frozenset(
 """What belongs to no request even when one is in flight."""
 
 
-class Stream:
-    """The session's own stream, as one edge carries it."""
-
-    __slots__ = ("edge", "exchange")
-
-    def __init__(self, edge: str, exchange: str) -> None:
-        self.edge = edge
-        self.exchange = exchange
+ENDED_STREAMS = 16
+ENDED_BYTES = 4 * 1024 * 1024
+ENDED_FOR = 300.0
+"""How many streams that have had their answer are kept for a client that missed it, of how many bytes together (the newest
+stays, whatever it has), and for how many seconds."""
 
 
 class Session:
     """State of one legacy session."""
 
     __slots__ = (
-        "_count", "_requests", "bound", "buffer", "child", "edge", "epoch", "events", "id", "jobs", "principal", "server",
-        "stream", "used",
+        "_count", "_requests", "bound", "child", "edge", "epoch", "id", "jobs", "own", "primes", "principal", "server",
+        "streams", "used",
     )  # fmt: skip
 
     def __init__(self, id: str, server: str, child: str, opened_by: Job, now: float) -> None:
@@ -59,9 +58,9 @@ class Session:
         self.epoch = 0
         self.jobs: dict[str, Job] = {}
         self.join(opened_by)
-        self.stream: Stream | None = None
-        self.events = 0
-        self.buffer: deque[bytes] = deque(maxlen=BUFFERED_MESSAGES)
+        self.own = Stream(id)
+        self.streams: dict[str, Stream] = {}  # of requests, also of some that were answered
+        self.primes = False
         self.used = now
         self._requests: dict[str, bytes] = {}  # minted id to the server's own
         self._count = 0
@@ -93,10 +92,14 @@ class Session:
         own = self._requests.pop(jsonrpc.text(message.id), b"") if message.id[:1] == b'"' else b""
         return jsonrpc.with_id(message, own) if own else b""
 
-    def newest(self, client_id: bytes | None = None) -> Job | None:
-        """The newest request in flight; with an id, the newest of that id."""
+    def opened(self, answer: bytes) -> None:
+        """The server has answered the initialize."""
+        self.primes = eras.negotiated(answer) >= PRIMED_SINCE
+
+    def newest(self, client_id: bytes) -> Job | None:
+        """The newest request in flight of this id."""
         for job in reversed(self.jobs.values()):
-            if job.kind is not Kind.FRAME and (client_id is None or job.client_id == client_id):
+            if job.kind is Kind.REQUEST and job.client_id == client_id:
                 return job
         return None
 
@@ -104,6 +107,46 @@ class Session:
         """The request in flight that a server's message goes with; None for the session's own stream."""
         if message.method == "notifications/progress":
             return self.jobs.get(jsonrpc.text(jsonrpc.refers_to(message)))
-        if message.method in UNRELATED and self.stream is not None:
+        if message.method in UNRELATED and self.own.edge:
             return None
-        return self.newest()
+        unread = None
+        for job in reversed(self.jobs.values()):
+            if job.kind is Kind.REQUEST:
+                if job.stream is None or job.stream.edge:
+                    return job
+                unread = unread or job
+        return None if self.own.edge else unread
+
+    # ------------------------------------------------------------ streams
+    def resumable(self, job: Job) -> Stream | None:
+        """The resumable stream of a request, made at first use; None where its client has given it a name too long to keep."""
+        if job.stream is None and len(job.client_id) + len(job.token) <= LONGEST_NAMES:
+            job.stream = Stream(job.exchange, job.edge, client_id=job.client_id, token=job.token)
+            self.streams[job.exchange] = job.stream
+        return job.stream
+
+    def named(self, id: str) -> Stream | None:
+        """The stream of this id; no id means the session's own."""
+        return self.own if id in ("", self.id) else self.streams.get(id)
+
+    @property
+    def waited_for(self) -> bool:
+        """Somebody reads a stream of it, or waits for an answer."""
+        return bool(self.own.edge) or any(job.edge or (job.stream and job.stream.edge) for job in self.jobs.values())
+
+    def left(self, edge: str, exchange: str = "") -> None:
+        """An edge is gone, or there the client that read under this exchange."""
+        for stream in chain((self.own,), self.streams.values()):
+            if stream.edge == edge and exchange in ("", stream.exchange):
+                stream.leave()
+
+    def trim(self, now: float) -> None:
+        """Forget streams that had their answer long ago, or have too many behind them."""
+        ended = [stream for stream in self.streams.values() if stream.ended]
+        held = sum(stream.kept_bytes for stream in ended)
+        for at, stream in enumerate(ended):
+            rest = len(ended) - at
+            crowded = rest > ENDED_STREAMS or (held > ENDED_BYTES and rest > 1)
+            if crowded or now - stream.ended > ENDED_FOR:
+                held -= stream.kept_bytes
+                del self.streams[stream.id]

@@ -5,20 +5,21 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from fabric import jsonrpc
-from fabric.core.faults import CODES, Fault, Reason
+from fabric.core.faults import CODES, Fault, Reason, fault_frame
 from fabric.core.job import Job, job_of
 from fabric.core.jobs import Jobs
 from fabric.core.member import Member
 from fabric.core.pool import Child, Pool
-from fabric.core.session import Session, Stream
+from fabric.core.session import Session
+from fabric.core.stream import LONGEST_NAMES, Stream
 from fabric.envelope import Envelope, Kind
 from fabric.jsonrpc import Message, MessageKind
 
 PROGRESS = "notifications/progress"
 EVICT_AFTER = 10.0
 """Seconds an HTTP session has to be left alone before a new one may take its place."""
-MINTED_BYTES = 32
-"""By how much a minted id may lengthen a frame, rounded up."""
+PRIMED_AFTER = 0.5
+"""Seconds after which a request that has not been answered becomes resumable, though its server has said nothing yet."""
 ENDED = "this session has ended; begin a new one"
 
 
@@ -44,6 +45,7 @@ class Sessions:
         session = self.open.get(job.exchange)
         if session is None:
             return
+        session.opened(answer.frame)
         self._jobs.answer(job, answer.frame, now, session="" if answer.error else session.id)
         if answer.error:
             self.end(session, now)
@@ -79,7 +81,7 @@ class Sessions:
             if job is None:
                 self._defer(peer, envelope)
             else:
-                self._member.data(job.edge, now, Envelope(kind=Kind.ENDED, exchange=job.exchange))
+                self._cancelled(session, job, now)
                 self._jobs.cancel(job, jsonrpc.with_reference(message.frame, jsonrpc.quoted(job.exchange)), now)
         if frame:
             pool = self._pools[session.server]
@@ -87,25 +89,41 @@ class Sessions:
         if envelope.exchange:
             self._member.data(peer, now, Envelope(kind=Kind.WRITTEN, exchange=envelope.exchange))
 
+    def _cancelled(self, session: Session, job: Job, now: float) -> None:
+        """Its client has cancelled: wherever that waits, nothing more comes."""
+        if job.edge:
+            self._member.data(job.edge, now, Envelope(kind=Kind.ENDED, exchange=job.exchange))
+        stream = session.streams.pop(job.exchange, None)
+        if stream is not None:
+            stream.close(self._member, now)
+
+    def late(self, job: Job, now: float) -> None:
+        """The edge that owns its deadline has given it up. A client that reads elsewhere hears so on the stream."""
+        if job.stream is not None:
+            reason = Reason.DEADLINE if job.repeatable else Reason.OUTCOME_UNKNOWN
+            fault = Fault(reason, f"{job.server} did not answer in time")
+            frame = fault_frame(jsonrpc.quoted(job.exchange), fault, server=job.server, exchange=job.exchange)
+            job.stream.answer(self._member, frame, now)
+
     def attach(self, peer: str, envelope: Envelope, now: float) -> None:
-        """A client opened its session's own stream, through this edge."""
+        """A client opened its session's own stream, or goes on reading one, through this edge."""
         session = self.open.get(envelope.session)
         if session is None:
             self._unknown(peer, envelope, now)
             return
-        if session.stream is not None:  # each message goes to one stream, and the newest is the one its client reads
-            self._member.data(session.stream.edge, now, Envelope(kind=Kind.ENDED, exchange=session.stream.exchange))
-        session.stream = Stream(peer, envelope.exchange)
         session.used = now
-        self._on_stream(session, b"", now)
-        while session.buffer:
-            self._on_stream(session, session.buffer.popleft(), now)
+        stream = session.named(envelope.body.decode(errors="replace"))
+        if stream is None:
+            text = "nothing is kept of the stream that this Last-Event-ID names, or it is no stream of this session"
+            self._jobs.fault(job_of(peer, envelope, 0, now, queued=False), Fault(Reason.INVALID, text), now)
+            return
+        stream.attach(self._member, peer, envelope.exchange, envelope.event, now, primes=session.primes)
 
-    def detach(self, envelope: Envelope) -> None:
-        """That stream's client is gone."""
+    def detach(self, peer: str, envelope: Envelope) -> None:
+        """The client that read a stream there is gone."""
         session = self.open.get(envelope.session)
-        if session is not None and session.stream is not None and session.stream.exchange == envelope.exchange:
-            session.stream = None
+        if session is not None:
+            session.left(peer, envelope.exchange)
 
     def _unknown(self, peer: str, envelope: Envelope, now: float) -> None:
         job = job_of(peer, envelope, 0, now, queued=False)
@@ -116,9 +134,9 @@ class Sessions:
         """A request or notification of the session's server."""
         progress = message.method == PROGRESS
         job = session.related(message)
-        if job is None and progress:
-            return  # none after its response
-        if len(message.frame) + MINTED_BYTES > self._member.largest_body_bytes:
+        if progress and (job is None or (job.kind is Kind.OPEN and not session.bound)):
+            return  # none after its response, nor before a session's first
+        if len(message.frame) + LONGEST_NAMES > self._member.largest_body_bytes:
             if message.id:
                 text = f"a request of {len(message.frame)} bytes is more than passes this broker"
                 pool = self._pools[session.server]
@@ -129,25 +147,31 @@ class Sessions:
         if session.bound:
             exchange = job.exchange if job is not None and progress else ""
             self._member.data(session.edge, now, Envelope(kind=Kind.MESSAGE, exchange=exchange, session=session.id, body=frame))
-        elif job is not None:
-            if not job.events:
-                self._member.data(
-                    job.edge, now, Envelope(kind=Kind.MESSAGE, exchange=job.exchange, event=0)
-                )  # primes the client to resume
-            job.events += 1
-            self._member.data(job.edge, now, Envelope(kind=Kind.MESSAGE, exchange=job.exchange, event=job.events, body=frame))
-        elif session.stream is not None:
-            self._on_stream(session, frame, now)
-        else:
-            session.buffer.append(frame)
+        elif job is None or job.kind is Kind.OPEN:  # whose answer has to be the first that its client hears
+            session.own.say(self._member, frame, now)
+        elif (stream := self._stream(session, job, now)) is not None:
+            stream.say(self._member, frame, now)
+            if job.edge and stream.exchange != job.exchange:  # its deadline is still kept there
+                self._member.data(job.edge, now, Envelope(kind=Kind.MESSAGE, exchange=job.exchange))
+        elif job.edge:
+            self._member.data(job.edge, now, Envelope(kind=Kind.MESSAGE, exchange=job.exchange, body=frame))
 
-    def _on_stream(self, session: Session, frame: bytes, now: float) -> None:
-        stream = session.stream
-        if stream is not None:
-            self._member.data(
-                stream.edge, now, Envelope(kind=Kind.MESSAGE, exchange=stream.exchange, event=session.events, body=frame)
-            )
-            session.events += 1
+    def _stream(self, session: Session, job: Job, now: float) -> Stream | None:
+        fresh = job.stream is None
+        stream = session.resumable(job)
+        if fresh and stream is not None:
+            session.trim(now)
+            if session.primes:
+                stream.open(self._member, now, primes=True)
+        return stream
+
+    def prime(self, now: float) -> None:
+        """The regular look: what takes long becomes resumable, where the client's revision knows that."""
+        for session in self.open.values():
+            if session.primes and session.jobs and not session.bound:
+                for job in session.jobs.values():
+                    if job.stream is None and job.kind is Kind.REQUEST and now - job.begun >= PRIMED_AFTER:
+                        self._stream(session, job, now)
 
     # ------------------------------------------------------------ ends
     def end(self, session: Session, now: float) -> None:
@@ -159,8 +183,7 @@ class Sessions:
             for job in list(child.jobs.values()):
                 self._jobs.orphaned(job, "its session was ended", now)
             pool.stop(child)
-        if session.stream is not None:
-            self._member.data(session.stream.edge, now, Envelope(kind=Kind.ENDED, exchange=session.stream.exchange))
+        session.own.close(self._member, now)
 
     def exited(self, child: Child, reason: str, now: float) -> None:
         """The session's process has ended by itself; its jobs have been answered."""
@@ -169,8 +192,7 @@ class Sessions:
             return
         if session.bound:
             self._member.data(session.edge, now, Envelope(kind=Kind.ENDED, session=session.id, body=reason.encode()))
-        elif session.stream is not None:
-            self._member.data(session.stream.edge, now, Envelope(kind=Kind.ENDED, exchange=session.stream.exchange))
+        session.own.close(self._member, now)
 
     def lost(self, edge: str, now: float) -> None:
         """An edge is gone: sessions bound to its links end, the others wait for their client to come back."""
@@ -179,24 +201,32 @@ class Sessions:
                 self._jobs.drop(job, now)  # nobody waits for its answer
             self.end(session, now)
         for session in self.open.values():
-            if session.stream is not None and session.stream.edge == edge:
-                session.stream = None
+            session.left(edge)
             for job in [job for job in session.jobs.values() if job.edge == edge]:
-                del session.jobs[job.exchange]  # it runs on, but nothing more can be said on its stream
-                job.siblings = None
+                session.used = now
+                job.edge = ""
+                if job.stream is None:  # it runs on, but its client knows no event to go on from
+                    del session.jobs[job.exchange]
+                    job.siblings = None
 
     def left_alone(self, pool: Pool, now: float) -> Session | None:
         """The HTTP session that was left alone longest, and long enough to give way to a new one on a full server."""
         left = [
             session
             for session in self.open.values()
-            if session.server == pool.name and not session.bound and not session.jobs and session.stream is None
+            if session.server == pool.name and not session.bound and not session.waited_for
         ]
         oldest = min(left, key=lambda session: session.used, default=None)
         return oldest if oldest is not None and now - oldest.used >= EVICT_AFTER else None
 
     def sweep(self, now: float) -> None:
-        """End the HTTP sessions nobody has used for too long."""
+        """End the HTTP sessions nobody has used for too long, and in those silent for as long what has no edge any more."""
         for session in list(self.open.values()):
-            if not session.bound and not session.jobs and session.stream is None and now - session.used > self._idle:
-                self.end(session, now)
+            session.trim(now)
+            if not session.bound and now - session.used > self._idle:
+                child = self._pools[session.server].children[session.child]
+                for job in [job for job in child.jobs.values() if not job.edge]:
+                    self.late(job, now)
+                    self._jobs.cancel(job, b"", now)
+                if not session.waited_for:
+                    self.end(session, now)

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from random import Random
 from typing import TYPE_CHECKING
 
+from tests.sim.http_clients import Post, Stream
 from tests.sim.process import Process
 
 if TYPE_CHECKING:
@@ -188,9 +189,19 @@ def crash(world: World, random: Random) -> None:
         child.crash()
 
 
+def drop(world: World, random: Random) -> None:
+    """Connections of legacy HTTP clients break, through no fault of any process."""
+    for edge in world.edges:
+        for link, end in list(edge.links.items()):
+            legacy = isinstance(end, (Post, Stream)) and end.client.legacy and not getattr(end, "over", False)
+            if legacy and not edge.frozen and random.random() < 0.8:
+                world.fault("drop")
+                edge.drop(link)
+
+
 FAULTS: tuple[Fault, ...] = (
     losses, doubles, reorders, lost_acks, refusals, lost_confirms, redelivery, stall, restart, deafness, muteness, partition,
-    disconnect, freeze, kill_bridge, late_flush, kill_edge, retire, crash,
+    disconnect, freeze, kill_bridge, late_flush, kill_edge, retire, crash, drop,
 )  # fmt: skip
 KEPT_ONLY: tuple[Fault, ...] = (lost_acks, redelivery, lost_confirms)
 """What can only happen where the broker keeps work."""
@@ -198,6 +209,6 @@ KEPT_ONLY: tuple[Fault, ...] = (lost_acks, redelivery, lost_confirms)
 KINDS = (
     "loss", "double", "reorder", "lost ack", "refused publish", "lost confirm", "redelivery", "stall", "restart", "deafness",
     "muteness", "partition", "disconnect", "freeze", "late flush", "kill bridge", "kill edge", "retire", "server crash",
-    "clock skew",
+    "drop", "clock skew",
 )  # fmt: skip
 """The names under which faults are counted."""

@@ -1,4 +1,7 @@
-"""Simulated clients over HTTP, of both eras: a link a request, and for a session its own stream, through any edge."""
+"""Simulated clients over HTTP, of both eras: a link a request, and for a session its own stream, through any edge.
+
+A legacy one whose connection breaks goes on as the SDKs do: a GET with the last event it has heard, at any edge.
+"""
 
 from __future__ import annotations
 
@@ -15,6 +18,7 @@ from tests.sim.requests import Request, call, checked, initialize, notification,
 if TYPE_CHECKING:
     from tests.sim.world import World
 
+
 class Post:
     """One HTTP request of a client, as the far end of its stream."""
 
@@ -25,6 +29,7 @@ class Post:
         self.session = session
         self.over = False
         self.again: Callable[[], None] | None = None  # what to do when a reply did not get through
+        self.last = ""  # the newest event heard
 
     def _end(self, edge_link: bool = True) -> None:
         if self.over:
@@ -35,6 +40,7 @@ class Post:
         message = checked(effect.frame)
         if self.over:
             self.client.world.violated(f"{self.link} hears {effect.frame!r} after its end")
+        self._hear(effect.event)
         if effect.final:
             self._end()
         if message is None:
@@ -48,16 +54,29 @@ class Post:
             if self.again is not None:
                 self.client.world.after(AGAIN, self.again)
 
+    def _hear(self, event: str) -> None:
+        if event:
+            self.client.heard(event)
+            stream, _, number = event.rpartition(".")
+            if self.last and (self.last.rpartition(".")[0] != stream or _number(self.last) >= int(number)):
+                self.client.world.violated(f"{self.link} hears {event} after {self.last}")
+            self.last = event
+
     def accepted(self) -> None:
         self._end()
         if self.request is not None and self.request.tool != "cancel":
             self.client.world.violated(f"{self.link}: a request was answered with 202")
 
     def finished(self) -> None:
-        """Its stream ended without a response: a legacy request that was cancelled."""
+        """Its stream ended without a response: a legacy request that was cancelled, or is read on another connection."""
         self._end()
-        if self.request is not None and not self.request.cancelled:
+        if self.request is not None and not self.request.cancelled and not self.rivalled:
             self.client.world.violated(f"{self.request!r}: its stream ended without an answer")
+
+    @property
+    def rivalled(self) -> bool:
+        """Its client reads the stream on another connection, too."""
+        return any(end is not self and end.request is self.request and not end.over for end in self.client.ends)
 
     def established(self, effect: Establish) -> None:
         self.client.established(effect)
@@ -69,10 +88,35 @@ class Post:
         self.over = True
         if self.again is not None:
             self.client.world.after(AGAIN, self.again)
-        if self.request is not None:
-            self.request.excused = "its edge died"
+        if self.request is not None and self.request.open and self.last:
+            self.client.world.after(AGAIN, self.client.resume, self)
+        elif self.request is not None and not self.rivalled:
+            self.request.excused = "its connection broke"
+            self.client.missed = True
             if not self.request.tool:
                 self.client.world.after(AGAIN, self.client.open)
+
+
+class Resumed(Post):
+    """A request's stream again, by GET with Last-Event-ID. Its answer is on it; what is final is a refusal."""
+
+    def sent(self, effect: Send) -> None:
+        if not effect.final:
+            super().sent(effect)
+            return
+        self._end()
+        message = checked(effect.frame)
+        assert self.request is not None
+        if message is not None and b'"session_lost"' in message.frame:
+            self.request.excused = "its session was lost"
+            self.client.lost(self.session)
+        else:
+            self.client.world.violated(f"{self.request!r}: not resumed from {self.last}: {effect.frame!r}")
+
+    def finished(self) -> None:
+        self._end()
+        if self.request is not None and self.request.open and not self.rivalled:
+            self.client.world.after(AGAIN, self.client.resume, self)  # its session may be over, which is said then
 
 
 class Http(Client):
@@ -84,6 +128,11 @@ class Http(Client):
         super().__init__(world, name, server, edge)
         self.legacy = legacy
         self.roams = roams
+        self.ends: list[Post] = []
+        self.told: list[Message] = []  # on the session's own stream
+        self.missed = False  # something was said on a connection that broke before its first event, and cannot be resumed
+        self._heard: set[str] = set()
+        self._asked: set[tuple[bytes, str]] = set()
         self.session: SessionRef | None = None
         self._links = 0
         self._opening = False
@@ -93,7 +142,8 @@ class Http(Client):
     def _post(self, edge: EdgeProcess, message: Message, request: Request | None, session: SessionRef | None) -> str:
         self._links += 1
         link = f"{self.name}/{self._links}"
-        edge.links[link] = Post(self, link, request, session)
+        edge.links[link] = end = Post(self, link, request, session)
+        self.ends.append(end)
         edge.feed(RequestPosted(link, self.server, self.name, message, session, (), "http"))
         return link
 
@@ -125,17 +175,50 @@ class Http(Client):
             self._post(edge, notification("notifications/initialized", {}), None, self.session)
             self._listen()
 
-    def _listen(self) -> None:
+    def _listen(self, last: str = "") -> None:
         edge = self.edge
-        if edge is not None and self.session is not None and not self.over:
+        if self.session is None or self.over or not self.session.session.startswith(last.rpartition(".")[0]):
+            return
+        if edge is None:
+            self.stream_ended(last)
+            return
+        self._links += 1
+        link = f"{self.name}/{self._links}"
+        edge.links[link] = Stream(self, link, self.session, last)
+        edge.feed(StreamOpened(link, self.session, last))
+
+    def stream_ended(self, last: str) -> None:
+        """The session's own stream is over, or its connection: open it again."""
+        self.world.after(AGAIN, self._listen, last)
+
+    def resume(self, post: Post, at: EdgeProcess | None = None) -> None:
+        """Go on reading a request's stream, at any edge or at this one."""
+        edge = at or self.edge
+        if post.request is None or not post.request.open or post.session is None:
+            return
+        if post.session != self.session or self.over:
+            post.request.excused = "its session is over"
+        elif edge is None:
+            self.world.after(AGAIN, self.resume, post)
+        else:
             self._links += 1
             link = f"{self.name}/{self._links}"
-            edge.links[link] = Stream(self, link, self.session)
-            edge.feed(StreamOpened(link, self.session, ""))
+            edge.links[link] = end = Resumed(self, link, post.request, post.session)
+            end.last = max((end.last for end in self.ends if end.request is post.request), key=_number)
+            self.ends.append(end)
+            edge.feed(StreamOpened(link, post.session, end.last))
 
-    def stream_ended(self) -> None:
-        """The session's own stream is over: open it again."""
-        self.world.after(AGAIN, self._listen)
+    def heard(self, event: str) -> None:
+        """An event came on one of this client's streams."""
+        if event in self._heard:
+            self.world.violated(f"{self.name} hears {event} twice")
+        self._heard.add(event)
+
+    def lost(self, session: SessionRef | None) -> None:
+        """The session turned out to be gone."""
+        if session == self.session:
+            self.session = None
+            self.open()
 
     def ended(self, post: Post, message: Message) -> None:
         """A request has its response."""
@@ -144,8 +227,7 @@ class Http(Client):
         if request is not None and not request.tool and reason:
             self.world.after(AGAIN, self.open)
         elif reason == "session_lost" and request is not None and request.session == self.session_id:
-            self.session = None
-            self.open()
+            self.lost(post.session)
 
     @property
     def session_id(self) -> str:
@@ -154,6 +236,10 @@ class Http(Client):
 
     def asked(self, message: Message, session: SessionRef | None) -> None:
         """The server asks: answer through any edge."""
+        question = (message.id, session.session if session is not None else "")
+        if question in self._asked:
+            self.world.violated(f"{self.name} is asked {question} twice")
+        self._asked.add(question)
         self.world.after(0.01, self._reply, message, session)
 
     def _reply(self, message: Message, session: SessionRef | None) -> None:
@@ -198,23 +284,31 @@ class Http(Client):
 class Stream:
     """A session's own stream, opened by GET."""
 
-    def __init__(self, client: Http, link: str, session: SessionRef) -> None:
+    def __init__(self, client: Http, link: str, session: SessionRef, last: str) -> None:
         self.client = client
         self.link = link
         self.session = session
+        self.last = last
 
     def sent(self, effect: Send) -> None:
         message = checked(effect.frame)
+        if effect.event:
+            self.client.heard(effect.event)
+            if self.last and _number(self.last) >= _number(effect.event):
+                self.client.world.violated(f"{self.link} hears {effect.event} after {self.last}")
+            self.last = effect.event
         if effect.final:
-            self.client.stream_ended()
+            self.client.stream_ended("")
         elif message is not None and message.kind is MessageKind.REQUEST:
             self.client.asked(message, self.session)
+        elif message is not None:
+            self.client.told.append(message)
 
     def accepted(self) -> None:
         self.client.world.violated(f"{self.link}: a stream was answered with 202")
 
     def finished(self) -> None:
-        self.client.stream_ended()
+        self.client.stream_ended(self.last)
 
     def established(self, effect: Establish) -> None:
         self.client.world.violated(f"{self.link}: a stream established a session")
@@ -223,4 +317,9 @@ class Stream:
         self.client.world.violated(f"{self.link}: a stream was closed: {reason}")
 
     def broken(self) -> None:
-        self.client.stream_ended()
+        self.client.missed = self.client.missed or not self.last
+        self.client.stream_ended(self.last)
+
+
+def _number(event: str) -> int:
+    return int(event.rpartition(".")[2] or -1)

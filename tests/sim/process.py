@@ -211,6 +211,12 @@ class EdgeProcess(Process):
         if self.links.pop(link, None) is not None:
             self.feed(LinkClosed(link))
 
+    def drop(self, link: str) -> None:
+        """A connection breaks, which both ends notice."""
+        end = self.links.pop(link)
+        self.feed(LinkClosed(link))
+        end.broken()
+
     def kill(self, late: bool = False) -> None:
         super().kill(late)
         links, self.links = list(self.links.values()), {}

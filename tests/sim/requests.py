@@ -100,9 +100,9 @@ def call(id: bytes, tool: str, arguments: dict[str, Any], *, modern: bool) -> js
     return frame(id, "tools/call", {"name": tool, "arguments": arguments, "_meta": meta})
 
 
-def initialize(id: bytes) -> jsonrpc.Message:
+def initialize(id: bytes, version: str = "2025-11-25") -> jsonrpc.Message:
     """An initialize."""
-    return frame(id, "initialize", {"protocolVersion": "2025-11-25", "capabilities": {}, "clientInfo": {"name": "c"}})
+    return frame(id, "initialize", {"protocolVersion": version, "capabilities": {}, "clientInfo": {"name": "c"}})
 
 
 def notification(method: str, params: dict[str, Any]) -> jsonrpc.Message:

@@ -40,6 +40,7 @@ class SimServer:
         self.child = child
         self.era = era
         self.alive = True
+        self.hangs = False
         self._bridge = bridge
         self.bridge_name = bridge.name
         self._running: dict[str, bool] = {}  # ids of calls that are not cancelled
@@ -63,6 +64,10 @@ class SimServer:
             self._bridge.children.pop(self.child, None)
             self._bridge.feed(ServerExited(self.child, "simulated crash"))
 
+    def hang(self) -> None:
+        """It lives, and neither reads nor writes any more."""
+        self.hangs = True
+
     def write(self, frame: bytes) -> None:
         """The bridge writes a frame."""
         self.world.after(PIPE, self._received, msgspec.json.decode(frame))
@@ -73,11 +78,11 @@ class SimServer:
         self.world.after(PIPE, self._said, jsonrpc.parse(frame))
 
     def _said(self, message: jsonrpc.Message) -> None:
-        if self.alive:
+        if self.alive and not self.hangs:
             self._bridge.feed(ServerFrame(self.child, message))
 
     def _received(self, message: Any) -> None:
-        if not self.alive:
+        if not self.alive or self.hangs:
             return
         method, id, params = message.get("method"), message.get("id"), message.get("params", {})
         if method is None:
@@ -92,7 +97,9 @@ class SimServer:
             if self._initialized:
                 self.world.violated(f"{self._bridge.name} {self.child} is initialized twice")
             self._initialized = True
-            self.say(id=id, result={"protocolVersion": "2025-11-25", "capabilities": {}, "serverInfo": {"name": "s"}})
+            self.say(
+                id=id, result={"protocolVersion": params["protocolVersion"], "capabilities": {}, "serverInfo": {"name": "s"}}
+            )
         elif method == "tools/list":
             self.say(id=id, result={"tools": TOOLS, "ttlMs": 60_000})
         elif method in ("tools/call", "prompts/get"):

@@ -16,9 +16,15 @@ from fabric.core.copies import Copies
 from fabric.core.correlation import CorrelationRouter
 from fabric.core.deadlines import Deadlines
 from fabric.core.edge import EdgeCore
+from fabric.core.job import Job
 from fabric.core.lane import Incoming, Outgoing
 from fabric.core.lease import Leases
+from fabric.core.member import Member
 from fabric.core.pair import Pairs
+from fabric.core.pool import Child
+from fabric.core.session import Session
+from fabric.core.sessions import Sessions
+from fabric.core.stream import Stream
 from fabric.envelope import Envelope, Kind, Lane, Pack
 from tests.sim.seeds import run
 from tests.sim.world import Plant
@@ -117,6 +123,60 @@ class ForgetfulPairs(Pairs):
         return pair
 
 
+class AnyStream(Session):
+    """Who goes on with a stream gets whichever is the newest."""
+
+    __slots__ = ()
+
+    def named(self, id: str) -> Stream | None:
+        return next(reversed(self.streams.values()), None) if super().named(id) else None
+
+
+class FromTheStart(Stream):
+    """Who goes on with a stream hears all of it again."""
+
+    __slots__ = ()
+
+    def attach(self, member: Member, edge: str, exchange: str, after: int, now: float, *, primes: bool) -> None:
+        super().attach(member, edge, exchange, min(after, 0), now, primes=primes)
+
+
+class Unkept(Stream):
+    """What was said is forgotten."""
+
+    __slots__ = ()
+
+    def _keep(self, frame: bytes) -> int:
+        self.next += 1
+        return self.next - 1
+
+
+def streams_are(made: type[Stream]) -> type[Session]:
+    """A session whose streams of requests are of that class."""
+
+    class Other(Session):
+        __slots__ = ()
+
+        def resumable(self, job: Job) -> Stream | None:
+            stream = super().resumable(job)
+            if stream is not None:
+                stream.__class__ = made
+            return stream
+
+    return Other
+
+
+def sessions_are(made: type[Session]) -> type[Sessions]:
+    """Sessions of that class."""
+
+    class Other(Sessions):
+        def begin(self, job: Job, child: Child, now: float) -> None:
+            super().begin(job, child, now)
+            self.open[job.exchange].__class__ = made
+
+    return Other
+
+
 def early_ack(core: EdgeCore | BridgeCore) -> None:
     if isinstance(core, BridgeCore):
         core.copies.__class__ = EarlyAck
@@ -153,6 +213,21 @@ def nothing_sent_again(core: EdgeCore | BridgeCore) -> None:
     core.member.pairs.__class__ = ForgetfulPairs
 
 
+def another_stream(core: EdgeCore | BridgeCore) -> None:
+    if isinstance(core, BridgeCore):
+        core.sessions.__class__ = sessions_are(AnyStream)
+
+
+def resumed_from_the_start(core: EdgeCore | BridgeCore) -> None:
+    if isinstance(core, BridgeCore):
+        core.sessions.__class__ = sessions_are(streams_are(FromTheStart))
+
+
+def nothing_kept_of_a_stream(core: EdgeCore | BridgeCore) -> None:
+    if isinstance(core, BridgeCore):
+        core.sessions.__class__ = sessions_are(streams_are(Unkept))
+
+
 PLANTS: dict[Plant, str] = {
     early_ack: "hung",
     no_dedup: "may not be repeated",
@@ -162,6 +237,9 @@ PLANTS: dict[Plant, str] = {
     a_reply_to_the_wrong_client: "got the answer of",
     own_echo_ignored: "though both lived untouched",
     nothing_sent_again: "",
+    another_stream: "answered under the id",
+    resumed_from_the_start: "twice",
+    nothing_kept_of_a_stream: "",
 }
 """Each bug, and a word of the rule it breaks where only one would be right."""
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from fabric.core import correlation, jobs, lane, lease, member, pair, parked
+from fabric.core import correlation, jobs, lane, lease, member, pair, parked, session, sessions, stream
 from fabric.core.announcement import Announcement, Health, Role, Served
 from fabric.core.catalog import REPEATABLE_METHODS
 from tests.pages import DOCS, table
@@ -39,6 +39,11 @@ def test_roles_healths_and_repeatable_methods_are_the_codes() -> None:
         f"again after {correlation.RETURN_PAUSE:g} s, doubling to {correlation.RETURN_PAUSE_MOST:g} s",
         f"again after {correlation.RESEND_UNKEPT:g} s where the broker keeps nothing",
         f"after {correlation.RESEND_KEPT:g} s while free slots are announced",
+        f"a request has taken {sessions.PRIMED_AFTER:g} s, to clients whose revision knows it (since {session.PRIMED_SINCE})",
+        f"the newest {stream.KEPT_MESSAGES} messages and {stream.KEPT_BYTES // 2**20} MiB",
+        f"kept for {session.ENDED_FOR:g} s, of one session at most {session.ENDED_STREAMS} streams",
+        f"streams and {session.ENDED_BYTES // 2**20} MiB besides the newest",
+        f"more than {stream.LONGEST_NAMES} bytes together",
         f"`{parked.wrap('<incarnation>', '<process>', '<the server' + chr(39) + 's own>')}`",
     ],
 )

@@ -1,10 +1,13 @@
-"""The bridge core alone: what a server logs without naming a request goes to one client, and never to the next."""
+"""The bridge core alone: logs that name no request reach one client only; what a link could not carry ends as it was."""
 
 import msgspec
+import pytest
 
+from fabric.core.announcement import Health
 from fabric.core.bridge import BridgeCore
 from fabric.core.effects import StartServer, Write
 from fabric.core.events import BrokerConnected, PackArrived, ServerFrame, ServerStarted, WorkArrived
+from fabric.core.faults import Fault, Reason, lost
 from fabric.core.jobs import QUIET_AFTER_CANCEL
 from fabric.core.member import Identity
 from fabric.core.pool import ServerLimits
@@ -53,3 +56,59 @@ def test_what_a_cancelled_request_still_logs_reaches_nobody_else() -> None:
     assert told(core) == ["first"]
     core.handle(ServerFrame(child, LOG), 2.0 + QUIET_AFTER_CANCEL)
     assert told(core) == ["first", "second"]
+
+
+@pytest.mark.parametrize(
+    ("repeatable", "started", "again", "said"),
+    [
+        (True, True, True, (Kind.RETURNED, "it broke off")),  # counted as a start, and run elsewhere
+        (True, False, True, (Kind.RETURNED, "")),
+        (False, False, True, (Kind.RETURNED, "")),
+        (False, True, True, (Kind.ANSWER, "outcome_unknown")),
+        (True, True, False, (Kind.ANSWER, "outcome_unknown")),
+        (True, False, False, (Kind.ANSWER, "outcome_unknown")),
+    ],
+)
+def test_a_request_that_its_link_lost_runs_again_only_where_that_is_safe(
+    repeatable: bool, started: bool, again: bool, said: tuple[Kind, str]
+) -> None:
+    core, child = serving()
+    body = b'{"jsonrpc":"2.0","id":"x","method":"tools/call"}'
+    asked = Envelope(kind=Kind.REQUEST, exchange="x", server="s", attempt=1, repeatable=repeatable, body=body)
+    core.handle(WorkArrived("e", asked, 0), 1.0)
+    if not repeatable:
+        grant = Envelope(kind=Kind.GRANT, exchange="x", lane=Lane.CONTROL, number=1, attempt=1)
+        core.handle(PackArrived(Pack(VERSION, "e", 1, 0, 0, (grant,))), 1.0)
+    fault = Fault(Reason.OUTCOME_UNKNOWN, "it broke off")
+    core.handle(ServerFrame(child, lost(b'"x"', fault, started=started, again=again)), 2.0)
+    pair = core.member.pairs.get("e")
+    (last,) = [each for each in (*pair.data_out.kept, *pair.control_out.kept) if each.kind in (Kind.ANSWER, Kind.RETURNED)]
+    if last.kind is Kind.ANSWER:
+        data = msgspec.json.decode(last.body)["error"]["data"]
+        assert (last.kind, data["reason"]) == said
+        assert (data["server"], data["exchange"]) == ("s", "x")
+    else:
+        assert (last.kind, last.body.decode()) == said
+    assert not core.jobs.open
+    assert core.pools["s"].condition.health is Health.HEALTHY
+
+
+@pytest.mark.requirement("R07")
+def test_a_check_passes_by_whatever_the_server_says_and_fails_at_once_where_its_link_lost_the_question() -> None:
+    core, child = serving()
+    checks, now = core.pools["s"].limits.checks, 0.0
+
+    def asked() -> bytes:
+        nonlocal now
+        now += 2 * checks.interval
+        [id] = [parse(effect.frame).id for effect in core.expire(now) if isinstance(effect, Write)]
+        return id
+
+    fault = Fault(Reason.UNAVAILABLE, "nobody listens")
+    core.handle(ServerFrame(child, lost(asked(), fault, started=False, again=True)), now)
+    assert core.served()["s"].health is Health.DEGRADED
+    assert core.served()["s"].reason == "nobody listens"
+    for _ in range(checks.up):
+        asked()
+        core.handle(ServerFrame(child, parse(b'{"jsonrpc":"2.0","method":"notifications/message"}')), now)
+    assert core.served()["s"].health is Health.HEALTHY

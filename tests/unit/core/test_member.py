@@ -2,8 +2,11 @@
 
 from typing import Any
 
+import pytest
+
+from fabric.core import announcement
 from fabric.core.announcement import Announcement, Role
-from fabric.core.effects import Effect
+from fabric.core.effects import Conflict, Effect
 from fabric.core.member import Identity, Member, announcing
 from fabric.envelope import VERSION, Envelope, Kind, Lane, Pack, single
 
@@ -57,3 +60,15 @@ def test_a_higher_generation_ends_all_that_hung_on_the_peer() -> None:
     assert [envelope.number for envelope in me.receive(word(3, 1), 1.0)] == [1]
     assert owner.lost_peers == [("peer", False)]
     assert all(pair.quiet for pair in me.pairs)
+
+
+@pytest.mark.requirement("K09")
+@pytest.mark.parametrize(("versions", "used"), [((VERSION,), True), ((VERSION, VERSION + 1), True), ((VERSION + 1,), False)])
+def test_a_peer_is_used_if_it_reads_what_we_write(versions: tuple[int, ...], used: bool) -> None:
+    me, _ = member()
+    said = announcement.encode(Announcement(role=Role.BRIDGE, number=1, key="k", versions=versions, host="vm:1"))
+    me.receive(single("peer", Envelope(kind=Kind.ANNOUNCE, body=said)), 1.0)
+    assert ("peer" in me.leases.peers) == used
+    conflicts = [effect.reason for effect in me.take() if isinstance(effect, Conflict)]
+    assert len(conflicts) == (not used)
+    assert all("bridge vm:1" in reason and str(VERSION + 1) in reason for reason in conflicts)

@@ -1,10 +1,17 @@
 """A pool: a probe that finds the era, warm processes for sessions, and restarts that wait longer each time."""
 
+from typing import Any
+
+import pytest
+
 from fabric import jsonrpc
 from fabric.core.announcement import Health
 from fabric.core.deadlines import Deadlines
-from fabric.core.effects import Effect, StartServer, StopServer, Write
+from fabric.core.effects import CheckServer, Effect, StartServer, StopServer, Write
+from fabric.core.health import Checks
+from fabric.core.job import job_of
 from fabric.core.pool import PROBE_TIMEOUT, Pool, ServerLimits
+from fabric.envelope import Envelope, Kind
 
 MODERN = b'"result":{"supportedVersions":["2026-07-28"]}'
 DUAL = b'"result":{"supportedVersions":["2026-07-28","2025-11-25"]}'
@@ -14,7 +21,7 @@ UNKNOWN = b'"error":{"code":-32601,"message":"unknown"}'
 class Scene:
     """A pool that has started its first process."""
 
-    def __init__(self, **limits: int) -> None:
+    def __init__(self, **limits: Any) -> None:
         self.out: list[Effect] = []
         self.deadlines = Deadlines()
         self.pool = Pool("s", ServerLimits(digest="d", **limits), self.deadlines, self.out)
@@ -42,7 +49,7 @@ def test_a_modern_server_shares_the_process_that_was_probed() -> None:
     scene = Scene()
     assert scene.of(Write) == []  # nothing is written before it runs
     scene.up(MODERN)
-    assert scene.pool.health is Health.HEALTHY
+    assert scene.pool.condition.health is Health.HEALTHY
     assert scene.pool.shared() is scene.first
     assert len(scene.of(StartServer)) == 1
 
@@ -73,10 +80,10 @@ def test_a_silent_server_is_unhealthy_after_both_questions() -> None:
     scene = Scene()
     scene.pool.started(scene.first)
     scene.pool.silent(PROBE_TIMEOUT)
-    assert scene.pool.describe(True).health is Health.STARTING
+    assert scene.pool.describe(True).health is Health.CHECKING
     scene.pool.silent(2 * PROBE_TIMEOUT)
     assert scene.pool.describe(True).health is Health.UNHEALTHY
-    assert "neither" in scene.pool.reason
+    assert "neither" in scene.pool.condition.reason
     assert not scene.pool.children
 
 
@@ -104,4 +111,147 @@ def test_a_warm_process_that_dies_young_does_not_take_the_shared_one_with_it() -
     assert warm is not scene.first
     scene.pool.exited(warm, "died", 1.0)
     assert scene.pool.shared() is scene.first
-    assert scene.pool.health is Health.HEALTHY
+    assert scene.pool.condition.health is Health.HEALTHY
+
+
+def test_a_server_that_refuses_the_handshake_is_unhealthy_in_its_own_words() -> None:
+    scene = Scene()
+    scene.up(UNKNOWN)
+    scene.reply(b'"error":{"code":-32600,"message":"no such server"}')
+    assert scene.pool.condition.health is Health.UNHEALTHY
+    assert scene.pool.condition.reason.endswith(": no such server")
+
+
+def test_a_session_for_whom_nobody_was_there_has_the_server_probed_again() -> None:
+    scene = Scene(warm=0)
+    scene.up(UNKNOWN)
+    scene.reply(b'"result":{"protocolVersion":"2025-11-25"}')
+    for refused, health in ((False, Health.HEALTHY), (True, Health.UNHEALTHY)):
+        child = scene.pool.for_session("a", 1.0)
+        assert child
+        scene.pool.exited(child, "nobody listens", 50.0, refused=refused)
+        assert scene.pool.condition.health is health
+    assert scene.deadlines.expired(51.0) == ["restart s"]
+
+
+CHECKS = Checks(interval=10.0, timeout=2.0)
+
+
+class Checked(Scene):
+    """A pool whose server has come up, at 0.1."""
+
+    def __init__(self, answer: bytes = MODERN, checks: Checks = CHECKS, **limits: Any) -> None:
+        super().__init__(checks=checks, **limits)
+        self.up(answer)
+        if answer is UNKNOWN:
+            self.reply(b'"result":{"protocolVersion":"2025-11-25"}')
+            for child in self.pool.children.values():
+                self.pool.started(child)
+        self.out.clear()
+
+    def asked(self) -> list[str]:
+        return [jsonrpc.parse(effect.frame).method for effect in self.of(Write) if isinstance(effect, Write)]
+
+    def fail(self, now: float, times: int = 1) -> float:
+        """Checks come and are not passed; when the last was given up."""
+        for _ in range(times):
+            assert self.pool.look(now) == ""
+            now += CHECKS.timeout
+            reason = self.pool.look(now)
+            assert "within 2 s" in reason
+            self.pool.failed(reason, now)
+            now += CHECKS.interval
+        return now - CHECKS.interval
+
+
+@pytest.mark.requirement("R07")
+def test_a_shared_process_is_asked_after_the_interval_and_passes_by_whatever_it_says() -> None:
+    scene = Checked()
+    assert (scene.pool.look(10.0), scene.asked()) == ("", [])
+    assert (scene.pool.look(10.1), scene.asked()) == ("", ["server/discover"])
+    assert scene.pool.look(11.0) == ""
+    scene.pool.passed(11.0)
+    assert scene.pool.condition.health is Health.HEALTHY
+    assert (scene.pool.look(20.9), len(scene.asked())) == ("", 1)
+    scene.pool.look(21.0)
+    assert len(scene.asked()) == 2
+
+
+@pytest.mark.requirement("R07")
+def test_of_a_legacy_server_a_warm_process_is_pinged_and_where_there_is_none_none_is_started() -> None:
+    scene = Checked(UNKNOWN)
+    scene.pool.look(10.1)
+    assert scene.asked() == ["ping"]
+    scene = Checked(UNKNOWN, warm=0)
+    for now in range(100):
+        assert scene.pool.look(now) == ""
+    assert scene.out == []
+    scene = Checked(UNKNOWN, Checks(interval=10.0, ping=False))
+    assert (scene.pool.look(10.1), scene.out) == ("", [])
+
+
+@pytest.mark.requirement("R07")
+def test_three_failed_checks_replace_the_processes_but_not_those_of_sessions() -> None:
+    scene = Checked(DUAL, warm=2)
+    session = scene.pool.for_session("s", 1.0)
+    assert session is not None
+    now = scene.fail(10.1, 2)
+    assert (scene.pool.condition.health, scene.of(StopServer)) == (Health.DEGRADED, [])
+    assert scene.pool.describe(True).free == 64
+    scene.fail(now + 10.0)
+    assert scene.pool.describe(True).health is Health.UNHEALTHY
+    assert scene.pool.describe(True).free == 0
+    assert list(scene.pool.children.values()) == [session]
+    assert len(scene.of(StopServer)) == 2
+    assert scene.deadlines.expired(now + 20.0) == ["restart s"]
+    scene.pool.start(now + 20.0)
+    scene.up(DUAL, now + 20.0)
+    assert scene.pool.condition.health is Health.DEGRADED
+    assert scene.pool.shared() is not None
+
+
+@pytest.mark.requirement("R07")
+def test_a_process_that_runs_a_request_is_busy_and_not_down_until_patience_ends() -> None:
+    scene = Checked(checks=Checks(interval=10.0, timeout=2.0, patience=50.0))
+    job = job_of("edge", Envelope(kind=Kind.REQUEST, exchange="e", body=b"{}"), 0, 5.0, queued=True)
+    job.begun = 5.0
+    scene.first.jobs["e"] = job
+    now = scene.fail(10.1, 4)
+    assert (scene.pool.condition.health, scene.of(StopServer)) == (Health.DEGRADED, [])
+    scene.fail(now + 10.0, 1)
+    assert scene.pool.condition.health is Health.UNHEALTHY
+
+
+@pytest.mark.requirement("R07")
+def test_a_command_checks_while_the_server_has_a_process_and_its_word_counts() -> None:
+    scene = Checked(checks=Checks(interval=10.0, timeout=2.0, down=1, command=True))
+    scene.pool.look(10.1)
+    assert scene.of(CheckServer) == [CheckServer("s")]
+    assert scene.of(Write) == []
+    scene.pool.failed("no database", 11.0)
+    assert scene.pool.describe(True).health is Health.UNHEALTHY
+    assert scene.pool.describe(True).reason == "no database"
+    scene.pool.start(12.0)
+    scene.up(MODERN, 12.0)
+    assert scene.pool.describe(True).free == 0  # it answers, and the command has not said so
+    for now in (22.0, 33.0):
+        scene.pool.look(now)
+        scene.pool.passed(now + 1.0)
+    assert scene.pool.describe(True).free == 64
+    scene = Checked(UNKNOWN, Checks(interval=10.0, command=True), warm=0)
+    for now in range(100):
+        scene.pool.look(now)
+    assert scene.out == []
+
+
+def test_a_check_of_a_process_that_is_gone_proves_nothing() -> None:
+    scene = Checked()
+    scene.pool.look(10.1)
+    scene.pool.exited(scene.first, "killed", 11.0)
+    assert scene.pool.failed(scene.pool.look(12.1), 12.1) == []
+    assert scene.pool.condition.health is Health.HEALTHY
+
+
+def test_checks_can_be_switched_off() -> None:
+    scene = Checked(checks=Checks(enabled=False))
+    assert (scene.pool.look(1000.0), scene.out) == ("", [])

@@ -2,7 +2,7 @@
 
 from fabric import jsonrpc
 from fabric.core.job import Job, job_of
-from fabric.core.session import Session, Stream
+from fabric.core.session import Session
 from fabric.envelope import Envelope, Kind
 
 
@@ -63,5 +63,5 @@ def test_each_message_goes_to_the_stream_it_belongs_to() -> None:
     assert open.related(progress) is a
     assert open.related(log) is b
     assert open.related(changed) is b  # nothing else is open
-    open.stream = Stream("edge", "get")
+    open.own.edge = "edge"
     assert open.related(changed) is None

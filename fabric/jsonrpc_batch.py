@@ -1,0 +1,77 @@
+"""JSON-RPC batches, which MCP had in its revision 2025-03-26 alone: a frame into its messages, and their answers into one."""
+
+from __future__ import annotations
+
+import msgspec
+
+from fabric import jsonrpc
+from fabric.errors import InvalidFrame
+from fabric.jsonrpc import Message, MessageKind
+
+REVISION = "2025-03-26"
+"""The only revision with batches."""
+
+MISPLACED = f"an array of messages belongs into a session of {REVISION}, and into no other"
+
+MOST = 100
+"""Messages in one batch."""
+
+ARRAY_BYTES = 4 * 1024 * 1024
+"""Answers of one batch wait for each other until they have more bytes than this together; then they leave before the others."""
+
+# What comes behind the last of these fields is passed over: a long array costs its reader no memory.
+_Members = msgspec.defstruct(
+    "_Members", [(f"m{place}", msgspec.Raw, msgspec.field(default=msgspec.Raw())) for place in range(MOST + 1)], array_like=True
+)
+_members = msgspec.json.Decoder(_Members)
+
+
+def split(batch: Message) -> list[Message | InvalidFrame]:
+    """The members of a message of the kind BATCH, each as a message of its own or what is wrong with it.
+
+    Raises InvalidFrame for too many.
+    """
+    raw = [frame for frame in msgspec.structs.astuple(_members.decode(batch.frame)) if frame]
+    if len(raw) > MOST:
+        raise InvalidFrame(jsonrpc.INVALID_REQUEST, f"a batch of more than {MOST} messages")
+    return [_member(bytes(frame)) for frame in raw]
+
+
+def first(array: bytes) -> bytes:
+    """The first message of an array."""
+    return bytes(msgspec.structs.astuple(_members.decode(array))[0])
+
+
+def _member(frame: bytes) -> Message | InvalidFrame:
+    try:
+        message = jsonrpc.parse(frame)
+    except InvalidFrame as error:
+        return error
+    if message.kind is MessageKind.BATCH:
+        return InvalidFrame(jsonrpc.INVALID_REQUEST, "a batch holds no batches")
+    if message.method == "initialize":
+        return InvalidFrame(jsonrpc.INVALID_REQUEST, "initialize is no part of a batch", message.id or b"null")
+    return message
+
+
+class Answers:
+    """The answers to one batch, gathered in the order they come until none is `missing`."""
+
+    __slots__ = ("_bytes", "_frames", "missing")
+
+    def __init__(self, missing: int) -> None:
+        self.missing = missing
+        self._frames: list[bytes] = []
+        self._bytes = 0
+
+    def settle(self, frame: bytes) -> bytes:
+        """A member is over, with this answer or, empty, with none. Returns the array to send now, empty for nothing."""
+        self.missing -= 1
+        if frame:
+            self._frames.append(frame)
+            self._bytes += len(frame)
+        if not self._frames or (self.missing and self._bytes <= ARRAY_BYTES):
+            return b""
+        array = b"[" + b",".join(self._frames) + b"]"
+        self._frames, self._bytes = [], 0
+        return array

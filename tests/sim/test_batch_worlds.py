@@ -1,0 +1,103 @@
+"""The worlds of batches on a long link: each member has its one answer, and all come together, whatever befalls them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+import pytest
+
+from fabric import jsonrpc, jsonrpc_batch
+from fabric.core.effects import Establish, Send
+from fabric.core.events import FrameArrived, LinkOpened
+from tests.sim.requests import call, initialize, notification
+from tests.sim.scene import held, scene
+from tests.sim.world import World
+
+pytestmark = pytest.mark.requirement("P14", "R11")
+both_kinds = pytest.mark.parametrize("keeps", [False, True], ids=["forgets", "keeps"])
+
+
+class Line:
+    """A client on a long link whose session is of the revision with batches."""
+
+    def __init__(self, world: World, link: str = "line") -> None:
+        self.edge = world.edges[0]
+        self.link = link
+        self.heard: list[Any] = []
+        self.over = ""
+        self.edge.links[link] = self
+        self.edge.feed(LinkOpened(link, "old", "c", "stdio"))
+        self.say(initialize(b"0", version=jsonrpc_batch.REVISION))
+        assert world.run_until(lambda: bool(self.heard), 5.0)
+
+    def say(self, *messages: jsonrpc.Message) -> None:
+        """One frame: an array where it is of several messages."""
+        frames = [message.frame for message in messages]
+        frame = frames[0] if len(frames) == 1 else b"[" + b",".join(frames) + b"]"
+        self.edge.feed(FrameArrived(self.link, jsonrpc.parse(frame)))
+
+    def sent(self, effect: Send) -> None:
+        self.heard.append(msgspec.json.decode(effect.frame))
+
+    def closed(self, reason: str) -> None:
+        self.over = reason
+
+    def accepted(self) -> None: ...
+
+    def finished(self) -> None: ...
+
+    def established(self, effect: Establish) -> None: ...
+
+    def broken(self) -> None: ...
+
+
+def calls(*delays: float) -> list[jsonrpc.Message]:
+    """Calls with the ids 1, 2, ..., that take so long."""
+    return [
+        call(b"%d" % number, "write", {"key": f"b.{number}", "delay": delay}, modern=False)
+        for number, delay in enumerate(delays, 1)
+    ]
+
+
+@both_kinds
+def test_a_batch_is_answered_once_when_its_last_member_is(keeps: bool) -> None:
+    world = scene(keeps=keeps)
+    line = Line(world)
+    line.say(*calls(0.1, 1.0, 0.3), notification("notifications/x", {}))
+    world.run(0.9)
+    assert len(line.heard) == 1
+    world.run(0.5)
+    assert [answer["result"]["key"] for answer in line.heard[1]] == ["b.1", "b.3", "b.2"]
+    line.edge.hang_up(line.link)
+    held(world)
+
+
+@both_kinds
+def test_a_member_that_is_cancelled_does_not_hold_up_the_others(keeps: bool) -> None:
+    world = scene(keeps=keeps)
+    line = Line(world)
+    line.say(*calls(0.1, 5.0))
+    world.run(0.5)
+    line.say(notification("notifications/cancelled", {"requestId": 2}))
+    world.run(0.5)
+    assert [answer["id"] for answer in line.heard[1]] == [1]
+    assert not line.edge.core.conversations.open[line.link].batches
+    line.edge.hang_up(line.link)
+    held(world)
+
+
+@both_kinds
+def test_a_batch_whose_bridge_dies_is_answered_in_full_before_its_link_ends(keeps: bool) -> None:
+    world = scene(keeps=keeps)
+    line = Line(world)
+    line.say(*calls(0.1, 50.0, 50.0))
+    world.run(0.5)
+    world.fault("kill bridge")
+    world.bridges[0].kill()
+    world.bridge()
+    assert world.run_until(lambda: bool(line.over), 6.0)
+    reasons = [answer.get("error", {}).get("data", {}).get("reason") for answer in line.heard[1]]
+    assert reasons == [None, "outcome_unknown", "outcome_unknown"]
+    world.run(1.0)
+    held(world)

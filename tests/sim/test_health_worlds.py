@@ -1,0 +1,72 @@
+"""The worlds of health: servers that hang are found by their checks, replaced, and never while they are only busy."""
+
+from __future__ import annotations
+
+import pytest
+
+from fabric.core.announcement import Health
+from fabric.core.correlation import Limits
+from fabric.core.health import Checks
+from tests.sim.http_clients import Http
+from tests.sim.process import BridgeProcess
+from tests.sim.scene import held, last, scene, until_answered, until_started
+from tests.sim.servers import SimServer
+from tests.sim.world import World
+
+pytestmark = pytest.mark.requirement("R07")
+
+CHECKS = Checks()
+DOWN_WITHIN = CHECKS.down * (CHECKS.interval + CHECKS.timeout) + 1.0
+
+
+def health(bridge: BridgeProcess) -> Health:
+    return bridge.core.pools["tools"].condition.health
+
+
+def shared(bridge: BridgeProcess) -> SimServer:
+    child = bridge.core.pools["tools"].shared()
+    assert child is not None
+    return bridge.children[child.id]
+
+
+def only_bridge(world: World) -> BridgeProcess:
+    return next(process for process in world.processes if isinstance(process, BridgeProcess))
+
+
+def test_a_server_that_hangs_is_degraded_then_replaced_and_the_next_call_is_answered() -> None:
+    world = scene()
+    bridge, client = only_bridge(world), Http(world, "c", "tools", legacy=False)
+    hung = shared(bridge)
+    hung.hang()
+    assert world.run_until(lambda: health(bridge) is Health.DEGRADED, CHECKS.interval + CHECKS.timeout + 1.0)
+    assert world.run_until(lambda: not hung.alive, DOWN_WITHIN)
+    assert world.run_until(lambda: health(bridge) is Health.DEGRADED, 1.0)
+    client.call("write")
+    assert until_answered(world, last(client), 3.0) == ""
+    assert world.run_until(lambda: health(bridge) is Health.HEALTHY, CHECKS.interval + 1.0)
+    held(world, client)
+
+
+def test_a_server_that_is_busy_with_a_call_keeps_it() -> None:
+    world = scene(limits=Limits())
+    bridge, client = only_bridge(world), Http(world, "c", "tools", legacy=False)
+    client.call("write", delay=0.1)
+    until_started(world, last(client))
+    busy = shared(bridge)
+    busy.hang()
+    world.run(DOWN_WITHIN)
+    assert (health(bridge), busy.alive) == (Health.DEGRADED, True)
+    busy.hangs = False
+    assert world.run_until(lambda: health(bridge) is Health.HEALTHY, CHECKS.up * (CHECKS.interval + 1.0))
+    client.leave()
+
+
+def test_a_hung_server_is_left_to_the_bridges_where_it_is_well() -> None:
+    world = scene(bridges=2)
+    bridge, client = only_bridge(world), Http(world, "c", "tools", legacy=False)
+    shared(bridge).hang()
+    assert world.run_until(lambda: health(bridge) is Health.UNHEALTHY, DOWN_WITHIN)
+    for _ in range(20):  # before it is back, and after
+        client.call("write")
+        world.run(0.02)
+    held(world, client)

@@ -1,0 +1,350 @@
+"""The worlds of broken connections: a legacy HTTP client goes on where it was, at any edge. Each named by what must hold."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from fabric import jsonrpc
+from fabric.core import session, stream
+from fabric.core.effects import Send
+from fabric.core.events import LinkClosed, StreamOpened
+from fabric.core.session import Session
+from tests.sim.clients import AGAIN
+from tests.sim.http_clients import Http, Post
+from tests.sim.process import EdgeProcess
+from tests.sim.requests import Request
+from tests.sim.scene import held, last, scene, until_answered, until_started
+from tests.sim.world import World
+
+pytestmark = pytest.mark.requirement("L08", "R11")
+both_kinds = pytest.mark.parametrize("keeps", [False, True], ids=["forgets", "keeps"])
+ways = pytest.mark.parametrize("way", ["drop", "kill"])
+"""The connection alone, or the edge with it."""
+
+
+class Reader:
+    """The far end of a GET that a test opens by itself: all it hears."""
+
+    def __init__(self, client: Http, edge: EdgeProcess, event: str, name: str = "reader") -> None:
+        assert client.session is not None
+        self.sent_frames: list[tuple[str, bytes]] = []
+        self.over = False
+        edge.links[name] = self
+        edge.feed(StreamOpened(name, client.session, event))
+
+    def sent(self, effect: Send) -> None:
+        self.sent_frames.append((effect.event, effect.frame))
+        self.over = self.over or effect.final
+
+    def finished(self) -> None:
+        self.over = True
+
+    def accepted(self) -> None: ...
+
+    def established(self, effect: object) -> None: ...
+
+    def closed(self, reason: str) -> None: ...
+
+    def broken(self) -> None: ...
+
+
+def client(world: World, name: str = "c", **arguments: Any) -> Http:
+    """A legacy client whose session is open and whose own stream is read."""
+    made = Http(world, name, "old", legacy=True, **arguments)
+    assert world.run_until(lambda: bool(made.requests and made.requests[0].answers), 5.0)
+    world.run(0.1)
+    return made
+
+
+def begun(caller: Http, **arguments: Any) -> tuple[Request, Post]:
+    """A call that a server runs, and the connection of it."""
+    caller.call("write", **arguments)
+    request = last(caller)
+    until_started(caller.world, request)
+    return request, next(end for end in caller.ends if end.request is request)
+
+
+def broken(world: World, edge: EdgeProcess, link: str, way: str) -> None:
+    """The connection breaks."""
+    if way == "kill":
+        world.fault("kill edge")
+        edge.kill()
+    else:
+        world.fault("drop")
+        edge.drop(link)
+
+
+def owned(world: World) -> Session:
+    """The one session there is."""
+    [found] = [session for bridge in world.bridges for session in bridge.core.sessions.open.values()]
+    return found
+
+
+def say(world: World, count: int) -> None:
+    """The server of the one session tells of so many changes, numbered from 1."""
+    for bridge in world.bridges:
+        for child in bridge.children.values():
+            if child.child == owned(world).child:
+                for number in range(1, count + 1):
+                    child.say(method="notifications/resources/updated", params={"uri": str(number)})
+
+
+# ---------------------------------------------------------------- a request's stream
+@both_kinds
+@ways
+def test_a_call_whose_connection_breaks_is_answered_where_its_client_goes_on(keeps: bool, way: str) -> None:
+    world = scene(keeps=keeps, edges=2)
+    caller = client(world, roams=True)
+    request, post = begun(caller, delay=3.0, progress=6)
+    world.run(1.6)
+    heard = request.progress
+    assert 0 < heard < 6
+    broken(world, request.edge, post.link, way)
+    assert until_answered(world, request, 4.0) == ""
+    assert request.progress == 6
+    held(world, caller)
+
+
+@both_kinds
+@ways
+def test_an_answer_that_came_while_nobody_read_is_there_for_who_goes_on(keeps: bool, way: str) -> None:
+    world = scene(keeps=keeps, edges=2)
+    caller = client(world)
+    request, post = begun(caller, delay=1.0)
+    world.run(0.9)
+    assert post.last.endswith(".0"), "it was primed, though its server said nothing"
+    broken(world, request.edge, post.link, way)
+    assert until_answered(world, request, AGAIN + 0.1) == ""
+    held(world, caller)
+
+
+@both_kinds
+@ways
+def test_a_question_that_came_while_nobody_read_is_asked_once_and_answered(keeps: bool, way: str) -> None:
+    world = scene(keeps=keeps, edges=2)
+    caller = client(world)
+    other, post = begun(caller, delay=5.0, progress=20)
+    world.run(0.5)
+    [own] = [link for link, end in other.edge.links.items() if not isinstance(end, Post)]
+    edge = other.edge
+    broken(world, edge, post.link, way)
+    if way == "drop":
+        edge.drop(own)
+    [child] = [child for bridge in world.bridges for child in bridge.children.values() if child.child == owned(world).child]
+    child._asked[7] = ("", {"key": "asked"})
+    child._work = lambda *_: None  # type: ignore[method-assign]  # nothing waits for this question's answer
+    child.say(id=7, method="sampling/createMessage", params={"key": "asked"})
+    world.run(3.0)
+    assert not child._asked
+    del child._work
+    assert until_answered(world, other, 4.0) == ""
+    held(world, caller)
+
+
+@both_kinds
+def test_of_two_who_go_on_with_one_stream_at_once_the_later_has_it(keeps: bool) -> None:
+    world = scene(keeps=keeps, edges=3)
+    caller = client(world)
+    request, post = begun(caller, delay=2.0, progress=8)
+    world.run(0.8)
+    assert post.last
+    for edge in world.edges:
+        if edge is not request.edge:
+            caller.resume(post, edge)
+    assert until_answered(world, request, 3.0) == ""
+    world.run(0.5)
+    assert all(end.over for end in caller.ends if end.request is request)
+    held(world, caller)
+
+
+@both_kinds
+def test_what_was_cancelled_is_not_resumed(keeps: bool) -> None:
+    world = scene(keeps=keeps)
+    caller = client(world)
+    request, post = begun(caller, delay=3.0, progress=6)
+    world.run(1.0)
+    caller._cancel(request, post.link)
+    world.run(0.5)
+    reader = Reader(caller, world.edges[0], post.last)
+    world.run(0.5)
+    assert b"Last-Event-ID" in reader.sent_frames[-1][1]
+    assert reader.over
+    held(world, caller)
+
+
+@both_kinds
+def test_a_late_call_that_is_read_elsewhere_ends_there(keeps: bool) -> None:
+    world = scene(keeps=keeps, edges=2)
+    caller = client(world)
+    request, post = begun(caller, delay=100.0)
+    world.run(1.0)
+    request.edge.hang_up(post.link)
+    reader = Reader(caller, next(edge for edge in world.edges if edge is not request.edge), post.last)
+    request.excused = "it is read by the test"
+    world.run(42.0)
+    assert b"outcome_unknown" in reader.sent_frames[-1][1]
+    assert reader.over
+    held(world, caller)
+
+
+@both_kinds
+def test_progress_keeps_a_call_alive_that_is_read_elsewhere(keeps: bool) -> None:
+    world = scene(keeps=keeps, edges=2)
+    caller = client(world, roams=True)
+    request, post = begun(caller, delay=55.0, progress=4)  # a deadline of 40 s without progress
+    world.run(1.0)
+    request.edge.drop(post.link)
+    assert until_answered(world, request, 60.0) == ""
+    assert request.progress == 4
+    world.fault("drop", lasts=0.0)
+    world.quiet_since = world.now
+    held(world, caller)
+
+
+@both_kinds
+def test_a_bridge_that_is_gone_took_its_streams_along(keeps: bool) -> None:
+    world = scene(keeps=keeps)
+    caller = client(world)
+    request, post = begun(caller, delay=3.0)
+    world.run(1.0)
+    edge = request.edge
+    world.fault("kill bridge")
+    world.bridges[0].kill()
+    world.bridge()
+    edge.drop(post.link)
+    world.run(8.0)
+    assert request.excused == "its session was lost"
+    held(world, caller)
+
+
+@both_kinds
+def test_a_call_whose_edge_is_dead_ends_when_its_session_was_silent_for_too_long(keeps: bool) -> None:
+    world = scene(keeps=keeps, edges=2)
+    caller = client(world)
+    silent, _ = begun(caller, delay=1000.0)
+    world.run(1.0)
+    world.fault("kill edge", lasts=25.0)
+    silent.edge.kill()
+    world.run(10.0)
+    spoken, _ = begun(caller, delay=5.0, progress=4)
+    assert until_answered(world, spoken, 6.0) == ""
+    assert silent.open
+    assert until_answered(world, silent, 20.0) == "outcome_unknown"
+    world.bridges[0].touched.append("its call's edge was killed")
+    held(world, caller)
+
+
+@both_kinds
+def test_a_session_that_nobody_reads_ends_though_a_call_of_it_hangs(keeps: bool) -> None:
+    world = scene(keeps=keeps, edges=2)
+    caller = client(world)
+    request, _ = begun(caller, delay=1000.0)
+    world.run(1.0)
+    caller.over = True
+    request.excused = "its client is gone"
+    world.fault("kill edge")
+    request.edge.kill()
+    world.run(30.0)
+    assert not any(bridge.core.sessions.open for bridge in world.bridges)
+    held(world, caller)
+
+
+# ---------------------------------------------------------------- whose it is
+@both_kinds
+def test_nobody_resumes_another_sessions_stream_nor_one_made_up(keeps: bool) -> None:
+    world = scene(keeps=keeps)
+    mine, others = client(world, "mine"), client(world, "others")
+    request, post = begun(others, delay=1.5, progress=3)
+    world.run(0.9)
+    assert others.session is not None
+    events = (post.last, f"{others.session.session}.0", "nothing.0", "nothing", ".", f"{mine.session_id}.x", "9" * 5000 + ".1")
+    readers = [Reader(mine, world.edges[0], event, f"reader{number}") for number, event in enumerate(events)]
+    world.run(0.5)
+    for reader in readers:
+        [(event, frame)] = reader.sent_frames
+        assert b"Last-Event-ID" in frame
+        assert event == ""
+        assert reader.over
+    assert until_answered(world, request, 2.0) == ""
+    held(world, mine, others)
+
+
+# ---------------------------------------------------------------- the session's own stream
+@both_kinds
+@ways
+def test_what_a_session_is_told_while_nobody_reads_its_stream_is_told_once_and_in_order(keeps: bool, way: str) -> None:
+    world = scene(keeps=keeps, edges=2)
+    caller = client(world)
+    edge = world.edges[0]
+    edge = edge if any(not isinstance(end, Post) for end in edge.links.values()) else world.edges[1]
+    for _ in range(3):
+        say(world, 5)
+        world.run(0.2)
+        [link] = [link for link, end in edge.links.items() if not isinstance(end, Post)]
+        broken(world, edge, link, way)
+        say(world, 5)
+        world.run(2 * AGAIN)
+        if way == "kill":
+            edge = next(edge for edge in world.edges if edge.links)
+            world.edge()
+            world.run(1.0)
+    numbers = [int(jsonrpc.text(jsonrpc.meta(message).uri)) for message in caller.told]
+    assert numbers == [1, 2, 3, 4, 5] * 6
+    held(world, caller)
+
+
+@both_kinds
+def test_what_came_before_a_stream_was_first_read_waits_for_it(keeps: bool) -> None:
+    world = scene(keeps=keeps)
+    caller = client(world)
+    own = owned(world).own
+    edge = world.edges[0]
+    [link] = [link for link, end in edge.links.items() if not isinstance(end, Post)]
+    edge.links.pop(link)
+    edge.feed(LinkClosed(link))
+    world.run(0.2)
+    say(world, 3)
+    world.run(0.2)
+    reader = Reader(caller, edge, "")
+    world.run(0.2)
+    events = [event for event, _ in reader.sent_frames]
+    assert len(events) == 4
+    assert reader.sent_frames[0][1] == b"", "primed first"
+    again = Reader(caller, edge, events[0], "again")
+    world.run(0.2)
+    assert [event for event, frame in again.sent_frames if frame] == events[1:]
+    assert own.exchange
+    held(world, caller)
+
+
+# ---------------------------------------------------------------- bounds
+def test_what_is_kept_of_a_stream_and_of_a_session_is_bounded() -> None:
+    world = scene(largest_message_bytes=10_000_000)
+    caller = client(world)
+    for _ in range(3):
+        begun(caller, delay=0.01, big=2_000_000)
+        world.run(0.3)
+    kept = owned(world).streams.values()
+    assert sum(stream.kept_bytes for stream in kept) <= session.ENDED_BYTES + 4_000_000
+    say(world, 2 * stream.KEPT_MESSAGES)
+    world.run(0.5)
+    assert len(owned(world).own._kept) == stream.KEPT_MESSAGES
+    held(world, caller)
+
+
+def test_after_thousands_of_answered_calls_little_is_kept_and_after_minutes_nothing() -> None:
+    world = scene(session_idle=1000.0)
+    caller = client(world)
+    for _ in range(2000):
+        caller.call("read", progress=1, delay=0.01)
+        world.run(0.02)
+    world.run(1.0)
+    assert all(request.answers for request in caller.requests)
+    found = owned(world)
+    assert 0 < len(found.streams) <= session.ENDED_STREAMS + 1
+    assert not found.jobs
+    world.run(session.ENDED_FOR + 6.0)
+    assert not found.streams
+    held(world, caller)

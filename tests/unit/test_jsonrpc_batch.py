@@ -1,0 +1,77 @@
+"""Batches: an array of messages apart, and their answers together."""
+
+from __future__ import annotations
+
+import time
+
+import pytest
+
+from fabric import jsonrpc, jsonrpc_batch
+from fabric.errors import InvalidFrame
+from fabric.jsonrpc import Message, MessageKind
+from fabric.jsonrpc_batch import Answers, split
+
+pytestmark = pytest.mark.requirement("P14")
+PING = b'{"jsonrpc":"2.0","id":1,"method":"ping"}'
+
+
+def members(frame: bytes) -> list[Message | InvalidFrame]:
+    batch = jsonrpc.parse(frame)
+    assert batch.kind is MessageKind.BATCH
+    return split(batch)
+
+
+def test_each_member_keeps_its_bytes_and_its_order() -> None:
+    frames = [PING, b'{"method":"x",  "jsonrpc":"2.0"}', '{"jsonrpc":"2.0","id":"é","result":{"a":[1.50]}}'.encode()]
+    found = members(b" [ " + b" ,\n".join(frames) + b"]")
+    assert [member.frame for member in found if isinstance(member, Message)] == frames
+
+
+def test_a_member_that_is_no_message_spoils_no_other() -> None:
+    opening = PING.replace(b"ping", b"initialize")
+    found = members(b"[%b,1,[%b],{},%b]" % (PING, PING, opening))
+    assert isinstance(found[0], Message)
+    wrong = [(member.code, member.id) for member in found if isinstance(member, InvalidFrame)]
+    assert wrong == [(jsonrpc.INVALID_REQUEST, id) for id in (b"null", b"null", b"null", b"1")]
+
+
+@pytest.mark.parametrize("frame", [b"[]", b"[1]", b"[[]]", b'["{"]', b"[null,{}]"])
+def test_an_array_that_begins_with_no_message_is_no_batch(frame: bytes) -> None:
+    with pytest.raises(InvalidFrame) as refused:
+        jsonrpc.parse(frame)
+    assert refused.value.code == jsonrpc.INVALID_REQUEST
+
+
+@pytest.mark.parametrize("frame", [b"[INFO] started", b"[%b" % PING, b"[%b]]" % PING, b"[{]", b"[" * 100_000])
+def test_what_is_not_json_is_no_batch_either(frame: bytes) -> None:
+    with pytest.raises(InvalidFrame) as refused:
+        jsonrpc.parse(frame)
+    assert refused.value.code == jsonrpc.PARSE_ERROR
+
+
+def test_a_batch_of_too_many_is_refused_however_many_there_are() -> None:
+    assert len(members(b"[" + b",".join([PING] * jsonrpc_batch.MOST) + b"]")) == jsonrpc_batch.MOST
+    for many in (jsonrpc_batch.MOST + 1, 2_000_000):
+        began = time.perf_counter()
+        with pytest.raises(InvalidFrame):
+            members(b"[{}" + b",1" * (many - 1) + b"]")
+        assert time.perf_counter() - began < 1.0
+
+
+def test_answers_wait_for_each_other_in_the_order_they_come() -> None:
+    answers = Answers(4)
+    assert [answers.settle(frame) for frame in (b"1", b"", b"2", b"3")] == [b"", b"", b"", b"[1,2,3]"]
+    assert not answers.missing
+
+
+def test_a_batch_without_a_request_has_no_answer() -> None:
+    answers = Answers(2)
+    assert [answers.settle(b""), answers.settle(b"")] == [b"", b""]
+    assert not answers.missing
+
+
+def test_answers_that_grow_too_large_together_do_not_wait() -> None:
+    answers, large = Answers(3), b"x" * jsonrpc_batch.ARRAY_BYTES
+    assert answers.settle(large) == b""
+    assert answers.settle(b"1") == b"[" + large + b",1]"
+    assert answers.settle(b"2") == b"[2]"

@@ -8,7 +8,7 @@ driver interfaces of go-cloud's pubsub: a small driver, one portable type above 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import msgspec
 
@@ -38,13 +38,26 @@ class Delivery(msgspec.Struct, frozen=True):
     redelivered: bool = False
 
 
+class Rights(msgspec.Struct, frozen=True):
+    """What our user may do at a broker, in the broker's own words.
+
+    missing: what every worker needs and it has not. missing_to_bridges: what only bridges need, if it has
+    some of that: who has none of it is meant for an edge. excess: what nobody needs.
+    """
+
+    missing: tuple[str, ...] = ()
+    missing_to_bridges: tuple[str, ...] = ()
+    excess: tuple[str, ...] = ()
+
+
 class Subscription(Protocol):
     """A channel being read. Messages arrive in the broker's order; there is one reader."""
 
     async def receive(self, limit: int) -> Sequence[Delivery]:
         """Wait for at least one message, then return what is there, at most `limit`: that is the credit given to the broker.
 
-        Raises BrokerUnavailable when the connection is lost and BrokerClosed after aclose(). Cancelling it loses nothing:
+        Raises BrokerUnavailable when the connection is lost, BrokerDenied when it is of no use for lack of a right, and
+        BrokerClosed after aclose(). Cancelling it loses nothing:
         what was not returned comes with the next call, or is redelivered where the broker keeps it.
         """
         ...
@@ -74,7 +87,8 @@ class Broker(Protocol):
         """Publish in order, pipelined; returns when the broker has what it confirms (or the socket, where it confirms nothing).
 
         One call at a time. A message to an inbox that does not exist is dropped, and never creates it. Raises PublishFailed,
-        which says for each message whether it surely was not sent, InvalidName, and BrokerClosed.
+        which says for each message whether it surely was not sent, and whose cause is BrokerDenied where we have no right to a
+        channel; InvalidName, and BrokerClosed.
         """
         ...
 
@@ -91,4 +105,13 @@ class Broker(Protocol):
 
     async def aclose(self) -> None:
         """Close, and remove what this incarnation left on the broker. Idempotent; never raises."""
+        ...
+
+
+@runtime_checkable
+class TellsRights(Protocol):
+    """A broker connection that can find out what its user may do. Optional: `doctor` asks, nobody else."""
+
+    async def rights(self) -> Rights:
+        """Find out, without leaving anything behind. Raises BrokerError."""
         ...

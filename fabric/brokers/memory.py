@@ -13,14 +13,17 @@ from functools import lru_cache, partial
 from typing import NoReturn
 from weakref import WeakValueDictionary
 
+from fabric import capabilities
 from fabric.addressing import Channel, ChannelKind, channel_name
 from fabric.brokers.base import Broker, Capabilities, Delivery, Outgoing, Subscription
+from fabric.brokers.failure import too_long
 from fabric.brokers.mailbox import Mailbox
 from fabric.brokers.url import parse
 from fabric.errors import BrokerClosed, PublishFailed
 
 LARGEST_MESSAGE_BYTES = 8 * 1024 * 1024
 """Longest body it takes: what the embedded NATS server takes."""
+CAPABILITIES = {"memory": capabilities.Capabilities(largest_message_bytes=LARGEST_MESSAGE_BYTES)}
 
 
 class _Hub:
@@ -68,14 +71,15 @@ class _Memory:
     async def publish(self, messages: Sequence[Outgoing]) -> None:
         self._check_open()
         named = [(self._name(message.channel), message) for message in messages]
-        refused = [
-            at
-            for at, (name, message) in enumerate(named)
-            if len(message.body) > LARGEST_MESSAGE_BYTES or not self._hub.deliver(message.channel.kind, name, message.body)
-        ]
+        refused: dict[int, str] = {}
+        for at, (name, message) in enumerate(named):
+            if len(message.body) > LARGEST_MESSAGE_BYTES:
+                refused[at] = too_long("memory", LARGEST_MESSAGE_BYTES)
+            elif not self._hub.deliver(message.channel.kind, name, message.body):
+                refused[at] = f"memory: {name} is full, as is every consumer's queue; start more bridges"
         await asyncio.sleep(0)  # as a socket write would, let others run
         if refused:
-            raise PublishFailed(f"longer than {LARGEST_MESSAGE_BYTES} bytes, or every consumer's queue is full", unsent=refused)
+            raise PublishFailed(refused[min(refused)], unsent=list(refused))
 
     async def subscribe(self, channel: Channel) -> Subscription:
         self._check_open()

@@ -16,10 +16,18 @@ import msgspec
 from redis.asyncio.connection import Connection, SSLConnection
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
-from redis.exceptions import AuthenticationError, NoPermissionError, RedisError, ResponseError
+from redis.exceptions import (
+    AuthenticationError,
+    BusyLoadingError,
+    InvalidResponse,
+    NoPermissionError,
+    RedisError,
+    ResponseError,
+)
 
+from fabric.brokers.failure import denied_credentials, denied_right, stranger, unreachable
 from fabric.brokers.url import BrokerUrl
-from fabric.errors import BrokerDenied, BrokerUnavailable, ConfigError
+from fabric.errors import BrokerDenied, BrokerError, BrokerRefused
 
 Command = Sequence[bytes | str | int]
 Reply = object  # bytes, int, None, a list of replies, or the ResponseError it was
@@ -62,9 +70,7 @@ class Pipe:
         lost: Callable[[str], None],
         pushed: Callable[[bytes, bytes], None] | None = None,
     ) -> Self:
-        """Connect and log in, once, within `timeout` seconds. Raises BrokerDenied, BrokerUnavailable, ConfigError."""
-        if not url.path.strip("/").isdecimal() and url.path.strip("/"):
-            raise ConfigError("the path of a Redis URL is the number of a database", where=url.where)
+        """Connect and log in, once, within `timeout` seconds. Raises BrokerDenied, a kind of BrokerUnavailable."""
         settings: dict[str, Any] = {
             "host": url.host,
             "port": url.port,
@@ -83,13 +89,9 @@ class Pipe:
                 await connection.connect()  # type: ignore[no-untyped-call]  # redis-py's own, without annotations
                 await connection.send_command("CLIENT", "ID")
                 client = int(await connection.read_response())
-        except (AuthenticationError, NoPermissionError) as error:
-            await _end(connection)
-            raise BrokerDenied(f"{url.where} refused our credentials: {error}") from None
         except (RedisError, OSError, TimeoutError) as error:
             await _end(connection)
-            reason = str(error) or f"no answer within {timeout:g} s"
-            raise BrokerUnavailable(f"{url.where} cannot be reached: {reason}") from None
+            raise _refusal(url.where, error, timeout) from None
         except BaseException:
             await _end(connection)
             raise
@@ -161,6 +163,26 @@ class Pipe:
         if not self._ended:
             self.drop()
             self._lost(str(error))
+
+
+def _refusal(where: str, error: Exception, timeout: float) -> BrokerError:
+    """Why we are not in."""
+    match error:
+        case AuthenticationError():
+            return BrokerDenied(denied_credentials(where, str(error)))
+        case NoPermissionError():
+            return BrokerDenied(denied_right(where, "do this", f"({error})"))
+        case RedisError() if "max number of clients" in str(error):
+            return BrokerRefused(f"{where}: it takes no more connections; raise its maxclients")
+        case BusyLoadingError():
+            return BrokerRefused(f"{where}: it is still loading its data; wait until it has")
+        case InvalidResponse():
+            return stranger(where, "its answer is not RESP", speaks="Redis")
+        case ResponseError() if "DB index" in str(error):
+            return BrokerDenied(f"{where}: it has no database of this number; correct the path of the URL")
+        case ResponseError():
+            return stranger(where, str(error), speaks="Redis")
+    return unreachable(where, error, timeout=timeout, speaks="Redis")
 
 
 def _packed(command: Command) -> bytes:

@@ -13,7 +13,7 @@ from fabric.brokers import redis_scripts as scripts
 from fabric.brokers.base import Delivery, Subscription
 from fabric.brokers.mailbox import Mailbox
 from fabric.brokers.redis_pipe import Command, Pipe, Replies, Reply
-from fabric.errors import BrokerClosed, BrokerError, BrokerUnavailable
+from fabric.errors import BrokerClosed, BrokerError, BrokerReset
 
 GROUP = "consumers"
 
@@ -38,6 +38,14 @@ WORK_TTL = 600
 
 INBOX_TTL = 60
 """Seconds an inbox outlives its owner."""
+
+
+class Lose(Protocol):
+    """The connection is of no more use. `reply`: what Redis refused, if it did."""
+
+    def __call__(self, reason: str, reply: Reply = None) -> None:  # noqa: D102 - the class says it
+        ...
+
 
 Accept = Callable[[Any], None]  # takes a reply whose shape the command fixes
 
@@ -71,8 +79,9 @@ class Reader(Subscription, Protocol):
 class _Reads:
     """The reads of one stream, on a connection of their own since a blocking read holds up all behind it."""
 
-    def __init__(self, pipe: Pipe, lose: Callable[[str], None]) -> None:
+    def __init__(self, pipe: Pipe, key: str, lose: Lose) -> None:
         self.pipe = pipe
+        self._key = key
         self.ready: deque[Delivery] = deque()
         self.end: BrokerError | None = None
         self.under_way: tuple[asyncio.Future[Replies], Accept] | None = None
@@ -95,9 +104,9 @@ class _Reads:
             replies = await asyncio.shield(asked)
             self.under_way = None
             if not replies:
-                self.end = self.end or BrokerUnavailable("the connection to the broker was lost")
-            elif isinstance(replies[-1], ResponseError):
-                self._lose(f"reading failed: {replies[-1]}")
+                self.end = self.end or BrokerReset("the connection to the broker was lost")
+            elif refused := [reply for reply in replies if isinstance(reply, ResponseError)]:
+                self._lose(f"reading {self._key}", refused[0])
             else:
                 accept(replies[-1])
 
@@ -112,10 +121,10 @@ class _Held(NamedTuple):
 class Work:
     """One consumer of a work stream. See Subscription."""
 
-    def __init__(self, key: str, consumer: str, reads: Pipe, commands: Pipe, lose: Callable[[str], None]) -> None:
+    def __init__(self, key: str, consumer: str, reads: Pipe, commands: Pipe, lose: Lose) -> None:
         self._key = key
         self._consumer = consumer
-        self._reads = _Reads(reads, lose)
+        self._reads = _Reads(reads, key, lose)
         self._commands = commands
         self._lose = lose
         self._held: set[bytes] = set()
@@ -157,7 +166,9 @@ class Work:
 
     def renewed(self, reply: Reply) -> None:
         """See Reader."""
-        if reply != 1 and not self.ended:
+        if isinstance(reply, ResponseError):
+            self._lose(f"renewing {self._key}", reply)
+        elif reply != 1 and not self.ended:
             self._lose(f"{self._key} is gone: somebody deleted it")
 
     def end(self, error: BrokerError) -> None:
@@ -193,15 +204,17 @@ class Work:
         ids = [token.id for token in tokens if isinstance(token, _Held) and token.reader is self and token.id in self._held]
         self._held.difference_update(ids)
         if ids:
-            await self._commands.send([("EVAL", script, 1, self._key, GROUP, self._consumer, *ids)])
+            replies = await self._commands.send([("EVAL", script, 1, self._key, GROUP, self._consumer, *ids)])
+            if replies and isinstance(replies[0], ResponseError):
+                self._lose(f"acknowledging {self._key}", replies[0])
 
 
 class Inbox:
     """The one reader of an inbox. What it has read is deleted with the next read. See Subscription."""
 
-    def __init__(self, key: str, reads: Pipe, commands: Pipe, lose: Callable[[str], None]) -> None:
+    def __init__(self, key: str, reads: Pipe, commands: Pipe, lose: Lose) -> None:
         self._key = key
-        self._reads = _Reads(reads, lose)
+        self._reads = _Reads(reads, key, lose)
         self._commands = commands
         self._lose = lose
         self._last = b"0-0"
@@ -236,7 +249,9 @@ class Inbox:
 
     def renewed(self, reply: Reply) -> None:
         """See Reader."""
-        if reply != 1 and not self.ended:
+        if isinstance(reply, ResponseError):
+            self._lose(f"renewing {self._key}", reply)
+        elif reply != 1 and not self.ended:
             self._lose("our inbox is gone: this process was silent for too long, or somebody deleted it")
 
     def end(self, error: BrokerError) -> None:

@@ -60,7 +60,8 @@ end
 """ARGV: group, consumer, ids. A copy of each goes to the end, in the order of the ids."""
 
 JOIN = """
-redis.pcall('XGROUP', 'CREATE', KEYS[1], ARGV[1], '0', 'MKSTREAM')
+local made = redis.pcall('XGROUP', 'CREATE', KEYS[1], ARGV[1], '0', 'MKSTREAM')
+if made.err and not string.find(made.err, 'BUSYGROUP') then return made end
 redis.call('XGROUP', 'CREATECONSUMER', KEYS[1], ARGV[1], ARGV[2])
 redis.call('ZADD', KEYS[2], redis.call('TIME')[1], ARGV[2])
 redis.call('EXPIRE', KEYS[1], ARGV[3])

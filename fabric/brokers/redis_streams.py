@@ -19,17 +19,24 @@ from functools import lru_cache, partial
 
 from redis.exceptions import NoPermissionError, ResponseError
 
-from fabric.addressing import Channel, ChannelKind, channel_name
+from fabric import capabilities
+from fabric.addressing import ANNOUNCEMENTS, Channel, ChannelKind, channel_name
 from fabric.brokers import redis_scripts as scripts
-from fabric.brokers.base import Broker, Capabilities, Delivery, Outgoing, Subscription
+from fabric.brokers.base import Broker, Capabilities, Delivery, Outgoing, Rights, Subscription
+from fabric.brokers.failure import denied_right, too_long
 from fabric.brokers.mailbox import Mailbox
-from fabric.brokers.redis_pipe import Command, Pipe, Replies
+from fabric.brokers.redis_pipe import Command, Pipe, Replies, Reply
 from fabric.brokers.redis_readers import GROUP, INBOX_TTL, WORK_TTL, Inbox, Reader, Topic, Work, consumers
+from fabric.brokers.redis_rights import look
 from fabric.brokers.url import BrokerUrl, parse
-from fabric.errors import BrokerClosed, BrokerDenied, BrokerUnavailable, PublishFailed
+from fabric.errors import BrokerClosed, BrokerDenied, BrokerError, BrokerReset, BrokerTimeout, BrokerUnavailable, PublishFailed
 
 LARGEST_MESSAGE_BYTES = 32 * 1024 * 1024
 """Redis takes 512 MiB, but serves nobody else while it copies."""
+CAPABILITIES = {
+    "redis": capabilities.Capabilities(resumable=True, largest_message_bytes=LARGEST_MESSAGE_BYTES),
+    "rediss": capabilities.Capabilities(resumable=True, encryption=True, largest_message_bytes=LARGEST_MESSAGE_BYTES),
+}
 
 MOST_WORK = 10_000
 """Entries of one work stream, waiting or held; a publish beyond fails. (MAXLEN would trim work that nobody has read.)"""
@@ -40,6 +47,9 @@ PULSE = 2.0
 PULSE_TIMEOUT = 4.0
 """Seconds until a sign of life without an answer means that the connection is lost: a stalled broker closes nothing."""
 
+SCRIPT_DENIED = ("ACL failure in script", "user executing the script can't")
+"""How Redis says it of a command within a script, from 7.2 on and before."""
+
 CLOSE_TIMEOUT = 4.0
 """Seconds aclose() gives the broker to take leave of us."""
 
@@ -47,7 +57,7 @@ CLOSE_TIMEOUT = 4.0
 async def connect(url: str, *, fabric: str, incarnation: str, timeout: float = 5.0) -> Broker:
     """Connect within `timeout` seconds; `redis://[user:password@]host[:port][/database]`, `rediss://` for TLS.
 
-    Raises ConfigError, BrokerDenied for refused credentials, BrokerUnavailable for everything else.
+    Raises ConfigError, BrokerDenied for refused credentials, and of BrokerUnavailable the kind it is.
     """
     connection = _Redis(parse(url, default_port=6379), fabric, incarnation, timeout)
     await connection.open()
@@ -70,7 +80,7 @@ class _Redis:
         self._news: Pipe | None = None
         self._news_lock = asyncio.Lock()
         self._closed = False
-        self._ended: asyncio.Future[str] = asyncio.get_running_loop().create_future()
+        self._ended: asyncio.Future[BrokerError] = asyncio.get_running_loop().create_future()
 
     async def open(self) -> None:
         """Make the first pipe. Raises as connect() does."""
@@ -81,41 +91,54 @@ class _Redis:
         self._check_open()
         commands = [self._publishing(message) for message in messages]
         if self._ended.done():
-            raise PublishFailed(self._ended.result(), unsent=range(len(commands)))
+            raise PublishFailed(str(self._ended.result()), unsent=range(len(commands))) from self._ended.result()
         fitting = [at for at, message in enumerate(messages) if len(message.body) <= LARGEST_MESSAGE_BYTES]
         replies = await self._commands.send([commands[at] for at in fitting])
-        reasons: dict[int, str] = dict.fromkeys(
-            set(range(len(commands))).difference(fitting), f"longer than {LARGEST_MESSAGE_BYTES} bytes"
-        )
+        where = self._url.where
+        reasons = dict.fromkeys(set(range(len(commands))).difference(fitting), too_long(where, LARGEST_MESSAGE_BYTES))
+        denial: BrokerDenied | None = None
         for at, reply in zip(fitting, replies, strict=False):
-            if isinstance(reply, ResponseError):
-                reasons[at] = str(reply)
+            if (name := self._denial(reply)) is not None:
+                denial = BrokerDenied(denied_right(where, "publish to", f"{self._name(messages[at].channel)} ({name})"))
+                reasons[at] = str(denial)
+            elif isinstance(reply, ResponseError):
+                reasons[at] = f"{where}: {reply}"
             elif reply == 0 and messages[at].channel.kind is ChannelKind.WORK:
-                reasons[at] = f"{self._name(messages[at].channel)} is full with {MOST_WORK} entries"
+                reasons[at] = (
+                    f"{where}: {self._name(messages[at].channel)} is full with {MOST_WORK} entries; start more bridges"
+                )
         unknown = fitting[len(replies) :]
         if unknown or reasons:
-            reason = self._ended.result() if unknown and self._ended.done() else reasons.get(min(reasons, default=0), "lost")
-            raise PublishFailed(f"{self._url.where}: {reason}", unsent=sorted(reasons), unknown=unknown)
+            ended = self._ended.result() if unknown and self._ended.done() else None
+            reason = str(ended) if ended is not None else reasons[min(reasons)]
+            raise PublishFailed(reason, unsent=sorted(reasons), unknown=unknown) from ended or denial
 
     async def subscribe(self, channel: Channel) -> Subscription:
         self._check_open()
         name = self._name(channel)
         if self._ended.done():
-            raise BrokerUnavailable(self._ended.result())
+            raise type(self._ended.result())(str(self._ended.result()))
         reader: Reader
         if channel.kind is ChannelKind.TOPIC:
-            reader = await self._listen(self._topic(name).encode())
+            reader = await self._listen(self._topic(name))
         elif channel.kind is ChannelKind.INBOX:
-            await self._do("EVAL", scripts.OPEN_INBOX, 1, name, INBOX_TTL)
+            await self._do(name, "EVAL", scripts.OPEN_INBOX, 1, name, INBOX_TTL)
             reader = Inbox(name, await self._pipe(), self._commands, self._lose)
         else:
-            await self._do("EVAL", scripts.JOIN, 2, name, consumers(name), GROUP, self._incarnation, WORK_TTL)
+            await self._do(name, "EVAL", scripts.JOIN, 2, name, consumers(name), GROUP, self._incarnation, WORK_TTL)
             reader = Work(name, self._incarnation, await self._pipe(), self._commands, self._lose)
         self._readers.append(reader)
         return reader
 
+    async def rights(self) -> Rights:
+        """See TellsRights."""
+        self._check_open()
+        topic = self._name(ANNOUNCEMENTS)
+        prefix = topic.removesuffix(f"{ANNOUNCEMENTS.kind}.{ANNOUNCEMENTS.name}")
+        return await look(await self._pipe(), prefix, self._topic(topic))
+
     async def lost(self) -> str:
-        return await asyncio.shield(self._ended)
+        return str(await asyncio.shield(self._ended))
 
     async def aclose(self) -> None:
         if self._closed:
@@ -144,7 +167,8 @@ class _Redis:
         database = self._url.path.strip("/")
         return f"{name}@{database}" if database not in ("", "0") else name
 
-    async def _listen(self, channel: bytes) -> Topic:
+    async def _listen(self, name: str) -> Topic:
+        channel = name.encode()
         async with self._news_lock:
             self._news = self._news or await self._pipe(self._heard)
         news = self._news
@@ -158,7 +182,11 @@ class _Redis:
 
         topic = Topic(leave)
         self._listeners[channel].append(topic.mailbox)
-        self._check(await news.send([("SUBSCRIBE", channel)]))
+        try:
+            self._check(name, await news.send([("SUBSCRIBE", channel)]))
+        except BrokerError:
+            self._listeners[channel].remove(topic.mailbox)
+            raise
         return topic
 
     def _heard(self, channel: bytes, body: bytes) -> None:
@@ -170,16 +198,24 @@ class _Redis:
         self._pipes.append(pipe)
         return pipe
 
-    async def _do(self, *command: bytes | str | int) -> None:
+    async def _do(self, name: str, *command: bytes | str | int) -> None:
         """One command that prepares a channel. Raises BrokerDenied, BrokerUnavailable."""
-        self._check(await self._commands.send([command]))
+        self._check(name, await self._commands.send([command]))
 
-    def _check(self, replies: Replies) -> None:
-        reply = replies[0] if replies else ResponseError("the connection was lost")
-        if isinstance(reply, NoPermissionError) or "user executing the script can't" in str(reply):
-            raise BrokerDenied(f"{self._url.where}: {reply}")
-        if isinstance(reply, ResponseError):
-            raise BrokerUnavailable(f"{self._url.where}: {reply}")
+    def _check(self, name: str, replies: Replies) -> None:
+        where = self._url.where
+        if not replies:
+            raise BrokerReset(f"{where}: the connection was lost")
+        if (said := self._denial(replies[0])) is not None:
+            raise BrokerDenied(denied_right(where, "read", f"{name} ({said})"))
+        if isinstance(replies[0], ResponseError):
+            raise BrokerUnavailable(f"{where}: {name} cannot be read: {replies[0]}")
+
+    @staticmethod
+    def _denial(reply: Reply) -> str | None:
+        """What Redis says if it means that we may not."""
+        said = str(reply) if isinstance(reply, ResponseError) else ""
+        return said if isinstance(reply, NoPermissionError) or any(words in said for words in SCRIPT_DENIED) else None
 
     async def _beat(self) -> None:
         """Show that we live, and see that the broker does."""
@@ -189,17 +225,21 @@ class _Redis:
             asked = self._commands.send([("PING",), *(reader.renewal() for reader in readers)])
             await asyncio.wait([asked], timeout=PULSE_TIMEOUT)
             if not asked.done():
-                self._lose(f"no answer within {PULSE_TIMEOUT:g} s")
+                self._lose(f"no answer within {PULSE_TIMEOUT:g} s", kind=BrokerTimeout)
             else:
                 for reader, reply in zip(readers, asked.result()[1:], strict=False):
                     reader.renewed(reply)
 
-    def _lose(self, reason: str) -> None:
+    def _lose(self, reason: str, reply: Reply = None, kind: type[BrokerError] = BrokerReset) -> None:
         if self._closed or self._ended.done():
             return
-        self._ended.set_result(f"{self._url.where}: {reason}")
+        where = self._url.where
+        if (said := self._denial(reply)) is not None:
+            self._ended.set_result(BrokerDenied(denied_right(where, "do what it has to", f"({reason}: {said})")))
+        else:
+            self._ended.set_result(kind(f"{where}: {reason}" + (f": {reply}" if reply is not None else "")))
         for reader in self._readers:
-            reader.end(BrokerUnavailable(self._ended.result()))
+            reader.end(self._ended.result())
         for pipe in self._pipes:
             pipe.drop()
 

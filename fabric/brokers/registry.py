@@ -1,6 +1,6 @@
 """From a broker URL's scheme to the adapter that speaks it, imported when first needed.
 
-A new broker is one module with a `connect` like this one's, and one line here.
+A new broker is one module with a `connect` like this one's and its CAPABILITIES by scheme, and one line here.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from importlib import import_module
 
 from fabric.brokers.base import Broker
 from fabric.brokers.url import redacted as redacted
+from fabric.capabilities import Capabilities
 from fabric.errors import ConfigError
 
 ADAPTERS = {
@@ -17,6 +18,8 @@ ADAPTERS = {
     "tls": "fabric.brokers.nats",  # NATS clients' own name for NATS over TLS
     "redis": "fabric.brokers.redis_streams",
     "rediss": "fabric.brokers.redis_streams",
+    "amqp": "fabric.brokers.amqp",
+    "amqps": "fabric.brokers.amqp",
 }
 """The module of each URL scheme."""
 
@@ -24,8 +27,8 @@ ADAPTERS = {
 async def connect(url: str, *, fabric: str, incarnation: str, timeout: float = 5.0) -> Broker:
     """One connection to the broker at `url`, for one fabric and one incarnation; gives up after `timeout` seconds.
 
-    Raises ConfigError for a URL that is none or a scheme nobody speaks, BrokerDenied for refused credentials, BrokerUnavailable
-    for everything else. No message holds a credential.
+    Raises ConfigError for a URL that is none or a scheme nobody speaks, BrokerDenied for refused credentials, and of
+    BrokerUnavailable the kind it is. No message holds a credential.
     """
     scheme, separator, _ = url.partition("://")
     module = ADAPTERS.get(scheme.lower()) if separator else None
@@ -35,3 +38,8 @@ async def connect(url: str, *, fabric: str, incarnation: str, timeout: float = 5
         raise ConfigError(f"{problem}; known are {known}")
     broker: Broker = await import_module(module).connect(url, fabric=fabric, incarnation=incarnation, timeout=timeout)
     return broker
+
+
+def capabilities() -> dict[str, Capabilities]:
+    """What the broker of each scheme can do, as a transport."""
+    return {scheme: import_module(module).CAPABILITIES[scheme] for scheme, module in ADAPTERS.items()}

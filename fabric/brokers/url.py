@@ -1,7 +1,7 @@
 """A broker URL taken apart, and how to speak of it without its secrets.
 
 `scheme://[user[:password]@]host[:port][/path][?ca=FILE]`, percent-encoded as RFC 3986 says. `ca` is a file of certificates to
-trust where the system does not, for the schemes that mean TLS.
+trust where the system does not, for the schemes that mean TLS. OPTIONS are those of a scheme's own.
 """
 
 from __future__ import annotations
@@ -14,6 +14,9 @@ import msgspec
 
 from fabric.errors import ConfigError
 
+OPTIONS = {scheme: {"work": ("core", "jetstream")} for scheme in ("nats", "tls")}
+"""By scheme, the values each option may have."""
+
 
 class BrokerUrl(msgspec.Struct, frozen=True, kw_only=True):
     """The parts of a broker URL. Its repr shows neither user (a NATS token stands there) nor password."""
@@ -25,6 +28,7 @@ class BrokerUrl(msgspec.Struct, frozen=True, kw_only=True):
     user: str | None = None
     password: str | None = None
     ca: str | None = None
+    options: dict[str, str] = {}
 
     @property
     def where(self) -> str:
@@ -52,8 +56,14 @@ def parse(url: str, *, default_port: int) -> BrokerUrl:
         raise ConfigError("not a broker URL: scheme://[user:password@]host[:port], special characters %-encoded") from None
     if not parts.hostname:
         raise ConfigError("the broker URL names no host")
-    if unknown := options.keys() - {"ca"}:
-        raise ConfigError(f"unknown option {min(unknown)!r} in the broker URL; it may say ca=FILE")
+    known = OPTIONS.get(parts.scheme, {})
+    may = ", ".join(["ca=FILE", *(f"{name}={value}" for name, values in known.items() for value in values)])
+    if unknown := options.keys() - {"ca", *known}:
+        raise ConfigError(f"unknown option {min(unknown)!r} in the broker URL; it may say {may}")
+    if wrong := [name for name, values in known.items() if not set(options.get(name, [])) <= set(values)]:
+        raise ConfigError(f"the broker URL's {wrong[0]} has a value that it cannot have; it may say {may}")
+    if parts.scheme in ("redis", "rediss") and parts.path.strip("/") and not parts.path.strip("/").isdecimal():
+        raise ConfigError("the path of a Redis URL is the number of a database")
     ca = options.get("ca", [None])[-1]
     if ca is not None and not Path(ca).is_file():
         raise ConfigError(f"the broker URL's ca={ca} is not a file")
@@ -65,12 +75,13 @@ def parse(url: str, *, default_port: int) -> BrokerUrl:
         user=unquote(parts.username) if parts.username is not None else None,
         password=unquote(parts.password) if parts.password is not None else None,
         ca=ca,
+        options={name: options[name][-1] for name in known if name in options},
     )
 
 
 def redacted(url: str) -> str:
     """`url` for logs: user, password and query are left out; of what is no URL nothing is shown but that."""
     try:
-        return parse(url, default_port=0).where
+        return parse(url.partition("?")[0], default_port=0).where
     except ConfigError:
         return "(an unreadable broker URL)"

@@ -42,7 +42,7 @@ def own_server(family: Family, tmp_path: Path) -> Iterator[Server]:
     """A broker this test may mistreat."""
     server = family.make(tmp_path).start()
     yield server
-    server.kill()
+    server.release()
 
 
 @pytest.fixture

@@ -5,7 +5,19 @@ from __future__ import annotations
 import pytest
 
 from fabric.addressing import MAX_NAME_BYTES, Channel, ChannelKind, channel_name, escape
-from fabric.brokers import keeper, mailbox, memory, nats, redis_readers, redis_streams
+from fabric.brokers import (
+    amqp,
+    amqp_connection,
+    amqp_readers,
+    keeper,
+    mailbox,
+    memory,
+    nats,
+    nats_jetstream,
+    nats_work,
+    redis_readers,
+    redis_streams,
+)
 from tests.pages import DOCS, table
 
 PAGE = DOCS / "spec" / "channels.md"
@@ -28,6 +40,11 @@ def test_the_kinds_are_the_codes() -> None:
         f"longer than {MAX_NAME_BYTES} bytes when escaped",
         f"`max_payload` less {nats.HEADER_RESERVE_BYTES} bytes.",
         f"The embedded server takes {keeper.LARGEST_PAYLOAD_BYTES // MIB} MiB",
+        f"per subject beyond {nats_jetstream.MOST_WORK} messages, a message is kept {nats_jetstream.WORK_TTL} s",
+        f"acknowledgement after at most {nats_work.ACK_WAIT} s, any number pending, gone {nats_work.INACTIVE} s after",
+        f"refuses what comes (error {nats_jetstream.QUEUE_FULL})",
+        f"request for at most {nats_work.MOST_WORK_AT_ONCE} messages standing for {nats_work.PULL:g} s",
+        f"Every {nats.PULSE:g} s it says `+WPI`",
         f"The largest body is {redis_streams.LARGEST_MESSAGE_BYTES // MIB} MiB",
         f"group `{redis_readers.GROUP}`",
         f"the channel's name and `{redis_readers.consumers('')}`",
@@ -39,6 +56,12 @@ def test_the_kinds_are_the_codes() -> None:
         f"`XREAD` from `0-0` on, at most {redis_readers.MOST_MESSAGES_AT_ONCE} entries at once",
         f"not renewed for {redis_readers.CLAIM_AFTER:g} s is claimed",
         f"silent for {redis_readers.FORGET_AFTER} s and holds nothing",
+        f"The largest body is {amqp.LARGEST_MESSAGE_BYTES // MIB} MiB. A fabric has one exchange",
+        f"`x-expires` {amqp.WORK_TTL * 1000}, `x-max-length` {amqp.MOST_WORK}, `x-overflow` `reject-publish`",
+        f"again after {amqp.DECLARE_EVERY:g} s of use",
+        f"lives {amqp.WORK_TTL} s after its last declaration",
+        f"at most {amqp_readers.MOST_WORK_AT_ONCE} messages, and it cancels",
+        f"The heartbeat is {amqp_connection.HEARTBEAT} s",
         f"takes bodies of {memory.LARGEST_MESSAGE_BYTES // MIB} MiB",
         f"when each reader has {mailbox.LARGEST_MAILBOX_BYTES // MIB} MiB waiting",
     ],

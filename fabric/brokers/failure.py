@@ -1,0 +1,79 @@
+"""Why a broker cannot be used, told from what sockets, TLS and client libraries raise: the class, and words with a remedy."""
+
+from __future__ import annotations
+
+import socket
+import ssl
+from collections.abc import Iterator
+
+from fabric.errors import (
+    BrokerCertificateError,
+    BrokerProtocolError,
+    BrokerRefused,
+    BrokerReset,
+    BrokerTimeout,
+    BrokerUnavailable,
+)
+
+
+def unreachable(where: str, error: BaseException, *, timeout: float, speaks: str) -> BrokerUnavailable:
+    """What to raise when connecting to `where` failed so. `speaks`: what should answer there, such as `NATS`."""
+    for cause in _causes(error):
+        match cause:
+            case ssl.SSLCertVerificationError():
+                return BrokerCertificateError(
+                    f"{where}: its certificate is not to be trusted: {cause.verify_message}; "
+                    "give the file of its authority as ?ca=FILE, and the host by a name the certificate has"
+                )
+            case ssl.SSLError():
+                why = cause.reason or cause.strerror or "the handshake failed"
+                return BrokerProtocolError(
+                    f"{where}: no TLS comes about there ({why.lower().replace('_', ' ')}); "
+                    "ask for TLS only at a port that speaks it, and for the version it speaks"
+                )
+            case TimeoutError():
+                return BrokerTimeout(
+                    f"{where}: no answer within {timeout:g} s; see that it is not stopped, that no firewall is between, "
+                    f"and that the port speaks {speaks} as the URL's scheme says, with TLS or without"
+                )
+            case socket.gaierror():
+                return BrokerRefused(f"{where}: no such host ({cause.strerror}); correct the name, or its DNS entry")
+            case ConnectionResetError() | ConnectionAbortedError() | BrokenPipeError() | EOFError():
+                return BrokerReset(
+                    f"{where}: the connection was closed before it was made; see the broker's log, and that the port speaks "
+                    f"{speaks} as the URL's scheme says, with TLS or without"
+                )
+            case OSError():
+                why = cause.strerror or str(cause)
+                return BrokerRefused(f"{where}: cannot be reached ({why.lower()}); start it there, or correct host and port")
+            case _:
+                pass
+    return stranger(where, str(error), speaks=speaks)
+
+
+def stranger(where: str, said: str, *, speaks: str) -> BrokerProtocolError:
+    """What answers there is something else."""
+    return BrokerProtocolError(f"{where}: what answers there does not speak {speaks} ({said}); correct host, port and scheme")
+
+
+def denied_credentials(where: str, said: str) -> str:
+    """The broker knows us not: what BrokerDenied says."""
+    return f"{where} refused our credentials ({said}); give the right user and password, or token, in the URL"
+
+
+def denied_right(where: str, right: str, channel: str) -> str:
+    """The broker knows us, and we may not: what BrokerDenied says. `right`: such as `publish to`."""
+    return f"{where} does not let our user {right} {channel}; give it the rights that docs/howto/broker-rights.md lists"
+
+
+def too_long(where: str, largest_bytes: int) -> str:
+    """What PublishFailed says of a message over the limit."""
+    return f"{where}: overflow, a message is longer than the {largest_bytes} bytes it takes; raise its limit, or send less"
+
+
+def _causes(error: BaseException) -> Iterator[BaseException]:
+    """The error and what it came from: libraries wrap what sockets raise, and say less than they do."""
+    seen: BaseException | None = error
+    while seen is not None:
+        yield seen
+        seen = seen.__cause__ or seen.__context__

@@ -9,14 +9,29 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 from enum import StrEnum
-from typing import Protocol
+from itertools import count
+from typing import Protocol, TypeVar
 
 import msgspec
 
+from fabric.core.record import NOBODY, Caller
 from fabric.jsonrpc import Message
+from fabric.security.tls import Trust
+
+T = TypeVar("T")
 
 DEFAULT_FRAME_BYTES = 16 * 1024 * 1024
 """Longest frame accepted, unless told otherwise."""
+DEFAULT_BUFFER_BYTES = 8 * 1024 * 1024
+"""Most that may wait for a slow peer, unless told otherwise."""
+
+
+_numbers = count(1)
+
+
+def minted_id(transport: str) -> str:
+    """An id for a link that no other of this process has, whichever listener it came in by."""
+    return f"{transport}-{next(_numbers)}"
 
 
 class Purpose(StrEnum):
@@ -31,10 +46,10 @@ class Purpose(StrEnum):
 class LinkInfo(msgspec.Struct, frozen=True, kw_only=True):
     """What is known of a link when it opens.
 
-    id: unique in this process. transport: `stdio`, `http`, `memory`. server: the MCP server its client asked for. principal:
-    who calls, empty for nobody in particular. peer: the other end, for people. session, version, last_event, params: of an
-    HTTP request, its Mcp-Session-Id, MCP-Protocol-Version, Last-Event-ID and decoded Mcp-Param-* headers by lower-case name.
-    trace: its traceparent header, unchecked.
+    id: unique in this process. transport: `stdio`, `http`, `tcp` and so on. server: the MCP server that its client asked for.
+    principal: who calls, empty for nobody in particular. peer: the other end, for people. caller: who that is, as far as the
+    transport tells. session, version, last_event, params: of an HTTP request, its Mcp-Session-Id, MCP-Protocol-Version,
+    Last-Event-ID and decoded Mcp-Param-* headers by lower-case name. trace: its traceparent header, unchecked.
     """
 
     id: str
@@ -43,11 +58,45 @@ class LinkInfo(msgspec.Struct, frozen=True, kw_only=True):
     server: str = ""
     principal: str = ""
     peer: str = ""
+    caller: Caller = NOBODY
     session: str = ""
     version: str = ""
     last_event: str = ""
     params: tuple[tuple[str, str], ...] = ()
     trace: str = ""
+
+
+class Redial(Protocol):
+    """Calls `connect` until it opens something; fabric/runtime/retry.py is one."""
+
+    async def __call__(self, connect: Callable[[], Awaitable[T]], /) -> T:
+        """What it returns."""
+        ...
+
+
+class ConnectSettings(msgspec.Struct, frozen=True, kw_only=True):
+    """How to open a link to an MCP server; one record for every transport.
+
+    headers: sent with the request that opens the link, where there is one. timeout: seconds for all of the opening, handshakes
+    included. trust: how to judge its certificate, where there is one. buffer_bytes: most that may wait for a slow server.
+    compression: ask for it, where the transport knows it. redial: where a link connects as it goes, what tries a connection
+    again that could not be made.
+    connections, idle: where a link is many requests, most connections to one server at once, and seconds after which one that
+    nobody uses is closed. Many servers close theirs after 5 s, and of a request that is on its way by then nobody knows more.
+    """
+
+    headers: tuple[tuple[str, str], ...] = ()
+    timeout: float = 10.0
+    trust: Trust = Trust()
+    max_frame_bytes: int = DEFAULT_FRAME_BYTES
+    buffer_bytes: int = DEFAULT_BUFFER_BYTES
+    compression: bool = False
+    redial: Redial | None = None
+    connections: int = 192
+    idle: float = 4.0
+
+    def __repr__(self) -> str:
+        return f"ConnectSettings({len(self.headers)} headers, timeout={self.timeout:g})"  # their values may be secrets
 
 
 class Link(Protocol):
@@ -132,6 +181,14 @@ class Reception(Protocol):
 
 Handler = Callable[[Link], Awaitable[None]]
 """What a listener of conversations does with each: it runs until the link has ended, and its caller closes the link."""
+
+
+class Connect(Protocol):
+    """What the module of each transport to MCP servers calls `connect`."""
+
+    async def __call__(self, url: str, settings: ConnectSettings, *, id: str) -> Link:
+        """Open a conversation with the server at `url`. Raises LinkRefused and its kinds, LinkTimeout, ConfigError."""
+        ...
 
 
 class Listener(Protocol):

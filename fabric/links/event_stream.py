@@ -1,11 +1,17 @@
-"""Server-Sent Events as bytes: what one event of MCP's streams looks like (HTML standard, "server-sent events")."""
+"""Server-Sent Events as bytes, both ways (HTML standard, "server-sent events"): what one event of MCP's streams looks like."""
 
 from __future__ import annotations
+
+import msgspec
+
+from fabric.errors import LinkOverflow
+from fabric.links.framing import HEAD_BYTES
 
 COMMENT = b":\n\n"
 """Says nothing: it opens a stream, and keeps one open past proxies that hang up on silence."""
 
 _RETRY = b"retry: 1000\n"  # milliseconds to wait before reconnecting; said once, in the event that primes the client for it
+_FIELD_BYTES = 64  # by how much a line may be longer than the data in it
 
 
 def encode_event(frame: bytes, id: str = "") -> bytes:
@@ -15,3 +21,97 @@ def encode_event(frame: bytes, id: str = "") -> bytes:
     if b"\n" in frame or b"\r" in frame:  # a line break outside a string: insignificant in JSON, the end of a field here
         frame = b"\ndata: ".join(frame.splitlines())
     return b"id: " + id.encode() + b"\ndata: " + frame + b"\n\n" if id else b"data: " + frame + b"\n\n"
+
+
+class ServerEvent(msgspec.Struct, frozen=True, gc=False):
+    """One event that was read. kind: `message` unless the server named another."""
+
+    kind: str
+    data: bytes
+
+
+class EventDecoder:
+    """Cuts a byte stream into events. Memory is one event.
+
+    last_id: what to resume after, empty for nothing. retry: the seconds a server asks to wait before that, None if it does not
+    say. Of an event with more than `max_data_bytes` one LinkOverflow is yielded, in its place, and the rest is skipped.
+    """
+
+    def __init__(self, max_data_bytes: int) -> None:
+        self.last_id = ""
+        self.retry: float | None = None
+        self._max_bytes = max_data_bytes
+        self._partial = bytearray()  # a line that has not ended
+        self._after_cr = False
+        self._kind = ""
+        self._id = ""
+        self._data: list[bytes] = []
+        self._bytes = 0
+        self._skipping = False
+
+    def feed(self, chunk: bytes) -> list[ServerEvent | LinkOverflow]:
+        """The events that `chunk` completes."""
+        if self._after_cr and chunk[:1] == b"\n":
+            chunk = chunk[1:]  # the second half of a CRLF
+        if not chunk:
+            return []
+        self._after_cr = chunk[-1:] == b"\r"
+        lines = chunk.splitlines()
+        rest = b"" if chunk[-1:] in (b"\n", b"\r") else lines.pop()
+        found: list[ServerEvent | LinkOverflow] = []
+        if lines and self._partial:
+            lines[0] = bytes(self._partial) + lines[0]
+            self._partial.clear()
+        for line in lines:
+            self._line(line, found)
+        if rest:
+            self._partial += rest
+            if len(self._partial) > self._max_bytes + _FIELD_BYTES:
+                self._skip(bytes(self._partial[:HEAD_BYTES]).partition(b":")[2].lstrip(), found)
+                del self._partial[1:]  # no more than that the line is not empty
+        return found
+
+    def reopen(self) -> None:
+        """What comes next is of a new connection: an event that was cut off there begins anew."""
+        self._partial.clear()
+        self._after_cr = False
+        self._id = self.last_id
+        self._begin()
+
+    def _line(self, line: bytes, found: list[ServerEvent | LinkOverflow]) -> None:
+        if not line:
+            self._dispatch(found)
+            return
+        name, _, value = line.removeprefix(b"\xef\xbb\xbf").partition(b":")
+        value = value.removeprefix(b" ")
+        if name == b"data":
+            self._bytes += len(value) + 1
+            if self._bytes > self._max_bytes + 1:
+                self._skip(self._data[0] if self._data else value, found)
+            elif not self._skipping:
+                self._data.append(value)
+        elif name == b"event":
+            self._kind = value.decode(errors="replace")
+        elif name == b"id":
+            if b"\0" not in value:
+                self._id = value.decode(errors="replace")
+        elif name == b"retry" and value.isdigit():
+            self.retry = int(value[:9]) / 1000
+
+    def _skip(self, head: bytes, found: list[ServerEvent | LinkOverflow]) -> None:
+        if not self._skipping:
+            reason = f"an event is longer than the limit of {self._max_bytes} bytes; it is skipped"
+            found.append(LinkOverflow(reason, head=head[:HEAD_BYTES]))
+        self._skipping = True
+        self._data.clear()
+
+    def _dispatch(self, found: list[ServerEvent | LinkOverflow]) -> None:
+        self.last_id = self._id
+        if self._data and not self._skipping and any(self._data):
+            data = self._data[0] if len(self._data) == 1 else b"\n".join(self._data)
+            found.append(ServerEvent(self._kind or "message", data))
+        self._begin()
+
+    def _begin(self) -> None:
+        self._kind, self._bytes, self._skipping = "", 0, False
+        self._data.clear()

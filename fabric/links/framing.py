@@ -87,3 +87,8 @@ def one_line(frame: bytes) -> bytes:
     if b"\n" in frame or b"\r" in frame:
         return frame.replace(b"\n", b" ").replace(b"\r", b" ")
     return frame
+
+
+def lines(frames: list[bytes]) -> bytes:
+    """Frames without raw newlines as the bytes of their lines."""
+    return b"\n".join([*frames, b""])

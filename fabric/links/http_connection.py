@@ -63,7 +63,7 @@ class Service(Protocol):
         """A client is here."""
         ...
 
-    def judge(self, request: Request) -> Answer | None:
+    def judge(self, connection: Connection, request: Request) -> Answer | None:
         """What a request is answered for its head alone; None lets it in."""
         ...
 
@@ -81,14 +81,14 @@ class Service(Protocol):
 
 
 class Connection(asyncio.Protocol):
-    """A client's connection; `peer` is its other end, for people.
+    """A client's connection; `address` is its other end, `peer` the same with the port.
 
     request: what is being answered; `answer`, or `open`, `write` and `end`, are for whoever serves it. occupant: to be told
     when the client leaves before that is done. deadline: when `expire` is due, by the service's clock.
     """
 
     def __init__(self, service: Service) -> None:
-        self.peer = ""
+        self.address = self.peer = ""
         self.request: Request | None = None
         self.occupant: Occupant | None = None
         self.streaming = False
@@ -109,7 +109,7 @@ class Connection(asyncio.Protocol):
         """A client is here."""
         self._transport = cast("asyncio.Transport", transport)  # uvloop's own class is none of asyncio's
         host, port, *_ = transport.get_extra_info("peername") or ("", 0)
-        self.peer = f"{host}:{port}" if host else ""
+        self.address, self.peer = host, f"{host}:{port}" if host else ""
         self._service.opened(self)
 
     def data_received(self, data: bytes) -> None:
@@ -195,6 +195,19 @@ class Connection(asyncio.Protocol):
         self._flush()
         self._done(request)
 
+    def switch(self, lines: bytes, protocol: asyncio.Protocol) -> None:
+        """Answer 101 and leave the connection to another protocol, with all that has come behind the request."""
+        rest = self._reader.rest + self._ahead
+        self._transport.write(b"%b\r\n" % (head(101, b"") + lines))
+        self._stop()
+        self._service.closed(self)
+        self._transport.set_protocol(protocol)
+        protocol.connection_made(self._transport)
+        if self._deaf:
+            self._transport.resume_reading()
+        if rest:
+            protocol.data_received(rest)
+
     @property
     def unsent_bytes(self) -> int:
         """What the client has not taken of earlier turns."""
@@ -246,7 +259,7 @@ class Connection(asyncio.Protocol):
             answer = None
             if not request.judged:
                 request.judged = True
-                answer = service.judge(request)
+                answer = service.judge(self, request)
                 if not request.whole and _waits(request):
                     if answer is None:
                         self._transport.write(CONTINUE)

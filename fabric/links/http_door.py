@@ -2,21 +2,24 @@
 
 Refused in this order: no Host (400) or a foreign one (421), a foreign Origin (403), missing credentials (401), an unknown path
 or server (404), a method there is no such thing as (405). Pages such as `/livez` need no credentials: probes have none.
+Behind a listed reverse proxy the Host that counts is the one it says its client dialled.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Set
 from functools import lru_cache
 from urllib.parse import unquote_to_bytes
 
 import msgspec
 
 from fabric.core.faults import Reason
+from fabric.core.record import Caller
 from fabric.links.base import Purpose
 from fabric.links.http_rules import Answer, Headers, refuse
 from fabric.security.access import Gate
+from fabric.security.forwarded import Proxies
 
 Page = Callable[[], tuple[int, bytes, str]]
 """A page beside the endpoint: its status, body and media type, asked for on every GET."""
@@ -24,7 +27,14 @@ Page = Callable[[], tuple[int, bytes, str]]
 Resolve = Callable[[str], str | None]
 """The name in `/{name}/mcp`, or "" for `/mcp`, to the server it means; None for none."""
 
-_PURPOSES = {"POST": Purpose.EXCHANGE, "GET": Purpose.STREAM, "DELETE": Purpose.FAREWELL}
+MCP, WEBSOCKET = b"mcp", b"ws"
+"""The endpoints of a server, as the last part of a path."""
+
+_PURPOSES = {
+    MCP: {"POST": Purpose.EXCHANGE, "GET": Purpose.STREAM, "DELETE": Purpose.FAREWELL},
+    WEBSOCKET: {"GET": Purpose.CONVERSATION},
+}
+_ALLOWED = {MCP: b"allow: GET, POST, DELETE, OPTIONS\r\n", WEBSOCKET: b"allow: GET, OPTIONS\r\n"}
 _CHALLENGE = b'www-authenticate: Basic realm="mcp", charset="UTF-8"\r\n'
 _HEADER_NAMES = re.compile(rb"[A-Za-z0-9, _-]*")
 _HOSTS_KEPT = 64  # a machine with any address has many names, and clients choose among them
@@ -32,7 +42,7 @@ _EXPOSED = b"access-control-expose-headers: mcp-session-id, www-authenticate\r\n
 
 
 class Entry(msgspec.Struct, frozen=True, gc=False):
-    """A request for the MCP endpoint: `name` as its path has it, and the server that this means."""
+    """A request for a server's endpoint: `name` as its path has it, and the server that this means."""
 
     purpose: Purpose
     name: str
@@ -41,13 +51,24 @@ class Entry(msgspec.Struct, frozen=True, gc=False):
 
 
 class Door:
-    """The rules of one listener."""
+    """The rules of one listener, which has these `endpoints` for each server."""
 
-    def __init__(self, gate: Gate, resolve: Resolve, pages: Mapping[str, Page]) -> None:
+    def __init__(
+        self,
+        gate: Gate,
+        resolve: Resolve,
+        pages: Mapping[str, Page],
+        proxies: Proxies,
+        prefix: str,
+        endpoints: Set[bytes],
+    ) -> None:
         self._gate = gate
+        self._endpoints = endpoints
         self.resolve = resolve
         self._pages = {path.encode(): page for path, page in pages.items()}
-        self._hosts: set[bytes] = set()  # Host headers that were allowed before
+        self._proxies = proxies
+        self._prefix = prefix.encode()
+        self._hosts: set[str] = set()  # those that were allowed before
 
     def cross_origin_lines(self, headers: Headers) -> bytes:
         """The header lines that let the page of an allowed Origin read the answer; none for any other."""
@@ -56,13 +77,20 @@ class Door:
             return b""
         return b"access-control-allow-origin: %b\r\nvary: origin\r\n%b" % (origin, _EXPOSED)
 
-    def enter(self, method: str, path: bytes, headers: Headers) -> Entry | Answer:
+    def caller(self, address: str, headers: Headers) -> Caller:
+        """Whose request it is that came from `address`."""
+        host = headers.get(b"host", b"").decode("latin-1")
+        if not self._proxies:
+            return Caller(address, "http", host)
+        said = self._proxies.caller(address, headers)
+        return Caller(said.address, said.scheme or "http", said.host or host)
+
+    def enter(self, method: str, path: bytes, headers: Headers, caller: Caller) -> Entry | Answer:
         """Where a request leads. `path` is raw, so that an escaped slash stays part of a name."""
-        host = headers.get(b"host", b"")
-        if host not in self._hosts and (refusal := self._foreign(host)) is not None:
+        if caller.host not in self._hosts and (refusal := self._foreign(caller.host)) is not None:
             return refusal
         if b"origin" in headers and not self._gate.origin_allowed(headers[b"origin"].decode("latin-1")):
-            return refuse(403, Reason.FORBIDDEN, "web pages of this Origin may not call; see allowed_origins")
+            return refuse(403, Reason.FORBIDDEN, "web pages of this Origin may not call; see allowedOrigins")
         page = self._pages.get(path)
         if page is not None:
             return _show(page) if method in ("GET", "HEAD") else _not_allowed(method, b"allow: GET, HEAD\r\n")
@@ -71,40 +99,46 @@ class Door:
         principal = self._gate.principal(headers.get(b"authorization", b"").decode("latin-1"))
         if principal is None:
             return refuse(401, Reason.UNAUTHORIZED, "this door asks for a user and a password", lines=_CHALLENGE)
-        name = _server_name(path)
-        if name is None:
-            return refuse(404, Reason.UNKNOWN_SERVER, "no such path: servers are at /mcp and /{server}/mcp")
+        path = path[len(self._prefix) :] if path.startswith(self._prefix) else b""
+        endpoint, name = _parts(path)
+        if endpoint not in self._endpoints or (path == b"/" and b"upgrade" not in headers):
+            return refuse(404, Reason.UNKNOWN_SERVER, f"no such path: servers are at {self._places()}")
         server = self.resolve(name)
         if server is None:
             return refuse(404, Reason.UNKNOWN_SERVER, f"no server {name!r}" if name else "there is no default server")
-        purpose = _PURPOSES.get(method)
+        purpose = _PURPOSES[endpoint].get(method)
         if purpose is None:
-            return _not_allowed(method, b"allow: GET, POST, DELETE, OPTIONS\r\n")
+            return _not_allowed(method, _ALLOWED[endpoint])
         return Entry(purpose, name, server, principal)
 
-    def _foreign(self, host: bytes) -> Answer | None:
+    def _places(self) -> str:
+        prefix, ends = self._prefix.decode(), [end.decode() for end in sorted(self._endpoints)]
+        return ", ".join(f"{prefix}/{end}, {prefix}/{{server}}/{end}" for end in ends)
+
+    def _foreign(self, host: str) -> Answer | None:
         """What a Host header is refused for. There is one in every request (RFC 9112 3.2)."""
-        if not host or b"," in host:
+        if not host or "," in host:
             return refuse(400, Reason.INVALID, "a request has one Host header")
-        if not self._gate.host_allowed(host.decode("latin-1")):
-            return refuse(421, Reason.FORBIDDEN, "the Host header names no host this door serves; see allowed_hosts")
+        if not self._gate.host_allowed(host):
+            return refuse(421, Reason.FORBIDDEN, "the Host header names no host this door serves; see allowedHosts")
         if len(self._hosts) < _HOSTS_KEPT:
             self._hosts.add(host)
         return None
 
 
 @lru_cache(maxsize=256)
-def _server_name(path: bytes) -> str | None:
-    """The name in an endpoint's raw path: "" for the default server's, None where it is no endpoint's."""
-    if path == b"/mcp":
-        return ""
-    segment, _, rest = path[1:].partition(b"/")
-    if rest != b"mcp" or not segment:
-        return None
+def _parts(path: bytes) -> tuple[bytes, str]:
+    """The endpoint that a raw path may mean, and the server's name in it: empty for the default server."""
+    if path == b"/":
+        return WEBSOCKET, ""
+    root, slash, rest = path.partition(b"/")
+    segment, slash, endpoint = rest.partition(b"/")
+    if root or not slash:
+        return b"" if root else segment, ""
     try:
-        return unquote_to_bytes(segment).decode()
+        return endpoint if segment else b"", unquote_to_bytes(segment).decode()
     except UnicodeDecodeError:
-        return None
+        return b"", ""
 
 
 def _preflight(headers: Headers) -> Answer:

@@ -56,7 +56,10 @@ class HttpLink:
         if not connection.streaming:
             if final:
                 self._end = _ANSWERED
-                status, lines = answer_status(frame, modern=self._modern, otherwise=self._otherwise())
+                message = self._message
+                asked = (message is not None and message.kind is MessageKind.REQUEST) or frame[:1] == b"["
+                # Where nothing was asked, it is the HTTP request that failed, whatever the era.
+                status, lines = answer_status(frame, modern=self._modern or not asked, otherwise=200 if asked else 503)
                 connection.answer(status, _JSON + lines if lines else _JSON, frame)
                 return
             connection.open(_EVENTS)
@@ -134,8 +137,3 @@ class HttpLink:
         if self._end is not None:
             raise self._end[0](self._end[1])
         self._end = end
-
-    def _otherwise(self) -> int:
-        """The status of an error that answers a request; where nothing was asked, it is the HTTP request that failed."""
-        message = self._message
-        return 200 if message is not None and message.kind is MessageKind.REQUEST else 503

@@ -66,13 +66,14 @@ class RequestReader:
     """Reads one connection. The last of `requests` may still be arriving; `feed` says what becomes of it.
 
     fault: the HTTP status for what follows the requests, 0 while all is well. begun: one is arriving, or the rest of one that
-    was dropped. A client's next request mostly begins with the
-    same head, byte for byte; that one is not parsed again.
+    was dropped. rest: what came behind a request to upgrade. A client's next request mostly begins with the same head, byte for
+    byte; that one is not parsed again.
     """
 
     def __init__(self) -> None:
         self.requests: deque[Request] = deque()
         self.fault = 0
+        self.rest = b""
         self._parser: HttpRequestParser | None = HttpRequestParser(self)
         self._request: Request | None = None
         self._pieces: list[bytes] = []
@@ -95,7 +96,8 @@ class RequestReader:
         self._idle_bytes += len(data)
         try:
             self._parser.feed_data(data)
-        except HttpParserUpgrade:
+        except HttpParserUpgrade as upgrade:
+            self.rest = data[upgrade.args[0] :]
             self.close()
         except HttpParserError:
             self.fault = self.fault or 400

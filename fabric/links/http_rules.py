@@ -15,7 +15,7 @@ from functools import lru_cache
 
 import msgspec
 
-from fabric import jsonrpc
+from fabric import jsonrpc, jsonrpc_batch
 from fabric.core.faults import Fault, Reason, fault_frame
 from fabric.errors import InvalidFrame
 from fabric.jsonrpc import Message, MessageKind
@@ -25,7 +25,9 @@ LEGACY_VERSIONS = ("2024-11-05", "2025-03-26", "2025-06-18", "2025-11-25")
 Headers = Mapping[bytes, bytes]
 """Header values by lower-case name, repeated ones folded."""
 
-_NAMED = {"tools/call": False, "prompts/get": False, "resources/read": True}  # methods whose name or uri Mcp-Name repeats
+NAMED = {"tools/call": False, "prompts/get": False, "resources/read": True}
+"""Methods whose name, or else uri, the Mcp-Name header repeats."""
+
 _WRAPPED = b"=?base64?"
 _VISIBLE = re.compile(rb"[\t\x20-\x7e]*")
 
@@ -99,7 +101,7 @@ def read_post(body: bytes) -> tuple[Message, Said] | Answer:
         meta = jsonrpc.meta(message)
     except InvalidFrame as error:
         return _invalid(error)
-    fields, by_uri = meta.fields, _NAMED.get(message.method)
+    fields, by_uri = meta.fields, NAMED.get(message.method)
     target = b"" if by_uri is None else bytes(meta.uri if by_uri else meta.name)
     return message, (message.kind, message.method, bytes(fields.version), bool(fields.capabilities), target)
 
@@ -107,6 +109,10 @@ def read_post(body: bytes) -> tuple[Message, Said] | Answer:
 def admit_post(headers: Headers, message: Message, said: Said) -> Admission | Answer:
     """Hold a POST's headers against its message."""
     claimed = headers.get(b"mcp-protocol-version", b"")
+    if message.kind is MessageKind.BATCH and (
+        b"mcp-session-id" not in headers or claimed not in (b"", jsonrpc_batch.REVISION.encode())
+    ):
+        return _invalid(InvalidFrame(jsonrpc.INVALID_REQUEST, jsonrpc_batch.MISPLACED))
     if not (said[2] or is_modern(claimed)):
         return _admit_legacy(headers, message)
     try:
@@ -178,6 +184,14 @@ def _match_name(value: bytes | None, body: bytes, message: Message) -> None:
 def _mismatch(name: str, value: bytes | None, body: str, message: Message) -> InvalidFrame:
     found = "is missing" if value is None else f"value {value.decode('utf-8', 'replace')!r} does not match body value {body!r}"
     return InvalidFrame(jsonrpc.HEADER_MISMATCH, f"Header mismatch: {name} header {found}", message.id or b"null")
+
+
+def encoded(value: str) -> str:
+    """A Mcp-Name or Mcp-Param value as it may stand in a header: in Base64 where plain ASCII cannot say it."""
+    raw = value.encode()
+    if _VISIBLE.fullmatch(raw) and value == value.strip() and not (raw.startswith(_WRAPPED) and raw.endswith(b"?=")):
+        return value
+    return (_WRAPPED + base64.b64encode(raw) + b"?=").decode()
 
 
 def _decoded(name: str, value: bytes, message: Message) -> str:

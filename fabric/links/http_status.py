@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import msgspec
 
-from fabric import jsonrpc
+from fabric import jsonrpc, jsonrpc_batch
 from fabric.core.faults import CODES, Reason
 from fabric.errors import InvalidFrame
 
@@ -50,6 +50,8 @@ def answer_status(frame: bytes, *, modern: bool, otherwise: int) -> tuple[int, b
     A server's own -32602 has none: the spec asks 400 of the missing `_meta` fields alone, which admit_post has refused, and a
     client of both eras takes an unexplained 400 for a legacy server.
     """
+    if frame[:1] == b"[":  # a batch's answers: where its session is lost, each of them says so
+        frame = jsonrpc_batch.first(frame)
     if frame.find(b'"error"', 0, _HEAD_BYTES) < 0 and (
         len(frame) <= _HEAD_BYTES or frame.find(b'"result":', 0, _HEAD_BYTES) >= 0 or b'"error"' not in frame
     ):

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from fabric.errors import EndOfLink, LinkBroken, LinkError
-from fabric.links.base import DEFAULT_FRAME_BYTES, Link, LinkInfo
-from fabric.links.stream import DEFAULT_BUFFER_BYTES, Incoming, Outgoing, StreamLink
+from fabric.links.base import DEFAULT_BUFFER_BYTES, DEFAULT_FRAME_BYTES, Link, LinkInfo
+from fabric.links.stream import Incoming, Outgoing, StreamLink
 
 
 def pair(

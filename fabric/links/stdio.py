@@ -19,11 +19,14 @@ from pathlib import Path
 
 import msgspec
 
+from fabric.capabilities import Capabilities
 from fabric.errors import EndOfLink, LinkBroken, LinkRefused
-from fabric.links.base import DEFAULT_FRAME_BYTES, LinkInfo
+from fabric.links.base import DEFAULT_BUFFER_BYTES, DEFAULT_FRAME_BYTES, LinkInfo
 from fabric.links.framing import TextDecoder
 from fabric.links.pipes import ClosableSink, ClosableSource, open_sink, open_source
-from fabric.links.stream import DEFAULT_BUFFER_BYTES, Incoming, Outgoing, StreamLink, drop
+from fabric.links.stream import Incoming, Outgoing, StreamLink, drop
+
+CAPABILITIES = {"stdio": Capabilities()}
 
 STDERR_LINE_BYTES = 4096
 """A line of a server's log is cut off here."""

@@ -14,10 +14,7 @@ from typing import Protocol
 from fabric.errors import InvalidFrame, LinkBroken, LinkClosed, LinkError, LinkOverflow
 from fabric.jsonrpc import Message, parse
 from fabric.links.base import LinkInfo
-from fabric.links.framing import LineDecoder, one_line
-
-DEFAULT_BUFFER_BYTES = 8 * 1024 * 1024
-"""Most that may wait for a slow peer, unless told otherwise."""
+from fabric.links.framing import LineDecoder, lines, one_line
 
 _PAUSE_BYTES = 1024 * 1024
 _RESUME_BYTES = 256 * 1024
@@ -80,7 +77,12 @@ class Incoming:
     def feed(self, data: bytes) -> None:
         """Bytes arrived. After the end they are dropped, so that a closing peer can still empty its buffers."""
         if self._end is None:
-            self._keep(self._decoder.feed(data))
+            self.put(self._decoder.feed(data))
+
+    def put(self, frames: list[bytes | LinkOverflow]) -> None:
+        """Whole frames arrived, where a transport has a framing of its own; as `feed`."""
+        if self._end is None:
+            self._keep(frames)
             if self._bytes > _PAUSE_BYTES and not self.paused:
                 self.paused = True
                 self._source.pause_reading()
@@ -138,14 +140,15 @@ class Incoming:
 
 
 class Outgoing:
-    """Frames that wait to leave: those of one turn of the loop leave in one write, each with its newline.
+    """Frames that wait to leave: those of one turn of the loop leave in one write, framed by `join`: each with its newline.
 
     The sink says by pause and resume whether it takes more. Here and in the sink wait at most `buffer_bytes` and one frame of
     any length, or one long frame would count as slowness.
     """
 
-    def __init__(self, buffer_bytes: int) -> None:
+    def __init__(self, buffer_bytes: int, join: Callable[[list[bytes]], bytes] = lines) -> None:
         self._limit = buffer_bytes
+        self._join = join
         self._loop = asyncio.get_running_loop()
         self._frames: list[bytes] = []
         self._bytes = 0
@@ -179,9 +182,10 @@ class Outgoing:
                 raise LinkOverflow(reason)
 
     def flush(self) -> None:
-        """Write what waits, if the sink takes it."""
-        if self._frames and self._ready.is_set():
-            self._write()
+        """Write what waits, if the sink takes it: in pieces, as TLS says that it is full only when it is asked again."""
+        while self._frames and self._ready.is_set():
+            count = len(self._frames) if self._bytes <= _WRITE_BYTES else self._first()
+            self._write(count)
 
     def pause(self) -> None:
         """The sink is full."""
@@ -213,19 +217,27 @@ class Outgoing:
     def close(self, error: LinkClosed) -> None:
         """We close: hand what waits to the sink, which may be full, and take no more."""
         if self._end is None and self._frames:
-            self._write()
+            self._write(len(self._frames))
         self.end(error)
 
     def _turn(self) -> None:
         self._scheduled = False
         self.flush()
 
-    def _write(self) -> None:
-        self._frames.append(b"")
-        data = b"\n".join(self._frames)
-        self._frames.clear()
-        self._bytes = 0
-        self._sink.write(data)
+    def _first(self) -> int:
+        """How many frames make a piece."""
+        size = 0
+        for count, frame in enumerate(self._frames, 1):
+            size += len(frame)
+            if size > _WRITE_BYTES:
+                return count
+        return len(self._frames)
+
+    def _write(self, count: int) -> None:
+        taken = self._frames[:count]
+        del self._frames[:count]
+        self._bytes -= sum(map(len, taken)) + len(taken)
+        self._sink.write(self._join(taken))
 
 
 class StreamLink:

@@ -5,10 +5,12 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import functools
+import logging
 import os
 import re
 import signal
 import socket
+import ssl
 import struct
 import sys
 import tempfile
@@ -19,15 +21,28 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
+from websockets.asyncio.client import connect as dial
+from websockets.asyncio.connection import Connection as WebSocket
+from websockets.asyncio.server import serve
+from websockets.exceptions import ConnectionClosed
+from websockets.typing import Subprotocol
+
 from fabric.errors import EndOfLink, LinkBroken, LinkError
-from fabric.links.base import Link, LinkInfo
+from fabric.links import registry, tcp, unix, websocket
+from fabric.links.base import ConnectSettings, Link, LinkInfo
+from fabric.links.conversations import StreamLimits
+from fabric.links.http import HttpSettings
 from fabric.links.memory import pair
 from fabric.links.stdio import ServerCommand, own, spawn
+from fabric.security.tls import Trust
+from tests.certificates import Authority
+from tests.contract.sse_peer import sse
 
 WAIT = 10.0
 """Longest wait for something that has to happen, in seconds."""
 LINE_BYTES = 1 << 20
 """Longest line that a peer reads."""
+QUIET = logging.Logger("a peer that is mistreated", logging.CRITICAL)
 
 
 class Peer(Protocol):
@@ -59,12 +74,16 @@ class Open(Protocol):
 
 @dataclass
 class Member:
-    """open: joins a link to a peer. end: what receive() raises when the peer leaves. bytewise: the peer writes any bytes."""
+    """open: joins a link to a peer. end: what receive() raises when the peer leaves. bytewise: the peer writes any bytes.
+
+    text: bytes that are no UTF-8 end the link, by the rules of its transport.
+    """
 
     name: str
     open: Open
     end: type[LinkError] = EndOfLink
     bytewise: bool = True
+    text: bool = False
 
 
 @dataclass
@@ -114,6 +133,38 @@ class LinkPeer:
         raise NotImplementedError
 
 
+@dataclass
+class WebSocketPeer:
+    """A real WebSocket library's end. To the test it speaks lines, to the link text frames."""
+
+    socket: WebSocket
+    partial: bytes = b""
+
+    async def write(self, data: bytes) -> None:
+        *lines, self.partial = (self.partial + data).split(b"\n")
+        for line in lines:
+            self.socket.protocol.send_text(line.removesuffix(b"\r"))
+        self.socket.transport.write(b"".join(self.socket.protocol.data_to_send()))
+        await self.socket.drain()
+
+    async def line(self) -> bytes:
+        async with asyncio.timeout(WAIT):
+            try:
+                return await self.socket.recv(decode=False)
+            except ConnectionClosed:
+                return b""
+
+    async def leave(self) -> None:
+        if self.partial:
+            await self.write(b"\n")
+        await self.socket.close()
+
+    async def vanish(self) -> None:
+        raw = self.socket.transport.get_extra_info("socket")
+        raw.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        asyncio.get_running_loop().call_soon(self.socket.transport.abort)
+
+
 RELAY = """
 import os, socket, sys, threading
 there = socket.socket(socket.AF_UNIX)
@@ -144,12 +195,14 @@ async def _closing(joined: Joined, *sockets: asyncio.StreamWriter) -> AsyncItera
 
 @contextlib.asynccontextmanager
 async def _answering(
-    listening: socket.socket,
+    listening: socket.socket, context: ssl.SSLContext | None = None
 ) -> AsyncIterator[asyncio.Queue[tuple[asyncio.StreamReader, asyncio.StreamWriter]]]:
     """Accept connections on a bound socket."""
     called: asyncio.Queue[tuple[asyncio.StreamReader, asyncio.StreamWriter]] = asyncio.Queue()
     start = asyncio.start_unix_server if listening.family == socket.AF_UNIX else asyncio.start_server
-    server = await start(lambda reader, writer: called.put_nowait((reader, writer)), sock=listening, limit=LINE_BYTES)
+    server = await start(
+        lambda reader, writer: called.put_nowait((reader, writer)), sock=listening, limit=LINE_BYTES, ssl=context
+    )
     try:
         yield called
     finally:
@@ -228,10 +281,7 @@ def documented() -> Any:
 @contextlib.asynccontextmanager
 async def open_documented(*, max_frame_bytes: int = 1 << 20, buffer_bytes: int = 1 << 20) -> AsyncIterator[Joined]:
     """The link of the how-to page."""
-    with socket.socket() as listening:
-        listening.setsockopt(
-            socket.SOL_SOCKET, socket.SO_RCVBUF, 65536
-        )  # or the system takes megabytes for a peer that does not
+    with _small(socket.AF_INET) as listening:
         listening.bind(("127.0.0.1", 0))
         port = listening.getsockname()[1]
         async with _answering(listening) as called:
@@ -239,17 +289,191 @@ async def open_documented(*, max_frame_bytes: int = 1 << 20, buffer_bytes: int =
             link = await documented().connect("127.0.0.1", port, id="tcp", **limits)
             reader, writer = await asyncio.wait_for(called.get(), WAIT)
 
-            def reset() -> None:
-                writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-                writer.transport.abort()
-
-            async with _closing(Joined(link, SocketPeer(reader, writer, writer.write_eof, reset)), writer) as joined:
+            peer = SocketPeer(reader, writer, writer.write_eof, functools.partial(reset, link, writer))
+            async with _closing(Joined(link, peer), writer) as joined:
                 yield joined
+
+
+def reset(link: Link, writer: asyncio.StreamWriter) -> None:
+    """Break a connection: no FIN, an RST. A Unix socket knows it only of what is closed with something unread."""
+    raw = writer.get_extra_info("socket")
+    if raw.family == socket.AF_UNIX:
+        link.send(b"{}")
+    else:
+        raw.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    asyncio.get_running_loop().call_soon(writer.transport.abort)
+
+
+@contextlib.asynccontextmanager
+async def _stream(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, link: Link) -> AsyncIterator[Joined]:
+    """A link, and the socket at its other end."""
+    leave = writer.write_eof if writer.can_write_eof() else writer.close
+    peer = SocketPeer(reader, writer, leave, functools.partial(reset, link, writer))
+    try:
+        yield Joined(link, peer)
+    finally:
+        closing = asyncio.create_task(link.aclose())
+        writer.transport.abort()  # or the link would wait for it to end
+        await closing
+        with contextlib.suppress(OSError):
+            await writer.wait_closed()
+
+
+def _small(family: int) -> socket.socket:
+    """A socket for which the system keeps little, or it takes megabytes for a peer that does not."""
+    made = socket.socket(family)
+    made.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 65536)
+    return made
+
+
+@contextlib.asynccontextmanager
+async def open_sse(*, max_frame_bytes: int = 1 << 20, buffer_bytes: int = 1 << 20) -> AsyncIterator[Joined]:
+    """A remote server of 2024-11-05."""
+    async with sse(_small, max_frame_bytes=max_frame_bytes, buffer_bytes=buffer_bytes) as (link, peer):
+        yield Joined(link, peer)
+
+
+def connecting(scheme: str, authority: Authority | None = None) -> Open:
+    """The link of one who connects."""
+
+    @contextlib.asynccontextmanager
+    async def opened(*, max_frame_bytes: int = 1 << 20, buffer_bytes: int = 1 << 20) -> AsyncIterator[Joined]:
+        with tempfile.TemporaryDirectory() as folder:
+            unix = scheme == "unix"
+            listening = _small(socket.AF_UNIX if unix else socket.AF_INET)
+            listening.bind(f"{folder}/socket" if unix else ("127.0.0.1", 0))
+            url = f"unix://{folder}/socket" if unix else f"{scheme}://127.0.0.1:{listening.getsockname()[1]}"
+            async with _answering(listening, authority.server() if authority else None) as called:
+                settings = ConnectSettings(
+                    max_frame_bytes=max_frame_bytes,
+                    buffer_bytes=buffer_bytes,
+                    trust=authority.trust if authority else Trust(),
+                )
+                link = await registry.connect(url, settings, id="one")
+                async with _stream(*await asyncio.wait_for(called.get(), WAIT), link) as joined:
+                    yield joined
+
+    return opened
+
+
+def accepting(scheme: str, authority: Authority | None = None) -> Open:
+    """The link that a listener accepts."""
+
+    @contextlib.asynccontextmanager
+    async def opened(*, max_frame_bytes: int = 1 << 20, buffer_bytes: int = 1 << 20) -> AsyncIterator[Joined]:
+        accepted: asyncio.Queue[Link] = asyncio.Queue()
+        over = asyncio.Event()
+
+        async def handle(link: Link) -> None:
+            accepted.put_nowait(link)
+            await over.wait()
+
+        limits = StreamLimits(max_frame_bytes=max_frame_bytes, buffer_bytes=buffer_bytes)
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(folder) / "socket"
+            if scheme == "unix":
+                listener = await unix.listen(handle, unix.UnixSettings(path=path, server="any", limits=limits))
+            else:
+                certified = authority.certified if authority else None
+                listener = await tcp.listen(handle, tcp.TcpSettings(server="any", limits=limits, certified=certified))
+            sock = _small(socket.AF_UNIX if scheme == "unix" else socket.AF_INET)
+            sock.setblocking(False)
+            where = str(path) if scheme == "unix" else ("127.0.0.1", int(listener.address.rpartition(":")[2]))
+            await asyncio.get_running_loop().sock_connect(sock, where)
+            context = authority.client() if authority else None
+            name = "127.0.0.1" if context else None
+            reader, writer = await asyncio.open_connection(sock=sock, ssl=context, server_hostname=name, limit=LINE_BYTES)
+            try:
+                async with _stream(reader, writer, await asyncio.wait_for(accepted.get(), WAIT)) as joined:
+                    yield joined
+            finally:
+                over.set()
+                await listener.aclose()
+
+    return opened
+
+
+WEBSOCKET: dict[str, Any] = {"compression": None, "max_size": None, "ping_interval": None, "subprotocols": [Subprotocol("mcp")]}
+
+
+@contextlib.asynccontextmanager
+async def _framed(peer: WebSocket, link: Link) -> AsyncIterator[Joined]:
+    try:
+        yield Joined(link, WebSocketPeer(peer))
+    finally:
+        closing = asyncio.create_task(link.aclose())
+        peer.transport.abort()  # or the link would wait for it to end
+        await closing
+
+
+def connecting_websocket(authority: Authority | None = None) -> Open:
+    """The link of one who connects."""
+
+    @contextlib.asynccontextmanager
+    async def opened(*, max_frame_bytes: int = 1 << 20, buffer_bytes: int = 1 << 20) -> AsyncIterator[Joined]:
+        called: asyncio.Queue[WebSocket] = asyncio.Queue()
+
+        async def handle(peer: WebSocket) -> None:
+            called.put_nowait(peer)
+            await peer.wait_closed()
+
+        listening = _small(socket.AF_INET)
+        listening.bind(("127.0.0.1", 0))
+        url = f"{'wss' if authority else 'ws'}://127.0.0.1:{listening.getsockname()[1]}/any"
+        context = authority.server() if authority else None
+        async with serve(handle, sock=listening, ssl=context, logger=QUIET, **WEBSOCKET):
+            trust = authority.trust if authority else Trust()
+            settings = ConnectSettings(max_frame_bytes=max_frame_bytes, buffer_bytes=buffer_bytes, trust=trust)
+            link = await registry.connect(url, settings, id="one")
+            async with _framed(await asyncio.wait_for(called.get(), WAIT), link) as joined:
+                yield joined
+
+    return opened
+
+
+@contextlib.asynccontextmanager
+async def accepted_websocket(*, max_frame_bytes: int = 1 << 20, buffer_bytes: int = 1 << 20) -> AsyncIterator[Joined]:
+    """The link that a listener accepts."""
+    accepted: asyncio.Queue[Link] = asyncio.Queue()
+    over = asyncio.Event()
+
+    async def handle(link: Link) -> None:
+        accepted.put_nowait(link)
+        await over.wait()
+
+    settings = HttpSettings(resolve=lambda _: "any", max_body_bytes=max_frame_bytes, buffer_bytes=buffer_bytes)
+    listener = await websocket.listen(handle, settings)
+    sock = _small(socket.AF_INET)
+    sock.setblocking(False)
+    await asyncio.get_running_loop().sock_connect(sock, ("127.0.0.1", int(listener.address.rpartition(":")[2])))
+    peer = await dial(f"{listener.address}/ws", sock=sock, logger=QUIET, **WEBSOCKET)
+    try:
+        async with _framed(peer, await asyncio.wait_for(accepted.get(), WAIT)) as joined:
+            yield joined
+    finally:
+        over.set()
+        await listener.aclose()
+
+
+@functools.cache
+def authority() -> Authority:
+    """For the whole run."""
+    return Authority.make()
 
 
 MEMBERS = [
     Member("child", open_child, end=LinkBroken),  # a server has no orderly end: it should not exit
     Member("own", open_own),
     Member("memory", open_memory, bytewise=False),
+    Member("tcp", connecting("tcp")),
+    Member("tcp accepted", accepting("tcp")),
+    Member("tls", connecting("tls", authority())),
+    Member("tls accepted", accepting("tls", authority())),
+    Member("unix", connecting("unix")),
+    Member("unix accepted", accepting("unix")),
+    Member("ws", connecting_websocket(), text=True),
+    Member("wss", connecting_websocket(authority()), text=True),
+    Member("ws accepted", accepted_websocket, text=True),
     Member("howto", open_documented),
+    Member("sse", open_sse, bytewise=False),
 ]

@@ -107,13 +107,18 @@ async def test_there_is_one_host_and_an_absolute_target_says_which(house: House)
 
 
 @pytest.mark.parametrize("method", ["GET", "POST"])
-async def test_an_upgrade_is_refused_and_what_follows_it_is_not_read(house: House, method: str) -> None:
+@pytest.mark.parametrize(
+    ("path", "to", "status"), [("/mcp", "websocket", 400), ("/mcp", "h2c", 501), ("/ws", "websocket", 404)]
+)
+async def test_an_upgrade_is_refused_where_there_is_none_and_what_follows_is_not_read(
+    house: House, method: str, path: str, to: str, status: int
+) -> None:
     async with await house.client() as client:
-        upgrade = {"Connection": "Upgrade", "Upgrade": "websocket", "Sec-WebSocket-Version": "13", "Sec-WebSocket-Key": "eA=="}
-        client.send(method, "/mcp", STREAM | upgrade)
+        upgrade = {"Connection": "Upgrade", "Upgrade": to, "Sec-WebSocket-Version": "13", "Sec-WebSocket-Key": "eA=="}
+        client.send(method, path, STREAM | upgrade)
         client.send("GET", "/livez", {})
         reply = await client.reply()
-        assert (reply.status, reply.headers["connection"]) == (501, "close")
+        assert (reply.status, reply.headers["connection"]) == (status, "close")
         assert await rest(client) == b""
 
 

@@ -9,12 +9,14 @@ from typing import Any, TypeVar
 
 import pytest
 
-from fabric.errors import InvalidFrame, LinkBroken, LinkClosed, LinkOverflow
+from fabric.errors import InvalidFrame, LinkBroken, LinkClosed, LinkOverflow, LinkProtocolError
+from fabric.jsonrpc import MessageKind
 from fabric.links.base import Link
 from tests.contract.links import MEMBERS, WAIT, Joined, Member
 
 T = TypeVar("T")
-pytestmark = pytest.mark.requirement("L01", "L02")
+NO_TEXT = b'{"jsonrpc":"2.0","id":1,"method":"\xff"}'
+pytestmark = pytest.mark.requirement("L01", "L02", "L04", "L05", "L06")
 
 
 @pytest.fixture(params=MEMBERS, ids=lambda member: member.name)
@@ -88,15 +90,39 @@ async def test_a_frame_over_the_limit_raises_once_and_the_next_one_arrives(membe
         assert await joined.peer.line() == frame(4)
 
 
-@pytest.mark.parametrize("bad", [b"not json", b"{}", b'{"jsonrpc":"2.0","id":1,"method":"\xff"}', b"[" * 5000, b"[1]", b" "])
+@pytest.mark.parametrize("bad", [b"not json", b"{}", NO_TEXT, b"[" * 5000, b"[1]", b" "])
 async def test_bytes_that_are_no_message_are_told_and_the_link_lives(member: Member, bad: bytes) -> None:
     async with member.open() as joined:
+        if member.text and bad is NO_TEXT:
+            return await ends_by_the_rules_of_its_transport(joined)
         await joined.peer.write(bad + b"\n" + frame(1) + b"\n")
         if joined.noise is None:
             with pytest.raises(InvalidFrame):
                 await soon(joined.link.receive())
         assert await received(joined.link, 1) == [frame(1)]
         assert joined.noise in (None, [bad])
+    return None
+
+
+@pytest.mark.requirement("P14")
+async def test_an_array_of_messages_arrives_as_one_or_as_what_it_holds(member: Member) -> None:
+    async with member.open() as joined:
+        frames = [frame(number) for number in range(4)]
+        array = b"[" + b",".join(frames[:3]) + b"]"
+        await joined.peer.write(array + b"\n" + frames[3] + b"\n")
+        first = await soon(joined.link.receive())
+        if first.kind is MessageKind.BATCH:
+            assert first.frame == array
+            assert await received(joined.link, 1) == frames[3:]
+        else:  # a link to a server over HTTP has to know which request each of them answers
+            assert [first.frame, *await received(joined.link, 3)] == frames
+
+
+async def ends_by_the_rules_of_its_transport(joined: Joined) -> None:
+    await joined.peer.write(frame(1) + b"\n" + NO_TEXT + b"\n")
+    assert await received(joined.link, 1) == [frame(1)]
+    with pytest.raises(LinkProtocolError):
+        await soon(joined.link.receive())
 
 
 async def test_a_pretty_printed_frame_leaves_as_one_line(member: Member) -> None:

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 import pytest
 
 from fabric.core.faults import CODES, Fault, Reason, fault_frame
+from fabric.errors import TransportError
 from fabric.links.http_status import answer_status
 from tests.pages import DOCS, ROOT, table
 
@@ -69,3 +70,16 @@ def test_the_listeners_own_refusals_are_listed() -> None:
         if isinstance(call.func, ast.Name) and call.func.id == "refuse" and isinstance(status := call.args[0], ast.Constant)
     }
     assert {(int(row[0]), row[1]) for row in table(PAGE, "status")} == refusals
+
+
+@pytest.mark.requirement("K04")
+def test_the_tree_of_what_links_and_brokers_raise_is_listed() -> None:
+    def below(kind: type[TransportError]) -> Iterator[tuple[str, str]]:
+        for child in kind.__subclasses__():
+            if child.__module__ == TransportError.__module__:
+                yield child.__name__, kind.__name__
+                yield from below(child)
+
+    listed = table(PAGE, "class")
+    assert [(row[0], row[1]) for row in listed] == list(below(TransportError))
+    assert all(all(row) for row in listed)

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
-import pytest
+from itertools import pairwise
 
-from fabric.links.event_stream import encode_event
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from fabric.errors import LinkOverflow
+from fabric.links.event_stream import EventDecoder, ServerEvent, encode_event
 
 
 @pytest.mark.parametrize(
@@ -19,3 +24,47 @@ from fabric.links.event_stream import encode_event
 )
 def test_an_event_is_its_id_and_its_frame(frame: bytes, id: str, event: bytes) -> None:
     assert encode_event(frame, id) == event
+
+
+STREAM = (
+    b"\xef\xbb\xbf: a comment\n\nid: 1\nretry: 250\ndata:\n\n"
+    b"data: a\r\ndata:b\r\n\r\nevent: endpoint\rdata: /post\r\rid: bad\0\nfoo: bar\ndata:  c\n\nid\ndata: d\n\ndata: cut off"
+)
+EVENTS = [("message", b"a\nb", "1"), ("endpoint", b"/post", "1"), ("message", b" c", "1"), ("message", b"d", "")]
+
+
+@given(st.lists(st.integers(0, len(STREAM))))
+def test_events_are_the_same_however_their_stream_is_cut(cuts: list[int]) -> None:
+    places = sorted({0, *cuts, len(STREAM)})
+    decoder, found = EventDecoder(100), []
+    for start, end in pairwise(places):
+        for event in decoder.feed(STREAM[start:end]):
+            assert isinstance(event, ServerEvent)
+            found.append((event.kind, event.data))
+    assert found == [event[:2] for event in EVENTS]
+    assert (decoder.last_id, decoder.retry) == ("", 0.25)
+
+
+def test_the_place_to_resume_is_that_of_the_last_whole_event() -> None:
+    decoder = EventDecoder(100)
+    for kind, data, last_id in EVENTS[:2]:
+        assert decoder.feed(b"id: %b\nevent: %b\ndata: %b\n\n" % (last_id.encode(), kind.encode(), data.replace(b"\n", b"")))
+        assert decoder.last_id == last_id
+    decoder.feed(b"id: 2\ndata: half of ")
+    assert decoder.last_id == "1"
+    decoder.reopen()
+    (event,) = decoder.feed(b"data: whole\n\n")
+    assert (event.data if isinstance(event, ServerEvent) else b"", decoder.last_id) == (b"whole", "1")
+
+
+@pytest.mark.parametrize("lines", [[b"x" * 101], [b"x" * 60, b"y" * 60], [b"x" * 100_000]])
+@pytest.mark.parametrize("piece", [1, 7, 1_000_000])
+def test_an_event_over_the_limit_is_skipped_once_and_shows_how_it_began(lines: list[bytes], piece: int) -> None:
+    decoder, found = EventDecoder(100), []
+    stream = b"".join(b"data: " + line + b"\n" for line in lines) + b"\ndata: next\n\n"
+    for start in range(0, len(stream), piece):
+        found += decoder.feed(stream[start : start + piece])
+    overflow, event = found
+    assert isinstance(overflow, LinkOverflow)
+    assert overflow.head.startswith(b"xxx")
+    assert event == ServerEvent("message", b"next")

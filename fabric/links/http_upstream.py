@@ -1,0 +1,347 @@
+"""A remote MCP server over Streamable HTTP, both eras, as a link: each frame is a POST, each answer or stream brings frames.
+
+A modern request (2026-07-28, basic/transports/streamable-http) stands alone: cancelling it closes its POST. Legacy frames
+(2025-03-26 to 2025-11-25, basic/transports) make one session: what follows a notification or a response waits until the server
+has accepted that, the session's own stream is opened after `initialized`, and a stream that breaks is resumed where its events
+have ids.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from functools import partial
+
+from yarl import URL
+
+from fabric import jsonrpc
+from fabric.capabilities import Capabilities
+from fabric.core import catalog
+from fabric.core.faults import Lost
+from fabric.errors import (
+    ConfigError,
+    EndOfLink,
+    LinkBroken,
+    LinkClosed,
+    LinkError,
+    LinkHandshakeError,
+    LinkOverflow,
+    LinkRefused,
+    LinkTimeout,
+)
+from fabric.jsonrpc import Message, MessageKind
+from fabric.links import http_upstream_rules as rules
+from fabric.links.base import ConnectSettings, Link, LinkInfo
+from fabric.links.http_upstream_inbox import Inbox
+from fabric.links.http_upstream_outbox import Outbox
+from fabric.links.http_upstream_pool import Answer, Pool, pool_for, release
+from fabric.links.http_upstream_sse import SseStream
+from fabric.links.http_upstream_stream import RETRY_FIRST, StreamReader
+from fabric.links.url import parse
+
+ACCEPT_TIMEOUT = 30.0
+"""Seconds a server has to accept what needs no answer; then its link is broken."""
+CAPABILITIES = {
+    "http": Capabilities(resumable=True),
+    "https": Capabilities(resumable=True, encryption=True),
+    "sse+http": Capabilities(),
+    "sse+https": Capabilities(encryption=True),
+}
+
+_SSE = "sse+"
+_AWAY = frozenset({502, 503, 504})  # who answers so is not the server
+_CLOSE_TIMEOUT = 5.0
+CANCELLED = "notifications/cancelled"
+
+
+async def connect(url: str, settings: ConnectSettings, *, id: str) -> Link:
+    """A link to the server at `url`.
+
+    By HTTP nothing is sent before the first frame: what is wrong shows then. HTTP+SSE opens its stream here, and raises
+    LinkRefused, its kinds, LinkTimeout or LinkBroken. Raises ConfigError for what is no URL, or a file that cannot be read.
+    """
+    where = parse(url).where.removeprefix(_SSE)
+    try:
+        address = URL(url.removeprefix(_SSE))
+    except ValueError:
+        raise ConfigError("is no URL that HTTP can use") from None  # its own message quotes it
+    if any(name.lower() == "authorization" for name, _ in settings.headers):
+        address = address.with_user(None)  # which would mean another one
+    pool = pool_for(where, url, settings)
+    link = UpstreamLink(LinkInfo(id=id, transport="http", peer=where), pool, address, settings)
+    if url.startswith(_SSE):
+        try:
+            await link.open_sse()
+        except BaseException:
+            await link.aclose()
+            raise
+    return link
+
+
+class UpstreamLink:
+    """The Link of base.py over POSTs."""
+
+    def __init__(self, info: LinkInfo, pool: Pool, url: URL, settings: ConnectSettings) -> None:
+        self._info = info
+        self._pool = pool
+        self._url = url
+        self._max_bytes = settings.max_frame_bytes
+        self._inbox = Inbox()
+        self._reader = StreamReader(self._inbox, self._max_bytes, info.peer)
+        self._outbox = Outbox(self._carry, self._fail, settings.buffer_bytes)
+        self._posts: dict[bytes, asyncio.Task[None]] = {}  # by the raw id of the request
+        self._session = self._version = ""
+        self._proven = False  # it has answered as an MCP server does
+        self._stream: asyncio.Task[None] | None = None
+        self._sse: SseStream | None = None  # where it turned out to speak HTTP+SSE
+        self._timeout = settings.timeout
+        self._tools = catalog.Catalog()
+        self._lists = 0
+        self._closing: asyncio.Task[None] | None = None
+
+    async def open_sse(self) -> None:
+        """Speak HTTP+SSE. Raises as SseStream.open."""
+        stream = SseStream(self._pool, self._url, self._max_bytes, self._inbox, self._fail)
+        await stream.open(self._timeout)
+        self._sse = stream
+
+    @property
+    def info(self) -> LinkInfo:
+        """What is known of the link."""
+        return self._info
+
+    async def receive(self) -> Message:
+        """As base.Link.receive."""
+        return await self._inbox.receive()
+
+    async def drain(self) -> None:
+        """As base.Link.drain."""
+        await self._outbox.drain()
+
+    def send(self, frame: bytes, *, event: str = "", final: bool = False) -> None:  # noqa: ARG002 - of a server's own streams
+        """As base.Link.send."""
+        self._outbox.check()
+        message = jsonrpc.parse(frame)
+        if self._sse is not None:
+            self._outbox.count(message)
+            self._outbox.put(message)
+            return
+        modern = message.kind is MessageKind.REQUEST and bool(jsonrpc.meta(message).fields.version)
+        if message.method == CANCELLED and not self._version:
+            self._abandon(message)
+            return
+        self._outbox.count(message)
+        if modern:
+            self._start(message)
+        else:
+            self._outbox.put(message)
+
+    # ------------------------------------------------------------ out
+    async def _carry(self, message: Message) -> None:
+        """The next legacy frame: requests run side by side, all else is accepted before the next."""
+        if self._sse is not None:
+            self._outbox.left(message)
+            await self._sse.post(message, ACCEPT_TIMEOUT)
+            return
+        if message.kind is MessageKind.REQUEST:
+            post = self._start(message)
+            if message.method == "initialize":
+                await asyncio.wait({post})  # what follows belongs to the session it opens
+            return
+        self._outbox.left(message)
+        try:
+            async with asyncio.timeout(ACCEPT_TIMEOUT):
+                await self._deliver(message)
+        except TimeoutError:
+            raise LinkTimeout(f"{self._info.peer} did not accept {message.method or 'a response'} within 30 s") from None
+        if message.method == CANCELLED:
+            self._abandon(message)
+        elif message.method == "notifications/initialized" and self._session and self._stream is None:
+            self._stream = asyncio.create_task(self._listen())
+            self._stream.add_done_callback(self._ended)
+
+    async def _deliver(self, message: Message) -> None:
+        """POST what needs no answer, until it has arrived: whoever waits for it would wait for ever."""
+        pause = RETRY_FIRST
+        while True:
+            try:
+                async with await self._post(message.frame, self._headers(rules.POST)) as answer:
+                    if answer.status == 404 and self._session:
+                        raise EndOfLink(f"{self._info.peer} no longer knows the session")
+                    await answer.finish()
+                    if answer.status not in _AWAY:
+                        return
+            except EndOfLink:
+                raise
+            except LinkError:
+                if not self._proven:
+                    raise
+            await asyncio.sleep(pause)
+            pause *= 2
+
+    def _headers(self, common: dict[str, str], last_event: str = "") -> dict[str, str]:
+        return rules.legacy_headers(common, self._session, self._version, last_event)
+
+    def _start(self, request: Message) -> asyncio.Task[None]:
+        post = asyncio.create_task(self._ask(request))
+        self._posts[request.id] = post
+        post.add_done_callback(partial(self._answered, request))
+        return post
+
+    def _answered(self, request: Message, post: asyncio.Task[None]) -> None:
+        if self._posts.get(request.id) is post:
+            del self._posts[request.id]
+        self._ended(post)
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        if not task.cancelled() and (error := task.exception()) is not None:
+            self._fail(error if isinstance(error, LinkError) else LinkBroken(f"{self._info.peer}: {type(error).__name__}"))
+
+    def _abandon(self, cancel: Message) -> None:
+        """Close the POST of the request that is cancelled."""
+        post = self._posts.get(jsonrpc.refers_to(cancel))
+        if post is not None:
+            post.cancel()
+
+    async def _post(self, body: bytes, headers: Mapping[str, str]) -> Answer:
+        """Send a POST, to where it is redirected on the same server. Raises as Pool.request."""
+        answer = await self._pool.request("POST", self._url, headers, body)
+        if answer.status in (307, 308) and "Location" in answer.headers:
+            there = self._url.join(URL(answer.headers["Location"]))
+            if there.origin() == self._url.origin():
+                await answer.finish()
+                self._url = there
+                answer = await self._pool.request("POST", self._url, headers, body)
+        return answer
+
+    async def _ask(self, request: Message) -> None:
+        """A request, from its POST to its answer."""
+        waiting, first = True, not self._proven
+        try:
+            async with self._pool.room:
+                waiting = False
+                self._outbox.left(request)
+                error = await self._attempt(request, partial(self._put, request))
+        finally:
+            if waiting:
+                self._outbox.left(request)
+        if error is not None and (first or request.method == "initialize" or self._ends(error)):
+            self._fail(error)
+
+    def _ends(self, error: LinkError) -> bool:
+        """Whether this ends a link that has worked: a session that is over; or nobody is there, and nothing is lost by it."""
+        if isinstance(error, LinkRefused | LinkTimeout) and not isinstance(error, LinkHandshakeError):
+            return len(self._posts) == 1 and not self._session
+        return isinstance(error, EndOfLink)
+
+    async def _attempt(self, request: Message, put: Callable[[Message], None], *, again: bool = True) -> LinkError | None:
+        """POST a request and put what comes of it, its answer last. Returns what this may mean for the link."""
+        meta = jsonrpc.meta(request)
+        modern = bool(meta.fields.version)
+        headers = rules.modern_headers(request, meta, self._tools) if modern else self._headers(rules.POST)
+        try:
+            async with await self._post(request.frame, headers) as answer:
+                if 200 <= answer.status < 300:
+                    if request.method == "initialize":
+                        self._session = answer.headers.get("Mcp-Session-Id", "")
+                    if answer.kind == "text/event-stream":
+                        resumable = bool(self._session) and not modern
+                        await self._reader.answer(request, answer, put, self._get, resumable=resumable)
+                        return None
+                body = await answer.body(self._max_bytes)
+        except (LinkRefused, LinkTimeout) as error:
+            put(rules.unsent(request, str(error)))
+            return error
+        except LinkOverflow as error:
+            put(rules.too_long(request, str(error)))
+            return None
+        except LinkError as error:
+            put(rules.unknown(request, str(error)))
+            return error
+        told = f"{self._info.peer} answers {answer.told}"
+        in_session = bool(self._session) and not modern
+        advice = answer.headers.get("Retry-After", "")
+        replies, refusal = rules.judged(request, answer.status, told, body, advice, in_session=in_session)
+        if again and request.method == "tools/call" and any(map(rules.mismatched, replies)):
+            await self._learn()
+            if rules.modern_headers(request, meta, self._tools) != headers:
+                return await self._attempt(request, put, again=False)
+        if refusal is not None and request.method == "initialize" and answer.status in (400, 404, 405):
+            with suppress(LinkError):
+                await self.open_sse()
+        if self._sse is not None:
+            await self._sse.post(request, ACCEPT_TIMEOUT)
+            return None
+        for reply in replies:
+            put(reply)
+        return refusal
+
+    async def _learn(self) -> None:
+        """Ask which headers calls have to carry."""
+        tools, cursor, asked = catalog.Catalog(), "", False
+        while cursor or not asked:
+            asked = True
+            self._lists += 1
+            pages: list[Message] = []
+            await self._attempt(jsonrpc.parse(catalog.list_request(f"headers-{self._lists}", cursor)), pages.append)
+            cursor = tools.page(pages[-1].frame, 0.0) if pages else ""
+        self._tools = tools
+
+    # ------------------------------------------------------------ in
+    def _put(self, request: Message, message: Message) -> None:
+        """Hand on what came of a request."""
+        if not isinstance(message, Lost):
+            self._proven = True
+            if request.method == "initialize" and message.kind is MessageKind.RESPONSE:
+                self._version = rules.negotiated(message)
+            elif request.method == "tools/list" and b'"x-mcp-header"' in message.frame:
+                self._tools.page(message.frame, 0.0)
+        self._inbox.put(message)
+
+    async def _get(self, last_event: str) -> Answer:
+        return await self._pool.request("GET", self._url, self._headers(rules.GET, last_event))
+
+    async def _listen(self) -> None:
+        """The session's own stream, as long as the session lasts."""
+        async with self._pool.stream_room, self._pool.room:
+            await self._reader.listen(self._get)
+
+    # ------------------------------------------------------------ ends
+    def _fail(self, error: LinkError) -> None:
+        """The link has ended by itself."""
+        if isinstance(error, EndOfLink):
+            self._session = ""
+        self._inbox.end(error)
+        self._outbox.end(error)
+        self._stop()
+
+    def _stop(self) -> list[asyncio.Task[None]]:
+        """Cancel all tasks but this one."""
+        current = asyncio.current_task()
+        tasks = [*self._posts.values(), *filter(None, (self._stream, self._outbox.stop()))]
+        stopped = [task for task in tasks if task is not current]
+        for task in stopped:
+            task.cancel()
+        return stopped
+
+    async def aclose(self) -> None:
+        """As base.Link.aclose. Cancelling it does not stop the closing."""
+        if self._closing is None:
+            closed = LinkClosed(f"the http link {self._info.id} is closed")
+            self._inbox.close(closed)
+            self._outbox.end(closed)
+            self._closing = asyncio.create_task(self._shut())
+        await asyncio.shield(self._closing)
+
+    async def _shut(self) -> None:
+        await self._outbox.flush(_CLOSE_TIMEOUT)
+        await asyncio.gather(*self._stop(), return_exceptions=True)
+        if self._sse is not None:
+            await self._sse.aclose()
+        if self._session:
+            with suppress(LinkError, TimeoutError):
+                async with asyncio.timeout(_CLOSE_TIMEOUT):
+                    async with await self._pool.request("DELETE", self._url, self._headers(rules.GET)) as answer:
+                        await answer.finish()
+        await release(self._pool)

@@ -1,0 +1,98 @@
+"""What waits to be carried to a remote server: in order, one at a time, within a bound."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Callable, Coroutine
+from typing import Any
+
+from fabric.errors import LinkBroken, LinkClosed, LinkError, LinkOverflow
+from fabric.jsonrpc import Message
+
+_LITTLE_BYTES = 256 * 1024
+_MESSAGE_OVERHEAD_BYTES = 64
+
+
+class Outbox:
+    """`carry(message)` is awaited for each that is queued, before the next. `failed` hears what it raises, and of overflows."""
+
+    def __init__(
+        self, carry: Callable[[Message], Coroutine[Any, Any, None]], failed: Callable[[LinkError], None], buffer_bytes: int
+    ) -> None:
+        self._carry = carry
+        self._failed = failed
+        self._limit = buffer_bytes
+        self._queue: deque[Message] = deque()
+        self._bytes = self._longest = 0
+        self._sender: asyncio.Task[None] | None = None
+        self._little = asyncio.Event()
+        self._little.set()
+        self._end: LinkError | None = None
+
+    def check(self) -> None:
+        """Raise the end, if there is one."""
+        if self._end is not None:
+            raise type(self._end)(*self._end.args)
+
+    def count(self, message: Message) -> None:
+        """It waits, here or with its sender, until `left`. Raises LinkOverflow where too much does."""
+        self._bytes += len(message.frame) + _MESSAGE_OVERHEAD_BYTES
+        self._longest = max(self._longest, len(message.frame))
+        if self._bytes > _LITTLE_BYTES:
+            self._little.clear()
+            if self._bytes > self._limit + self._longest + _MESSAGE_OVERHEAD_BYTES:
+                reason = f"a slow server left more than {self._limit} bytes waiting"
+                self._failed(LinkBroken(reason))
+                raise LinkOverflow(reason)
+
+    def left(self, message: Message) -> None:
+        """It no longer waits: a connection has it, or nobody wants it."""
+        self._bytes -= len(message.frame) + _MESSAGE_OVERHEAD_BYTES
+        if self._bytes <= _LITTLE_BYTES:
+            self._longest = 0
+            self._little.set()
+
+    def put(self, message: Message) -> None:
+        """Queue it; it has been counted."""
+        self._queue.append(message)
+        if self._sender is None:
+            self._sender = asyncio.create_task(self._send())
+
+    async def _send(self) -> None:
+        try:
+            while self._queue:
+                await self._carry(self._queue.popleft())
+        except LinkError as error:
+            self._failed(error)
+        except Exception as error:
+            self._failed(LinkBroken(f"a message could not be sent: {type(error).__name__}"))
+            raise
+        finally:
+            self._sender = None
+
+    async def drain(self) -> None:
+        """As base.Link.drain."""
+        while self._end is None and not self._little.is_set():
+            await self._little.wait()
+        self.check()
+
+    async def flush(self, timeout: float) -> None:
+        """Wait for what is queued, so long at most."""
+        if self._sender is not None:
+            await asyncio.wait({self._sender}, timeout=timeout)
+
+    def end(self, error: LinkError) -> None:
+        """Nothing more can be queued. The first end counts, but that we closed counts more."""
+        if self._end is None or isinstance(error, LinkClosed):
+            self._end = error
+        self._little.set()
+
+    def stop(self) -> asyncio.Task[None] | None:
+        """Drop what is queued; the sender that was cancelled, unless it is the caller."""
+        self._queue.clear()
+        sender = self._sender
+        if sender is None or sender is asyncio.current_task():
+            return None
+        sender.cancel()
+        return sender

@@ -1,0 +1,157 @@
+"""What a remote MCP server is told in headers, and what its HTTP answers mean, in both eras. Pure."""
+
+from __future__ import annotations
+
+import msgspec
+
+from fabric import jsonrpc, jsonrpc_batch
+from fabric.core.catalog import Catalog
+from fabric.core.faults import Fault, Reason, lost
+from fabric.errors import EndOfLink, InvalidFrame, LinkError, LinkHandshakeError
+from fabric.jsonrpc import Message, MessageKind, Meta
+from fabric.links.http_rules import NAMED, encoded
+
+USER_AGENT = "mcp-transport-fabric"
+POST = {"Accept": "application/json, text/event-stream", "Content-Type": "application/json", "Accept-Encoding": "identity"}
+"""Headers of every POST."""
+GET = {"Accept": "text/event-stream", "Cache-Control": "no-store", "Accept-Encoding": "identity"}
+"""Headers of every GET."""
+
+_RETRY_AFTER = 1.0
+_OTHER = "is this the URL of an MCP server?"
+_SHUT_OUT = frozenset({401, 403, 407})
+
+
+class _Initialized(msgspec.Struct, frozen=True):
+    version: str = msgspec.field(default="", name="protocolVersion")
+
+
+class _InitializeAnswer(msgspec.Struct):
+    result: _Initialized = _Initialized()
+
+
+class _Error(msgspec.Struct):
+    code: int = 0
+
+
+def modern_headers(message: Message, meta: Meta, tools: Catalog) -> dict[str, str]:
+    """A modern request's headers: they mirror its body."""
+    headers = {**POST, "MCP-Protocol-Version": jsonrpc.text(meta.fields.version), "Mcp-Method": message.method}
+    by_uri = NAMED.get(message.method)
+    if by_uri is not None:
+        name = jsonrpc.text(meta.uri if by_uri else meta.name)
+        headers["Mcp-Name"] = encoded(name)
+        if message.method == "tools/call":
+            headers |= {f"Mcp-Param-{header}": encoded(value) for header, value in tools.mirrored(name, message)}
+    return headers
+
+
+def legacy_headers(common: dict[str, str], session: str, version: str, last_event: str = "") -> dict[str, str]:
+    """A session's headers, as far as it has got."""
+    headers = dict(common)
+    if session:
+        headers["Mcp-Session-Id"] = session
+    if version:
+        headers["MCP-Protocol-Version"] = version
+    if last_event:
+        headers["Last-Event-ID"] = last_event
+    return headers
+
+
+def negotiated(answer: Message) -> str:
+    """The revision that an initialize was answered with; empty for none."""
+    try:
+        return msgspec.json.decode(answer.frame, type=_InitializeAnswer).result.version
+    except msgspec.DecodeError:
+        return ""
+
+
+def mismatched(answer: Message) -> bool:
+    """Whether a server refuses a request for what its headers lack."""
+    try:
+        return bool(answer.error) and msgspec.json.decode(answer.error, type=_Error).code == jsonrpc.HEADER_MISMATCH
+    except msgspec.DecodeError:
+        return False
+
+
+def read(body: bytes) -> list[Message]:
+    """The messages of a JSON body; 2025-03-26 has more than one in an array. Raises InvalidFrame."""
+    message = jsonrpc.parse(body)
+    if message.kind is not MessageKind.BATCH:
+        return [message]
+    return [member for member in jsonrpc_batch.split(message) if isinstance(member, Message)]
+
+
+def own(answer: Message, request: Message) -> Message:
+    """An error that names no request is the answer of the one that was refused."""
+    if answer.kind is not MessageKind.RESPONSE or not answer.error or answer.id == request.id:
+        return answer
+    return jsonrpc.parse(b'{"jsonrpc":"2.0","id":' + request.id + b',"error":' + bytes(answer.error) + b"}")
+
+
+def answers(reply: Message, request: Message) -> bool:
+    """Whether this is the response to the request."""
+    return reply.kind is MessageKind.RESPONSE and reply.id == request.id
+
+
+Judgement = tuple[list[Message], LinkError | None]
+"""What a request gets, its answer last; and what its refusal means for a link that never worked."""
+
+
+def judged(request: Message, status: int, told: str, body: bytes, retry_after: str, *, in_session: bool) -> Judgement:
+    """What an answer means that is no event stream. told: by whom, and the status, for people. retry_after: its header."""
+    try:
+        said = read(body)
+    except InvalidFrame:
+        said = []
+    replies = [own(reply, request) for reply in said]
+    if 200 <= status < 300:
+        if any(answers(reply, request) for reply in replies):
+            return replies, None
+        told += f" with {len(body)} bytes that do not answer the request; {_OTHER}"
+        return [unknown(request, told)], LinkHandshakeError(told)
+    error = replies[-1] if replies and replies[-1].error else None
+    if in_session and (status == 404 or (status == 400 and not (error and said[-1].id == request.id))):
+        why = f"{told}: it no longer knows the session"
+        fault = Fault(Reason.SESSION_LOST, f"{why}; begin a new one", retryable=True)
+        return [lost(request.id, fault, started=False, again=False)], EndOfLink(why)
+    if status in _SHUT_OUT:
+        told += ": check the headers configured for it"
+    elif status < 400:
+        told += ": configure the URL that it redirects to"
+    refusal = LinkHandshakeError(told) if status in _SHUT_OUT or not 400 <= status < 500 else None
+    if error is not None:
+        return [error], refusal
+    if refusal is None and request.method == "initialize":
+        refusal = LinkHandshakeError(f"{told}; {_OTHER}")
+    return [_refused(request, status, told, retry_after)], refusal
+
+
+def _refused(request: Message, status: int, told: str, retry_after: str) -> Message:
+    if status == 429:
+        wait = float(retry_after) if retry_after.isdigit() else _RETRY_AFTER
+        fault = Fault(Reason.OVERLOADED, told, retryable=True, retry_after=wait)
+        return lost(request.id, fault, started=False, again=False)
+    if status == 413:
+        return lost(request.id, Fault(Reason.TOO_LARGE, told), started=False, again=False)
+    if status >= 500:
+        return unknown(request, told)
+    if status in _SHUT_OUT or status < 400:
+        return lost(request.id, Fault(Reason.UNAVAILABLE, told), started=False, again=False)
+    return jsonrpc.parse(jsonrpc.error_frame(request.id, jsonrpc.INVALID_REQUEST, told))  # a legacy server's, to who probes it
+
+
+def unsent(request: Message, why: str) -> Message:
+    """What a request gets that never left."""
+    return lost(request.id, Fault(Reason.UNAVAILABLE, why, retryable=True), started=False, again=True)
+
+
+def unknown(request: Message, why: str) -> Message:
+    """What a request gets that left, and whose answer did not come."""
+    text = f"{why}; the request may have been carried out"
+    return lost(request.id, Fault(Reason.OUTCOME_UNKNOWN, text), started=True, again=True)
+
+
+def too_long(request: Message, why: str) -> Message:
+    """What a request gets whose answer is over the limit."""
+    return lost(request.id, Fault(Reason.TOO_LARGE, why), started=True, again=False)

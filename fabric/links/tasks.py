@@ -1,0 +1,60 @@
+"""The conversations that a listener has accepted: each link has a task, in which a handler serves it until it ends."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Protocol
+
+from fabric.links.base import Handler, Link
+
+_END_TIMEOUT = 1.0
+
+
+class Accepted(Protocol):
+    """The connection below a link that was accepted."""
+
+    def retire(self) -> None:
+        """Take nothing new; what was asked can still be answered."""
+        ...
+
+
+class LinkTasks:
+    """Those of one listener."""
+
+    def __init__(self, handler: Handler) -> None:
+        self._handler = handler
+        self._closing = False
+        self._open: dict[asyncio.Task[None], tuple[Link, Accepted]] = {}
+
+    def begin(self, link: Link, connection: Accepted) -> None:
+        """Serve a link; after `aclose` one that was on its way in may say goodbye."""
+        task = asyncio.create_task(self._serve(link))
+        self._open[task] = link, connection
+        task.add_done_callback(self._open.pop)
+        if self._closing:
+            connection.retire()
+
+    async def aclose(self, timeout: float) -> None:
+        """Retire all; those that have not ended after `timeout` seconds are closed."""
+        self._closing = True
+        for _, connection in self._open.values():
+            connection.retire()
+        await self._all_served(timeout)
+        await asyncio.gather(*(link.aclose() for link, _ in self._open.values()))
+        await self._all_served(_END_TIMEOUT)
+        for task in list(self._open):
+            task.cancel()
+
+    async def _serve(self, link: Link) -> None:
+        try:
+            await self._handler(link)
+        except Exception as error:
+            asyncio.get_running_loop().call_exception_handler(
+                {"message": f"the conversation {link.info.id} failed for a fault of ours", "exception": error}
+            )
+        finally:
+            await link.aclose()
+
+    async def _all_served(self, timeout: float) -> None:
+        if self._open:
+            await asyncio.wait(list(self._open), timeout=timeout)

@@ -1,0 +1,60 @@
+"""The URL of an MCP server taken apart, and how to speak of it without its secrets.
+
+tcp://host:port · tls://host:port · unix:///path · ws(s)://, http(s):// and sse+http(s)://host[:port][/path][?query]. User and
+password may stand before the host where HTTP carries them.
+"""
+
+from __future__ import annotations
+
+from urllib.parse import parse_qsl, unquote, urlsplit
+
+import msgspec
+
+from fabric.errors import ConfigError
+
+_STREAMS = ("tcp", "tls")
+
+
+class LinkUrl(msgspec.Struct, frozen=True, kw_only=True):
+    """The parts of it. port: 0 for the scheme's own. path: decoded where it names a file. Its repr shows no secret."""
+
+    scheme: str
+    host: str = ""
+    port: int = 0
+    path: str = ""
+    parameters: tuple[str, ...] = ()
+
+    @property
+    def where(self) -> str:
+        """The server as people may read it: without user, password and what a query says."""
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        port = f":{self.port}" if self.port else ""
+        names = "?" + "&".join(self.parameters) if self.parameters else ""
+        return f"{self.scheme}://{host}{port}{self.path}{names}"
+
+    def __repr__(self) -> str:
+        return self.where
+
+
+def parse(url: str) -> LinkUrl:
+    """The parts of `url`, whose scheme is one of the above. Raises ConfigError, which never quotes it."""
+    if not url.isprintable() or " " in url:
+        raise ConfigError("holds a space or a control character; write it as %20 and the like")
+    try:
+        parts = urlsplit(url)
+        port = parts.port
+    except ValueError:
+        raise ConfigError("is no URL: a port is a number, an IPv6 address stands in brackets") from None
+    scheme, host, path = parts.scheme, parts.hostname or "", parts.path
+    if parts.fragment:
+        raise ConfigError("has a fragment (#...), which means nothing here")
+    if scheme == "unix":
+        if parts.netloc or not path.startswith("/") or path.endswith("/") or parts.query:
+            raise ConfigError("is not unix:///PATH, an absolute path after three slashes")
+        return LinkUrl(scheme=scheme, path=unquote(path))
+    if scheme in _STREAMS and (not host or not port or path.strip("/") or parts.query or parts.username is not None):
+        raise ConfigError(f"is not {scheme}://HOST:PORT, with nothing else")
+    if not host:
+        raise ConfigError(f"names no host: {scheme}://HOST")
+    names = tuple(sorted({name for name, _ in parse_qsl(parts.query, keep_blank_values=True)}))
+    return LinkUrl(scheme=scheme, host=host, port=port or 0, path="" if scheme in _STREAMS else path, parameters=names)

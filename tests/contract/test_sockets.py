@@ -1,0 +1,345 @@
+"""Listeners of conversations over TCP, TLS and Unix sockets: who comes in, what is left behind, and who can hurt whom."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import resource
+import socket
+import stat
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import pytest
+
+from fabric.errors import EndOfLink, InvalidFrame, LinkError, LinkOverflow, LinkProtocolError, LinkRefused
+from fabric.links import registry, tcp, unix
+from fabric.links.base import ConnectSettings, Handler, Link
+from fabric.links.conversations import Connection, ConversationListener, StreamLimits
+from tests.contract.links import WAIT, authority
+
+SAY = b'{"jsonrpc":"2.0","id":1,"method":"say","params":{"from":%d}}'
+tcp_only = pytest.mark.requirement("L04")
+unix_only = pytest.mark.requirement("L05")
+
+
+class Echo:
+    """Sends every message back until its link ends; it notes how the links ended."""
+
+    def __init__(self) -> None:
+        self.ends: asyncio.Queue[LinkError] = asyncio.Queue()
+        self.attended = 0
+
+    async def __call__(self, link: Link) -> None:
+        self.attended += 1
+        try:
+            while True:
+                try:
+                    link.send((await link.receive()).frame)
+                except InvalidFrame:
+                    link.send(b'{"bad":1}')
+        except LinkError as error:
+            self.ends.put_nowait(error)
+
+    async def end(self) -> LinkError:
+        return await asyncio.wait_for(self.ends.get(), WAIT)
+
+
+@asynccontextmanager
+async def listening(kind: str, folder: Path, handler: Handler, limits: StreamLimits | None = None) -> AsyncIterator[str]:
+    """A listener of this kind: its address."""
+    limits = limits or StreamLimits()
+    listener: ConversationListener
+    if kind == "unix":
+        listener = await unix.listen(handler, unix.UnixSettings(server="any", path=folder / "socket", limits=limits))
+    else:
+        certified = authority().certified if kind == "tls" else None
+        listener = await tcp.listen(handler, tcp.TcpSettings(server="any", certified=certified, limits=limits))
+    try:
+        yield listener.address
+    finally:
+        await listener.aclose()
+
+
+each_kind = pytest.mark.parametrize("kind", ["tcp", "tls", "unix"])
+plain = pytest.mark.parametrize("kind", ["tcp", "unix"])
+SETTINGS = ConnectSettings(trust=authority().trust)
+
+
+def raw(address: str) -> socket.socket:
+    """A client's blocking socket; of an address without TLS."""
+    if address.startswith("unix://"):
+        sock = socket.socket(socket.AF_UNIX)
+        sock.connect(address.removeprefix("unix://"))
+    else:
+        sock = socket.create_connection(("127.0.0.1", int(address.rpartition(":")[2])))
+    sock.settimeout(WAIT)
+    return sock
+
+
+async def asked(link: Link, frame: bytes) -> bytes:
+    link.send(frame)
+    return (await asyncio.wait_for(link.receive(), WAIT)).frame
+
+
+# ---------------------------------------------------------------- many
+@pytest.mark.requirement("L04", "L05")
+@plain
+async def test_a_thousand_clients_with_the_same_id_each_get_their_own_answer(kind: str, tmp_path: Path) -> None:
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, min(hard, 4096)), hard))  # both ends of each are ours
+    async with listening(kind, tmp_path, Echo()) as address:
+        links = [await registry.connect(address, SETTINGS, id=f"c{number}") for number in range(1000)]
+        try:
+            answers = await asyncio.gather(*(asked(link, SAY % number) for number, link in enumerate(links)))
+        finally:
+            await asyncio.gather(*(link.aclose() for link in links))
+    assert answers == [SAY % number for number in range(1000)]
+    resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+
+@each_kind
+async def test_a_client_that_does_not_read_slows_only_itself(kind: str, tmp_path: Path) -> None:
+    echo = Echo()
+    async with listening(kind, tmp_path, echo, StreamLimits(buffer_bytes=200_000)) as address:
+        slow, other = [await registry.connect(address, SETTINGS, id=id) for id in ("slow", "other")]
+        big = b'{"jsonrpc":"2.0","id":1,"method":"say","params":"%s"}' % (b"x" * 100_000)
+
+        async def flood() -> None:
+            with contextlib.suppress(LinkError):
+                for _ in range(1000):
+                    slow.send(big)
+                    await slow.drain()
+
+        flooding = asyncio.create_task(flood())
+        for number in range(100):
+            assert await asked(other, SAY % number) == SAY % number
+        assert isinstance(await echo.end(), LinkOverflow)
+        assert await asked(other, SAY % 1) == SAY % 1
+        await flooding
+        await asyncio.gather(slow.aclose(), other.aclose())
+
+
+# ---------------------------------------------------------------- ends
+@pytest.mark.requirement("L04", "L05")
+@plain
+async def test_who_has_said_all_is_still_answered(kind: str, tmp_path: Path) -> None:
+    echo = Echo()
+    async with listening(kind, tmp_path, echo) as address:
+        with raw(address) as client:
+            client.sendall(b"".join(SAY % number + b"\n" for number in range(3)))
+            client.shutdown(socket.SHUT_WR)
+            assert isinstance(await echo.end(), EndOfLink)
+            assert await asyncio.to_thread(client.makefile("rb").read) == b"".join(SAY % number + b"\n" for number in range(3))
+
+
+@plain
+async def test_a_socket_that_is_closed_while_the_client_still_sends_loses_no_answer(kind: str, tmp_path: Path) -> None:
+    async def answer_and_leave(link: Link) -> None:
+        await link.receive()
+        link.send(b'{"last":"%s"}' % (b"x" * 300_000))
+
+    async with listening(kind, tmp_path, answer_and_leave) as address:
+        with raw(address) as client:
+            client.sendall((SAY % 1 + b"\n") * 500)
+            assert len(await asyncio.to_thread(client.makefile("rb").readline)) == 300_012
+
+
+@each_kind
+async def test_a_listener_that_closes_lets_what_was_asked_be_answered(kind: str, tmp_path: Path) -> None:
+    asked_for, answered = asyncio.Event(), asyncio.Event()
+
+    async def handle(link: Link) -> None:
+        message = await link.receive()
+        asked_for.set()
+        with pytest.raises(EndOfLink):
+            await link.receive()
+        link.send(message.frame)
+        answered.set()
+
+    async with listening(kind, tmp_path, handle) as address:
+        link = await registry.connect(address, SETTINGS, id="one")
+        link.send(SAY % 1)
+        await asyncio.wait_for(asked_for.wait(), WAIT)
+    assert answered.is_set()
+    assert (await asyncio.wait_for(link.receive(), WAIT)).frame == SAY % 1
+    await link.aclose()
+    with pytest.raises(LinkRefused):
+        await registry.connect(address, SETTINGS, id="two")
+
+
+# ---------------------------------------------------------------- strangers
+@pytest.mark.parametrize(
+    ("said", "speaks"),
+    [
+        (b"POST / HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n", "HTTP"),
+        (b"OPTIONS * HTTP/1.1\r\n", "HTTP"),
+        (b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03" + bytes(40), "TLS"),
+    ],
+)
+@plain
+async def test_what_a_browser_was_made_to_send_is_not_obeyed(kind: str, said: bytes, speaks: str, tmp_path: Path) -> None:
+    echo = Echo()
+    async with listening(kind, tmp_path, echo) as address:
+        with raw(address) as client:
+            client.sendall(said + SAY % 1 + b"\n")
+            with contextlib.suppress(ConnectionResetError):
+                assert await asyncio.to_thread(client.recv, 100) == b""
+        error = await echo.end()
+        assert isinstance(error, LinkProtocolError)
+        assert speaks in str(error)
+
+
+async def test_a_client_that_never_shakes_hands_is_let_go_and_hinders_nobody(tmp_path: Path) -> None:
+    settings = tcp.TcpSettings(server="any", certified=authority().certified, handshake_timeout=0.3)
+    listener = await tcp.listen(Echo(), settings)
+    with raw(listener.address) as silent, raw(listener.address) as plain:
+        plain.sendall(SAY % 1 + b"\n")
+        link = await registry.connect(listener.address, SETTINGS, id="one")
+        assert await asked(link, SAY % 1) == SAY % 1
+        assert await asyncio.to_thread(silent.recv, 1) == b""
+        await link.aclose()
+    await listener.aclose()
+
+
+async def test_a_client_without_the_certificate_that_is_asked_for_does_not_come_in() -> None:
+    own = authority().certified
+    asking = tcp.TcpSettings(
+        server="any", certified=type(own)(certificate=own.certificate, key=own.key, clients=str(authority().trust.ca))
+    )
+    echo = Echo()
+    listener = await tcp.listen(echo, asking)
+    with pytest.raises(LinkError):
+        await asked(await registry.connect(listener.address, SETTINGS, id="one"), SAY % 1)
+    trust = authority().trust
+    shown = ConnectSettings(trust=type(trust)(ca=trust.ca, certificate=own.certificate, key=own.key))
+    link = await registry.connect(listener.address, shown, id="two")
+    assert await asked(link, SAY % 1) == SAY % 1
+    assert echo.attended == 1
+    await link.aclose()
+    await listener.aclose()
+
+
+# ---------------------------------------------------------------- TCP
+@tcp_only
+async def test_small_writes_leave_at_once_and_silence_is_questioned() -> None:
+    found: list[tuple[int, int]] = []
+    for options in (tcp.TcpOptions(), tcp.TcpOptions(no_delay=False, keep_alive=0)):
+        listener = await tcp.listen(Echo(), tcp.TcpSettings(server="any", options=options))
+        link = await tcp.connect(listener.address, SETTINGS, id="one", options=options)
+        assert await asked(link, SAY % 1) == SAY % 1
+        for _, connection in listener._tasks._open.values():
+            assert isinstance(connection, Connection)
+            sock = connection.transport.get_extra_info("socket")
+            found.append(
+                (
+                    sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY),
+                    sock.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE),
+                )
+            )
+        await link.aclose()
+        await listener.aclose()
+    assert [(bool(no_delay), bool(keep_alive)) for no_delay, keep_alive in found] == [(True, True), (False, False)]
+
+
+@tcp_only
+async def test_a_port_that_is_taken_is_refused_by_name() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        with pytest.raises(LinkRefused, match=f"cannot listen on 127.0.0.1:{port}"):
+            await tcp.listen(Echo(), tcp.TcpSettings(server="any", port=port))
+
+
+# ---------------------------------------------------------------- Unix
+async def unix_listener(path: Path, **settings: object) -> ConversationListener:
+    return await unix.listen(Echo(), unix.UnixSettings(server="any", path=path, **settings))  # type: ignore[arg-type]  # a test's
+
+
+@unix_only
+async def test_only_its_owner_may_connect_unless_it_is_said_otherwise(tmp_path: Path) -> None:
+    for settings, mode in (({}, 0o600), ({"mode": 0o660}, 0o660)):
+        listener = await unix_listener(tmp_path / "socket", **settings)
+        assert stat.S_IMODE((tmp_path / "socket").lstat().st_mode) == mode
+        await listener.aclose()
+
+
+@unix_only
+async def test_a_dead_servers_socket_is_replaced(tmp_path: Path) -> None:
+    path = tmp_path / "socket"
+    with socket.socket(socket.AF_UNIX) as dead:
+        dead.bind(str(path))
+        dead.listen()
+    assert path.is_socket()
+    listener = await unix_listener(path)
+    link = await registry.connect(listener.address, SETTINGS, id="one")
+    assert await asked(link, SAY % 1) == SAY % 1
+    await link.aclose()
+    await listener.aclose()
+
+
+@unix_only
+async def test_a_living_servers_socket_is_left_to_it(tmp_path: Path) -> None:
+    path = tmp_path / "socket"
+    listener = await unix_listener(path)
+    with pytest.raises(LinkRefused, match="another process listens there"):
+        await unix_listener(path)
+    with socket.socket(socket.AF_UNIX) as full, contextlib.ExitStack() as stack:
+        full.bind(str(tmp_path / "full"))
+        full.listen(0)
+        stack.enter_context(socket.socket(socket.AF_UNIX)).connect(str(tmp_path / "full"))
+        with pytest.raises(LinkRefused, match="another process listens there"):
+            await unix_listener(tmp_path / "full")
+    link = await registry.connect(listener.address, SETTINGS, id="one")
+    assert await asked(link, SAY % 1) == SAY % 1
+    await link.aclose()
+    await listener.aclose()
+
+
+@unix_only
+async def test_a_file_that_is_no_socket_is_never_touched(tmp_path: Path) -> None:
+    path = tmp_path / "precious"
+    path.write_text("data")
+    (tmp_path / "link").symlink_to(path)
+    for each in (path, tmp_path / "link", tmp_path):
+        with pytest.raises(LinkRefused):
+            await unix_listener(each)
+    assert path.read_text() == "data"
+    assert (tmp_path / "link").is_symlink()
+
+
+@unix_only
+async def test_of_two_that_begin_at_once_on_a_dead_socket_one_listens(tmp_path: Path) -> None:
+    path = tmp_path / "socket"
+    with socket.socket(socket.AF_UNIX) as dead:
+        dead.bind(str(path))
+    found = await asyncio.gather(*(unix_listener(path) for _ in range(5)), return_exceptions=True)
+    living = [each for each in found if isinstance(each, ConversationListener)]
+    assert len(living) == 1
+    assert all(isinstance(each, LinkRefused) for each in found if each is not living[0])
+    link = await registry.connect(living[0].address, SETTINGS, id="one")
+    assert await asked(link, SAY % 1) == SAY % 1
+    await link.aclose()
+    await living[0].aclose()
+
+
+@unix_only
+async def test_the_file_goes_with_its_listener_unless_it_shall_stay_or_is_anothers(tmp_path: Path) -> None:
+    path = tmp_path / "socket"
+    await (await unix_listener(path)).aclose()
+    assert not path.exists()
+    await (await unix_listener(path, remove=False)).aclose()
+    assert path.is_socket()
+    listener = await unix_listener(path)
+    path.unlink()
+    path.write_text("another's")
+    await listener.aclose()
+    assert path.read_text() == "another's"
+
+
+@unix_only
+async def test_a_path_that_cannot_be_had_is_refused_with_the_reason(tmp_path: Path) -> None:
+    with pytest.raises(LinkRefused, match="there is no folder"):
+        await unix_listener(tmp_path / "missing" / "socket")
+    with pytest.raises(LinkRefused, match="too long"):
+        await unix_listener(tmp_path / ("x" * 120))

@@ -1,0 +1,222 @@
+"""WebSockets to MCP servers: what the opening says and takes, what stands in its way, and a server that falls silent."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from typing import Any
+
+import pytest
+from websockets.asyncio.server import ServerConnection, serve
+from websockets.utils import accept_key
+
+from fabric.errors import ConfigError, EndOfLink, LinkBroken, LinkHandshakeError, LinkOverflow, LinkTimeout
+from fabric.links.base import ConnectSettings
+from fabric.links.websocket import connect
+from fabric.links.websocket_connection import WebSocketSettings
+from tests.contract.links import QUIET, WAIT
+
+pytestmark = pytest.mark.requirement("L06")
+SECRET = "s3cret"
+FRAME = b'{"jsonrpc":"2.0","method":"echo"}'
+HASTY = WebSocketSettings(ping_interval=0.1, ping_timeout=0.1)
+
+
+@asynccontextmanager
+async def server(handle: Callable[[ServerConnection], Awaitable[None]], **options: Any) -> AsyncIterator[str]:
+    """A real library's server: its URL."""
+    options = {"subprotocols": ["mcp"], "compression": None, "ping_interval": None} | options
+    async with serve(handle, "127.0.0.1", 0, logger=QUIET, **options) as serving:
+        yield f"ws://127.0.0.1:{next(iter(serving.sockets)).getsockname()[1]}"
+
+
+async def echo(socket: ServerConnection) -> None:
+    async for message in socket:
+        await socket.send(message)
+
+
+@asynccontextmanager
+async def answering(answer: Callable[[str], bytes]) -> AsyncIterator[str]:
+    """A server that answers the request it reads with bytes, and then reads on: its URL."""
+    over = asyncio.Event()
+
+    async def speak(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with contextlib.suppress(OSError, asyncio.IncompleteReadError):
+            writer.write(answer((await reader.readuntil(b"\r\n\r\n")).decode()))
+            await reader.read()
+        writer.close()
+        over.set()
+
+    listening = await asyncio.start_server(speak, "127.0.0.1", 0)
+    try:
+        yield f"ws://127.0.0.1:{listening.sockets[0].getsockname()[1]}/ws"
+    finally:
+        listening.close()
+        await asyncio.wait_for(over.wait(), WAIT)
+
+
+def accepted(request: str, *lines: str) -> bytes:
+    """The right answer to a request, with more lines."""
+    key = next(line.split(": ")[1] for line in request.split("\r\n") if line.lower().startswith("sec-websocket-key"))
+    head = ["HTTP/1.1 101 Switching Protocols", "Upgrade: websocket", "Connection: Upgrade"]
+    return "\r\n".join([*head, f"Sec-WebSocket-Accept: {accept_key(key)}", *lines, "", ""]).encode()
+
+
+async def test_the_opening_bears_the_subprotocol_the_headers_and_the_credentials_of_the_url() -> None:
+    seen: asyncio.Queue[Any] = asyncio.Queue()
+
+    async def tell(socket: ServerConnection) -> None:
+        seen.put_nowait(socket.request)
+        await echo(socket)
+
+    async with server(tell) as url:
+        settings = ConnectSettings(headers=(("X-Tenant", "blue"), ("user-agent", "a test")))
+        link = await connect(url.replace("//", f"//ann:{SECRET}@") + "/a/ws?key=" + SECRET, settings, id="one")
+        request = await asyncio.wait_for(seen.get(), WAIT)
+        assert request.path == f"/a/ws?key={SECRET}"
+        found = [request.headers[name] for name in ("Sec-WebSocket-Protocol", "X-Tenant", "User-Agent", "Authorization")]
+        assert found == ["mcp", "blue", "a test", "Basic YW5uOnMzY3JldA=="]
+        assert (link.info.transport, link.info.peer) == ("websocket", f"{url}/a/ws")
+        link.send(FRAME)
+        assert (await asyncio.wait_for(link.receive(), WAIT)).frame == FRAME
+        await link.aclose()
+
+
+async def test_an_authorization_header_replaces_that_of_the_url() -> None:
+    seen: asyncio.Queue[Any] = asyncio.Queue()
+
+    async def tell(socket: ServerConnection) -> None:
+        seen.put_nowait(socket.request)
+
+    async with server(tell) as url:
+        settings = ConnectSettings(headers=(("authorization", "Bearer token"),))
+        link = await connect(url.replace("//", "//ann:old@"), settings, id="one")
+        assert (await asyncio.wait_for(seen.get(), WAIT)).headers.get_all("Authorization") == ["Bearer token"]
+        await link.aclose()
+
+
+@pytest.mark.parametrize(
+    ("answer", "said"),
+    [
+        (lambda _: b"HTTP/1.1 404 Not Found\r\nContent-Length: 2\r\n\r\nno", "answered 404"),
+        (lambda _: b"HTTP/1.1 401 Unauthorized\r\n\r\n", "answered 401: it wants credentials"),
+        (lambda _: b"HTTP/1.1 302 Found\r\nLocation: /other\r\n\r\n", "answered 302"),
+        (lambda _: b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n", "answered 200"),
+        (lambda request: accepted(request, "Sec-WebSocket-Protocol: chat"), "unsupported subprotocol"),
+        (lambda request: accepted(request, "Sec-WebSocket-Extensions: permessage-deflate"), "no extensions supported"),
+        (lambda request: accepted(request.replace("Key: ", "Key: x")), "Sec-WebSocket-Accept"),
+        (lambda request: accepted(request).replace(b"Upgrade: websocket\r\n", b""), "Upgrade"),
+        (lambda request: accepted(request).replace(b"Upgrade: web", b"Upgrade web"), "wrong handshake"),
+        (lambda _: b"220 smtp.example ready\r\n\r\n", "does not speak HTTP"),
+        (lambda _: b"x" * 100_000, "does not speak HTTP"),
+        (lambda _: b"HTTP/1.1 101 Switching Protocols\r\n" + b"X: y\r\n" * 1000 + b"\r\n", "wrong handshake"),
+    ],
+)
+async def test_what_is_no_websocket_says_why_and_shows_no_secret(answer: Callable[[str], bytes], said: str) -> None:
+    async with answering(answer) as url:
+        settings = ConnectSettings(headers=(("X-Key", SECRET),), timeout=WAIT)
+        with pytest.raises(LinkHandshakeError, match=said) as raised:
+            await connect(url.replace("//", f"//ann:{SECRET}@") + f"?key={SECRET}", settings, id="one")
+        assert url in str(raised.value)
+        assert SECRET not in str(raised.value)
+
+
+async def test_a_server_that_hangs_up_instead_of_answering_would_not_have_us() -> None:
+    async def hang_up(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.close()
+
+    listening = await asyncio.start_server(hang_up, "127.0.0.1", 0)
+    url = f"ws://127.0.0.1:{listening.sockets[0].getsockname()[1]}"
+    with pytest.raises(LinkHandshakeError, match="closed the connection"):
+        await connect(url, ConnectSettings(), id="one")
+    listening.close()
+
+
+async def test_an_opening_has_one_timeout_for_all_of_it() -> None:
+    async with answering(lambda request: accepted(request)[:-4]) as url:
+        with pytest.raises(LinkTimeout, match=r"within 0\.2 s"):
+            await connect(url, ConnectSettings(timeout=0.2), id="one")
+
+
+async def test_a_cancelled_opening_leaves_nothing_behind() -> None:
+    async with answering(lambda _: b"") as url:
+        opening = asyncio.create_task(connect(url, ConnectSettings(), id="one"))
+        await asyncio.wait({opening}, timeout=0.1)
+        opening.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await opening
+
+
+@pytest.mark.parametrize(
+    ("url", "header"),
+    [
+        (f"ws://ann:{SECRET}@", None),
+        (f"ws://host/#{SECRET}", None),
+        (f"http://ann:{SECRET}@host", None),
+        (f"ws://ann:{SECRET}@host:port/", None),
+        ("ws://127.0.0.1:1", ("X-Key", f"{SECRET}\r\nX-More: 1")),
+        ("ws://127.0.0.1:1", ("X Key", SECRET)),
+        ("ws://127.0.0.1:1", ("Sec-WebSocket-Key", SECRET)),
+        ("ws://127.0.0.1:1", ("Upgrade", SECRET)),
+    ],
+)
+async def test_a_wrong_url_or_header_is_refused_before_anything_is_sent(url: str, header: tuple[str, str] | None) -> None:
+    with pytest.raises(ConfigError) as raised:
+        await connect(url, ConnectSettings(headers=(header,) if header else ()), id="one")
+    assert SECRET not in str(raised.value)
+
+
+async def test_messages_that_come_with_the_answer_are_not_lost_nor_is_a_close() -> None:
+    async with answering(lambda request: accepted(request) + b"\x81%c" % len(FRAME) + FRAME + b"\x88\x00") as url:
+        link = await connect(url, ConnectSettings(), id="one")
+        assert (await asyncio.wait_for(link.receive(), WAIT)).frame == FRAME
+        with pytest.raises(EndOfLink, match="1005"):
+            await asyncio.wait_for(link.receive(), WAIT)
+        await link.aclose()
+
+
+async def test_a_server_that_falls_silent_is_given_up_and_another_link_is_opened_in_its_place() -> None:
+    async with answering(accepted) as url:
+        link = await connect(url, ConnectSettings(), id="one", options=HASTY)
+        with pytest.raises(LinkBroken, match="after a ping"):
+            await asyncio.wait_for(link.receive(), WAIT)
+        await link.aclose()
+        again = await connect(url, ConnectSettings(), id="two", options=HASTY)
+        with pytest.raises(LinkBroken):
+            await asyncio.wait_for(again.receive(), WAIT)
+        await again.aclose()
+
+
+async def test_compression_is_asked_for_where_it_is_set_and_taken_if_the_server_agrees() -> None:
+    long = b'{"jsonrpc":"2.0","method":"%b"}' % (b"x" * 5000)
+    sizes: list[int] = []
+
+    async def count(socket: ServerConnection) -> None:
+        sizes.append(len(socket.protocol.extensions))
+        await echo(socket)
+
+    for compression in ("deflate", None):
+        async with server(count, compression=compression) as url:
+            link = await connect(url, ConnectSettings(max_frame_bytes=10_000, compression=True), id="one")
+            for _ in range(3):
+                link.send(long)
+                assert (await asyncio.wait_for(link.receive(), WAIT)).frame == long
+            await link.aclose()
+    assert sizes == [1, 0]
+
+
+async def test_an_answer_that_is_too_long_is_told_with_its_beginning() -> None:
+    async def shout(socket: ServerConnection) -> None:
+        await socket.send('{"jsonrpc":"2.0","id":7,"result":"' + "x" * 100_000 + '"}')
+        await socket.send(FRAME.decode())
+        await socket.wait_closed()
+
+    async with server(shout) as url:
+        link = await connect(url, ConnectSettings(max_frame_bytes=1000), id="one")
+        with pytest.raises(LinkOverflow, match="1000 bytes") as raised:
+            await asyncio.wait_for(link.receive(), WAIT)
+        assert raised.value.head.startswith(b'{"jsonrpc":"2.0","id":7,')
+        assert (await asyncio.wait_for(link.receive(), WAIT)).frame == FRAME
+        await link.aclose()

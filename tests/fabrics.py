@@ -24,7 +24,7 @@ ADDRESS = re.compile(r"http://[\w.\[\]:-]+:\d+")
 
 def around(state: Path) -> dict[str, str]:
     """The environment of a process whose fabric lives in `state`."""
-    inherited = {key: os.environ[key] for key in ("PATH", "HOME", "LANG") if key in os.environ}
+    inherited = {key: os.environ[key] for key in ("PATH", "HOME", "LANG", "PYTHONPATH") if key in os.environ}
     return {**inherited, "XDG_RUNTIME_DIR": "", "XDG_STATE_HOME": str(state)}
 
 

@@ -7,6 +7,7 @@ from typing import Any
 
 import msgspec
 
+from fabric.core.announcement import Served
 from fabric.errors import ConfigError, LinkRefused
 from fabric.jsonrpc import Message
 from fabric.links.base import RequestLink
@@ -16,29 +17,42 @@ from fabric.runtime.settings import Address
 from fabric.security.access import AccessRules
 
 Readiness = Callable[[], tuple[bool, Mapping[str, Any]]]
-"""Whether the process is ready, and what to say of it: `status` (starting, ready, degraded or draining) and details.
+"""Whether the process is ready, and what to say of it: `status` (starting, ready, degraded or draining) and perhaps a reason.
 
-A lost broker is `degraded` and still ready: restarting the process would not bring it back.
+A lost broker, or an ill server, is `degraded` and still ready: restarting the process would not bring it back.
 """
 
+Servers = Callable[[], Mapping[str, Served]]
+"""The servers that a process runs, as it serves them now."""
 
-def health_pages(readiness: Readiness) -> dict[str, Page]:
-    """The pages of both endpoints: /livez is always 200, /readyz 200 or 503, each with a JSON object."""
+
+def health_pages(readiness: Readiness, servers: Servers | None = None) -> dict[str, Page]:
+    """The pages of both endpoints: /livez is always 200, /readyz 200 or 503, each with a JSON object.
+
+    servers: are shown too, with their health and its reason; not to strangers.
+    """
+
+    def page(said: Mapping[str, Any]) -> bytes:
+        found = servers() if servers is not None else {}
+        shown = {name: {"health": served.health, "reason": served.reason} for name, served in found.items()}
+        return msgspec.json.encode({**said, "servers": shown} if shown else said)
 
     def livez() -> tuple[int, bytes, str]:
-        return 200, b'{"status":"live"}', "application/json"
+        return 200, page({"status": "live"}), "application/json"
 
     def readyz() -> tuple[int, bytes, str]:
-        ready, details = readiness()
-        return 200 if ready else 503, msgspec.json.encode(details), "application/json"
+        ready, said = readiness()
+        return 200 if ready else 503, page(said), "application/json"
 
     return {"/livez": livez, "/readyz": readyz}
 
 
-async def serve_admin(address: Address, readiness: Readiness, *, access: AccessRules) -> HttpListener:
+async def serve_admin(
+    address: Address, readiness: Readiness, servers: Servers | None = None, *, access: AccessRules
+) -> HttpListener:
     """Listen for probes. Raises ConfigError when the address cannot be had."""
     settings = HttpSettings(
-        resolve=lambda _: None, host=address.host, port=address.port, access=access, pages=health_pages(readiness)
+        resolve=lambda _: None, host=address.host, port=address.port, access=access, pages=health_pages(readiness, servers)
     )
     try:
         return await listen(_Nobody(), settings)

@@ -17,7 +17,7 @@ async def run(settings: Settings) -> int:
     async with placed(settings) as place:
         bridge = make_bridge(place)
         try:
-            async with administered(settings, life, [bridge.node]) as admin:
+            async with administered(settings, life, [bridge.node], bridge.core.served) as admin:
                 bridge.node.start()
                 return await life.serve([bridge.node], place, f"bridge {', '.join(settings.servers)}{admin}")
         finally:

@@ -11,7 +11,7 @@ from fabric.runtime.settings import Settings, refuse_missing_commands
 
 def check(path: str | None, environment: Mapping[str, str]) -> Settings:
     """The settings as `up` would have them. Raises ConfigError as `up` would; makes no secret, no folder and no connection."""
-    settings = load(path, environment=environment, arguments={}, needs_servers=True, listens=("http", "admin"))
+    settings = load(path, environment=environment, arguments={}, needs_servers=True, listens=("http", "admin", "doors"))
     refuse_missing_commands(settings)
     if not settings.makes_its_secret:
         keyring(settings)

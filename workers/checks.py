@@ -7,17 +7,20 @@ import errno
 import secrets
 import socket
 import time
-from contextlib import suppress
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
 
 import msgspec
 
 from fabric import jsonrpc
-from fabric.addressing import Channel, channel_name, inbox, work
+from fabric.addressing import ANNOUNCEMENTS, Channel, ChannelKind, channel_name, inbox, work
 from fabric.brokers import registry
-from fabric.brokers.base import Broker, Outgoing
+from fabric.brokers.base import Broker, Outgoing, Rights, Subscription, TellsRights
+from fabric.envelope import Envelope, Kind, encode, single
 from fabric.errors import BrokerDenied, BrokerError, FabricError, LinkBroken
 from fabric.runtime.keys import keyring
 from fabric.runtime.observer import Observer
+from fabric.runtime.retry import Connects
 from fabric.runtime.settings import Address, ServerDefinition, Settings
 from fabric.security.secret import HOW_TO_MAKE_ONE
 from workers.client import Client, Refused
@@ -27,17 +30,29 @@ from workers.roles import start_server
 from workers.shadow import OURS, REMEDY, shadow
 
 ROUND_TRIP_TIMEOUT = 5.0
+FIRST_ANSWER = 0.5
+"""Seconds after which a message that has not come back is sent again: some brokers say only then that they refuse it."""
+RIGHTS_REMEDY = "give its user the rights that docs/howto/broker-rights.md lists, and no others"
 SERVER_TIMEOUT = 60.0
 """Seconds a server has to start, be discovered and list its tools; some are downloaded first."""
 
 
+Connected = Callable[[], AbstractAsyncContextManager[Broker]]
+
+
 class Finding(msgspec.Struct, frozen=True):
-    """One check. `remedy`: what to do where it is not ok."""
+    """One check. `remedy`: what to do where it is not ok; where it is, this is a warning."""
 
     check: str
     ok: bool
     detail: str
     remedy: str = ""
+
+
+def _failed(check: str, error: FabricError, otherwise: str) -> Finding:
+    """An error that says itself what to do, behind a semicolon, knows it better than we."""
+    detail, _, remedy = str(error).rpartition("; ")
+    return Finding(check, False, detail, remedy) if detail else Finding(check, False, remedy, otherwise)
 
 
 def package() -> Finding:
@@ -67,48 +82,126 @@ def secret(settings: Settings) -> Finding:
 
 
 async def broker(place: Place) -> list[Finding]:
-    """A message of our own through inbox and work queue: the broker is there, and we may."""
+    """A message of our own through inbox, work queue and topic: the broker is there, and we may."""
     fabric, me = place.settings.name, f"doctor-{secrets.token_hex(8)}"
-    where = registry.redacted(place.url)
-    try:
+
+    @asynccontextmanager
+    async def connected() -> AsyncIterator[Broker]:
         connection = await registry.connect(place.url, fabric=fabric, incarnation=me, timeout=ROUND_TRIP_TIMEOUT)
+        try:
+            yield connection
+        finally:
+            await connection.aclose()
+
+    try:
+        async with connected() as connection:
+            limit = connection.capabilities.largest_message_bytes
+            found = [Finding("broker", True, f"{registry.redacted(place.url)}; messages up to {limit} bytes")]
+            if place.settings.broker is not None and isinstance(connection, TellsRights):
+                found.append(_rights(await connection.rights()))
+            channels = (inbox(me), work(me), ANNOUNCEMENTS)
+            return found + [await _round_trip(connected, each, fabric, me) for each in channels]
     except BrokerDenied as error:
-        return [Finding("broker", False, str(error), "give the right user and password, or token, in --broker")]
+        return [_failed("broker", error, "give the right user and password, or token, in --broker")]
     except FabricError as error:
-        return [Finding("broker", False, str(error), "start it, or name another with --broker")]
-    try:
-        limit = connection.capabilities.largest_message_bytes
-        found = Finding("broker", True, f"{where}; messages up to {limit} bytes")
-        return [found, *[await _round_trip(connection, channel, fabric) for channel in (inbox(me), work(me))]]
-    finally:
-        await connection.aclose()
+        return [_failed("broker", error, "start it, or name another with --broker")]
 
 
-async def _round_trip(connection: Broker, channel: Channel, fabric: str) -> Finding:
+async def _round_trip(connected: Connected, channel: Channel, fabric: str, me: str) -> Finding:
+    """A message through this channel and back, on a connection of its own: a right that is missing may end it."""
     check = f"broker {channel.kind}"
-    remedy = f"let its user publish and subscribe to {channel_name(fabric, Channel(channel.kind, 'x')).removesuffix('x')}*"
-    body = secrets.token_bytes(16)
+    name = channel_name(fabric, Channel(channel.kind, "x")).removesuffix("x") + "*"
+    remedy = f"let its user publish and subscribe to {name}; docs/howto/broker-rights.md lists all it needs"
     try:
-        async with asyncio.timeout(ROUND_TRIP_TIMEOUT):
-            subscription = await connection.subscribe(channel)
-            started = time.perf_counter()
-            await connection.publish([Outgoing(channel, body)])
-            deliveries = await subscription.receive(1)
-            took = time.perf_counter() - started
-            await subscription.ack(deliveries)
-            await subscription.aclose()
+        async with connected() as connection, asyncio.timeout(ROUND_TRIP_TIMEOUT):
+            took = await _trip(connection, channel, me)
     except BrokerError as error:
-        return Finding(check, False, str(error), remedy)
+        if channel.kind is not ChannelKind.WORK:
+            return Finding(check, False, str(error), remedy)
+        try:
+            async with connected() as connection:
+                return Finding(check, True, await _half(connection, channel, me, error), RIGHTS_REMEDY)
+        except BrokerError as worse:
+            return Finding(check, False, str(worse), remedy)
     except TimeoutError:
         return Finding(check, False, f"what was published does not come back within {ROUND_TRIP_TIMEOUT:g} s", remedy)
-    if [delivery.body for delivery in deliveries] != [body]:
-        return Finding(check, False, "something else came back", "give this fabric a name, or a broker, of its own")
     return Finding(check, True, f"round trip {took * 1000:.1f} ms")
+
+
+async def _half(connection: Broker, channel: Channel, me: str, error: BrokerError) -> str:
+    """What work that may only be written, or only be read, is enough for. Raises BrokerError if it is something else."""
+    if isinstance(error, BrokerDenied):
+        for _ in range(2):  # some brokers say only at the second time that they refuse it
+            await connection.publish([_message(channel, me)])
+            await (await connection.subscribe(inbox(f"{me}-2"))).aclose()
+        if await _joins(connection, channel):  # then it was refused later, and is not meant to be
+            raise error
+        return f"may be written, not read: enough for an edge, not for a bridge ({error})"
+    if isinstance(error.__cause__, BrokerDenied):
+        reader = await connection.subscribe(channel)
+        with suppress(TimeoutError):
+            async with asyncio.timeout(FIRST_ANSWER):
+                await reader.receive(1)
+        await reader.aclose()
+        return f"may be read, not written: enough for a bridge, not for an edge ({error})"
+    raise error
+
+
+async def _joins(connection: Broker, channel: Channel) -> bool:
+    """Whether we may begin to read, whatever comes then."""
+    try:
+        await (await connection.subscribe(channel)).aclose()
+    except BrokerDenied:
+        return False
+    return True
+
+
+async def _trip(connection: Broker, channel: Channel, me: str) -> float:
+    """Seconds it takes. Raises BrokerError, TimeoutError."""
+    message = _message(channel, me)
+    subscription = await connection.subscribe(channel)
+    started = time.perf_counter()
+    await connection.publish([message])
+    try:
+        await _comes_back(subscription, message, FIRST_ANSWER)
+    except TimeoutError:
+        await connection.publish([message])
+        await _comes_back(subscription, message, ROUND_TRIP_TIMEOUT)
+    took = time.perf_counter() - started
+    await subscription.aclose()
+    await (await connection.subscribe(inbox(f"{me}-2"))).aclose()  # the acknowledgement was not refused either
+    return took
+
+
+def _message(channel: Channel, me: str) -> Outgoing:
+    """What disturbs nobody, whoever reads it."""
+    return Outgoing(channel, encode(single(me, Envelope(kind=Kind.BYE, exchange=secrets.token_hex(8)))))
+
+
+async def _comes_back(subscription: Subscription, message: Outgoing, timeout: float) -> None:
+    """Read and acknowledge until it is there; a topic carries what others say, too. Raises TimeoutError, BrokerError."""
+    async with asyncio.timeout(timeout):
+        found = False
+        while not found:
+            deliveries = await subscription.receive(1)
+            await subscription.ack(deliveries)
+            found = message.body in [delivery.body for delivery in deliveries]
+
+
+def _rights(rights: Rights) -> Finding:
+    """Whether our user may do what it has to, and not far more."""
+    missing = [f"every worker needs {', '.join(rights.missing)}"] if rights.missing else []
+    missing += [f"a bridge needs {', '.join(rights.missing_to_bridges)}"] if rights.missing_to_bridges else []
+    if missing:
+        return Finding("broker rights", False, f"not given: {'; '.join(missing)}", RIGHTS_REMEDY)
+    if rights.excess:
+        return Finding("broker rights", True, f"wider than needed: our user may {', '.join(rights.excess)}", RIGHTS_REMEDY)
+    return Finding("broker rights", True, "what is needed")
 
 
 async def members(place: Place) -> Finding:
     """Our own announcement through the topic, and who answers it."""
-    observer = Observer(place.url, place.settings.name, place.identity())
+    observer = Observer(place.url, place.settings.name, place.identity(), Connects(place.settings.retry))
     observer.node.start()
     try:
         await settle(observer.node, place, lambda: True)
@@ -160,11 +253,12 @@ async def server(definition: ServerDefinition, max_frame_bytes: int) -> Finding:
             except LinkBroken:
                 eras, tools = await _discover(definition, max_frame_bytes, modern=False)  # some die of what they do not know
     except TimeoutError:
-        return Finding(
-            check, False, f"no answer within {SERVER_TIMEOUT:g} s", "run its command by hand, and see what it waits for"
-        )
+        return Finding(check, False, f"no answer within {SERVER_TIMEOUT:g} s", "ask it by hand, and see what it waits for")
     except FabricError as error:
-        return Finding(check, False, str(error), "run its command by hand, in its folder and environment, until it starts")
+        by_hand = "run its command by hand, in its folder and environment, until it starts"
+        if definition.url:
+            return _failed(check, error, "start it, or mend its url")
+        return Finding(check, False, str(error), by_hand)
     return Finding(check, True, f"{' and '.join(eras)}, {tools} tools, {time.perf_counter() - started:.1f} s")
 
 

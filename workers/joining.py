@@ -9,7 +9,7 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 from fabric.brokers import embedded, registry
-from fabric.errors import BrokerUnavailable
+from fabric.errors import BrokerRefused, BrokerTimeout
 from fabric.runtime.edge import Edge
 from fabric.runtime.node import Node
 from fabric.runtime.settings import Settings
@@ -23,15 +23,15 @@ JOIN_TIMEOUT = 5.0
 
 @asynccontextmanager
 async def joined(settings: Settings) -> AsyncIterator[Place]:
-    """A place at the broker that was given, or at the embedded one that runs. Starts none: BrokerUnavailable if none runs."""
+    """A place at the broker that was given, or at the embedded one that runs. Starts none: BrokerRefused if none runs."""
     if settings.broker is None and await embedded.find(settings.state) is None:
-        raise BrokerUnavailable(NOT_RUNNING)
+        raise BrokerRefused(NOT_RUNNING)
     async with placed(settings) as place:
         yield place
 
 
 async def settle(worker: Node, place: Place, until: Callable[[], bool]) -> None:
-    """Wait until the worker is ready and `until` holds. Raises BrokerUnavailable, and ConfigError when it must not join."""
+    """Wait until the worker is ready and `until` holds. Raises BrokerTimeout, and ConfigError when it must not join."""
     try:
         async with asyncio.timeout(JOIN_TIMEOUT + place.settings.lease):
             while not (worker.ready and until()):
@@ -39,7 +39,7 @@ async def settle(worker: Node, place: Place, until: Callable[[], bool]) -> None:
                     worker.failed.result()
                 await asyncio.sleep(0.01)  # readiness is a state of the lease clock, not an event
     except TimeoutError:
-        raise BrokerUnavailable(f"broker {registry.redacted(place.url)} does not answer") from None
+        raise BrokerTimeout(f"broker {registry.redacted(place.url)} does not answer; mcp-fabric doctor says why") from None
 
 
 async def absence(edge: Edge, place: Place, name: str) -> str:

@@ -12,12 +12,14 @@ from rich.table import Table
 
 from fabric.core.announcement import Announcement, Health, Role, Served
 from fabric.runtime.observer import Observer
+from fabric.runtime.retry import Connects
 from fabric.runtime.settings import Settings
 from workers.joining import complain, joined, settle, unless_stopped
 from workers.process import configure_logging
 
 PIPE_WIDTH = 240
 """Columns of a table that no terminal shows."""
+BEST_FIRST = (Health.HEALTHY, Health.DEGRADED, Health.CHECKING, Health.UNKNOWN, Health.UNHEALTHY)
 
 
 class ServerRow(msgspec.Struct, frozen=True):
@@ -37,6 +39,7 @@ class WorkerRow(msgspec.Struct, frozen=True):
 
     role: Role
     host: str
+    health: Health
     address: str
     incarnation: str
     sessions: int
@@ -51,7 +54,7 @@ async def run(settings: Settings, *, json: bool) -> int:
 
 async def _run(settings: Settings, *, json: bool) -> int:
     async with joined(settings) as place:
-        observer = Observer(place.url, settings.name, place.identity())
+        observer = Observer(place.url, settings.name, place.identity(), Connects(settings.retry))
         observer.node.start()
         try:
             await settle(observer.node, place, lambda: True)
@@ -78,10 +81,10 @@ def _servers(heard: list[tuple[str, Announcement]]) -> list[ServerRow]:
 
 
 def _server(name: str, bridges: list[Served]) -> ServerRow:
-    """Healthy where it is healthy anywhere; a reason as long as it is unhealthy somewhere."""
+    """Healthy where it is healthy anywhere; a reason as long as it is not healthy somewhere."""
     healths = {served.health for served in bridges}
-    best = next(health for health in (Health.HEALTHY, Health.STARTING, Health.UNHEALTHY) if health in healths)
-    ill = [served.reason for served in bridges if served.health is Health.UNHEALTHY]
+    best = next(health for health in BEST_FIRST if health in healths)
+    ill = [served.reason for served in bridges if served.reason]
     reason = (f"{len(ill)} of {len(bridges)}: {ill[0]}" if len(ill) < len(bridges) else ill[0]) if ill else ""
     return ServerRow(
         name=name,
@@ -95,8 +98,19 @@ def _server(name: str, bridges: list[Served]) -> ServerRow:
 
 
 def _workers(heard: list[tuple[str, Announcement]]) -> list[WorkerRow]:
-    rows = [WorkerRow(said.role, said.host, said.address, who, said.sessions, sorted(said.serves)) for who, said in heard]
+    rows = [
+        WorkerRow(said.role, said.host, _health(said), said.address, who, said.sessions, sorted(said.serves))
+        for who, said in heard
+    ]
     return sorted(rows, key=lambda row: (row.role, row.host))
+
+
+def _health(said: Announcement) -> Health:
+    """A worker that is heard is well, as far as what it serves is."""
+    found = {served.health for served in said.serves.values()}
+    if len(found) < 2:
+        return next(iter(found), Health.HEALTHY)
+    return Health.DEGRADED if found & {Health.DEGRADED, Health.UNHEALTHY} else Health.CHECKING
 
 
 def _print(servers: list[ServerRow], workers: list[WorkerRow]) -> None:
@@ -104,8 +118,8 @@ def _print(servers: list[ServerRow], workers: list[WorkerRow]) -> None:
     console.print(_table("server", "eras", "health", "bridges", "sessions", "free slots", "reason", rows=[
         (row.name, " ".join(row.eras), row.health, row.bridges, row.sessions, row.free, row.reason) for row in servers
     ]))  # fmt: skip
-    console.print(_table("worker", "process", "address", "serves", rows=[
-        (row.role, row.host or row.incarnation, row.address, " ".join(row.servers)) for row in workers
+    console.print(_table("worker", "process", "health", "address", "serves", rows=[
+        (row.role, row.host or row.incarnation, row.health, row.address, " ".join(row.servers)) for row in workers
     ]))  # fmt: skip
 
 

@@ -13,8 +13,10 @@ import time
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
+from urllib.parse import urlsplit
 
 from fabric.brokers import embedded, registry
+from fabric.core.announcement import Health
 from fabric.core.member import Identity
 from fabric.runtime.keys import keyring
 from fabric.runtime.node import Node
@@ -22,7 +24,7 @@ from fabric.runtime.settings import Settings
 from fabric.runtime.state import prepare
 from fabric.security.access import AccessRules
 from fabric.security.secret import Keyring
-from workers.admin import serve_admin
+from workers.admin import Servers, serve_admin
 
 log = logging.getLogger("mcp-fabric")
 
@@ -81,8 +83,10 @@ async def _closing(place: Place) -> AsyncIterator[Place]:
 
 def access_rules(settings: Settings) -> AccessRules:
     """Who may come in over HTTP."""
+    public = urlsplit(settings.public_url).hostname if settings.public_url else None
+    own = (f"[{public}]" if ":" in public else public,) if public else ()
     return AccessRules(
-        allowed_hosts=settings.allowed_hosts,
+        allowed_hosts=(*settings.allowed_hosts, *own),
         allowed_origins=settings.allowed_origins,
         user=settings.auth_user,
         password=settings.auth_password,
@@ -92,7 +96,8 @@ def access_rules(settings: Settings) -> AccessRules:
 def configure_logging(level: int = logging.INFO) -> None:
     """Logs go to stderr, a line each."""
     logging.basicConfig(stream=sys.stderr, level=level, format="%(asctime)s %(levelname)-7s %(message)s")
-    logging.getLogger("nats").setLevel(logging.CRITICAL)  # the bus says what there is to say
+    for library in ("nats", "aio_pika", "aiormq"):
+        logging.getLogger(library).setLevel(logging.CRITICAL)  # the bus says what there is to say
 
 
 class Life:
@@ -136,25 +141,27 @@ class Life:
                     where = registry.redacted(place.url)
                     log.warning("still waiting for broker %s; serving begins when it is there", where)
 
-    def readiness(self, nodes: Sequence[Node]) -> tuple[bool, Mapping[str, Any]]:
+    def readiness(self, nodes: Sequence[Node], servers: Servers = dict) -> tuple[bool, Mapping[str, Any]]:
         """What /readyz says. A lost broker is degraded, not unready: it comes back, and restarting us would not help."""
         if self.stopping.is_set():
             return False, {"status": "draining"}
         if all(node.ready for node in nodes):
             self._served = True
-            return True, {"status": "ready"}
+            ill = any(served.health in (Health.DEGRADED, Health.UNHEALTHY) for served in servers().values())
+            return True, {"status": "degraded", "reason": "a server is not healthy"} if ill else {"status": "ready"}
         if self._served:
             return True, {"status": "degraded", "reason": "the broker is away, or has just come back"}
         return False, {"status": "starting"}
 
 
 @asynccontextmanager
-async def administered(settings: Settings, life: Life, nodes: Sequence[Node]) -> AsyncIterator[str]:
+async def administered(settings: Settings, life: Life, nodes: Sequence[Node], servers: Servers = dict) -> AsyncIterator[str]:
     """The health endpoints, if they were asked for; yields what to add to the ready line."""
     if settings.admin is None:
         yield ""
         return
-    listener = await serve_admin(settings.admin, lambda: life.readiness(nodes), access=access_rules(settings))
+    access = access_rules(settings)
+    listener = await serve_admin(settings.admin, lambda: life.readiness(nodes, servers), servers, access=access)
     try:
         yield f" admin {listener.address}"
     finally:

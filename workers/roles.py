@@ -3,59 +3,122 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable
+from functools import partial
+from typing import TypeVar
 
 from fabric.core.correlation import Limits
 from fabric.core.pool import ServerLimits
-from fabric.links.base import Link
-from fabric.links.http import HttpListener, HttpSettings, listen
+from fabric.links import registry
+from fabric.links.base import ConnectSettings, Link, Redial
 from fabric.links.stdio import ServerCommand, spawn
 from fabric.runtime.bridge import Bridge
+from fabric.runtime.checking import run_check
 from fabric.runtime.edge import Edge
-from fabric.runtime.node import Node
-from fabric.runtime.settings import ServerDefinition, Settings
+from fabric.runtime.retry import Connects
+from fabric.runtime.settings import ServerDefinition
 from fabric.security.seal import SessionSealer
-from workers.admin import health_pages
-from workers.process import Life, Place, access_rules
-from workers.telemetry import traced
+from workers.process import Place
+from workers.telemetry import observed
 
 log = logging.getLogger("mcp-fabric")
+
+T = TypeVar("T")
+
+REMOTE_ATTEMPTS = 5
+"""Attempts to reach a remote server before it is said to be unhealthy; it, and a process, are then tried again by the core."""
 
 
 def make_edge(place: Place) -> Edge:
     """An edge, not yet started."""
     settings = place.settings
-    identity, completed = traced(place, "edge")
+    told = observed(place, "edge")
     return Edge(
         place.url,
         settings.name,
-        identity,
+        told.identity,
         limits=Limits(idle=settings.idle_timeout, absolute=settings.absolute_timeout),
         servers=frozenset(settings.servers),
         retry_calls=frozenset(name for name, server in settings.servers.items() if server.retry_calls),
         sealer=SessionSealer(place.keys, settings.name),
         session_lifetime=settings.session_lifetime,
-        completed=completed,
+        completed=told.completed,
+        connects=told.connects,
     )
 
 
 def make_bridge(place: Place) -> Bridge:
     """A bridge, not yet started."""
     settings = place.settings
-    identity, completed = traced(place, "bridge")
+    told = observed(place, "bridge")
     limits = {
-        name: ServerLimits(server.digest, slots=server.max_in_flight, warm=server.warm, most=server.max_processes)
+        name: ServerLimits(
+            server.digest,
+            _transport(server),
+            slots=server.max_in_flight,
+            warm=server.warm,
+            most=server.max_processes,
+            checks=server.checks,
+        )
         for name, server in settings.servers.items()
     }
 
+    redials = {name: _redial(told.connects, name) for name in settings.servers}
+
     async def connect(server: str, id: str) -> Link:
-        return await start_server(settings.servers[server], id, settings.max_frame_bytes)
+        definition, redial = settings.servers[server], redials[server]
+        start = partial(
+            start_server, definition, id, settings.max_frame_bytes, compression=settings.ws_compression, redial=redial
+        )
+        if not definition.url:
+            return await told.connects.open("server", server, start, most=1)  # the core has it started again
+        return await (start() if _transport(definition) == "http" else redial(start))
 
-    return Bridge(place.url, settings.name, identity, servers=limits, connect=connect, completed=completed)
+    async def check(server: str) -> str:
+        definition = settings.servers[server]
+        timeout = definition.checks.timeout
+        return await run_check(definition.check_command, cwd=definition.cwd, env=definition.env, timeout=timeout)
+
+    return Bridge(
+        place.url,
+        settings.name,
+        told.identity,
+        servers=limits,
+        connect=connect,
+        check=check,
+        completed=told.completed,
+        connects=told.connects,
+    )
 
 
-async def start_server(server: ServerDefinition, id: str, max_frame_bytes: int) -> Link:
-    """Start a server's process. Raises LinkRefused."""
+def _redial(connects: Connects, server: str) -> Redial:
+    async def redial(connect: Callable[[], Awaitable[T]]) -> T:
+        return await connects.open("server", server, connect, most=REMOTE_ATTEMPTS)
+
+    return redial
+
+
+def _transport(server: ServerDefinition) -> str:
+    scheme = server.url.partition("://")[0].removeprefix("sse+")
+    return {"": "stdio", "https": "http", "ws": "websocket", "wss": "websocket"}.get(scheme, scheme)
+
+
+async def start_server(
+    server: ServerDefinition, id: str, max_frame_bytes: int, *, compression: bool = False, redial: Redial | None = None
+) -> Link:
+    """Start a server's process, or connect to where it listens. Raises LinkRefused and its kinds, and LinkTimeout."""
+    if server.url:
+        # each session may hold a stream and ask for one thing besides
+        connections = server.max_in_flight + 2 * server.max_processes
+        settings = ConnectSettings(
+            headers=server.headers,
+            trust=server.trust,
+            max_frame_bytes=max_frame_bytes,
+            connections=connections,
+            compression=compression,
+            redial=redial,
+        )
+        return await registry.connect(server.url, settings, id=id)
     command = ServerCommand(server.command, server.args, server.cwd, dict(server.env), server.grace)
     return await spawn(
         command,
@@ -65,30 +128,3 @@ async def start_server(server: ServerDefinition, id: str, max_frame_bytes: int) 
         on_noise=lambda line: log.warning("[%s] not a JSON-RPC message on stdout, skipped: %r", id, line[:200]),
         max_frame_bytes=max_frame_bytes,
     )
-
-
-async def open_http(settings: Settings, edge: Edge, life: Life, nodes: Sequence[Node]) -> HttpListener:
-    """The edge's HTTP door. Raises LinkRefused when the address cannot be had."""
-
-    def resolve(name: str) -> str | None:
-        if not name:
-            return settings.default_server or _only(edge.core.serving.names())
-        return name if edge.core.serving.known(name) else None
-
-    listener = await listen(
-        edge,
-        HttpSettings(
-            resolve=resolve,
-            host=settings.http.host,
-            port=settings.http.port,
-            access=access_rules(settings),
-            pages=health_pages(lambda: life.readiness(nodes)),
-            max_body_bytes=settings.max_frame_bytes,
-        ),
-    )
-    edge.core.address = listener.address
-    return listener
-
-
-def _only(names: list[str]) -> str | None:
-    return names[0] if len(names) == 1 else None

@@ -1,50 +1,85 @@
-"""Tracing as the OTEL_* variables ask for it: sampler, exporter and batches are the OpenTelemetry SDK's, which reads them."""
+"""Traces and metrics as the OTEL_* variables ask for them: sampler, exporters and batches are the SDK's, which reads them."""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Callable
 from importlib.metadata import version
+from typing import TYPE_CHECKING
 
 import msgspec
 
 from fabric.core.member import Identity
 from fabric.core.record import Record
-from workers.extras import refuse_missing_extras, wants_traces
+from fabric.runtime.retry import Connects
+from workers.extras import refuse_missing_extras, wants
 from workers.process import Place
 
-SYSTEMS = {"tls": "nats", "rediss": "redis"}
+if TYPE_CHECKING:
+    from opentelemetry.sdk.resources import Resource
+
+SYSTEMS = {"tls": "nats", "rediss": "redis", "amqp": "rabbitmq", "amqps": "rabbitmq"}
 """What OpenTelemetry calls a broker, where its URL's scheme says more."""
 
 
-def traced(place: Place, role: str) -> tuple[Identity, Callable[[Record], None]]:
-    """A new identity for an `edge` or a `bridge`, and who is to be told of what it completes.
+class Observed(msgspec.Struct, frozen=True):
+    """What an `edge` or a `bridge` is made with: who it is, whom it tells of what it completes, how it connects."""
 
-    Raises ConfigError where OTEL_* ask for what is not there.
-    """
-    identity = place.identity()
+    identity: Identity
+    completed: Callable[[Record], None]
+    connects: Connects
+
+
+def observed(place: Place, role: str) -> Observed:
+    """For a new `edge` or `bridge`. Raises ConfigError where OTEL_* ask for what is not there."""
+    identity, policy = place.identity(), place.settings.retry
     refuse_missing_extras(os.environ)
-    if not wants_traces(os.environ):
-        return identity, _untraced
-    # the SDK: who does not trace shall not wait for it
-    from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
+    traces, metrics = wants(os.environ, "traces"), wants(os.environ, "metrics")
+    if not (traces or metrics):
+        return Observed(identity, _untraced, Connects(policy))
+    resource = _resource(identity, role)
+    connects = _metered(place, resource) if metrics else Connects(policy)
+    return _traced(place, identity, resource, connects) if traces else Observed(identity, _untraced, connects)
+
+
+# ---------------------------------------------------------------- the SDK is imported here: who wants none need not wait
+def _resource(identity: Identity, role: str) -> Resource:
     from opentelemetry.sdk.resources import OTELResourceDetector, Resource
-    from opentelemetry.sdk.trace import TracerProvider
-    from opentelemetry.sdk.trace.export import BatchSpanProcessor
 
     from fabric.telemetry import names
-    from fabric.telemetry.spans import SpanMaker
-    from fabric.telemetry.tracing import Tracing
 
     said = {names.SERVICE_NAME: f"mcp-fabric-{role}", names.SERVICE_VERSION: version("mcp-transport-fabric")}
     asked = OTELResourceDetector().detect()  # a name of the operator's own goes before ours
-    resource = Resource.create(said).merge(asked).merge(Resource({names.SERVICE_INSTANCE: identity.incarnation}))
+    return Resource.create(said).merge(asked).merge(Resource({names.SERVICE_INSTANCE: identity.incarnation}))
+
+
+def _traced(place: Place, identity: Identity, resource: Resource, connects: Connects) -> Observed:
+    from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
+    from opentelemetry.sdk.trace import TracerProvider
+    from opentelemetry.sdk.trace.export import BatchSpanProcessor
+
+    from fabric.telemetry.spans import SpanMaker
+    from fabric.telemetry.tracing import Tracing
+
     sampler = TracerProvider(resource=resource, shutdown_on_exit=False).sampler
     scheme = place.url.partition(":")[0]
     maker = SpanMaker(resource, SYSTEMS.get(scheme, scheme), identity.wall)
     tracing = Tracing(sampler, maker, BatchSpanProcessor(OTLPSpanExporter()))
     place.closing.append(tracing.close)
-    return msgspec.structs.replace(identity, spans=tracing.mint), tracing.completed
+    return Observed(msgspec.structs.replace(identity, spans=tracing.mint), tracing.completed, connects)
+
+
+def _metered(place: Place, resource: Resource) -> Connects:
+    from opentelemetry.exporter.otlp.proto.http.metric_exporter import OTLPMetricExporter
+    from opentelemetry.sdk.metrics import MeterProvider
+    from opentelemetry.sdk.metrics.export import PeriodicExportingMetricReader
+
+    from fabric.telemetry import names
+    from fabric.telemetry.metrics import Metrics
+
+    provider = MeterProvider([PeriodicExportingMetricReader(OTLPMetricExporter())], resource, shutdown_on_exit=False)
+    place.closing.append(lambda timeout: provider.shutdown(timeout * 1000))
+    return Connects(place.settings.retry, Metrics(provider.get_meter(names.SCOPE)).tried)
 
 
 def _untraced(record: Record) -> None:

@@ -6,11 +6,11 @@ import os
 import sys
 from pathlib import Path
 
-from fabric.errors import ConfigError, LinkRefused
 from fabric.runtime.settings import Settings
 from workers.bridge import DRAIN_TIMEOUT
+from workers.doors import Doors, open_doors
 from workers.process import Life, administered, configure_logging, placed
-from workers.roles import make_bridge, make_edge, open_http
+from workers.roles import make_bridge, make_edge
 
 
 async def run(settings: Settings) -> int:
@@ -19,30 +19,27 @@ async def run(settings: Settings) -> int:
     life = Life()
     async with placed(settings) as place:
         edge, bridge = make_edge(place), make_bridge(place)
-        try:
-            listener = await open_http(settings, edge, life, [edge.node, bridge.node])
-        except LinkRefused as error:
-            raise ConfigError(str(error), where="http") from error
         nodes = [edge.node, bridge.node]
+        doors = await open_doors(settings, edge, life, nodes, bridge.core.served)
         try:
-            async with administered(settings, life, nodes) as admin:
+            async with administered(settings, life, nodes, bridge.core.served) as admin:
                 edge.node.start()
                 bridge.node.start()
-                where = listener.address
-                return await life.serve(nodes, place, f"{where}{admin}", _hint(settings, where))
+                return await life.serve(nodes, place, f"{doors.where}{admin}", _hint(settings, doors))
         finally:
-            await listener.aclose()
+            await doors.aclose()
             await bridge.drain(DRAIN_TIMEOUT)
             await edge.node.aclose()
             await bridge.aclose()
 
 
-def _hint(settings: Settings, address: str) -> str:
+def _hint(settings: Settings, doors: Doors) -> str:
     """What a person can try now."""
     names = list(settings.servers)
-    lines = [f"  {address}/{name}/mcp" for name in names]
+    lines = [f"  {doors.url}/{name}/mcp" for name in names]
     if settings.default_server:
-        lines.append(f"  {address}/mcp  ({settings.default_server})")
+        lines.append(f"  {doors.url}/mcp  ({settings.default_server})")
+    lines += [f"  {door.address}  ({server or 'any of them'})" for door, server in doors.others]
     program = sys.argv[0] if os.sep in sys.argv[0] and not Path(sys.argv[0]).is_absolute() else "mcp-fabric"
     tries = [
         f"{program} ls",

@@ -7,10 +7,11 @@ import logging
 from collections.abc import Callable, Coroutine, Mapping
 from typing import Any
 
-from fabric import jsonrpc
+from fabric import jsonrpc, jsonrpc_batch
 from fabric.core.bridge import BridgeCore
 from fabric.core.effects import (
     Ack,
+    CheckServer,
     Completed,
     Consume,
     Effect,
@@ -20,20 +21,24 @@ from fabric.core.effects import (
     StopServer,
     Write,
 )
-from fabric.core.events import DrainStarted, ServerExited, ServerFrame, ServerStarted
+from fabric.core.events import DrainStarted, ServerChecked, ServerExited, ServerFrame, ServerStarted
 from fabric.core.faults import Fault, Reason, fault_frame
 from fabric.core.member import Identity
 from fabric.core.pool import ServerLimits
 from fabric.core.record import Record
-from fabric.errors import LinkError, LinkOverflow
-from fabric.jsonrpc import Message
+from fabric.errors import ConfigError, InvalidFrame, LinkError, LinkOverflow, LinkRefused, LinkTimeout
+from fabric.jsonrpc import Message, MessageKind
 from fabric.links.base import Link
 from fabric.runtime.node import Node
+from fabric.runtime.retry import Connects
 
 log = logging.getLogger(__name__)
 
 Connector = Callable[[str, str], Coroutine[Any, Any, Link]]
-"""Opens a link to a server, given its name and the id the link is to have. Raises LinkError."""
+"""Opens a link to a server, given its name and the id the link is to have. Raises LinkError, ConfigError."""
+
+Checker = Callable[[str], Coroutine[Any, Any, str]]
+"""Runs the command that checks a server, by its name: why it fails, or empty."""
 
 
 class Bridge:
@@ -47,11 +52,14 @@ class Bridge:
         *,
         servers: Mapping[str, ServerLimits],
         connect: Connector,
+        check: Checker,
         completed: Callable[[Record], None],
+        connects: Connects,
     ) -> None:
         self.core = BridgeCore(identity, dict(servers))
-        self.node = Node(url, fabric, self.core, self._perform, self.core.credit)
+        self.node = Node(url, fabric, self.core, self._perform, connects, self.core.credit)
         self._connect = connect
+        self._check = check
         self._completed = completed
         self._children: dict[str, Link] = {}
         self._tasks: dict[str, asyncio.Task[None]] = {}
@@ -86,6 +94,8 @@ class Bridge:
                 self.node.bus.settle(delivery, done=False)
             case StartServer(server, child):
                 self._tasks[child] = asyncio.create_task(self._run(server, child))
+            case CheckServer(server):
+                self._tasks[f"check {server}"] = asyncio.create_task(self._run_check(server))
             case StopServer(child):
                 self._stop(child)
             case Consume(server):
@@ -112,10 +122,10 @@ class Bridge:
         """A process, from its start to its end."""
         try:
             link = await self._connect(server, child)
-        except LinkError as error:
+        except (LinkError, ConfigError) as error:
             log.error("server %s: %s", server, error)
             self._tasks.pop(child, None)
-            self.node.feed(ServerExited(child, str(error)))
+            self.node.feed(ServerExited(child, str(error), refused=True))
             return
         self._children[child] = link
         try:
@@ -126,15 +136,28 @@ class Bridge:
                 except LinkOverflow as error:
                     log.warning("server process %s: %s", child, error)
                     message = _too_long(server, error)
-                self.node.feed(ServerFrame(child, message))
+                except InvalidFrame as error:
+                    log.warning("server %s: not a JSON-RPC message, skipped: %s", child, error)
+                    continue
+                for said in _members(child, message) if message.kind is MessageKind.BATCH else (message,):
+                    self.node.feed(ServerFrame(child, said))
         except LinkError as error:
             if self._children.pop(child, None) is not None:
                 log.error("server %s: %s", server, error)
-                self.node.feed(ServerExited(child, str(error)))
+                refused = isinstance(error, LinkRefused | LinkTimeout)
+                self.node.feed(ServerExited(child, str(error), refused))
         finally:
             self._children.pop(child, None)
             self._tasks.pop(child, None)
             await link.aclose()
+
+    async def _run_check(self, server: str) -> None:
+        """The command that checks a server."""
+        reason = await self._check(server)
+        self._tasks.pop(f"check {server}", None)
+        if reason:
+            log.warning("server %s: %s", server, reason)
+        self.node.feed(ServerChecked(server, reason))
 
     def _stop(self, child: str) -> None:
         link = self._children.pop(child, None)
@@ -145,6 +168,19 @@ class Bridge:
             closing.add_done_callback(self._stopping.discard)
         elif task is not None:
             task.cancel()  # it has not started yet
+
+
+def _members(child: str, batch: Message) -> list[Message]:
+    """The messages of an array that a server wrote."""
+    try:
+        members = jsonrpc_batch.split(batch)
+    except InvalidFrame as error:
+        log.warning("server process %s: %s", child, error)
+        return []
+    found = [member for member in members if isinstance(member, Message)]
+    if len(found) < len(members):
+        log.warning("server process %s: %d of a batch of %d are no messages", child, len(members) - len(found), len(members))
+    return found
 
 
 def _too_long(server: str, error: LinkOverflow) -> Message:

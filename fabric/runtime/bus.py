@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
+from collections import Counter
 from collections.abc import Callable, Coroutine, Sequence
 from itertools import count
 from typing import Any
-
-import tenacity
 
 from fabric.addressing import ANNOUNCEMENTS, Channel, ChannelKind, inbox, work
 from fabric.brokers import registry
@@ -20,13 +20,14 @@ from fabric.brokers.base import Broker, Delivery, Outgoing, Subscription
 from fabric.core.effects import Effect, Publish
 from fabric.core.events import BrokerConnected, BrokerLost, Event, PackArrived, PublishFailed, WorkArrived
 from fabric.envelope import Pack, decode, encode
-from fabric.errors import BrokerDenied, BrokerError, BrokerUnavailable, InvalidEnvelope
+from fabric.errors import BrokerDenied, BrokerError, InvalidEnvelope, TransportError
 from fabric.errors import PublishFailed as NotPublished
+from fabric.runtime.retry import Connects
 
 log = logging.getLogger(__name__)
 
-RETRY_FIRST, RETRY_MOST = 0.1, 10.0
-"""Seconds between attempts to connect: doubling from the first to the most, with jitter."""
+SHORT = 1.0
+"""Seconds: a connection that did not last so long, as for lack of a right, is not made again before they are over."""
 BATCH = 256
 """How many deliveries are read at a time."""
 
@@ -44,6 +45,7 @@ class Bus:
         transmit: Callable[[], list[Effect]],
         credit: Callable[[str], int],
         ended: Callable[[asyncio.Task[None]], None],
+        connects: Connects,
     ) -> None:
         """What it works for.
 
@@ -58,6 +60,7 @@ class Bus:
         self._transmit = transmit
         self._credit = credit
         self._ended = ended
+        self._connects = connects
         self._broker: Broker | None = None
         self._queue: list[Publish] = []
         self._wake = asyncio.Event()
@@ -68,6 +71,8 @@ class Bus:
         self._deliveries: dict[int, tuple[Subscription, Delivery]] = {}
         self._numbers = count(1)
         self._acks: list[tuple[int, bool]] = []
+        self._dropped: Counter[Channel] = Counter()
+        self._denied = False  # whether this was said of this connection
         self._task: asyncio.Task[None] | None = None
         self._writer: asyncio.Task[None] | None = None
         self._written = asyncio.Event()
@@ -144,10 +149,11 @@ class Bus:
 
     async def _stay_connected(self) -> None:
         while True:
-            broker = await self._connect()
+            broker, subscriptions = await self._join()
+            since, self._denied = time.monotonic(), False
             try:
-                for channel in (inbox(self._incarnation), ANNOUNCEMENTS):
-                    await self._subscribe(broker, channel)
+                for channel, subscription in subscriptions.items():
+                    self._readers[channel] = self._watched(self._receive(channel, subscription))
                 self._broker = broker
                 for server in self._served:
                     self._read(broker, work(server))
@@ -156,7 +162,7 @@ class Bus:
                 reason = await broker.lost()
             except BrokerError as error:
                 reason = str(error)
-            log.warning("lost broker %s: %s; connecting again", self._where, reason)
+            log.warning("lost broker %s (%s); connecting again", self._where, reason)
             self._broker = None
             self._deliveries.clear()
             for reader in self._readers.values():
@@ -164,25 +170,25 @@ class Bus:
             self._readers.clear()
             self._feed(BrokerLost(reason))
             await broker.aclose()
+            await asyncio.sleep(since + SHORT - time.monotonic())
 
-    async def _connect(self) -> Broker:
-        retrying = tenacity.AsyncRetrying(
-            retry=tenacity.retry_if_exception_type(BrokerError),
-            wait=tenacity.wait_exponential_jitter(initial=RETRY_FIRST, max=RETRY_MOST, jitter=RETRY_FIRST),
-            before_sleep=self._say_retry,
-        )
-        return await retrying(registry.connect, self._url, fabric=self._fabric, incarnation=self._incarnation)
+    async def _join(self) -> tuple[Broker, dict[Channel, Subscription]]:
+        """Connect, and read what every process reads; again and again, as the policy has it."""
+        return await self._connects.open("broker", self._url.partition(":")[0], self._try_to_join, failed=self._say_retry)
 
-    def _say_retry(self, state: tenacity.RetryCallState) -> None:
-        error = state.outcome.exception() if state.outcome is not None else None
-        level = logging.WARNING if state.attempt_number in (1, 5) or isinstance(error, BrokerDenied) else logging.DEBUG
-        log.log(level, "no broker at %s (%s); trying again until there is", self._where, error)
+    async def _try_to_join(self) -> tuple[Broker, dict[Channel, Subscription]]:
+        broker = await registry.connect(self._url, fabric=self._fabric, incarnation=self._incarnation)
+        try:
+            return broker, {channel: await broker.subscribe(channel) for channel in (inbox(self._incarnation), ANNOUNCEMENTS)}
+        except BaseException:
+            await broker.aclose()
+            raise
+
+    def _say_retry(self, number: int, error: TransportError) -> None:
+        level = logging.WARNING if number in (1, 5) or isinstance(error, BrokerDenied) else logging.DEBUG
+        log.log(level, "no broker at %s (%s); trying again", self._where, error)
 
     # ------------------------------------------------------------ in
-    async def _subscribe(self, broker: Broker, channel: Channel) -> None:
-        subscription = await broker.subscribe(channel)
-        self._readers[channel] = self._watched(self._receive(channel, subscription))
-
     def _read(self, broker: Broker, channel: Channel) -> None:
         if channel not in self._readers:
             self._readers[channel] = self._watched(self._consume(broker, channel))
@@ -226,7 +232,7 @@ class Bus:
                         self._deliveries[number] = (subscription, delivery)
                     for envelope in pack.envelopes:
                         self._feed(WorkArrived(pack.source, envelope, number))
-        except BrokerUnavailable:
+        except BrokerError:
             pass  # _stay_connected hears of it, too, and says so
         finally:
             await subscription.aclose()
@@ -235,13 +241,16 @@ class Bus:
         try:
             return decode(delivery.body)
         except InvalidEnvelope as error:
-            log.warning("dropped a message on %s %s: %s", channel.kind, channel.name, error)
+            self._dropped[channel] += 1
+            if (count := self._dropped[channel]) == 10 ** (len(str(count)) - 1):  # at 1, 10, 100: a peer may go on for ever
+                log.warning("dropped a message on %s %s, %d by now: %s", channel.kind, channel.name, count, error)
             return None
 
     # ------------------------------------------------------------ out
     async def _write(self) -> None:
         while True:
             await self._wake.wait()
+            await asyncio.sleep(0)  # what else has arrived by now joins: larger packs, at no wait that a lone call could tell
             self._wake.clear()
             lanes = self._transmit()
             batch, self._queue = [*self._queue, *(effect for effect in lanes if isinstance(effect, Publish))], []
@@ -259,6 +268,9 @@ class Bus:
         try:
             await broker.publish([Outgoing(effect.channel, encode(effect.pack)) for effect in batch])
         except NotPublished as error:
+            if isinstance(error.__cause__, BrokerDenied) and not self._denied:
+                self._denied = True
+                log.error("cannot publish: %s", error)
             self._failed(batch, error.unsent, sent=False, reason=str(error))
             self._failed(batch, error.unknown, sent=True, reason=str(error))
         except BrokerError as error:

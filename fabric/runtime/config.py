@@ -19,17 +19,26 @@ from typing import Any
 import msgspec
 from pydantic.alias_generators import to_camel
 
+from fabric.core.health import Checks
 from fabric.errors import ConfigError
+from fabric.links.stdio import ServerCommand
 from fabric.links.stdio import environment as child_environment
+from fabric.links.url import LinkUrl
+from fabric.links.url import parse as parse_link_url
+from fabric.runtime.doors import doors_of
 from fabric.runtime.refusal import validated
-from fabric.runtime.schema import ConfigFile, FabricSection, ServerSection, split_address
+from fabric.runtime.schema import ConfigFile, FabricSection, ServerSection, TrustSection, address, leaves, split_address
 from fabric.runtime.settings import Address, ServerDefinition, Settings
 from fabric.runtime.state import state_path
+from fabric.runtime.uri import has_scheme
+from fabric.runtime.uri import parse as parse_uri
 from fabric.security.access import is_loopback, refuse_open_listener
+from fabric.security.tls import Trust
 
-_VARIABLES = {f"FABRIC_{field.upper()}": to_camel(field) for field in FabricSection.model_fields}
+_VARIABLES = {f"FABRIC_{'_'.join(path).upper()}": ".".join(map(to_camel, path)) for path in leaves(FabricSection)}
 _SECRET_VARIABLES = ("FABRIC_SECRET", "FABRIC_SECRET_FILE", "FABRIC_SECRET_COMMAND")
 _ENVIRONMENT = "the environment"
+_COMMAND_LINE = "the command line"
 _OPTIONS = {"name": "--fabric", "allowUnauthenticated": "--allow-unauthenticated"}
 
 
@@ -43,21 +52,25 @@ def load(
 ) -> Settings:
     """The settings of a process.
 
-    path: the file named on the command line; else CONFIG_FILE is it, else PROGRAM and ARGS are one server. arguments: keys of
+    path: the file named on the command line, or the URI of one server; else CONFIG_FILE is it, else PROGRAM and ARGS are one
+    server. arguments: keys of
     FabricSection, in camelCase, that the command line gave; None is not given. needs_servers: without a server there is nothing
-    to do. listens: which of `http` and `admin` this process opens, to refuse one that is open to the network without
-    authentication. Raises ConfigError.
+    to do. listens: which of `http`, `admin` and `doors` this process opens, to refuse one that is open to the network
+    without authentication. Raises ConfigError.
     """
     environment = {name: value for name, value in environment.items() if value}  # compose says unset as `FABRIC_BROKER=`
     path = path or environment.get("CONFIG_FILE")
-    content = _parsed(Path(path)) if path else _of_program(environment)
     source = path or _ENVIRONMENT
+    if path and has_scheme(path) and not Path(path).exists():
+        content, path, source = _of_uri(path), None, _COMMAND_LINE
+    else:
+        content = _parsed(Path(path)) if path else _of_program(environment)
     origins = _override(content, source, environment, arguments)
     file = validated(content, source, origins)
     section = file.fabric
     http, http_origin = _http(file, source, environment, origins)
     folder = Path(path).absolute().parent if path else Path.cwd()
-    base = {key: Path.cwd() if key in origins else folder for key in ("secretFile", "state")}
+    base = {key: Path.cwd() if key in origins else folder for key in ("secretFile", "state", "unix")}
     inherited = child_environment(environment, {})
     if not path:  # mcp-server-runner hands its whole environment on, and PROGRAM has no other way to be told anything
         inherited = {name: value for name, value in environment.items() if not name.startswith(("FABRIC_", "AUTH_"))}
@@ -66,11 +79,20 @@ def load(
         name=section.name,
         broker=section.broker,
         http=http,
+        doors=(),
+        unix_mode=int(section.unix_mode, 8),
+        unix_remove=section.unix_remove,
         admin=Address(*split_address(section.admin)) if section.admin else None,
         allow_unauthenticated=section.allow_unauthenticated,
         allowed_hosts=section.allowed_hosts,
         allowed_origins=section.allowed_origins,
+        trusted_proxies=section.trusted_proxies,
+        path_prefix=section.path_prefix,
+        public_url=section.public_url,
+        keep_alive=section.keep_alive,
+        ws_compression=section.ws_compression,
         max_frame_bytes=section.max_frame_bytes,
+        retry=section.retry.policy(),
         lease=section.lease,
         idle_timeout=section.idle_timeout,
         absolute_timeout=section.absolute_timeout,
@@ -82,14 +104,21 @@ def load(
         auth_user=environment.get("AUTH_USER", ""),
         auth_password=environment.get("AUTH_PASSWORD", ""),
         servers={
-            name: _definition(name, server, folder, inherited)
+            name: _definition(name, server, folder, inherited, section.idle_timeout)
             for name, server in file.mcp_servers.items()
             if not server.disabled
         },
         default_server=None,
     )
     _refuse_exposure(settings, listens, {"http": http_origin, "admin": origins.get("admin", f"{source}: fabric.admin")})
-    return msgspec.structs.replace(settings, default_server=_default(file, settings, needs_servers=needs_servers))
+    settings = msgspec.structs.replace(settings, default_server=_default(file, settings, needs_servers=needs_servers))
+    if "doors" not in listens:
+        return settings
+
+    def said(key: str) -> str:
+        return origins.get(key, f"{source}: fabric.{key}")
+
+    return msgspec.structs.replace(settings, doors=doors_of(section, settings, base["unix"], said, all=needs_servers))
 
 
 def _parsed(path: Path) -> Any:
@@ -122,6 +151,22 @@ def _of_program(environment: Mapping[str, str]) -> dict[str, Any]:
     return {"mcpServers": {"default": {"command": program, "args": args}}}
 
 
+def _of_uri(uri: str) -> dict[str, Any]:
+    """A server's URI as a file would say it."""
+    try:
+        meant = parse_uri(uri)
+    except ConfigError as error:
+        raise ConfigError(error.reason, where=_COMMAND_LINE) from None
+    match meant:
+        case ServerCommand(command, args):
+            entry: dict[str, Any] = {"command": command, "args": list(args)}
+        case LinkUrl():
+            entry = {"url": uri}
+        case _:
+            raise ConfigError("this is a broker's URL, not a server's; say --broker", where=_COMMAND_LINE)
+    return {"mcpServers": {"default": entry}}
+
+
 def _override(content: Any, source: str, environment: Mapping[str, str], arguments: Mapping[str, object]) -> dict[str, str]:
     """Lay environment and command line over the file's `fabric` keys; returns who said each key that is not the file's."""
     known = [*_VARIABLES, "FABRIC_SECRET"]
@@ -143,7 +188,12 @@ def _override(content: Any, source: str, environment: Mapping[str, str], argumen
         key: (name, environment[name]) for name, key in _VARIABLES.items() if name in environment
     }
     given |= {key: (_OPTIONS.get(key, f"--{key}"), value) for key, value in arguments.items() if value is not None}
-    section.update({key: value for key, (_, value) in given.items()})
+    for key, (_, value) in given.items():
+        place, *nested = section, *key.split(".")
+        for part in nested[:-1]:
+            place = place.setdefault(part, {}) if isinstance(place, dict) else None
+        if isinstance(place, dict):  # else for validation to refuse
+            place[nested[-1]] = value
     return {key: origin for key, (origin, _) in given.items()}
 
 
@@ -158,13 +208,22 @@ def _http(file: ConfigFile, source: str, environment: Mapping[str, str], origins
     return Address(host.strip("[]"), int(port)), f"{source}: host" if file.host else "HOST"
 
 
-def _definition(name: str, server: ServerSection, folder: Path, inherited: Mapping[str, str]) -> ServerDefinition:
+def _definition(
+    name: str, server: ServerSection, folder: Path, inherited: Mapping[str, str], patience: float
+) -> ServerDefinition:
+    health = server.health
+    command, url = server.command or "", address(server.url, server.type) if server.url else ""
     # without the values of env: the digest is announced, and a short secret could be guessed from it; and without what may
     # differ from machine to machine, folders and capacity
-    written = [server.command, server.args, sorted(server.env), server.cwd, server.retry_calls, server.sessions]
+    written = [command, server.args, sorted(server.env), server.cwd, server.retry_calls, server.sessions]
+    if url:
+        written += [parse_link_url(url).where, sorted(server.headers)]
     return ServerDefinition(
         name=name,
-        command=str(folder / server.command) if os.sep in server.command else server.command,
+        url=url,
+        headers=tuple(server.headers.items()),
+        trust=_trust(server.tls, folder),
+        command=str(folder / command) if os.sep in command else command,
         args=server.args,
         env={**inherited, **server.env},
         cwd=str(folder / (server.cwd or "")),
@@ -173,8 +232,24 @@ def _definition(name: str, server: ServerSection, folder: Path, inherited: Mappi
         max_processes=server.max_processes,
         retry_calls=server.retry_calls,
         grace=server.grace,
+        checks=Checks(
+            enabled=health.enabled,
+            interval=health.interval,
+            timeout=health.timeout,
+            down=health.down,
+            up=health.up,
+            command=health.command is not None,
+            ping=not url,  # HTTP takes nothing before the handshake
+            patience=patience,
+        ),
+        check_command=tuple(shlex.split(health.command or "")),
         digest=hashlib.blake2b(json.dumps(written).encode(), digest_size=16).hexdigest(),
     )
+
+
+def _trust(section: TrustSection, folder: Path) -> Trust:
+    files = {"ca": section.ca, "certificate": section.certificate, "key": section.key}
+    return Trust(**{name: str(folder / file) for name, file in files.items() if file})
 
 
 def _refuse_exposure(settings: Settings, listens: Collection[str], origins: Mapping[str, str]) -> None:

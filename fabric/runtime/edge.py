@@ -5,12 +5,13 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Set
+from contextlib import suppress
 from typing import TypeVar
 
 import msgspec
 
-from fabric import jsonrpc
+from fabric import jsonrpc, jsonrpc_batch
 from fabric.core.announcement import Role
 from fabric.core.correlation import Limits
 from fabric.core.edge import EdgeCore
@@ -28,9 +29,12 @@ from fabric.core.faults import Fault, Reason, fault_frame
 from fabric.core.member import Identity
 from fabric.core.record import Record
 from fabric.errors import EndOfLink, InvalidFrame, InvalidToken, LinkError, LinkOverflow
-from fabric.jsonrpc import Message
+from fabric.jsonrpc import Message, MessageKind
 from fabric.links.base import Link, LinkInfo, Purpose, RequestLink
+from fabric.runtime.batch import PostedBatch
+from fabric.runtime.lingering import Lingering
 from fabric.runtime.node import Node
+from fabric.runtime.retry import Connects
 from fabric.security.seal import SessionSealer, SessionToken
 
 log = logging.getLogger(__name__)
@@ -53,14 +57,16 @@ class Edge:
         sealer: SessionSealer,
         session_lifetime: float,
         completed: Callable[[Record], None],
+        connects: Connects,
     ) -> None:
         self.core = EdgeCore(identity, limits, servers, retry_calls=retry_calls)
-        self.node = Node(url, fabric, self.core, self._perform)
+        self.node = Node(url, fabric, self.core, self._perform, connects)
         self._fabric = fabric
         self._sealer = sealer
         self._lifetime = session_lifetime
         self._completed = completed
         self._links: dict[str, Link] = {}
+        self._lingering = Lingering(self._owing)
         self._requests: dict[str, RequestLink] = {}
 
     @property
@@ -81,34 +87,56 @@ class Edge:
     def requested(self, link: RequestLink, message: Message | None) -> None:
         """See Reception.requested."""
         info = link.info
-        session = None
+        session, version = None, ""
         if info.session:
             try:
-                session = self._session(info)
+                session, version = self._session(info)
             except InvalidToken as error:
                 fault = Fault(Reason.SESSION_LOST, f"{error}; begin a new session", retryable=True)
                 link.send(fault_frame(b"null", fault, server=info.server), final=True)
                 return
+        if message is not None and message.kind is MessageKind.BATCH:
+            self._requested_batch(link, message, session, version)
+            return
         self._requests[info.id] = link
         if message is not None:
-            self.node.feed(
-                RequestPosted(info.id, info.server, info.principal, message, session, info.params, info.transport, info.trace)
-            )
+            self._posted(info, message, session)
         elif session is not None:  # the door lets none of these in without
             opened = info.purpose is Purpose.STREAM
             self.node.feed(StreamOpened(info.id, session, info.last_event) if opened else SessionEnded(info.id, session))
 
+    def _posted(self, info: LinkInfo, message: Message, session: SessionRef | None) -> None:
+        who = (info.id, info.server, info.principal)
+        self.node.feed(RequestPosted(*who, message, session, info.params, info.transport, info.trace, info.caller))
+
+    def _requested_batch(self, link: RequestLink, message: Message, session: SessionRef | None, version: str) -> None:
+        try:
+            if version != jsonrpc_batch.REVISION:
+                raise InvalidFrame(jsonrpc.INVALID_REQUEST, jsonrpc_batch.MISPLACED)
+            members = jsonrpc_batch.split(message)
+        except InvalidFrame as error:
+            link.send(jsonrpc.error_frame(error.id, error.code, error.reason), final=True)
+            return
+        batch = PostedBatch(link, members)
+        self._requests.update((member.info.id, member) for member, _ in batch.links)
+        for member, said in batch.links:
+            if member.info.id in self._requests:  # else its client has gone meanwhile
+                self._posted(member.info, said, session)
+
     def left(self, link: RequestLink) -> None:
         """See Reception.left."""
-        if self._requests.pop(link.info.id, None) is not None:
-            self.node.feed(LinkClosed(link.info.id))
+        id = link.info.id
+        ids = [id] if id in self._requests else [member for member in self._requests if member.startswith(f"{id}#")]
+        for gone in ids:
+            del self._requests[gone]
+            self.node.feed(LinkClosed(gone))
 
     async def attend(self, link: Link, *, linger: float = 0.0) -> None:
         """Serve a conversation until it ends. linger: seconds that what was asked before its end still has to be answered."""
         info = link.info
         self._links[info.id] = link
         try:
-            self.node.feed(LinkOpened(info.id, info.server, info.principal, info.transport))
+            self.node.feed(LinkOpened(info.id, info.server, info.principal, info.transport, info.caller))
             await self._read(link, linger)
         except LinkError:
             self.node.feed(LinkClosed(info.id))
@@ -123,7 +151,10 @@ class Edge:
             try:
                 message = await link.receive()
             except EndOfLink:
-                await self._answered(link.info.id, linger)
+                with suppress(TimeoutError):
+                    async with asyncio.timeout(linger):
+                        await link.drain()  # raises LinkBroken where nothing can be said any more
+                        await self._lingering.answered(link.info.id, linger)
                 raise
             except InvalidFrame as error:
                 link.send(jsonrpc.error_frame(error.id, error.code, error.reason))
@@ -132,22 +163,17 @@ class Edge:
             else:
                 self.node.feed(FrameArrived(link.info.id, message))
 
-    async def _answered(self, link: str, timeout: float) -> None:
-        """Wait until no request of this link is open but subscriptions, which never end; or the time is over."""
-        deadline = self.node.loop.now() + timeout
-        while self.node.loop.now() < deadline and self._owes(link):  # noqa: ASYNC110 - the core tells nobody that it has emptied
-            await asyncio.sleep(0.01)
+    def _owing(self) -> Set[str]:
+        """The links with a request open that ends: subscriptions never do. For a list of tools any of them may wait."""
+        found = {exchange.link for exchange in self.core.router.exchanges.values() if exchange.method != "subscriptions/listen"}
+        return self._links.keys() if "" in found else found
 
-    def _owes(self, link: str) -> bool:
-        own = {link, ""}  # what has no link is a list of tools that calls wait for
-        open = self.core.router.exchanges.values()
-        return any(exchange.link in own and exchange.method != "subscriptions/listen" for exchange in open)
-
-    def _session(self, info: LinkInfo) -> SessionRef:
+    def _session(self, info: LinkInfo) -> tuple[SessionRef, str]:
+        """The session of a request, and its revision. Raises InvalidToken."""
         token = self._sealer.open(info.session, principal=info.principal, now=time.time())
         if token.server != info.server:
             raise InvalidToken(f"a session of {token.server}")
-        return SessionRef(token.session, token.owner, token.server, token.principal)
+        return SessionRef(token.session, token.owner, token.server, token.principal), token.version
 
     # ------------------------------------------------------------ effects
     def _perform(self, effect: Effect) -> None:

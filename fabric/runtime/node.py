@@ -12,6 +12,7 @@ from fabric.errors import ConfigError
 from fabric.runtime import loop
 from fabric.runtime.bus import Bus
 from fabric.runtime.loop import Loop
+from fabric.runtime.retry import Connects
 
 
 class Core(loop.Core, Protocol):
@@ -32,7 +33,13 @@ class Node:
     """One process's part in a fabric. `perform` does the effects that concern neither broker nor setting."""
 
     def __init__(
-        self, url: str, fabric: str, core: Core, perform: Callable[[Effect], None], credit: Callable[[str], int] = lambda _: 0
+        self,
+        url: str,
+        fabric: str,
+        core: Core,
+        perform: Callable[[Effect], None],
+        connects: Connects,
+        credit: Callable[[str], int] = lambda _: 0,
     ) -> None:
         self._core = core
         self._pairs = core.member.pairs
@@ -48,6 +55,7 @@ class Node:
             transmit=core.transmit,
             credit=credit,
             ended=self.loop.ended,
+            connects=connects,
         )
 
     @property

@@ -7,14 +7,15 @@ from fabric.core.effects import Effect
 from fabric.core.member import Identity
 from fabric.core.observer import ObserverCore
 from fabric.runtime.node import Node
+from fabric.runtime.retry import Connects
 
 
 class Observer:
     """One observer. Its `node` is started on a running loop; once that is `ready` it has heard everybody who is there."""
 
-    def __init__(self, url: str, fabric: str, identity: Identity) -> None:
+    def __init__(self, url: str, fabric: str, identity: Identity, connects: Connects) -> None:
         self.core = ObserverCore(identity)
-        self.node = Node(url, fabric, self.core, self._perform)
+        self.node = Node(url, fabric, self.core, self._perform, connects)
 
     def heard(self) -> list[tuple[str, Announcement]]:
         """Everyone else who is there, by incarnation."""

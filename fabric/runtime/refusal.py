@@ -6,11 +6,11 @@ import difflib
 from collections.abc import Mapping
 from typing import Any
 
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
 from fabric.errors import ConfigError
-from fabric.runtime.schema import ConfigFile, FabricSection, ServerSection
+from fabric.runtime.schema import ConfigFile, FabricSection, ServerSection, nested
 
 
 def validated(content: Any, source: str, origins: Mapping[str, str]) -> ConfigFile:
@@ -27,35 +27,31 @@ def validated(content: Any, source: str, origins: Mapping[str, str]) -> ConfigFi
 
 
 def _telling(errors: list[ErrorDetails]) -> list[ErrorDetails]:
-    """The errors without those that follow from others: a missing key that is misspelt, what else a server with `url` lacks."""
+    """The errors without those that follow from others: a missing key that is misspelt."""
     unknown = [error["loc"] for error in errors if error["type"] == "extra_forbidden"]
     misspelt = {(*loc[:-1], guess) for loc in unknown if (guess := _meant(loc))}
-    remote = {loc[:-1] for loc in unknown if loc[-1] == "url"}
-    follows = [
-        (error["type"] == "missing" and error["loc"] in misspelt) or (error["loc"][:-1] in remote and error["loc"][-1] != "url")
-        for error in errors
-    ]
-    return [error for error, follows_another in zip(errors, follows, strict=True) if not follows_another]
+    return [error for error in errors if not (error["type"] == "missing" and error["loc"] in misspelt)]
 
 
 def _meant(loc: tuple[int | str, ...]) -> str | None:
     """The key that an unknown key at this place is probably meant to be."""
-    section = ConfigFile if len(loc) == 1 else FabricSection if loc[0] == "fabric" else ServerSection
+    section: type[BaseModel] = ConfigFile if len(loc) == 1 else FabricSection if loc[0] == "fabric" else ServerSection
+    for part in loc[1 if section is FabricSection else 2 : -1]:
+        section = nested(section).get(str(part), section)
     known = [field.alias or name for name, field in section.model_fields.items()]
     return next(iter(difflib.get_close_matches(str(loc[-1]), known, 1)), None)
 
 
 def _where(loc: tuple[int | str, ...], source: str, origins: Mapping[str, str]) -> str:
-    if loc[:1] == ("fabric",) and len(loc) > 1 and loc[1] in origins:
-        return origins[str(loc[1])]
+    keys = [".".join(map(str, loc[1:end])) for end in range(2, len(loc) + 1)] if loc[:1] == ("fabric",) else []
+    if said := [origins[key] for key in keys if key in origins]:
+        return said[0]
     path = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in loc if part != "[key]")
     return f"{source}: {path[1:]}" if path else source
 
 
 def _reason(error: ErrorDetails) -> str:
     match error["type"]:
-        case "extra_forbidden" if error["loc"][-1] == "url":
-            return "a server reached by URL is for a later release; give a `command`"
         case "extra_forbidden":
             guess = _meant(error["loc"])
             return f"unknown key; did you mean `{guess}`?" if guess else "unknown key"

@@ -7,8 +7,11 @@ An ordinary `mcpServers` file as MCP hosts have it, with a `fabric` key and mcp-
 from __future__ import annotations
 
 import json
+import re
 import shlex
-from typing import Annotated, Any, Literal
+from collections.abc import Iterator
+from ipaddress import ip_network
+from typing import Annotated, Any, Literal, get_args
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 from pydantic.alias_generators import to_camel
@@ -17,6 +20,9 @@ from fabric.addressing import escape
 from fabric.brokers.registry import ADAPTERS
 from fabric.brokers.url import parse
 from fabric.errors import ConfigError, InvalidName
+from fabric.links.registry import TRANSPORTS
+from fabric.links.url import parse as parse_link_url
+from fabric.runtime.retry import Failure, RetryPolicy
 
 
 def _plain(text: str) -> str:
@@ -79,6 +85,28 @@ def _address(text: str) -> str:
     return text
 
 
+def _network(text: str) -> str:
+    try:
+        ip_network(text)
+    except ValueError as error:
+        raise ValueError(f"is no address or network: {error}") from None
+    return text
+
+
+def _path_prefix(path: str) -> str:
+    path = path.rstrip("/")
+    if not re.fullmatch(r"(/[A-Za-z0-9._~-]+)*", path) or {".", ".."} & set(path.split("/")):
+        raise ValueError("is no path prefix, such as /tools")
+    return path
+
+
+def _public_url(url: str) -> str:
+    url = url.rstrip("/")
+    if not re.fullmatch(r"https?://([A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(:[0-9]{1,5})?(/[A-Za-z0-9._~-]+)*", url):
+        raise ValueError("is no URL of this kind: https://mcp.example or https://mcp.example/tools")
+    return url
+
+
 def _broker_url(url: str) -> str:
     """A URL that an adapter takes; a refusal does not quote it, as it may hold a password."""
     scheme, separator, _ = url.partition("://")
@@ -96,6 +124,61 @@ def _broker_url(url: str) -> str:
     return url
 
 
+def _server_url(url: str) -> str:
+    """A refusal does not quote it, as it may hold a password."""
+    if url.partition("://")[0] not in TRANSPORTS:
+        raise ValueError(f"is no MCP server's URL; known are {', '.join(f'{name}://' for name in TRANSPORTS)}")
+    try:
+        parse_link_url(url)
+    except ConfigError as error:
+        raise ValueError(error.reason) from None
+    return url
+
+
+def address(url: str, type: str | None) -> str:
+    """The URL whose scheme says what is spoken, where a host's config says it by `type`. Raises ValueError."""
+    scheme, _, rest = url.partition("://")
+    spoken = _SPOKEN.get(type or "", (scheme,))
+    if scheme not in spoken:
+        raise ValueError(f"type {type} goes with {' and '.join(f'{each}://' for each in spoken)}")
+    return f"sse+{scheme}://{rest}" if type == "sse" and scheme in ("http", "https") else url
+
+
+def _header(name: str) -> str:
+    if not re.fullmatch(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+", name):
+        raise ValueError("is no header's name")
+    return name
+
+
+def _header_value(value: str) -> str:
+    if not value.isprintable() or value != value.strip() or not value.isascii():
+        raise ValueError("is no header's value: printable ASCII")
+    return value
+
+
+_SPOKEN = {
+    "stdio": (),
+    **dict.fromkeys(("http", "streamable-http", "streamableHttp"), ("http", "https")),
+    "sse": ("http", "https", "sse+http", "sse+https"),
+    **dict.fromkeys(("ws", "websocket"), ("ws", "wss")),
+}
+_OF_COMMANDS = {"args", "env", "cwd", "grace"}
+_OF_URLS = {"headers", "tls"}
+_WITH_TLS = ("tls", "wss", "https", "sse+https")
+_WITHOUT_HEADERS = ("tcp", "tls", "unix")
+
+
+def _door(text: str) -> str:
+    """HOST:PORT=SERVER, or without the server."""
+    place, equals, server = text.rpartition("=")
+    split_address(place if equals else text)
+    if equals:
+        _channel_part(server)
+    return text
+
+
+_LIST = BeforeValidator(_listed, json_schema_input_type=tuple[str, ...])
+
 Text = Annotated[str, AfterValidator(_plain)]
 Word = Annotated[str, Field(min_length=1), AfterValidator(_plain)]
 Words = Annotated[tuple[Word, ...], BeforeValidator(_listed, json_schema_input_type=tuple[Word, ...])]
@@ -103,6 +186,8 @@ Name = Annotated[str, Field(min_length=1), AfterValidator(_channel_part)]
 HostPort = Annotated[str, AfterValidator(_address)]
 Seconds = Annotated[float, BeforeValidator(_number, json_schema_input_type=float), Field(gt=0)]
 Grace = Annotated[float, BeforeValidator(_number, json_schema_input_type=float), Field(ge=0)]
+Factor = Annotated[float, BeforeValidator(_number, json_schema_input_type=float), Field(ge=1)]
+Share = Annotated[float, BeforeValidator(_number, json_schema_input_type=float), Field(ge=0, le=1)]
 Lease = Annotated[float, BeforeValidator(_number, json_schema_input_type=float), Field(ge=2)]
 Count = Annotated[int, BeforeValidator(_number, json_schema_input_type=int), Field(ge=0)]
 Positive = Annotated[int, BeforeValidator(_number, json_schema_input_type=int), Field(ge=1)]
@@ -118,19 +203,59 @@ class _Section(BaseModel):
     )
 
 
-class ServerSection(_Section):
-    """One MCP server: a command that speaks MCP on its stdin and stdout."""
+class HealthSection(_Section):
+    """How a server is checked."""
 
-    command: Word
+    enabled: bool = True
+    """False: it is not checked; whether its processes start and end is seen all the same."""
+    interval: Seconds = 30.0
+    """Seconds from the end of one check to the next."""
+    timeout: Seconds = 5.0
+    """Seconds that a check may take."""
+    down: Positive = 3
+    """Checks failed in a row that make it unhealthy."""
+    up: Positive = 2
+    """Checks passed in a row that make it healthy again."""
+    command: Annotated[str, AfterValidator(_command_line)] | None = None
+    """Command that checks it instead of a question to it: split as a shell would, run without one where the server runs."""
+
+
+class TrustSection(_Section):
+    """TLS with a server by URL. All are PEM files, relative to the folder of this file."""
+
+    ca: Word | None = None
+    """The authorities whose certificates are trusted, instead of the system's."""
+    certificate: Word | None = None
+    """Our own certificate, where the server asks for one."""
+    key: Word | None = None
+    """Its key, unless it is in the same file."""
+
+    @model_validator(mode="after")
+    def _agrees(self) -> TrustSection:
+        if self.key and not self.certificate:
+            raise ValueError("a key goes with a certificate")
+        return self
+
+
+class ServerSection(_Section):
+    """One MCP server: a command that speaks MCP on its stdin and stdout, or the URL of one that runs."""
+
+    command: Word | None = None
     """The program: a name to find on PATH, or a path, relative to the folder of this file."""
+    url: Annotated[str, AfterValidator(_server_url)] | None = None
+    """Where the server listens, instead of a command: http(s)://, sse+http(s)://, ws(s)://, tcp://, tls:// or unix://."""
+    headers: dict[Annotated[str, AfterValidator(_header)], Annotated[str, AfterValidator(_header_value)]] = {}
+    """Headers of the requests to a url that is HTTP's or a WebSocket's."""
+    tls: TrustSection = TrustSection()
+    """TLS with a url of tls://, wss://, https:// or sse+https://."""
     args: tuple[Text, ...] = ()
     """Its arguments, taken literally."""
     env: dict[Annotated[str, AfterValidator(_variable)], Text] = {}
     """Environment variables, taken literally, on top of PATH, HOME and the locale; it inherits no others."""
     cwd: Word | None = None
     """Its working directory, relative to the folder of this file, which is the default."""
-    type: Literal["stdio"] = "stdio"
-    """Accepted because hosts write it."""
+    type: Literal["stdio", "http", "streamable-http", "streamableHttp", "sse", "ws", "websocket"] | None = None
+    """As hosts write it: of a command `stdio`; of a url what is spoken there, which else its scheme says."""
     disabled: bool = False
     """Leave this server out."""
     max_in_flight: Positive = 64
@@ -144,7 +269,49 @@ class ServerSection(_Section):
     grace: Grace = 5.0
     """Seconds between closing its stdin and TERM, and between TERM and KILL, when it is stopped."""
     sessions: Literal["separate"] = "separate"
-    """Each legacy session has a process of its own."""
+    """Each legacy session has a process, or a connection, of its own."""
+    health: HealthSection = HealthSection()
+    """How it is checked."""
+
+    @model_validator(mode="after")
+    def _agrees(self) -> ServerSection:
+        if (self.command is None) == (self.url is None):
+            raise ValueError("say command, or url, and not both")
+        ours, theirs = ("command", _OF_URLS) if self.url is None else ("url", _OF_COMMANDS)
+        if given := sorted(theirs & self.model_fields_set):
+            raise ValueError(f"{to_camel(given[0])} does not go with {ours}")
+        if self.url is None and self.type not in (None, "stdio"):
+            raise ValueError(f"type {self.type} does not go with command")
+        if self.url is not None:
+            scheme = address(self.url, self.type).partition(":")[0]
+            if self.headers and scheme in _WITHOUT_HEADERS:
+                raise ValueError(f"{scheme}:// carries no headers")
+            if "tls" in self.model_fields_set and scheme not in _WITH_TLS:
+                raise ValueError(f"{scheme}:// speaks no TLS; {', '.join(f'{each}://' for each in _WITH_TLS)} do")
+        return self
+
+
+class RetrySection(_Section):
+    """How a connection to the broker or to a remote server is tried again when it fails."""
+
+    enabled: bool = True
+    """False: one attempt."""
+    initial: Seconds = 0.1
+    """Seconds before the second attempt."""
+    factor: Factor = 2.0
+    """By which each pause is longer than the last."""
+    longest: Seconds = 10.0
+    """The longest pause."""
+    jitter: Share = 0.1
+    """The share of each pause that chance may take off."""
+    attempts: Count = 0
+    """Attempts until it is given up, and the process ends; 0 for never."""
+    on: Annotated[tuple[Failure, ...], BeforeValidator(_listed, json_schema_input_type=tuple[Failure, ...])] = get_args(Failure)
+    """Failures after which it is tried again."""
+
+    def policy(self) -> RetryPolicy:
+        """The same, ready for use."""
+        return RetryPolicy(**{**dict(self), "on": frozenset(self.on)})
 
 
 class FabricSection(_Section):
@@ -156,6 +323,16 @@ class FabricSection(_Section):
     """The broker's URL; without one, an embedded NATS server that all processes of this user share."""
     http: HostPort | None = None
     """HOST:PORT of the HTTP edge; port 0 picks one. 127.0.0.1:8080 if nothing says otherwise."""
+    tcp: Annotated[tuple[Annotated[str, AfterValidator(_door)], ...], _LIST] = ()
+    """HOST:PORT=SERVER of each TCP listener: newline-delimited JSON-RPC with that server, or the default one."""
+    unix: Annotated[tuple[Word, ...], _LIST] = ()
+    """PATH=SERVER of each Unix socket, likewise; a path is relative to the folder of this file."""
+    unix_mode: Annotated[str, Field(pattern="^0?[0-7]{3}$")] = "0600"
+    """The mode of the sockets' files: who may connect."""
+    unix_remove: bool = True
+    """Remove the sockets' files on stop."""
+    ws: Annotated[tuple[Annotated[str, AfterValidator(_door)], ...], _LIST] = ()
+    """HOST:PORT or HOST:PORT=SERVER of each listener of its own for WebSockets, which the HTTP edge accepts too."""
     admin: HostPort | None = None
     """HOST:PORT of the health endpoints; none if absent."""
     allow_unauthenticated: bool = False
@@ -164,8 +341,20 @@ class FabricSection(_Section):
     """Host header values accepted besides loopback and the address listened on."""
     allowed_origins: Words = ()
     """Origin header values accepted besides loopback."""
+    trusted_proxies: Annotated[tuple[Annotated[str, AfterValidator(_network)], ...], _LIST] = ()
+    """Addresses and networks of the reverse proxies whose Forwarded or X-Forwarded-* headers count."""
+    path_prefix: Annotated[str, AfterValidator(_path_prefix)] = ""
+    """What the paths of servers begin with: with `/tools`, servers are at /tools/mcp and /tools/{server}/mcp."""
+    public_url: Annotated[str, AfterValidator(_public_url)] | None = None
+    """Where clients reach this edge if not where it listens, such as https://mcp.example/tools; its host is accepted."""
+    keep_alive: Seconds = 15.0
+    """Seconds of silence after which a stream gets a comment, and a WebSocket a ping: proxies hang up on silence."""
+    ws_compression: bool = False
+    """Agree to, and ask for, permessage-deflate on WebSockets; it costs more CPU than small messages are worth."""
     max_frame_bytes: Size = 16 * 1024 * 1024
     """The longest message carried."""
+    retry: RetrySection = RetrySection()
+    """How connections that fail are tried again. Each key is a variable, too: `attempts` is FABRIC_RETRY_ATTEMPTS."""
     lease: Lease = 3.5
     """Seconds of silence after which a process is given up; all processes announce themselves each second."""
     idle_timeout: Seconds = 300.0
@@ -205,6 +394,26 @@ class ConfigFile(_Section):
     """Port to listen on, as mcp-server-runner has it."""
     fabric: FabricSection = FabricSection()
     """How the fabric runs."""
+
+
+def nested(section: type[BaseModel]) -> dict[str, type[BaseModel]]:
+    """The keys of a section that hold a section of their own."""
+    fields = section.model_fields.items()
+    return {
+        field.alias or name: field.annotation
+        for name, field in fields
+        if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel)
+    }
+
+
+def leaves(section: type[BaseModel]) -> Iterator[tuple[str, ...]]:
+    """The names of a section's fields that hold a value, each below those of the sections it is in."""
+    within = nested(section)
+    for name, field in section.model_fields.items():
+        if field.alias in within:
+            yield from ((name, *path) for path in leaves(within[field.alias]))
+        else:
+            yield (name,)
 
 
 def json_schema_text() -> str:

@@ -9,7 +9,10 @@ from pathlib import Path
 
 import msgspec
 
+from fabric.core.health import Checks
 from fabric.errors import ConfigError
+from fabric.runtime.retry import RetryPolicy
+from fabric.security.tls import Trust, client_context
 
 
 class Address(msgspec.Struct, frozen=True):
@@ -22,14 +25,28 @@ class Address(msgspec.Struct, frozen=True):
         return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
 
 
-class ServerDefinition(msgspec.Struct, frozen=True, kw_only=True):
-    """One MCP server, ready to be started.
+class Door(msgspec.Struct, frozen=True, kw_only=True):
+    """A way in beside HTTP. scheme: tcp, ws, or unix, which has a path for an address. server: empty for any a client names."""
 
-    command: a name to find on the PATH of `env`, or an absolute path. env: its whole environment. cwd: absolute. digest: of
-    what it is, however many and wherever: equal on machines that were given the same definition. `grace` is in seconds.
+    scheme: str
+    server: str
+    address: Address | None = None
+    path: Path | None = None
+
+
+class ServerDefinition(msgspec.Struct, frozen=True, kw_only=True):
+    """One MCP server, ready to be started or connected to.
+
+    url: where it listens; empty for one that is started. command: a name to find on the PATH of `env`, or an absolute path.
+    env: its whole environment. cwd: absolute. headers: of requests to its URL. trust: of its certificate. check_command: what
+    checks it, empty where that is a question to it. digest: of what it is, however many and wherever: equal on machines that
+    were given the same definition. `grace` is in seconds.
     """
 
     name: str
+    url: str
+    headers: tuple[tuple[str, str], ...]
+    trust: Trust
     command: str
     args: tuple[str, ...]
     env: Mapping[str, str]
@@ -39,29 +56,41 @@ class ServerDefinition(msgspec.Struct, frozen=True, kw_only=True):
     max_processes: int
     retry_calls: bool
     grace: float
+    checks: Checks
+    check_command: tuple[str, ...]
     digest: str
 
     def __repr__(self) -> str:
-        return f"ServerDefinition({self.name!r}, digest={self.digest!r})"  # args and env may hold credentials
+        return f"ServerDefinition({self.name!r}, digest={self.digest!r})"  # url, headers, args and env may hold credentials
 
 
 class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """All settings of a process. Times are seconds.
 
-    source: the file's name as given, or "the environment". broker: None for the embedded one. At most one of `secret`,
-    `secret_file` and `secret_command` is set. default_server: what /mcp means, if anything. state: the folder of the embedded
-    broker, not yet made. auth_user, auth_password: HTTP Basic, empty for none.
+    source: the file's name as given, "the environment" or "the command line". broker: None for the embedded one. doors: of a
+    process that opens them. public_url: None for where the edge listens. At most one of `secret`, `secret_file` and
+    `secret_command` is set. default_server: what /mcp means, if anything. state: the folder of the embedded broker, not yet
+    made. auth_user, auth_password: HTTP Basic, empty for none.
     """
 
     source: str
     name: str
     broker: str | None
     http: Address
+    doors: tuple[Door, ...]
+    unix_mode: int
+    unix_remove: bool
     admin: Address | None
     allow_unauthenticated: bool
     allowed_hosts: tuple[str, ...]
     allowed_origins: tuple[str, ...]
+    trusted_proxies: tuple[str, ...]
+    path_prefix: str
+    public_url: str | None
+    keep_alive: float
+    ws_compression: bool
     max_frame_bytes: int
+    retry: RetryPolicy
     lease: float
     idle_timeout: float
     absolute_timeout: float
@@ -89,6 +118,12 @@ def refuse_missing_commands(settings: Settings) -> None:
     """Raise ConfigError if a server's command is not on its PATH, or its folder is not there."""
     for server in settings.servers.values():
         where = f"{settings.source}: mcpServers.{server.name}"
+        if server.url:
+            try:
+                client_context(server.trust)
+            except ConfigError as error:
+                raise ConfigError(error.reason, where=f"{where}.tls") from None
+            continue
         if not Path(server.cwd).is_dir():
             raise ConfigError(f"no such folder: {server.cwd}", where=f"{where}.cwd")
         if shutil.which(server.command, path=server.env.get("PATH", os.defpath)) is None:

@@ -1,4 +1,4 @@
-"""Every name that traces use, once: OpenTelemetry's own (MCP, gen_ai, messaging, network; status Development) and ours."""
+"""Every name of traces and metrics, once: OpenTelemetry's own (MCP, gen_ai, messaging, network; in development) and ours."""
 
 from __future__ import annotations
 
@@ -24,9 +24,19 @@ TOOL = "gen_ai.tool.name"
 PROMPT = "gen_ai.prompt.name"
 
 # ---------------------------------------------------------------- network
+CLIENT = "client.address"
+SCHEME = "url.scheme"
+HOST = "server.address"
 TRANSPORT = "network.transport"
 PROTOCOL = "network.protocol.name"
-TRANSPORTS = {"http": ("tcp", "http"), "stdio": ("pipe", ""), "tcp": ("tcp", ""), "unix": ("unix", "")}
+TRANSPORTS = {
+    "http": ("tcp", "http"),
+    "websocket": ("tcp", "websocket"),
+    "stdio": ("pipe", ""),
+    "tcp": ("tcp", ""),
+    "tls": ("tcp", ""),
+    "unix": ("unix", ""),
+}
 """Transport and protocol of each kind of link; a kind that is not here has neither."""
 
 # ---------------------------------------------------------------- messaging
@@ -41,6 +51,9 @@ PROCESS = "process"
 
 # ---------------------------------------------------------------- ours
 SERVER = "mcp.fabric.server"
+CONNECTS = "mcp.fabric.connects"
+PEER = "mcp.fabric.peer"
+RETRY = "mcp.fabric.retry"
 ATTEMPT = "mcp.fabric.attempt"
 """Which sending of the exchange; absent for the first."""
 

@@ -69,6 +69,10 @@ class SpanMaker:
             attributes[names.REQUEST_ID] = _cut(jsonrpc.text(record.id) or record.id.decode())
         if record.version:
             attributes[names.MCP_VERSION] = _cut(record.version)
+        caller = record.caller
+        for key, value in ((names.CLIENT, caller.address), (names.SCHEME, caller.scheme), (names.HOST, caller.host)):
+            if value:
+                attributes[key] = _cut(value)
         carried = context(record.carried) if record.carried != record.trace else None
         links = [Link(carried)] if carried is not None else []
         _judge(attributes, record)

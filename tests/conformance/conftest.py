@@ -6,6 +6,7 @@ bridge apart on each broker that CONFORMANCE_BROKERS names (`make conformance`).
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import sys
@@ -31,6 +32,16 @@ def direct(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         yield f"http://127.0.0.1:{port}/mcp"
 
 
+@pytest.fixture(scope="module")
+def far(direct: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The MCP endpoint of a fabric whose server is that one, by its URL."""
+    state = tmp_path_factory.mktemp("far")
+    config = state / "mcp.json"
+    config.write_text(json.dumps({"mcpServers": {"far": {"url": direct}}}))
+    with up(config, state) as process:
+        yield f"{process.url()}/mcp"
+
+
 @pytest.fixture(scope="module", params=BROKERS)
 def endpoint(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """The MCP endpoint of the example server behind a fabric, on each broker."""
@@ -41,7 +52,7 @@ def endpoint(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFa
         else:
             family = next(family for family in FAMILIES if family.name == request.param)
             broker = family.make(state).start()
-            stack.callback(broker.kill)
+            stack.callback(broker.release)
             if family.separate:
                 url = stack.enter_context(cluster(EXAMPLES, state, broker.url))
             else:

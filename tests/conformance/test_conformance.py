@@ -25,3 +25,14 @@ def test_the_suite_says_through_the_fabric_what_it_says_directly(
     assert not through.failed, through.summary
     assert len(through.required) == suite.required
     assert not list(through.worse_than(without))
+
+
+@pytest.mark.requirement("P10")
+@pytest.mark.timeout(120)
+@pytest.mark.parametrize("suite", SUITES[1:], ids=str)
+def test_the_suite_passes_where_the_server_is_reached_by_http(suite: Suite, far: str, tmp_path: Path) -> None:
+    if not installed(suite):
+        missing(str(suite))
+    through = run(suite, far, tmp_path)
+    assert not through.failed, through.summary
+    assert len(through.required) == suite.required

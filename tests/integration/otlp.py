@@ -1,15 +1,17 @@
-"""An OTLP/HTTP receiver for tests: takes traces as a collector does, and waits for spans."""
+"""An OTLP/HTTP receiver for tests: takes traces and metrics as a collector does, and waits for them."""
 
 from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
+from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportMetricsServiceRequest
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
+from opentelemetry.proto.common.v1.common_pb2 import KeyValue
 from opentelemetry.proto.trace.v1.trace_pb2 import Span as Sent
 
 
@@ -31,12 +33,23 @@ class Span:
     links: list[str]
 
 
+@dataclass(frozen=True)
+class Point:
+    """A counter's newest value for one set of attributes."""
+
+    service: str
+    name: str
+    attributes: dict[str, str]
+    value: float
+
+
 class Receiver:
-    """Every span received so far, by trace."""
+    """Every span received so far, and what the last export of each process said of its counters."""
 
     def __init__(self, endpoint: str) -> None:
         self.endpoint = endpoint
         self._spans: list[Span] = []
+        self._points: dict[str, list[Point]] = {}
         self._changed = threading.Condition()
 
     def take(self, request: ExportTraceServiceRequest) -> None:
@@ -47,6 +60,29 @@ class Receiver:
                 for scope in group.scope_spans:
                     self._spans += [_read(resource, span) for span in scope.spans]
             self._changed.notify_all()
+
+    def take_metrics(self, request: ExportMetricsServiceRequest) -> None:
+        """Keep the counters of one export."""
+        with self._changed:
+            for group in request.resource_metrics:
+                resource = _texts(group.resource.attributes)
+                self._points[resource["service.instance.id"]] = [
+                    Point(resource["service.name"], metric.name, _texts(point.attributes), point.as_int or point.as_double)
+                    for scope in group.scope_metrics
+                    for metric in scope.metrics
+                    for point in metric.sum.data_points
+                ]
+            self._changed.notify_all()
+
+    def counters(self, name: str, until: Callable[[list[Point]], bool], timeout: float = 15.0) -> list[Point]:
+        """The values of a counter in all processes, once they satisfy `until`; AssertionError with them if they do not."""
+        deadline = time.monotonic() + timeout
+        with self._changed:
+            while not until(found := [each for points in self._points.values() for each in points if each.name == name]):
+                left = deadline - time.monotonic()
+                assert left > 0, found
+                self._changed.wait(left)
+        return found
 
     def trace(self, id: str, until: Callable[[list[Span]], bool], timeout: float = 15.0) -> list[Span]:
         """The spans of a trace in order of their start, once they satisfy `until`; AssertionError with them if they do not."""
@@ -76,9 +112,14 @@ def _read(resource: dict[str, str], span: Sent) -> Span:
         start=span.start_time_unix_nano,
         end=span.end_time_unix_nano,
         failed=span.status.code == 2,
-        attributes={pair.key: pair.value.string_value or str(pair.value.int_value) for pair in span.attributes},
+        attributes=_texts(span.attributes),
         links=[link.span_id.hex() for link in span.links],
     )
+
+
+def _texts(pairs: Iterable[KeyValue]) -> dict[str, str]:
+    """Attributes as text, whatever their type."""
+    return {pair.key: str(getattr(pair.value, pair.value.WhichOneof("value") or "string_value")) for pair in pairs}
 
 
 @contextmanager
@@ -90,7 +131,10 @@ def receiving() -> Iterator[Receiver]:
 
         def do_POST(self) -> None:
             body = self.rfile.read(int(self.headers["Content-Length"]))
-            receiver.take(ExportTraceServiceRequest.FromString(body))
+            if self.path == "/v1/metrics":
+                receiver.take_metrics(ExportMetricsServiceRequest.FromString(body))
+            else:
+                receiver.take(ExportTraceServiceRequest.FromString(body))
             self.send_response(200)
             self.send_header("Content-Length", "0")
             self.end_headers()

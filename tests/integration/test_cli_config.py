@@ -19,7 +19,7 @@ from fabric.security.access import AccessRules
 from workers.admin import serve_admin
 from workers.extras import refuse_missing_extras
 
-COMMANDS = ["up", "edge", "bridge", "connect", "ls", "call", "doctor", "config"]
+COMMANDS = ["up", "edge", "bridge", "connect", "ls", "call", "doctor", "transports", "config"]
 SERVER = {"command": sys.executable, "args": ["-c", "pass"]}
 
 

@@ -27,6 +27,7 @@ import anyio, json, sys
 from mcp import ClientSession, StdioServerParameters, types
 from mcp.client.stdio import stdio_client
 from mcp.client.streamable_http import streamable_http_client
+from mcp.client.websocket import websocket_client
 
 async def sample(context, params):
     return types.CreateMessageResult(role="assistant", content=types.TextContent(type="text", text="sampled"), model="m")
@@ -40,6 +41,8 @@ async def roots(context):
 async def main(server, way, environment):
     if way.startswith("http"):
         opened = streamable_http_client(way)
+    elif way.startswith("ws"):
+        opened = websocket_client(way)
     else:
         opened = stdio_client(StdioServerParameters(command=way, args=["connect", server], env=environment))
     progress = []
@@ -156,7 +159,19 @@ async def test_a_real_client_uses_a_real_server(fabric: tuple[str, Path], kind: 
     at = f"{address}/{server}/mcp" if way == "HTTP" else str(PROGRAM)
     told = previous(server, at, state) if kind == "mcp 1.30" else await current(server, at, state, kind)
     modern = kind == "auto" and server == "time"  # server-everything is of the older era
-    assert told["version"] == ("2026-07-28" if modern else "2025-11-25")
+    check(told, server, "2026-07-28" if modern else "2025-11-25")
+
+
+@pytest.mark.requirement("L06", "L16")
+@pytest.mark.parametrize("server", ["time", "everything"])
+def test_the_previous_sdks_websocket_client_uses_a_real_server(fabric: tuple[str, Path], server: str) -> None:
+    address, state = fabric
+    check(previous(server, f"{address.replace('http', 'ws')}/{server}/ws", state), server, "2025-11-25")
+
+
+def check(told: dict[str, Any], server: str, version: str) -> None:
+    """A client was told all that its server says."""
+    assert told["version"] == version
     for tool, _ in CALLS[server]:
         assert tool in told["tools"]
         assert SAID[tool] in told[tool]

@@ -49,7 +49,7 @@ class Cluster:
             until(lambda: len(seen(state)) == 4)
         else:
             broker = next(family for family in brokers.FAMILIES if family.name == kind).make(state).start()
-            stack.callback(broker.kill)
+            stack.callback(broker.release)
             self.workers = [stack.enter_context(make(config, state, broker.url)) for make in (bridge, bridge, edge, edge)]
             for worker in self.workers:
                 worker.ready()
@@ -63,7 +63,7 @@ def seen(state: Path, *arguments: str, **environment: str) -> list[Any]:
     return found
 
 
-@pytest.fixture(scope="module", params=["embedded", "nats", "redis"])
+@pytest.fixture(scope="module", params=["embedded", "nats", "jetstream", "redis", "amqp"])
 def cluster(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
     with ExitStack() as stack:
         yield Cluster(stack, tmp_path_factory.mktemp(request.param), request.param)
@@ -163,11 +163,11 @@ async def test_no_bridge_runs_more_than_its_slots_and_what_finds_none_waits(clus
 
 
 @pytest.mark.requirement("K08")
-@pytest.mark.parametrize("kind", ["nats", "redis"])
+@pytest.mark.parametrize("kind", ["nats", "redis", "amqp"])
 async def test_two_fabrics_on_one_broker_never_meet(tmp_path: Path, kind: str) -> None:
     broker = next(family for family in brokers.FAMILIES if family.name == kind).make(tmp_path).start()
     with ExitStack() as stack:
-        stack.callback(broker.kill)
+        stack.callback(broker.release)
         addresses = []
         for name in ("a", "b"):
             config = write(tmp_path / f"{name}.json", {"echo": ECHO, name: ECHO} | dict.fromkeys(ODD, LIGHT))

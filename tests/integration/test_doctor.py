@@ -75,12 +75,13 @@ def test_a_broker_that_is_not_there_is_found(tmp_path: Path) -> None:
     assert "cannot be reached" in found["broker"]["detail"]
 
 
-def test_credentials_that_the_broker_refuses_are_found_and_not_shown(tmp_path: Path) -> None:
-    broker = nats(tmp_path)
+@pytest.mark.parametrize("kind", ["nats", "amqp"])
+def test_credentials_that_the_broker_refuses_are_found_and_not_shown(tmp_path: Path, kind: str) -> None:
+    broker = started(kind, tmp_path)
     try:
         found = findings("--broker", broker.denied_url, "--http", "127.0.0.1:0", state=tmp_path, FABRIC_SECRET=SECRET)
     finally:
-        broker.kill()
+        broker.release()
     assert wrong(found) == ["broker"]
     assert "user and password" in found["broker"]["remedy"]
     assert "wrong" not in found["broker"]["detail"]
@@ -112,6 +113,6 @@ def test_a_signal_ends_it_and_the_servers_it_has_started(tmp_path: Path, config:
     until(lambda: not left.keys() & processes())
 
 
-def nats(folder: Path) -> Server:
-    family = next(family for family in FAMILIES if family.name == "nats")
+def started(kind: str, folder: Path) -> Server:
+    family = next(family for family in FAMILIES if family.name == kind)
     return family.make(folder).start()

@@ -19,7 +19,7 @@ def test_it_shows_every_server_and_every_worker(running: Path) -> None:
     lines = [line.split() for line in done.stdout.splitlines()]
     assert [line[0] for line in lines] == ["server", "conformance", "git", "time", "worker", "bridge", "edge"]
     assert "healthy" in lines[3]
-    assert lines[6][2].startswith("http://127.0.0.1:")
+    assert lines[6][3].startswith("http://127.0.0.1:")
 
 
 def test_json_holds_what_the_table_shows(running: Path) -> None:

@@ -7,18 +7,20 @@ import hashlib
 import json
 import secrets
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+import aiormq
 import msgpack  # type: ignore[import-untyped]  # it has none
 import nats
 import pytest
 import redis.asyncio
+from aiormq.abc import DeliveredMessage
+from pamqp.common import FieldValue
 
-from tests.brokers import FAMILIES
-from tests.brokers import SECRET as PASSWORD
+from tests.brokers import FAMILIES, Server
 from tests.fabrics import SECRET, bridge
 from tests.integration.conftest import Write
 
@@ -31,9 +33,9 @@ Receive = Callable[[], Awaitable[list[bytes]]]
 
 
 @asynccontextmanager
-async def over_nats(port: int) -> AsyncIterator[tuple[Publish, Receive]]:
+async def over_nats(url: str) -> AsyncIterator[tuple[Publish, Receive]]:
     """channels.md, NATS."""
-    client = await nats.connect(f"nats://127.0.0.1:{port}", token=PASSWORD, allow_reconnect=False)
+    client = await nats.connect(url.partition("?")[0], allow_reconnect=False)
     inbox = await client.subscribe(INBOX)
 
     async def receive() -> list[bytes]:
@@ -50,9 +52,9 @@ async def over_nats(port: int) -> AsyncIterator[tuple[Publish, Receive]]:
 
 
 @asynccontextmanager
-async def over_redis(port: int) -> AsyncIterator[tuple[Publish, Receive]]:
+async def over_redis(url: str) -> AsyncIterator[tuple[Publish, Receive]]:
     """channels.md, Redis Streams."""
-    async with redis.asyncio.Redis(port=port, password=PASSWORD, protocol=2) as client:
+    async with redis.asyncio.Redis.from_url(url, protocol=2) as client:
         last = b"0-0"
         await client.xadd(INBOX, {"b": b""}, id="0-1")
         await client.xdel(INBOX, "0-1")
@@ -74,16 +76,46 @@ async def over_redis(port: int) -> AsyncIterator[tuple[Publish, Receive]]:
         yield publish, receive
 
 
-def pack(*envelopes: dict[str, Any], generation: int = 0, data: int = 0, control: int = 0) -> bytes:
+@asynccontextmanager
+async def over_amqp(url: str) -> AsyncIterator[tuple[Publish, Receive]]:
+    """channels.md, AMQP."""
+    exchange, reader, came = "mcpf.default", f"mcpf.default.reader.{ME}", asyncio.Queue[bytes]()
+    async with aiormq.connect(url) as connection:
+        channel = await connection.channel()
+        await channel.exchange_declare(exchange, exchange_type="direct", durable=True, auto_delete=True)
+        await channel.queue_declare(reader, exclusive=True)
+        await channel.queue_bind(reader, exchange, reader)
+        await channel.queue_bind(reader, exchange, INBOX)
+        arguments: dict[str, FieldValue] = {"x-expires": 600000, "x-max-length": 10000, "x-overflow": "reject-publish"}
+        await channel.queue_declare(WORK, durable=True, arguments=arguments)
+        await channel.queue_bind(WORK, exchange, WORK)
+
+        async def take(message: DeliveredMessage) -> None:
+            came.put_nowait(message.body)
+
+        await channel.basic_consume(reader, take, no_ack=True)
+
+        async def publish(name: str, body: bytes) -> None:
+            await channel.basic_publish(body, exchange=exchange, routing_key=name, mandatory=".work." in name)
+
+        async def receive() -> list[bytes]:
+            with suppress(TimeoutError):
+                return [await asyncio.wait_for(came.get(), 0.1)]
+            return []
+
+        yield publish, receive
+
+
+def pack(*envelopes: dict[str, Any], generation: int = 0, data: int = 0, control: int = 0, version: int = 1) -> bytes:
     """envelope.md: the bytes of a pack."""
-    packed: bytes = msgpack.packb([1, ME, generation, data, control, list(envelopes)])
+    packed: bytes = msgpack.packb([version, ME, generation, data, control, list(envelopes)])
     return packed
 
 
-def presence() -> list[bytes]:
+def presence(*versions: int) -> list[bytes]:
     """lanes.md, Announcements: hello, and who we are."""
     key = hashlib.blake2b(SECRET.encode(), digest_size=4, person=b"mcpf key id").hexdigest()
-    said = msgpack.packb({"role": "edge", "number": 1, "key": key, "versions": [1], "host": "a peer"})
+    said = msgpack.packb({"role": "edge", "number": 1, "key": key, "versions": versions or (1,), "host": "a peer"})
     return [pack({"kind": "hello"}), pack({"kind": "announce", "body": said})]
 
 
@@ -116,8 +148,12 @@ async def called(publish: Publish, receive: Receive, exchange: str, *, repeatabl
                         return json.loads(said["body"]), kinds
 
 
+@pytest.mark.requirement("K09")
 @pytest.mark.parametrize("repeatable", [False, True], ids=["granted", "at once"])
-@pytest.mark.parametrize(("family", "over"), [("nats", over_nats), ("redis", over_redis), ("valkey", over_redis)])
+@pytest.mark.parametrize(
+    ("family", "over"),
+    [("nats", over_nats), ("jetstream", over_nats), ("redis", over_redis), ("valkey", over_redis), ("amqp", over_amqp)],
+)
 async def test_a_peer_written_from_the_pages_calls_a_tool(
     tmp_path: Path, config: Write, family: str, over: Any, repeatable: bool
 ) -> None:
@@ -126,12 +162,55 @@ async def test_a_peer_written_from_the_pages_calls_a_tool(
     try:
         with bridge(config(), tmp_path, broker.url) as process:
             process.ready()
-            async with over(broker.port) as (publish, receive):
+            async with over(broker.url) as (publish, receive):
                 for message in presence():
                     await publish(TOPIC, message)
                 answer, kinds = await called(publish, receive, f"{ME}-1", repeatable=repeatable)
     finally:
-        broker.kill()
+        broker.release()
     assert answer["id"] == f"{ME}-1"
     assert answer["result"]["content"] == [{"type": "text", "text": "42"}]
     assert kinds == (["answer"] if repeatable else ["taken", "answer"])
+
+
+@pytest.fixture
+def broker(tmp_path: Path) -> Iterator[Server]:
+    server = next(one for one in FAMILIES if one.name == "nats").make(tmp_path).start()
+    yield server
+    server.kill()
+
+
+@pytest.mark.requirement("K09")
+async def test_a_peer_of_the_next_release_works_with_this_one_and_what_it_must_not_say_is_refused(
+    tmp_path: Path, config: Write, broker: Server
+) -> None:
+    """It reads versions 1 and 2. While somebody reads only 1 it has to write that; what it writes in 2 is dropped."""
+    with bridge(config(), tmp_path, broker.url) as process:
+        process.ready()
+        async with over_nats(broker.url) as (publish, receive):
+            for _ in range(12):
+                await publish(TOPIC, pack({"kind": "hello", "news": {}}, version=2))
+            for message in presence(1, 2):
+                await publish(TOPIC, message)
+            answer, _ = await called(publish, receive, f"{ME}-1", repeatable=False)
+        said = process.log.read_text()
+    assert answer["result"]["content"] == [{"type": "text", "text": "42"}]
+    told = [line for line in said.splitlines() if "envelope version 2" in line]
+    assert len(told) == 2  # the first and the tenth
+    assert all("upgrade the fabric one release at a time" in line for line in told)
+    assert "10 by now" in told[-1]
+
+
+@pytest.mark.requirement("K09")
+async def test_who_comes_to_a_fabric_whose_versions_it_does_not_write_stops_and_says_why(
+    tmp_path: Path, config: Write, broker: Server
+) -> None:
+    async with over_nats(broker.url) as (publish, _):
+        with bridge(config(), tmp_path, broker.url) as process:
+            async with asyncio.timeout(20):
+                while "mcp-fabric:" not in process.log.read_text():
+                    await publish(TOPIC, presence(2)[1])
+                    await asyncio.sleep(0.05)
+            assert process.stop(0) == 2  # it ends by itself
+            said = process.log.read_text()
+    assert "edge a peer reads envelopes of version 2, this process writes 1; upgrade" in said

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from websockets.asyncio.client import connect
 
 from tests.contract.http_client import META, Client, modern, request
 from tests.fabrics import up
@@ -170,6 +171,15 @@ async def test_a_modern_client_that_leaves_cancels_and_a_legacy_one_does_not(fab
         assert await session.notify("notifications/cancelled", requestId=7) == 202
         found = await heard(session)
         assert cancelled(found) == [named(found, "legacy")]
+
+
+@pytest.mark.requirement("P06", "L06")
+async def test_a_modern_client_that_closes_its_websocket_cancels(fabric: tuple[str, Path], client: Client) -> None:
+    async with connect(fabric[0].replace("http", "ws") + "/mirror/ws") as leaving:
+        params = {"name": "wait", "arguments": {"tag": "websocket"}, "_meta": META}
+        await leaving.send(request("tools/call", 7, **params), text=True)
+        await eventually(lambda: heard(client), lambda found: named(found, "websocket"))
+    await eventually(lambda: heard(client), lambda found: named(found, "websocket") in cancelled(found), timeout=3)
 
 
 @pytest.mark.requirement("P06", "P01")

@@ -11,12 +11,15 @@ from typing import Any
 
 import jsonschema  # type: ignore[import-untyped]  # it ships no types
 import pytest
+from pydantic import BaseModel
+from pydantic.alias_generators import to_camel
+from pydantic.fields import FieldInfo
 
 from fabric.errors import ConfigError
 from fabric.runtime.config import load
 from fabric.runtime.keys import keyring
-from fabric.runtime.schema import FabricSection, ServerSection, json_schema_text
-from fabric.runtime.settings import Address, Settings, refuse_missing_commands
+from fabric.runtime.schema import FabricSection, ServerSection, json_schema_text, leaves, nested
+from fabric.runtime.settings import Address, Door, Settings, refuse_missing_commands
 from fabric.runtime.state import prepare, state_path
 
 Write = Callable[[object], Path]
@@ -101,6 +104,20 @@ def test_command_line_wins_over_environment_over_file_over_default(write: Write)
     assert found.allowed_hosts == ("a.example", "b.example")
 
 
+@pytest.mark.requirement("S11")
+def test_what_stands_before_the_edge_is_a_setting(write: Write) -> None:
+    environment = {"FABRIC_TRUSTED_PROXIES": "127.0.0.1, fd00::/8", "FABRIC_PATH_PREFIX": "/tools/"}
+    found = settings(write({"mcpServers": {"a": TIME}, "fabric": {"publicUrl": "https://[::1]:8443/tools/"}}), environment)
+    assert (found.trusted_proxies, found.path_prefix) == (("127.0.0.1", "fd00::/8"), "/tools")
+    assert (found.public_url, found.keep_alive) == ("https://[::1]:8443/tools", 15.0)
+
+
+def test_websockets_are_compressed_where_it_is_set(write: Write) -> None:
+    path = write({"mcpServers": {"a": TIME}})
+    assert not settings(path).ws_compression
+    assert settings(path, {"FABRIC_WS_COMPRESSION": "true"}).ws_compression
+
+
 def test_an_empty_variable_is_not_set(write: Write) -> None:
     found = settings(write({"mcpServers": {"a": TIME}}), {"FABRIC_BROKER": "", "CONFIG_FILE": "", "HOST": ""})
     assert (found.broker, found.http.host) == (None, "127.0.0.1")
@@ -145,18 +162,93 @@ def test_the_digest_tells_definitions_apart_but_not_machines(tmp_path: Path) -> 
     assert len({first, *others}) == 5
 
 
+def test_the_digest_of_a_url_is_not_that_of_another(write: Write) -> None:
+    def digest(**entry: object) -> str:
+        return settings(write({"mcpServers": {"a": entry}})).servers["a"].digest
+
+    ways = [{"url": "tcp://h:1"}, {"url": "tcp://h:2"}, {"url": "tls://h:1"}, {"url": "unix:///h"}, {"command": "tcp"}]
+    assert len({digest(**way) for way in ways}) == len(ways)
+
+
+@pytest.mark.parametrize(
+    ("entry", "url"),
+    [
+        ({"url": "https://h/mcp"}, "https://h/mcp"),
+        ({"url": "https://h/mcp", "type": "http"}, "https://h/mcp"),
+        ({"url": "http://h:1/mcp", "type": "streamable-http"}, "http://h:1/mcp"),
+        ({"url": "http://h:1/mcp", "type": "streamableHttp"}, "http://h:1/mcp"),
+        ({"url": "https://h/sse", "type": "sse"}, "sse+https://h/sse"),
+        ({"url": "sse+http://h/sse", "type": "sse"}, "sse+http://h/sse"),
+        ({"url": "wss://h/ws", "type": "ws"}, "wss://h/ws"),
+        ({"url": "tcp://h:1"}, "tcp://h:1"),
+    ],
+)
+def test_what_hosts_write_as_type_says_what_is_spoken_at_a_url(write: Write, entry: dict[str, str], url: str) -> None:
+    assert settings(write({"mcpServers": {"a": entry}})).servers["a"].url == url
+
+
+def test_the_digest_of_a_url_holds_nothing_that_may_be_a_credential(write: Write) -> None:
+    def digest(url: str, **headers: str) -> str:
+        return settings(write({"mcpServers": {"a": {"url": url, "headers": headers}}})).servers["a"].digest
+
+    first = digest("https://u:one@h/mcp?key=one", Authorization="Bearer one")
+    assert first == digest("https://v:two@h/mcp?key=two", Authorization="Bearer two")
+    others = [digest("https://h/mcp?key=1"), digest("https://h/mcp?other=1", Authorization="1"), digest("https://h/other")]
+    assert len({first, *others}) == 4
+
+
+def test_a_uri_in_place_of_the_file_is_the_one_server() -> None:
+    def found(uri: str) -> Any:
+        return load(uri, environment=ENVIRONMENT, arguments={}, needs_servers=True).servers["default"]
+
+    assert found("tcp://127.0.0.1:7000").url == "tcp://127.0.0.1:7000"
+    started = found("stdio:uvx mcp-server-time --local-timezone UTC")
+    assert (started.command, started.args) == ("uvx", ("mcp-server-time", "--local-timezone", "UTC"))
+    for uri, reason in [
+        ("gopher://h", "the command line: unknown scheme gopher; known are stdio:, tcp://"),
+        (f"redis://u:{PASSWORD}@h", "the command line: this is a broker's URL"),
+        (f"tcp://u:{PASSWORD}@h:1", "the command line: is not tcp://HOST:PORT"),
+    ]:
+        with pytest.raises(ConfigError) as refused:
+            found(uri)
+        assert str(refused.value).startswith(reason)
+        assert PASSWORD not in str(refused.value)
+
+
 WRONG: list[tuple[object, str]] = [
     ({"mcpServers": {"time": {"comand": "x"}}}, "mcp.json: mcpServers.time.comand: unknown key; did you mean `command`?"),
     ({"mcpServers": {"time": {**TIME, "autoApprove": []}}}, "mcp.json: mcpServers.time.autoApprove: unknown key"),
-    ({"mcpServers": {"time": {"args": []}}}, "mcp.json: mcpServers.time.command: is missing"),
+    ({"mcpServers": {"time": {"args": []}}}, "mcp.json: mcpServers.time: say command, or url, and not both"),
     ({"mcpServers": {"time": {"command": ""}}}, "mcp.json: mcpServers.time.command: "),
     ({"mcpServers": {"time": {**TIME, "args": ["a", 1]}}}, "mcp.json: mcpServers.time.args[1]: should be a valid string"),
     ({"mcpServers": {"time": {**TIME, "args": ["a\0b"]}}}, "mcp.json: mcpServers.time.args[0]: may not contain a NUL"),
     ({"mcpServers": {"time": {**TIME, "env": {"A=B": "c"}}}}, "mcp.json: mcpServers.time.env.A=B: is not a name"),
     ({"mcpServers": {"time": {**TIME, "warm": True}}}, "mcp.json: mcpServers.time.warm: should be a number"),
     ({"mcpServers": {"time": {**TIME, "maxInFlight": 0}}}, "mcp.json: mcpServers.time.maxInFlight: should be greater than"),
-    ({"mcpServers": {"time": {**TIME, "type": "ws"}}}, "mcp.json: mcpServers.time.type: should be 'stdio'"),
-    ({"mcpServers": {"time": {"url": "https://h/mcp", "type": "http"}}}, "mcp.json: mcpServers.time.url: a server reached by"),
+    ({"mcpServers": {"time": {**TIME, "type": "ws"}}}, "mcp.json: mcpServers.time: type ws does not go with command"),
+    ({"mcpServers": {"time": {**TIME, "type": "grpc"}}}, "mcp.json: mcpServers.time.type: should be 'stdio', "),
+    ({"mcpServers": {"time": {**TIME, "url": "tcp://h:1"}}}, "mcp.json: mcpServers.time: say command, or url, and not both"),
+    ({"mcpServers": {"time": {"url": "tcp://h:1", "args": []}}}, "mcp.json: mcpServers.time: args does not go with url"),
+    ({"mcpServers": {"time": {"url": "tcp://h:1", "type": "http"}}}, "mcp.json: mcpServers.time: type http goes with http://"),
+    (
+        {"mcpServers": {"time": {"url": "tcp://h:1", "headers": {"A": "b"}}}},
+        "mcp.json: mcpServers.time: tcp:// carries no headers",
+    ),
+    ({"mcpServers": {"time": {**TIME, "headers": {"A": "b"}}}}, "mcp.json: mcpServers.time: headers does not go with command"),
+    (
+        {"mcpServers": {"time": {"url": "tcp://h:1", "headers": {"A:": "b"}}}},
+        "mcp.json: mcpServers.time.headers.A:: is no header's",
+    ),
+    (
+        {"mcpServers": {"time": {"url": "tcp://h:1", "tls": {"ca": "x"}}}},
+        "mcp.json: mcpServers.time: tcp:// speaks no TLS; tls://",
+    ),
+    ({"mcpServers": {"time": {"url": "tls://h:1", "tls": {"key": "x"}}}}, "mcp.json: mcpServers.time.tls: a key goes with a"),
+    (
+        {"mcpServers": {"time": {"url": "gopher://h"}}},
+        "mcp.json: mcpServers.time.url: is no MCP server's URL; known are tcp://",
+    ),
+    ({"mcpServers": {"time": {"url": "tcp://h"}}}, "mcp.json: mcpServers.time.url: is not tcp://HOST:PORT"),
     ({"mcpServers": {"x" * 121: TIME}}, f"mcp.json: mcpServers.{'x' * 121}: name"),
     ({"mcpServers": []}, "mcp.json: mcpServers: should be an object"),
     ({"mcpServers": {}}, "mcp.json: mcpServers: names no server"),
@@ -168,6 +260,13 @@ WRONG: list[tuple[object, str]] = [
     ({"mcpServers": {"a": TIME}, "fabric": {"lease": 1}}, "mcp.json: fabric.lease: should be greater than"),
     ({"mcpServers": {"a": TIME}, "fabric": {"http": "8080"}}, "mcp.json: fabric.http: '8080' is not HOST:PORT"),
     ({"mcpServers": {"a": TIME}, "fabric": {"http": "::1:80"}}, "mcp.json: fabric.http: '::1:80' is not HOST:PORT"),
+    (
+        {"mcpServers": {"a": TIME}, "fabric": {"trustedProxies": ["10.0.0.1/8"]}},
+        "mcp.json: fabric.trustedProxies[0]: is no address or network: 10.0.0.1/8 has host bits set",
+    ),
+    ({"mcpServers": {"a": TIME}, "fabric": {"pathPrefix": "tools"}}, "mcp.json: fabric.pathPrefix: is no path prefix"),
+    ({"mcpServers": {"a": TIME}, "fabric": {"pathPrefix": "/a/../b"}}, "mcp.json: fabric.pathPrefix: is no path prefix"),
+    ({"mcpServers": {"a": TIME}, "fabric": {"publicUrl": "mcp.example"}}, "mcp.json: fabric.publicUrl: is no URL of this kind"),
     ({"mcpServers": {"a": TIME}, "fabric": {"idleTimeout": 9, "absoluteTimeout": 8}}, "mcp.json: fabric: idleTimeout, 9 s"),
     ({"mcpServers": {"a": TIME}, "fabric": {"secretCommand": "a 'b"}}, "mcp.json: fabric.secretCommand: is no command line"),
     ({"mcpServers": {"a": TIME}, "fabric": {"http": "h:1"}, "port": 1}, "mcp.json: fabric.http: say fabric.http, or"),
@@ -236,8 +335,9 @@ def test_a_bad_broker_url_is_refused_without_its_password(write: Write, url: str
 
 @pytest.mark.requirement("K04")
 def test_no_repr_shows_a_credential(write: Write) -> None:
+    remote = {"url": f"https://u:{PASSWORD}@h/mcp?key={PASSWORD}", "headers": {"Authorization": PASSWORD}}
     found = settings(
-        write({"mcpServers": {"a": {**TIME, "args": [PASSWORD], "env": {"KEY": PASSWORD}}}}),
+        write({"mcpServers": {"a": {**TIME, "args": [PASSWORD], "env": {"KEY": PASSWORD}}, "b": remote}}),
         {"FABRIC_SECRET": PASSWORD, "AUTH_USER": "u", "AUTH_PASSWORD": PASSWORD},
         broker=f"nats://u:{PASSWORD}@h",
     )
@@ -256,6 +356,23 @@ def test_a_listener_beyond_loopback_without_authentication_is_refused(write: Wri
     assert load(str(path), environment=ENVIRONMENT, arguments={}).http.host == "0.0.0.0", "who does not listen is not refused"
 
 
+@pytest.mark.requirement("L05")
+def test_doors_beside_http_are_settings_of_those_who_open_them(write: Write) -> None:
+    section = {"tcp": ["127.0.0.1:0=a"], "unix": ["run/b.sock"], "unixMode": "660", "unixRemove": False, "ws": "[::1]:7"}
+    path = write({"mcpServers": {"a": TIME, "b": TIME}, "defaultServer": "b", "fabric": section})
+    opened = load(
+        str(path), environment={**ENVIRONMENT, "FABRIC_TCP": "127.0.0.1:1=b,127.0.0.1:2"}, arguments={}, listens=("doors",)
+    )
+    assert opened.doors == (
+        Door(scheme="tcp", server="b", address=Address("127.0.0.1", 1)),
+        Door(scheme="tcp", server="b", address=Address("127.0.0.1", 2)),
+        Door(scheme="unix", server="b", path=path.parent / "run/b.sock"),
+        Door(scheme="ws", server="", address=Address("::1", 7)),
+    )
+    assert (opened.unix_mode, opened.unix_remove) == (0o660, False)
+    assert load(str(path), environment=ENVIRONMENT, arguments={}).doors == (), "who opens none has none"
+
+
 @pytest.mark.requirement("C04")
 def test_a_command_that_is_not_there_is_refused_by_name(write: Write) -> None:
     for entry, expected in [
@@ -266,6 +383,8 @@ def test_a_command_that_is_not_there_is_refused_by_name(write: Write) -> None:
     ]:
         with pytest.raises(ConfigError, match=expected):
             refuse_missing_commands(settings(write({"mcpServers": {"a": entry}})))
+    with pytest.raises(ConfigError, match=r"mcpServers.a.tls: cannot read the certificates in .*/ca.pem: No such file"):
+        refuse_missing_commands(settings(write({"mcpServers": {"a": {"url": "tls://h:1", "tls": {"ca": "ca.pem"}}}})))
     refuse_missing_commands(settings(write({"mcpServers": {"a": TIME}})))
 
 
@@ -326,11 +445,18 @@ def test_the_howto_lists_every_key_with_its_default() -> None:
     page = Path("docs/howto/configure.md").read_text()
     rows = [[cell.strip() for cell in line.split("|")[1:-1]] for line in page.splitlines() if line.startswith("| `")]
     listed = {row[0].strip("`"): row for row in rows}
-    fields = [*ServerSection.model_fields.items(), *FabricSection.model_fields.items()]
-    assert listed.keys() == {field.alias for _, field in fields}
-    for name, field in fields:
-        row = listed[str(field.alias)]
-        if name in FabricSection.model_fields:
-            assert row[1] == f"FABRIC_{name.upper()}"
+    fields = [(path, section) for section in (ServerSection, FabricSection) for path in leaves(section)]
+    assert listed.keys() == {".".join(map(to_camel, path)) for path, _ in fields}
+    for path, section in fields:
+        row, field = listed[".".join(map(to_camel, path))], value(section, path)
+        if section is FabricSection:
+            assert row[1] == f"FABRIC_{'_'.join(path).upper()}"
         if isinstance(field.default, int | float) and not isinstance(field.default, bool):
             assert row[-2] == f"{field.default:.10g}"
+
+
+def value(section: type[BaseModel], path: tuple[str, ...]) -> FieldInfo:
+    """The field at this path."""
+    for name in path[:-1]:
+        section = nested(section)[to_camel(name)]
+    return section.model_fields[path[-1]]

@@ -1,0 +1,91 @@
+"""A posted batch: one HTTP request of a client's, and a link of its own for each message in it: the core sees no batch."""
+
+from __future__ import annotations
+
+import msgspec
+
+from fabric import jsonrpc
+from fabric.errors import InvalidFrame
+from fabric.jsonrpc import Message, MessageKind
+from fabric.jsonrpc_batch import Answers
+from fabric.links.base import LinkInfo, RequestLink
+
+
+class PostedBatch:
+    """What the links of a batch's members share. It ends the client's request when the last of them has ended."""
+
+    def __init__(self, link: RequestLink, members: list[Message | InvalidFrame]) -> None:
+        self.link = link
+        self._answers = Answers(len(members))
+        self._streaming = False
+        self._refusal = b""
+        self._asked = any(not isinstance(member, Message) or member.kind is MessageKind.REQUEST for member in members)
+        self.links = [
+            (MemberLink(self, f"{link.info.id}#{place}", member.kind is MessageKind.REQUEST), member)
+            for place, member in enumerate(members)
+            if isinstance(member, Message)
+        ]
+        for member in members:
+            if not isinstance(member, Message):
+                self.settle(jsonrpc.error_frame(member.id, member.code, member.reason))
+
+    def send(self, frame: bytes) -> None:
+        """A message that is no answer. Its stream cannot be resumed: several streams share it."""
+        self._streaming = True
+        self.link.send(frame)
+
+    def refuse(self, frame: bytes) -> None:
+        """A member that needs no answer was not accepted."""
+        self._refusal = frame
+        self.settle(b"")
+
+    def settle(self, answer: bytes) -> None:
+        """A member is over."""
+        array = self._answers.settle(answer)
+        if self._answers.missing:
+            if array:
+                self.send(array)
+        elif array:
+            self.link.send(array, final=True)
+        elif self._streaming:
+            self.link.finish()
+        elif self._refusal and not self._asked:
+            self.link.send(self._refusal, final=True)
+        elif self._asked:
+            self.link.finish()
+        else:
+            self.link.accept()
+
+
+class MemberLink:
+    """A RequestLink (links/base.py) for one member of a batch."""
+
+    def __init__(self, batch: PostedBatch, id: str, asks: bool) -> None:
+        self.info: LinkInfo = msgspec.structs.replace(batch.link.info, id=id)
+        self._batch = batch
+        self._asks = asks
+
+    def send(self, frame: bytes, *, event: str = "", final: bool = False) -> None:  # noqa: ARG002 - see PostedBatch.send
+        """See Link.send."""
+        if not final:
+            self._batch.send(frame)
+        elif self._asks:
+            self._batch.settle(frame)
+        else:
+            self._batch.refuse(frame)
+
+    def accept(self) -> None:
+        """See RequestLink.accept."""
+        self._batch.settle(b"")
+
+    def establish(self, token: str) -> None:  # noqa: ARG002 - it never comes to this
+        """See RequestLink.establish."""
+        raise AssertionError("no initialize is let into a batch")
+
+    def finish(self) -> None:
+        """See RequestLink.finish."""
+        self._batch.settle(b"")
+
+    async def drain(self) -> None:
+        """See Link.drain."""
+        await self._batch.link.drain()

@@ -1,0 +1,126 @@
+"""Connects again: one policy for whatever this process dials, and who is told of each attempt.
+
+The pauses grow from `initial` by `factor` up to `longest`; chance takes up to the share `jitter` off each, so that those who
+lost the same peer at the same time do not come back at the same time.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Awaitable, Callable
+from typing import Literal, TypeVar, get_args
+
+import msgspec
+import tenacity
+
+from fabric.core.record import Attempt
+from fabric.errors import (
+    BrokerCertificateError,
+    BrokerDenied,
+    BrokerProtocolError,
+    BrokerRefused,
+    BrokerReset,
+    BrokerTimeout,
+    LinkBroken,
+    LinkCertificateError,
+    LinkHandshakeError,
+    LinkRefused,
+    LinkTimeout,
+    TransportError,
+)
+
+T = TypeVar("T")
+
+Failure = Literal["refused", "reset", "timeout", "protocol", "certificate", "denied", "other"]
+"""What may come of an attempt. docs/spec/errors.md has the errors behind each."""
+
+Peer = Literal["broker", "server"]
+
+_FAILURES: tuple[tuple[Failure, tuple[type[TransportError], ...]], ...] = (
+    ("certificate", (BrokerCertificateError, LinkCertificateError)),  # before what it is a kind of
+    ("protocol", (BrokerProtocolError, LinkHandshakeError)),
+    ("denied", (BrokerDenied,)),
+    ("timeout", (BrokerTimeout, LinkTimeout)),
+    ("reset", (BrokerReset, LinkBroken)),
+    ("refused", (BrokerRefused, LinkRefused)),
+)
+
+
+class RetryPolicy(msgspec.Struct, frozen=True, kw_only=True):
+    """Times are seconds. attempts: 0 for no end. on: the failures after which it is worth trying again."""
+
+    enabled: bool = True
+    initial: float = 0.1
+    factor: float = 2.0
+    longest: float = 10.0
+    jitter: float = 0.1
+    attempts: int = 0
+    on: frozenset[Failure] = frozenset(get_args(Failure))
+
+
+class Connects:
+    """Opens the connections of one process. `tried` is told of each attempt."""
+
+    def __init__(self, policy: RetryPolicy | None = None, tried: Callable[[Attempt], None] = lambda _: None) -> None:
+        self._policy = policy or RetryPolicy()
+        self._tried = tried
+
+    async def open(
+        self,
+        peer: Peer,
+        name: str,
+        connect: Callable[[], Awaitable[T]],
+        *,
+        most: int = 0,
+        failed: Callable[[int, TransportError], None] = lambda _number, _error: None,
+    ) -> T:
+        """What `connect` returns, once it does. most: attempts at most, whatever the policy says; 0 for no such bound.
+
+        failed: is told the number of an attempt and what it raised, if another follows. Raises what the last attempt raised.
+        """
+        policy = self._policy
+        attempts = min(policy.attempts or most, most or policy.attempts) if policy.enabled else 1
+        number = 0
+
+        async def attempt() -> T:
+            nonlocal number
+            number += 1
+            try:
+                opened = await connect()
+            except TransportError as error:
+                self._tried(Attempt(peer, name, number, failure(error)))
+                raise
+            self._tried(Attempt(peer, name, number))
+            return opened
+
+        def again(error: BaseException) -> bool:
+            return isinstance(error, TransportError) and failure(error) in policy.on
+
+        def pausing(state: tenacity.RetryCallState) -> None:
+            error = state.outcome.exception() if state.outcome is not None else None
+            if isinstance(error, TransportError):
+                failed(number, error)
+
+        retrying = tenacity.AsyncRetrying(
+            retry=tenacity.retry_if_exception(again),
+            stop=tenacity.stop_after_attempt(attempts) if attempts else tenacity.stop_never,
+            wait=pauses(policy),
+            before_sleep=pausing,
+            reraise=True,
+        )
+        return await retrying(attempt)
+
+
+def failure(error: TransportError) -> Failure:
+    """The kind of what an attempt raised."""
+    return next((name for name, kinds in _FAILURES if isinstance(error, kinds)), "other")
+
+
+def pauses(policy: RetryPolicy) -> Callable[[tenacity.RetryCallState], float]:
+    """The seconds to wait after each attempt."""
+    growing = tenacity.wait_exponential(multiplier=policy.initial, exp_base=policy.factor, max=policy.longest)
+
+    def wait(state: tenacity.RetryCallState) -> float:
+        return growing(state) * random.uniform(1 - policy.jitter, 1)  # noqa: S311 (no secret depends on it)
+
+    return wait

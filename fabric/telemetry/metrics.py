@@ -1,0 +1,25 @@
+"""The metrics of one process, by OpenTelemetry's API; who reads and exports them is its maker's to say."""
+
+from __future__ import annotations
+
+from opentelemetry.metrics import Meter
+
+from fabric.core.record import Attempt
+from fabric.telemetry import names
+
+
+class Metrics:
+    """The instruments."""
+
+    def __init__(self, meter: Meter) -> None:
+        self._connects = meter.create_counter(
+            names.CONNECTS, "{attempt}", "Attempts to connect to the broker or to an MCP server"
+        )
+
+    def tried(self, attempt: Attempt) -> None:
+        """Count an attempt to connect."""
+        attributes: dict[str, str | bool] = {names.PEER: attempt.peer, names.RETRY: attempt.number > 1}
+        attributes[names.SYSTEM if attempt.peer == "broker" else names.SERVER] = attempt.name
+        if attempt.failure:
+            attributes[names.ERROR_TYPE] = attempt.failure
+        self._connects.add(1, attributes)

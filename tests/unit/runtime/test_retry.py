@@ -1,0 +1,107 @@
+"""Connects that fail: how long the pauses are, which failures are tried again, and that each attempt is told."""
+
+from __future__ import annotations
+
+from typing import get_args
+
+import pytest
+import tenacity
+
+from fabric.core.record import Attempt
+from fabric.errors import (
+    BrokerClosed,
+    BrokerDenied,
+    BrokerError,
+    BrokerRefused,
+    BrokerTimeout,
+    LinkCertificateError,
+    LinkHandshakeError,
+    LinkRefused,
+    TransportError,
+)
+from fabric.runtime.retry import Connects, Failure, RetryPolicy, failure, pauses
+
+pytestmark = pytest.mark.requirement("R05")
+
+QUICK = RetryPolicy(initial=0.001, longest=0.002)
+
+
+class Peer:
+    """What is dialled: it fails in these ways, one after the other, and then lets us in."""
+
+    def __init__(self, *failures: TransportError, policy: RetryPolicy = QUICK) -> None:
+        self.failures = list(failures)
+        self.told: list[Attempt] = []
+        self.again: list[int] = []
+        self.connects = Connects(policy, self.told.append)
+
+    async def connect(self) -> str:
+        if self.failures:
+            raise self.failures.pop(0)
+        return "open"
+
+    async def open(self, most: int = 0) -> str:
+        return await self.connects.open("broker", "nats", self.connect, most=most, failed=lambda n, _: self.again.append(n))
+
+
+async def test_it_is_tried_again_until_it_opens_and_each_attempt_is_told() -> None:
+    peer = Peer(BrokerRefused("no"), BrokerTimeout("no"), BrokerDenied("no"))
+    assert await peer.open() == "open"
+    outcomes = ["refused", "timeout", "denied", ""]
+    assert peer.told == [Attempt("broker", "nats", number, outcome) for number, outcome in enumerate(outcomes, 1)]
+    assert peer.again == [1, 2, 3]
+
+
+async def test_after_the_last_attempt_its_own_error_is_raised() -> None:
+    peer = Peer(*(BrokerRefused(str(n)) for n in range(1, 9)), policy=RetryPolicy(initial=0.001, attempts=3))
+    with pytest.raises(BrokerRefused, match="3"):
+        await peer.open()
+    assert (len(peer.told), peer.again) == (3, [1, 2])
+
+
+async def test_a_failure_that_is_not_listed_is_raised_at_once() -> None:
+    peer = Peer(BrokerRefused("no"), BrokerDenied("no"), policy=RetryPolicy(initial=0.001, on=frozenset({"refused"})))
+    with pytest.raises(BrokerDenied):
+        await peer.open()
+    assert [attempt.failure for attempt in peer.told] == ["refused", "denied"]
+
+
+@pytest.mark.parametrize(("policy", "most"), [(RetryPolicy(enabled=False), 0), (RetryPolicy(attempts=5), 1), (QUICK, 1)])
+async def test_switched_off_there_is_one_attempt(policy: RetryPolicy, most: int) -> None:
+    peer = Peer(BrokerRefused("no"), policy=policy)
+    with pytest.raises(BrokerRefused):
+        await peer.open(most)
+    assert len(peer.told) == 1
+
+
+async def test_what_is_no_failure_of_a_transport_is_not_tried_again() -> None:
+    async def broken() -> None:
+        raise RuntimeError("ours")
+
+    with pytest.raises(RuntimeError):
+        await Connects(QUICK).open("server", "s", broken)
+
+
+def test_the_pauses_double_from_a_tenth_of_a_second_to_ten_and_chance_takes_off_a_tenth_at_most() -> None:
+    policy = RetryPolicy()
+    state = tenacity.RetryCallState(tenacity.AsyncRetrying(), None, (), {})
+    wait, seen = pauses(policy), set()
+    for number, longest in enumerate([0.1, 0.2, 0.4, 0.8, 1.6, 3.2, 6.4, 10, 10], 1):
+        state.attempt_number = number
+        drawn = {wait(state) for _ in range(50)}
+        assert all(0.9 * longest - 1e-9 <= pause <= longest for pause in drawn)
+        seen |= drawn
+    assert len(seen) > 100
+    state.attempt_number = 10**6
+    assert wait(state) <= policy.longest
+
+
+def test_every_error_of_a_transport_has_a_kind() -> None:
+    found = {failure(kind("x")) for kind in [*kinds(BrokerError), LinkRefused, LinkCertificateError, LinkHandshakeError]}
+    assert found == set(get_args(Failure))
+    assert failure(BrokerClosed("x")) == "other"
+    assert [failure(kind("x")) for kind in (LinkCertificateError, LinkHandshakeError)] == ["certificate", "protocol"]
+
+
+def kinds(base: type[TransportError]) -> list[type[TransportError]]:
+    return [base, *(kind for below in base.__subclasses__() for kind in kinds(below))]

@@ -1,0 +1,105 @@
+"""The doors of an edge: HTTP, and the sockets that were asked for; opened together, closed together."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from functools import partial
+
+import msgspec
+
+from fabric.errors import ConfigError, LinkRefused
+from fabric.links import tcp, unix, websocket
+from fabric.links.base import Listener
+from fabric.links.conversations import StreamLimits
+from fabric.links.http import HttpListener, HttpSettings, listen
+from fabric.links.websocket_connection import WebSocketSettings
+from fabric.runtime.edge import Edge
+from fabric.runtime.node import Node
+from fabric.runtime.settings import Door, Settings
+from fabric.security.forwarded import Proxies
+from workers.admin import Servers, health_pages
+from workers.process import Life, access_rules
+
+LINGER = 30.0
+"""Seconds in which a client that has said all, and shut its side of the socket, can still be answered."""
+
+
+class Doors:
+    """Open doors. http: the one there always is; others: with the server each leads to, empty for any."""
+
+    def __init__(self, settings: Settings, http: HttpListener) -> None:
+        self.http = http
+        self.others: list[tuple[Listener, str]] = []
+        self.url = settings.public_url or http.address
+        self._first = f"{settings.public_url}, by {http.address}" if settings.public_url else http.address
+
+    @property
+    def where(self) -> str:
+        """For the ready line: the public URL first, if there is one."""
+        return " ".join(
+            [self._first, *(f"{door.address}={server}" if server else door.address for door, server in self.others)]
+        )
+
+    async def aclose(self) -> None:
+        """Stop accepting; what was asked has a little time to be answered."""
+        await asyncio.gather(self.http.aclose(), *(door.aclose() for door, _ in self.others))
+
+
+async def open_doors(settings: Settings, edge: Edge, life: Life, nodes: Sequence[Node], servers: Servers = dict) -> Doors:
+    """All that the settings ask for. Raises ConfigError when an address cannot be had; none is open then."""
+
+    def resolve(name: str) -> str | None:
+        if not name:
+            return settings.default_server or _only(edge.core.serving.names())
+        return name if edge.core.serving.known(name) else None
+
+    http = HttpSettings(
+        resolve=resolve,
+        host=settings.http.host,
+        port=settings.http.port,
+        path_prefix=settings.path_prefix,
+        access=access_rules(settings),
+        proxies=Proxies(settings.trusted_proxies),
+        pages=health_pages(lambda: life.readiness(nodes, servers)),
+        max_body_bytes=settings.max_frame_bytes,
+        keep_alive_timeout=settings.keep_alive,
+        websocket=WebSocketSettings(
+            ping_interval=settings.keep_alive, ping_timeout=settings.keep_alive, compression=settings.ws_compression
+        ),
+    )
+    try:
+        doors = Doors(settings, await listen(edge, http, converse=partial(edge.attend, linger=http.close_timeout)))
+    except LinkRefused as error:
+        raise ConfigError(str(error), where="http") from error
+    edge.core.address = doors.url
+    try:
+        for door in settings.doors:
+            doors.others.append((await _open(door, settings, edge, http), door.server))
+    except LinkRefused as error:
+        await doors.aclose()
+        raise ConfigError(str(error), where=door.scheme) from error
+    return doors
+
+
+async def _open(door: Door, settings: Settings, edge: Edge, http: HttpSettings) -> Listener:
+    attend = partial(edge.attend, linger=LINGER)
+    limits = StreamLimits(max_frame_bytes=settings.max_frame_bytes)
+    server, path, address = door.server, door.path, door.address
+    if path is not None:
+        mode, remove = settings.unix_mode, settings.unix_remove
+        return await unix.listen(attend, unix.UnixSettings(server=server, path=path, mode=mode, remove=remove, limits=limits))
+    assert address is not None  # noqa: S101 (only a Unix socket has a path)
+    if door.scheme == "tcp":
+        return await tcp.listen(attend, tcp.TcpSettings(server=server, host=address.host, port=address.port, limits=limits))
+
+    def only(name: str) -> str | None:
+        return server if name in ("", server) else None
+
+    resolve = only if server else http.resolve
+    alike = msgspec.structs.replace(http, resolve=resolve, host=address.host, port=address.port, pages={})
+    return await websocket.listen(partial(edge.attend, linger=http.close_timeout), alike)
+
+
+def _only(names: list[str]) -> str | None:
+    return names[0] if len(names) == 1 else None

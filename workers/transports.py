@@ -1,0 +1,63 @@
+"""`mcp-fabric transports`: what carries messages, by the scheme of its URLs, and what each can do."""
+
+from __future__ import annotations
+
+import sys
+
+import msgspec
+from rich.console import Console
+from rich.table import Table
+
+from fabric.brokers import registry as brokers
+from fabric.capabilities import Capabilities
+from fabric.links import registry as links
+
+PIPE_WIDTH = 160
+"""Columns of a table that no terminal shows."""
+
+
+class Row(msgspec.Struct, frozen=True):
+    """One transport. carries: whether clients and servers are reached by it, or workers each other."""
+
+    scheme: str
+    carries: str
+    capabilities: Capabilities
+
+
+def rows() -> list[Row]:
+    """Every transport there is."""
+    found = [Row(scheme, "clients and servers", can) for scheme, can in links.capabilities().items()]
+    return found + [Row(scheme, "workers", can) for scheme, can in brokers.capabilities().items()]
+
+
+def show(*, json: bool) -> None:
+    """Print them."""
+    if json:
+        print(msgspec.json.format(msgspec.json.encode(rows())).decode())
+        return
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for title in titles():
+        table.add_column(title)
+    for row in rows():
+        table.add_row(*cells(row))
+    Console(width=None if sys.stdout.isatty() else PIPE_WIDTH, highlight=False, markup=False).print(table)
+
+
+def titles() -> list[str]:
+    """The columns of the table."""
+    names = [field.removesuffix("_bytes").replace("_", " ") for field in Capabilities.__struct_fields__]
+    return ["scheme", "carries", *names]
+
+
+def cells(row: Row) -> list[str]:
+    """A row of the table."""
+    said = [getattr(row.capabilities, field) for field in Capabilities.__struct_fields__]
+    return [row.scheme, row.carries, *(_word(value) for value in said)]
+
+
+def _word(value: bool | int | None) -> str:
+    if value is None:
+        return "as set"
+    if isinstance(value, bool):
+        return "yes" if value else "-"
+    return f"{value >> 20} MiB"

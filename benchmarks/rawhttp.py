@@ -3,24 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
-from typing import cast
+from urllib.parse import urlsplit
 
 import msgspec
 
-_STEP_TIMEOUT = 15.0
-
-
-class ReplyError(Exception):
-    """A reply that is not the answer to what was asked."""
-
-
-class _Event(msgspec.Struct):
-    id: msgspec.Raw = msgspec.Raw()
-    method: str = ""
-
-
-_event = msgspec.json.Decoder(_Event)
+from benchmarks.wire import LEGACY, MODERN, Connection, ReplyError, endpoint, is_response
 
 
 class Response(msgspec.Struct):
@@ -30,20 +17,21 @@ class Response(msgspec.Struct):
     head: bytes
     body: bytes
 
-    def header(self, name: bytes) -> bytes:
-        """A header's value; `name` is in lower case. Empty without it."""
-        at = self.head.lower().find(b"\r\n" + name + b":") + len(name) + 3
-        return self.head[at : self.head.index(b"\r", at)].strip() if at > len(name) + 2 else b""
-
     def message(self) -> bytes:
         """The JSON-RPC response: the body, or that message of an event stream that is neither notification nor request."""
         if self.body.startswith(b"{"):
             return self.body
         for event in self.body.replace(b"\r\n", b"\n").split(b"\n\n"):
             data = b"\n".join(line[5:].lstrip() for line in event.split(b"\n") if line.startswith(b"data:"))
-            if data and (seen := _event.decode(data)).id and not seen.method:
+            if data and is_response(data):
                 return data
         raise ReplyError(f"no response in {self.body[:300]!r}")
+
+
+def header(head: bytes, name: bytes) -> bytes:
+    """A header's value; `name` is in lower case. Empty without it."""
+    at = head.lower().find(b"\r\n" + name + b":") + len(name) + 3
+    return head[at : head.index(b"\r", at)].strip() if at > len(name) + 2 else b""
 
 
 def parse(data: bytes) -> Response | None:
@@ -75,44 +63,71 @@ def parse(data: bytes) -> Response | None:
     return Response(int(head[9:12]), data[: end - 2], body)
 
 
-class Connection(asyncio.Protocol):
-    """One connection: `heard` is called with each response, `failed` once with what ended it."""
+class _Requests(Connection):
+    """One request at a time; `head` is the last response's."""
 
-    def __init__(self) -> None:
-        self.heard: Callable[[Response], None] = lambda _: None
-        self.failed: Callable[[Exception], None] = lambda _: None
-        self._buffer = b""
+    head = b""
 
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Keep the way out."""
-        self.write = cast("asyncio.WriteTransport", transport).write  # uvloop's own class is none of asyncio's
-
-    def data_received(self, data: bytes) -> None:
-        """Collect a response."""
-        data = self._buffer + data if self._buffer else data
-        try:
-            response = parse(data)
-            self._buffer = b"" if response else data
-            if response:
-                self.heard(response)
-        except (ReplyError, ValueError, IndexError, msgspec.DecodeError) as error:
-            self.failed(error if isinstance(error, ReplyError) else ReplyError(f"{error}: {data[:1000]!r}"))
-
-    def connection_lost(self, exc: Exception | None) -> None:
-        """The server is not to close while we talk."""
-        self.failed(exc or ConnectionError("the server closed the connection"))
-
-    async def ask(self, request: bytes) -> Response:
-        """One request, one response. Raises ReplyError for a status that is not 2xx."""
-        future: asyncio.Future[Response] = asyncio.get_running_loop().create_future()
-
-        def failed(error: Exception) -> None:
-            if not future.done():
-                future.set_exception(error)
-
-        self.heard, self.failed = future.set_result, failed
-        self.write(request)
-        response = await asyncio.wait_for(future, _STEP_TIMEOUT)
+    def take(self, data: bytes) -> bytes:
+        """As Connection.take: a response with a body is the JSON-RPC response in it, one without an empty message."""
+        response = parse(data)
+        if not response:
+            return data
         if response.status // 100 != 2:
             raise ReplyError(f"status {response.status}: {response.body[:300]!r}")
-        return response
+        self.head = response.head
+        self.heard(response.message() if response.body else b"")
+        return b""
+
+
+class HttpWire:
+    """A session of Streamable HTTP, over several connections: each carries one call at a time, as HTTP clients do."""
+
+    depth = 1
+
+    def __init__(self, connections: list[_Requests], url: str, *, modern: bool) -> None:
+        parts = urlsplit(url)
+        self._requests, self._modern, self._path = connections, modern, parts.path or "/"
+        self.connections: list[Connection] = [*connections]
+        self.pids: list[int] = []
+        self._common = f"Host: {parts.netloc}\r\nContent-Type: application/json\r\n"
+        self._common += "Accept: application/json, text/event-stream\r\n"
+        self._session = ""
+
+    def packed(self, body: bytes, method: str, name: str) -> bytes:
+        """As Wire.packed."""
+        mirrored = f"Mcp-Method: {method}\r\n" if self._modern else ""
+        mirrored += f"Mcp-Name: {name}\r\n" if self._modern and name else ""
+        if method != "initialize":
+            mirrored += f"MCP-Protocol-Version: {MODERN if self._modern else LEGACY}\r\n{self._session}"
+        return f"POST {self._path} HTTP/1.1\r\n{self._common}{mirrored}Content-Length: {len(body)}\r\n\r\n".encode() + body
+
+    async def ask(self, body: bytes, method: str) -> bytes:
+        """As Wire.ask."""
+        connection = self._requests[0]
+        answer = await connection.until(self.packed(body, method, ""), lambda _: True)
+        if method == "initialize" and (session := header(connection.head, b"mcp-session-id")):  # the relay has none
+            self._session = f"Mcp-Session-Id: {session.decode()}\r\n"
+        return answer
+
+    async def tell(self, body: bytes, method: str) -> None:
+        """As Wire.tell."""
+        await self._requests[0].until(self.packed(body, method, ""), lambda _: True)
+
+    async def end(self) -> None:
+        """As Wire.end."""
+        if self._session:
+            farewell = f"DELETE {self._path} HTTP/1.1\r\n{self._common}{self._session}\r\n"
+            await self._requests[0].until(farewell.encode(), lambda _: True)
+        for connection in self._requests:
+            connection.failed = lambda _: None
+            connection.close()
+
+
+async def open_http(url: str, depth: int, *, modern: bool) -> HttpWire:
+    """One session at http://HOST:PORT/PATH, over `depth` connections."""
+    loop, connections = asyncio.get_running_loop(), []
+    for _ in range(depth):
+        _, connection = await loop.create_connection(_Requests, *endpoint(url))
+        connections.append(connection)
+    return HttpWire(connections, url, modern=modern)

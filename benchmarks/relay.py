@@ -1,14 +1,12 @@
 """The limit: an HTTP server that hands each POST to one stdio child and does as little else as a correct relay can.
 
 No broker, no sessions, no checks. It swaps ids, because two clients may use the same one at once, and answers 202 to what has
-no id. It understands what load.py sends (Content-Length bodies, ids as the second member), not all of HTTP. With --direct there
-is no child either: the answer is made in place, as cheaply as Python can, which shows what load.py itself can reach.
-Prints one line that starts with `ready` and names its address.
+no id. It understands what load.py sends (Content-Length bodies, ids as the second member), not all of HTTP. Prints one line
+that starts with `ready` and names its address.
 """
 
 from __future__ import annotations
 
-import argparse
 import asyncio
 import subprocess
 import sys
@@ -24,8 +22,8 @@ Forward = Callable[[bytes, asyncio.WriteTransport], None]
 """Takes a request's body and where the response to it goes."""
 
 ECHO = (sys.executable, "-S", "-I", str(Path(echo.__file__).resolve()))
-_OK = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n%b"
-_ACCEPTED = b"HTTP/1.1 202 Accepted\r\nContent-Length: 0\r\n\r\n"
+OK = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n%b"
+ACCEPTED = b"HTTP/1.1 202 Accepted\r\nContent-Length: 0\r\n\r\n"
 _LENGTH, _ID = b"content-length:", b'"id":'
 
 
@@ -82,7 +80,7 @@ class Child(asyncio.Protocol):
         start, end = span_of_id(body)
         if not start:
             self._stdin.write(body + b"\n")
-            client.write(_ACCEPTED)
+            client.write(ACCEPTED)
             return
         self._count += 1
         id = b'"%d"' % self._count
@@ -95,29 +93,18 @@ class Child(asyncio.Protocol):
         for line in lines:
             start, end = span_of_id(line)
             id, client = self._waiting.pop(line[start:end])
-            client.write(_OK % (len(line) - (end - start) + len(id), b"%b%b%b" % (line[:start], id, line[end:])))
+            client.write(OK % (len(line) - (end - start) + len(id), b"%b%b%b" % (line[:start], id, line[end:])))
 
 
-def direct(body: bytes, client: asyncio.WriteTransport) -> None:
-    """Answer in place."""
-    response = echo.answer(body)
-    client.write(_OK % (len(response) - 1, response[:-1]) if response else _ACCEPTED)
-
-
-async def serve(*, with_child: bool) -> None:
+async def serve() -> None:
     """Serve on a free port of the loopback until killed."""
-    forward: Forward = direct
-    if with_child:
-        child = Child()
-        await child.connect()
-        forward = child.forward
-    server = await asyncio.get_running_loop().create_server(lambda: Door(forward), "127.0.0.1", 0)
+    child = Child()
+    await child.connect()
+    server = await asyncio.get_running_loop().create_server(lambda: Door(child.forward), "127.0.0.1", 0)
     host, port = server.sockets[0].getsockname()
-    print(f"ready http://{host}:{port}", file=sys.stderr, flush=True)
+    print(f"ready http://{host}:{port}/", file=sys.stderr, flush=True)
     await server.serve_forever()
 
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--direct", action="store_true", help="no child: answer in place")
-    uvloop.run(serve(with_child=not parser.parse_args().direct))
+    uvloop.run(serve())

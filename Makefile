@@ -1,7 +1,7 @@
 # Everything a person does with a clone. Set-up runs first where it is needed, and is skipped where it is current.
 PYTHON ?= $(firstword $(foreach p,python3 python3.13 python3.12 python3.11,$(if $(shell $(p) -c 'import sys; sys.version_info >= (3, 11) and print(1)' 2>/dev/null),$(p))) python3)
 SEEDS ?= 10000
-BROKERS ?= memory nats redis
+BROKERS ?= memory nats redis amqp
 BIN := .venv/bin
 SETUP := $(PYTHON) .ci/setup.py
 
@@ -25,11 +25,12 @@ lint: setup      ## style, types, and the arrows between packages
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-conformance: setup ## the official suites, on every broker (BROKERS="nats redis")
+conformance: setup ## the official suites, on every broker (BROKERS="nats amqp")
 	CONFORMANCE_BROKERS="$(BROKERS)" $(BIN)/python -m pytest tests/conformance
 
-bench: setup     ## figures, beside a relay without a broker
-	$(BIN)/python -m benchmarks
+bench: setup     ## figures, beside a relay without a broker and the peers, which it installs (BENCH="--only relay embedded")
+	$(BIN)/python -m benchmarks.peers
+	$(BIN)/python -m benchmarks $(BENCH)
 
 sim: setup       ## the deterministic simulation (SEEDS=10000)
 	$(BIN)/python -m tests.sim --seeds $(SEEDS)

@@ -26,7 +26,13 @@ NODE = CACHE / "node" / "bin" / "node"
 OLDEST_PYTHON = (3, 11)
 OLDEST_NODE = 22
 MACHINES = {"linux": ("x86_64", "aarch64"), "darwin": ("x86_64", "arm64")}
-OLD_SDK = "mcp==1.30.0"
+OLD_SDK = "mcp[ws]==1.30.0"
+SERVERS = {  # what the tests start: its programs, one of which does, and its package in Debian and in Homebrew
+    "Redis": (("redis-server", "valkey-server"), "redis-server", "redis"),
+    "RabbitMQ": (("rabbitmq-server",), "rabbitmq-server", "rabbitmq"),
+    "nginx": (("nginx",), "nginx", "nginx"),
+}
+POLICY = Path("/usr/sbin/policy-rc.d")
 NPM = {
     "conformance": "@modelcontextprotocol/conformance@0.1.16",
     "conformance-alpha": "@modelcontextprotocol/conformance@0.2.0-alpha.12",
@@ -51,7 +57,8 @@ def main() -> int:
         if sys.argv[1] == "test":
             old = CACHE / "mcp-1"
             step("test tools and brokers", VENV, project, lambda: install(PYTHON, "--group", "dev"))
-            step("Redis", VENV, [], find_redis)
+            for name, (programs, apt, brew) in SERVERS.items():
+                step(name, VENV, [apt], lambda what=(name, programs, apt, brew): find_server(*what))  # type: ignore[misc]  # defaults bind the loop
             step("the previous MCP SDK", old, [*python, OLD_SDK], lambda: make_old_sdk(old))
             step("Node", NODE, [ROOT, OLDEST_NODE], find_node)
             for name, package in NPM.items():
@@ -144,21 +151,29 @@ def npm_install(prefix: Path, package: str) -> None:
     run(NODE.parent / "npm", "install", *flags, "--prefix", prefix, package, PATH=path)
 
 
-def find_redis() -> None:
-    """A Redis to test against, besides the Valkey of a wheel, which has to do where no other can be installed."""
-    if not (shutil.which("redis-server") or shutil.which("valkey-server")):
+def find_server(name: str, programs: Sequence[str], apt: str, brew: str) -> None:
+    """A server to test against; where none can be installed, its tests have to be skipped."""
+    path = os.pathsep.join([os.environ["PATH"], "/usr/sbin", "/usr/local/sbin"])  # where people's PATH may not lead
+    if not any(shutil.which(program, path=path) for program in programs):
         try:
-            system_package("a Redis server", apt="redis-server", brew="redis")
+            system_package(name, apt=apt, brew=brew)
         except CannotError as missing:
             print(missing, end="; its tests will be skipped ... ")
 
 
 def system_package(purpose: str, apt: str, brew: str) -> None:
-    """A package of the system: installed where that takes no password, else CannotError."""
+    """A package of the system: installed where that takes no password, else CannotError. No server is started by it."""
     if shutil.which("apt-get") and os.geteuid() == 0:
-        quiet = {"DEBIAN_FRONTEND": "noninteractive", "RUNLEVEL": "1"}  # runlevel 1: a server is installed, not started
-        run("apt-get", "update", "-qq", **quiet)
-        run("apt-get", "install", "-y", "-qq", "--no-install-recommends", apt, **quiet)
+        ours = not POLICY.exists()
+        if ours:
+            POLICY.write_text("#!/bin/sh\nexit 101\n")  # Debian's word for: install it, do not start it
+            POLICY.chmod(0o755)
+        try:
+            run("apt-get", "update", "-qq", DEBIAN_FRONTEND="noninteractive")
+            run("apt-get", "install", "-y", "-qq", "--no-install-recommends", apt, DEBIAN_FRONTEND="noninteractive")
+        finally:
+            if ours:
+                POLICY.unlink()
     elif shutil.which("brew"):
         run("brew", "install", "-q", brew)
     else:

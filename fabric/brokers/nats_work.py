@@ -30,8 +30,8 @@ INACTIVE = 60
 MOST_WORK_AT_ONCE = 16
 """Messages one request asks for, so that competing readers share a burst."""
 
-PULL = 10.0
-"""Seconds such a request stands before it is made again."""
+PULL = 3.0
+"""Seconds such a request stands before it is made again; so long does one stay unheard that met its consumer's end."""
 
 ACK, NAK, WORKING = b"+ACK", b"-NAK", b"+WPI"
 

@@ -12,6 +12,7 @@ import nats
 import pytest
 
 from fabric.addressing import work
+from fabric.brokers.nats_work import PULL
 from fabric.errors import BrokerProtocolError, BrokerReset, PublishFailed
 from tests import brokers
 from tests.brokers import FAMILIES, SECRET, Family, Server
@@ -87,7 +88,7 @@ async def test_a_consumer_that_went_for_lack_of_use_is_made_again(
     await asyncio.sleep(0)
     await api(f"CONSUMER.DELETE.mcpf_{fabric}_work.w")
     await broker.publish(say(work("w"), b"for it"))
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(3 * PULL):  # the request may have met the end, which nobody tells
         received = await reading
     await reader.ack(received)
     assert bodies(received) == [b"for it"]

@@ -53,7 +53,7 @@ class Kind(StrEnum):
     # bridge to edge, data lane
     ANSWER = "answer"  # the one response of an exchange
     MESSAGE = "message"  # a frame that comes before the answer, or on a session's own stream
-    WRITTEN = "written"  # the FRAME of this exchange was written to the server
+    WRITTEN = "written"  # the FRAME of this exchange was written to the server, or its END was done
     ENDED = "ended"  # the session, or the stream of this exchange, is over
     # topic
     HELLO = "hello"

@@ -284,9 +284,7 @@ class BridgeCore:
                             peer, now, Envelope(kind=Kind.RETURNED, exchange=envelope.exchange, attempt=cancelled.newest)
                         )
             case Kind.END:
-                session = self.sessions.open.get(envelope.session)
-                if session is not None:
-                    self.sessions.end(session, now)
+                self.sessions.leave(peer, envelope, now)
             case Kind.ATTACH:
                 self.sessions.attach(peer, envelope, now)
             case Kind.DETACH:

@@ -234,7 +234,7 @@ class EdgeCore:
                     frame = jsonrpc.error_frame(waiting.client_id, error.code, error.reason)
                     self.posts.open.pop(waiting.link, None)
                     self._out.append(Send(waiting.link, frame, "", True))
-        elif exchange.sent_kind is Kind.FRAME and fault is None and not answer:  # it was written
+        elif exchange.sent_kind in (Kind.FRAME, Kind.END) and fault is None and not answer:  # it was done
             self._out.append(Accept(link))
         elif exchange.sent_kind is Kind.ATTACH and exchange.streaming:
             self._out.append(Finish(link))

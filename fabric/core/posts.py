@@ -90,11 +90,12 @@ class Posts:
         self._to_owner(exchange, session, now, now)
 
     def end(self, event: SessionEnded, now: float) -> None:
-        """A DELETE."""
+        """A DELETE: accepted when the owner has ended the session, so that from then on no edge finds it."""
         session = event.session
-        if session.owner in self._member.leases.peers:
-            self._member.data(session.owner, now, Envelope(kind=Kind.END, session=session.session))
-        self._out.append(Accept(event.link))
+        exchange = self._router.new(event.link, session.server, now)
+        exchange.sent_kind, exchange.session, exchange.transport = Kind.END, session.session, "http"
+        self.open[event.link] = exchange
+        self._to_owner(exchange, session, now, now)
 
     def _to_owner(self, exchange: Exchange, session: SessionRef, since: float, now: float) -> None:
         """Give a session's exchange to the bridge that owns the session, if it lives; else wait until that is certain."""

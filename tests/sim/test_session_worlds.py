@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from fabric.core.effects import Send
-from fabric.core.events import RequestPosted, StreamOpened
+from fabric.core.events import RequestPosted, SessionEnded, StreamOpened
 from fabric.core.lease import LEASE
 from fabric.envelope import Kind
 from tests.sim.clients import Client, LongLink
@@ -217,6 +217,50 @@ def test_what_comes_for_a_session_that_has_ended_is_refused_whatever_it_is(keeps
     world.run(0.5)
     ids = [b'"id":null', b'"id":5', b'"id":null']
     assert all(b'"session_lost"' in note.answer and id in note.answer for note, id in zip(notes, ids, strict=True))
+    held(world, client)
+
+
+@both_kinds
+@pytest.mark.requirement("D05")
+def test_a_session_whose_end_was_confirmed_is_over_at_every_edge(keeps: bool) -> None:
+    world = scene(keeps=keeps, edges=2)
+    client = legacy(world)
+    assert isinstance(client, Http)
+    session = client.session
+    assert session is not None
+    first, second = sorted(world.edges, key=lambda edge: edge is not client.edge)
+    held_up(world, Kind.END, first.name, 0.3)
+    bye, ask = Note(client, "bye", None, session), Note(client, "ask", None, session)
+    first.links[bye.link], second.links[ask.link] = bye, ask
+    first.feed(SessionEnded("bye", session))
+    client.leave()
+    assert world.run_until(lambda: bye.over, 2.0)
+    second.feed(RequestPosted("ask", "old", "c", call(b"5", "write", {"key": "c.5"}, modern=False), session, (), "http"))
+    world.run(1.0)
+    assert b'"session_lost"' in ask.answer
+    held(world, client)
+
+
+@both_kinds
+@pytest.mark.requirement("R11")
+def test_an_end_of_a_session_that_nobody_owns_any_more_says_so(keeps: bool) -> None:
+    world = scene(keeps=keeps)
+    client = legacy(world)
+    assert isinstance(client, Http)
+    session = client.session
+    assert session is not None
+    held_up(world, Kind.END, world.edges[0].name, None)
+    edge, byes = world.edges[0], [Note(client, name, None, session) for name in ("on its way", "long after")]
+    world.fault("kill bridge", lasts=0.0)
+    for bye in byes:
+        edge.links[bye.link] = bye
+    edge.feed(SessionEnded("on its way", session))
+    world.bridges[0].kill()
+    world.run(LEASE + 1.0)
+    edge.feed(SessionEnded("long after", session))
+    assert all(b'"session_lost"' in bye.answer for bye in byes)
+    world.broker.meddle = None
+    world.bridge()
     held(world, client)
 
 

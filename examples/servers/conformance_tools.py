@@ -329,5 +329,3 @@ async def test_input_required_result_capabilities(call: Call) -> list[types.Cont
     questions: types.InputRequests = {"confirm": CONFIRM, "greeting": sampling("Generate a greeting")}
     asked = {key: request for key, request in questions.items() if call.supports(request)}
     return [text("Asked: " + ", ".join(sorted(await call.ask(asked) if asked else [])))]
-
-

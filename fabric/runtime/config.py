@@ -1,4 +1,4 @@
-"""Where settings come from: the command line, the environment and the file, merged and checked.
+"""Turns what was written into settings: merged (sources.py), checked (schema.py, refusal.py), completed and frozen.
 
 For each key the command line wins over the environment, that over the file, that over the default. The environment is an
 argument here; only workers/ reads the real one. Every refusal is a ConfigError that names the source, the key and the reason,
@@ -7,39 +7,28 @@ and never quotes a value that may hold a credential.
 
 from __future__ import annotations
 
-import difflib
 import hashlib
 import json
 import os
 import shlex
 from collections.abc import Collection, Mapping
 from pathlib import Path
-from typing import Any
 
 import msgspec
-from pydantic.alias_generators import to_camel
 
 from fabric.core.health import Checks
 from fabric.errors import ConfigError
-from fabric.links.stdio import ServerCommand
 from fabric.links.stdio import environment as child_environment
-from fabric.links.url import LinkUrl
 from fabric.links.url import parse as parse_link_url
 from fabric.runtime.doors import doors_of
 from fabric.runtime.refusal import validated
-from fabric.runtime.schema import ConfigFile, FabricSection, ServerSection, TrustSection, address, leaves, split_address
+from fabric.runtime.schema import ConfigFile, ServerSection, TrustSection, address
 from fabric.runtime.settings import Address, ServerDefinition, Settings
+from fabric.runtime.sources import ENVIRONMENT, override, read
 from fabric.runtime.state import state_path
-from fabric.runtime.uri import has_scheme
-from fabric.runtime.uri import parse as parse_uri
+from fabric.runtime.values import split_address
 from fabric.security.access import is_loopback, refuse_open_listener
 from fabric.security.tls import Trust
-
-_VARIABLES = {f"FABRIC_{'_'.join(path).upper()}": ".".join(map(to_camel, path)) for path in leaves(FabricSection)}
-_SECRET_VARIABLES = ("FABRIC_SECRET", "FABRIC_SECRET_FILE", "FABRIC_SECRET_COMMAND")
-_ENVIRONMENT = "the environment"
-_COMMAND_LINE = "the command line"
-_OPTIONS = {"name": "--fabric", "allowUnauthenticated": "--allow-unauthenticated"}
 
 
 def load(
@@ -53,26 +42,20 @@ def load(
     """The settings of a process.
 
     path: the file named on the command line, or the URI of one server; else CONFIG_FILE is it, else PROGRAM and ARGS are one
-    server. arguments: keys of
-    FabricSection, in camelCase, that the command line gave; None is not given. needs_servers: without a server there is nothing
-    to do. listens: which of `http`, `admin` and `doors` this process opens, to refuse one that is open to the network
-    without authentication. Raises ConfigError.
+    server. arguments: keys of FabricSection, in camelCase, that the command line gave; None is not given. needs_servers:
+    without a server there is nothing to do. listens: which of `http`, `admin` and `doors` this process opens, to refuse one
+    that is open to the network without authentication. Raises ConfigError.
     """
     environment = {name: value for name, value in environment.items() if value}  # compose says unset as `FABRIC_BROKER=`
-    path = path or environment.get("CONFIG_FILE")
-    source = path or _ENVIRONMENT
-    if path and has_scheme(path) and not Path(path).exists():
-        content, path, source = _of_uri(path), None, _COMMAND_LINE
-    else:
-        content = _parsed(Path(path)) if path else _of_program(environment)
-    origins = _override(content, source, environment, arguments)
+    content, source, read_from = read(path or environment.get("CONFIG_FILE"), environment)
+    origins = override(content, source, environment, arguments)
     file = validated(content, source, origins)
     section = file.fabric
     http, http_origin = _http(file, source, environment, origins)
-    folder = Path(path).absolute().parent if path else Path.cwd()
+    folder = read_from.absolute().parent if read_from else Path.cwd()
     base = {key: Path.cwd() if key in origins else folder for key in ("secretFile", "state", "unix")}
     inherited = child_environment(environment, {})
-    if not path:  # mcp-server-runner hands its whole environment on, and PROGRAM has no other way to be told anything
+    if not read_from:  # mcp-server-runner hands its whole environment on, and PROGRAM has no other way to be told anything
         inherited = {name: value for name, value in environment.items() if not name.startswith(("FABRIC_", "AUTH_"))}
     settings = Settings(
         source=source,
@@ -119,82 +102,6 @@ def load(
         return origins.get(key, f"{source}: fabric.{key}")
 
     return msgspec.structs.replace(settings, doors=doors_of(section, settings, base["unix"], said, all=needs_servers))
-
-
-def _parsed(path: Path) -> Any:
-    """The JSON a file holds."""
-    try:
-        return json.loads(path.read_bytes().decode("utf-8-sig"), object_pairs_hook=_without_repeats)
-    except json.JSONDecodeError as error:
-        raise ConfigError(f"not JSON: {error.msg}", where=f"{path}: line {error.lineno}, column {error.colno}") from error
-    except OSError as error:
-        raise ConfigError(f"cannot be read: {error.strerror}", where=str(path)) from error
-    except UnicodeDecodeError as error:
-        raise ConfigError(f"not UTF-8 at byte {error.start}", where=str(path)) from None
-    except (ValueError, RecursionError) as error:
-        raise ConfigError(str(error) or "nested too deeply", where=str(path)) from error
-
-
-def _without_repeats(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    found = dict(pairs)
-    if len(found) < len(pairs):
-        keys = [key for key, _ in pairs]
-        raise ValueError(f"key `{next(key for key in keys if keys.count(key) > 1)}` is there twice")
-    return found
-
-
-def _of_program(environment: Mapping[str, str]) -> dict[str, Any]:
-    """mcp-server-runner's PROGRAM and ARGS as a file would say them."""
-    if not (program := environment.get("PROGRAM")):
-        return {}
-    args = environment["ARGS"].split(",") if "ARGS" in environment else []
-    return {"mcpServers": {"default": {"command": program, "args": args}}}
-
-
-def _of_uri(uri: str) -> dict[str, Any]:
-    """A server's URI as a file would say it."""
-    try:
-        meant = parse_uri(uri)
-    except ConfigError as error:
-        raise ConfigError(error.reason, where=_COMMAND_LINE) from None
-    match meant:
-        case ServerCommand(command, args):
-            entry: dict[str, Any] = {"command": command, "args": list(args)}
-        case LinkUrl():
-            entry = {"url": uri}
-        case _:
-            raise ConfigError("this is a broker's URL, not a server's; say --broker", where=_COMMAND_LINE)
-    return {"mcpServers": {"default": entry}}
-
-
-def _override(content: Any, source: str, environment: Mapping[str, str], arguments: Mapping[str, object]) -> dict[str, str]:
-    """Lay environment and command line over the file's `fabric` keys; returns who said each key that is not the file's."""
-    known = [*_VARIABLES, "FABRIC_SECRET"]
-    for name in environment.keys() - known:
-        # only near misses: other software has FABRIC_ variables too
-        if name.startswith("FABRIC_") and (guess := difflib.get_close_matches(name, known, 1, 0.9)):
-            raise ConfigError(f"unknown variable; did you mean {guess[0]}?", where=name)
-    if len(secrets := [name for name in _SECRET_VARIABLES if name in environment]) > 1:
-        raise ConfigError(f"{' and '.join(secrets)} are set; set one", where=_ENVIRONMENT)
-    section = content.setdefault("fabric", {}) if isinstance(content, dict) else None
-    if not isinstance(section, dict):
-        return {}  # for validation to refuse
-    if "http" in section and ("host" in content or "port" in content):
-        raise ConfigError("say fabric.http, or host and port, not both", where=f"{source}: fabric.http")
-    if secrets:
-        section.pop("secretFile", None)
-        section.pop("secretCommand", None)
-    given: dict[str, tuple[str, object]] = {
-        key: (name, environment[name]) for name, key in _VARIABLES.items() if name in environment
-    }
-    given |= {key: (_OPTIONS.get(key, f"--{key}"), value) for key, value in arguments.items() if value is not None}
-    for key, (_, value) in given.items():
-        place, *nested = section, *key.split(".")
-        for part in nested[:-1]:
-            place = place.setdefault(part, {}) if isinstance(place, dict) else None
-        if isinstance(place, dict):  # else for validation to refuse
-            place[nested[-1]] = value
-    return {key: origin for key, (origin, _) in given.items()}
 
 
 def _http(file: ConfigFile, source: str, environment: Mapping[str, str], origins: Mapping[str, str]) -> tuple[Address, str]:
@@ -254,7 +161,7 @@ def _trust(section: TrustSection, folder: Path) -> Trust:
 
 def _refuse_exposure(settings: Settings, listens: Collection[str], origins: Mapping[str, str]) -> None:
     if bool(settings.auth_user) != bool(settings.auth_password):
-        raise ConfigError("AUTH_USER and AUTH_PASSWORD go together; one is missing", where=_ENVIRONMENT)
+        raise ConfigError("AUTH_USER and AUTH_PASSWORD go together; one is missing", where=ENVIRONMENT)
     if "http" in listens:
         try:
             refuse_open_listener(
@@ -276,7 +183,7 @@ def _default(file: ConfigFile, settings: Settings, *, needs_servers: bool) -> st
     """The server that /mcp means; refuses a file without servers where some are needed."""
     names = list(settings.servers)
     if not names and needs_servers:
-        if settings.source == _ENVIRONMENT:
+        if settings.source == ENVIRONMENT:
             raise ConfigError("nothing to serve: name a config file, or set CONFIG_FILE, or PROGRAM and ARGS")
         raise ConfigError("all are disabled" if file.mcp_servers else "names no server", where=f"{settings.source}: mcpServers")
     if not file.default_server:

@@ -6,8 +6,9 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from fabric.errors import ConfigError
-from fabric.runtime.schema import FabricSection, split_address
+from fabric.runtime.schema import FabricSection
 from fabric.runtime.settings import Address, Door, Settings
+from fabric.runtime.values import split_address, split_door
 from fabric.security.access import refuse_open_listener
 
 
@@ -36,12 +37,6 @@ def doors_of(
                 raise ConfigError(error.reason, where=where(scheme)) from None
             found.append(door)
     return tuple(found)
-
-
-def split_door(entry: str) -> tuple[str, str]:
-    """Address and server of ADDRESS=SERVER; without one the server is empty."""
-    place, equals, server = entry.rpartition("=")
-    return (place, server) if equals else (entry, "")
 
 
 def _server(name: str, scheme: str, settings: Settings, *, all: bool) -> str:

@@ -7,155 +7,44 @@ An ordinary `mcpServers` file as MCP hosts have it, with a `fabric` key and mcp-
 from __future__ import annotations
 
 import json
-import re
-import shlex
 from collections.abc import Iterator
-from ipaddress import ip_network
-from typing import Annotated, Any, Literal, get_args
+from typing import Literal, get_args
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 from pydantic.alias_generators import to_camel
 
-from fabric.addressing import escape
-from fabric.brokers.registry import ADAPTERS
-from fabric.brokers.url import parse
-from fabric.errors import ConfigError, InvalidName
-from fabric.links.registry import TRANSPORTS
-from fabric.links.url import parse as parse_link_url
 from fabric.runtime.retry import Failure, RetryPolicy
+from fabric.runtime.values import (
+    BrokerUrl,
+    CommandLine,
+    Count,
+    Doors,
+    Factor,
+    Failures,
+    Grace,
+    HeaderName,
+    HeaderValue,
+    HostPort,
+    Lease,
+    Mode,
+    Name,
+    Networks,
+    PathPrefix,
+    Port,
+    Positive,
+    PublicUrl,
+    Seconds,
+    ServerUrl,
+    Share,
+    Size,
+    SocketDoors,
+    Text,
+    Variable,
+    Word,
+    Words,
+)
 
-
-def _plain(text: str) -> str:
-    """Text that can be an argument, a path or a variable of a child process."""
-    if "\0" in text:
-        raise ValueError("may not contain a NUL character")
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        raise ValueError("is not valid unicode") from None
-    return text
-
-
-def _variable(name: str) -> str:
-    if not name or "=" in name:
-        raise ValueError("is not a name an environment variable can have")
-    return _plain(name)
-
-
-def _listed(value: Any) -> Any:
-    """A list may be written with commas, as it has to be in an environment variable."""
-    return [part.strip() for part in value.split(",") if part.strip()] if isinstance(value, str) else value
-
-
-def _command_line(text: str) -> str:
-    try:
-        words = shlex.split(text)
-    except ValueError as error:
-        raise ValueError(f"is no command line: {error}") from None
-    if not words:
-        raise ValueError("is empty")
-    return text
-
-
-def _number(value: Any) -> Any:
-    if isinstance(value, bool):
-        raise ValueError("should be a number")
-    return value
-
-
-def _channel_part(name: str) -> str:
-    try:
-        escape(name)
-    except InvalidName as error:
-        raise ValueError(str(error)) from None
-    return name
-
-
-def split_address(text: str) -> tuple[str, int]:
-    """Host and port of HOST:PORT, an IPv6 host in brackets. Raises ValueError."""
-    host, colon, port = text.rpartition(":")
-    bare = host[1:-1] if host.startswith("[") and host.endswith("]") else host
-    if not colon or not bare or (":" in bare) != (bare is not host) or not port.isdecimal() or int(port) > 65535:
-        raise ValueError(f"{text!r} is not HOST:PORT, such as 127.0.0.1:8080 or [::1]:0")
-    return bare, int(port)
-
-
-def _address(text: str) -> str:
-    split_address(text)
-    return text
-
-
-def _network(text: str) -> str:
-    try:
-        ip_network(text)
-    except ValueError as error:
-        raise ValueError(f"is no address or network: {error}") from None
-    return text
-
-
-def _path_prefix(path: str) -> str:
-    path = path.rstrip("/")
-    if not re.fullmatch(r"(/[A-Za-z0-9._~-]+)*", path) or {".", ".."} & set(path.split("/")):
-        raise ValueError("is no path prefix, such as /tools")
-    return path
-
-
-def _public_url(url: str) -> str:
-    url = url.rstrip("/")
-    if not re.fullmatch(r"https?://([A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(:[0-9]{1,5})?(/[A-Za-z0-9._~-]+)*", url):
-        raise ValueError("is no URL of this kind: https://mcp.example or https://mcp.example/tools")
-    return url
-
-
-def _broker_url(url: str) -> str:
-    """A URL that an adapter takes; a refusal does not quote it, as it may hold a password."""
-    scheme, separator, _ = url.partition("://")
-    if not separator or not scheme.isalnum():
-        raise ValueError("is not a URL, such as nats://127.0.0.1:4222")
-    if scheme.lower() not in ADAPTERS:
-        raise ValueError(f"scheme {scheme!r} is no broker's; known are {', '.join(ADAPTERS)}")
-    if not url.isprintable() or " " in url:
-        raise ValueError("holds a space or a control character; write it as %20 and the like")
-    if scheme.lower() != "memory":
-        try:
-            parse(url, default_port=0)
-        except ConfigError as error:
-            raise ValueError(error.reason) from None
-    return url
-
-
-def _server_url(url: str) -> str:
-    """A refusal does not quote it, as it may hold a password."""
-    if url.partition("://")[0] not in TRANSPORTS:
-        raise ValueError(f"is no MCP server's URL; known are {', '.join(f'{name}://' for name in TRANSPORTS)}")
-    try:
-        parse_link_url(url)
-    except ConfigError as error:
-        raise ValueError(error.reason) from None
-    return url
-
-
-def address(url: str, type: str | None) -> str:
-    """The URL whose scheme says what is spoken, where a host's config says it by `type`. Raises ValueError."""
-    scheme, _, rest = url.partition("://")
-    spoken = _SPOKEN.get(type or "", (scheme,))
-    if scheme not in spoken:
-        raise ValueError(f"type {type} goes with {' and '.join(f'{each}://' for each in spoken)}")
-    return f"sse+{scheme}://{rest}" if type == "sse" and scheme in ("http", "https") else url
-
-
-def _header(name: str) -> str:
-    if not re.fullmatch(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+", name):
-        raise ValueError("is no header's name")
-    return name
-
-
-def _header_value(value: str) -> str:
-    if not value.isprintable() or value != value.strip() or not value.isascii():
-        raise ValueError("is no header's value: printable ASCII")
-    return value
-
-
+# What hosts write as a url's type, and the schemes that go with it.
 _SPOKEN = {
     "stdio": (),
     **dict.fromkeys(("http", "streamable-http", "streamableHttp"), ("http", "https")),
@@ -166,33 +55,6 @@ _OF_COMMANDS = {"args", "env", "cwd", "grace"}
 _OF_URLS = {"headers", "tls"}
 _WITH_TLS = ("tls", "wss", "https", "sse+https")
 _WITHOUT_HEADERS = ("tcp", "tls", "unix")
-
-
-def _door(text: str) -> str:
-    """HOST:PORT=SERVER, or without the server."""
-    place, equals, server = text.rpartition("=")
-    split_address(place if equals else text)
-    if equals:
-        _channel_part(server)
-    return text
-
-
-_LIST = BeforeValidator(_listed, json_schema_input_type=tuple[str, ...])
-
-Text = Annotated[str, AfterValidator(_plain)]
-Word = Annotated[str, Field(min_length=1), AfterValidator(_plain)]
-Words = Annotated[tuple[Word, ...], BeforeValidator(_listed, json_schema_input_type=tuple[Word, ...])]
-Name = Annotated[str, Field(min_length=1), AfterValidator(_channel_part)]
-HostPort = Annotated[str, AfterValidator(_address)]
-Seconds = Annotated[float, BeforeValidator(_number, json_schema_input_type=float), Field(gt=0)]
-Grace = Annotated[float, BeforeValidator(_number, json_schema_input_type=float), Field(ge=0)]
-Factor = Annotated[float, BeforeValidator(_number, json_schema_input_type=float), Field(ge=1)]
-Share = Annotated[float, BeforeValidator(_number, json_schema_input_type=float), Field(ge=0, le=1)]
-Lease = Annotated[float, BeforeValidator(_number, json_schema_input_type=float), Field(ge=2)]
-Count = Annotated[int, BeforeValidator(_number, json_schema_input_type=int), Field(ge=0)]
-Positive = Annotated[int, BeforeValidator(_number, json_schema_input_type=int), Field(ge=1)]
-Port = Annotated[int, BeforeValidator(_number, json_schema_input_type=int), Field(ge=0, le=65535)]
-Size = Annotated[int, BeforeValidator(_number, json_schema_input_type=int), Field(ge=1024)]
 
 
 class _Section(BaseModel):
@@ -216,7 +78,7 @@ class HealthSection(_Section):
     """Checks failed in a row that make it unhealthy."""
     up: Positive = 2
     """Checks passed in a row that make it healthy again."""
-    command: Annotated[str, AfterValidator(_command_line)] | None = None
+    command: CommandLine | None = None
     """Command that checks it instead of a question to it: split as a shell would, run without one where the server runs."""
 
 
@@ -242,15 +104,15 @@ class ServerSection(_Section):
 
     command: Word | None = None
     """The program: a name to find on PATH, or a path, relative to the folder of this file."""
-    url: Annotated[str, AfterValidator(_server_url)] | None = None
+    url: ServerUrl | None = None
     """Where the server listens, instead of a command: http(s)://, sse+http(s)://, ws(s)://, tcp://, tls:// or unix://."""
-    headers: dict[Annotated[str, AfterValidator(_header)], Annotated[str, AfterValidator(_header_value)]] = {}
+    headers: dict[HeaderName, HeaderValue] = {}
     """Headers of the requests to a url that is HTTP's or a WebSocket's."""
     tls: TrustSection = TrustSection()
     """TLS with a url of tls://, wss://, https:// or sse+https://."""
     args: tuple[Text, ...] = ()
     """Its arguments, taken literally."""
-    env: dict[Annotated[str, AfterValidator(_variable)], Text] = {}
+    env: dict[Variable, Text] = {}
     """Environment variables, taken literally, on top of PATH, HOME and the locale; it inherits no others."""
     cwd: Word | None = None
     """Its working directory, relative to the folder of this file, which is the default."""
@@ -306,7 +168,7 @@ class RetrySection(_Section):
     """The share of each pause that chance may take off."""
     attempts: Count = 0
     """Attempts until it is given up, and the process ends; 0 for never."""
-    on: Annotated[tuple[Failure, ...], BeforeValidator(_listed, json_schema_input_type=tuple[Failure, ...])] = get_args(Failure)
+    on: Failures = get_args(Failure)
     """Failures after which it is tried again."""
 
     def policy(self) -> RetryPolicy:
@@ -319,19 +181,19 @@ class FabricSection(_Section):
 
     name: Name = "default"
     """The fabric's name; fabrics of different names on one broker never meet."""
-    broker: Annotated[str, AfterValidator(_broker_url)] | None = None
+    broker: BrokerUrl | None = None
     """The broker's URL; without one, an embedded NATS server that all processes of this user share."""
     http: HostPort | None = None
     """HOST:PORT of the HTTP edge; port 0 picks one. 127.0.0.1:8080 if nothing says otherwise."""
-    tcp: Annotated[tuple[Annotated[str, AfterValidator(_door)], ...], _LIST] = ()
+    tcp: Doors = ()
     """HOST:PORT=SERVER of each TCP listener: newline-delimited JSON-RPC with that server, or the default one."""
-    unix: Annotated[tuple[Word, ...], _LIST] = ()
+    unix: SocketDoors = ()
     """PATH=SERVER of each Unix socket, likewise; a path is relative to the folder of this file."""
-    unix_mode: Annotated[str, Field(pattern="^0?[0-7]{3}$")] = "0600"
+    unix_mode: Mode = "0600"
     """The mode of the sockets' files: who may connect."""
     unix_remove: bool = True
     """Remove the sockets' files on stop."""
-    ws: Annotated[tuple[Annotated[str, AfterValidator(_door)], ...], _LIST] = ()
+    ws: Doors = ()
     """HOST:PORT or HOST:PORT=SERVER of each listener of its own for WebSockets, which the HTTP edge accepts too."""
     admin: HostPort | None = None
     """HOST:PORT of the health endpoints; none if absent."""
@@ -341,11 +203,11 @@ class FabricSection(_Section):
     """Host header values accepted besides loopback and the address listened on."""
     allowed_origins: Words = ()
     """Origin header values accepted besides loopback."""
-    trusted_proxies: Annotated[tuple[Annotated[str, AfterValidator(_network)], ...], _LIST] = ()
+    trusted_proxies: Networks = ()
     """Addresses and networks of the reverse proxies whose Forwarded or X-Forwarded-* headers count."""
-    path_prefix: Annotated[str, AfterValidator(_path_prefix)] = ""
+    path_prefix: PathPrefix = ""
     """What the paths of servers begin with: with `/tools`, servers are at /tools/mcp and /tools/{server}/mcp."""
-    public_url: Annotated[str, AfterValidator(_public_url)] | None = None
+    public_url: PublicUrl | None = None
     """Where clients reach this edge if not where it listens, such as https://mcp.example/tools; its host is accepted."""
     keep_alive: Seconds = 15.0
     """Seconds of silence after which a stream gets a comment, and a WebSocket a ping: proxies hang up on silence."""
@@ -365,7 +227,7 @@ class FabricSection(_Section):
     """Seconds after which a session id is no longer accepted."""
     secret_file: Word | None = None
     """File of the fabric secret, relative to the folder of this file, readable by its owner alone."""
-    secret_command: Annotated[str, AfterValidator(_command_line)] | None = None
+    secret_command: CommandLine | None = None
     """Command that prints the fabric secret, split as a shell would, run without one."""
     state: Word | None = None
     """Folder for the embedded broker's files and its secret, instead of one in XDG_RUNTIME_DIR or ~/.local/state."""
@@ -382,7 +244,7 @@ class FabricSection(_Section):
 class ConfigFile(_Section):
     """The whole file."""
 
-    json_schema: Annotated[str | None, Field(alias="$schema")] = None
+    json_schema: str | None = Field(default=None, alias="$schema")
     """Where editors find this schema."""
     mcp_servers: dict[Name, ServerSection] = {}
     """The MCP servers by name."""
@@ -420,3 +282,12 @@ def json_schema_text() -> str:
     """The JSON Schema of the file, as it is published at docs/config.schema.json."""
     schema = {"$schema": "https://json-schema.org/draft/2020-12/schema", **ConfigFile.model_json_schema(by_alias=True)}
     return json.dumps(schema, indent=2) + "\n"
+
+
+def address(url: str, type: str | None) -> str:
+    """The URL whose scheme says what is spoken, where a host's config says it by `type`. Raises ValueError."""
+    scheme, _, rest = url.partition("://")
+    spoken = _SPOKEN.get(type or "", (scheme,))
+    if scheme not in spoken:
+        raise ValueError(f"type {type} goes with {' and '.join(f'{each}://' for each in spoken)}")
+    return f"sse+{scheme}://{rest}" if type == "sse" and scheme in ("http", "https") else url

@@ -1,0 +1,124 @@
+"""What was written, and by whom: a file, a URI, or PROGRAM and ARGS; and what environment and command line lay over it.
+
+It is as it was written: refused here is only what cannot be read, or what nobody could tell any more afterwards.
+"""
+
+from __future__ import annotations
+
+import difflib
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from pydantic.alias_generators import to_camel
+
+from fabric.errors import ConfigError
+from fabric.links.stdio import ServerCommand
+from fabric.links.url import LinkUrl
+from fabric.runtime.schema import FabricSection, leaves
+from fabric.runtime.uri import has_scheme
+from fabric.runtime.uri import parse as parse_uri
+
+ENVIRONMENT = "the environment"
+COMMAND_LINE = "the command line"
+
+_VARIABLES = {f"FABRIC_{'_'.join(path).upper()}": ".".join(map(to_camel, path)) for path in leaves(FabricSection)}
+_SECRET_VARIABLES = ("FABRIC_SECRET", "FABRIC_SECRET_FILE", "FABRIC_SECRET_COMMAND")
+_OPTIONS = {"name": "--fabric", "allowUnauthenticated": "--allow-unauthenticated"}
+
+
+class Written(NamedTuple):
+    """A configuration as JSON has it. source: as in Settings. file: where it was read, if it was."""
+
+    content: Any
+    source: str
+    file: Path | None
+
+
+def read(place: str | None, environment: Mapping[str, str]) -> Written:
+    """What `place` holds, a file's name or a server's URI; without one what PROGRAM and ARGS say. Raises ConfigError."""
+    if not place:
+        return Written(_of_program(environment), ENVIRONMENT, None)
+    if has_scheme(place) and not Path(place).exists():
+        return Written(_of_uri(place), COMMAND_LINE, None)
+    return Written(_parsed(Path(place)), place, Path(place))
+
+
+def override(content: Any, source: str, environment: Mapping[str, str], arguments: Mapping[str, object]) -> dict[str, str]:
+    """Lay environment and command line over the file's `fabric` keys; returns who said each key that is not the file's.
+
+    arguments: as for `load` of config.py. Raises ConfigError.
+    """
+    known = [*_VARIABLES, "FABRIC_SECRET"]
+    for name in environment.keys() - known:
+        # only near misses: other software has FABRIC_ variables too
+        if name.startswith("FABRIC_") and (guess := difflib.get_close_matches(name, known, 1, 0.9)):
+            raise ConfigError(f"unknown variable; did you mean {guess[0]}?", where=name)
+    if len(secrets := [name for name in _SECRET_VARIABLES if name in environment]) > 1:
+        raise ConfigError(f"{' and '.join(secrets)} are set; set one", where=ENVIRONMENT)
+    section = content.setdefault("fabric", {}) if isinstance(content, dict) else None
+    if not isinstance(section, dict):
+        return {}  # for validation to refuse
+    if "http" in section and ("host" in content or "port" in content):
+        raise ConfigError("say fabric.http, or host and port, not both", where=f"{source}: fabric.http")
+    if secrets:
+        section.pop("secretFile", None)
+        section.pop("secretCommand", None)
+    given: dict[str, tuple[str, object]] = {
+        key: (name, environment[name]) for name, key in _VARIABLES.items() if name in environment
+    }
+    given |= {key: (_OPTIONS.get(key, f"--{key}"), value) for key, value in arguments.items() if value is not None}
+    for key, (_, value) in given.items():
+        place, *nested = section, *key.split(".")
+        for part in nested[:-1]:
+            place = place.setdefault(part, {}) if isinstance(place, dict) else None
+        if isinstance(place, dict):  # else for validation to refuse
+            place[nested[-1]] = value
+    return {key: origin for key, (origin, _) in given.items()}
+
+
+def _parsed(path: Path) -> Any:
+    """The JSON a file holds."""
+    try:
+        return json.loads(path.read_bytes().decode("utf-8-sig"), object_pairs_hook=_without_repeats)
+    except json.JSONDecodeError as error:
+        raise ConfigError(f"not JSON: {error.msg}", where=f"{path}: line {error.lineno}, column {error.colno}") from error
+    except OSError as error:
+        raise ConfigError(f"cannot be read: {error.strerror}", where=str(path)) from error
+    except UnicodeDecodeError as error:
+        raise ConfigError(f"not UTF-8 at byte {error.start}", where=str(path)) from None
+    except (ValueError, RecursionError) as error:
+        raise ConfigError(str(error) or "nested too deeply", where=str(path)) from error
+
+
+def _without_repeats(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        keys = [key for key, _ in pairs]
+        raise ValueError(f"key `{next(key for key in keys if keys.count(key) > 1)}` is there twice")
+    return found
+
+
+def _of_program(environment: Mapping[str, str]) -> dict[str, Any]:
+    """mcp-server-runner's PROGRAM and ARGS as a file would say them."""
+    if not (program := environment.get("PROGRAM")):
+        return {}
+    args = environment["ARGS"].split(",") if "ARGS" in environment else []
+    return {"mcpServers": {"default": {"command": program, "args": args}}}
+
+
+def _of_uri(uri: str) -> dict[str, Any]:
+    """A server's URI as a file would say it."""
+    try:
+        meant = parse_uri(uri)
+    except ConfigError as error:
+        raise ConfigError(error.reason, where=COMMAND_LINE) from None
+    match meant:
+        case ServerCommand(command, args):
+            entry: dict[str, Any] = {"command": command, "args": list(args)}
+        case LinkUrl():
+            entry = {"url": uri}
+        case _:
+            raise ConfigError("this is a broker's URL, not a server's; say --broker", where=COMMAND_LINE)
+    return {"mcpServers": {"default": entry}}

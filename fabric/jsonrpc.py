@@ -148,13 +148,18 @@ def _look(frame: bytes) -> _Head:
 
 
 def _holds_messages(frame: bytes) -> bool:
-    """Whether a frame that is no message is an array that begins with one. Raises InvalidFrame where it is not JSON."""
+    """Whether a frame that is no message is an array that begins with one. Raises InvalidFrame for any other array."""
     try:
-        return bytes(_array.decode(frame).first)[:1] == b"{"
+        first = bytes(_array.decode(frame).first)
     except msgspec.ValidationError:
         return False
     except (msgspec.DecodeError, RecursionError) as error:
         raise InvalidFrame(PARSE_ERROR, f"not JSON: {error}") from error
+    if not first:
+        raise InvalidFrame(INVALID_REQUEST, "an empty batch: JSON-RPC 2.0 does not allow one, send at least one message")
+    if first[:1] != b"{":
+        raise InvalidFrame(INVALID_REQUEST, "an array that begins with no JSON-RPC message is no batch")
+    return True
 
 
 def _checked(id: bytes) -> bytes:

@@ -35,11 +35,18 @@ def test_a_member_that_is_no_message_spoils_no_other() -> None:
     assert wrong == [(jsonrpc.INVALID_REQUEST, id) for id in (b"null", b"null", b"null", b"1")]
 
 
-@pytest.mark.parametrize("frame", [b"[]", b"[1]", b"[[]]", b'["{"]', b"[null,{}]"])
+@pytest.mark.parametrize("frame", [b"[1]", b"[[]]", b'["{"]', b"[null,{}]"])
 def test_an_array_that_begins_with_no_message_is_no_batch(frame: bytes) -> None:
-    with pytest.raises(InvalidFrame) as refused:
+    with pytest.raises(InvalidFrame, match="begins with no JSON-RPC message") as refused:
         jsonrpc.parse(frame)
     assert refused.value.code == jsonrpc.INVALID_REQUEST
+
+
+@pytest.mark.parametrize("frame", [b"[]", b" [ ] "])
+def test_an_empty_batch_is_refused_by_name(frame: bytes) -> None:
+    with pytest.raises(InvalidFrame, match=r"an empty batch: JSON-RPC 2\.0 does not allow one") as refused:
+        jsonrpc.parse(frame)
+    assert (refused.value.code, refused.value.id) == (jsonrpc.INVALID_REQUEST, b"null")
 
 
 @pytest.mark.parametrize("frame", [b"[INFO] started", b"[%b" % PING, b"[%b]]" % PING, b"[{]", b"[" * 100_000])

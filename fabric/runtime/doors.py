@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from fabric.errors import ConfigError
+from fabric.runtime.places import Place, refuse_shared
 from fabric.runtime.schema import FabricSection
 from fabric.runtime.settings import Address, Door, Settings
 from fabric.runtime.values import split_address, split_door
@@ -18,24 +19,31 @@ def doors_of(
     """The doors of a process that opens them.
 
     folder: to which a socket's path is relative. where: who said a key. all: the servers of the settings are all there are.
-    Raises ConfigError for one that asks nobody who they are and can be reached from elsewhere, or that leads to no server.
+    Raises ConfigError for one that asks nobody who they are and can be reached from elsewhere, that leads to no server, or that
+    is where another is, HTTP's and that of the health endpoints included.
     """
     found = []
+    places = [Place("http", str(settings.http), settings.http)]
+    if settings.admin is not None:
+        places.append(Place("admin", str(settings.admin), settings.admin))
     asked: Mapping[str, tuple[str, ...]] = {"tcp": section.tcp, "unix": section.unix, "ws": section.ws}
     for scheme, entries in asked.items():
         for entry in entries:
             place, server = split_door(entry)
+            at = folder / place if scheme == "unix" else Address(*split_address(place))
             try:
                 door = Door(
                     scheme=scheme,
                     server=_server(server, scheme, settings, all=all),
-                    address=None if scheme == "unix" else Address(*split_address(place)),
-                    path=folder / place if scheme == "unix" else None,
+                    address=at if isinstance(at, Address) else None,
+                    path=at if isinstance(at, Path) else None,
                 )
                 _refuse_exposed(door, settings)
             except ConfigError as error:
                 raise ConfigError(error.reason, where=where(scheme)) from None
             found.append(door)
+            places.append(Place(scheme, entry, at))
+    refuse_shared(places, where)
     return tuple(found)
 
 

@@ -96,6 +96,23 @@ def _door(text: str) -> str:
     return text
 
 
+def _socket(text: str) -> str:
+    place, server = split_door(text)
+    if not place:
+        raise ValueError(f"{text!r} is not PATH=SERVER, such as time.sock=time")
+    if place != text:
+        _channel_part(server)
+    return _plain(text)
+
+
+def _mode(value: Any) -> Any:
+    if not isinstance(value, str):
+        raise ValueError('should be an octal file mode in quotes, such as "0600"')
+    if not re.fullmatch(_MODE, value):
+        raise ValueError("should be an octal file mode such as 0600")
+    return value
+
+
 def _network(text: str) -> str:
     try:
         ip_network(text)
@@ -159,6 +176,7 @@ def _header_value(value: str) -> str:
 # ------------------------------------------------------------ the types
 _FLOAT = BeforeValidator(_number, json_schema_input_type=float)
 _INT = BeforeValidator(_number, json_schema_input_type=int)
+_MODE = "^0?[0-7]{3}$"
 _LIST = BeforeValidator(_listed, json_schema_input_type=tuple[str, ...])
 
 Text = Annotated[str, AfterValidator(_plain)]
@@ -171,9 +189,9 @@ CommandLine = Annotated[str, AfterValidator(_command_line)]
 HostPort = Annotated[str, AfterValidator(_address)]
 Doors = Annotated[tuple[Annotated[str, AfterValidator(_door)], ...], _LIST]
 """Each HOST:PORT=SERVER, or without the server."""
-SocketDoors = Annotated[tuple[Word, ...], _LIST]
+SocketDoors = Annotated[tuple[Annotated[str, AfterValidator(_socket)], ...], _LIST]
 """Each PATH=SERVER, or without the server."""
-Mode = Annotated[str, Field(pattern="^0?[0-7]{3}$")]
+Mode = Annotated[str, BeforeValidator(_mode), Field(json_schema_extra={"pattern": _MODE})]
 Networks = Annotated[tuple[Annotated[str, AfterValidator(_network)], ...], _LIST]
 PathPrefix = Annotated[str, AfterValidator(_path_prefix)]
 PublicUrl = Annotated[str, AfterValidator(_public_url)]

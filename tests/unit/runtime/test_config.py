@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import stat
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -268,6 +269,12 @@ WRONG: list[tuple[object, str]] = [
     ({"mcpServers": {"a": TIME}, "fabric": {"pathPrefix": "/a/../b"}}, "mcp.json: fabric.pathPrefix: is no path prefix"),
     ({"mcpServers": {"a": TIME}, "fabric": {"publicUrl": "mcp.example"}}, "mcp.json: fabric.publicUrl: is no URL of this kind"),
     ({"mcpServers": {"a": TIME}, "fabric": {"idleTimeout": 9, "absoluteTimeout": 8}}, "mcp.json: fabric: idleTimeout, 9 s"),
+    (
+        {"mcpServers": {"a": TIME}, "fabric": {"unixMode": 600}},
+        "mcp.json: fabric.unixMode: should be an octal file mode in quotes",
+    ),
+    ({"mcpServers": {"a": TIME}, "fabric": {"unix": ["=a"]}}, "mcp.json: fabric.unix[0]: '=a' is not PATH=SERVER, such as"),
+    ({"mcpServers": {"a": TIME}, "fabric": {"unix": ["x.sock="]}}, "mcp.json: fabric.unix[0]: a name may not be empty"),
     ({"mcpServers": {"a": TIME}, "fabric": {"secretCommand": "a 'b"}}, "mcp.json: fabric.secretCommand: is no command line"),
     ({"mcpServers": {"a": TIME}, "fabric": {"http": "h:1"}, "port": 1}, "mcp.json: fabric.http: say fabric.http, or"),
     ({"mcpServers": {"a": TIME}, "fabric": {"secretFile": "a", "secretCommand": "b"}}, "mcp.json: fabric: secretFile or"),
@@ -282,6 +289,17 @@ WRONG: list[tuple[object, str]] = [
 @pytest.mark.parametrize(("content", "expected"), WRONG, ids=[expected[:70] for _, expected in WRONG])
 def test_a_wrong_setting_is_refused_naming_file_key_and_reason(write: Write, content: object, expected: str) -> None:
     assert refusal(write(content)).startswith(expected)
+
+
+@pytest.mark.requirement("C04")
+def test_no_refusal_shows_a_regular_expression(write: Write) -> None:
+    path = write({"mcpServers": {"a": TIME}})
+    for key in leaves(FabricSection):
+        try:
+            settings(path, {f"FABRIC_{'_'.join(key).upper()}": "?"})
+        except ConfigError as error:
+            assert not re.search(r"pattern|[\^$]|\[0-9", str(error)), str(error)
+    assert refusal(path, {"FABRIC_UNIX_MODE": "rw"}).startswith("FABRIC_UNIX_MODE: should be an octal file mode such as 0600")
 
 
 @pytest.mark.requirement("C04")

@@ -42,14 +42,21 @@ Http = Annotated[
 ]
 Tcp = Annotated[
     list[str] | None,
-    typer.Option(metavar="HOST:PORT=SERVER", help="Also serve SERVER over TCP, a message a line.", show_default=False),
+    typer.Option(
+        metavar="HOST:PORT[=SERVER]",
+        help="Also serve SERVER, or the default one, over TCP, a message a line.",
+        show_default=False,
+    ),
 ]
 Unix = Annotated[
-    list[str] | None, typer.Option(metavar="PATH=SERVER", help="Also serve SERVER on a Unix socket.", show_default=False)
+    list[str] | None,
+    typer.Option(metavar="PATH[=SERVER]", help="Also serve SERVER, or the default one, on a Unix socket.", show_default=False),
 ]
 Ws = Annotated[
     list[str] | None,
-    typer.Option(metavar="HOST:PORT[=SERVER]", help="Also serve WebSockets on a port of their own.", show_default=False),
+    typer.Option(
+        metavar="HOST:PORT[=SERVER]", help="Also serve WebSockets on a port of their own: SERVER at /, or each at /NAME/ws."
+    ),
 ]
 Admin = Annotated[str | None, typer.Option(metavar="HOST:PORT", help="Where /livez and /readyz answer. (default: nowhere)")]
 Broker = Annotated[

@@ -30,8 +30,17 @@ async def bind_tcp(host: str, port: int) -> socket.socket:
     except OSError as error:
         if sock is not None:
             sock.close()
-        raise LinkRefused(f"cannot listen on {host}:{port}: {error.strerror}; free the port or choose another") from error
+        at = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+        raise LinkRefused(f"cannot listen on {at}: {error.strerror}; {_remedy(error)}") from error
     return sock
+
+
+def _remedy(error: OSError) -> str:
+    if isinstance(error, socket.gaierror) or error.errno in (errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT):
+        return "name an address that this machine has"
+    if error.errno in (errno.EACCES, errno.EPERM):
+        return "choose a port above 1023"
+    return "free the port or choose another"
 
 
 class SocketFile:

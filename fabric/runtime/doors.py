@@ -34,7 +34,7 @@ def doors_of(
             try:
                 door = Door(
                     scheme=scheme,
-                    server=_server(server, scheme, settings, all=all),
+                    server=_server(server, scheme, entry, settings, all=all),
                     address=at if isinstance(at, Address) else None,
                     path=at if isinstance(at, Path) else None,
                 )
@@ -47,11 +47,12 @@ def doors_of(
     return tuple(found)
 
 
-def _server(name: str, scheme: str, settings: Settings, *, all: bool) -> str:
+def _server(name: str, scheme: str, entry: str, settings: Settings, *, all: bool) -> str:
     if name and all and name not in settings.servers:
         raise ConfigError(f"no enabled server is called {name}; there are {', '.join(settings.servers)}")
     if not name and scheme != "ws" and not settings.default_server:
-        raise ConfigError("names no server, and there is no default server: say ADDRESS=SERVER")
+        which = f"one of {', '.join(settings.servers)}" if settings.servers else "a server of a bridge's"
+        raise ConfigError(f"{entry} names no server, and there is no default server: say {entry}=SERVER, with {which}")
     return name or ("" if scheme == "ws" else settings.default_server or "")
 
 

@@ -251,6 +251,16 @@ async def test_a_port_that_is_taken_is_refused_by_name() -> None:
             await tcp.listen(Echo(), tcp.TcpSettings(server="any", port=port))
 
 
+@tcp_only
+@pytest.mark.parametrize(
+    ("host", "shown"),
+    [("nobody.invalid", "nobody.invalid"), ("203.0.113.7", "203.0.113.7"), ("2001:db8::7", r"\[2001:db8::7\]")],
+)
+async def test_an_address_of_another_machine_is_refused_by_name(host: str, shown: str) -> None:
+    with pytest.raises(LinkRefused, match=f"cannot listen on {shown}:7: .*; name an address that this machine has"):
+        await tcp.listen(Echo(), tcp.TcpSettings(server="any", host=host, port=7))
+
+
 # ---------------------------------------------------------------- Unix
 async def unix_listener(path: Path, **settings: object) -> ConversationListener:
     return await unix.listen(Echo(), unix.UnixSettings(server="any", path=path, **settings))  # type: ignore[arg-type]  # a test's

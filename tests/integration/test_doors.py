@@ -411,9 +411,14 @@ def test_an_edge_has_doors_to_servers_at_other_bridges(config: Write, tmp_path: 
     ("arguments", "expected"),
     [
         (["--tcp", "127.0.0.1:0=nobody"], "--tcp: no enabled server is called nobody; there are one, two"),
-        (["--tcp", "127.0.0.1:0"], "--tcp: names no server, and there is no default server"),
+        (
+            ["--tcp", "127.0.0.1:0"],
+            "--tcp: 127.0.0.1:0 names no server, and there is no default server: say 127.0.0.1:0=SERVER, with one of one, two",
+        ),
         (["--tcp", "nowhere=one"], "--tcp: 'nowhere' is not HOST:PORT"),
         (["--tcp", "0.0.0.0:0=one"], "--tcp: 0.0.0.0 can be reached from other machines, and over TCP nobody is asked"),
+        (["--tcp", "127.0.0.1:7000=one", "--tcp", "127.0.0.1:7000=one"], "--tcp: 127.0.0.1:7000=one is there twice"),
+        (["--unix", "a=one", "--unix", "./a=two"], "--unix: unix a=one and unix ./a=two are at one address"),
         (["--ws", "0.0.0.0:0"], "--ws: 0.0.0.0 can be reached from other machines and no authentication is configured"),
         (["--unix", "/nowhere/at/all=one"], "unix: cannot listen on /nowhere/at/all: there is no folder /nowhere/at"),
     ],

@@ -1,64 +1,38 @@
 """NATS, `nats://` and `tls://`: work is a queue group, inbox and topic are plain subjects; nothing is kept or confirmed.
 
-With `?work=jetstream` work is kept until acknowledged and its publishes are confirmed: nats_jetstream.py, nats_work.py.
-
-Of nats-py this uses the connection and switches off the rest: one attempt to connect, no reconnecting, no buffering while down.
-Three of its ways shape the code. A message costs 8-10 us by its own queue and task for each subscription, and a tenth of that
-where `subscribe` is given a future to fulfil. A PING overtakes what is queued, so it proves something only when nothing is. A
-PONG that comes for a cancelled flush() kills its reader, so one task sends all PINGs and nobody cancels it.
+With `?work=jetstream` work is kept until acknowledged and its publishes are confirmed: nats_jetstream.py, nats_work.py. The
+connection itself is nats_connection.py. A message costs nats-py 8-10 us by its own queue and task for each subscription, and a
+tenth of that where `subscribe` is given a future to fulfil.
 """
 
 from __future__ import annotations
 
 import asyncio
-import math
-import re
 from collections.abc import Collection, Sequence
 from contextlib import suppress
 from functools import lru_cache, partial
 
-from nats.aio.client import Client
 from nats.aio.subscription import Subscription as NatsSubscription
-from nats.aio.transport import TcpTransport
 from nats.errors import Error as NatsError
 
 from fabric import capabilities
 from fabric.addressing import Channel, ChannelKind, channel_name, escape
 from fabric.brokers.base import Broker, Capabilities, Delivery, Outgoing, Rights, Subscription
-from fabric.brokers.failure import denied_credentials, denied_right, stranger, too_long, unreachable
+from fabric.brokers.failure import denied_right, too_long
 from fabric.brokers.mailbox import Mailbox
+from fabric.brokers.nats_connection import CLOSE_TIMEOUT, PULSE, NatsConnection, refusal, words
 from fabric.brokers.nats_jetstream import Inlet, JetStream
 from fabric.brokers.nats_work import Work
 from fabric.brokers.url import BrokerUrl, parse
-from fabric.errors import (
-    BrokerClosed,
-    BrokerDenied,
-    BrokerError,
-    BrokerProtocolError,
-    BrokerRefused,
-    BrokerReset,
-    BrokerTimeout,
-    PublishFailed,
-)
+from fabric.errors import BrokerClosed, BrokerDenied, BrokerError, BrokerReset, PublishFailed
 
 CAPABILITIES = {"nats": capabilities.Capabilities(), "tls": capabilities.Capabilities(encryption=True)}
 
 HEADER_RESERVE_BYTES = 1024
 """What the server's limit on a message leaves for headers, which count too."""
 
-PULSE = 2.0
-"""Seconds between PINGs while nothing else asks for one."""
-
-PULSE_TIMEOUT = 4
-"""Seconds until a PING without an answer means that the connection is lost: a stalled broker closes nothing."""
-
 OUTSIDE = "outside-of-every-fabric"
 RIGHTS = ("publish to", "subscribe to")
-
-PERMISSIONS_VIOLATION = re.compile('permissions violation for (publish|subscription) to "([^"]*)"')
-
-CLOSE_TIMEOUT = 1.0
-"""Seconds aclose() gives what is still queued."""
 
 
 async def connect(url: str, *, fabric: str, incarnation: str, timeout: float = 5.0) -> Broker:
@@ -69,73 +43,43 @@ async def connect(url: str, *, fabric: str, incarnation: str, timeout: float = 5
     Raises ConfigError, BrokerDenied for refused credentials, and of BrokerUnavailable the kind it is.
     """
     parts = parse(url, default_port=4222)
-    connection = _Nats(parts, fabric)
+    broker = _Nats(parts, fabric)
     try:
         async with asyncio.timeout(timeout):
-            await connection.open(incarnation, timeout)
+            await broker.open(incarnation, timeout)
     except (NatsError, OSError, TimeoutError) as error:
-        await connection.aclose()
-        raise _refusal(parts.where, error, timeout) from None
+        await broker.aclose()
+        raise refusal(parts.where, error, timeout) from None
     except BaseException:
-        await connection.aclose()
+        await broker.aclose()
         raise
-    return connection
+    return broker
 
 
 class _Nats:
     """One connection. See Broker."""
 
-    def __init__(self, parts: BrokerUrl, fabric: str) -> None:
-        self._parts = parts
+    def __init__(self, url: BrokerUrl, fabric: str) -> None:
+        self._where = url.where
         self._name = lru_cache(maxsize=4096)(partial(channel_name, fabric))
-        self._client = Client()
+        self._connection = connection = NatsConnection(url, lost=self._lost, refused=self._refused, beat=self._renew)
+        self._client, self._denied, self._ended = connection.client, connection.denied, connection.ended
+        self._check_open, self._written = connection.check_open, connection.written
         self._mailboxes: list[Mailbox] = []
-        self._connected = False
-        self._closed = False
-        self._denied: set[str] = set()
-        self._ended: asyncio.Future[BrokerError] = asyncio.get_running_loop().create_future()
-        jetstream = parts.options.get("work") == "jetstream"
-        self._stream = JetStream(self._client, parts.where, fabric, self._lose) if jetstream else None
+        jetstream = url.options.get("work") == "jetstream"
+        self._stream = JetStream(connection.client, url.where, fabric, connection.lose) if jetstream else None
         self._work: list[Work] = []
         self._renew_at = 0.0
-        self._pulse: asyncio.Task[None] | None = None
-        self._asked = asyncio.Event()
-        self._waiting: list[asyncio.Future[None]] = []
         self.capabilities = Capabilities(keeps=False, largest_message_bytes=0)
 
     async def open(self, name: str, timeout: float) -> None:
-        """Connect, once. Raises what nats-py raises."""
-        parts = self._parts
-        has_password = parts.user is not None and parts.password is not None
-        await self._client.connect(
-            parts.where,
-            name=name,
-            user=(lambda: self._over_tls(parts.user)) if has_password else None,
-            password=parts.password if has_password else None,
-            token=(lambda: self._over_tls(parts.user)) if parts.user is not None and not has_password else None,
-            tls=parts.tls_context(),
-            allow_reconnect=False,
-            connect_timeout=math.ceil(timeout),
-            pending_size=-1,  # no buffering while down, and no blocking flush inside publish(), which swallows cancellation
-            skip_subject_validation=True,  # channel_name() leaves nothing to validate
-            error_cb=self._on_error,
-            disconnected_cb=self._on_disconnect,
-        )
-        self._over_tls("")
-        self._connected = True
+        """Connect, once. Raises what nats-py raises, BrokerError."""
+        await self._connection.open(name, timeout)
         self.capabilities = Capabilities(
             keeps=self._stream is not None, largest_message_bytes=max(1, self._client.max_payload - HEADER_RESERVE_BYTES)
         )
-        self._pulse = asyncio.create_task(self._beat(), name="nats pulse")
         if self._stream is not None:
             await self._stream.open()
-
-    def _over_tls(self, secret: str | None) -> str:
-        """`secret`, unless it would leave in the clear despite tls://: nats-py encrypts only where the server says so."""
-        # no public attribute of nats-py tells what the server said
-        if self._parts.scheme == "tls" and not self._client._server_info.get("tls_required"):
-            raise _NoTls
-        return secret or ""
 
     async def publish(self, messages: Sequence[Outgoing]) -> None:
         self._check_open()
@@ -147,12 +91,12 @@ class _Nats:
         expected: dict[int, asyncio.Future[BrokerError | None]] = {}
         denial: BrokerDenied | None = None
         for at, (name, message) in enumerate(named):
-            if self._denied and self._is_denied("publish to", name):
-                denial = BrokerDenied(denied_right(self._parts.where, "publish to", name))
+            if self._denied and self._connection.is_denied("publish to", name):
+                denial = BrokerDenied(denied_right(self._where, "publish to", name))
                 reasons[at] = str(denial)
                 continue
             if len(message.body) > largest or _header_bytes(message) > HEADER_RESERVE_BYTES:
-                reasons[at] = too_long(self._parts.where, largest)
+                reasons[at] = too_long(self._where, largest)
                 continue
             reply = ""
             if self._stream is not None and message.channel.kind is ChannelKind.WORK:
@@ -161,20 +105,20 @@ class _Nats:
             try:
                 await self._client.publish(name, message.body, reply, headers)
             except NatsError as error:
-                reason = f"{self._parts.where}: {error}"
+                reason = f"{self._where}: {error}"
                 raise PublishFailed(reason, unsent=[*reasons, *range(at, count)], unknown=_but(reasons, at)) from None
         await self._written()
         outcomes = await self._stream.confirmed(expected) if self._stream is not None and expected else {}
-        for at, refusal in outcomes.items():
-            if refusal is not None:
-                reasons[at] = str(refusal)
-                denial = refusal if isinstance(refusal, BrokerDenied) else denial
+        for at, why in outcomes.items():
+            if why is not None:
+                reasons[at] = str(why)
+                denial = why if isinstance(why, BrokerDenied) else denial
         if self._ended.done():
             unknown = [at for at in _but(reasons, count) if at not in outcomes]
             ended = self._ended.result()
             raise PublishFailed(str(ended), unsent=sorted(reasons), unknown=unknown) from ended
         if unknown := [at for at in expected if at not in outcomes]:
-            reason = f"{self._parts.where}: JetStream has not confirmed what was sent; see its log"
+            reason = f"{self._where}: JetStream has not confirmed what was sent; see its log"
             raise PublishFailed(reason, unsent=sorted(reasons), unknown=unknown)
         if reasons:
             raise PublishFailed(reasons[min(reasons)], unsent=sorted(reasons)) from denial
@@ -182,30 +126,28 @@ class _Nats:
     async def subscribe(self, channel: Channel) -> Subscription:
         self._check_open()
         name, mailbox = self._name(channel), Mailbox()
-        self._check_there()
+        self._connection.check_there()
         if self._stream is not None and channel.kind is ChannelKind.WORK:
             return await self._consume(self._stream, channel.name, name)
         self._denied.discard(f"subscribe to {name}".lower())
-        queue, inlet = (
-            name if channel.kind is ChannelKind.WORK else "",
-            Inlet(lambda message: mailbox.put(Delivery(message.data))),
-        )
+        queue = name if channel.kind is ChannelKind.WORK else ""
+        inlet = Inlet(lambda message: mailbox.put(Delivery(message.data)))
         try:
             subscription = await self._client.subscribe(name, queue, future=inlet)
         except NatsError as error:
-            raise BrokerReset(f"{self._parts.where}: {_words(error)}") from None
-        self._mailboxes.append(mailbox)
+            raise BrokerReset(f"{self._where}: {words(error)}") from None
+        self._mailboxes = [*(mailbox for mailbox in self._mailboxes if not mailbox.ended), mailbox]
         reading = _Reading(subscription, mailbox)
         await self._written()
-        await self._round_trip()
-        self._check_there()
-        if self._is_denied("subscribe to", name):
+        await self._connection.round_trip()
+        self._connection.check_there()
+        if self._connection.is_denied("subscribe to", name):
             await reading.aclose()
-            raise BrokerDenied(denied_right(self._parts.where, "subscribe to", name))
+            raise BrokerDenied(denied_right(self._where, "subscribe to", name))
         return reading
 
     async def _consume(self, stream: JetStream, server: str, name: str) -> Subscription:
-        reading = Work(stream, name, escape(server), self._round_trip)
+        reading = Work(stream, name, escape(server), self._connection.round_trip)
         self._work.append(reading)
         try:
             await reading.open()
@@ -220,75 +162,26 @@ class _Nats:
         await (await self._client.subscribe(OUTSIDE, future=Inlet(lambda _: None))).unsubscribe()
         await self._client.publish(OUTSIDE)
         await self._written()
-        await self._round_trip()
-        return Rights(excess=tuple(f"{right} subjects of others" for right in RIGHTS if not self._is_denied(right, OUTSIDE)))
+        await self._connection.round_trip()
+        excess = [right for right in RIGHTS if not self._connection.is_denied(right, OUTSIDE)]
+        return Rights(excess=tuple(f"{right} subjects of others" for right in excess))
 
     async def lost(self) -> str:
         return str(await asyncio.shield(self._ended))
 
     async def aclose(self) -> None:
-        if self._closed:
+        if not self._connection.close():
             return
-        self._closed = True
         for mailbox in self._mailboxes:
             mailbox.clear()
             mailbox.end(BrokerClosed("the broker connection is closed"))
         with suppress(TimeoutError):  # a stalled broker does not answer; what is left there goes to others
             async with asyncio.timeout(CLOSE_TIMEOUT):
                 await asyncio.gather(*(reading.aclose() for reading in self._work))
-        with suppress(Exception):
-            await asyncio.wait_for(self._client.close(), CLOSE_TIMEOUT)
-        # a stalled broker never takes what is queued, and nothing public of nats-py ends that wait
-        transport = self._client._transport
-        if isinstance(transport, TcpTransport) and transport._io_writer is not None:
-            transport._io_writer.transport.abort()
-        if self._pulse is not None:
-            self._pulse.cancel()
-            await asyncio.wait([self._pulse])
-
-    def _check_open(self) -> None:
-        if self._closed:
-            raise BrokerClosed("the broker connection is closed")
-
-    def _check_there(self) -> None:
-        if self._ended.done():
-            raise type(self._ended.result())(str(self._ended.result()))
-
-    def _is_denied(self, right: str, name: str) -> bool:
-        """Whether the server has said so; nats-py hands on what it says in lower case."""
-        return f"{right} {name}".lower() in self._denied
-
-    async def _written(self) -> None:
-        """Let nats-py write what it has queued; where the socket is full, wait until the broker has read on."""
-        await asyncio.sleep(0)
-        while self._client.pending_data_size and not self._ended.done():
-            await self._round_trip()
-
-    async def _round_trip(self) -> None:
-        """Wait for an answer to a PING sent from now on, or for the connection to be lost."""
-        waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._waiting.append(waiter)
-        self._asked.set()
-        await asyncio.wait((waiter, self._ended), return_when=asyncio.FIRST_COMPLETED)
-
-    async def _beat(self) -> None:
-        """Send PINGs: for whoever waits, else each PULSE."""
-        while not self._ended.done():
-            with suppress(TimeoutError):
-                await asyncio.wait_for(self._asked.wait(), PULSE)
-            self._asked.clear()
-            await self._renew()
-            waiting, self._waiting = self._waiting, []
-            try:
-                await self._client.flush(PULSE_TIMEOUT)
-            except (NatsError, OSError) as error:
-                stalled = isinstance(error, TimeoutError)
-                reason = f"no answer to a ping within {PULSE_TIMEOUT} s" if stalled else _words(error)
-                self._lose(reason, BrokerTimeout if stalled else BrokerReset)
-            for waiter in waiting:
-                waiter.set_result(None)
+        await self._connection.aclose()
 
     async def _renew(self) -> None:
+        """Say, each PULSE, that we hold what we hold."""
         now = asyncio.get_running_loop().time()
         if self._stream is None or now < self._renew_at:
             return
@@ -297,28 +190,17 @@ class _Nats:
         for reading in self._work:
             await reading.renew()
 
-    async def _on_error(self, error: Exception) -> None:
-        if not self._connected:
-            raise error  # or nats-py tries again until it runs out of attempts
-        if denied := PERMISSIONS_VIOLATION.search(str(error)):
-            self._denied.add(f"{'publish to' if denied[1] == 'publish' else 'subscribe to'} {denied[2]}")
-            if self._stream is not None:
-                self._stream.denied(denied[2])
-
-    async def _on_disconnect(self) -> None:
-        self._lose(_words(self._client.last_error or NatsError("the broker closed the connection")))
-
-    def _lose(self, reason: str, kind: type[BrokerError] = BrokerReset) -> None:
-        if self._closed or self._ended.done():
-            return
-        self._ended.set_result(kind(f"{self._parts.where}: {reason}"))
-        for mailbox in self._mailboxes:
-            mailbox.end(self._ended.result())
-        for reading in self._work:
-            reading.end(self._ended.result())
+    def _refused(self, subject: str) -> None:
         if self._stream is not None:
-            self._stream.end(self._ended.result())
-        self._asked.set()
+            self._stream.denied(subject)
+
+    def _lost(self, error: BrokerError) -> None:
+        for mailbox in self._mailboxes:
+            mailbox.end(error)
+        for reading in self._work:
+            reading.end(error)
+        if self._stream is not None:
+            self._stream.end(error)
 
 
 class _Reading:
@@ -340,29 +222,6 @@ class _Reading:
         self._mailbox.end(BrokerClosed("the subscription is closed"))
         with suppress(NatsError):  # already closed, or the connection is lost
             await self._subscription.unsubscribe()
-
-
-class _NoTls(NatsError):
-    """tls:// was asked for, and this server does not require TLS: nats-py would go on in the clear."""
-
-
-def _refusal(where: str, error: Exception, timeout: float) -> BrokerError:
-    """Why we are not in."""
-    said = _words(error)
-    if isinstance(error, _NoTls):
-        return BrokerProtocolError(f"{where}: this server does not require TLS; give it `tls`, or ask by nats://")
-    if "authorization" in said or "authentication" in said:
-        return BrokerDenied(denied_credentials(where, said))
-    if "maximum connections" in said:
-        return BrokerRefused(f"{where}: it takes no more connections; raise its max_connections")
-    if "info message" in said:
-        return stranger(where, "it does not greet as a NATS server does", speaks="NATS")
-    return unreachable(where, error, timeout=timeout, speaks="NATS")
-
-
-def _words(error: Exception) -> str:
-    """What nats-py or the server said."""
-    return str(error).lower().removeprefix("nats: ").strip("'")
 
 
 def _header_bytes(message: Outgoing) -> int:

@@ -64,6 +64,8 @@ class Bridge:
         self._children: dict[str, Link] = {}
         self._tasks: dict[str, asyncio.Task[None]] = {}
         self._stopping: set[asyncio.Task[None]] = set()
+        self._serving: set[str] = set()
+        self._complaints: dict[str, str] = {}  # the last one about each server
 
     async def drain(self, timeout: float) -> None:
         """Take nothing new and wait until what runs is answered and the edges have it, or the time is over."""
@@ -100,9 +102,11 @@ class Bridge:
                 self._stop(child)
             case Consume(server):
                 log.info("serving %s", server)
+                self._serving.add(server)
                 self.node.bus.consume(server)
             case Pause(server):
                 log.info("pausing %s", server)
+                self._serving.discard(server)
                 self.node.bus.pause(server)
             case Completed(record):
                 self._completed(record)
@@ -123,7 +127,7 @@ class Bridge:
         try:
             link = await self._connect(server, child)
         except (LinkError, ConfigError) as error:
-            log.error("server %s: %s", server, error)
+            self._complain(server, error)
             self._tasks.pop(child, None)
             self.node.feed(ServerExited(child, str(error), refused=True))
             return
@@ -143,13 +147,19 @@ class Bridge:
                     self.node.feed(ServerFrame(child, said))
         except LinkError as error:
             if self._children.pop(child, None) is not None:
-                log.error("server %s: %s", server, error)
+                self._complain(server, error)
                 refused = isinstance(error, LinkRefused | LinkTimeout)
                 self.node.feed(ServerExited(child, str(error), refused))
         finally:
             self._children.pop(child, None)
             self._tasks.pop(child, None)
             await link.aclose()
+
+    def _complain(self, server: str, error: LinkError | ConfigError) -> None:
+        """Once an outage, and again where its reason changes: what is away is tried again and again."""
+        if server in self._serving or self._complaints.get(server) != str(error):
+            log.error("server %s: %s", server, error)
+        self._complaints[server] = str(error)
 
     async def _run_check(self, server: str) -> None:
         """The command that checks a server."""

@@ -33,7 +33,7 @@ from fabric.addressing import Channel, ChannelKind, channel_name, escape
 from fabric.brokers.amqp_connection import SPEAKS, AmqpConnection, Step
 from fabric.brokers.amqp_readers import Listener, Reader, Work
 from fabric.brokers.base import Broker, Capabilities, Delivery, Outgoing, Rights, Subscription
-from fabric.brokers.failure import too_long, unreachable
+from fabric.brokers.failure import full, too_long, unreachable
 from fabric.brokers.mailbox import Mailbox
 from fabric.brokers.url import BrokerUrl, parse
 from fabric.errors import BrokerClosed, BrokerDenied, BrokerError, BrokerUnavailable, PublishFailed
@@ -142,7 +142,7 @@ class _Amqp:
                 self._declared.pop(name, None)
                 reasons[at] = f"{self._url.where}: {name} is gone: somebody deleted it"
             elif isinstance(why, aiormq.DeliveryError):
-                reasons[at] = f"{self._url.where}: {name} is full with {MOST_WORK} messages; start more bridges"
+                reasons[at] = full(self._url.where, name, MOST_WORK)
             elif why is not None:
                 unknown.append(at)
                 denial = self._connection.refusal(why, "write")

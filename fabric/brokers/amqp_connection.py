@@ -1,14 +1,12 @@
 """One plain connection of aio-pika's: made and left in bounded time, watched for silence, its errors told as the family's.
 
 aio-pika closes a channel whose caller was cancelled in the middle of a question, so each question runs in a task of its own. It
-sees after twelve seconds that a broker has stalled; the socket, which is of our making, is asked earlier when it last brought
-something, and can be aborted.
+sees after twelve seconds that a broker has stalled; amqp_socket.py says earlier when it last heard something.
 """
 
 from __future__ import annotations
 
 import asyncio
-import ssl
 from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any, TypeVar, cast
 
@@ -19,9 +17,8 @@ from aio_pika.connection import make_url
 from aiormq import abc
 from aiormq.channel import EXCEPTION_MAPPING as OF_CHANNELS
 from aiormq.connection import EXCEPTION_MAPPING as OF_CONNECTIONS
-from pamqp import commands, frame
-from pamqp.exceptions import PAMQPException
 
+from fabric.brokers.amqp_socket import Socket
 from fabric.brokers.failure import denied_credentials, denied_right, stranger, unreachable
 from fabric.brokers.url import BrokerUrl
 from fabric.errors import (
@@ -52,61 +49,10 @@ ABORTED = 1.0
 _CODES: dict[type[BaseException], int] = {
     kind: code for mapping in (OF_CHANNELS, OF_CONNECTIONS) for code, kind in mapping.items()
 }
-_METHOD_FRAME = 1
 
 T = TypeVar("T")
 Step = tuple[str, Callable[[AbstractChannel], Awaitable[object]]]
 """A question, and the right it needs."""
-
-
-class _Incoming(asyncio.StreamReader):
-    """What the broker says: when it last did, and whether it began as AMQP does."""
-
-    def __init__(self) -> None:
-        loop = asyncio.get_running_loop()
-        super().__init__(limit=1024 * 1024, loop=loop)
-        self.at = loop.time()
-        self.strange = False
-        self._last = b""
-        self._clock = loop.time
-        self._begun = False
-
-    def feed_data(self, data: bytes) -> None:  # type: ignore[override] # the loop gives bytes
-        """See asyncio.StreamReader."""
-        self.at = self._clock()
-        self._last = data
-        if not self._begun:
-            self._begun = True
-            if data[0] != _METHOD_FRAME:
-                self.strange = True
-                self.set_exception(ConnectionAbortedError("its answer is no frame"))
-        super().feed_data(data)
-
-    def close(self) -> commands.Connection.Close | None:
-        """Why the broker ends it, if that was its last word: of a refused vhost the library says only that it is unexpected."""
-        try:
-            said = frame.unmarshal(self._last)[2]
-        except PAMQPException:
-            return None
-        return said if isinstance(said, commands.Connection.Close) else None
-
-
-class _Socket(aiormq.TransportFactory):
-    """How the library gets its socket."""
-
-    def __init__(self, host: str, port: int, context: ssl.SSLContext | None) -> None:
-        self._to = host, port, context
-        self.incoming = _Incoming()
-        self.transport: asyncio.Transport | None = None
-
-    async def create(self, url: object, **_: Any) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
-        """See aiormq.TransportFactory."""
-        del url  # it would have to be quoted and unquoted
-        host, port, context = self._to
-        loop = asyncio.get_running_loop()
-        protocol = asyncio.StreamReaderProtocol(self.incoming, loop=loop)
-        self.transport, _made = await loop.create_connection(lambda: protocol, host, port, ssl=context)
-        return self.incoming, asyncio.StreamWriter(self.transport, protocol, self.incoming, loop)
 
 
 class AmqpConnection:
@@ -122,7 +68,7 @@ class AmqpConnection:
         self._looked_at = self._loop.time()
         self._tick: asyncio.TimerHandle | None = None
         self._tasks: set[asyncio.Task[Any]] = set()
-        self._socket = _Socket(url.host, url.port, url.tls_context() if url.scheme == "amqps" else None)
+        self._socket = Socket(url.host, url.port, url.tls_context() if url.scheme == "amqps" else None)
         user, password = ("guest", "guest") if url.user is None else (url.user, url.password or "")
         vhost = url.path.removeprefix("/") or "/"
         self._connection = aio_pika.Connection(
@@ -142,7 +88,7 @@ class AmqpConnection:
                 raise stranger(self.where, "its answer is no frame", speaks=SPEAKS) from None
             if isinstance(error, aiormq.ConnectionClosed | aiormq.ProbableAuthenticationError):
                 raise self.refusal(error) from None
-            if isinstance(error, aiormq.InvalidFrameError) and (said := self._socket.incoming.close()):
+            if isinstance(error, aiormq.InvalidFrameError) and (said := self._socket.incoming.last_word()):
                 raise self.refusal(aiormq.ConnectionClosed(said.reply_code, said.reply_text)) from None
             raise unreachable(self.where, error.__cause__ or error, timeout=timeout, speaks=SPEAKS) from None
         finally:

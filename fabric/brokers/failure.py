@@ -71,6 +71,11 @@ def too_long(where: str, largest_bytes: int) -> str:
     return f"{where}: overflow, a message is longer than the {largest_bytes} bytes it takes; raise its limit, or send less"
 
 
+def full(where: str, queue: str, most: int) -> str:
+    """What PublishFailed says of work beyond the `most` messages that a queue holds."""
+    return f"{where}: {queue} is full with {most} messages; start more bridges"
+
+
 def _causes(error: BaseException) -> Iterator[BaseException]:
     """The error and what it came from: libraries wrap what sockets raise, and say less than they do."""
     seen: BaseException | None = error

@@ -19,7 +19,7 @@ from nats.aio.subscription import Subscription
 from nats.errors import Error as NatsError
 
 from fabric.addressing import escape
-from fabric.brokers.failure import denied_right
+from fabric.brokers.failure import denied_right, full
 from fabric.errors import (
     BrokerDenied,
     BrokerError,
@@ -208,7 +208,7 @@ class JetStream:
         if "error" not in told:
             return None
         if told["error"].get("err_code") == QUEUE_FULL:
-            return PublishFailed(f"{self.where}: {subject} is full with {MOST_WORK} messages; start more bridges")
+            return PublishFailed(full(self.where, subject, MOST_WORK))
         return PublishFailed(f"{self.where}: {subject}: {told['error'].get('description')}; see the stream {self.stream}")
 
 

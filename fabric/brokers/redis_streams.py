@@ -23,11 +23,12 @@ from fabric import capabilities
 from fabric.addressing import ANNOUNCEMENTS, Channel, ChannelKind, channel_name
 from fabric.brokers import redis_scripts as scripts
 from fabric.brokers.base import Broker, Capabilities, Delivery, Outgoing, Rights, Subscription
-from fabric.brokers.failure import denied_right, too_long
+from fabric.brokers.failure import denied_right, full, too_long
 from fabric.brokers.mailbox import Mailbox
 from fabric.brokers.redis_pipe import Command, Pipe, Replies, Reply
-from fabric.brokers.redis_readers import GROUP, INBOX_TTL, WORK_TTL, Inbox, Reader, Topic, Work, consumers
+from fabric.brokers.redis_readers import INBOX_TTL, Inbox, Reader, Topic
 from fabric.brokers.redis_rights import look
+from fabric.brokers.redis_work import GROUP, WORK_TTL, Work, consumers
 from fabric.brokers.url import BrokerUrl, parse
 from fabric.errors import BrokerClosed, BrokerDenied, BrokerError, BrokerReset, BrokerTimeout, BrokerUnavailable, PublishFailed
 
@@ -104,9 +105,7 @@ class _Redis:
             elif isinstance(reply, ResponseError):
                 reasons[at] = f"{where}: {reply}"
             elif reply == 0 and messages[at].channel.kind is ChannelKind.WORK:
-                reasons[at] = (
-                    f"{where}: {self._name(messages[at].channel)} is full with {MOST_WORK} entries; start more bridges"
-                )
+                reasons[at] = full(where, self._name(messages[at].channel), MOST_WORK)
         unknown = fitting[len(replies) :]
         if unknown or reasons:
             ended = self._ended.result() if unknown and self._ended.done() else None

@@ -10,7 +10,8 @@ from redis.asyncio import Redis
 
 from fabric.addressing import Channel, ChannelKind, inbox, work
 from fabric.brokers.base import Outgoing
-from fabric.brokers.redis_readers import FORGET_AFTER, INBOX_TTL, WORK_TTL
+from fabric.brokers.redis_readers import INBOX_TTL
+from fabric.brokers.redis_work import FORGET_AFTER, WORK_TTL
 from fabric.errors import PublishFailed
 from tests.brokers import FAMILIES, Proxy, Server
 from tests.contract.conftest import Connect

@@ -19,7 +19,7 @@ import nats
 import pytest
 from redis import Redis
 
-from fabric.brokers import amqp, nats_jetstream, redis_readers
+from fabric.brokers import amqp, nats_jetstream, redis_work
 from tests import brokers
 from tests.brokers import SECRET, Server, Shared, free_port
 from tests.fabrics import bridge, edge
@@ -123,7 +123,7 @@ def expiry(arguments: str) -> float:
 BROKERS = {
     "nats": (of_nats, 0.0),
     "jetstream": (of_jetstream, nats_jetstream.WORK_TTL),
-    "redis": (of_redis, redis_readers.WORK_TTL),
+    "redis": (of_redis, redis_work.WORK_TTL),
     "amqp": (of_amqp, amqp.WORK_TTL),
 }
 

@@ -34,6 +34,20 @@ Reply = object  # bytes, int, None, a list of replies, or the ResponseError it w
 Replies = list[Reply]
 
 
+class _Plain(Connection):
+    """A connection that ends at once, whoever ends it; redis-py does so by itself where a read fails or is cancelled."""
+
+    async def disconnect(self, *arguments: Any, **named: Any) -> None:
+        """Abort it first: a stalled broker takes neither what is queued nor the farewell of TLS, and the socket would stay."""
+        if self._writer is not None:
+            self._writer.transport.abort()
+        await super().disconnect(*arguments, **named)
+
+
+class _Secure(_Plain, SSLConnection):
+    """The same with TLS."""
+
+
 class _Asked(msgspec.Struct):
     """Commands that wait for their replies. A result shorter than `awaited` means that the connection was lost meanwhile."""
 
@@ -83,17 +97,17 @@ class Pipe:
             "protocol": 2,  # reply shapes differ
         }
         secure = url.scheme == "rediss"
-        connection = SSLConnection(ssl_ca_certs=url.ca, **settings) if secure else Connection(**settings)
+        connection = _Secure(ssl_ca_certs=url.ca, **settings) if secure else _Plain(**settings)
         try:
             async with asyncio.timeout(timeout):
                 await connection.connect()  # type: ignore[no-untyped-call]  # redis-py's own, without annotations
                 await connection.send_command("CLIENT", "ID")
                 client = int(await connection.read_response())
         except (RedisError, OSError, TimeoutError) as error:
-            await _end(connection)
+            await connection.disconnect()
             raise _refusal(url.where, error, timeout) from None
         except BaseException:
-            await _end(connection)
+            await connection.disconnect()
             raise
         return cls(connection, client, lost, pushed)
 
@@ -124,7 +138,7 @@ class Pipe:
         for task in self._tasks:
             task.cancel()
         await asyncio.wait(self._tasks)
-        await _end(self._connection)
+        await self._connection.disconnect()
 
     async def _write(self) -> None:
         while True:
@@ -189,10 +203,3 @@ def _packed(command: Command) -> bytes:
     """A command's bytes, as RESP writes them; redis-py takes five times as long to find the same."""
     words = [word if isinstance(word, bytes) else str(word).encode() for word in command]
     return b"*%d\r\n%b" % (len(words), b"".join([b"$%d\r\n%b\r\n" % (len(word), word) for word in words]))
-
-
-async def _end(connection: Connection) -> None:
-    """Close without waiting: a stalled broker never takes what is queued, and nothing public of redis-py ends that wait."""
-    if connection._writer is not None:
-        connection._writer.transport.abort()
-    await connection.disconnect(nowait=True)

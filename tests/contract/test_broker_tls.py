@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import ipaddress
+import signal
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -44,6 +45,10 @@ def certificate(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
         key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
     )
     return files
+
+
+def open_descriptors() -> int:
+    return len(list(Path("/dev/fd").iterdir()))
 
 
 def nats(directory: Path, certificate: tuple[Path, Path]) -> Server:
@@ -95,6 +100,25 @@ async def test_messages_pass_when_we_trust_the_certificate(
         received = await take(subscription, 1)
         await subscription.ack(received)
         assert bodies(received) == [b"x" * 100_000]
+
+
+@pytest.mark.requirement("K05")
+async def test_leaving_a_stalled_broker_leaves_no_socket_behind(
+    secure: Server, connect: Connect, certificate: tuple[Path, Path]
+) -> None:
+    await (await connect(trusting(secure.url, certificate))).aclose()  # what a first connection opens for good is open now
+    before = open_descriptors()
+    broker = await connect(trusting(secure.url, certificate))
+    reading = [asyncio.ensure_future((await broker.subscribe(Channel(kind, "left"))).receive(1)) for kind in ChannelKind]
+    secure.signal(signal.SIGSTOP)
+    try:
+        await broker.aclose()
+        async with asyncio.timeout(5):
+            while open_descriptors() > before:  # noqa: ASYNC110 - the loop closes them in a turn of its own
+                await asyncio.sleep(0.01)
+    finally:
+        secure.signal(signal.SIGCONT)
+    await asyncio.gather(*reading, return_exceptions=True)
 
 
 async def test_a_certificate_we_do_not_trust_is_refused(secure: Server, connect: Connect) -> None:

@@ -23,18 +23,11 @@ import pytest
 
 from fabric.brokers import registry
 from fabric.brokers.embedded import server_program
+from tests.ports import free_port
 from tests.rights import RIGHTS, rabbitmq_users
 
 SECRET = "s3cret-of-the-broker"
 VHOSTS = [f"vhost-{number}" for number in range(16)]
-
-
-def free_port() -> int:
-    """A loopback port that was free a moment ago."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
 
 
 def missing(what: str) -> None:

@@ -15,8 +15,9 @@ from contextlib import ExitStack
 
 import pytest
 
-from tests.brokers import FAMILIES, free_port
+from tests.brokers import FAMILIES
 from tests.fabrics import EXAMPLES, ROOT, Process, cluster, up
+from tests.ports import free_port
 
 SERVER = ROOT / "examples" / "servers" / "conformance.py"
 BROKERS = os.environ.get("CONFORMANCE_BROKERS", "embedded").split()

@@ -17,9 +17,10 @@ from fabric.errors import (
     BrokerTimeout,
     PublishFailed,
 )
-from tests.brokers import SECRET, Server, free_port
+from tests.brokers import SECRET, Server
 from tests.contract.brokers import BOUNDED, EVERY, SEPARATE, say
 from tests.contract.conftest import Connect
+from tests.ports import free_port
 
 pytestmark = [pytest.mark.requirement("K04", "L20"), pytest.mark.timeout(60)]
 

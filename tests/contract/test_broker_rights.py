@@ -17,10 +17,11 @@ from fabric.brokers.base import Broker, Subscription, TellsRights
 from fabric.brokers.embedded import server_program
 from fabric.errors import BrokerDenied, BrokerError, PublishFailed
 from tests import brokers
-from tests.brokers import Server, free_port
+from tests.brokers import Server
 from tests.contract.brokers import say
 from tests.contract.conftest import Connect
 from tests.pages import blocks
+from tests.ports import free_port
 from tests.rights import PAGE, ROLES, password, rabbitmq_less, snippet
 
 pytestmark = [pytest.mark.requirement("K04"), pytest.mark.timeout(60)]

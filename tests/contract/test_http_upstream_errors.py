@@ -12,9 +12,9 @@ from fabric.errors import ConfigError, InvalidFrame, LinkHandshakeError, LinkOve
 from fabric.jsonrpc import Message
 from fabric.links.base import ConnectSettings
 from fabric.links.registry import connect
-from tests.brokers import free_port
 from tests.certificates import Authority
 from tests.contract.http_upstream import Upstream, answer, ended, frame, lost, modern, proven, received, result, session
+from tests.ports import free_port
 
 
 async def test_nobody_listens() -> None:

@@ -31,6 +31,7 @@ from fabric.links.base import ConnectSettings
 from fabric.links.stdio import ServerCommand, spawn
 from tests.contract.http_upstream import modern
 from tests.contract.links import MEMBERS, WAIT, Joined, Member, SocketPeer, WebSocketPeer, authority
+from tests.ports import free_port
 
 pytestmark = pytest.mark.requirement("L01")
 Provoke = Callable[[Path], Awaitable[object]]
@@ -78,13 +79,6 @@ async def answering(said: bytes) -> AsyncIterator[str]:
         await asyncio.wait_for(gone.wait(), WAIT)
 
 
-def closed_port() -> int:
-    with socket.socket() as sock:
-        sock.bind(("127.0.0.1", 0))
-        port: int = sock.getsockname()[1]
-        return port
-
-
 # ---------------------------------------------------------------- what an open link can meet
 def opened(member: Member, meet: Callable[[Joined], Awaitable[object]]) -> Provoke:
     async def provoke(_: Path) -> None:
@@ -126,7 +120,7 @@ async def no_such_command(_: Path) -> None:
 
 
 def nobody_listens(scheme: str) -> Provoke:
-    return lambda _: connect(f"{scheme}://127.0.0.1:{closed_port()}")
+    return lambda _: connect(f"{scheme}://127.0.0.1:{free_port()}")
 
 
 async def plain_text_for_tls(_: Path) -> None:
@@ -340,7 +334,7 @@ TRANSPORTS = [
         "http",
         {
             **common(BY_NAME["sse"]),
-            LinkRefused: lambda _: ask(f"http://127.0.0.1:{closed_port()}"),
+            LinkRefused: lambda _: ask(f"http://127.0.0.1:{free_port()}"),
             LinkHandshakeError: answers_http(b"HTTP/1.1 401 Unauthorized\r\nContent-Length: 0\r\n\r\n"),
             LinkCertificateError: an_unknown_authority_for_http,
             LinkTimeout: a_full_port_for_http,

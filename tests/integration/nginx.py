@@ -19,8 +19,9 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
-from tests.brokers import free_port, missing
+from tests.brokers import missing
 from tests.pages import DOCS, blocks
+from tests.ports import free_port
 
 PAGE = DOCS / "howto" / "behind-a-proxy.md"
 NAME = "mcp.example"

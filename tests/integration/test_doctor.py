@@ -11,9 +11,10 @@ from typing import Any
 
 import pytest
 
-from tests.brokers import FAMILIES, Server, free_port
+from tests.brokers import FAMILIES, Server
 from tests.fabrics import PROGRAM, SECRET, Process, ask, up
 from tests.integration.conftest import BROKEN, ECHO, Write, descendants, processes, until
+from tests.ports import free_port
 
 pytestmark = pytest.mark.requirement("C03")
 

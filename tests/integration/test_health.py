@@ -14,11 +14,11 @@ from typing import Any
 
 import pytest
 
-from tests.brokers import free_port
 from tests.contract.http_client import Client
 from tests.fabrics import Process, ask, up
 from tests.integration.conftest import ECHO, Write, descendants, until
 from tests.integration.talk import call, eventually, reason, text
+from tests.ports import free_port
 
 pytestmark = [pytest.mark.requirement("R07"), pytest.mark.timeout(60)]
 

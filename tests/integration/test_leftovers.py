@@ -21,10 +21,11 @@ from redis import Redis
 
 from fabric.brokers import amqp, nats_jetstream, redis_work
 from tests import brokers
-from tests.brokers import SECRET, Server, Shared, free_port
+from tests.brokers import SECRET, Server, Shared
 from tests.fabrics import bridge, edge
 from tests.integration.conftest import Write, until
 from tests.integration.talk import Session, call, connections, text
+from tests.ports import free_port
 
 pytestmark = [pytest.mark.requirement("K07"), pytest.mark.timeout(90)]
 

@@ -16,6 +16,7 @@ from tests import brokers
 from tests.fabrics import SECRET, bridge, edge
 from tests.integration.conftest import ECHO, Write
 from tests.integration.otlp import Point, Receiver, receiving
+from tests.ports import free_port
 
 pytestmark = [pytest.mark.requirement("R05"), pytest.mark.timeout(60)]
 
@@ -60,8 +61,8 @@ def test_a_broker_that_comes_late_is_found_and_each_attempt_is_counted(
 def test_a_remote_server_that_comes_late_is_found_and_each_attempt_is_counted(
     config: Write, tmp_path: Path, receiver: Receiver
 ) -> None:
-    broker, port = brokers.nats(tmp_path).start(), brokers.free_port()
-    path = config(late={"url": f"tcp://127.0.0.1:{port}"}, web={"url": f"http://127.0.0.1:{brokers.free_port()}/mcp"})
+    broker, port = brokers.nats(tmp_path).start(), free_port()
+    path = config(late={"url": f"tcp://127.0.0.1:{port}"}, web={"url": f"http://127.0.0.1:{free_port()}/mcp"})
     told = {"OTEL_EXPORTER_OTLP_ENDPOINT": receiver.endpoint, "OTEL_METRIC_EXPORT_INTERVAL": "200"}
 
     def of(server: str, points: list[Point], failure: str | None) -> list[Point]:
@@ -101,7 +102,7 @@ def test_a_remote_server_that_comes_late_is_found_and_each_attempt_is_counted(
     ],
 )
 def test_a_worker_that_gives_up_ends_and_says_why(config: Write, tmp_path: Path, settings: dict[str, str], code: int) -> None:
-    url = f"nats://127.0.0.1:{brokers.free_port()}"
+    url = f"nats://127.0.0.1:{free_port()}"
     began = time.monotonic()
     process = edge(config(), tmp_path, url, **settings)
     try:

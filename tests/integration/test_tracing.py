@@ -18,6 +18,7 @@ from mcp import Client
 from tests import brokers
 from tests.fabrics import EXAMPLES, PROGRAM, cluster, up
 from tests.integration.otlp import Receiver, Span, receiving
+from tests.ports import free_port
 
 SERVER = Path(__file__).with_name("traced_server.py")
 QUICK = {"OTEL_BSP_SCHEDULE_DELAY": "100"}
@@ -216,7 +217,7 @@ def test_a_call_that_is_sent_again_shows_each_sending_and_links_the_second_to_th
 
 
 def test_a_receiver_that_is_away_breaks_no_call_and_holds_up_no_end(tmp_path: Path, receiver: Receiver) -> None:
-    environment = {"OTEL_EXPORTER_OTLP_ENDPOINT": f"http://127.0.0.1:{brokers.free_port()}", **QUICK}
+    environment = {"OTEL_EXPORTER_OTLP_ENDPOINT": f"http://127.0.0.1:{free_port()}", **QUICK}
     with up(configured(tmp_path, receiver), tmp_path, **environment) as fabric:
         for _ in range(20):
             assert text(post(fabric.url(), "seen"))

@@ -17,9 +17,10 @@ from typing import Any
 
 import pytest
 
-from tests.brokers import FAMILIES, Server, free_port
+from tests.brokers import FAMILIES, Server
 from tests.fabrics import PROGRAM, ROOT, SECRET, around, ask, bridge, edge, up
 from tests.integration.conftest import ECHO, Write, descendants, processes, servers, until
+from tests.ports import free_port
 
 pytestmark = pytest.mark.requirement("C01")
 

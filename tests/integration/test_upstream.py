@@ -18,12 +18,13 @@ import pytest
 from mcp import Client as Sdk
 from mcp.client import ClientRequestContext
 
-from tests.brokers import free_port, missing
+from tests.brokers import missing
 from tests.contract.http_client import BOTH, Client, request
 from tests.fabrics import ROOT, Process, ask, up
 from tests.integration.conftest import ECHO, servers, until
 from tests.integration.talk import INITIALIZE, Session, call, connections, eventually, messages, reason
 from tests.integration.test_clients import EVERYTHING, NODE, OLD_SDK
+from tests.ports import free_port
 
 FAR = Path(__file__).with_name("far_servers.py")
 EXAMPLES = ROOT / "examples" / "servers"

@@ -12,10 +12,10 @@ from pathlib import Path
 
 import pytest
 
-from tests import brokers
 from tests.fabrics import up
 from tests.integration.conftest import ECHO, Write, until
 from tests.integration.otlp import receiving
+from tests.ports import free_port
 
 pytestmark = [pytest.mark.requirement("R05"), pytest.mark.timeout(60)]
 
@@ -45,8 +45,8 @@ def serving(port: int) -> Iterator[None]:
 
 
 def test_an_outage_is_told_of_once_and_its_end_too(config: Write, tmp_path: Path) -> None:
-    port = brokers.free_port()
-    path = config(late={"url": f"tcp://127.0.0.1:{port}"}, web={"url": f"http://127.0.0.1:{brokers.free_port()}/mcp"})
+    port = free_port()
+    path = config(late={"url": f"tcp://127.0.0.1:{port}"}, web={"url": f"http://127.0.0.1:{free_port()}/mcp"})
     with (
         receiving() as receiver,
         up(

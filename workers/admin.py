@@ -9,8 +9,6 @@ import msgspec
 
 from fabric.core.announcement import Served
 from fabric.errors import ConfigError, LinkRefused
-from fabric.jsonrpc import Message
-from fabric.links.base import RequestLink
 from fabric.links.http import HttpListener, HttpSettings, listen
 from fabric.links.http_door import Page
 from fabric.runtime.settings import Address
@@ -55,18 +53,6 @@ async def serve_admin(
         resolve=lambda _: None, host=address.host, port=address.port, access=access, pages=health_pages(readiness, servers)
     )
     try:
-        return await listen(_Nobody(), settings)
+        return await listen(None, settings)
     except LinkRefused as error:
         raise ConfigError(str(error), where="admin") from error
-
-
-class _Nobody:
-    """A Reception of no requests: no server resolves here, so none becomes a link."""
-
-    def requested(self, link: RequestLink, message: Message | None) -> None:  # noqa: ARG002 (there is none)
-        """See Reception.requested."""
-        raise AssertionError(f"a request for {link.info.server}")
-
-    def left(self, link: RequestLink) -> None:
-        """See Reception.left."""
-        raise AssertionError(f"a request for {link.info.server}")

@@ -56,6 +56,7 @@ async def open_doors(settings: Settings, edge: Edge, life: Life, nodes: Sequence
 
     http = HttpSettings(
         resolve=resolve,
+        names=edge.core.serving.names,
         host=settings.http.host,
         port=settings.http.port,
         path_prefix=settings.path_prefix,
@@ -96,8 +97,8 @@ async def _open(door: Door, settings: Settings, edge: Edge, http: HttpSettings) 
     def only(name: str) -> str | None:
         return server if name in ("", server) else None
 
-    resolve = only if server else http.resolve
-    alike = msgspec.structs.replace(http, resolve=resolve, host=address.host, port=address.port, pages={})
+    resolve, names = (only, lambda: [server]) if server else (http.resolve, http.names)
+    alike = msgspec.structs.replace(http, resolve=resolve, names=names, host=address.host, port=address.port, pages={})
     return await websocket.listen(partial(edge.attend, linger=http.close_timeout), alike)
 
 

@@ -21,7 +21,7 @@ from fabric.links.base import DEFAULT_BUFFER_BYTES, DEFAULT_FRAME_BYTES, Handler
 from fabric.links.binding import bind_tcp
 from fabric.links.conversations import StreamLimits
 from fabric.links.http_connection import Connection, Limits
-from fabric.links.http_door import MCP, WEBSOCKET, Door, Entry, Page, Resolve
+from fabric.links.http_door import MCP, WEBSOCKET, Door, Entry, Names, Page, Resolve
 from fabric.links.http_link import HttpLink, Terms
 from fabric.links.http_reader import Head, Request
 from fabric.links.http_rules import Admission, Answer, Said, admit_bodiless, admit_post, check_post, read_post, refuse
@@ -37,15 +37,16 @@ _LONGEST_TICK = 1.0
 class HttpSettings(msgspec.Struct, frozen=True, kw_only=True):
     """Where and how to listen.
 
-    port: 0 picks one. resolve: a name in the path to a server. pages: by path. path_prefix: what all paths of servers
-    begin with, such as `/tools`. proxies: whose word about their clients counts. max_unsent_bytes: what a slow client may leave
-    unread of a stream, besides the frame being sent; buffer_bytes: of a WebSocket. keep_alive_timeout: seconds between comments
-    on silent streams. idle_timeout: seconds an idle connection stays open, longer than clients keep theirs, so that they close
-    it. request_timeout: seconds for a request's head, and for each further piece of its body. close_timeout: seconds that open
-    requests have left when the listener closes. websocket: how WebSockets are kept.
+    port: 0 picks one. resolve: a name in the path to a server. names: of all of them. pages: by path. path_prefix: what all
+    paths of servers begin with, such as `/tools`. proxies: whose word about their clients counts. max_unsent_bytes: what a slow
+    client may leave unread of a stream, besides the frame being sent; buffer_bytes: of a WebSocket. keep_alive_timeout: seconds
+    between comments on silent streams. idle_timeout: seconds an idle connection stays open, longer than clients keep theirs, so
+    that they close it. request_timeout: seconds for a request's head, and for each further piece of its body. close_timeout:
+    seconds that open requests have left when the listener closes. websocket: how WebSockets are kept.
     """
 
     resolve: Resolve
+    names: Names = tuple
     host: str = "127.0.0.1"
     port: int = 0
     path_prefix: str = ""
@@ -63,7 +64,7 @@ class HttpSettings(msgspec.Struct, frozen=True, kw_only=True):
 
 
 async def listen(reception: Reception | None, settings: HttpSettings, converse: Handler | None = None) -> HttpListener:
-    """Listen: tell `reception` of each request that is let in, and let `converse` serve each WebSocket; None has none.
+    """Listen: tell `reception` of each request that is let in, and let `converse` serve each WebSocket; None has none of those.
 
     Raises LinkRefused when the address cannot be had.
     """
@@ -92,10 +93,12 @@ class HttpListener:
         self._socket = sock
         host, port = sock.getsockname()[:2]
         at = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
-        self._address = f"{'ws' if reception is None else 'http'}://{at}{settings.path_prefix}"
+        self._address = f"{'ws' if reception is None and converse is not None else 'http'}://{at}{settings.path_prefix}"
         endpoints = {end for end, there in ((MCP, reception), (WEBSOCKET, converse)) if there is not None}
         gate = Gate(settings.access, settings.host)
-        self._door = Door(gate, settings.resolve, settings.pages, settings.proxies, settings.path_prefix, endpoints)
+        self._door = Door(
+            gate, settings.resolve, settings.pages, settings.proxies, settings.path_prefix, endpoints, settings.names
+        )
         self._connections: set[Connection] = set()
         self._emptied = asyncio.Event()
         self._server: asyncio.Server | None = None

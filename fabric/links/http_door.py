@@ -8,7 +8,7 @@ Behind a listed reverse proxy the Host that counts is the one it says its client
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping, Set
+from collections.abc import Callable, Mapping, Sequence, Set
 from functools import lru_cache
 from urllib.parse import unquote_to_bytes
 
@@ -27,6 +27,9 @@ Page = Callable[[], tuple[int, bytes, str]]
 Resolve = Callable[[str], str | None]
 """The name in `/{name}/mcp`, or "" for `/mcp`, to the server it means; None for none."""
 
+Names = Callable[[], Sequence[str]]
+"""The servers there are, to tell who asks for another."""
+
 MCP, WEBSOCKET = b"mcp", b"ws"
 """The endpoints of a server, as the last part of a path."""
 
@@ -37,6 +40,7 @@ _PURPOSES = {
 _ALLOWED = {MCP: b"allow: GET, POST, DELETE, OPTIONS\r\n", WEBSOCKET: b"allow: GET, OPTIONS\r\n"}
 _CHALLENGE = b'www-authenticate: Basic realm="mcp", charset="UTF-8"\r\n'
 _HEADER_NAMES = re.compile(rb"[A-Za-z0-9, _-]*")
+_NAMES_TOLD = 20
 _HOSTS_KEPT = 64  # a machine with any address has many names, and clients choose among them
 _EXPOSED = b"access-control-expose-headers: mcp-session-id, www-authenticate\r\n"
 
@@ -61,10 +65,12 @@ class Door:
         proxies: Proxies,
         prefix: str,
         endpoints: Set[bytes],
+        names: Names,
     ) -> None:
         self._gate = gate
         self._endpoints = endpoints
         self.resolve = resolve
+        self._names = names
         self._pages = {path.encode(): page for path, page in pages.items()}
         self._proxies = proxies
         self._prefix = prefix.encode()
@@ -102,10 +108,10 @@ class Door:
         path = path[len(self._prefix) :] if path.startswith(self._prefix) else b""
         endpoint, name = _parts(path)
         if endpoint not in self._endpoints or (path == b"/" and b"upgrade" not in headers):
-            return refuse(404, Reason.UNKNOWN_SERVER, f"no such path: servers are at {self._places()}")
+            return refuse(404, Reason.UNKNOWN_SERVER, f"no such path: {self._places()}")
         server = self.resolve(name)
         if server is None:
-            return refuse(404, Reason.UNKNOWN_SERVER, f"no server {name!r}" if name else "there is no default server")
+            return refuse(404, Reason.UNKNOWN_SERVER, self._nobody(name, endpoint.decode()))
         purpose = _PURPOSES[endpoint].get(method)
         if purpose is None:
             return _not_allowed(method, _ALLOWED[endpoint])
@@ -113,7 +119,19 @@ class Door:
 
     def _places(self) -> str:
         prefix, ends = self._prefix.decode(), [end.decode() for end in sorted(self._endpoints)]
-        return ", ".join(f"{prefix}/{end}, {prefix}/{{server}}/{end}" for end in ends)
+        if not ends:
+            return f"there are {', '.join(path.decode() for path in self._pages)}"
+        return f"servers are at {', '.join(f'{prefix}/{end}, {prefix}/{{server}}/{end}' for end in ends)}; {self._there()}"
+
+    def _nobody(self, name: str, endpoint: str) -> str:
+        if name:
+            return f"no server is called {name!r}; {self._there()}"
+        return f"there is no default server: say {self._prefix.decode()}/{{server}}/{endpoint}; {self._there()}"
+
+    def _there(self) -> str:
+        names = self._names()
+        more = [f"{len(names) - _NAMES_TOLD} more"] if len(names) > _NAMES_TOLD else []
+        return f"known are {', '.join([*names[:_NAMES_TOLD], *more])}" if names else "no server is known yet"
 
     def _foreign(self, host: str) -> Answer | None:
         """What a Host header is refused for. There is one in every request (RFC 9112 3.2)."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 
 import pytest
 
@@ -32,6 +32,27 @@ async def test_an_unknown_path_or_server_is_a_404_with_a_reason(house: House, pa
         reply = await client.ask("POST", path, *modern("tools/list"))
         assert reply.status == 404
         assert reply.json["error"]["data"]["reason"] == "unknown_server"
+
+
+@pytest.mark.requirement("L16")
+@pytest.mark.parametrize(
+    ("names", "path", "told"),
+    [
+        ((), "/", "no such path: servers are at /mcp, /{server}/mcp; no server is known yet"),
+        (("echo", "time"), "/", "no such path: servers are at /mcp, /{server}/mcp; known are echo, time"),
+        (("echo", "time"), "/mcp", "there is no default server: say /{server}/mcp; known are echo, time"),
+        (("echo", "time"), "/none/mcp", "no server is called 'none'; known are echo, time"),
+        ([f"s{n}" for n in range(99)], "/none/mcp", ", s18, s19, 79 more"),
+    ],
+)
+async def test_who_asks_for_a_server_that_is_not_there_is_told_which_there_are(
+    names: Sequence[str], path: str, told: str
+) -> None:
+    house = await open_house(resolve=lambda _: None, names=lambda: names)
+    async with await house.client() as client:
+        for method in ("GET", "POST"):
+            assert (await client.ask(method, path, *modern("tools/list"))).json["error"]["message"].endswith(told)
+    await house.listener.aclose()
 
 
 @pytest.mark.requirement("S03")

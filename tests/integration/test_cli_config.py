@@ -168,7 +168,8 @@ async def test_livez_always_answers_and_readyz_says_whether_the_process_can_serv
                 state["status"] = status
                 assert await get(listener.address, "/readyz") == (code, {"status": status})
                 assert await get(listener.address, "/livez") == (200, {"status": "live"})
-            assert (await get(listener.address, "/mcp"))[0] == 404
+            lost, told = await get(listener.address, "/mcp")
+            assert (lost, told["error"]["message"]) == (404, "no such path: there are /livez, /readyz")
             port = int(listener.address.rsplit(":", 1)[1])
             with pytest.raises(ConfigError, match=f"admin: cannot listen on 127.0.0.1:{port}"):
                 await serve_admin(Address("127.0.0.1", port), lambda: (True, state), access=AccessRules())

@@ -154,7 +154,8 @@ class UpstreamLink:
             async with asyncio.timeout(ACCEPT_TIMEOUT):
                 await self._deliver(message)
         except TimeoutError:
-            raise LinkTimeout(f"{self._info.peer} did not accept {message.method or 'a response'} within 30 s") from None
+            what = message.method or "a response"
+            raise LinkTimeout(f"{self._info.peer} did not accept {what} within {ACCEPT_TIMEOUT:g} s") from None
         if message.method == CANCELLED:
             self._abandon(message)
         elif message.method == "notifications/initialized" and self._session and self._stream is None:

@@ -1,6 +1,7 @@
 """The bridge core: takes work, gives it to MCP servers when it may, and sends back what they say.
 
-It owns legacy sessions and jobs. Edges own links and deadlines; who may run what is theirs to grant.
+It owns legacy sessions and jobs. Edges own links and deadlines; who may run what is theirs to grant. What edges say is heard
+here, what servers say in servers.py.
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ import msgspec
 
 from fabric import jsonrpc
 from fabric.core import eras, parked
-from fabric.core.announcement import Announcement, Health, Role, Served
+from fabric.core.announcement import Announcement, Role, Served
 from fabric.core.copies import Copies
 from fabric.core.deadlines import Deadlines
 from fabric.core.effects import Conflict, Effect
@@ -26,15 +27,15 @@ from fabric.core.events import (
     ServerStarted,
     WorkArrived,
 )
-from fabric.core.faults import Fault, Lost, Reason
+from fabric.core.faults import Fault, Reason
 from fabric.core.job import Job, job_of
 from fabric.core.jobs import Jobs
 from fabric.core.member import Identity, Member, announcing
-from fabric.core.pool import Child, Pool, ServerLimits
+from fabric.core.pool import Pool, ServerLimits
+from fabric.core.servers import Servers
 from fabric.core.sessions import Sessions
 from fabric.envelope import Envelope, Kind, Lane
 from fabric.errors import InvalidFrame
-from fabric.jsonrpc import Message, MessageKind
 
 SESSION_IDLE = 1800.0
 """Seconds without a message after which an HTTP session ends, unless told otherwise."""
@@ -53,6 +54,8 @@ class BridgeCore:
         self.copies = Copies(self._out)
         self.jobs = Jobs(self.member, self.pools, self.copies, self._out)
         self.sessions = Sessions(self.member, self.pools, self.jobs, session_idle, self._defer)
+        self.servers = Servers(self.member, self.pools, self.jobs, self.sessions, self._serve)
+        self._said = self.servers.said  # each frame comes through it
         self.draining = False
         self._deferred: dict[str, list[Envelope]] = {}  # cancels that overtook what they cancel
         self._next_sweep = 0.0
@@ -75,19 +78,17 @@ class BridgeCore:
                     self._advanced(pack.source, now)
             case ServerFrame(child, message):
                 try:
-                    self._server_said(child, message, now)
+                    self._said(child, message, now)
                 except InvalidFrame as error:
-                    self._garbled(child, message, error, now)
+                    self.servers.garbled(child, message, error, now)
             case WorkArrived(source, envelope, delivery):
                 self._work(source, envelope, delivery, now)
             case ServerStarted(child_id):
-                found = self._find(child_id)
-                if found is not None:
-                    found[0].started(found[1])
+                self.servers.started(child_id)
             case ServerExited(child_id, reason, refused):
-                self._exited(child_id, reason, now, refused=refused)
+                self.servers.exited(child_id, reason, now, refused=refused)
             case ServerChecked(server, reason):
-                self._checked(self.pools[server], reason, now)
+                self.servers.checked(self.pools[server], reason, now)
             case PublishFailed():
                 pass  # lanes send again by themselves, announcements come each second
             case BrokerConnected(keeps, largest_message_bytes):
@@ -110,9 +111,7 @@ class BridgeCore:
         """Act on every deadline that has come by `now`."""
         if now >= self.member.next_beat:
             self.member.beat(now)
-            for pool in self.pools.values():
-                if late := pool.look(now):
-                    self._checked(pool, late, now)
+            self.servers.look(now)
             self._serve(now)
             self.sessions.prime(now)
             if now >= self._next_sweep:
@@ -123,8 +122,7 @@ class BridgeCore:
         for key in self.deadlines.expired(now):
             what, _, name = key.partition(" ")
             if what == "probe":
-                self.pools[name].silent(now)
-                self._changed(self.pools[name], now)
+                self.servers.silent(self.pools[name], now)
             else:
                 self.pools[name].start(now)
         return self.member.take()
@@ -322,98 +320,3 @@ class BridgeCore:
         self.copies.advanced(self.member.pairs.get(peer))
         for envelope in self._deferred.pop(peer, ()):
             self._envelope(peer, envelope, now)
-
-    # ------------------------------------------------------------ what servers say
-    def _find(self, child_id: str) -> tuple[Pool, Child] | None:
-        pool = self.pools[child_id.rpartition("#")[0]]
-        child = pool.children.get(child_id)
-        return (pool, child) if child is not None else None
-
-    def _server_said(self, child_id: str, message: Message, now: float) -> None:
-        found = self._find(child_id)
-        if found is None:
-            return  # of a process that is being stopped
-        pool, child = found
-        check = pool.check
-        if check is not None and check.child is child:
-            if not isinstance(message, Lost):
-                self._checked(pool, "", now)  # it speaks, so it is there
-            elif jsonrpc.text(message.id) == check.id:
-                self._checked(pool, message.fault.message, now)
-        session = self.sessions.open.get(child.session) if child.session else None
-        if message.kind is MessageKind.RESPONSE:
-            exchange = jsonrpc.text(message.id) if message.id[:1] == b'"' else ""
-            job = child.jobs.get(exchange)
-            if job is None:
-                if not isinstance(message, Lost) and pool.probed(child, exchange, message, now):
-                    self._changed(pool, now)
-            elif isinstance(message, Lost):
-                self.jobs.lost(job, message, now)
-                opening = self.sessions.open.get(job.exchange)
-                if opening is not None:
-                    self.sessions.end(opening, now)
-            elif job.kind is Kind.OPEN:
-                pool.opened(message, now)
-                self.sessions.opened(job, message, now)
-            else:
-                self.jobs.answer(job, message.frame, now)
-        elif session is not None:
-            self.sessions.said(session, message, now)
-        elif message.kind is MessageKind.NOTIFICATION:
-            named = jsonrpc.text(jsonrpc.refers_to(message) or b'""')
-            logs = message.method == "notifications/message" and now >= child.quiet_until
-            job = child.jobs.get(named) if named else child.exclusive if logs else None
-            # What is too large for the broker would block the lane for ever.
-            if job is not None and len(message.frame) <= self.member.largest_body_bytes:
-                self.member.data(
-                    job.edge, now, Envelope(kind=Kind.MESSAGE, exchange=job.exchange, attempt=job.attempt, body=message.frame)
-                )
-        else:
-            reason = f"{message.method} is not a request this client takes"
-            pool.write(child, jsonrpc.error_frame(message.id, jsonrpc.METHOD_NOT_FOUND, reason))
-
-    def _garbled(self, child_id: str, message: Message, error: InvalidFrame, now: float) -> None:
-        """A server's message in which its ids cannot be swapped: an answer becomes an error, anything else goes nowhere."""
-        found = self._find(child_id)
-        job = (
-            found[1].jobs.get(jsonrpc.text(message.id)) if found is not None and message.kind is MessageKind.RESPONSE else None
-        )
-        if job is not None:
-            self.jobs.fault(job, Fault(Reason.INVALID, f"{job.server} sent an answer that cannot be carried: {error}"), now)
-
-    def _exited(self, child_id: str, reason: str, now: float, *, refused: bool) -> None:
-        found = self._find(child_id)
-        if found is None:
-            return
-        pool, child = found
-        pool.exited(child, reason, now, refused=refused)
-        for job in [*child.jobs.values(), *child.waiting]:
-            self.jobs.orphaned(job, reason, now)
-        self.sessions.exited(child, reason, now)
-        self._changed(pool, now)
-
-    def _checked(self, pool: Pool, reason: str, now: float) -> None:
-        """A check has passed, or failed for this reason."""
-        before = pool.condition.health
-        if not reason:
-            pool.passed(now)
-        else:
-            for child in pool.failed(reason, now):
-                for job in [*child.jobs.values(), *child.waiting]:
-                    self.jobs.orphaned(job, reason, now)
-        if pool.condition.health is not before:
-            self._changed(pool, now)
-
-    def _changed(self, pool: Pool, now: float) -> None:
-        """A server's health or era may have changed: give its waiting work out or back, and say so at once."""
-        shared = pool.shared()
-        if shared is not None:
-            pending, pool.pending = pool.pending, []
-            for job in pending:
-                self.jobs.to_shared(job, shared, pool, now)
-        elif pool.condition.health is Health.UNHEALTHY:
-            for job in list(pool.pending):
-                self.jobs.give_back(job, "", now)
-        self._serve(now)
-        if not self.member.left:
-            self.member.announce(now)

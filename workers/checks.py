@@ -15,7 +15,7 @@ import msgspec
 from fabric import jsonrpc
 from fabric.addressing import ANNOUNCEMENTS, Channel, ChannelKind, channel_name, inbox, work
 from fabric.brokers import registry
-from fabric.brokers.base import Broker, Outgoing, Rights, Subscription, TellsRights
+from fabric.brokers.base import Broker, Outgoing, Rights, Subscription, TellsRights, Tidies
 from fabric.envelope import Envelope, Kind, encode, single
 from fabric.errors import BrokerDenied, BrokerError, FabricError, LinkBroken
 from fabric.runtime.keys import keyring
@@ -82,7 +82,7 @@ def secret(settings: Settings) -> Finding:
 
 
 async def broker(place: Place) -> list[Finding]:
-    """A message of our own through inbox, work queue and topic: the broker is there, and we may."""
+    """A message of our own through inbox, work queue and topic: the broker is there, and we may; and who else is there."""
     fabric, me = place.settings.name, f"doctor-{secrets.token_hex(8)}"
 
     @asynccontextmanager
@@ -99,12 +99,25 @@ async def broker(place: Place) -> list[Finding]:
             found = [Finding("broker", True, f"{registry.redacted(place.url)}; messages up to {limit} bytes")]
             if place.settings.broker is not None and isinstance(connection, TellsRights):
                 found.append(_rights(await connection.rights()))
-            channels = (inbox(me), work(me), ANNOUNCEMENTS)
-            return found + [await _round_trip(connected, each, fabric, me) for each in channels]
+            try:
+                found += [await _round_trip(connected, each, fabric, me) for each in (inbox(me), work(me), ANNOUNCEMENTS)]
+                if found[-1].ok:
+                    found[-1] = await _members(place)  # by the same topic, and says more
+                return found
+            finally:
+                await _tidy(connection, me)
     except BrokerDenied as error:
         return [_failed("broker", error, "give the right user and password, or token, in --broker")]
     except FabricError as error:
         return [_failed("broker", error, "start it, or name another with --broker")]
+
+
+async def _tidy(connection: Broker, me: str) -> None:
+    """Take away what we made; where we may not, it expires."""
+    with suppress(BrokerError, TimeoutError):
+        async with asyncio.timeout(ROUND_TRIP_TIMEOUT):
+            if isinstance(connection, Tidies):
+                await connection.tidy(me)
 
 
 async def _round_trip(connected: Connected, channel: Channel, fabric: str, me: str) -> Finding:
@@ -199,7 +212,7 @@ def _rights(rights: Rights) -> Finding:
     return Finding("broker rights", True, "what is needed")
 
 
-async def members(place: Place) -> Finding:
+async def _members(place: Place) -> Finding:
     """Our own announcement through the topic, and who answers it."""
     observer = Observer(place.url, place.settings.name, place.identity(), Connects(place.settings.retry))
     observer.node.start()

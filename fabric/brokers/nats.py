@@ -166,6 +166,12 @@ class _Nats:
         excess = [right for right in RIGHTS if not self._connection.is_denied(right, OUTSIDE)]
         return Rights(excess=tuple(f"{right} subjects of others" for right in excess))
 
+    async def tidy(self, server: str) -> None:
+        """See Tidies. Without JetStream nothing stays."""
+        self._check_open()
+        if self._stream is not None:
+            await self._stream.tidy(server)
+
     async def lost(self) -> str:
         return str(await asyncio.shield(self._ended))
 

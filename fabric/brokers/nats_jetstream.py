@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import secrets
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from typing import Any
 
 import msgspec
@@ -76,6 +77,7 @@ class JetStream:
         self._waiting: dict[str, tuple[str, Reply]] = {}
         self._count = 0
         self._gone = self._ended = False
+        self._made = False  # by this connection
 
     async def open(self) -> None:
         """Listen for replies, and see that the stream is there; it is made if it is not. Raises BrokerError."""
@@ -84,6 +86,17 @@ class JetStream:
             await self.ask(f"STREAM.INFO.{self.stream}", {})
         except NoSuchStream:
             await self._make()
+
+    async def tidy(self, server: str) -> None:
+        """See Tidies. The stream goes only if we made it, and nobody has used it since."""
+        name = escape(server)
+        with suppress(_Refused):  # there is none
+            await self.ask(f"CONSUMER.DELETE.{self.stream}.{name}", {})
+        await self.ask(f"STREAM.PURGE.{self.stream}", {"filter": self._subjects.removesuffix("*") + name})
+        if self._made:
+            state = (await self.ask(f"STREAM.INFO.{self.stream}", {}))["state"]
+            if not state["messages"] and not state["consumer_count"]:
+                await self.ask(f"STREAM.DELETE.{self.stream}", {})
 
     async def listen(self, tail: str, take: Callable[[Msg], object]) -> Subscription:
         """Take what is sent to this connection's own subjects that end so."""
@@ -185,6 +198,7 @@ class JetStream:
                     "max_age": WORK_TTL * 1_000_000_000,
                 },
             )
+            self._made = True
         except _Refused as refused:
             if refused.code != NAME_IN_USE:  # somebody made it in the same moment, in another way
                 raise

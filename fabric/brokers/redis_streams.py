@@ -20,7 +20,7 @@ from functools import lru_cache, partial
 from redis.exceptions import NoPermissionError, ResponseError
 
 from fabric import capabilities
-from fabric.addressing import ANNOUNCEMENTS, Channel, ChannelKind, channel_name
+from fabric.addressing import ANNOUNCEMENTS, Channel, ChannelKind, channel_name, work
 from fabric.brokers import redis_scripts as scripts
 from fabric.brokers.base import Broker, Capabilities, Delivery, Outgoing, Rights, Subscription
 from fabric.brokers.failure import denied_right, full, too_long
@@ -135,6 +135,12 @@ class _Redis:
         topic = self._name(ANNOUNCEMENTS)
         prefix = topic.removesuffix(f"{ANNOUNCEMENTS.kind}.{ANNOUNCEMENTS.name}")
         return await look(await self._pipe(), prefix, self._topic(topic))
+
+    async def tidy(self, server: str) -> None:
+        """See Tidies."""
+        self._check_open()
+        name = self._name(work(server))
+        await self._do(name, "UNLINK", name, consumers(name))
 
     async def lost(self) -> str:
         return str(await asyncio.shield(self._ended))

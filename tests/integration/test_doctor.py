@@ -2,18 +2,26 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import signal
 import socket
 import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
+import aiormq
+import nats
 import pytest
+import redis.asyncio
 
 from tests.brokers import FAMILIES, Server
-from tests.fabrics import PROGRAM, SECRET, Process, ask, up
+from tests.contract.http_client import Client
+from tests.fabrics import PROGRAM, SECRET, Process, ask, cluster, up
 from tests.integration.conftest import BROKEN, ECHO, Write, descendants, processes, until
+from tests.integration.talk import call, connections, text
 from tests.ports import free_port
 
 pytestmark = pytest.mark.requirement("C03")
@@ -86,6 +94,49 @@ def test_credentials_that_the_broker_refuses_are_found_and_not_shown(tmp_path: P
     assert wrong(found) == ["broker"]
     assert "user and password" in found["broker"]["remedy"]
     assert "wrong" not in found["broker"]["detail"]
+
+
+@pytest.mark.parametrize("kind", ["jetstream", "redis", "amqp"])
+async def test_it_takes_away_what_it_made_at_the_broker_and_nothing_else(tmp_path: Path, config: Write, kind: str) -> None:
+    broker = started(kind, tmp_path)
+    try:
+        assert not wrong(findings("--broker", broker.url, "--http", "127.0.0.1:0", state=tmp_path, FABRIC_SECRET=SECRET))
+        assert await left(kind, broker.url, "mcpf.default") == []
+        async with clustered(config(), tmp_path, broker.url) as client:
+            assert text(await call(client, "echo", path="/echo/mcp", text="there")) == "there"
+            before = await left(kind, broker.url, "mcpf.default")
+            assert not wrong(findings("--broker", broker.url, "--http", "127.0.0.1:0", state=tmp_path, FABRIC_SECRET=SECRET))
+            assert await left(kind, broker.url, "mcpf.default") == before
+            assert text(await call(client, "echo", path="/echo/mcp", text="still there")) == "still there"
+    finally:
+        broker.release()
+
+
+@asynccontextmanager
+async def clustered(path: Path, state: Path, broker: str) -> AsyncIterator[Client]:
+    """A client of a fabric whose workers are apart."""
+    with cluster(path, state, broker) as url:
+        async with connections([url]) as (client,):
+            yield client
+
+
+async def left(kind: str, url: str, prefix: str) -> list[str]:
+    """What lies at a broker of a fabric's that stays when its makers are gone."""
+    async with asyncio.timeout(20):
+        if kind == "redis":
+            async with redis.asyncio.from_url(url) as keys:
+                return sorted(map(str, await keys.keys(f"{prefix}.work.*")))
+        if kind == "jetstream":
+            jetstream = await nats.connect(url.partition("?")[0])
+            streams = await jetstream.jetstream().streams_info()
+            await jetstream.close()
+            return [f"{each.config.name}, read by {each.state.consumer_count}" for each in streams]
+        async with aiormq.connect(url) as connection:
+            try:  # it is there as long as a queue is bound to it
+                await (await connection.channel()).exchange_declare(prefix, passive=True)
+            except aiormq.ChannelNotFoundEntity:
+                return []
+            return [prefix]
 
 
 def test_a_missing_secret_is_found_and_the_broker_is_left_alone(tmp_path: Path) -> None:

@@ -6,7 +6,7 @@ import asyncio
 import json
 import ssl
 from collections.abc import Callable, Coroutine
-from contextlib import suppress
+from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 from typing import Any, Self
 
@@ -17,6 +17,8 @@ from fabric.errors import LinkError
 from fabric.jsonrpc import Message
 from fabric.links.base import ConnectSettings, Link
 from fabric.links.registry import connect
+from tests.conversing import conversing
+from tests.ports import free_port
 
 WAIT = 10.0
 META = {
@@ -57,7 +59,7 @@ class Asked:
     headers: dict[str, str]
     body: bytes
     _writer: asyncio.StreamWriter
-    _chunked: bool = False
+    _gone: asyncio.Event
     answered: asyncio.Event = field(default_factory=asyncio.Event)
 
     @property
@@ -109,9 +111,7 @@ class Asked:
 
     async def left(self) -> None:
         """Wait until the other end has closed the connection."""
-        async with asyncio.timeout(WAIT):
-            while not self._writer.transport.is_closing():  # noqa: ASYNC110 - the reader below tells nobody else
-                await asyncio.sleep(0.005)
+        await asyncio.wait_for(self._gone.wait(), WAIT)
 
 
 class Upstream:
@@ -123,17 +123,13 @@ class Upstream:
         self._handle = handle
         self._tls = tls
         self._requests: asyncio.Queue[Asked] = asyncio.Queue()
-        self._tasks: set[asyncio.Task[None]] = set()
-        self._writers: set[asyncio.StreamWriter] = set()
+        self._handling: set[asyncio.Task[None]] = set()
+        self._listening = AsyncExitStack()
         self._links: list[Link] = []
         self.connections = 0
         self.most = 0
-        self.port = 0
-
-    @property
-    def open(self) -> int:
-        """How many connections there are now."""
-        return len(self._writers)
+        self.open = 0  # now
+        self.port = free_port()
 
     @property
     def url(self) -> str:
@@ -145,15 +141,14 @@ class Upstream:
 
     async def listen(self) -> None:
         """Listen, on the same port as before."""
-        self._server = await asyncio.start_server(self._accept, "127.0.0.1", self.port, limit=1 << 20, ssl=self._tls)
-        self.port = self._server.sockets[0].getsockname()[1]
+        await self._listening.enter_async_context(conversing(self._accept, port=self.port, tls=self._tls))
 
     async def stop(self) -> None:
         """Listen no more, and reset all connections."""
-        self._server.close()
-        for writer in self._writers:
-            writer.transport.abort()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self._listening.aclose()
+        for task in self._handling:
+            task.cancel()
+        await asyncio.gather(*self._handling, return_exceptions=True)
 
     async def __aexit__(self, *exc: object) -> None:
         await self.stop()
@@ -170,33 +165,31 @@ class Upstream:
         return await asyncio.wait_for(self._requests.get(), WAIT)
 
     async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        task = asyncio.current_task()
-        assert task
-        self._tasks.add(task)
-        self._writers.add(writer)
+        self.open += 1
         self.connections += 1
         self.most = max(self.most, self.open)
+        gone = asyncio.Event()
         try:
-            with suppress(OSError, asyncio.IncompleteReadError):
-                await self._serve(self.connections, reader, writer)
+            await self._serve(self.connections, reader, writer, gone)
         finally:
-            self._writers.discard(writer)
-            self._tasks.discard(task)
-            writer.close()
+            self.open -= 1
+            gone.set()
 
-    async def _serve(self, connection: int, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def _serve(
+        self, connection: int, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, gone: asyncio.Event
+    ) -> None:
         while True:
             head = (await reader.readuntil(b"\r\n\r\n")).decode().splitlines()
             method, path, _ = head[0].split()
             headers = {name.lower(): value.strip() for name, _, value in (line.partition(":") for line in head[1:] if line)}
             body = await reader.readexactly(int(headers.get("content-length", "0")))
-            asked = Asked(connection, method, path, headers, body, writer)
+            asked = Asked(connection, method, path, headers, body, writer, gone)
             if self._handle is None:
                 self._requests.put_nowait(asked)
             else:
                 handling = asyncio.create_task(self._handle(asked))
-                self._tasks.add(handling)
-                handling.add_done_callback(self._tasks.discard)
+                self._handling.add(handling)
+                handling.add_done_callback(self._handling.discard)
             await self._answered(asked, reader)
 
     async def _answered(self, asked: Asked, reader: asyncio.StreamReader) -> None:

@@ -37,6 +37,7 @@ from fabric.links.stdio import ServerCommand, own, spawn
 from fabric.security.tls import Trust
 from tests.certificates import Authority
 from tests.contract.sse_peer import sse
+from tests.conversing import conversing
 
 WAIT = 10.0
 """Longest wait for something that has to happen, in seconds."""
@@ -199,14 +200,13 @@ async def _answering(
 ) -> AsyncIterator[asyncio.Queue[tuple[asyncio.StreamReader, asyncio.StreamWriter]]]:
     """Accept connections on a bound socket."""
     called: asyncio.Queue[tuple[asyncio.StreamReader, asyncio.StreamWriter]] = asyncio.Queue()
-    start = asyncio.start_unix_server if listening.family == socket.AF_UNIX else asyncio.start_server
-    server = await start(
-        lambda reader, writer: called.put_nowait((reader, writer)), sock=listening, limit=LINE_BYTES, ssl=context
-    )
-    try:
+
+    async def call(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        called.put_nowait((reader, writer))
+        await writer.wait_closed()
+
+    async with conversing(call, listening, tls=context, line_bytes=LINE_BYTES):
         yield called
-    finally:
-        server.close()
 
 
 @contextlib.asynccontextmanager

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import socket
 import struct
 from collections.abc import AsyncIterator, Callable
@@ -13,6 +12,7 @@ from fabric.links import registry
 from fabric.links.base import ConnectSettings, Link
 from fabric.links.framing import one_line
 from fabric.links.http_wire import LAST_CHUNK, chunk
+from tests.conversing import conversing
 
 WAIT = 10.0
 STREAM = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n"
@@ -26,19 +26,18 @@ class SsePeer:
     def __init__(self) -> None:
         self.stream: asyncio.StreamWriter
         self.opened = asyncio.Event()
-        self.writers: list[asyncio.StreamWriter] = []
         self._posts: asyncio.Queue[tuple[asyncio.StreamReader, asyncio.StreamWriter]] = asyncio.Queue()
         self._post: tuple[asyncio.StreamReader, asyncio.StreamWriter] | None = None
 
     async def accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        self.writers.append(writer)
         if self.opened.is_set():
             self._posts.put_nowait((reader, writer))
-            return
-        await reader.readuntil(b"\r\n\r\n")
-        writer.write(STREAM + chunk(ENDPOINT))
-        self.stream = writer
-        self.opened.set()
+        else:
+            await reader.readuntil(b"\r\n\r\n")
+            writer.write(STREAM + chunk(ENDPOINT))
+            self.stream = writer
+            self.opened.set()
+        await writer.wait_closed()
 
     async def write(self, data: bytes) -> None:
         self.stream.write(chunk(b"".join(b"data: " + line + b"\n\n" for line in data.split(b"\n") if line)))
@@ -77,15 +76,10 @@ async def sse(
     peer = SsePeer()
     sock = listening(socket.AF_INET)
     sock.bind(("127.0.0.1", 0))
-    server = await asyncio.start_server(peer.accept, sock=sock, limit=1 << 20)
-    settings = ConnectSettings(max_frame_bytes=max_frame_bytes, buffer_bytes=buffer_bytes)
-    link = await registry.connect(f"sse+http://127.0.0.1:{sock.getsockname()[1]}/sse", settings, id="sse")
-    try:
-        yield link, peer
-    finally:
-        server.close()
-        await link.aclose()
-        for writer in peer.writers:
-            writer.transport.abort()
-            with contextlib.suppress(OSError):
-                await writer.wait_closed()
+    async with conversing(peer.accept, sock) as port:
+        settings = ConnectSettings(max_frame_bytes=max_frame_bytes, buffer_bytes=buffer_bytes)
+        link = await registry.connect(f"sse+http://127.0.0.1:{port}/sse", settings, id="sse")
+        try:
+            yield link, peer
+        finally:
+            await link.aclose()

@@ -20,6 +20,7 @@ from fabric.errors import (
 from tests.brokers import SECRET, Server
 from tests.contract.brokers import BOUNDED, EVERY, SEPARATE, say
 from tests.contract.conftest import Connect
+from tests.conversing import conversing
 from tests.ports import free_port
 
 pytestmark = [pytest.mark.requirement("K04", "L20"), pytest.mark.timeout(60)]
@@ -78,10 +79,9 @@ async def test_a_web_server_is_no_broker(server: Server, connect: Connect) -> No
         writer.write(b"HTTP/1.1 408 Request Timeout\r\nconnection: close\r\n\r\n")
         await writer.drain()
         await reader.read(1024)
-        writer.close()
 
-    async with await asyncio.start_server(web, "127.0.0.1", 0) as listening:
-        await failing(connect, server, listening.sockets[0].getsockname()[1], BrokerProtocolError, timeout=2)
+    async with conversing(web) as port:
+        await failing(connect, server, port, BrokerProtocolError, timeout=20)
 
 
 @SEPARATE

@@ -31,6 +31,7 @@ from fabric.links.base import ConnectSettings
 from fabric.links.stdio import ServerCommand, spawn
 from tests.contract.http_upstream import modern
 from tests.contract.links import MEMBERS, WAIT, Joined, Member, SocketPeer, WebSocketPeer, authority
+from tests.conversing import conversing
 from tests.ports import free_port
 
 pytestmark = pytest.mark.requirement("L01")
@@ -60,23 +61,12 @@ async def connect(url: str, settings: ConnectSettings = QUICK) -> object:
 async def answering(said: bytes) -> AsyncIterator[str]:
     """A server that says one thing to whoever connects: where."""
 
-    gone = asyncio.Event()
-
-    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def say(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         writer.write(said)
-        with contextlib.suppress(OSError):
-            await reader.read()
-        writer.close()
-        with contextlib.suppress(OSError):
-            await writer.wait_closed()
-        gone.set()
+        await reader.read()
 
-    server = await asyncio.start_server(serve, "127.0.0.1", 0)
-    try:
-        yield f"127.0.0.1:{server.sockets[0].getsockname()[1]}"
-    finally:
-        server.close()
-        await asyncio.wait_for(gone.wait(), WAIT)
+    async with conversing(say) as port:
+        yield f"127.0.0.1:{port}"
 
 
 # ---------------------------------------------------------------- what an open link can meet
@@ -149,11 +139,12 @@ async def an_old_certificate(_: Path) -> None:
 async def tls_server(name: str) -> AsyncIterator[str]:
     context = authority().server()
     context.load_cert_chain(authority().folder / f"{name}.pem", authority().folder / f"{name}.key")
-    server = await asyncio.start_server(lambda _, writer: writer.close(), "127.0.0.1", 0, ssl=context)
-    try:
-        yield f"tls://127.0.0.1:{server.sockets[0].getsockname()[1]}"
-    finally:
-        server.close()
+
+    async def hang_up(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.close()
+
+    async with conversing(hang_up, tls=context) as port:
+        yield f"tls://127.0.0.1:{port}"
 
 
 async def silence_for_tls(_: Path) -> None:

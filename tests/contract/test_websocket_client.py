@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from typing import Any
@@ -17,6 +16,7 @@ from fabric.links.base import ConnectSettings
 from fabric.links.websocket import connect
 from fabric.links.websocket_connection import WebSocketSettings
 from tests.contract.links import QUIET, WAIT
+from tests.conversing import conversing
 
 pytestmark = pytest.mark.requirement("L06")
 SECRET = "s3cret"
@@ -40,21 +40,13 @@ async def echo(socket: ServerConnection) -> None:
 @asynccontextmanager
 async def answering(answer: Callable[[str], bytes]) -> AsyncIterator[str]:
     """A server that answers the request it reads with bytes, and then reads on: its URL."""
-    over = asyncio.Event()
 
     async def speak(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        with contextlib.suppress(OSError, asyncio.IncompleteReadError):
-            writer.write(answer((await reader.readuntil(b"\r\n\r\n")).decode()))
-            await reader.read()
-        writer.close()
-        over.set()
+        writer.write(answer((await reader.readuntil(b"\r\n\r\n")).decode()))
+        await reader.read()
 
-    listening = await asyncio.start_server(speak, "127.0.0.1", 0)
-    try:
-        yield f"ws://127.0.0.1:{listening.sockets[0].getsockname()[1]}/ws"
-    finally:
-        listening.close()
-        await asyncio.wait_for(over.wait(), WAIT)
+    async with conversing(speak) as port:
+        yield f"ws://127.0.0.1:{port}/ws"
 
 
 def accepted(request: str, *lines: str) -> bytes:
@@ -127,11 +119,9 @@ async def test_a_server_that_hangs_up_instead_of_answering_would_not_have_us() -
     async def hang_up(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         writer.close()
 
-    listening = await asyncio.start_server(hang_up, "127.0.0.1", 0)
-    url = f"ws://127.0.0.1:{listening.sockets[0].getsockname()[1]}"
-    with pytest.raises(LinkHandshakeError, match="closed the connection"):
-        await connect(url, ConnectSettings(), id="one")
-    listening.close()
+    async with conversing(hang_up) as port:
+        with pytest.raises(LinkHandshakeError, match="closed the connection"):
+            await connect(f"ws://127.0.0.1:{port}", ConnectSettings(), id="one")
 
 
 async def test_an_opening_has_one_timeout_for_all_of_it() -> None:

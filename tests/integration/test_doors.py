@@ -26,6 +26,7 @@ from websockets.typing import Subprotocol
 
 from tests.brokers import FAMILIES
 from tests.certificates import Authority
+from tests.conversing import conversing
 from tests.fabrics import EXAMPLES, ROOT, Process, ask, bridge, edge, up
 from tests.integration.conftest import ECHO, Write, servers, until
 from tests.integration.talk import eventually
@@ -293,12 +294,10 @@ async def test_a_fabric_behind_a_socket_is_the_server_of_another(serving: dict[s
 @asynccontextmanager
 async def echo_behind(path: Path | None, authority: Authority | None = None) -> AsyncIterator[str]:
     """The echo server on a Unix socket, or on a port with TLS: a process for each connection, as inetd would have it."""
-    processes: set[asyncio.subprocess.Process] = set()
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         pipe = asyncio.subprocess.PIPE
         process = await asyncio.create_subprocess_exec(sys.executable, "-S", ECHO_SERVER, stdin=pipe, stdout=pipe)
-        processes.add(process)
         assert process.stdin
         assert process.stdout
 
@@ -307,24 +306,20 @@ async def echo_behind(path: Path | None, authority: Authority | None = None) -> 
                 sink.write(data)
             sink.close()
 
-        await asyncio.gather(copy(reader, process.stdin), copy(process.stdout, writer))
-        await process.wait()
-        processes.discard(process)
+        try:
+            await asyncio.gather(copy(reader, process.stdin), copy(process.stdout, writer))
+        finally:
+            with contextlib.suppress(ProcessLookupError):
+                process.kill()
+            await process.communicate()
 
+    listening = None
     if path is not None:
         await asyncio.to_thread(path.unlink, missing_ok=True)
-        server = await asyncio.start_unix_server(serve, path)
-    else:
-        server = await asyncio.start_server(serve, "127.0.0.1", 0, ssl=authority.server() if authority else None)
-    try:
-        yield "" if path else f"tls://127.0.0.1:{server.sockets[0].getsockname()[1]}"
-    finally:
-        server.close()
-        for process in processes:
-            process.kill()
-        async with asyncio.timeout(WAIT):
-            while processes:  # noqa: ASYNC110 - each is discarded by its own task
-                await asyncio.sleep(0.01)
+        listening = socket.socket(socket.AF_UNIX)
+        listening.bind(str(path))
+    async with conversing(serve, listening, tls=authority.server() if authority else None) as port:
+        yield "" if path else f"tls://127.0.0.1:{port}"
 
 
 async def test_a_server_that_is_not_there_is_served_once_it_is_and_again_after_it_was_lost(

@@ -19,6 +19,7 @@ from mcp import Client as SdkClient
 from tests import brokers
 from tests.brokers import missing
 from tests.contract.http_client import BOTH, Client, request
+from tests.conversing import conversing
 from tests.fabrics import ROOT, Process, bridge, edge
 from tests.integration.conftest import ECHO
 from tests.integration.talk import Session, connections, messages, reason, text
@@ -170,8 +171,6 @@ async def test_a_slow_call_is_primed_where_the_clients_revision_knows_an_event_w
 async def switch(addresses: list[str]) -> AsyncIterator[str]:
     """A TCP relay to the first of the addresses that takes connections, as a load balancer is."""
 
-    open: set[asyncio.Task[None]] = set()
-
     async def relay(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         with suppress(OSError):
             while data := await reader.read(65536):
@@ -179,22 +178,19 @@ async def switch(addresses: list[str]) -> AsyncIterator[str]:
         writer.close()
 
     async def connected(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        open.add(asyncio.current_task())  # type: ignore[arg-type]  # it runs in one
         for address in addresses:
             with suppress(OSError):
                 host, port = address.removeprefix("http://").split(":")
-                there = await asyncio.open_connection(host, int(port))
-                await asyncio.gather(relay(reader, there[1]), relay(there[0], writer))
-                await asyncio.gather(writer.wait_closed(), there[1].wait_closed(), return_exceptions=True)
+                back, there = await asyncio.open_connection(host, int(port))
+                try:
+                    await asyncio.gather(relay(reader, there), relay(back, writer))
+                finally:
+                    there.transport.abort()
+                    await there.wait_closed()
                 return
 
-    server = await asyncio.start_server(connected, "127.0.0.1", 0)
-    try:
-        host, port = server.sockets[0].getsockname()
-        yield f"http://{host}:{port}"
-    finally:
-        server.close()
-        await asyncio.wait_for(asyncio.gather(*open), 10)
+    async with conversing(connected) as port:
+        yield f"http://127.0.0.1:{port}"
 
 
 async def test_the_sdks_client_gets_its_answer_though_its_edge_is_killed(site: Site) -> None:

@@ -8,7 +8,7 @@ import shlex
 import sys
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -16,7 +16,7 @@ from pathlib import Path
 from benchmarks.broker import Broker, own_broker
 from benchmarks.peers import PEERS, Peer
 from benchmarks.relay import ECHO
-from benchmarks.starting import StartError, announced, free_port, running
+from benchmarks.starting import StartError, announced, running
 
 LEGACY, REPEATABLE, GRANTED = "legacy session", "modern, repeatable", "modern, granted"
 MODES = {LEGACY: (False, "echo"), REPEATABLE: (True, "echo"), GRANTED: (True, "act")}
@@ -58,31 +58,38 @@ def _module(name: str, stdio: Sequence[str] = ()) -> Iterator[Running]:
 
 
 @contextmanager
-def _fabric(broker: Broker | None = None, *, doors: bool = False) -> Iterator[Running]:
-    """`mcp-fabric up` with the stdio echo as its only server."""
-    with tempfile.TemporaryDirectory(prefix="fabric-benchmark-") as directory:
+def _fabric(broker: Broker | None = None, *, doors: bool = False, apart: bool = False) -> Iterator[Running]:
+    """The fabric with the stdio echo as its only server: `mcp-fabric up`, or apart: an edge and a bridge."""
+    with tempfile.TemporaryDirectory(prefix="fabric-benchmark-") as directory, ExitStack() as stack:
         config = Path(directory, "mcp.json")
         config.write_text(json.dumps({"mcpServers": {"echo": {"command": ECHO[0], "args": ECHO[1:]}}}))
-        program, port, unix = str(_SCRIPTS / "mcp-fabric"), free_port(), f"{directory}/socket"
-        command = [program, "up", str(config), "--http", "127.0.0.1:0"]
-        command += ["--broker", broker.url] if broker else []
-        command += ["--tcp", f"127.0.0.1:{port}=echo", "--unix", f"{unix}=echo"] if doors else []
+        program, unix, state = str(_SCRIPTS / "mcp-fabric"), f"{directory}/socket", Path(directory, "state")
         if not Path(program).exists():
             raise StartError(f"{program} is not there: install the project into this environment first")
-        state = Path(directory, "state")
+        at = ["--broker", broker.url] if broker else []
         secret = {"FABRIC_SECRET": secrets.token_hex(32)} if broker else {}  # without one, the state folder has its own
-        with running(command, announced, FABRIC_STATE=str(state), **secret) as (pid, addresses):
+        environment = {"FABRIC_STATE": str(state), **secret}
+        pids = list(broker.pids) if broker else []
+        if apart:
+            bridge = [program, "bridge", str(config), *at]
+            pids.append(
+                stack.enter_context(running(bridge, lambda said: "ready" if "ready" in said else None, **environment))[0]
+            )
+        command = [program, "edge" if apart else "up", str(config), "--http", "127.0.0.1:0", *at]
+        command += ["--tcp", "127.0.0.1:0=echo", "--unix", f"{unix}=echo"] if doors else []
+        pid, addresses = stack.enter_context(running(command, announced, **environment))
+        if not broker:
             # The embedded broker hangs on a keeper that is nobody's child; a fabric that hides it must not get off cheaper.
-            pids = [pid, *broker.pids] if broker else [pid, json.loads((state / "broker.json").read_text())["keeper"]]
-            host = addresses.split()[0].rstrip("/").partition("://")[2]
-            urls = {
-                "http": f"http://{host}/echo/mcp",
-                "ws": f"ws://{host}/echo/ws",
-                "tcp": f"tcp://127.0.0.1:{port}",
-                "unix": f"unix://{unix}",
-                "stdio": f"stdio:{shlex.join(['env', f'FABRIC_STATE={state}', program, 'connect', 'echo'])}",
-            }
-            yield Running(urls, pids)
+            pids.append(json.loads((state / "broker.json").read_text())["keeper"])
+        host, *others = [address.rstrip("/").partition("://")[2].removesuffix("=echo") for address in addresses.split()]
+        urls = {
+            "http": f"http://{host}/echo/mcp",
+            "ws": f"ws://{host}/echo/ws",
+            "tcp": f"tcp://{others[0] if doors else ''}",
+            "unix": f"unix://{unix}",
+            "stdio": f"stdio:{shlex.join(['env', f'FABRIC_STATE={state}', program, 'connect', 'echo'])}",
+        }
+        yield Running(urls, [pid, *pids])
 
 
 @contextmanager
@@ -104,9 +111,10 @@ TARGETS = {
     "links": Target(partial(_module, "links", _LINK), TRANSPORTS, (LEGACY,), sessions=1),
     "relay": Target(partial(_module, "relay"), modes=(LEGACY, REPEATABLE)),
     "embedded": Target(partial(_fabric, doors=True), ("http", "ws", "tcp", "unix")),
+    "apart": Target(partial(_fabric, apart=True)),
     "connect": Target(_fabric, ("stdio",), (LEGACY, REPEATABLE)),
     **{name: Target(partial(_fabric_on, name)) for name in ("memory", "nats", "jetstream", "redis", "amqp")},
     **{name: Target(partial(_peer, peer), (peer.transport,), (LEGACY,), peer=True) for name, peer in PEERS.items()},
 }
-"""By name: what the client can reach; each link alone; the limit; the fabric through each door, through a `connect` for each
-session, and on each broker; peers."""
+"""By name: what the client can reach; each link alone; the limit; the fabric through each door, with edge and bridge apart,
+through a `connect` for each session, and on each broker; peers."""

@@ -53,8 +53,8 @@ def test_the_benchmark_measures_every_door_and_link_and_a_peer_of_each_transport
 @pytest.mark.requirement("F01", "F08")
 @pytest.mark.timeout(120)
 def test_the_benchmark_compares_the_fabric_with_a_relay_in_interleaved_rounds_and_checks_every_reply() -> None:
-    found = costs(run("--only", "embedded", "redis", "--over", "http"))
+    found = costs(run("--only", "embedded", "apart", "redis", "--over", "http"))
     modes = {"legacy session", "modern, repeatable", "modern, granted"}
-    assert {mode for target, _, mode in found if target == "embedded"} == modes
-    assert {mode for target, _, mode in found if target == "redis"} == modes
+    for name in ("embedded", "apart", "redis"):
+        assert {mode for target, _, mode in found if target == name} == modes
     assert all(1.0 < cost < GENEROUS for (target, _, _), cost in found.items() if target != "relay"), found

@@ -1,7 +1,8 @@
 """A look at a JSON-RPC frame without taking it apart: kind, id, method and MCP metadata; and the few bytes the fabric swaps.
 
 A frame is the UTF-8 bytes of one message of MCP's JSON-RPC 2.0. Ids and tokens are handled as raw JSON (`7` and `"7"` differ),
-and everything the fabric does not swap stays byte for byte: unknown fields, key order, number formats.
+and everything the fabric does not swap stays byte for byte: unknown fields, key order, number formats. What swaps is called
+with_something, and raises InvalidFrame where a frame is written in such a way that it cannot.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import msgspec
 
 from fabric.errors import InvalidFrame
 
+# JSON-RPC's own codes (its section 5.1), then those of MCP's revision 2026-07-28.
 PARSE_ERROR = -32700
 INVALID_REQUEST = -32600
 METHOD_NOT_FOUND = -32601

@@ -78,7 +78,7 @@ class AmqpConnection:
         self._connection.kwargs["transport_factory"] = self._socket
 
     async def open(self, *, timeout: float) -> None:
-        """Connect and log in, once; `timeout` is what to tell when it has not come about. Raises BrokerError, OSError."""
+        """Connect and log in, once. timeout: the seconds its caller gives it, to be told. Raises BrokerError, OSError."""
         connecting = self.start(self._connection.connect())
         try:
             await asyncio.wait([connecting])
@@ -206,7 +206,7 @@ class AmqpConnection:
         self._finish(BrokerClosed("the broker connection is closed"))
 
     async def say_goodbye(self, timeout: float) -> None:
-        """End it with the broker's knowledge, if it answers within `timeout`: then queues of ours are gone."""
+        """End it with the broker's knowledge, if it answers within `timeout` seconds: then queues of ours are gone."""
         if self.end is None:
             await asyncio.wait([self.start(self._leave())], timeout=timeout)
         self.close()

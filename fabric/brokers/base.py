@@ -41,8 +41,8 @@ class Delivery(msgspec.Struct, frozen=True):
 class Rights(msgspec.Struct, frozen=True):
     """What our user may do at a broker, in the broker's own words.
 
-    missing: what every worker needs and it has not. missing_to_bridges: what only bridges need, if it has
-    some of that: who has none of it is meant for an edge. excess: what nobody needs.
+    missing: what every worker needs and it has not. missing_to_bridges: what only bridges need, if it has some of that: who has
+    none of it is meant for an edge. excess: what nobody needs.
     """
 
     missing: tuple[str, ...] = ()
@@ -57,8 +57,8 @@ class Subscription(Protocol):
         """Wait for at least one message, then return what is there, at most `limit`: that is the credit given to the broker.
 
         Raises BrokerUnavailable when the connection is lost, BrokerDenied when it is of no use for lack of a right, and
-        BrokerClosed after aclose(). Cancelling it loses nothing:
-        what was not returned comes with the next call, or is redelivered where the broker keeps it.
+        BrokerClosed after aclose(). Cancelling it loses nothing: what was not returned comes with the next call, or is
+        redelivered where the broker keeps it.
         """
         ...
 

@@ -26,6 +26,7 @@ OLDEST_VERSION = (2, 10)
 """Of a nats-server on PATH; an older one is passed over for the wheel's."""
 
 START_TIMEOUT = 10.0
+"""Seconds until the broker runs, whoever starts it."""
 
 
 class Embedded:

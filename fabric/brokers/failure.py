@@ -17,7 +17,10 @@ from fabric.errors import (
 
 
 def unreachable(where: str, error: BaseException, *, timeout: float, speaks: str) -> BrokerUnavailable:
-    """What to raise when connecting to `where` failed so. `speaks`: what should answer there, such as `NATS`."""
+    """What to raise when connecting to `where` failed so.
+
+    timeout: the seconds it was given. speaks: what should answer there, such as `NATS`.
+    """
     for cause in _causes(error):
         match cause:
             case ssl.SSLCertVerificationError():

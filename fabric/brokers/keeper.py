@@ -27,8 +27,13 @@ ONE_THREAD = {"GOMAXPROCS": "1"}
 """For the broker: it is busy a tenth of the time, and a second thread would only look for work that the first has done."""
 
 START_TIMEOUT = 5.0
+"""Seconds a broker has until it accepts connections."""
+
 START_ATTEMPTS = 3
-LONGEST_PAUSE = 2.0  # seconds between starts of a broker that keeps dying
+"""How often a first one is started, each time on another port."""
+
+LONGEST_PAUSE = 2.0
+"""Seconds between starts of a broker that keeps dying, at most."""
 
 
 def main(directory: Path, program: str) -> None:

@@ -24,11 +24,10 @@ BEAT = 0.25
 class Identity(msgspec.Struct, frozen=True, kw_only=True):
     """Who a process is and how it keeps the rules; given once, from outside.
 
-    incarnation: minted after fork, unique for ever. key: fingerprints of the fabric's secret, the signing
-    key's first, with commas between. lease: seconds. lane_bytes: what
-    a data lane may hold unacknowledged before it takes no new work. wall: unix time minus monotonic time, for traces only.
-    spans: mints a traceparent below a given one (or none, or a malformed one), empty when it is not sampled; None when tracing
-    is off.
+    incarnation: minted after fork, unique for ever. key: fingerprints of the fabric's secret, the signing key's first, with
+    commas between. lease: seconds. lane_bytes: what a data lane may hold unacknowledged before it takes no new work. wall: unix
+    time minus monotonic time, for traces only. spans: mints a traceparent below a given one (or none, or a malformed one),
+    empty when it is not sampled; None when tracing is off.
     """
 
     incarnation: str

@@ -44,7 +44,7 @@ class Posts:
 
     # ------------------------------------------------------------ what clients ask
     def post(self, event: RequestPosted, now: float) -> None:
-        """A POST."""
+        """A POST: it is routed to whoever can answer it, or refused."""
         message, session = event.message, event.session
         exchange = self._router.new(event.link, event.server, now)
         exchange.principal, exchange.transport, exchange.kind = event.principal, event.transport, message.kind

@@ -80,9 +80,9 @@ class ConnectSettings(msgspec.Struct, frozen=True, kw_only=True):
     headers: sent with the request that opens the link, where there is one. timeout: seconds for all of the opening, handshakes
     included. trust: how to judge its certificate, where there is one. buffer_bytes: most that may wait for a slow server.
     compression: ask for it, where the transport knows it. redial: where a link connects as it goes, what tries a connection
-    again that could not be made.
-    connections, idle: where a link is many requests, most connections to one server at once, and seconds after which one that
-    nobody uses is closed. Many servers close theirs after 5 s, and of a request that is on its way by then nobody knows more.
+    again that could not be made. connections, idle: where a link is many requests, most connections to one server at once, and
+    seconds after which one that nobody uses is closed. Many servers close theirs after 5 s, and of a request that is on its way
+    by then nobody knows more.
     """
 
     headers: tuple[tuple[str, str], ...] = ()

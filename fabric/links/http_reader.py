@@ -16,6 +16,8 @@ MAX_HEAD_BYTES = 64 * 1024
 """Longest head of a request, and longest trailer."""
 
 MAX_HEADERS = 128
+"""Most headers of a request, repeated ones counted once."""
+
 MAX_KNOWN_BYTES = 16 * 1024
 """Longest request whose head is remembered."""
 

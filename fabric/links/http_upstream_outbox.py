@@ -78,7 +78,7 @@ class Outbox:
         self.check()
 
     async def flush(self, timeout: float) -> None:
-        """Wait for what is queued, so long at most."""
+        """Wait until what is queued has left, at most `timeout` seconds."""
         if self._sender is not None:
             await asyncio.wait({self._sender}, timeout=timeout)
 

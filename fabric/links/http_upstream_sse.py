@@ -31,7 +31,10 @@ class SseStream:
         self._reading: asyncio.Task[None] | None = None
 
     async def open(self, timeout: float) -> None:
-        """Open the stream and hear where to POST. Raises LinkRefused, its kinds, LinkTimeout, LinkBroken."""
+        """Open the stream and hear where to POST, within `timeout` seconds.
+
+        Raises LinkRefused, its kinds, LinkTimeout, LinkBroken.
+        """
         self._reading = asyncio.create_task(self._read())
         try:
             async with asyncio.timeout(timeout):
@@ -89,7 +92,10 @@ class SseStream:
         raise LinkHandshakeError(f"{self._pool.where} wants its messages POSTed to another server")
 
     async def post(self, message: Message, timeout: float) -> None:
-        """POST a message. What a request of it gets in its answer's place goes to the inbox; else raises LinkError."""
+        """POST a message, which the server has `timeout` seconds to accept; else raises LinkTimeout.
+
+        What else goes wrong raises LinkError, or of a request, puts what stands for its answer into the inbox.
+        """
         asked = message.kind is MessageKind.REQUEST
         try:
             async with asyncio.timeout(timeout):

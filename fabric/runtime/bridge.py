@@ -68,7 +68,7 @@ class Bridge:
         self._complaints: dict[str, str] = {}  # the last one about each server
 
     async def drain(self, timeout: float) -> None:
-        """Take nothing new and wait until what runs is answered and the edges have it, or the time is over."""
+        """Take nothing new and wait until what runs is answered and the edges have it, at most `timeout` seconds."""
         self.node.feed(DrainStarted())
         try:
             async with asyncio.timeout(timeout):

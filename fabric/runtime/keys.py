@@ -1,4 +1,4 @@
-"""Which fabric secret a process uses (semantics.md 8)."""
+"""Which fabric secret a process uses."""
 
 from __future__ import annotations
 

@@ -18,7 +18,7 @@ class Lingering:
         self._timer: asyncio.TimerHandle | None = None
 
     async def answered(self, link: str, timeout: float) -> None:
-        """Wait until it owes nothing; or the time is over."""
+        """Wait until it owes nothing, at most `timeout` seconds."""
         if timeout <= 0 or link not in self._owing():
             return
         self._waiting[link] = waiting = asyncio.get_running_loop().create_future()

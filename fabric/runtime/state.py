@@ -15,7 +15,8 @@ NAME = "mcp-fabric"
 def state_path(environment: Mapping[str, str]) -> Path:
     """The user's state folder: in XDG_RUNTIME_DIR if that is there and ours, in XDG_STATE_HOME, or in ~/.local/state.
 
-    A host may start us without XDG_RUNTIME_DIR; where it is by custom, it is found all the same.
+    A host may start us without XDG_RUNTIME_DIR; where it is by custom, it is found all the same. Raises ConfigError where none
+    of them is known.
     """
     custom = "" if "XDG_STATE_HOME" in environment else f"/run/user/{os.geteuid()}"
     runtime = environment.get("XDG_RUNTIME_DIR", custom)

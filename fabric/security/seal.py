@@ -57,7 +57,7 @@ class Sealer:
 
 
 class SessionToken(msgspec.Struct, frozen=True, kw_only=True, array_like=True):
-    """What a legacy session id says (semantics.md 6).
+    """What a legacy session id says.
 
     fabric: its name. session: the session's own id. owner: the incarnation that owned it first. server: the MCP server's name.
     version: the protocol version agreed. client, capabilities: clientInfo and capabilities of its initialize, raw JSON, empty

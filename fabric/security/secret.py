@@ -1,8 +1,7 @@
 """The fabric secret: where it comes from, and the keys made of it.
 
-One secret is shared by all workers of a fabric (semantics.md 8). It is text of at least 16 bytes, or two such texts while it
-rotates: the first signs, both verify. It never leaves the keyring: what is used are subkeys, one a purpose, and what is shown
-are key ids.
+One secret is shared by all workers of a fabric. It is text of at least 16 bytes, or two such texts while it rotates: the first
+signs, both verify. It never leaves the keyring: what is used are subkeys, one a purpose, and what is shown are key ids.
 """
 
 from __future__ import annotations

@@ -19,8 +19,7 @@ from tests.contract.http_house import SERVERS, House, open_house
 
 @pytest.fixture
 async def house() -> AsyncIterator[House]:
-    house = House()
-    house.listener = await listen(house, HttpSettings(resolve=SERVERS.get, close_timeout=0.2))
+    house = await open_house()
     yield house
     await house.listener.aclose()
 

@@ -11,16 +11,14 @@ import pytest
 
 from fabric import jsonrpc
 from fabric.core.faults import Fault, Reason, fault_frame
-from fabric.links.http import HttpSettings, listen
 from fabric.security.access import AccessRules
 from tests.contract.http_client import BOTH, LEGACY, STREAM, TIMEOUT, modern, request
-from tests.contract.http_house import SERVERS, House, open_house
+from tests.contract.http_house import House, open_house
 
 
 @pytest.fixture
 async def house() -> AsyncIterator[House]:
-    house = House()
-    house.listener = await listen(house, HttpSettings(resolve=SERVERS.get, close_timeout=0.2))
+    house = await open_house()
     yield house
     await house.listener.aclose()
 

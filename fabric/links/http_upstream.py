@@ -9,7 +9,7 @@ have ids.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
 
@@ -33,9 +33,10 @@ from fabric.errors import (
 from fabric.jsonrpc import Message, MessageKind
 from fabric.links import http_upstream_rules as rules
 from fabric.links.base import ConnectSettings, Link, LinkInfo
+from fabric.links.http_upstream_endpoint import Endpoint
 from fabric.links.http_upstream_inbox import Inbox
 from fabric.links.http_upstream_outbox import Outbox
-from fabric.links.http_upstream_pool import Answer, Pool, pool_for, release
+from fabric.links.http_upstream_pool import Pool, pool_for, release
 from fabric.links.http_upstream_sse import SseStream
 from fabric.links.http_upstream_stream import RETRY_FIRST, StreamReader
 from fabric.links.url import parse
@@ -85,13 +86,13 @@ class UpstreamLink:
     def __init__(self, info: LinkInfo, pool: Pool, url: URL, settings: ConnectSettings) -> None:
         self._info = info
         self._pool = pool
-        self._url = url
         self._max_bytes = settings.max_frame_bytes
         self._inbox = Inbox()
         self._reader = StreamReader(self._inbox, self._max_bytes, info.peer)
         self._outbox = Outbox(self._carry, self._fail, settings.buffer_bytes)
         self._posts: dict[bytes, asyncio.Task[None]] = {}  # by the raw id of the request
-        self._session = self._version = ""
+        self._endpoint = endpoint = Endpoint(pool, url)
+        self._post, self._headers = endpoint.post, endpoint.headers  # each request comes through these
         self._proven = False  # it has answered as an MCP server does
         self._stream: asyncio.Task[None] | None = None
         self._sse: SseStream | None = None  # where it turned out to speak HTTP+SSE
@@ -102,7 +103,7 @@ class UpstreamLink:
 
     async def open_sse(self) -> None:
         """Speak HTTP+SSE. Raises as SseStream.open."""
-        stream = SseStream(self._pool, self._url, self._max_bytes, self._inbox, self._fail)
+        stream = SseStream(self._pool, self._endpoint.url, self._max_bytes, self._inbox, self._fail)
         await stream.open(self._timeout)
         self._sse = stream
 
@@ -128,7 +129,7 @@ class UpstreamLink:
             self._outbox.put(message)
             return
         modern = message.kind is MessageKind.REQUEST and bool(jsonrpc.meta(message).fields.version)
-        if message.method == CANCELLED and not self._version:
+        if message.method == CANCELLED and not self._endpoint.version:
             self._abandon(message)
             return
         self._outbox.count(message)
@@ -158,7 +159,7 @@ class UpstreamLink:
             raise LinkTimeout(f"{self._info.peer} did not accept {what} within {ACCEPT_TIMEOUT:g} s") from None
         if message.method == CANCELLED:
             self._abandon(message)
-        elif message.method == "notifications/initialized" and self._session and self._stream is None:
+        elif message.method == "notifications/initialized" and self._endpoint.session and self._stream is None:
             self._stream = asyncio.create_task(self._listen())
             self._stream.add_done_callback(self._ended)
 
@@ -168,7 +169,7 @@ class UpstreamLink:
         while True:
             try:
                 async with await self._post(message.frame, self._headers(rules.POST)) as answer:
-                    if answer.status == 404 and self._session:
+                    if answer.status == 404 and self._endpoint.session:
                         raise EndOfLink(f"{self._info.peer} no longer knows the session")
                     await answer.finish()
                     if answer.status not in _AWAY:
@@ -180,9 +181,6 @@ class UpstreamLink:
                     raise
             await asyncio.sleep(pause)
             pause *= 2
-
-    def _headers(self, common: dict[str, str], last_event: str = "") -> dict[str, str]:
-        return rules.legacy_headers(common, self._session, self._version, last_event)
 
     def _start(self, request: Message) -> asyncio.Task[None]:
         post = asyncio.create_task(self._ask(request))
@@ -205,17 +203,6 @@ class UpstreamLink:
         if post is not None:
             post.cancel()
 
-    async def _post(self, body: bytes, headers: Mapping[str, str]) -> Answer:
-        """Send a POST, to where it is redirected on the same server. Raises as Pool.request."""
-        answer = await self._pool.request("POST", self._url, headers, body)
-        if answer.status in (307, 308) and "Location" in answer.headers:
-            there = self._url.join(URL(answer.headers["Location"]))
-            if there.origin() == self._url.origin():
-                await answer.finish()
-                self._url = there
-                answer = await self._pool.request("POST", self._url, headers, body)
-        return answer
-
     async def _ask(self, request: Message) -> None:
         """A request, from its POST to its answer."""
         waiting, first = True, not self._proven
@@ -233,7 +220,7 @@ class UpstreamLink:
     def _ends(self, error: LinkError) -> bool:
         """Whether this ends a link that has worked: a session that is over; or nobody is there, and nothing is lost by it."""
         if isinstance(error, LinkRefused | LinkTimeout) and not isinstance(error, LinkHandshakeError):
-            return len(self._posts) == 1 and not self._session
+            return len(self._posts) == 1 and not self._endpoint.session
         return isinstance(error, EndOfLink)
 
     async def _attempt(self, request: Message, put: Callable[[Message], None], *, again: bool = True) -> LinkError | None:
@@ -245,10 +232,10 @@ class UpstreamLink:
             async with await self._post(request.frame, headers) as answer:
                 if 200 <= answer.status < 300:
                     if request.method == "initialize":
-                        self._session = answer.headers.get("Mcp-Session-Id", "")
+                        self._endpoint.session = answer.headers.get("Mcp-Session-Id", "")
                     if answer.kind == "text/event-stream":
-                        resumable = bool(self._session) and not modern
-                        await self._reader.answer(request, answer, put, self._get, resumable=resumable)
+                        resumable = not modern and bool(self._endpoint.session)
+                        await self._reader.answer(request, answer, put, self._endpoint.get, resumable=resumable)
                         return None
                 body = await answer.body(self._max_bytes)
         except (LinkRefused, LinkTimeout) as error:
@@ -261,7 +248,7 @@ class UpstreamLink:
             put(rules.unknown(request, str(error)))
             return error
         told = f"{self._info.peer} answers {answer.told}"
-        in_session = bool(self._session) and not modern
+        in_session = not modern and bool(self._endpoint.session)
         advice = answer.headers.get("Retry-After", "")
         replies, refusal = rules.judged(request, answer.status, told, body, advice, in_session=in_session)
         if again and request.method == "tools/call" and any(map(rules.mismatched, replies)):
@@ -295,24 +282,21 @@ class UpstreamLink:
         if not isinstance(message, Lost):
             self._proven = True
             if request.method == "initialize" and message.kind is MessageKind.RESPONSE:
-                self._version = rules.negotiated(message)
+                self._endpoint.version = rules.negotiated(message)
             elif request.method == "tools/list" and b'"x-mcp-header"' in message.frame:
                 self._tools.page(message.frame, 0.0)
         self._inbox.put(message)
 
-    async def _get(self, last_event: str) -> Answer:
-        return await self._pool.request("GET", self._url, self._headers(rules.GET, last_event))
-
     async def _listen(self) -> None:
         """The session's own stream, as long as the session lasts."""
         async with self._pool.stream_room, self._pool.room:
-            await self._reader.listen(self._get)
+            await self._reader.listen(self._endpoint.get)
 
     # ------------------------------------------------------------ ends
     def _fail(self, error: LinkError) -> None:
         """The link has ended by itself."""
         if isinstance(error, EndOfLink):
-            self._session = ""
+            self._endpoint.session = ""  # there is none to end
         self._inbox.end(error)
         self._outbox.end(error)
         self._stop()
@@ -340,9 +324,7 @@ class UpstreamLink:
         await asyncio.gather(*self._stop(), return_exceptions=True)
         if self._sse is not None:
             await self._sse.aclose()
-        if self._session:
-            with suppress(LinkError, TimeoutError):
-                async with asyncio.timeout(_CLOSE_TIMEOUT):
-                    async with await self._pool.request("DELETE", self._url, self._headers(rules.GET)) as answer:
-                        await answer.finish()
+        with suppress(LinkError, TimeoutError):
+            async with asyncio.timeout(_CLOSE_TIMEOUT):
+                await self._endpoint.delete()
         await release(self._pool)

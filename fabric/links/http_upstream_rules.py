@@ -46,18 +46,6 @@ def modern_headers(message: Message, meta: Meta, tools: Catalog) -> dict[str, st
     return headers
 
 
-def legacy_headers(common: dict[str, str], session: str, version: str, last_event: str = "") -> dict[str, str]:
-    """A session's headers, as far as it has got."""
-    headers = dict(common)
-    if session:
-        headers["Mcp-Session-Id"] = session
-    if version:
-        headers["MCP-Protocol-Version"] = version
-    if last_event:
-        headers["Last-Event-ID"] = last_event
-    return headers
-
-
 def negotiated(answer: Message) -> str:
     """The revision that an initialize was answered with; empty for none."""
     try:

@@ -35,6 +35,7 @@ each of the transport's errors.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Self
 
 
 class FabricError(Exception):
@@ -74,6 +75,10 @@ class InvalidToken(FabricError):
 
 class TransportError(FabricError):
     """A link or a broker ended or failed."""
+
+    def anew(self) -> Self:
+        """The same, to be raised: one error raised again and again gathers tracebacks, and they hold the frames they name."""
+        return type(self)(*self.args)
 
 
 class LinkError(TransportError):

@@ -154,7 +154,7 @@ class _Amqp:
         self._check_open()
         name = self._name(channel)
         if self._ended.done():
-            raise type(self._ended.result())(str(self._ended.result()))
+            raise self._ended.result().anew()
         reader: Work | Listener
         if channel.kind is ChannelKind.WORK:
             await self._declare(name)

@@ -77,7 +77,7 @@ class Work:
         """See Subscription."""
         while True:
             if self._end is not None:
-                raise type(self._end)(str(self._end))
+                raise self._end.anew()
             if self._ready:
                 return [self._ready.popleft() for _ in range(min(limit, len(self._ready)))]
             if not self._consuming:

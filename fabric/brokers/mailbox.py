@@ -51,7 +51,7 @@ class Mailbox:
         """Subscription.receive: at least one delivery, at most `limit`. Cancelling it takes nothing out."""
         while not self._items:
             if self._end is not None:
-                raise type(self._end)(str(self._end))
+                raise self._end.anew()
             self._waiter = asyncio.get_running_loop().create_future()
             try:
                 await self._waiter

@@ -99,7 +99,7 @@ class NatsConnection:
     def check_there(self) -> None:
         """Raise why it was lost, if it was."""
         if self.ended.done():
-            raise type(self.ended.result())(str(self.ended.result()))
+            raise self.ended.result().anew()
 
     def is_denied(self, right: str, subject: str) -> bool:
         """Whether the server has said so; nats-py hands on what it says in lower case. right: such as `publish to`."""

@@ -180,7 +180,7 @@ class JetStream:
         self._ended = True
         waiting, self._waiting = self._waiting, {}
         for _, take in waiting.values():
-            take(type(error)(str(error)))
+            take(error.anew())
 
     async def _make(self) -> None:
         try:

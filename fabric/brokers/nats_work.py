@@ -89,7 +89,7 @@ class Work:
                     async with asyncio.timeout_at(self._stands_until):
                         await self._changed.wait()
         if self._end is not None:
-            raise type(self._end)(str(self._end))
+            raise self._end.anew()
         return [self._ready.popleft() for _ in range(min(limit, len(self._ready)))]
 
     async def ack(self, deliveries: Sequence[Delivery]) -> None:

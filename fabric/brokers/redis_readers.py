@@ -80,7 +80,7 @@ class Reads:
         """
         while True:
             if self.end is not None:
-                raise type(self.end)(str(self.end))
+                raise self.end.anew()
             if self.ready:
                 return [self.ready.popleft() for _ in range(min(limit, len(self.ready)))]
             if self.under_way is None:

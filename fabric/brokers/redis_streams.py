@@ -116,7 +116,7 @@ class _Redis:
         self._check_open()
         name = self._name(channel)
         if self._ended.done():
-            raise type(self._ended.result())(str(self._ended.result()))
+            raise self._ended.result().anew()
         reader: Reader
         if channel.kind is ChannelKind.TOPIC:
             reader = await self._listen(self._topic(name))

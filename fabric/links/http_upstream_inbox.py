@@ -58,7 +58,7 @@ class Inbox:
         """As base.Link.receive."""
         while not self._items:
             if self._end is not None:
-                raise type(self._end)(*self._end.args)
+                raise self._end.anew()
             self._waiter = asyncio.get_running_loop().create_future()
             await self._waiter
         item = self._items.popleft()

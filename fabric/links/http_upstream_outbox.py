@@ -33,7 +33,7 @@ class Outbox:
     def check(self) -> None:
         """Raise the end, if there is one."""
         if self._end is not None:
-            raise type(self._end)(*self._end.args)
+            raise self._end.anew()
 
     def count(self, message: Message) -> None:
         """It waits, here or with its sender, until `left`. Raises LinkOverflow where too much does."""

@@ -52,7 +52,7 @@ class Process:
             )
         self.pid = self._child.pid
 
-    def ready(self, pattern: re.Pattern[str] = READY, timeout: float = 30.0) -> str:
+    def ready(self, pattern: re.Pattern[str] = READY, timeout: float = 40.0) -> str:
         """The ready line, once it is there; AssertionError, with the log, if it does not come."""
         deadline = time.monotonic() + timeout
         while not (found := pattern.search(self.log.read_text(errors="replace"))):
@@ -72,7 +72,7 @@ class Process:
         """SIGSTOP stalls it, SIGCONT lets it go on."""
         self._child.send_signal(number)
 
-    def stop(self, number: int = signal.SIGTERM, timeout: float = 15.0) -> int:
+    def stop(self, number: int = signal.SIGTERM, timeout: float = 30.0) -> int:
         """Signal it and wait: its exit code. It is killed, and AssertionError raised, if it does not end."""
         with suppress(ProcessLookupError):
             self._child.send_signal(number)

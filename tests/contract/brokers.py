@@ -31,7 +31,7 @@ def bodies(deliveries: Sequence[Delivery]) -> list[bytes]:
     return [delivery.body for delivery in deliveries]
 
 
-async def take(subscription: Subscription, count: int, limit: int = 64, timeout: float = 10) -> list[Delivery]:
+async def take(subscription: Subscription, count: int, limit: int = 64, timeout: float = 30) -> list[Delivery]:
     """The next `count` deliveries."""
     taken: list[Delivery] = []
     async with asyncio.timeout(timeout):
@@ -47,6 +47,6 @@ async def soon(failing: type[BrokerError], subscription: Subscription) -> None:
         while True:
             await subscription.receive(64)
 
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(30):
         with pytest.raises(failing):
             await read()

@@ -7,7 +7,7 @@ import json
 from dataclasses import dataclass, field
 from typing import Any
 
-TIMEOUT = 10.0
+TIMEOUT = 30.0
 META = {"io.modelcontextprotocol/protocolVersion": "2026-07-28", "io.modelcontextprotocol/clientCapabilities": {}}
 BOTH = {"Accept": "application/json, text/event-stream", "Content-Type": "application/json"}
 LEGACY = BOTH | {"Mcp-Session-Id": "s1", "MCP-Protocol-Version": "2025-11-25"}
@@ -35,6 +35,7 @@ class Client:
     writer: asyncio.StreamWriter
     port: int
     replies: list[Reply] = field(default_factory=list)
+    unheard: bytes = b""
 
     @classmethod
     async def open(cls, address: str) -> Client:

@@ -20,7 +20,7 @@ from fabric.links.registry import connect
 from tests.conversing import conversing
 from tests.ports import free_port
 
-WAIT = 10.0
+WAIT = 30.0
 META = {
     "io.modelcontextprotocol/protocolVersion": "2026-07-28",
     "io.modelcontextprotocol/clientInfo": {"name": "test", "version": "1"},

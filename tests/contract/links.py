@@ -39,7 +39,7 @@ from tests.certificates import Authority
 from tests.contract.sse_peer import sse
 from tests.conversing import conversing
 
-WAIT = 10.0
+WAIT = 30.0
 """Longest wait for something that has to happen, in seconds."""
 LINE_BYTES = 1 << 20
 """Longest line that a peer reads."""

@@ -14,7 +14,7 @@ from fabric.links.framing import one_line
 from fabric.links.http_wire import LAST_CHUNK, chunk
 from tests.conversing import conversing
 
-WAIT = 10.0
+WAIT = 30.0
 STREAM = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n"
 ENDPOINT = b"event: endpoint\ndata: /post\n\n"
 ACCEPTED = b"HTTP/1.1 202 Accepted\r\nContent-Length: 0\r\n\r\n"

@@ -29,7 +29,7 @@ async def test_after_aclose_everything_says_closed_and_lost_stays_silent(server:
     subscriptions = [await broker.subscribe(Channel(kind, "ended")) for kind in ChannelKind]
     reading = [asyncio.ensure_future(subscription.receive(1)) for subscription in subscriptions]
     await asyncio.sleep(0)
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(30):
         await broker.aclose()
         await broker.aclose()
         for task in reading:
@@ -77,17 +77,17 @@ async def assert_lost(
     assert SECRET not in reason
     for subscription in subscriptions:
         await soon(kind, subscription)
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(10):
             await subscription.ack([])
     with pytest.raises(PublishFailed) as failed:
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(10):
             await broker.publish(say(inbox("gone"), b"x", b"y"))
     assert failed.value.unsent == (0, 1)
     assert SECRET not in str(failed.value)
     with pytest.raises(kind):
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(10):
             await broker.subscribe(inbox("gone"))
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(10):
         await broker.aclose()
 
 
@@ -100,7 +100,7 @@ async def test_a_cut_connection_is_noticed_on_every_path(server: Server, connect
         waiting = asyncio.ensure_future(subscriptions[0].receive(1))
         await asyncio.sleep(0)
         proxy.cut()
-        await assert_lost(broker, subscriptions[1:], timeout=5)
+        await assert_lost(broker, subscriptions[1:], timeout=10)
         with pytest.raises(BrokerReset):
             await waiting
 
@@ -110,7 +110,7 @@ async def test_a_broker_killed_and_restarted_is_lost_and_a_new_connection_works(
     broker = await connect(own_server.url)
     subscriptions = [await broker.subscribe(Channel(kind, "killed")) for kind in ChannelKind]
     own_server.restart()
-    await assert_lost(broker, subscriptions, timeout=5)
+    await assert_lost(broker, subscriptions, timeout=10)
     again = await connect(own_server.url)
     for kind in ChannelKind:
         subscription = await again.subscribe(Channel(kind, "killed"))
@@ -161,8 +161,8 @@ async def test_wrong_credentials_are_denied_without_being_told(server: Server, c
 async def test_an_unreachable_broker_is_unavailable_within_the_timeout(server: Server, connect: Connect) -> None:
     port = free_port()
     with pytest.raises(BrokerUnavailable) as unavailable:
-        async with asyncio.timeout(2):
-            await connect(server.url.replace(str(server.port), str(port)))
+        async with asyncio.timeout(20):
+            await connect(server.url.replace(str(server.port), str(port)), timeout=10)
     assert SECRET not in f"{unavailable.value}"
     assert str(port) in str(unavailable.value)
 
@@ -172,7 +172,7 @@ async def test_a_port_where_nobody_answers_is_unavailable_within_the_timeout(ser
     with socket.create_server(("127.0.0.1", 0)) as silent:
         url = server.url.replace(str(server.port), str(silent.getsockname()[1]))
         with pytest.raises(BrokerUnavailable) as unavailable:
-            async with asyncio.timeout(3):
+            async with asyncio.timeout(10):
                 await connect(url, timeout=0.5)
     assert SECRET not in str(unavailable.value)
 

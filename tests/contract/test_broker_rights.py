@@ -100,7 +100,7 @@ async def play(connect: Connect, urls: dict[str, str]) -> None:
 async def denied(*names: str) -> AsyncIterator[None]:
     """It is denied, in words that name the right so."""
     with pytest.raises(BrokerError) as failed:
-        async with asyncio.timeout(8):
+        async with asyncio.timeout(30):
             yield
     error = failed.value
     assert isinstance(error, BrokerDenied) or (isinstance(error, PublishFailed) and isinstance(error.__cause__, BrokerDenied))
@@ -145,7 +145,7 @@ async def test_on_nats_each_right_is_needed_and_all_suffice(
     urls = {each: at(server, "nats", each, LANGUAGES[language]) for each in ROLES}
     try:
         if role is None:
-            async with asyncio.timeout(10):
+            async with asyncio.timeout(30):
                 await play(connect, urls)
         elif "STREAM.CREATE" in right:
             async with denied("STREAM.CREATE"):
@@ -182,7 +182,7 @@ async def changed(server: Server, role: str, right: str) -> AsyncIterator[None]:
 
 
 async def test_on_redis_the_rights_suffice(acl: Server, connect: Connect) -> None:
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(30):
         await play(connect, {role: at(acl, "redis", role) for role in ROLES})
 
 
@@ -239,7 +239,7 @@ def guarded(tmp_path: Path) -> Iterator[Server]:
 
 
 async def test_on_rabbitmq_the_rights_suffice(guarded: Server, connect: Connect) -> None:
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(30):
         await play(connect, {role: brokers.rabbitmq_as(role, guarded) for role in ROLES})
     broker = await connect(brokers.rabbitmq_as("bridge", guarded), fabric="default")
     assert isinstance(broker, TellsRights)

@@ -43,6 +43,9 @@ HOSTILE = [
 ]
 
 
+AT_ONCE = 5.0
+"""Seconds: less than any broker leaves work with a consumer that says nothing any more."""
+
 # ---------------------------------------------------------------- moving messages
 
 
@@ -98,7 +101,7 @@ async def test_work_reaches_exactly_one_of_its_consumers_and_each_gets_a_share(s
 
     consumers = [asyncio.create_task(consume(number)) for number in range(3)]
     sent = numbered(600)
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(40):
         for start in range(0, 600, 20):
             await sender.publish(say(channel, *sent[start : start + 20]))
         for _ in range(600):
@@ -118,7 +121,7 @@ async def test_receive_returns_no_more_than_its_limit(server: Server, connect: C
         await broker.publish(say(channel, *numbered(10)))
         received: list[Delivery] = []
         while len(received) < 10:
-            async with asyncio.timeout(10):
+            async with asyncio.timeout(30):
                 some = await subscription.receive(3)
             assert 1 <= len(some) <= 3
             received += some
@@ -193,7 +196,7 @@ async def test_work_given_back_is_there_for_others_at_once_and_in_order(server: 
     assert not any(delivery.redelivered for delivery in received)
     others = await other.subscribe(work("returned"))
     await mine.nack(received)
-    again = await take(others, 5, timeout=3)
+    again = await take(others, 5, timeout=AT_ONCE)
     await others.ack(again)
     assert bodies(again) == numbered(5)
     assert all(delivery.redelivered for delivery in again)
@@ -208,7 +211,7 @@ async def test_unacknowledged_work_goes_to_others_when_its_consumer_closes(serve
     await mine.ack(received[:2])
     others = await other.subscribe(work("left"))
     await one.aclose()
-    again = await take(others, 3, timeout=3)
+    again = await take(others, 3, timeout=AT_ONCE)
     await others.ack(again)
     assert bodies(again) == numbered(5)[2:]
     assert all(delivery.redelivered for delivery in again)
@@ -230,7 +233,7 @@ async def test_what_a_dead_consumer_held_goes_to_others_and_what_a_living_one_ho
         waiting = await other.subscribe(work("held"))
         stolen = asyncio.ensure_future(waiting.receive(1))
         others = await other.subscribe(work("orphaned"))
-        again = await take(others, 3, timeout=20)
+        again = await take(others, 3, timeout=30)
         await others.ack(again)
     assert bodies(again) == numbered(5)[2:]
     assert all(delivery.redelivered for delivery in again)
@@ -239,7 +242,7 @@ async def test_what_a_dead_consumer_held_goes_to_others_and_what_a_living_one_ho
     await holder.ack(held)
     await holder.aclose()
     await sender.publish(say(work("held"), b"next"))
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(30):
         received = await stolen
     await waiting.ack(received)
     assert bodies(received) == [b"next"]
@@ -306,7 +309,7 @@ async def test_cancelling_receive_loses_nothing(server: Server, connect: Connect
 
     publishing = asyncio.create_task(publish())
     received: list[Delivery] = []
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(40):
         while len(received) < 300:
             reading = asyncio.ensure_future(subscription.receive(8))
             for _ in range(dice.randrange(6)):
@@ -334,7 +337,7 @@ async def test_cancelling_publish_leaves_a_connection_that_works_and_keeps_order
             await asyncio.sleep(0)
         if batch % 2:
             publishing.cancel()
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(30):
             await asyncio.wait([publishing])
         if not publishing.cancelled():
             publishing.result()
@@ -409,7 +412,7 @@ async def test_the_largest_message_passes_and_a_byte_more_is_refused_alone(serve
     for channel in (work("large"), inbox("large")):
         subscription = await broker.subscribe(channel)
         await broker.publish(say(channel, bytes(largest)))
-        received = await take(subscription, 1, timeout=20)
+        received = await take(subscription, 1, timeout=30)
         assert len(received[0].body) == largest
         await subscription.ack(received)
         with pytest.raises(PublishFailed) as failed:

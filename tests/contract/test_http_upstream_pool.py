@@ -84,7 +84,7 @@ async def test_a_connection_that_nobody_uses_is_closed() -> None:
         link = await upstream.link(idle=0.1)
         link.send(modern("x1"))
         await answer(link, "x1")
-        assert upstream.open == 1
+        assert upstream.connections == 1
         async with asyncio.timeout(WAIT):
             while upstream.open:  # noqa: ASYNC110 - closed by a timer of the pool
                 await asyncio.sleep(0.01)

@@ -35,7 +35,7 @@ async def api(server: Server) -> AsyncIterator[Api]:
     client = await nats.connect(f"nats://127.0.0.1:{server.port}", token=SECRET)
 
     async def ask(what: str, **request: object) -> Any:
-        answer = json.loads((await client.request(f"$JS.API.{what}", json.dumps(request).encode(), timeout=5)).data)
+        answer = json.loads((await client.request(f"$JS.API.{what}", json.dumps(request).encode(), timeout=20)).data)
         assert "error" not in answer, answer
         return answer
 
@@ -73,7 +73,7 @@ async def test_a_stream_that_was_deleted_ends_the_connection_and_is_made_anew(
     with pytest.raises(PublishFailed) as failed:
         await broker.publish(say(work("w"), b"x", b"y"))
     assert (failed.value.unsent, failed.value.unknown) == ((0, 1), ())
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(20):
         assert "gone" in await broker.lost()
     await (await connect(server.url)).publish(say(work("w"), b"x"))
     assert (await api(f"STREAM.INFO.mcpf_{fabric}_work"))["state"]["messages"] == 1
@@ -100,7 +100,7 @@ async def test_what_a_reader_has_no_room_for_goes_to_others(server: Server, conn
     await sender.publish(say(work("w"), b"1"))
     held = list(await full.receive(8))  # seven more may come by the same request
     await sender.publish(say(work("w"), *numbered(7)))
-    others = await take(idle, 7, timeout=10)
+    others = await take(idle, 7)
     assert sorted(bodies(others)) == sorted(numbered(7))
     await idle.ack(others)
     await full.ack(held)
@@ -111,7 +111,7 @@ async def test_what_was_done_takes_no_room(server: Server, connect: Connect, fab
     reader = await broker.subscribe(work("w"))
     await broker.publish(say(work("w"), *numbered(10)))
     await reader.ack(await take(reader, 10))
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(20):
         while (await api(f"STREAM.INFO.mcpf_{fabric}_work"))["state"]["messages"]:  # noqa: ASYNC110 - an ack has no answer
             await asyncio.sleep(0.02)
 

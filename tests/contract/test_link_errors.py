@@ -41,7 +41,8 @@ NO_HANDSHAKE: dict[type[LinkError], str] = {
     LinkCertificateError: "it has no certificates",
 }
 SECRET = "s3cret-of-the-client"
-QUICK = ConnectSettings(timeout=0.3, headers=(("X-Api-Key", SECRET),))
+PATIENT = ConnectSettings(timeout=WAIT, headers=(("X-Api-Key", SECRET),))
+QUICK = ConnectSettings(timeout=0.3, headers=PATIENT.headers)
 
 
 def secretive(url: str) -> str:
@@ -50,7 +51,7 @@ def secretive(url: str) -> str:
     return url if scheme in ("tcp", "tls", "unix") else f"{scheme}://me:{SECRET}@{rest}/mcp?key={SECRET}"
 
 
-async def connect(url: str, settings: ConnectSettings = QUICK) -> object:
+async def connect(url: str, settings: ConnectSettings = PATIENT) -> object:
     """To succeed would be the mistake, but then it is closed."""
     link = await registry.connect(secretive(url), settings, id="any")
     await link.aclose()
@@ -149,7 +150,7 @@ async def tls_server(name: str) -> AsyncIterator[str]:
 
 async def silence_for_tls(_: Path) -> None:
     async with answering(b"") as where:
-        await connect(f"tls://{where}")
+        await connect(f"tls://{where}", QUICK)
 
 
 async def a_full_queue(folder: Path) -> None:
@@ -158,7 +159,7 @@ async def a_full_queue(folder: Path) -> None:
         listening.bind(f"{folder}/full")
         listening.listen(0)
         first.connect(f"{folder}/full")
-        await connect(f"unix://{folder}/full")
+        await connect(f"unix://{folder}/full", QUICK)
 
 
 @contextlib.contextmanager
@@ -177,7 +178,7 @@ def full_port() -> Iterator[int]:
 
 async def a_full_port(_: Path) -> None:
     with full_port() as port:
-        await connect(f"tcp://127.0.0.1:{port}")
+        await connect(f"tcp://127.0.0.1:{port}", QUICK)
 
 
 async def no_such_socket(folder: Path) -> None:
@@ -206,10 +207,10 @@ async def an_unknown_authority_for_websockets(_: Path) -> None:
 
 async def silence_for_websockets(_: Path) -> None:
     async with answering(b"") as where:
-        await connect(f"ws://{where}")
+        await connect(f"ws://{where}", QUICK)
 
 
-async def ask(url: str, settings: ConnectSettings = QUICK) -> None:
+async def ask(url: str, settings: ConnectSettings = PATIENT) -> None:
     """What HTTP answers is known when something was asked."""
     link = await registry.connect(secretive(url), settings, id="any")
     try:
@@ -236,7 +237,7 @@ async def an_unknown_authority_for_http(_: Path) -> None:
 
 async def a_full_port_for_http(_: Path) -> None:
     with full_port() as port:
-        await ask(f"http://127.0.0.1:{port}")
+        await ask(f"http://127.0.0.1:{port}", QUICK)
 
 
 # ---------------------------------------------------------------- the table

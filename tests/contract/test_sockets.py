@@ -192,7 +192,7 @@ async def test_what_a_browser_was_made_to_send_is_not_obeyed(kind: str, said: by
 
 
 async def test_a_client_that_never_shakes_hands_is_let_go_and_hinders_nobody(tmp_path: Path) -> None:
-    settings = tcp.TcpSettings(server="any", certified=authority().certified, handshake_timeout=0.3)
+    settings = tcp.TcpSettings(server="any", certified=authority().certified, handshake_timeout=3.0)
     listener = await tcp.listen(Echo(), settings)
     with raw(listener.address) as silent, raw(listener.address) as plain:
         plain.sendall(SAY % 1 + b"\n")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import AsyncIterator, Callable
 from typing import Any
 
@@ -28,6 +27,9 @@ UPGRADE = {
     "Sec-WebSocket-Key": "dGhlIHNhbXBsZSBub25jZQ==",
 }
 HASTY = WebSocketSettings(ping_interval=0.1, ping_timeout=0.1)
+PATIENT = WebSocketSettings(ping_interval=0.1, ping_timeout=2.0)
+LONG = 3.0
+"""Seconds in which even that one gives up who does not answer."""
 
 pytestmark = pytest.mark.requirement("L06")
 
@@ -310,9 +312,9 @@ async def test_a_handler_that_fails_takes_its_own_connection_with_it_and_is_told
 
 # ---------------------------------------------------------------- who is still there
 async def test_a_silent_peer_that_answers_pings_is_kept(opened: Open) -> None:
-    async with dial(await opened(websocket=HASTY)) as client:
+    async with dial(await opened(websocket=PATIENT)) as client:
         with pytest.raises(TimeoutError):
-            await asyncio.wait_for(client.recv(), 0.8)
+            await asyncio.wait_for(client.recv(), LONG)
         await client.send(ask(1))
         assert await answer(client) == ask(1)
 
@@ -322,9 +324,7 @@ async def test_a_peer_that_answers_no_ping_is_dropped(opened: Open) -> None:
     async with await Client.open((await opened(telling, websocket=HASTY)).address) as client:
         client.send("GET", "/ws", UPGRADE)
         await client.head()
-        started = time.monotonic()
         found = await telling.end()
-        assert time.monotonic() - started < 2
         assert type(found) is LinkBroken
         assert "after a ping" in str(found)
         assert await client.reader.readexactly(2) == b"\x89\x00"
@@ -338,7 +338,7 @@ async def test_a_peer_that_waits_because_nobody_reads_is_not_dropped(opened: Ope
         await go.wait()
         await echo(link)
 
-    async with dial(await opened(wait, websocket=HASTY), max_size=None) as client:
+    async with dial(await opened(wait, websocket=PATIENT), max_size=None) as client:
         texts = [ask(id, "x" * 15_000_000) for id in range(3)]
 
         async def send() -> None:
@@ -346,7 +346,7 @@ async def test_a_peer_that_waits_because_nobody_reads_is_not_dropped(opened: Ope
                 await client.send(text)
 
         sending = asyncio.create_task(send())
-        await asyncio.wait({sending}, timeout=0.8)
+        await asyncio.wait({sending}, timeout=LONG)
         assert not sending.done()
         go.set()
         assert [await answer(client) for _ in texts] == texts

@@ -26,7 +26,7 @@ def servers(state: Path) -> list[dict[str, Any]]:
     return told
 
 
-def until(holds: Callable[[], bool], timeout: float = 20.0) -> None:
+def until(holds: Callable[[], bool], timeout: float = 40.0) -> None:
     """Wait for it; AssertionError when it takes too long."""
     deadline = time.monotonic() + timeout
     while not holds():

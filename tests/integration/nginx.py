@@ -81,7 +81,7 @@ def nginx(folder: Path, edges: Sequence[int]) -> Iterator[tuple[int, ssl.SSLCont
     command = [str(program), "-p", str(folder), "-e", str(folder / "log"), "-c", str(folder / "nginx.conf")]
     child = subprocess.Popen(command, stdin=subprocess.DEVNULL)
     try:
-        deadline = time.monotonic() + 10
+        deadline = time.monotonic() + 30
         while True:
             with suppress(OSError), socket.create_connection(("127.0.0.1", port), timeout=1):
                 break
@@ -91,5 +91,5 @@ def nginx(folder: Path, edges: Sequence[int]) -> Iterator[tuple[int, ssl.SSLCont
         yield port, context
     finally:
         child.send_signal(signal.SIGTERM)
-        child.wait(10)
+        child.wait(30)
     assert not re.findall(r"\[(?:emerg|alert|crit)\].*", (folder / "log").read_text())

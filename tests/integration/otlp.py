@@ -74,7 +74,7 @@ class Receiver:
                 ]
             self._changed.notify_all()
 
-    def counters(self, name: str, until: Callable[[list[Point]], bool], timeout: float = 15.0) -> list[Point]:
+    def counters(self, name: str, until: Callable[[list[Point]], bool], timeout: float = 40.0) -> list[Point]:
         """The values of a counter in all processes, once they satisfy `until`; AssertionError with them if they do not."""
         deadline = time.monotonic() + timeout
         with self._changed:
@@ -84,7 +84,7 @@ class Receiver:
                 self._changed.wait(left)
         return found
 
-    def trace(self, id: str, until: Callable[[list[Span]], bool], timeout: float = 15.0) -> list[Span]:
+    def trace(self, id: str, until: Callable[[list[Span]], bool], timeout: float = 40.0) -> list[Span]:
         """The spans of a trace in order of their start, once they satisfy `until`; AssertionError with them if they do not."""
         deadline = time.monotonic() + timeout
         with self._changed:

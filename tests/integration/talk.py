@@ -29,10 +29,13 @@ def events(body: bytes) -> list[Any]:
 
 
 async def event(client: Client) -> Any:
-    """The next message of an open event stream."""
-    while not (found := events(await client.chunk())):
-        pass
-    return found[0]
+    """The next message of an open event stream, which a proxy cuts where it likes."""
+    while True:
+        first, end, client.unheard = client.unheard.partition(b"\n\n")
+        if not end:
+            client.unheard = first + await client.chunk()
+        elif found := events(first):
+            return found[0]
 
 
 def text(answer: Any) -> str:
@@ -61,14 +64,14 @@ async def begin(client: Client, server: str, seconds: float, **headers: str) -> 
 
 async def rest(client: Client) -> Any:
     """The response of such a call. Nothing comes after it."""
-    told = []
     while piece := await client.chunk():
-        told += events(piece)
+        client.unheard += piece
+    told, client.unheard = events(client.unheard), b""
     assert [message for message in told if "id" in message] == told[-1:]
     return told[-1]
 
 
-async def eventually(ask: Callable[[], Awaitable[T]], holds: Callable[[T], bool], timeout: float = 15.0) -> T:
+async def eventually(ask: Callable[[], Awaitable[T]], holds: Callable[[T], bool], timeout: float = 40.0) -> T:
     """Ask again and again until the answer is such. Raises TimeoutError."""
     async with asyncio.timeout(timeout):
         while not holds(answer := await ask()):

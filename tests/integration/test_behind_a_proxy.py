@@ -62,13 +62,13 @@ class Front:
         there = asyncio.open_connection(
             "127.0.0.1", self.port, ssl=self.context, server_hostname=NAME, local_addr=(own, 0), limit=2**24
         )
-        reader, writer = await asyncio.wait_for(there, 10)
+        reader, writer = await asyncio.wait_for(there, 30)
         try:
             yield Outside(reader, writer, self.port)
         finally:
             writer.close()
             with suppress(OSError):
-                await asyncio.wait_for(writer.wait_closed(), 10)
+                await asyncio.wait_for(writer.wait_closed(), 30)
 
 
 @pytest.fixture(scope="module")
@@ -138,12 +138,12 @@ async def test_what_a_client_forges_never_comes_true(front: Front) -> None:
 
 async def test_progress_arrives_while_the_call_runs(front: Front) -> None:
     async with front.client() as client:
-        lines, body = modern("tools/call", name="slow", arguments={"seconds": 1.0}, _meta={"progressToken": "t"})
+        lines, body = modern("tools/call", name="slow", arguments={"seconds": 3.0}, _meta={"progressToken": "t"})
         client.send("POST", "/tools/mcp", lines, body)
         assert (await client.head()).headers["content-type"] == "text/event-stream"
         assert (await event(client))["params"]["progress"] == 1
         first = time.monotonic()
-        assert text(await rest(client)) == "waited 1 s"
+        assert text(await rest(client)) == "waited 3 s"
         assert time.monotonic() - first >= 0.7
 
 
@@ -155,7 +155,7 @@ async def test_a_session_and_its_own_stream_live_across_both_edges(front: Front)
         for number in range(10):  # every second one at the edge that has not the stream
             await session.call("tell", n=number)
         assert [(await event(other))["params"]["n"] for _ in range(10)] == list(range(10))
-        assert await asyncio.wait_for(comment(other), 10)
+        assert await comment(other)
         answer = await session.call("progress", steps=3)
         assert "result" in answer
         assert (await client.ask("DELETE", "/tools/mirror/mcp", session.headers)).status == 200
@@ -169,8 +169,8 @@ async def test_a_subscription_is_kept_open_by_comments_and_hears_of_changes(fron
         assert (await event(client))["method"] == "notifications/subscriptions/acknowledged"
         began = time.monotonic()
         for _ in range(3):
-            assert await asyncio.wait_for(comment(client), 10)
-        assert time.monotonic() - began < 10 * QUIET
+            assert await comment(client)
+        assert time.monotonic() - began < 30 * QUIET
         await call(other, "test_trigger_tool_change", path="/tools/conformance/mcp")
         assert (await event(client))["method"] == "notifications/tools/list_changed"
 
@@ -180,11 +180,11 @@ async def test_a_websocket_passes_too_and_is_kept_open_by_pings(front: Front) ->
     there: dict[str, Any] = {"host": "127.0.0.1", "port": front.port, "local_addr": ("127.0.0.9", 0), "ssl": front.context}
     async with connect(f"wss://{NAME}/tools/ws", subprotocols=[Subprotocol("mcp")], ping_interval=None, **there) as socket:
         meta = {"progressToken": "t", "traceparent": traceparent}
-        _, body = modern("tools/call", name="slow", arguments={"seconds": 1.0}, _meta=meta)
+        _, body = modern("tools/call", name="slow", arguments={"seconds": 3.0}, _meta=meta)
         await socket.send(body.decode())
-        assert json.loads(await asyncio.wait_for(socket.recv(), 10))["method"] == "notifications/progress"
+        assert json.loads(await asyncio.wait_for(socket.recv(), 30))["method"] == "notifications/progress"
         first = time.monotonic()
-        while "result" not in json.loads(await asyncio.wait_for(socket.recv(), 10)):
+        while "result" not in json.loads(await asyncio.wait_for(socket.recv(), 30)):
             pass
         assert time.monotonic() - first >= 0.7
     spans = await asyncio.to_thread(front.receiver.trace, trace, lambda spans: any(span.kind == "SERVER" for span in spans))
@@ -193,7 +193,7 @@ async def test_a_websocket_passes_too_and_is_kept_open_by_pings(front: Front) ->
     async with front.client() as client:
         client.send("GET", "/tools/ws", UPGRADE | {"Sec-WebSocket-Protocol": "mcp"})
         assert (await client.head()).status == 101
-        assert await asyncio.wait_for(client.reader.readexactly(2), 10) == b"\x89\x00"  # a ping
+        assert await asyncio.wait_for(client.reader.readexactly(2), 30) == b"\x89\x00"  # a ping
 
 
 def caller(span: Span) -> list[str]:
@@ -203,7 +203,7 @@ def caller(span: Span) -> list[str]:
 
 async def comment(client: Client) -> bool:
     """The next piece of a stream is a comment."""
-    return await client.chunk() == b":\n\n"
+    return {*(await client.chunk()).split(b"\n\n")} == {b":", b""}
 
 
 async def traced(front: Front, client: Client, **headers: str) -> Span:

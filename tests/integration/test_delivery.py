@@ -77,8 +77,8 @@ def single(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Process]:
 async def test_a_server_that_is_killed_is_started_again_and_its_calls_end_as_they_may(single: Process) -> None:
     async with connections([single.url()] * 4) as (once, again, third, fourth):
         session = await Session.open(third, "/again/mcp")
-        await begin(once, "once", 5)
-        await begin(again, "again", 2)
+        await begin(once, "once", 30)
+        await begin(again, "again", 4)
         session.post(request("tools/call", 7, name="slow", arguments={"seconds": 30}))
         pids = [(await call(fourth, "echo", path=f"/{name}/mcp", text="x"))["result"]["_meta"]["pid"] for name in SERVERS]
         in_session = (await session.at(fourth).call("echo", text="x"))["result"]["_meta"]["pid"]
@@ -89,9 +89,9 @@ async def test_a_server_that_is_killed_is_started_again_and_its_calls_end_as_the
         assert reason(lost) == "outcome_unknown"
         assert "SIGKILL" in lost["error"]["message"]
         assert reason(messages(await third.reply())[-1]) == "outcome_unknown"
-        assert time.monotonic() - began < 2
+        assert time.monotonic() - began < 10
         done = await rest(again)
-        assert (text(done), done["result"]["_meta"]["pid"] in pids) == ("waited 2 s", False)
+        assert (text(done), done["result"]["_meta"]["pid"] in pids) == ("waited 4 s", False)
         session.post(request("ping"))
         assert (await third.reply()).status == 404
         assert text(await (await Session.open(third, "/again/mcp")).call("echo", text="anew")) == "anew"

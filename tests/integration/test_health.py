@@ -22,7 +22,7 @@ from tests.ports import free_port
 
 pytestmark = [pytest.mark.requirement("R07"), pytest.mark.timeout(60)]
 
-QUICK = {"interval": 0.3, "timeout": 0.5}
+QUICK = {"interval": 0.3, "timeout": 3.0}
 
 
 @contextmanager
@@ -35,7 +35,7 @@ def serving(config: Path, state: Path) -> Iterator[tuple[Process, str]]:
 
 
 def page(address: str, name: str) -> Any:
-    with closing(urllib.request.urlopen(f"{address}/{name}", timeout=5)) as answer:
+    with closing(urllib.request.urlopen(f"{address}/{name}", timeout=30)) as answer:
         return json.loads(answer.read())
 
 
@@ -50,7 +50,7 @@ async def test_a_server_that_hangs_is_found_by_its_checks_and_replaced(config: W
         [hung] = pids(process)
         os.kill(hung, signal.SIGSTOP)
         until(lambda: page(admin, "readyz")["status"] == "degraded")
-        assert "within 0.5 s" in page(admin, "livez")["servers"]["echo"]["reason"]
+        assert "within 3 s" in page(admin, "livez")["servers"]["echo"]["reason"]
         assert page(process.url(), "readyz") == {"status": "degraded", "reason": "a server is not healthy"}  # for strangers
         until(lambda: hung not in pids(process) and page(admin, "readyz")["status"] == "ready")
         async with await Client.open(process.url()) as client:

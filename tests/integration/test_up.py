@@ -36,7 +36,7 @@ def broker(tmp_path: Path) -> Iterator[Server]:
 def health(address: str, page: str) -> tuple[int, dict[str, Any]]:
     """What /livez or /readyz says."""
     try:
-        with urllib.request.urlopen(f"{address}/{page}", timeout=5) as answer:
+        with urllib.request.urlopen(f"{address}/{page}", timeout=30) as answer:
             return answer.status, json.loads(answer.read())
     except urllib.error.HTTPError as error:
         with error:
@@ -77,7 +77,7 @@ def test_what_reads_its_output_ends_when_it_ends(tmp_path: Path, config: Write) 
     fabric = next(pid for pid, command in descendants(shell.pid).items() if str(PROGRAM) in command and "sh -c" not in command)
     os.kill(fabric, signal.SIGTERM)
     shell.stdout.read()  # until cat has ended: pytest's own timeout bounds it
-    assert shell.wait(10) == 0
+    assert shell.wait(30) == 0
     shell.stdout.close()
 
 

@@ -63,7 +63,7 @@ class Server:
                 env={**os.environ, **self.environment},
                 start_new_session=True,
             )
-        deadline = time.monotonic() + 40
+        deadline = time.monotonic() + 120
         while True:
             with suppress(OSError), socket.create_connection(("127.0.0.1", self.port), timeout=1):
                 return self

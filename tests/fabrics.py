@@ -32,7 +32,7 @@ def ask(*arguments: str | Path, state: Path, stdin: str = "", **environment: str
     """A command of mcp-fabric that ends by itself, and what it said. Raises TimeoutExpired."""
     command = [str(word) for word in (PROGRAM, *arguments)]
     env = {**around(state), **environment}
-    return subprocess.run(command, input=stdin, capture_output=True, text=True, timeout=40, env=env, cwd=ROOT, check=False)
+    return subprocess.run(command, input=stdin, capture_output=True, text=True, timeout=90, env=env, cwd=ROOT, check=False)
 
 
 class Process:

@@ -25,7 +25,7 @@ from tests.contract.conftest import Connect
 from tests.contract.test_broker_errors import clear
 
 pytestmark = [
-    pytest.mark.timeout(60),
+    pytest.mark.timeout(240),
     pytest.mark.parametrize("family", [family for family in FAMILIES if family.name == "amqp"], ids=str),
 ]
 

@@ -17,7 +17,7 @@ from tests.contract.brokers import EVERY, SEPARATE, bodies, say, soon, take
 from tests.contract.conftest import Connect
 from tests.ports import free_port
 
-pytestmark = [pytest.mark.requirement("K01"), pytest.mark.timeout(60)]
+pytestmark = [pytest.mark.requirement("K01"), pytest.mark.timeout(240)]
 
 # ---------------------------------------------------------------- the end of a connection
 

@@ -23,7 +23,7 @@ from tests.contract.conftest import Connect
 from tests.conversing import conversing
 from tests.ports import free_port
 
-pytestmark = [pytest.mark.requirement("K04", "L20"), pytest.mark.timeout(60)]
+pytestmark = [pytest.mark.requirement("K04", "L20"), pytest.mark.timeout(240)]
 
 
 def chain(error: BaseException) -> Iterator[BaseException]:

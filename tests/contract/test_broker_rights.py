@@ -24,7 +24,7 @@ from tests.pages import blocks
 from tests.ports import free_port
 from tests.rights import PAGE, ROLES, password, rabbitmq_less, snippet
 
-pytestmark = [pytest.mark.requirement("K04"), pytest.mark.timeout(60)]
+pytestmark = [pytest.mark.requirement("K04"), pytest.mark.timeout(240)]
 
 
 def nats(directory: Path, configuration: str) -> Server:

@@ -25,7 +25,7 @@ from tests.contract.conftest import Connect
 from tests.contract.test_broker_errors import clear
 from tests.conversing import conversing
 
-pytestmark = [pytest.mark.requirement("K04"), pytest.mark.timeout(90)]
+pytestmark = [pytest.mark.requirement("K04"), pytest.mark.timeout(240)]
 
 
 @pytest.fixture(scope="module")

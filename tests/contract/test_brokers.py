@@ -14,7 +14,7 @@ from tests.brokers import Family, Proxy, Server
 from tests.contract.brokers import BOUNDED, EVERY, KEEPING, KINDS, bodies, numbered, say, take
 from tests.contract.conftest import Connect
 
-pytestmark = [pytest.mark.requirement("K01"), pytest.mark.timeout(60)]
+pytestmark = [pytest.mark.requirement("K01"), pytest.mark.timeout(240)]
 
 HOSTILE = [
     *(

@@ -22,7 +22,7 @@ from fabric.brokers.base import Outgoing
 from fabric.brokers.embedded import Embedded, ensure, find
 from fabric.errors import BrokerDenied, BrokerUnavailable, ConfigError
 
-pytestmark = [pytest.mark.requirement("K02"), pytest.mark.timeout(60)]
+pytestmark = [pytest.mark.requirement("K02"), pytest.mark.timeout(240)]
 
 USER = """
 import asyncio, sys

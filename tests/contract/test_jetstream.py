@@ -22,7 +22,7 @@ from tests.contract.test_broker_errors import clear
 
 pytestmark = [
     pytest.mark.requirement("K03"),
-    pytest.mark.timeout(60),
+    pytest.mark.timeout(240),
     pytest.mark.parametrize("family", [family for family in FAMILIES if family.name == "jetstream"], ids=str),
 ]
 

@@ -17,7 +17,7 @@ from tests.brokers import FAMILIES, Proxy, Server
 from tests.contract.conftest import Connect
 
 pytestmark = [
-    pytest.mark.timeout(60),
+    pytest.mark.timeout(240),
     pytest.mark.parametrize("family", [family for family in FAMILIES if family.name in ("redis", "valkey")], ids=str),
 ]
 

@@ -21,7 +21,7 @@ CALLS = 1000
 LIMIT = 65_536
 """Bytes a message may have in this fabric."""
 
-pytestmark = [pytest.mark.requirement("P12"), pytest.mark.timeout(120)]
+pytestmark = [pytest.mark.requirement("P12"), pytest.mark.timeout(240)]
 
 
 def frame(**changed: Any) -> bytes:

@@ -21,7 +21,7 @@ from tests.integration.talk import connections, messages, text
 from tests.integration.test_cluster import MIRROR
 from tests.integration.test_connect import Host
 
-pytestmark = [pytest.mark.requirement("P14"), pytest.mark.timeout(60)]
+pytestmark = [pytest.mark.requirement("P14"), pytest.mark.timeout(240)]
 REVISION = jsonrpc_batch.REVISION
 OTHERS = ("2024-11-05", "2025-06-18", "2025-11-25")
 INITIALIZED = {"jsonrpc": "2.0", "method": "notifications/initialized"}

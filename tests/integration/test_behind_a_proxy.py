@@ -31,7 +31,7 @@ from tests.integration.talk import Session, call, event, rest, text
 from tests.integration.test_cluster import MIRROR
 from tests.integration.test_tracing import QUICK, client_context
 
-pytestmark = [pytest.mark.requirement("S11"), pytest.mark.timeout(120)]
+pytestmark = [pytest.mark.requirement("S11"), pytest.mark.timeout(240)]
 
 PUBLIC = f"https://{NAME}/tools"
 CONFORMANCE = {"command": sys.executable, "args": [str(ROOT / "examples" / "servers" / "conformance.py")]}

@@ -32,7 +32,7 @@ def costs(table: list[list[str]]) -> dict[tuple[str, str, str], float]:
 
 
 @pytest.mark.requirement("F04", "F08")
-@pytest.mark.timeout(120)
+@pytest.mark.timeout(240)
 def test_the_benchmark_measures_every_door_and_link_and_a_peer_of_each_transport_where_it_is_installed(tmp_path: Path) -> None:
     peers = {peer.transport: name for name, peer in reversed(PEERS.items()) if peer.package.installed}
     mode = "legacy session"
@@ -51,7 +51,7 @@ def test_the_benchmark_measures_every_door_and_link_and_a_peer_of_each_transport
 
 
 @pytest.mark.requirement("F01", "F08")
-@pytest.mark.timeout(120)
+@pytest.mark.timeout(240)
 def test_the_benchmark_compares_the_fabric_with_a_relay_in_interleaved_rounds_and_checks_every_reply() -> None:
     found = costs(run("--only", "embedded", "apart", "redis", "--over", "http"))
     modes = {"legacy session", "modern, repeatable", "modern, granted"}

@@ -17,7 +17,7 @@ from tests.integration.conftest import Write
 from tests.integration.talk import call, connections, text
 from tests.rights import ROLES, password, snippet
 
-pytestmark = [pytest.mark.requirement("K04"), pytest.mark.timeout(60)]
+pytestmark = [pytest.mark.requirement("K04"), pytest.mark.timeout(240)]
 
 
 class Guarded(NamedTuple):

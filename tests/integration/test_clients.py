@@ -87,7 +87,7 @@ Kind = Literal["mcp 1.30", "legacy", "auto"]
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore::mcp.shared.exceptions.MCPDeprecationWarning"),  # the older era is tested too
-    pytest.mark.timeout(90),
+    pytest.mark.timeout(240),
 ]
 
 

@@ -29,7 +29,7 @@ LIGHT = {**ECHO, "warm": 0}
 ODD = ("*", ">", "a.b", "a/b", "a b", "a_b", "#", "\u00e4\u2028", "A.B", "..", "%2F")
 """Names that mean something to one broker or another, or look alike."""
 
-pytestmark = pytest.mark.timeout(120)
+pytestmark = pytest.mark.timeout(240)
 
 
 def write(path: Path, servers: dict[str, Any]) -> Path:

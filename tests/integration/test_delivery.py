@@ -25,7 +25,7 @@ SERVERS = {"once": ECHO, "again": {**ECHO, "retryCalls": True}}
 GIVEN_UP = 5.0
 """Seconds in which calls of a dead bridge are answered: its lease, and some for the machine."""
 
-pytestmark = [pytest.mark.requirement("D01"), pytest.mark.timeout(120)]
+pytestmark = [pytest.mark.requirement("D01"), pytest.mark.timeout(240)]
 
 
 class Cluster:

@@ -31,7 +31,7 @@ from tests.fabrics import EXAMPLES, ROOT, Process, ask, bridge, edge, up
 from tests.integration.conftest import ECHO, Write, servers, until
 from tests.integration.talk import eventually
 
-pytestmark = [pytest.mark.requirement("L04", "L05"), pytest.mark.timeout(90)]
+pytestmark = [pytest.mark.requirement("L04", "L05"), pytest.mark.timeout(240)]
 ECHO_SERVER = ROOT / "examples" / "servers" / "echo.py"
 LIMIT = 65_536
 WAIT = 20.0

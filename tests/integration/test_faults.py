@@ -26,7 +26,7 @@ MIB = 2**20
 CREDENTIALS = {"Authorization": "Basic " + base64.b64encode(b"me:a password").decode()}
 AUTH = {"AUTH_USER": "me", "AUTH_PASSWORD": "a password"}
 
-pytestmark = pytest.mark.timeout(60)
+pytestmark = pytest.mark.timeout(240)
 
 
 class Fabric:

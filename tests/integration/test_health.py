@@ -20,7 +20,7 @@ from tests.integration.conftest import ECHO, Write, descendants, until
 from tests.integration.talk import call, eventually, reason, text
 from tests.ports import free_port
 
-pytestmark = [pytest.mark.requirement("R07"), pytest.mark.timeout(60)]
+pytestmark = [pytest.mark.requirement("R07"), pytest.mark.timeout(240)]
 
 QUICK = {"interval": 0.3, "timeout": 3.0}
 

@@ -35,7 +35,7 @@ UNANSWERED = ("an endless line", "invalid UTF-8", "silence")
 ENDED = {"no stdout": "closed its stdout", "an end": "out of memory"}
 UNHEALTHY = {"an end at once": "no database", "silence at the start": "answered neither server/discover nor initialize"}
 
-pytestmark = [pytest.mark.requirement("P12"), pytest.mark.timeout(120)]
+pytestmark = [pytest.mark.requirement("P12"), pytest.mark.timeout(240)]
 
 
 def path(sin: str) -> str:

@@ -21,7 +21,7 @@ AT_ONCE = 64
 """Sessions that are opened at once."""
 SAME_IDS: tuple[object, ...] = (1, "1", 7, "7", 0, "", -1, "a\u00e9\u2028", 2**60)
 
-pytestmark = [pytest.mark.requirement("P09"), pytest.mark.timeout(150)]
+pytestmark = [pytest.mark.requirement("P09"), pytest.mark.timeout(240)]
 
 
 @pytest.fixture(scope="module")

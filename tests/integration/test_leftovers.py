@@ -27,7 +27,7 @@ from tests.integration.conftest import Write, until
 from tests.integration.talk import Session, call, connections, text
 from tests.ports import free_port
 
-pytestmark = [pytest.mark.requirement("K07"), pytest.mark.timeout(90)]
+pytestmark = [pytest.mark.requirement("K07"), pytest.mark.timeout(240)]
 
 Left = Callable[[], dict[str, float]]
 """What is there of the fabric, and the seconds each thing may stay; inf for what goes with a connection, or never."""

@@ -17,7 +17,7 @@ from tests.integration.conftest import ECHO, Write, until
 from tests.integration.otlp import receiving
 from tests.ports import free_port
 
-pytestmark = [pytest.mark.requirement("R05"), pytest.mark.timeout(60)]
+pytestmark = [pytest.mark.requirement("R05"), pytest.mark.timeout(240)]
 
 
 @contextmanager

@@ -46,7 +46,7 @@ SLOW = {"name": "slow", "_meta": {"progressToken": "t"}}
 
 pytestmark = [
     pytest.mark.requirement("L08", "D01"),
-    pytest.mark.timeout(90),
+    pytest.mark.timeout(240),
     pytest.mark.filterwarnings("ignore::mcp.shared.exceptions.MCPDeprecationWarning"),  # the older era is tested too
 ]
 

@@ -18,7 +18,7 @@ from tests.integration.conftest import ECHO, Write
 from tests.integration.otlp import Point, Receiver, receiving
 from tests.ports import free_port
 
-pytestmark = [pytest.mark.requirement("R05"), pytest.mark.timeout(60)]
+pytestmark = [pytest.mark.requirement("R05"), pytest.mark.timeout(240)]
 
 
 COUNTER = "mcp.fabric.connects"

@@ -24,7 +24,7 @@ SERVER = Path(__file__).with_name("traced_server.py")
 QUICK = {"OTEL_BSP_SCHEDULE_DELAY": "100"}
 """Milliseconds between two exports: what a test waits for."""
 
-pytestmark = pytest.mark.timeout(120)
+pytestmark = pytest.mark.timeout(240)
 
 
 @pytest.fixture(scope="module")

@@ -26,7 +26,7 @@ ODD = (
 )
 """A JSON object that no decoder and encoder would give back as it is."""
 
-pytestmark = pytest.mark.timeout(60)
+pytestmark = pytest.mark.timeout(240)
 
 
 @pytest.fixture(scope="module")

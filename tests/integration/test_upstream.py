@@ -58,7 +58,7 @@ DUAL = {"new-events", "new-json", "fabric", "fabric-websocket"}
 pytestmark = [
     pytest.mark.requirement("L21", "L06"),
     pytest.mark.filterwarnings("ignore::mcp.shared.exceptions.MCPDeprecationWarning"),
-    pytest.mark.timeout(90),
+    pytest.mark.timeout(240),
 ]
 
 

@@ -118,7 +118,7 @@ def parse(frame: bytes) -> Message:
             return Message(frame, MessageKind.BATCH, b"", "", _EMPTY, _EMPTY)
         raise InvalidFrame(INVALID_REQUEST, f"not a JSON-RPC message: {error}", _readable_id(frame)) from error
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise InvalidFrame(PARSE_ERROR, f"not JSON: {error}") from error
+        raise _not_json(frame, error) from error
     id = bytes(head.id)
     if head.jsonrpc != "2.0":
         raise InvalidFrame(INVALID_REQUEST, 'not a JSON-RPC 2.0 message: "jsonrpc" is not "2.0"', _checked(id) or b"null")
@@ -156,12 +156,18 @@ def _holds_messages(frame: bytes) -> bool:
     except msgspec.ValidationError:
         return False
     except (msgspec.DecodeError, RecursionError) as error:
-        raise InvalidFrame(PARSE_ERROR, f"not JSON: {error}") from error
+        raise _not_json(frame, error) from error
     if not first:
         raise InvalidFrame(INVALID_REQUEST, "an empty batch: JSON-RPC 2.0 does not allow one, send at least one message")
     if first[:1] != b"{":
         raise InvalidFrame(INVALID_REQUEST, "an array that begins with no JSON-RPC message is no batch")
     return True
+
+
+def _not_json(frame: bytes, error: Exception) -> InvalidFrame:
+    if isinstance(error, RecursionError):
+        return InvalidFrame(PARSE_ERROR, "not JSON that can be read: nested too deeply")
+    return InvalidFrame(PARSE_ERROR, f"not JSON: {error}" if frame.strip() else "not JSON: there is nothing")
 
 
 def _checked(id: bytes) -> bytes:

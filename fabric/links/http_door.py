@@ -107,7 +107,7 @@ class Door:
             return refuse(401, Reason.UNAUTHORIZED, "this door asks for a user and a password", lines=_CHALLENGE)
         path = path[len(self._prefix) :] if path.startswith(self._prefix) else b""
         endpoint, name = _parts(path)
-        if endpoint not in self._endpoints or (path == b"/" and b"upgrade" not in headers):
+        if endpoint not in self._endpoints or (path == b"/" and b"upgrade" not in headers and MCP in self._endpoints):
             return refuse(404, Reason.UNKNOWN_SERVER, f"no such path: {self._places()}")
         server = self.resolve(name)
         if server is None:
@@ -177,4 +177,5 @@ def _show(page: Page) -> Answer:
 
 
 def _not_allowed(method: str, allow: bytes) -> Answer:
-    return refuse(405, Reason.INVALID, f"{method} is not allowed here", lines=allow)
+    allowed = allow.decode().partition(": ")[2].rstrip()
+    return refuse(405, Reason.INVALID, f"{method} is not allowed here; {allowed} are", lines=allow)

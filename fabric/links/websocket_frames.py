@@ -122,6 +122,8 @@ class FrameReader:
             if opcode not in (_CLOSE, _PING, _PONG) or not first & _FINAL or length > _SHORT or first & _RESERVED:
                 return self._fail(PROTOCOL_ERROR, "no frame begins like this")
             return True
+        if length >> 63:
+            return self._fail(PROTOCOL_ERROR, "a length has 63 bits at most")
         reserved = first & _RESERVED
         if reserved and not (reserved == _DEFLATED and self._deflate is not None and opcode == _TEXT):
             return self._fail(PROTOCOL_ERROR, "a reserved bit is set and no extension was agreed on that sets it")

@@ -39,7 +39,8 @@ def accept(headers: Headers, *, compression: bool) -> Accepted | Answer:
     response = protocol.accept(Request("/", fields))
     if response.status_code != 101:
         if isinstance(protocol.handshake_exc, InvalidUpgrade):
-            return refuse(426, Reason.INVALID, f"this is the address of a WebSocket: {protocol.handshake_exc}", lines=_SPOKEN)
+            reason = f"this is the address of a WebSocket, for clients of ws:// URLs: {protocol.handshake_exc}"
+            return refuse(426, Reason.INVALID, reason, lines=_SPOKEN)
         return refuse(400, Reason.INVALID, f"this is no handshake of a WebSocket: {protocol.handshake_exc}", lines=_SPOKEN)
     kept = ((name, value) for name, value in response.headers.raw_items() if name != "Date")
     lines = "".join(f"{name.lower()}: {value}\r\n" for name, value in kept)

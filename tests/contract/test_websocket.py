@@ -156,6 +156,17 @@ async def test_what_is_no_websocket_is_refused_in_http(opened: Open, path: str, 
     assert listener.refusals == {status: 1}
 
 
+async def test_the_root_of_a_port_for_websockets_alone_says_what_it_is() -> None:
+    listener = await listen(None, HttpSettings(resolve=SERVERS.get, close_timeout=0.2), echo)
+    async with await Client.open(listener.address.replace("ws://", "http://")) as client:
+        reply = await client.ask("GET", "/", {})
+        assert (reply.status, reply.headers["upgrade"]) == (426, "websocket")
+        assert "for clients of ws:// URLs" in reply.json["error"]["message"]
+        posted = await client.ask("POST", "/", {}, b"{}")
+        assert (posted.status, posted.json["error"]["message"]) == (405, "POST is not allowed here; GET, OPTIONS are")
+    await listener.aclose()
+
+
 async def test_a_websocket_is_opened_by_get_alone(opened: Open) -> None:
     async with await Client.open((await opened()).address) as client:
         reply = await client.ask("POST", "/ws", UPGRADE, b"{}")

@@ -36,6 +36,14 @@ def test_what_a_frame_is(frame: str, kind: MessageKind, id: bytes) -> None:
 
 
 @pytest.mark.parametrize(
+    ("frame", "reason"), [(b" ", "not JSON: there is nothing"), (b"[" * 100_000, "nested too deeply"), (b"{" * 9, "not JSON: ")]
+)
+def test_why_a_frame_is_no_json_is_said_in_words_for_people(frame: bytes, reason: str) -> None:
+    with pytest.raises(InvalidFrame, match=reason):
+        jsonrpc.parse(frame)
+
+
+@pytest.mark.parametrize(
     ("frame", "code", "id"),
     [
         (b"", jsonrpc.PARSE_ERROR, b"null"),

@@ -118,6 +118,7 @@ BAD = {
     "a compressed bit without compression": (frame(1, b"{}", bits=0x40), 1002),
     "a reserved opcode": (b"\x83\x80aaaa", 1002),
     "a reserved control opcode": (b"\x8b\x80aaaa", 1002),
+    "a length beyond all": (b"\x81" + b"\xff" * 9 + b"aaaa", 1002),
     "a long ping": (b"\x89\xfe\x00\x7eaaaa" + b"x" * 126, 1002),
     "a ping in fragments": (b"\x09\x80aaaa", 1002),
     "a continuation of nothing": (frame(0, b"{}"), 1002),

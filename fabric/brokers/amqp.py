@@ -31,9 +31,10 @@ from pamqp.common import FieldTable
 from fabric import capabilities
 from fabric.addressing import Channel, ChannelKind, channel_name, escape, work
 from fabric.brokers.amqp_connection import SPEAKS, AmqpConnection, Step
-from fabric.brokers.amqp_readers import Listener, Reader, Work
+from fabric.brokers.amqp_work import Work
 from fabric.brokers.base import Broker, Capabilities, Delivery, Outgoing, Rights, Subscription
 from fabric.brokers.failure import full, too_long, unreachable
+from fabric.brokers.listener import Listener
 from fabric.brokers.mailbox import Mailbox
 from fabric.brokers.url import BrokerUrl, parse
 from fabric.errors import BrokerClosed, BrokerDenied, BrokerError, BrokerUnavailable, PublishFailed
@@ -89,7 +90,7 @@ class _Amqp:
         self._exchange = f"mcpf.{escape(fabric)}"
         self._queue = f"{self._exchange}.reader.{uuid4().hex}"
         self._declared: dict[str, float] = {}
-        self._readers: list[Reader] = []
+        self._readers: list[Work | Listener] = []
         self._listeners: defaultdict[str, list[Mailbox]] = defaultdict(list)
         self._ids = count(1)
         self._given_up: asyncio.Future[None] | None = None

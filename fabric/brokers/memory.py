@@ -17,6 +17,7 @@ from fabric import capabilities
 from fabric.addressing import Channel, ChannelKind, channel_name
 from fabric.brokers.base import Broker, Capabilities, Delivery, Outgoing, Subscription
 from fabric.brokers.failure import too_long
+from fabric.brokers.listener import Listener
 from fabric.brokers.mailbox import Mailbox
 from fabric.brokers.url import parse
 from fabric.errors import BrokerClosed, PublishFailed
@@ -65,7 +66,7 @@ class _Memory:
     def __init__(self, hub: _Hub, fabric: str) -> None:
         self._hub = hub
         self._name = lru_cache(maxsize=4096)(partial(channel_name, fabric))
-        self._subscriptions: list[_Reading] = []
+        self._listeners: list[Listener] = []
         self._closed = False
 
     async def publish(self, messages: Sequence[Outgoing]) -> None:
@@ -83,9 +84,11 @@ class _Memory:
 
     async def subscribe(self, channel: Channel) -> Subscription:
         self._check_open()
-        reading = _Reading(self._hub, self._name(channel))
-        self._subscriptions.append(reading)
-        return reading
+        name = self._name(channel)
+        listener = Listener(partial(self._leave, name))
+        self._hub.readers.setdefault(name, deque()).append(listener.mailbox)
+        self._listeners = [*(each for each in self._listeners if not each.ended), listener]
+        return listener
 
     async def lost(self) -> NoReturn:
         await asyncio.get_running_loop().create_future()
@@ -93,35 +96,16 @@ class _Memory:
 
     async def aclose(self) -> None:
         self._closed = True
-        for reading in self._subscriptions:
-            await reading.aclose()
+        for listener in self._listeners:
+            await listener.aclose()
+
+    async def _leave(self, name: str, mailbox: Mailbox) -> None:
+        readers = self._hub.readers.get(name)
+        if readers is not None and mailbox in readers:
+            readers.remove(mailbox)
+            if not readers:
+                del self._hub.readers[name]
 
     def _check_open(self) -> None:
         if self._closed:
             raise BrokerClosed("the broker connection is closed")
-
-
-class _Reading:
-    """One mailbox in a hub. See Subscription."""
-
-    def __init__(self, hub: _Hub, name: str) -> None:
-        self._hub = hub
-        self._name = name
-        self._mailbox = Mailbox()
-        self.receive = self._mailbox.receive
-        hub.readers.setdefault(name, deque()).append(self._mailbox)
-
-    async def ack(self, deliveries: Sequence[Delivery]) -> None:
-        """It keeps nothing."""
-
-    async def nack(self, deliveries: Sequence[Delivery]) -> None:
-        """It keeps nothing."""
-
-    async def aclose(self) -> None:
-        self._mailbox.clear()
-        self._mailbox.end(BrokerClosed("the subscription is closed"))
-        readers = self._hub.readers.get(self._name)
-        if readers is not None and self._mailbox in readers:
-            readers.remove(self._mailbox)
-            if not readers:
-                del self._hub.readers[self._name]

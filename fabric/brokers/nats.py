@@ -12,13 +12,13 @@ from collections.abc import Collection, Sequence
 from contextlib import suppress
 from functools import lru_cache, partial
 
-from nats.aio.subscription import Subscription as NatsSubscription
 from nats.errors import Error as NatsError
 
 from fabric import capabilities
 from fabric.addressing import Channel, ChannelKind, channel_name, escape
 from fabric.brokers.base import Broker, Capabilities, Delivery, Outgoing, Rights, Subscription
 from fabric.brokers.failure import denied_right, too_long
+from fabric.brokers.listener import Listener
 from fabric.brokers.mailbox import Mailbox
 from fabric.brokers.nats_connection import CLOSE_TIMEOUT, PULSE, NatsConnection, refusal, words
 from fabric.brokers.nats_jetstream import Inlet, JetStream
@@ -125,26 +125,32 @@ class _Nats:
 
     async def subscribe(self, channel: Channel) -> Subscription:
         self._check_open()
-        name, mailbox = self._name(channel), Mailbox()
+        name = self._name(channel)
         self._connection.check_there()
         if self._stream is not None and channel.kind is ChannelKind.WORK:
             return await self._consume(self._stream, channel.name, name)
         self._denied.discard(f"subscribe to {name}".lower())
         queue = name if channel.kind is ChannelKind.WORK else ""
+
+        async def leave(_: Mailbox) -> None:
+            with suppress(NatsError):  # already closed, or the connection is lost
+                await subscription.unsubscribe()
+
+        listener = Listener(leave)
+        mailbox = listener.mailbox
         inlet = Inlet(lambda message: mailbox.put(Delivery(message.data)))
         try:
             subscription = await self._client.subscribe(name, queue, future=inlet)
         except NatsError as error:
             raise BrokerReset(f"{self._where}: {words(error)}") from None
         self._mailboxes = [*(mailbox for mailbox in self._mailboxes if not mailbox.ended), mailbox]
-        reading = _Reading(subscription, mailbox)
         await self._written()
         await self._connection.round_trip()
         self._connection.check_there()
         if self._connection.is_denied("subscribe to", name):
-            await reading.aclose()
+            await listener.aclose()
             raise BrokerDenied(denied_right(self._where, "subscribe to", name))
-        return reading
+        return listener
 
     async def _consume(self, stream: JetStream, server: str, name: str) -> Subscription:
         reading = Work(stream, name, escape(server), self._connection.round_trip)
@@ -207,27 +213,6 @@ class _Nats:
             reading.end(error)
         if self._stream is not None:
             self._stream.end(error)
-
-
-class _Reading:
-    """One subject being read. See Subscription."""
-
-    def __init__(self, subscription: NatsSubscription, mailbox: Mailbox) -> None:
-        self._subscription = subscription
-        self._mailbox = mailbox
-        self.receive = mailbox.receive
-
-    async def ack(self, deliveries: Sequence[Delivery]) -> None:
-        """It keeps nothing."""
-
-    async def nack(self, deliveries: Sequence[Delivery]) -> None:
-        """It keeps nothing."""
-
-    async def aclose(self) -> None:
-        self._mailbox.clear()
-        self._mailbox.end(BrokerClosed("the subscription is closed"))
-        with suppress(NatsError):  # already closed, or the connection is lost
-            await self._subscription.unsubscribe()
 
 
 def _header_bytes(message: Outgoing) -> int:

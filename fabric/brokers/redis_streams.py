@@ -16,6 +16,7 @@ from collections import defaultdict
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from functools import lru_cache, partial
+from itertools import chain
 
 from redis.exceptions import NoPermissionError, ResponseError
 
@@ -24,9 +25,10 @@ from fabric.addressing import ANNOUNCEMENTS, Channel, ChannelKind, channel_name,
 from fabric.brokers import redis_scripts as scripts
 from fabric.brokers.base import Broker, Capabilities, Delivery, Outgoing, Rights, Subscription
 from fabric.brokers.failure import denied_right, full, too_long
+from fabric.brokers.listener import Listener
 from fabric.brokers.mailbox import Mailbox
+from fabric.brokers.redis_inbox import INBOX_TTL, Inbox
 from fabric.brokers.redis_pipe import Command, Pipe, Replies, Reply
-from fabric.brokers.redis_readers import INBOX_TTL, Inbox, Reader, Topic
 from fabric.brokers.redis_rights import look
 from fabric.brokers.redis_work import GROUP, WORK_TTL, Work, consumers
 from fabric.brokers.url import BrokerUrl, parse
@@ -75,9 +77,9 @@ class _Redis:
         self._name = lru_cache(maxsize=4096)(partial(channel_name, fabric))
         self._incarnation = incarnation
         self._timeout = timeout
-        self._readers: list[Reader] = []
+        self._readers: list[Inbox | Work] = []
         self._pipes: list[Pipe] = []
-        self._listeners: defaultdict[bytes, list[Mailbox]] = defaultdict(list)
+        self._listeners: defaultdict[bytes, list[Mailbox]] = defaultdict(list)  # by topic
         self._news: Pipe | None = None
         self._news_lock = asyncio.Lock()
         self._closed = False
@@ -117,10 +119,10 @@ class _Redis:
         name = self._name(channel)
         if self._ended.done():
             raise self._ended.result().anew()
-        reader: Reader
         if channel.kind is ChannelKind.TOPIC:
-            reader = await self._listen(self._topic(name))
-        elif channel.kind is ChannelKind.INBOX:
+            return await self._listen(self._topic(name))
+        reader: Inbox | Work
+        if channel.kind is ChannelKind.INBOX:
             await self._do(name, "EVAL", scripts.OPEN_INBOX, 1, name, INBOX_TTL)
             reader = Inbox(name, await self._pipe(), self._commands, self._lose)
         else:
@@ -149,6 +151,9 @@ class _Redis:
         if self._closed:
             return
         self._closed = True
+        for mailbox in chain.from_iterable(self._listeners.values()):
+            mailbox.clear()
+            mailbox.end(BrokerClosed("the broker connection is closed"))
         with suppress(TimeoutError):  # a stalled broker does not answer; what is left there expires
             async with asyncio.timeout(CLOSE_TIMEOUT):
                 await asyncio.gather(*(reader.aclose() for reader in self._readers))
@@ -172,27 +177,27 @@ class _Redis:
         database = self._url.path.strip("/")
         return f"{name}@{database}" if database not in ("", "0") else name
 
-    async def _listen(self, name: str) -> Topic:
+    async def _listen(self, name: str) -> Listener:
         channel = name.encode()
         async with self._news_lock:
             self._news = self._news or await self._pipe(self._heard)
         news = self._news
 
-        def leave(mailbox: Mailbox) -> None:
+        async def leave(mailbox: Mailbox) -> None:
             if mailbox in self._listeners[channel]:
                 self._listeners[channel].remove(mailbox)
             if not self._listeners[channel]:
                 del self._listeners[channel]
                 news.send([("UNSUBSCRIBE", channel)])
 
-        topic = Topic(leave)
-        self._listeners[channel].append(topic.mailbox)
+        listener = Listener(leave)
+        self._listeners[channel].append(listener.mailbox)
         try:
             self._check(name, await news.send([("SUBSCRIBE", channel)]))
         except BrokerError:
-            self._listeners[channel].remove(topic.mailbox)
+            self._listeners[channel].remove(listener.mailbox)
             raise
-        return topic
+        return listener
 
     def _heard(self, channel: bytes, body: bytes) -> None:
         for mailbox in self._listeners.get(channel, ()):
@@ -243,7 +248,7 @@ class _Redis:
             self._ended.set_result(BrokerDenied(denied_right(where, "do what it has to", f"({reason}: {said})")))
         else:
             self._ended.set_result(kind(f"{where}: {reason}" + (f": {reply}" if reply is not None else "")))
-        for reader in self._readers:
+        for reader in (*self._readers, *chain.from_iterable(self._listeners.values())):
             reader.end(self._ended.result())
         for pipe in self._pipes:
             pipe.drop()

@@ -15,7 +15,7 @@ from redis.exceptions import ResponseError
 from fabric.brokers import redis_scripts as scripts
 from fabric.brokers.base import Delivery
 from fabric.brokers.redis_pipe import Command, Pipe, Reply
-from fabric.brokers.redis_readers import BLOCK, Accept, Lose, Reads
+from fabric.brokers.redis_reads import BLOCK, Accept, Lose, Reads
 from fabric.errors import BrokerClosed, BrokerError
 
 GROUP = "consumers"
@@ -86,23 +86,23 @@ class Work:
 
     @property
     def ended(self) -> bool:
-        """See Reader."""
+        """Whether nothing more will come."""
         return self._reads.end is not None
 
     def renewal(self) -> Command:
-        """See Reader."""
+        """What keeps it alive, to be sent every few seconds."""
         keys = (2, self._key, consumers(self._key))
         return ("EVAL", scripts.KEEP, *keys, GROUP, self._consumer, WORK_TTL, FORGET_AFTER, *self._held)
 
     def renewed(self, reply: Reply) -> None:
-        """See Reader."""
+        """The reply to that."""
         if isinstance(reply, ResponseError):
             self._lose(f"renewing {self._key}", reply)
         elif reply != 1 and not self.ended:
             self._lose(f"{self._key} is gone: somebody deleted it")
 
     def end(self, error: BrokerError) -> None:
-        """See Reader."""
+        """Reading raises such an error from now on; the first end counts."""
         self._reads.end = self._reads.end or error
 
     def _ask(self, limit: int) -> tuple[list[Command], Accept]:

@@ -10,7 +10,7 @@ from redis.asyncio import Redis
 
 from fabric.addressing import Channel, ChannelKind, inbox, work
 from fabric.brokers.base import Outgoing
-from fabric.brokers.redis_readers import INBOX_TTL
+from fabric.brokers.redis_inbox import INBOX_TTL
 from fabric.brokers.redis_work import FORGET_AFTER, WORK_TTL
 from fabric.errors import PublishFailed
 from tests.brokers import FAMILIES, Proxy, Server

@@ -1,38 +1,24 @@
-"""How each kind of channel is read from AMQP: a work queue, an inbox or a topic. amqp.py says what they are."""
+"""How a work queue is read from AMQP. amqp.py says what it is."""
 
 from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Sequence
 from contextlib import suppress
-from typing import NamedTuple, Protocol
+from typing import NamedTuple
 
 from aiormq import Channel
 from aiormq.abc import DeliveredMessage
 
 from fabric.brokers.amqp_connection import AmqpConnection
-from fabric.brokers.base import Delivery, Subscription
-from fabric.brokers.mailbox import Mailbox
+from fabric.brokers.base import Delivery
 from fabric.errors import BrokerClosed, BrokerError
 
 _CONSUMER = "work"
 
 MOST_WORK_AT_ONCE = 16
 """Messages taken from a work queue at once, so that competing consumers share a burst."""
-
-
-class Reader(Subscription, Protocol):
-    """A subscription that can be ended from outside."""
-
-    @property
-    def ended(self) -> bool:
-        """Whether nothing more will come."""
-        ...
-
-    def end(self, error: BrokerError) -> None:
-        """Reading raises such an error from now on; the first end counts."""
-        ...
 
 
 class _Held(NamedTuple):
@@ -107,11 +93,11 @@ class Work:
 
     @property
     def ended(self) -> bool:
-        """See Reader."""
+        """Whether nothing more will come."""
         return self._end is not None
 
     def end(self, error: BrokerError) -> None:
-        """See Reader."""
+        """Reading raises such an error from now on; the first end counts."""
         self._end = self._end or error
         self._wake()
 
@@ -156,30 +142,3 @@ class Work:
     def _wake(self) -> None:
         if self._waiter is not None and not self._waiter.done():
             self._waiter.set_result(None)
-
-
-class Listener:
-    """An inbox's owner, or one listener to a topic; `leave` says that it listens no more. See Subscription."""
-
-    def __init__(self, leave: Callable[[Mailbox], Awaitable[None]]) -> None:
-        self.mailbox = Mailbox()
-        self.receive = self.mailbox.receive
-        self.end = self.mailbox.end
-        self._leave = leave
-
-    @property
-    def ended(self) -> bool:
-        """See Reader."""
-        return self.mailbox.ended
-
-    async def ack(self, deliveries: Sequence[Delivery]) -> None:
-        """It keeps nothing."""
-
-    async def nack(self, deliveries: Sequence[Delivery]) -> None:
-        """It keeps nothing."""
-
-    async def aclose(self) -> None:
-        """See Subscription."""
-        self.mailbox.clear()
-        self.mailbox.end(BrokerClosed("the subscription is closed"))
-        await self._leave(self.mailbox)

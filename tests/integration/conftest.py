@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -40,6 +41,22 @@ def processes() -> dict[int, tuple[int, str]]:
     return {
         each["pid"]: (each["ppid"], " ".join(each["cmdline"] or ())) for each in found if each["status"] != psutil.STATUS_ZOMBIE
     }
+
+
+def remembered(pids: Iterable[int]) -> list[psutil.Process]:
+    """Those of them that run, so that whoever gets their numbers later is not taken for them."""
+    found = []
+    for pid in pids:
+        with suppress(psutil.NoSuchProcess):
+            found.append(psutil.Process(pid))
+    return found
+
+
+def gone(remembered: Iterable[psutil.Process]) -> bool:
+    """None of them runs."""
+    with suppress(psutil.NoSuchProcess):
+        return not any(process.is_running() and process.status() != psutil.STATUS_ZOMBIE for process in remembered)
+    return False  # one went while we looked: look again
 
 
 def descendants(pid: int) -> dict[int, str]:

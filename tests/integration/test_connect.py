@@ -17,7 +17,7 @@ from mcp.client import ClientRequestContext
 
 from tests.brokers import FAMILIES, missing
 from tests.fabrics import PROGRAM, ROOT, SECRET, around, ask, bridge, up
-from tests.integration.conftest import ECHO, Write, descendants, processes, servers, until
+from tests.integration.conftest import ECHO, Write, descendants, gone, remembered, servers, until
 
 pytestmark = [
     pytest.mark.requirement("L01"),
@@ -266,10 +266,10 @@ def test_a_config_lets_it_be_a_fabric_of_its_own_and_leave_nothing(tmp_path: Pat
         host.send(call(1, "echo", text="alone"))
         assert host.receive()["result"]["content"][0]["text"] == "alone"
         assert [server["name"] for server in servers(tmp_path)] == ["echo"]
-        left = descendants(host.child.pid)
+        left = remembered(descendants(host.child.pid))
         assert left
         assert host.end()[:2] == (0, "")
-    until(lambda: not left.keys() & processes())
+    until(lambda: gone(left))
     until(lambda: not (tmp_path / "mcp-fabric" / "broker.json").exists())
 
 

@@ -20,7 +20,7 @@ import redis.asyncio
 from tests.brokers import FAMILIES, Server
 from tests.contract.http_client import Client
 from tests.fabrics import PROGRAM, SECRET, Process, ask, cluster, up
-from tests.integration.conftest import BROKEN, ECHO, Write, descendants, processes, until
+from tests.integration.conftest import BROKEN, ECHO, Write, descendants, gone, remembered, until
 from tests.integration.talk import call, connections, text
 from tests.ports import free_port
 
@@ -160,9 +160,9 @@ def test_a_signal_ends_it_and_the_servers_it_has_started(tmp_path: Path, config:
     path = config(sleeper={**SLEEPER, "grace": 0.2})
     with Process(PROGRAM, "doctor", path, "--http", "127.0.0.1:0", state=tmp_path) as process:
         until(lambda: any("sleep" in command for command in descendants(process.pid).values()))
-        left = descendants(process.pid)
+        left = remembered(descendants(process.pid))
         assert process.stop(number) == 1
-    until(lambda: not left.keys() & processes())
+    until(lambda: gone(left))
 
 
 def started(kind: str, folder: Path) -> Server:

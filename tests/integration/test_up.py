@@ -19,7 +19,7 @@ import pytest
 
 from tests.brokers import FAMILIES, Server
 from tests.fabrics import PROGRAM, ROOT, SECRET, around, ask, bridge, edge, up
-from tests.integration.conftest import ECHO, Write, descendants, processes, servers, until
+from tests.integration.conftest import ECHO, Write, descendants, gone, processes, remembered, servers, until
 from tests.ports import free_port
 
 pytestmark = pytest.mark.requirement("C01")
@@ -54,10 +54,10 @@ def test_a_signal_ends_it_with_all_it_has_started(tmp_path: Path, config: Write,
     with up(config(one=ECHO, two=ECHO), tmp_path) as process:
         process.ready()
         until(lambda: {server["health"] for server in servers(tmp_path)} == {"healthy"})
-        started = [*descendants(process.pid), *brokers_of(tmp_path)]
+        started = remembered([*descendants(process.pid), *brokers_of(tmp_path)])
         assert len(started) >= 4
         assert process.stop(number) == 0
-    until(lambda: not processes().keys() & set(started))
+    until(lambda: gone(started))
     assert sorted(path.name for path in (tmp_path / "mcp-fabric").iterdir()) == [
         "broker.log",
         "keeper.lock",
@@ -85,9 +85,9 @@ def test_killed_it_takes_its_servers_and_its_broker_along(tmp_path: Path, config
     with up(config(), tmp_path) as process:
         process.ready()
         until(lambda: {server["health"] for server in servers(tmp_path)} == {"healthy"})
-        started = [*descendants(process.pid), *brokers_of(tmp_path)]
+        started = remembered([*descendants(process.pid), *brokers_of(tmp_path)])
         assert process.stop(signal.SIGKILL) == -signal.SIGKILL
-    until(lambda: not processes().keys() & set(started))
+    until(lambda: gone(started))
 
 
 # ---------------------------------------------------------------- health

@@ -129,7 +129,8 @@ class Pool:
         except (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError) as error:
             raise await self._refusal(error) from error
         except aiohttp.ClientResponseError as error:
-            raise LinkProtocolError(f"{self.where} does not answer in HTTP: {error.message}") from error
+            said = error.message.partition(":")[0].strip()  # what follows are the bytes, however many
+            raise LinkProtocolError(f"{self.where} does not answer in HTTP ({said}); correct its URL") from error
         except (aiohttp.ClientError, OSError) as error:
             raise LinkBroken(f"{self.where} did not answer: {_plain(error)}") from error
         return Answer(response, self.where)
@@ -189,6 +190,6 @@ def _socket(address: aiohttp.AddrInfoType) -> socket.socket:
 
 def _plain(error: Exception) -> str:
     """What happened, in words that name no header."""
-    if isinstance(error, aiohttp.ServerDisconnectedError):
+    if isinstance(error, aiohttp.ServerDisconnectedError | ConnectionResetError | BrokenPipeError):
         return "it closed the connection"
     return (error.strerror if isinstance(error, OSError) else None) or type(error).__name__

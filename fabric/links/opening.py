@@ -27,10 +27,10 @@ async def opening(where: str, timeout: float) -> AsyncIterator[None]:
     except socket.gaierror as error:
         raise LinkRefused(f"cannot connect to {where}: no such host ({error.strerror}); correct its URL") from error
     except FileNotFoundError as error:
-        raise LinkRefused(f"cannot connect to {where}: there is no such socket") from error
+        raise LinkRefused(f"cannot connect to {where}: there is no such socket; start it, or correct its URL") from error
     except ConnectionRefusedError as error:
-        raise LinkRefused(f"cannot connect to {where}: nobody listens there") from error
+        raise LinkRefused(f"cannot connect to {where}: nobody listens there; start it, or correct its URL") from error
     except (ConnectionResetError, ConnectionAbortedError, BrokenPipeError) as error:
-        raise LinkHandshakeError(f"{where} closed the connection during the handshake") from error
+        raise LinkHandshakeError(f"{where} closed the connection during the handshake; see its log") from error
     except OSError as error:
         raise LinkRefused(f"cannot connect to {where}: {error.strerror or error}") from error

@@ -88,4 +88,7 @@ class _Calling(asyncio.Protocol):
     def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 (asyncio's signature)
         """The server would not have us."""
         if not self.opened.done():
-            self.opened.set_exception(LinkHandshakeError(f"{self._handshake.where} closed the connection during the handshake"))
+            where = self._handshake.where
+            self.opened.set_exception(
+                LinkHandshakeError(f"{where} closed the connection during the handshake; see that WebSockets are spoken there")
+            )

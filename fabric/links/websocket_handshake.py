@@ -85,12 +85,13 @@ class Opening:
         """Take the head of the answer: the compression agreed on. Raises LinkHandshakeError."""
         found = _STATUS.match(head)
         if found is None:
-            raise LinkHandshakeError(f"{self.where} does not speak HTTP, as a WebSocket begins")
+            raise LinkHandshakeError(f"{self.where} does not speak HTTP, as a WebSocket begins; correct its URL")
         status = int(found[1])
         if status in (401, 403):
             raise LinkHandshakeError(f"{self.where} answered {status}: it wants credentials, in the URL or a header")
         if status != 101:
-            raise LinkHandshakeError(f"{self.where} answered {status}: there is no WebSocket for us")
+            remedy = "see its log" if status >= 500 else "correct its URL"
+            raise LinkHandshakeError(f"{self.where} answered {status}: there is no WebSocket for us; {remedy}")
         self._protocol.receive_data(head)
         if (wrong := self._protocol.handshake_exc) is not None:
             raise LinkHandshakeError(f"{self.where} answered with a wrong handshake: {wrong}")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections import deque
 from collections.abc import Callable, Coroutine, Mapping
 from typing import Any
 
@@ -40,6 +41,12 @@ Connector = Callable[[str, str], Coroutine[Any, Any, Link]]
 Checker = Callable[[str], Coroutine[Any, Any, str]]
 """Runs the command that checks a server, by its name: why it fails, or empty."""
 
+_COMPLAINTS = 8
+"""Reasons of one outage that are remembered: more, and it is told of them again."""
+
+_NOISE = 3
+"""Messages of one connection that are none and that are told of each; the others are counted."""
+
 
 class Bridge:
     """One bridge. Its `node` is started on a running loop."""
@@ -65,7 +72,7 @@ class Bridge:
         self._tasks: dict[str, asyncio.Task[None]] = {}
         self._stopping: set[asyncio.Task[None]] = set()
         self._serving: set[str] = set()
-        self._complaints: dict[str, str] = {}  # the last one about each server
+        self._complaints = {server: deque[str](maxlen=_COMPLAINTS) for server in servers}
 
     async def drain(self, timeout: float) -> None:
         """Take nothing new and wait until what runs is answered and the edges have it, at most `timeout` seconds."""
@@ -103,6 +110,7 @@ class Bridge:
             case Consume(server):
                 log.info("serving %s", server)
                 self._serving.add(server)
+                self._complaints[server].clear()
                 self.node.bus.consume(server)
             case Pause(server):
                 log.info("pausing %s", server)
@@ -132,6 +140,7 @@ class Bridge:
             self.node.feed(ServerExited(child, str(error), refused=True))
             return
         self._children[child] = link
+        noise = 0
         try:
             self.node.feed(ServerStarted(child))
             while True:
@@ -141,7 +150,9 @@ class Bridge:
                     log.warning("server process %s: %s", child, error)
                     message = _too_long(server, error)
                 except InvalidFrame as error:
-                    log.warning("server %s: not a JSON-RPC message, skipped: %s", child, error)
+                    noise += 1
+                    if noise <= _NOISE:
+                        log.warning("server %s: not a JSON-RPC message, skipped: %s", child, error)
                     continue
                 for said in _members(child, message) if message.kind is MessageKind.BATCH else (message,):
                     self.node.feed(ServerFrame(child, said))
@@ -151,15 +162,18 @@ class Bridge:
                 refused = isinstance(error, LinkRefused | LinkTimeout)
                 self.node.feed(ServerExited(child, str(error), refused))
         finally:
+            if noise > _NOISE:
+                log.warning("server %s: %d more that were no JSON-RPC messages, skipped", child, noise - _NOISE)
             self._children.pop(child, None)
             self._tasks.pop(child, None)
             await link.aclose()
 
     def _complain(self, server: str, error: LinkError | ConfigError) -> None:
-        """Once an outage, and again where its reason changes: what is away is tried again and again."""
-        if server in self._serving or self._complaints.get(server) != str(error):
-            log.error("server %s: %s", server, error)
-        self._complaints[server] = str(error)
+        """Once an outage for each reason, and reasons may alternate: what is away is tried again and again."""
+        told, reason = self._complaints[server], str(error)
+        if server in self._serving or reason not in told:
+            log.error("server %s: %s", server, reason)
+            told.append(reason)
 
     async def _run_check(self, server: str) -> None:
         """The command that checks a server."""

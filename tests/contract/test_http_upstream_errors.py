@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from contextlib import suppress
 
@@ -14,6 +15,7 @@ from fabric.links.base import ConnectSettings
 from fabric.links.registry import connect
 from tests.certificates import Authority
 from tests.contract.http_upstream import Upstream, answer, ended, frame, lost, modern, proven, received, result, session
+from tests.conversing import conversing
 from tests.ports import free_port
 
 
@@ -81,6 +83,20 @@ async def test_what_answers_is_no_mcp_server() -> None:
         error = await ended(link)
         assert isinstance(error, LinkHandshakeError)
         assert "is this the URL of an MCP server?" in str(error)
+
+
+async def test_what_does_not_answer_in_http_is_said_in_a_line_without_its_bytes() -> None:
+    async def babble(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(b"220 mail.example\r\n" + b"x" * 50_000)
+        await writer.drain()
+
+    async with conversing(babble) as port:
+        link = await connect(f"http://127.0.0.1:{port}/mcp", ConnectSettings(), id="a#1")
+        link.send(modern("x1", "server/discover"))
+        await lost(link, "x1")
+        error = await ended(link)
+        assert str(error).endswith("/mcp does not answer in HTTP (Bad status line); correct its URL")
+        await link.aclose()
 
 
 async def test_a_legacy_server_refuses_a_modern_question_so_that_it_is_known_for_one() -> None:

@@ -8,6 +8,7 @@ import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from itertools import cycle
 from pathlib import Path
 
 import pytest
@@ -42,6 +43,39 @@ def serving(port: int) -> Iterator[None]:
             thread.join(10)
             for child in children:
                 child.kill()
+
+
+@contextmanager
+def babbling() -> Iterator[int]:
+    """Something at a port that hangs up in one of two ways, after much that is no message."""
+    turns = cycle((True, False))
+
+    class Babbling(socketserver.StreamRequestHandler):
+        def handle(self) -> None:
+            self.rfile.readline()
+            if next(turns):
+                self.wfile.write(b"GET lost\n" * 10)
+            else:
+                self.wfile.write(b"HTTP/1.1 200 OK\r\n\r\n")
+
+    with socketserver.ThreadingTCPServer(("127.0.0.1", 0), Babbling) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        try:
+            yield server.server_address[1]
+        finally:
+            server.shutdown()
+            thread.join(10)
+
+
+def test_reasons_that_alternate_and_what_is_no_message_do_not_fill_the_log(config: Write, tmp_path: Path) -> None:
+    with babbling() as port, up(config(odd={"url": f"tcp://127.0.0.1:{port}"}), tmp_path) as process:
+        process.ready()
+        until(lambda: process.log.read_text().count("7 more that were no JSON-RPC messages, skipped") >= 2, 20)
+        said = process.log.read_text()
+        assert said.count("ERROR   server odd: the peer speaks HTTP") == 1
+        assert said.count("ERROR   server odd: ") == 2
+        assert said.count("not a JSON-RPC message, skipped: not JSON") <= 3 * (said.count("more that were no") + 1)
 
 
 def test_an_outage_is_told_of_once_and_its_end_too(config: Write, tmp_path: Path) -> None:

@@ -65,7 +65,7 @@ def program(suite: Suite) -> Path:
     return NODE / suite.package / "node_modules" / "@modelcontextprotocol" / "conformance" / "dist" / "index.js"
 
 
-def run(suite: Suite, url: str, folder: Path, timeout: float = 60.0) -> Report:
+def run(suite: Suite, url: str, folder: Path, timeout: float = 150.0) -> Report:
     """Run a suite against the MCP endpoint `url`, its results going to `folder`. AssertionError if it comes to no end."""
     node, results = NODE / "bin" / "node", ("--output-dir", str(folder))
     command: list[str | Path] = [node, program(suite), "server", "--url", url, *results, *suite.arguments]

@@ -11,7 +11,7 @@ from tests.conformance.suites import SUITES, Suite, installed, run
 
 
 @pytest.mark.requirement("P10")
-@pytest.mark.timeout(180)
+@pytest.mark.timeout(240)
 @pytest.mark.parametrize("suite", SUITES, ids=str)
 def test_the_suite_says_through_the_fabric_what_it_says_directly(
     suite: Suite, direct: str, endpoint: str, tmp_path: Path
@@ -28,7 +28,7 @@ def test_the_suite_says_through_the_fabric_what_it_says_directly(
 
 
 @pytest.mark.requirement("P10")
-@pytest.mark.timeout(120)
+@pytest.mark.timeout(240)
 @pytest.mark.parametrize("suite", SUITES[1:], ids=str)
 def test_the_suite_passes_where_the_server_is_reached_by_http(suite: Suite, far: str, tmp_path: Path) -> None:
     if not installed(suite):

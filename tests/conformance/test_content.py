@@ -29,7 +29,7 @@ VERSIONS = {"legacy": "2025-11-25", "auto": "2026-07-28"}
 TIMEOUT = 30.0
 
 pytestmark = [
-    pytest.mark.timeout(120),
+    pytest.mark.timeout(240),
     pytest.mark.filterwarnings("ignore::mcp.shared.exceptions.MCPDeprecationWarning"),  # the older era is tested too
 ]
 eras = pytest.mark.parametrize("era", ["legacy", "auto"])

@@ -7,7 +7,7 @@ import json
 from dataclasses import dataclass, field
 from typing import Any
 
-TIMEOUT = 30.0
+TIMEOUT = 60.0
 META = {"io.modelcontextprotocol/protocolVersion": "2026-07-28", "io.modelcontextprotocol/clientCapabilities": {}}
 BOTH = {"Accept": "application/json, text/event-stream", "Content-Type": "application/json"}
 LEGACY = BOTH | {"Mcp-Session-Id": "s1", "MCP-Protocol-Version": "2025-11-25"}

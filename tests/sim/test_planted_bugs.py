@@ -256,7 +256,7 @@ def broken_by(plant: Plant, word: str) -> Callable[[int], bool]:
     return broken
 
 
-@pytest.mark.timeout(120)
+@pytest.mark.timeout(240)
 @pytest.mark.requirement("R11")
 @pytest.mark.parametrize("plant", PLANTS, ids=lambda plant: plant.__name__)
 def test_a_planted_bug_is_found(plant: Plant, capsys: pytest.CaptureFixture[str]) -> None:

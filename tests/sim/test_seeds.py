@@ -50,7 +50,7 @@ def test_a_seed_is_the_same_run_in_every_process() -> None:
             env=os.environ | {"PYTHONHASHSEED": hash_seed},
             cwd=Path(__file__).parent.parent.parent,
             capture_output=True,
-            timeout=60,
+            timeout=240,
             check=True,
         ).stdout
         for hash_seed in ("1", "2")

@@ -59,10 +59,10 @@ def test_what_is_not_json_is_no_batch_either(frame: bytes) -> None:
 def test_a_batch_of_too_many_is_refused_however_many_there_are() -> None:
     assert len(members(b"[" + b",".join([PING] * jsonrpc_batch.MOST) + b"]")) == jsonrpc_batch.MOST
     for many in (jsonrpc_batch.MOST + 1, 2_000_000):
-        began = time.perf_counter()
+        began = time.process_time()
         with pytest.raises(InvalidFrame):
             members(b"[{}" + b",1" * (many - 1) + b"]")
-        assert time.perf_counter() - began < 1.0
+        assert time.process_time() - began < 1.0
 
 
 def test_answers_wait_for_each_other_in_the_order_they_come() -> None:

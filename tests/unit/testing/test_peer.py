@@ -13,11 +13,11 @@ from fabric.testing.peer import peers
 async def test_a_client_and_a_server_call_each_other_by_script_and_keep_what_they_received() -> None:
     client, server = peers({"roots/list": lambda _: {"roots": []}}, {"tools/call": lambda params: {"echo": params}})
     serving = asyncio.create_task(server.run())
-    answer = await asyncio.wait_for(client.call("tools/call", {"name": "x"}), 5)
+    answer = await asyncio.wait_for(client.call("tools/call", {"name": "x"}), 30)
     assert msgspec.json.decode(answer.frame)["result"] == {"echo": {"name": "x"}}
-    unknown = await asyncio.wait_for(client.call("nope"), 5)
+    unknown = await asyncio.wait_for(client.call("nope"), 30)
     assert msgspec.json.decode(unknown.error)["code"] == METHOD_NOT_FOUND
     client.notify("notifications/initialized")
     await client.link.aclose()
-    await asyncio.wait_for(serving, 5)
+    await asyncio.wait_for(serving, 30)
     assert [message.method for message in server.received] == ["tools/call", "nope", "notifications/initialized"]

@@ -144,7 +144,7 @@ def previous(server: str, way: str, state: Path) -> dict[str, Any]:
         missing("the previous MCP SDK")
     command = [str(OLD_SDK), "-c", OLD_CLIENT, server, way, json.dumps(around(state))]
     calls = json.dumps(CALLS[server])
-    done = subprocess.run(command, input=calls, capture_output=True, text=True, timeout=60, check=False, cwd=ROOT)
+    done = subprocess.run(command, input=calls, capture_output=True, text=True, timeout=120, check=False, cwd=ROOT)
     assert done.returncode == 0, done.stderr
     told: dict[str, Any] = json.loads(done.stdout)
     return told

@@ -115,7 +115,7 @@ class Host:
 
     def __exit__(self, *exc: object) -> None:
         self.child.kill()
-        self.child.communicate(timeout=10)
+        self.child.communicate(timeout=40)
 
     def send(self, message: dict[str, Any]) -> None:
         assert self.child.stdin is not None
@@ -130,7 +130,7 @@ class Host:
 
     def end(self) -> tuple[int, str, str]:
         """Close its stdin: its exit code, and what it still said on stdout and stderr."""
-        out, err = self.child.communicate(timeout=20)
+        out, err = self.child.communicate(timeout=40)
         return self.child.returncode, out.decode(), err.decode()
 
 
@@ -165,7 +165,7 @@ def test_the_previous_sdk_is_served_as_well(running: Path, server: str) -> None:
     if not OLD_SDK.exists():
         missing("the previous MCP SDK")
     command = [str(OLD_SDK), "-c", OLD_CLIENT, str(PROGRAM), server, json.dumps(around(running))]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=40, check=False)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=90, check=False)
     assert done.returncode == 0, done.stderr
     told = json.loads(done.stdout)
     assert told["version"] == "2025-11-25"
@@ -240,7 +240,7 @@ def test_a_signal_ends_it_cleanly(running: Path, number: signal.Signals) -> None
         host.send(modern(1, "tools/list"))
         assert host.receive()["id"] == 1
         host.child.send_signal(number)
-        assert host.child.wait(10) == 0
+        assert host.child.wait(40) == 0
 
 
 # ---------------------------------------------------------------- which server, which fabric
@@ -318,7 +318,7 @@ def test_a_session_whose_bridge_is_gone_ends_with_the_reason(tmp_path: Path, con
         host.send({"jsonrpc": "2.0", "id": 1, "method": "initialize", "params": {**INITIALIZE, "capabilities": {}}})
         assert host.receive()["id"] == 1
     with host:
-        assert host.child.wait(10) == 1
+        assert host.child.wait(40) == 1
         assert b"closing link stdio: " in host.child.communicate()[1]
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import socket
 import weakref
 from collections.abc import Mapping
@@ -190,6 +191,8 @@ def _socket(address: aiohttp.AddrInfoType) -> socket.socket:
 
 def _plain(error: Exception) -> str:
     """What happened, in words that name no header."""
-    if isinstance(error, aiohttp.ServerDisconnectedError | ConnectionResetError | BrokenPipeError):
+    if isinstance(error, aiohttp.ServerDisconnectedError | ConnectionResetError):
+        return "it closed the connection"
+    if isinstance(error, OSError) and error.errno in (errno.ECONNRESET, errno.EPIPE):
         return "it closed the connection"
     return (error.strerror if isinstance(error, OSError) else None) or type(error).__name__

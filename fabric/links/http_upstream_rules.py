@@ -18,7 +18,7 @@ GET = {"Accept": "text/event-stream", "Cache-Control": "no-store", "Accept-Encod
 """Headers of every GET."""
 
 _RETRY_AFTER = 1.0
-_OTHER = "is this the URL of an MCP server?"
+OTHER = "is this the URL of an MCP server?"
 _SHUT_OUT = frozenset({401, 403, 407})
 
 
@@ -96,23 +96,27 @@ def judged(request: Message, status: int, told: str, body: bytes, retry_after: s
     if 200 <= status < 300:
         if any(answers(reply, request) for reply in replies):
             return replies, None
-        told += f" with {len(body)} bytes that do not answer the request; {_OTHER}"
+        told += f" with {len(body)} bytes that do not answer the request; {OTHER}"
         return [unknown(request, told)], LinkHandshakeError(told)
     error = replies[-1] if replies and replies[-1].error else None
     if in_session and (status == 404 or (status == 400 and not (error and said[-1].id == request.id))):
         why = f"{told}: it no longer knows the session"
         fault = Fault(Reason.SESSION_LOST, f"{why}; begin a new one", retryable=True)
         return [lost(request.id, fault, started=False, again=False)], EndOfLink(why)
-    if status in _SHUT_OUT:
-        told += ": check the headers configured for it"
-    elif status < 400:
-        told += ": configure the URL that it redirects to"
+    told += advice(status)
     refusal = LinkHandshakeError(told) if status in _SHUT_OUT or not 400 <= status < 500 else None
     if error is not None:
         return [error], refusal
     if refusal is None and request.method == "initialize":
-        refusal = LinkHandshakeError(f"{told}; {_OTHER}")
+        refusal = LinkHandshakeError(f"{told}; {OTHER}")
     return [_refused(request, status, told, retry_after)], refusal
+
+
+def advice(status: int) -> str:
+    """What to do where a server answers so, as the end of a sentence; empty where it depends."""
+    if status in _SHUT_OUT:
+        return ": check the headers configured for it"
+    return ": configure the URL that it redirects to" if 300 <= status < 400 else ""
 
 
 def _refused(request: Message, status: int, told: str, retry_after: str) -> Message:

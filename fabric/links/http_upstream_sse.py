@@ -64,7 +64,8 @@ class SseStream:
     async def _events(self, answer: Answer) -> None:
         where = self._pool.where
         if answer.status != 200 or answer.kind != "text/event-stream":
-            raise LinkHandshakeError(f"{where} answers {answer.told} {answer.kind}, which is no event stream")
+            told = f"{where} answers {answer.told}" + f" with {answer.kind}" * bool(answer.kind)
+            raise LinkHandshakeError(f"{told}{rules.advice(answer.status) or f', which is no event stream; {rules.OTHER}'}")
         events = EventDecoder(self._max_bytes)
         while chunk := await answer.chunk():
             for event in events.feed(chunk):

@@ -102,6 +102,8 @@ class Bridge:
             case Nack(delivery):
                 self.node.bus.settle(delivery, done=False)
             case StartServer(server, child):
+                if server not in self._serving and (reason := self.core.served()[server].reason):
+                    self._complain(server, reason)  # it connected, and yet has to be tried again
                 self._tasks[child] = asyncio.create_task(self._run(server, child))
             case CheckServer(server):
                 self._tasks[f"check {server}"] = asyncio.create_task(self._run_check(server))
@@ -135,7 +137,7 @@ class Bridge:
         try:
             link = await self._connect(server, child)
         except (LinkError, ConfigError) as error:
-            self._complain(server, error)
+            self._complain(server, str(error))
             self._tasks.pop(child, None)
             self.node.feed(ServerExited(child, str(error), refused=True))
             return
@@ -158,7 +160,7 @@ class Bridge:
                     self.node.feed(ServerFrame(child, said))
         except LinkError as error:
             if self._children.pop(child, None) is not None:
-                self._complain(server, error)
+                self._complain(server, str(error))
                 refused = isinstance(error, LinkRefused | LinkTimeout)
                 self.node.feed(ServerExited(child, str(error), refused))
         finally:
@@ -168,9 +170,9 @@ class Bridge:
             self._tasks.pop(child, None)
             await link.aclose()
 
-    def _complain(self, server: str, error: LinkError | ConfigError) -> None:
+    def _complain(self, server: str, reason: str) -> None:
         """Once an outage for each reason, and reasons may alternate: what is away is tried again and again."""
-        told, reason = self._complaints[server], str(error)
+        told = self._complaints[server]
         if server in self._serving or reason not in told:
             log.error("server %s: %s", server, reason)
             told.append(reason)

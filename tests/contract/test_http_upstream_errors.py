@@ -50,6 +50,28 @@ async def test_a_server_that_does_not_let_us_in_is_no_link(status: int) -> None:
         assert "s3cret" not in str(error)
 
 
+@pytest.mark.parametrize(
+    ("status", "kind", "told"),
+    [
+        (401, "", "answers 401 Unauthorized: check the headers configured for it"),
+        (302, "", "answers 302 Found: configure the URL that it redirects to"),
+        (404, "text/html", "answers 404 Not Found with text/html, which is no event stream; is this the URL of an MCP server?"),
+        (200, "text/html", "answers 200 OK with text/html, which is no event stream; is this the URL of an MCP server?"),
+    ],
+)
+async def test_what_opens_no_event_stream_says_what_to_do(status: int, kind: str, told: str) -> None:
+    async def refuse(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        lines = f"Content-Type: {kind}\r\n" if kind else ""
+        writer.write(f"HTTP/1.1 {status} Said\r\n{lines}Content-Length: 0\r\n\r\n".encode())
+        await writer.drain()
+
+    async with conversing(refuse) as port:
+        with pytest.raises(LinkHandshakeError) as refused:
+            await connect(f"sse+http://127.0.0.1:{port}/sse", ConnectSettings(), id="a#1")
+        assert str(refused.value).endswith(told)
+
+
 async def test_a_refusal_in_json_rpc_is_a_refusal_too() -> None:
     async with Upstream() as upstream:
         link = await upstream.link()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import socketserver
 import subprocess
 import sys
@@ -22,6 +23,21 @@ pytestmark = [pytest.mark.requirement("R05"), pytest.mark.timeout(240)]
 
 
 @contextmanager
+def listening(handler: type[socketserver.BaseRequestHandler], port: int = 0) -> Iterator[int]:
+    """A peer at a loopback port."""
+    socketserver.ThreadingTCPServer.allow_reuse_address = True
+    with socketserver.ThreadingTCPServer(("127.0.0.1", port), handler) as server:
+        server.daemon_threads = True
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        try:
+            yield server.server_address[1]
+        finally:
+            server.shutdown()
+            thread.join(10)
+
+
+@contextmanager
 def serving(port: int) -> Iterator[None]:
     """The echo server, reached by TCP."""
     children: list[subprocess.Popen[bytes]] = []
@@ -32,17 +48,12 @@ def serving(port: int) -> Iterator[None]:
             children.append(child)
             child.wait()
 
-    socketserver.ThreadingTCPServer.allow_reuse_address = True
-    with socketserver.ThreadingTCPServer(("127.0.0.1", port), Serving) as server:
-        thread = threading.Thread(target=server.serve_forever)
-        thread.start()
-        try:
+    try:
+        with listening(Serving, port):
             yield
-        finally:
-            server.shutdown()
-            thread.join(10)
-            for child in children:
-                child.kill()
+    finally:
+        for child in children:
+            child.kill()
 
 
 @contextmanager
@@ -58,14 +69,8 @@ def babbling() -> Iterator[int]:
             else:
                 self.wfile.write(b"HTTP/1.1 200 OK\r\n\r\n")
 
-    with socketserver.ThreadingTCPServer(("127.0.0.1", 0), Babbling) as server:
-        thread = threading.Thread(target=server.serve_forever)
-        thread.start()
-        try:
-            yield server.server_address[1]
-        finally:
-            server.shutdown()
-            thread.join(10)
+    with listening(Babbling) as port:
+        yield port
 
 
 def test_reasons_that_alternate_and_what_is_no_message_do_not_fill_the_log(config: Write, tmp_path: Path) -> None:
@@ -76,6 +81,27 @@ def test_reasons_that_alternate_and_what_is_no_message_do_not_fill_the_log(confi
         assert said.count("ERROR   server odd: the peer speaks HTTP") == 1
         assert said.count("ERROR   server odd: ") == 2
         assert said.count("not a JSON-RPC message, skipped: not JSON") <= 3 * (said.count("more that were no") + 1)
+
+
+@contextmanager
+def refusing() -> Iterator[int]:
+    """A server that answers every question, and each with an error."""
+
+    class Refusing(socketserver.StreamRequestHandler):
+        def handle(self) -> None:
+            for line in self.rfile:
+                error = {"code": -32603, "message": "out of order"}
+                self.wfile.write(json.dumps({"jsonrpc": "2.0", "id": json.loads(line)["id"], "error": error}).encode() + b"\n")
+
+    with listening(Refusing) as port:
+        yield port
+
+
+def test_a_server_that_is_reached_and_serves_nobody_is_told_of_too(config: Write, tmp_path: Path) -> None:
+    with refusing() as port, up(config(none={"url": f"tcp://127.0.0.1:{port}"}), tmp_path) as process:
+        process.ready()
+        told = "ERROR   server none: it answers neither server/discover nor initialize: out of order"
+        until(lambda: told in process.log.read_text(), 20)
 
 
 def test_an_outage_is_told_of_once_and_its_end_too(config: Write, tmp_path: Path) -> None:

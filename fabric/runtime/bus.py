@@ -28,6 +28,8 @@ log = logging.getLogger(__name__)
 
 SHORT = 1.0
 """Seconds: a connection that did not last so long, as for lack of a right, is not made again before they are over."""
+MOST_TURNS = 4
+"""Turns of the loop for which what is to be written gathers, while each brings more."""
 BATCH = 256
 """How many deliveries are read at a time."""
 
@@ -84,9 +86,8 @@ class Bus:
 
     # ------------------------------------------------------------ for effects
     def publish(self, effect: Publish) -> None:
-        """Queue a pack."""
+        """Queue a pack, to be written when the bus is woken."""
         self._queue.append(effect)
-        self._wake.set()
 
     def consume(self, server: str) -> None:
         """Read the work queue of this server, now and after each reconnect."""
@@ -102,13 +103,17 @@ class Bus:
             reader.cancel()
 
     def settle(self, delivery: int, *, done: bool) -> None:
-        """Ack (done) or nack a delivery."""
+        """Ack (done) or nack a delivery, when the bus is woken."""
         self._acks.append((delivery, done))
-        self._wake.set()
 
     def wake(self) -> None:
-        """The core has something to transmit."""
+        """Write what is queued, and what the core has to transmit."""
         self._wake.set()
+
+    @property
+    def queued(self) -> bool:
+        """Something waits to be written."""
+        return bool(self._queue or self._acks)
 
     def make_room(self) -> None:
         """The core may have room for more work: whoever waits for credit asks again."""
@@ -250,7 +255,11 @@ class Bus:
     async def _write(self) -> None:
         while True:
             await self._wake.wait()
-            await asyncio.sleep(0)  # what else has arrived by now joins: larger packs, at no wait that a lone call could tell
+            for _ in range(MOST_TURNS):  # as long as a turn brings more, it joins: larger packs, and a lone call waits for one
+                self._wake.clear()
+                await asyncio.sleep(0)
+                if not self._wake.is_set():
+                    break
             self._wake.clear()
             lanes = self._transmit()
             batch, self._queue = [*self._queue, *(effect for effect in lanes if isinstance(effect, Publish))], []

@@ -43,12 +43,13 @@ class Loop:
     """Feeds events to a core one at a time, in order, and has its effects performed before the next."""
 
     def __init__(self, core: Core, perform: Perform, outgoing: Callable[[], None]) -> None:
-        """`outgoing` is called when an event may have left something to transmit."""
+        """`outgoing` is called in the next turn after events, which may have left something to transmit."""
         self._core = core
         self._perform = perform
         self._outgoing = outgoing
         self._events: deque[Event] = deque()
         self._busy = False
+        self._settling = False
         self._loop = asyncio.get_running_loop()
         self.failed: asyncio.Future[None] = self._loop.create_future()
         """Fails when this process must not go on: a ConfigError for people, anything else is a bug."""
@@ -77,6 +78,13 @@ class Loop:
             raise
         finally:
             self._busy = False
+        if not self._settling:
+            self._settling = True
+            self._loop.call_soon(self._settle)
+
+    def _settle(self) -> None:
+        """What has to be seen to after events, once for all of a turn."""
+        self._settling = False
         self._outgoing()
         if self._core.soonest < self._timer_at:
             self._schedule()

@@ -86,7 +86,7 @@ class Node:
 
     def _outgoing(self) -> None:
         bus = self.bus
-        if self._pairs.dirty:
+        if self._pairs.dirty or bus.queued:
             bus.wake()
         if bus.starved:
             bus.make_room()

@@ -104,7 +104,9 @@ class Door:
             return _preflight(headers)
         principal = self._gate.principal(headers.get(b"authorization", b"").decode("latin-1"))
         if principal is None:
-            return refuse(401, Reason.UNAUTHORIZED, "this door asks for a user and a password", lines=_CHALLENGE)
+            given = b"authorization" in headers
+            why = "these are not the user and the password of" if given else "give a user and a password to"
+            return refuse(401, Reason.UNAUTHORIZED, f"{why} this door, by HTTP Basic", lines=_CHALLENGE)
         path = path[len(self._prefix) :] if path.startswith(self._prefix) else b""
         endpoint, name = _parts(path)
         if endpoint not in self._endpoints or (path == b"/" and b"upgrade" not in headers and MCP in self._endpoints):

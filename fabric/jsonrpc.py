@@ -1,14 +1,12 @@
-"""A look at a JSON-RPC frame without taking it apart: kind, id, method and MCP metadata; and the few bytes the fabric swaps.
+"""A look at a JSON-RPC frame without taking it apart: kind, id, method and MCP metadata.
 
-A frame is the UTF-8 bytes of one message of MCP's JSON-RPC 2.0. Ids and tokens are handled as raw JSON (`7` and `"7"` differ),
-and everything the fabric does not swap stays byte for byte: unknown fields, key order, number formats. What swaps is called
-with_something, and raises InvalidFrame where a frame is written in such a way that it cannot.
+A frame is the UTF-8 bytes of one message of MCP's JSON-RPC 2.0. Ids and tokens are handled as raw JSON: `7` and `"7"` differ.
+What the fabric changes in one is done by jsonrpc_swap.py.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
 from enum import IntEnum
 
 import msgspec
@@ -95,7 +93,6 @@ class _Referring(msgspec.Struct, gc=False):
     fields: MetaFields = msgspec.field(default=_NO_FIELDS, name="_meta")
 
 
-_PLACES_TRIED = 8  # each is proven by reading the frame again; one frame may hold thousands that look like the place
 _NO_META = Meta()
 _EMPTY = msgspec.Raw()
 # Half of a surrogate pair: grammatical JSON (RFC 8259 8.2), which servers do send, and which msgspec does not read.
@@ -229,28 +226,6 @@ def progress(message: Message) -> float:
         return float("-inf")
 
 
-def with_id(message: Message, id: bytes) -> bytes:
-    """The frame with its id replaced by raw JSON `id`, everything else untouched."""
-    frame = message.frame
-    start = frame.find(b'"id":') + 5
-    # Valid JSON holds these bytes only as a key, and with one brace before it as the message's own. A second such key may be
-    # nested, or a trick: the last one counts, so the result is looked at.
-    if frame.count(b"{", 0, start) == 1 and frame.startswith(message.id, start):
-        swapped = frame[:start] + id + frame[start + len(message.id) :]
-        if frame.find(b'"id"', start) < 0 or bytes(_look(swapped).id) == id:
-            return swapped
-    return _swap(frame, b'"id"', id, lambda new: bytes(_look(new).id))
-
-
-def with_answer_id(frame: bytes, minted: str, id: bytes) -> bytes:
-    """A response whose id is the string `minted`, with its client's own id in place."""
-    key = b'"id":"' + minted.encode() + b'"'
-    start = frame.find(key)
-    if start > 0 and frame.count(b"{", 0, start) == 1:
-        return frame[: start + 5] + id + frame[start + len(key) :]
-    return with_id(parse(frame), id)
-
-
 def leading_id(head: bytes) -> bytes:
     """The raw id of a frame of which only the beginning is there; empty when the id is not in it."""
     start = head.find(b'"id":') + 5
@@ -262,9 +237,14 @@ def leading_id(head: bytes) -> bytes:
     return _checked(head[start:end]) if end > start + 1 else b""
 
 
-def with_request_state(frame: bytes, state: bytes) -> bytes:
-    """A request or an `input_required` result with its requestState (raw JSON) replaced."""
-    return _swap(frame, b'"requestState"', state, request_state)
+def message_id(frame: bytes) -> bytes:
+    """The raw id of a frame; empty when it has none."""
+    return bytes(_look(frame).id)
+
+
+def result_subscription(frame: bytes) -> bytes:
+    """The raw subscription id in the `_meta` of a listen response's result; empty when there is none."""
+    return bytes(_meta.decode(_look(frame).result).fields.subscription)
 
 
 def request_state(frame: bytes) -> bytes:
@@ -276,123 +256,9 @@ def request_state(frame: bytes) -> bytes:
         return b""
 
 
-def with_progress_token(frame: bytes, token: bytes) -> bytes:
-    """A request with its `params._meta.progressToken` replaced."""
-    return _swap(frame, b'"progressToken"', token, lambda new: bytes(meta(parse(new)).fields.progress_token))
-
-
-def with_reference(frame: bytes, reference: bytes) -> bytes:
-    """A notification with the id or token it names (see `refers_to`) replaced."""
-    for key in (b'"requestId"', b'"progressToken"', b'"io.modelcontextprotocol/subscriptionId"'):
-        if key in frame:
-            return _swap(frame, key, reference, lambda new: refers_to(parse(new)))
-    return frame
-
-
-def with_result_subscription(frame: bytes, reference: bytes) -> bytes:
-    """A listen response with `result._meta`'s subscription id replaced."""
-    key = b'"io.modelcontextprotocol/subscriptionId"'
-
-    def read(new: bytes) -> bytes:
-        return bytes(_meta.decode(_look(new).result).fields.subscription)
-
-    return _swap(frame, key, reference, read) if key in frame else frame
-
-
-def with_traceparent(message: Message, traceparent: str) -> bytes:
-    """A request whose `params._meta.traceparent` is `traceparent`, added or replaced; as it is where the place is hard to find.
-
-    Raises InvalidFrame where there is one that cannot be replaced.
-    """
-    frame, value = message.frame, quoted(traceparent)
-
-    def read(new: bytes) -> bytes:
-        return bytes(meta(parse(new)).fields.traceparent)
-
-    if meta(message).fields.traceparent:
-        return _swap(frame, b'"traceparent"', value, read)
-    member = b'"traceparent":' + value
-    if not message.params:
-        return frame[: frame.index(b"{") + 1] + b'"params":{"_meta":{' + member + b"}}," + frame[frame.index(b"{") + 1 :]
-    for key, opening in ((b'"_meta"', member), (b'"params"', b'"_meta":{' + member + b"}")):
-        for start in _values(frame, key)[:_PLACES_TRIED]:
-            if frame[start : start + 1] == b"{":
-                rest = frame[start + 1 :]
-                comma = b"" if rest.lstrip()[:1] == b"}" else b","
-                new = frame[: start + 1] + opening + comma + rest
-                if read(new) == value:
-                    return new
-    return frame
-
-
 def error_frame(id: bytes, code: int, message: str, data: object | None = None) -> bytes:
     """A JSON-RPC error response; `id` is raw JSON."""
     error: dict[str, object] = {"code": code, "message": message}
     if data is not None:
         error["data"] = data
     return b'{"jsonrpc":"2.0","id":' + (id or b"null") + b',"error":' + msgspec.json.encode(error) + b"}"
-
-
-def _values(frame: bytes, key: bytes) -> list[int]:
-    """Where the values of `key` (quoted) begin, wherever it stands in the frame as an object key."""
-    found = []
-    at = frame.find(key)
-    while at >= 0:
-        start = at + len(key)
-        while frame[start : start + 1] in b" \t\r\n" and start < len(frame):
-            start += 1
-        if frame[start : start + 1] == b":":
-            start += 1
-            while frame[start : start + 1] in b" \t\r\n" and start < len(frame):
-                start += 1
-            found.append(start)
-        at = frame.find(key, start)
-    return found
-
-
-def _swap(frame: bytes, key: bytes, new: bytes, read: Callable[[bytes], bytes]) -> bytes:
-    """Replace the scalar value of `key` at the place that `read` reads. Which place that is, is proven by reading the result.
-
-    Keys of other depths look alike, and one frame may hold thousands of them, so the proof is a bisection: all candidates
-    are swapped up to a point, and the point at which `read` sees the new value is the place.
-    """
-    if read(frame) == new:
-        return frame  # no proof could tell one place from another, and none is needed
-    places = [(start, start + _length(frame, start)) for start in _values(frame, key) if frame[start] not in b"{["]
-
-    def swapped(low: int, high: int) -> bytes:
-        parts, last = [], 0
-        for start, end in places[low:high]:
-            if start >= last:
-                parts += [frame[last:start], new]
-                last = end
-        return b"".join([*parts, frame[last:]])
-
-    low, high = 0, len(places)
-    if not places or read(swapped(low, high)) != new:
-        raise InvalidFrame(INVALID_REQUEST, f"{key.decode()} is written in a way that cannot be replaced")
-    while high - low > 1:
-        middle = (low + high) // 2
-        if read(swapped(middle, high)) == new:
-            low = middle
-        else:
-            high = middle
-    return swapped(low, high)
-
-
-def _length(frame: bytes, start: int) -> int:
-    """The length in bytes of the scalar JSON value at `start`."""
-    if frame[start : start + 1] == b'"':
-        end = start + 1
-        while True:
-            end = frame.index(b'"', end)
-            escapes = end - 1
-            while frame[escapes : escapes + 1] == b"\\":
-                escapes -= 1
-            end += 1
-            if (end - escapes) % 2 == 0:
-                return end - start
-    end = start
-    while end < len(frame) and frame[end] not in b",}] \t\r\n":
-        end += 1
-    return end - start

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import msgspec
 
-from fabric import jsonrpc
+from fabric import jsonrpc, jsonrpc_swap
 from fabric.core import eras, parked
 from fabric.core.announcement import Announcement, Role, Served
 from fabric.core.copies import Copies
@@ -301,7 +301,7 @@ class BridgeCore:
             text = f"the process of {job.server} that asked for this input is gone; the call may have been carried out in part"
             self.jobs.fault(job, Fault(Reason.OUTCOME_UNKNOWN, text), now)
             return
-        job.body = jsonrpc.with_request_state(job.body, jsonrpc.quoted(state[2]))
+        job.body = jsonrpc_swap.with_request_state(job.body, jsonrpc.quoted(state[2]))
         self.jobs.add(job)
         self.jobs.to_shared(job, child, pool, now)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from fabric import jsonrpc, jsonrpc_batch
+from fabric import jsonrpc, jsonrpc_batch, jsonrpc_swap
 from fabric.core import eras
 from fabric.core.conversation import Conversation, Phase
 from fabric.core.correlation import CorrelationRouter, Exchange
@@ -65,7 +65,7 @@ class Conversations:
                 exchange = conversation.newest(jsonrpc.refers_to(message))
                 if exchange is not None:
                     conversation.done(exchange)
-                    frame = jsonrpc.with_reference(message.frame, jsonrpc.quoted(exchange.id))
+                    frame = jsonrpc_swap.with_reference(message.frame, jsonrpc.quoted(exchange.id))
                     self._router.cancel(exchange, now, frame if len(frame) <= self._member.largest_body_bytes else b"")
                     self._cancelled(exchange, now)
         except InvalidFrame as error:

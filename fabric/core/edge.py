@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import msgspec
 
-from fabric import jsonrpc
+from fabric import jsonrpc, jsonrpc_swap
 from fabric.core.announcement import Announcement, Role
 from fabric.core.conversations import Conversations
 from fabric.core.correlation import CorrelationRouter, Exchange, Limits
@@ -297,9 +297,9 @@ class EdgeCore:
 def _restored(exchange: Exchange, answer: bytes) -> tuple[bytes, bool]:
     """The client's own ids in a server's answer, and whether it is a result."""
     try:
-        frame = jsonrpc.with_answer_id(answer, exchange.id, exchange.client_id or b"null")
+        frame = jsonrpc_swap.with_answer_id(answer, exchange.id, exchange.client_id or b"null")
         if exchange.method == "subscriptions/listen":
-            frame = jsonrpc.with_result_subscription(frame, exchange.client_id)
+            frame = jsonrpc_swap.with_result_subscription(frame, exchange.client_id)
         return frame, b'"error"' not in answer or not jsonrpc.parse(answer).error
     except InvalidFrame as error:
         fault = Fault(Reason.INVALID, f"{exchange.server} sent an answer that cannot be carried: {error}")
@@ -310,7 +310,7 @@ def _named(exchange: Exchange, frame: bytes) -> bytes | None:
     """The client's own token or id in a server's notification; None for one that must not reach the client."""
     try:
         if exchange.method == "subscriptions/listen":
-            return jsonrpc.with_reference(frame, exchange.client_id)
+            return jsonrpc_swap.with_reference(frame, exchange.client_id)
         if not exchange.token or b'"progressToken"' not in frame:
             return frame
         message = jsonrpc.parse(frame)
@@ -320,6 +320,6 @@ def _named(exchange: Exchange, frame: bytes) -> bytes | None:
         if progress <= exchange.progress:
             return None  # a re-run repeats its progress from the start
         exchange.progress = progress
-        return jsonrpc.with_reference(frame, exchange.token)
+        return jsonrpc_swap.with_reference(frame, exchange.token)
     except InvalidFrame:
         return None  # written in a way that nobody could name its request in

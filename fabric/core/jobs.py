@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from fabric import jsonrpc
+from fabric import jsonrpc, jsonrpc_swap
 from fabric.core import parked, trace
 from fabric.core.copies import Copies
 from fabric.core.deadlines import Delay
@@ -84,7 +84,7 @@ class Jobs:
             message = jsonrpc.parse(frame)
             named = jsonrpc.meta(message)
             job.method, job.target = message.method, jsonrpc.text(named.name) or jsonrpc.text(named.uri)
-            return jsonrpc.with_traceparent(message, trace.after(job.span, trace.CALL) if job.span else job.trace)
+            return jsonrpc_swap.with_traceparent(message, trace.after(job.span, trace.CALL) if job.span else job.trace)
         except InvalidFrame:
             return frame  # its client wrote a context in a way that cannot be replaced
 
@@ -95,7 +95,7 @@ class Jobs:
             state = jsonrpc.text(jsonrpc.request_state(frame))
             if state and job.child:
                 wrapped = jsonrpc.quoted(parked.wrap(self._member.me, job.child, state))
-                frame = jsonrpc.with_request_state(frame, wrapped)
+                frame = jsonrpc_swap.with_request_state(frame, wrapped)
         limit = self._member.largest_body_bytes - (LONGEST_NAMES if job.stream is not None else 0)
         if len(frame) > limit:
             text = f"the answer of {job.server} has {len(frame)} bytes; at most {limit} bytes pass this broker"

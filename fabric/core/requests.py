@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from fabric import jsonrpc
+from fabric import jsonrpc, jsonrpc_swap
 from fabric.core import parked
 from fabric.core.announcement import Role
 from fabric.core.catalog import REPEATABLE_METHODS, Catalog, list_request
@@ -51,10 +51,10 @@ class Requests:
         exchange.method, exchange.client_id = message.method, message.id
         exchange.target = jsonrpc.text(meta.name) or jsonrpc.text(meta.uri)
         minted = b'"%b"' % exchange.id.encode()
-        frame = jsonrpc.with_id(message, minted)
+        frame = jsonrpc_swap.with_id(message, minted)
         if meta.fields.progress_token:
             exchange.token = bytes(meta.fields.progress_token)
-            frame = jsonrpc.with_progress_token(frame, minted)
+            frame = jsonrpc_swap.with_progress_token(frame, minted)
         exchange.body = frame
         if message.method == "initialize":
             if meta.fields.version:

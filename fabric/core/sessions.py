@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from fabric import jsonrpc
+from fabric import jsonrpc, jsonrpc_swap
 from fabric.core.faults import CODES, Fault, Reason, fault_frame
 from fabric.core.job import Job, job_of
 from fabric.core.jobs import Jobs
@@ -82,7 +82,7 @@ class Sessions:
                 self._defer(peer, envelope)
             else:
                 self._cancelled(session, job, now)
-                self._jobs.cancel(job, jsonrpc.with_reference(message.frame, jsonrpc.quoted(job.exchange)), now)
+                self._jobs.cancel(job, jsonrpc_swap.with_reference(message.frame, jsonrpc.quoted(job.exchange)), now)
         if frame:
             pool = self._pools[session.server]
             pool.write(pool.children[session.child], frame)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import deque
 
-from fabric import jsonrpc
+from fabric import jsonrpc, jsonrpc_swap
 from fabric.core.member import Member
 from fabric.envelope import Envelope, Kind
 from fabric.errors import InvalidFrame
@@ -110,9 +110,9 @@ class Stream:
         try:
             message = jsonrpc.parse(frame)
             if message.kind is MessageKind.RESPONSE:
-                return jsonrpc.with_id(message, self._client_id)
+                return jsonrpc_swap.with_id(message, self._client_id)
             if self._token and message.method == "notifications/progress":
-                return jsonrpc.with_reference(frame, self._token)
+                return jsonrpc_swap.with_reference(frame, self._token)
         except InvalidFrame:
             pass  # no server's frame came this far in which these cannot be replaced
         return frame

@@ -10,7 +10,7 @@ from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.trace import SpanKind, StatusCode, format_span_id
 
-from fabric import jsonrpc
+from fabric import jsonrpc, jsonrpc_swap
 from fabric.core import trace
 from fabric.core.faults import CODES, Fault, Reason, fault_frame
 from fabric.core.record import Record, Side, judged
@@ -122,7 +122,7 @@ def test_an_answer_is_judged_by_its_own_members_alone(answer: bytes, outcome: st
 
 def test_a_frame_that_hides_the_place_of_its_context_stays_as_it_is() -> None:
     hidden = b'{"jsonrpc":"2.0","id":1,"method":"m","params":{"a":[' + b'{"_meta":{}},' * 5000 + b'1],"_meta":{"b":1}}}'
-    assert jsonrpc.with_traceparent(jsonrpc.parse(hidden), CLIENT) == hidden
+    assert jsonrpc_swap.with_traceparent(jsonrpc.parse(hidden), CLIENT) == hidden
     plain = b'{"jsonrpc":"2.0","id":1,"method":"m","params":{"a":{"_meta":{}},"_meta":{"b":1}}}'
-    carrying = jsonrpc.parse(jsonrpc.with_traceparent(jsonrpc.parse(plain), CLIENT))
+    carrying = jsonrpc.parse(jsonrpc_swap.with_traceparent(jsonrpc.parse(plain), CLIENT))
     assert jsonrpc.text(jsonrpc.meta(carrying).fields.traceparent) == CLIENT

@@ -41,11 +41,15 @@ async def conversing(
                 transport, _ = await loop.connect_accepted_socket(lambda: protocol, sock, ssl=tls)
                 writer = asyncio.StreamWriter(transport, protocol, reader, loop)
                 await converse(reader, writer)
-                writer.close()
+                if not transport.is_closing():  # Python 3.11.2 aborts no TLS that was closed twice
+                    writer.close()
                 await writer.wait_closed()
         finally:
-            if transport is not None:
+            if transport is not None and not transport.is_closing():
                 transport.abort()
+            elif sock.fileno() >= 0:  # it takes leave of who may never answer
+                with suppress(OSError):
+                    sock.shutdown(socket.SHUT_RDWR)
             while sock.fileno() >= 0:  # noqa: ASYNC110 - the loop closes it in a turn of its own
                 await asyncio.sleep(0)
 

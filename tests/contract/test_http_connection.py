@@ -26,7 +26,7 @@ async def house() -> AsyncIterator[House]:
 @pytest.fixture
 async def hasty() -> AsyncIterator[House]:
     """One that waits for nobody."""
-    house = await open_house(pages=UP, request_timeout=2.0, idle_timeout=2.0, keep_alive_timeout=0.1)
+    house = await open_house(pages=UP, request_timeout=3.0, idle_timeout=3.0, keep_alive_timeout=0.1)
     yield house
     await house.listener.aclose()
 
@@ -264,11 +264,11 @@ async def test_a_head_that_trickles_in_is_waited_for_so_long_and_no_longer(hasty
 
 
 async def test_each_head_has_a_time_of_its_own() -> None:
-    house = await open_house(pages=UP, request_timeout=2.0, idle_timeout=60.0)
+    house = await open_house(pages=UP, request_timeout=3.0, idle_timeout=60.0)
     async with await house.client() as client:
         for _ in range(4):
             client.write(b"GET /livez HTTP/1.1\r\n")
-            await asyncio.sleep(0.6)
+            await asyncio.sleep(0.8)
             client.write(b"Host: localhost\r\n\r\n")
             assert (await client.reply()).status == 200
         client.write(b"GET /livez HTTP/1.1\r\n")
@@ -284,8 +284,8 @@ async def test_a_body_may_take_its_time_but_not_stand_still(hasty: House) -> Non
         begun = loop.time()
         for start in range(0, len(body), 250):
             client.write(body[start : start + 250])
-            await asyncio.sleep(0.5)
-        assert loop.time() - begun > 2.0
+            await asyncio.sleep(0.6)
+        assert loop.time() - begun > 3.0
         (await hasty.guest()).answer()
         assert (await client.reply()).status == 200
         client.send("POST", "/mcp", headers | {"Content-Length": str(len(body))})

@@ -27,8 +27,8 @@ UPGRADE = {
     "Sec-WebSocket-Key": "dGhlIHNhbXBsZSBub25jZQ==",
 }
 HASTY = WebSocketSettings(ping_interval=0.1, ping_timeout=0.1)
-PATIENT = WebSocketSettings(ping_interval=0.1, ping_timeout=2.0)
-LONG = 3.0
+PATIENT = WebSocketSettings(ping_interval=0.1, ping_timeout=3.0)
+LONG = 4.0
 """Seconds in which even that one gives up who does not answer."""
 
 pytestmark = pytest.mark.requirement("L06")

@@ -282,8 +282,8 @@ async def test_a_body_may_take_its_time_but_not_stand_still(hasty: House) -> Non
         client.send("POST", "/mcp", headers | {"Content-Length": str(len(body))})
         loop = asyncio.get_running_loop()
         begun = loop.time()
-        for start in range(0, len(body), 250):
-            client.write(body[start : start + 250])
+        for start in range(0, len(body), 200):
+            client.write(body[start : start + 200])
             await asyncio.sleep(0.6)
         assert loop.time() - begun > 3.0
         (await hasty.guest()).answer()

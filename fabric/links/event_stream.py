@@ -100,7 +100,7 @@ class EventDecoder:
 
     def _skip(self, head: bytes, found: list[ServerEvent | LinkOverflow]) -> None:
         if not self._skipping:
-            reason = f"an event is longer than the limit of {self._max_bytes} bytes; it is skipped"
+            reason = f"an event is longer than the limit of {self._max_bytes} bytes (maxFrameBytes); it is skipped"
             found.append(LinkOverflow(reason, head=head[:HEAD_BYTES]))
         self._skipping = True
         self._data.clear()

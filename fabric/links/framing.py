@@ -51,7 +51,7 @@ class LineDecoder:
                 self._skipping = True
 
     def _overflow(self, line: bytes | bytearray) -> LinkOverflow:
-        reason = f"a line is longer than the limit of {self._max_bytes} bytes; it is skipped"
+        reason = f"a line is longer than the limit of {self._max_bytes} bytes (maxFrameBytes); it is skipped"
         return LinkOverflow(reason, head=bytes(line[:HEAD_BYTES]))
 
 

@@ -82,7 +82,7 @@ def check_post(headers: Headers, max_body_bytes: int) -> Answer | None:
 
 def too_large(max_body_bytes: int) -> Answer:
     """The refusal of a body over the limit."""
-    return refuse(413, Reason.TOO_LARGE, f"the body is over the limit of {max_body_bytes} bytes")
+    return refuse(413, Reason.TOO_LARGE, f"the body is over the limit of {max_body_bytes} bytes (maxFrameBytes)")
 
 
 def admit_bodiless(method: str, headers: Headers) -> Admission | Answer:

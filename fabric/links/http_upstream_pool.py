@@ -60,7 +60,7 @@ class Answer:
             parts.append(part)
             size += len(part)
             if size > max_bytes:
-                reason = f"an answer of {self._where} is longer than the limit of {max_bytes} bytes"
+                reason = f"an answer of {self._where} is longer than the limit of {max_bytes} bytes (maxFrameBytes)"
                 raise LinkOverflow(reason, head=b"".join(parts)[:HEAD_BYTES])
         return parts[0] if len(parts) == 1 else b"".join(parts)
 

@@ -132,7 +132,7 @@ class FrameReader:
         if open != (opcode == _CONTINUATION):
             return self._fail(PROTOCOL_ERROR, "a message begins within another, or continues none")
         if self._deflate is not None and self._size + length > self._max_bytes:
-            return self._fail(TOO_BIG, f"a message is longer than the limit of {self._max_bytes} bytes")
+            return self._fail(TOO_BIG, f"a message is longer than the limit of {self._max_bytes} bytes (maxFrameBytes)")
         return True
 
     def _take(self, piece: bytes, found: list[bytes | LinkOverflow]) -> None:
@@ -158,7 +158,7 @@ class FrameReader:
         elif self._head is not None:
             self._head += payload[: HEAD_BYTES - len(self._head)]
             if first & _FINAL:
-                reason = f"a message is longer than the limit of {self._max_bytes} bytes; it is skipped"
+                reason = f"a message is longer than the limit of {self._max_bytes} bytes (maxFrameBytes); it is skipped"
                 found.append(LinkOverflow(reason, head=self._head))
                 self._head = self._message = None
                 self._size = 0
@@ -191,7 +191,7 @@ class FrameReader:
         try:
             return bytes(self._deflate.decode(frame, max_size=self._max_bytes - self._size).data)
         except PayloadTooBig:
-            self._fail(TOO_BIG, f"a message is longer than the limit of {self._max_bytes} bytes")
+            self._fail(TOO_BIG, f"a message is longer than the limit of {self._max_bytes} bytes (maxFrameBytes)")
         except ProtocolError:
             self._fail(INVALID_DATA, "a compressed message cannot be inflated")
         return b""

@@ -83,7 +83,7 @@ async def test_a_frame_over_the_limit_raises_once_and_the_next_one_arrives(membe
     async with member.open(max_frame_bytes=1000) as joined:
         await joined.peer.write(frame(1) + b"\n" + frame(2, 300_000) + b"\n" + frame(3) + b"\n")
         assert await received(joined.link, 1) == [frame(1)]
-        with pytest.raises(LinkOverflow, match="1000 bytes"):
+        with pytest.raises(LinkOverflow, match=r"1000 bytes \(maxFrameBytes\)"):
             await soon(joined.link.receive())
         assert await received(joined.link, 1) == [frame(3)]
         joined.link.send(frame(4))

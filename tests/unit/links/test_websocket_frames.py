@@ -161,7 +161,7 @@ def test_a_compressed_message_over_the_limit_is_a_fault_before_it_is_inflated() 
     writing.send_text(b"x" * 10_000_000)
     frames = reader(compressed=True)
     assert frames.feed(b"".join(writing.data_to_send())) == []
-    assert frames.fault == Close(1009, "a message is longer than the limit of 20000 bytes")
+    assert frames.fault == Close(1009, "a message is longer than the limit of 20000 bytes (maxFrameBytes)")
 
 
 def test_what_cannot_be_inflated_is_a_fault() -> None:

@@ -86,7 +86,7 @@ class Bridge:
 
     async def aclose(self) -> None:
         """Say goodbye, stop the servers, leave the broker."""
-        await self.node.bus.flush(timeout=1.0)
+        await self.node.flush()
         await self.node.aclose()
         for task in self._tasks.values():
             task.cancel()

@@ -44,6 +44,7 @@ class Node:
         self._core = core
         self._pairs = core.member.pairs
         self._perform = perform
+        self._started = False
         self.loop = Loop(core, self._act, self._outgoing)
         self.feed = self.loop.feed
         """Tell the core of an event."""
@@ -75,12 +76,18 @@ class Node:
 
     def start(self) -> None:
         """Connect to the broker, and stay."""
+        self._started = True
         self.bus.start()
+
+    async def flush(self) -> None:
+        """Wait a little until everything queued is on its way. Who never began has nobody to tell."""
+        if self._started:
+            await self.bus.flush(timeout=1.0)
 
     async def aclose(self) -> None:
         """Say goodbye and leave the broker."""
         self.loop.act(self._core.leave)
-        await self.bus.flush(timeout=1.0)
+        await self.flush()
         self.loop.close()
         await self.bus.aclose()
 

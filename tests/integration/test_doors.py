@@ -402,6 +402,16 @@ def test_an_edge_has_doors_to_servers_at_other_bridges(config: Write, tmp_path: 
             assert "result" in json.loads(client.makefile("rb").readline())
 
 
+def test_a_taken_admin_port_ends_the_start_with_one_line(config: Write, tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        admin = f"127.0.0.1:{taken.getsockname()[1]}"
+        done = ask("up", config(one=ECHO), "--http", "127.0.0.1:0", "--admin", admin, state=tmp_path)
+    assert done.returncode == 2
+    assert done.stderr.splitlines() == [
+        f"mcp-fabric: admin: cannot listen on {admin}: Address already in use; free the port or choose another"
+    ]
+
+
 @pytest.mark.parametrize(
     ("arguments", "expected"),
     [

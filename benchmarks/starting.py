@@ -26,7 +26,7 @@ class StartError(Exception):
 def running(command: Sequence[str], ready: Callable[[str], str | None], **env: str) -> Iterator[tuple[int, str]]:
     """Run a command until the block ends; yields its pid and what `ready` found in its output. Raises StartError.
 
-    It gets a process group of its own, which ends as a whole: a wheel's `node` only starts the real one, and leaves it behind.
+    It gets a process group of its own, which ends as a whole, with all that it started.
     """
     with tempfile.TemporaryDirectory(prefix="fabric-benchmark-") as directory:
         log = Path(directory, "output")

@@ -177,12 +177,13 @@ class Sessions:
     def leave(self, peer: str, envelope: Envelope, now: float) -> None:
         """A session's client, or the edge in its name, ends it. Over HTTP it waits for the word that this was done."""
         session = self.open.get(envelope.session)
-        if session is not None:
-            self.end(session, now)
-        if envelope.exchange and session is not None:
+        if session is None:
+            if envelope.exchange:
+                self._unknown(peer, envelope, now)
+            return
+        self.end(session, now)
+        if envelope.exchange:
             self._member.data(peer, now, Envelope(kind=Kind.WRITTEN, exchange=envelope.exchange))
-        elif envelope.exchange:
-            self._unknown(peer, envelope, now)
 
     def end(self, session: Session, now: float) -> None:
         """The session is over: what is open in it is answered, and its process stops."""

@@ -11,7 +11,7 @@ TOP_LEVEL = {
     "pyproject.toml", "README.md", "fabric", "workers", "tests", "compose", "dashboards", "docs", "examples", "benchmarks",
     "Makefile", "LICENSE", "CHANGELOG.md", "CONTRIBUTING.md",
 }  # fmt: skip
-MADE = {"dist", "node_modules", "__pycache__"}  # as .gitignore has it
+MADE = {"dist", "node_modules", "__pycache__", "secret"}  # as .gitignore has it
 LONGEST = 500
 
 

@@ -1,6 +1,6 @@
 """The `mcp-fabric` command: refuses machines it does not run on, runs a command, and turns its errors into exit codes.
 
-Each command is a function of workers/commands.py. Exit codes: 0 done, 1 failed, 2 wrong usage or configuration, 3 nobody
+Each command is a function in workers/commands. Exit codes: 0 done, 1 failed, 2 wrong usage or configuration, 3 nobody
 answers (no broker, no worker).
 """
 

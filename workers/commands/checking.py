@@ -1,0 +1,57 @@
+"""The commands that look whether all is right, before or while a fabric runs."""
+
+from __future__ import annotations
+
+import os
+
+import typer
+
+from workers.commands.options import (
+    Broker,
+    ConfigArgument,
+    Fabric,
+    Http,
+    Json,
+)
+from workers.commands.running import given_options, run, settings_of
+
+app = typer.Typer()
+
+
+config_app = typer.Typer(help="Check a config file, or print its JSON Schema.", no_args_is_help=True)
+
+
+@app.command(epilog="mcp-fabric doctor mcp.json\n\nmcp-fabric doctor mcp.json --broker redis://127.0.0.1 --json")
+def doctor(
+    config: ConfigArgument = None, http: Http = None, broker: Broker = None, fabric: Fabric = None, json: Json = False
+) -> None:
+    """Find what is wrong, and say what to do. One remedy a line."""
+    run("doctor", settings_of(config, given_options(broker, fabric, http=http)), json=json)
+
+
+@app.command(epilog="mcp-fabric transports\n\nmcp-fabric transports --json")
+def transports(json: Json = False) -> None:
+    """List the transports, by the scheme of their URLs, and what each can do."""
+    from workers.transports import show
+
+    show(json=json)
+
+
+@config_app.command("check", epilog="mcp-fabric config check mcp.json")
+def config_check(config: ConfigArgument = None) -> None:
+    """Refuse a wrong setting, naming file, key and reason. Starts nothing."""
+    from workers.check import check
+
+    settings = check(config, os.environ)
+    typer.echo(f"{settings.source}: fabric {settings.name}, {len(settings.servers)} servers: {', '.join(settings.servers)}")
+
+
+@config_app.command("schema", epilog="mcp-fabric config schema > config.schema.json")
+def config_schema() -> None:
+    """Print the JSON Schema of the config file."""
+    from fabric.runtime.schema import json_schema_text
+
+    typer.echo(json_schema_text(), nl=False)
+
+
+app.add_typer(config_app, name="config")

@@ -1,0 +1,50 @@
+"""From a command's arguments to its settings, and to the coroutine that does it, imported when it is called."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Coroutine
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+import typer
+
+if TYPE_CHECKING:
+    from fabric.runtime.settings import Settings  # pydantic and all; --help shall not wait for it
+
+
+def given_options(broker: str | None, fabric: str | None, **others: object) -> dict[str, object]:
+    """What the command line gave, by the keys of the file's `fabric` section."""
+    return {"broker": broker, "name": fabric, **others}
+
+
+def settings_of(
+    config: str | None, given: dict[str, object], *, needs_servers: bool = False, listens: tuple[str, ...] = ()
+) -> Settings:
+    """The settings as `load` of config.py has them, for this process's environment. Raises ConfigError."""
+    from fabric.runtime.config import load
+
+    return load(config, environment=os.environ, arguments=given, needs_servers=needs_servers, listens=listens)
+
+
+def servable(settings: Settings) -> Settings:
+    """The same settings. Raises ConfigError if a server's command is not there."""
+    from fabric.runtime.settings import refuse_missing_commands
+
+    refuse_missing_commands(settings)
+    return settings
+
+
+def refuse_missing_extras() -> None:
+    """Raise ConfigError if OTEL_* ask for what is not installed."""
+    from workers.extras import refuse_missing_extras
+
+    refuse_missing_extras(os.environ)
+
+
+def run(command: str, settings: Settings, *arguments: object, **options: object) -> None:
+    """Await workers.<command>.run(settings, ...); what it returns is the exit code."""
+    import uvloop
+
+    work: Callable[..., Coroutine[Any, Any, int]] = import_module(f"workers.{command}").run
+    raise typer.Exit(uvloop.run(work(settings, *arguments, **options)))

@@ -16,6 +16,7 @@ from pydantic.alias_generators import to_camel
 from fabric.errors import ConfigError
 from fabric.links.stdio import ServerCommand
 from fabric.links.url import LinkUrl
+from fabric.runtime.jsonc import plain
 from fabric.runtime.schema import FabricSection, leaves
 from fabric.runtime.uri import has_scheme
 from fabric.runtime.uri import parse as parse_uri
@@ -79,9 +80,9 @@ def override(content: Any, source: str, environment: Mapping[str, str], argument
 
 
 def _parsed(path: Path) -> Any:
-    """The JSON a file holds."""
+    """The JSON a file holds; comments and trailing commas are passed over."""
     try:
-        return json.loads(path.read_bytes().decode("utf-8-sig"), object_pairs_hook=_without_repeats)
+        return json.loads(plain(path.read_bytes().decode("utf-8-sig")), object_pairs_hook=_without_repeats)
     except json.JSONDecodeError as error:
         raise ConfigError(f"not JSON: {error.msg}", where=f"{path}: line {error.lineno}, column {error.colno}") from error
     except OSError as error:

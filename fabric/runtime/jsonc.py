@@ -1,0 +1,26 @@
+"""JSON with comments and trailing commas, as the settings files of editors are written.
+
+Comments and trailing commas become spaces: json.loads() then judges the rest, and its errors bear the file's line and column.
+"""
+
+from __future__ import annotations
+
+import re
+
+# Strings come first: `//` within one is no comment. A string that is not closed ends with its line, for json.loads() to refuse.
+_STRING = r'"(?:[^"\\\n]|\\.)*"?'
+_COMMENT = re.compile(rf"{_STRING}|//[^\n\r]*|/\*.*?\*/", re.DOTALL)
+_COMMA = re.compile(rf"{_STRING}|(?<=[^\s,:\[{{])\s*,(?=\s*[]}}])")
+
+
+def plain(text: str) -> str:
+    """The text with a space for each character of a comment and each trailing comma. What is no JSON besides stays so."""
+    return _COMMA.sub(_blank_comma, _COMMENT.sub(_blank_comment, text))
+
+
+def _blank_comment(match: re.Match[str]) -> str:
+    return re.sub(r"[^\n\r]", " ", match[0]) if match[0].startswith("/") else match[0]
+
+
+def _blank_comma(match: re.Match[str]) -> str:
+    return match[0] if match[0].startswith('"') else f"{match[0][:-1]} "

@@ -123,7 +123,7 @@ class Connection(asyncio.Protocol):
                 self._transport.pause_reading()
             return
         reader = self._reader
-        reader.feed(data)
+        self._ahead += reader.feed(data)
         if reader.requests or reader.fault:
             self._advance()
         if not self._busy and not self._over:
@@ -197,7 +197,7 @@ class Connection(asyncio.Protocol):
 
     def switch(self, lines: bytes, protocol: asyncio.Protocol) -> None:
         """Answer 101 and leave the connection to another protocol, with all that has come behind the request."""
-        rest = self._reader.rest + self._ahead
+        rest = bytes(self._ahead)
         self._transport.write(b"%b\r\n" % (head(101, b"") + lines))
         self._stop()
         self._service.closed(self)

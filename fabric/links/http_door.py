@@ -18,6 +18,7 @@ from fabric.core.faults import Reason
 from fabric.core.record import Caller
 from fabric.links.base import Purpose
 from fabric.links.http_rules import Answer, Headers, refuse
+from fabric.links.websocket_handshake import asks_for_websocket
 from fabric.security.access import Gate
 from fabric.security.forwarded import Proxies
 
@@ -109,7 +110,7 @@ class Door:
             return refuse(401, Reason.UNAUTHORIZED, f"{why} this door, by HTTP Basic", lines=_CHALLENGE)
         path = path[len(self._prefix) :] if path.startswith(self._prefix) else b""
         endpoint, name = _parts(path)
-        if endpoint not in self._endpoints or (path == b"/" and b"upgrade" not in headers and MCP in self._endpoints):
+        if endpoint not in self._endpoints or (path == b"/" and MCP in self._endpoints and not asks_for_websocket(headers)):
             return refuse(404, Reason.UNKNOWN_SERVER, f"no such path: {self._places()}")
         server = self.resolve(name)
         if server is None:

@@ -2,6 +2,9 @@
 
 What llhttp refuses never becomes a request (RFC 9112): Content-Length beside Transfer-Encoding or twice, line ends that are not
 CR LF, folded lines, white space before a colon. The body's bound is the reader's owner's to hold, between two feeds.
+
+A request may offer to leave HTTP for another protocol (Upgrade, CONNECT). llhttp stops there, and does not read that request's
+body: it is read all the same, because an offer need not be taken (RFC 9110 7.8).
 """
 
 from __future__ import annotations
@@ -27,7 +30,7 @@ class Head(msgspec.Struct):
 
     path: raw and without the query. headers: by lower-case name, repeated ones joined (RFC 9110 5.3), so that a doubled
     single-valued header matches nothing. persistent: the connection may serve a next request. chunked: an answer of unknown
-    length may be sent in chunks; else the connection's end is its end. upgrade: other bytes than HTTP are to follow.
+    length may be sent in chunks; else the connection's end is its end. upgrade: it offers to go on in another protocol.
     """
 
     method: str
@@ -68,14 +71,12 @@ class RequestReader:
     """Reads one connection. The last of `requests` may still be arriving; `feed` says what becomes of it.
 
     fault: the HTTP status for what follows the requests, 0 while all is well. begun: one is arriving, or the rest of one that
-    was dropped. rest: what came behind a request to upgrade. A client's next request mostly begins with the same head, byte for
-    byte; that one is not parsed again.
+    was dropped. A client's next request mostly begins with the same head, byte for byte; that one is not parsed again.
     """
 
     def __init__(self) -> None:
         self.requests: deque[Request] = deque()
         self.fault = 0
-        self.rest = b""
         self._parser: HttpRequestParser | None = HttpRequestParser(self)
         self._request: Request | None = None
         self._pieces: list[bytes] = []
@@ -84,23 +85,26 @@ class RequestReader:
         self.begun = False
         self._idle_bytes = 0  # fed since the last that became a head or a body
         self._known: _Known | None = None
+        self._offer: Request | None = None  # its head has come, and a body is to follow that the parser does not read
 
-    def feed(self, data: bytes) -> None:
-        """Take in bytes. After a fault, an upgrade or the last request of a connection nothing more is read."""
+    def feed(self, data: bytes) -> bytes:
+        """Take in bytes. After a fault or the last request of a connection nothing more is read.
+
+        Returns what is left behind a request that offers another protocol: of that protocol if the offer is taken, else to be
+        fed when that request has been answered.
+        """
         known = self._known
         if known is not None and len(data) == known.total_bytes and data.startswith(known.wire) and not self.begun:
             body = data[len(known.wire) :]
             self.requests.append(Request(known.head, body, len(body), whole=True))
-            return
+            return b""
         if self._parser is None:
-            return
+            return b""
         fresh = not self.begun
         self._idle_bytes += len(data)
+        rest = b""
         try:
-            self._parser.feed_data(data)
-        except HttpParserUpgrade as upgrade:
-            self.rest = data[upgrade.args[0] :]
-            self.close()
+            rest = self._parse(data)
         except HttpParserError:
             self.fault = self.fault or 400
             self.close()
@@ -109,6 +113,21 @@ class RequestReader:
             self.close()
         if fresh and self.requests and self.requests[-1].whole and not self.fault:
             self._remember(data, self.requests[-1])
+        return rest
+
+    def _parse(self, data: bytes) -> bytes:
+        """Have the parser read, also the bodies of requests that offer another protocol. Returns what `feed` does."""
+        while data and self._parser is not None:
+            try:
+                self._parser.feed_data(data)
+                return b""
+            except HttpParserUpgrade as upgrade:
+                rest = data[upgrade.args[0] :]
+                if self._offer is None:
+                    return rest
+                self._parser = HttpRequestParser(self)
+                data = _framing(self._offer.head.headers) + rest
+        return b""
 
     def drop(self) -> None:
         """Take away the first request. If it is still arriving, the rest of its body is thrown away."""
@@ -141,7 +160,8 @@ class RequestReader:
 
     def on_url(self, url: bytes) -> None:
         """A piece of the request's target."""
-        self._target += url
+        if self._offer is None:
+            self._target += url
 
     def on_header(self, name: bytes, value: bytes) -> None:
         """One header line."""
@@ -152,6 +172,9 @@ class RequestReader:
 
     def on_headers_complete(self) -> None:
         """The head is over."""
+        if self._offer is not None:
+            self._offer = None  # this head was ours: what follows is the body of that request
+            return
         parser, headers, target = self._parser, self._headers, self._target
         assert parser is not None  # noqa: S101 (it is the parser that calls)
         self._headers, self._target = {}, b""
@@ -174,9 +197,13 @@ class RequestReader:
             self._fail(501)
         upgrade = parser.should_upgrade()
         method = parser.get_method().decode()
-        head = Head(method, target.partition(b"?")[0], headers, persistent and not upgrade, chunked, upgrade)
+        if method == "CONNECT":
+            persistent = False  # such a client may have begun to speak to the host it wants
+        head = Head(method, target.partition(b"?")[0], headers, persistent, chunked, upgrade)
         self._request = Request(head)
         self.requests.append(self._request)
+        if upgrade and _framing(headers):
+            self._offer = self._request
         self._idle_bytes = 0
 
     def on_body(self, piece: bytes) -> None:
@@ -189,7 +216,9 @@ class RequestReader:
             self._pieces.append(piece)
 
     def on_message_complete(self) -> None:
-        """The request is whole."""
+        """The request is whole; one with an offer seems to be when its head has come."""
+        if self._offer is not None:
+            return
         request, pieces = self._request, self._pieces
         assert request is not None  # noqa: S101 (it began with its head)
         if pieces:
@@ -204,6 +233,14 @@ class RequestReader:
         """Say what is wrong, and have the parser stop."""
         self.fault = status
         raise ValueError(status)
+
+
+def _framing(headers: dict[bytes, bytes]) -> bytes:
+    """The head of a request that has the same body and offers nothing; empty where there is no body."""
+    if b"transfer-encoding" in headers:
+        return b"POST / HTTP/1.1\r\ntransfer-encoding: chunked\r\n\r\n"
+    length = headers.get(b"content-length", b"0")
+    return b"POST / HTTP/1.1\r\ncontent-length: %b\r\n\r\n" % length if length.strip(b"0") else b""
 
 
 def _origin_form(target: bytes, headers: dict[bytes, bytes]) -> bytes:

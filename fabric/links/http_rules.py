@@ -71,7 +71,7 @@ def is_modern(version: bytes) -> bool:
 
 def check_post(headers: Headers, max_body_bytes: int) -> Answer | None:
     """What a POST's headers must say before its body is worth reading."""
-    if not _is_json(headers.get(b"content-type", b"")) or headers.get(b"content-encoding", b"identity") != b"identity":
+    if not _is_json(headers.get(b"content-type", b"")) or headers.get(b"content-encoding", b"").lower() not in (b"", b"identity"):
         return refuse(415, Reason.INVALID, "a POST's Content-Type is application/json, without a Content-Encoding")
     if _accepted(headers.get(b"accept", b"")) != (True, True):
         return refuse(406, Reason.INVALID, "a POST's Accept header lists both application/json and text/event-stream")

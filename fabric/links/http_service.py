@@ -23,7 +23,7 @@ from fabric.links.http_reader import Head, Request
 from fabric.links.http_rules import Admission, Answer, Said, admit_bodiless, admit_post, check_post, read_post, refuse
 from fabric.links.tasks import LinkTasks
 from fabric.links.websocket_connection import WebSocket, WebSocketSettings
-from fabric.links.websocket_handshake import Accepted, accept
+from fabric.links.websocket_handshake import Accepted, accept, asks_for_websocket
 
 
 class HttpService:
@@ -121,10 +121,8 @@ class HttpService:
         peer = connection.peer if caller.address == connection.address else caller.address
         if entry.purpose is Purpose.CONVERSATION:
             return self._judge_upgrade(head, _Found(entry, caller, peer))
-        if head.upgrade:  # the bytes that follow would not be HTTP
-            if headers.get(b"upgrade", b"").lower() == b"websocket":
-                return refuse(400, Reason.INVALID, "this is no address of a WebSocket: those end with /ws")
-            return refuse(501, Reason.INVALID, "connections are upgraded to WebSockets and to nothing else")
+        if b"sec-websocket-key" in headers and asks_for_websocket(headers):  # other offers may be left (RFC 9110 7.8)
+            return refuse(400, Reason.INVALID, "this is no address of a WebSocket: those end with /ws")
         if entry.purpose is Purpose.EXCHANGE and (refusal := check_post(headers, self.limits.max_body_bytes)) is not None:
             return refusal
         head.found = _Found(entry, caller, peer)

@@ -31,10 +31,18 @@ class Accepted(msgspec.Struct, frozen=True):
     deflate: Extension | None
 
 
+def asks_for_websocket(headers: Headers) -> bool:
+    """Whether a WebSocket is among the protocols that a request offers to upgrade to."""
+    offered = headers.get(b"upgrade")
+    return offered is not None and any(each.strip().lower() == b"websocket" for each in offered.split(b","))
+
+
 def accept(headers: Headers, *, compression: bool) -> Accepted | Answer:
     """The answer to a GET that asks for a WebSocket, whose Host, Origin and path were judged; or a refusal of what does not."""
     extensions = [ServerPerMessageDeflateFactory()] if compression else None
     protocol = ServerProtocol(subprotocols=[MCP], select_subprotocol=_choose, extensions=extensions)
+    if asks_for_websocket(headers):
+        headers = {**headers, b"upgrade": b"websocket"}  # which of several offers is taken is the server's to choose
     fields = HeaderFields((name.decode("latin-1"), value.decode("latin-1")) for name, value in headers.items())
     response = protocol.accept(Request("/", fields))
     if response.status_code != 101:

@@ -106,19 +106,71 @@ async def test_there_is_one_host_and_an_absolute_target_says_which(house: House)
         assert (await client.reply()).status == 421
 
 
-@pytest.mark.parametrize("method", ["GET", "POST"])
+H2C = {"Connection": "Upgrade, HTTP2-Settings", "Upgrade": "h2c", "HTTP2-Settings": "AAMAAABkAAQCAAAAAAIAAAAA"}
+
+
 @pytest.mark.parametrize(
-    ("path", "to", "status"), [("/mcp", "websocket", 400), ("/mcp", "h2c", 501), ("/ws", "websocket", 404)]
+    "offer",
+    [
+        H2C,
+        H2C | {"Expect": "100-continue"},
+        {"Connection": "Upgrade", "Upgrade": "TLS/1.2, HTTP/2.0"},
+        {"Connection": "upgrade", "Upgrade": "websocket"},
+        {"Connection": "TE", "TE": "trailers, deflate;q=0.5"},
+        {"Accept-Encoding": "gzip, br, identity;q=0", "Accept-Charset": "latin1", "Accept-Language": "fr"},
+        {"Range": "bytes=0-0", "If-Range": '"a"', "If-Match": '"a"', "If-None-Match": "*"},
+        {"If-Modified-Since": "Sun, 29 Nov 2026 00:00:00 GMT", "If-Unmodified-Since": "Sat, 01 Jan 2000 00:00:00 GMT"},
+        {"Prefer": "respond-async, wait=1", "Max-Forwards": "0", "Priority": "u=0, i", "Keep-Alive": "timeout=1"},
+        {"Content-Encoding": "Identity", "Trailer": "Digest"},
+    ],
 )
-async def test_an_upgrade_is_refused_where_there_is_none_and_what_follows_is_not_read(
-    house: House, method: str, path: str, to: str, status: int
+async def test_what_a_client_offers_or_prefers_is_no_demand(house: House, offer: dict[str, str]) -> None:
+    headers, body = modern("tools/list")
+    async with await house.client() as client:
+        for chunked in (False, True, False):  # pipelined, so that nothing of what follows may be lost
+            if chunked:
+                client.send("POST", "/mcp", headers | offer | {"Transfer-Encoding": "chunked"})
+                client.write(b"%x\r\n%b\r\n0\r\n\r\n" % (len(body), body))
+            else:
+                client.send("POST", "/mcp", headers | offer, body)
+        client.send("GET", "/mcp", STREAM | offer)
+        client.send("GET", "/livez", offer)
+        for _ in range(3):
+            frame = (await house.guest()).answer()
+            reply = await client.head()
+            while reply.status == 100:
+                reply = await client.head()
+            assert reply.status == 200
+            assert await client.reader.readexactly(int(reply.headers["content-length"])) == frame
+        (await house.guest()).link.finish()
+        assert (await client.reply()).headers["content-type"] == "text/event-stream"
+        assert (await client.reply()).body == b"up"
+        assert house.listener.refusals == {}
+
+
+async def test_an_offer_to_upgrade_from_http_1_0_is_not_seen(house: House) -> None:
+    async with await house.client() as client:
+        client.write(b"GET /livez HTTP/1.0\r\nHost: localhost\r\nConnection: Upgrade\r\nUpgrade: h2c\r\n\r\n")
+        assert (await client.reply()).body == b"up"
+        assert await rest(client) == b""
+
+
+@pytest.mark.parametrize(("path", "status"), [("/mcp", 400), ("/ws", 404)])
+async def test_a_websocket_is_refused_in_words_where_there_is_none_and_the_connection_lives(
+    house: House, path: str, status: int
 ) -> None:
     async with await house.client() as client:
-        upgrade = {"Connection": "Upgrade", "Upgrade": to, "Sec-WebSocket-Version": "13", "Sec-WebSocket-Key": "eA=="}
-        client.send(method, path, STREAM | upgrade)
-        client.send("GET", "/livez", {})
+        upgrade = {"Connection": "Upgrade", "Upgrade": "websocket", "Sec-WebSocket-Version": "13", "Sec-WebSocket-Key": "eA=="}
+        reply = await client.ask("GET", path, upgrade)
+        assert (reply.status, "/ws" in reply.json["error"]["message"] or status == 404) == (status, True)
+        assert (await client.ask("GET", "/livez", {})).body == b"up"
+
+
+async def test_a_client_that_wants_a_tunnel_is_refused_with_its_connection(house: House) -> None:
+    async with await house.client() as client:
+        client.write(b"CONNECT localhost:443 HTTP/1.1\r\nHost: localhost\r\n\r\n\x16\x03\x01")
         reply = await client.reply()
-        assert (reply.status, reply.headers["connection"]) == (status, "close")
+        assert (reply.status, reply.headers["connection"]) == (404, "close")
         assert await rest(client) == b""
 
 

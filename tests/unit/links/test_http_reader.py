@@ -185,13 +185,49 @@ def test_an_absolute_target_names_path_and_host(target: bytes, path: bytes, host
     assert (head.path, head.headers[b"host"]) == (path, host)
 
 
+OFFER = b"Connection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: AAMAAABkAAQCAAAAAAIAAAAA\r\n"
+OFFERS = [request.replace(b"Host: a\r\n", OFFER + b"Host: a\r\n") for request in (POST, CHUNKED, GET)]
+
+
+@given(st.lists(st.sampled_from([*OFFERS, POST, GET]), max_size=6), st.lists(st.integers(0, 2000), max_size=12))
+def test_an_offer_of_another_protocol_changes_nothing_of_what_is_read(parts: list[bytes], cuts: list[int]) -> None:
+    stream, reader = b"".join(parts), RequestReader()
+    places = sorted({0, *(cut for cut in cuts if cut < len(stream)), len(stream)})
+    left = b""
+    for start, end in itertools.pairwise(places):
+        left += stream[start:end]
+        while left:  # as a connection does: what is left is fed once the request before it has been answered
+            fed, left = left, b""
+            left = reader.feed(fed)
+    bare = read(b"".join(parts).replace(OFFER, b""))
+    assert [(method, path, body) for method, path, _, body in told(reader)] == [
+        (method, path, body) for method, path, _, body in told(bare)
+    ]
+    assert [request.head.upgrade for request in reader.requests] == [part in OFFERS for part in parts]
+    assert all(request.head.persistent for request in reader.requests)
+    assert (reader.fault, reader.begun) == (0, False)
+
+
+@pytest.mark.parametrize("bad", [b"Content-Length: 2\r\nTransfer-Encoding: chunked\r\n", b"Content-Length: 2, 3\r\n"])
+def test_an_offer_hides_no_framing_that_is_refused(bad: bytes) -> None:
+    assert read(b"POST / HTTP/1.1\r\n" + OFFER + bad + b"Host: a\r\n\r\nab").fault == 400
+
+
+def test_the_body_of_a_request_with_an_offer_is_bounded_and_judged_like_any_other() -> None:
+    start = b"POST / HTTP/1.1\r\n" + OFFER + b"Transfer-Encoding: chunked\r\nHost: a\r\n\r\n"
+    assert read(start + b"zz\r\n").fault == 400
+    assert read(start, b"1\r\na\r\n0\r\n", *[b"X: aaaaaaaaaa\r\n" * 100] * 100).fault == 431
+
+
 @pytest.mark.parametrize(
-    "start", [b"GET / HTTP/1.1\r\nConnection: upgrade\r\nUpgrade: websocket\r\n", b"CONNECT a:80 HTTP/1.1\r\n"]
+    ("start", "persistent"),
+    [(b"GET / HTTP/1.1\r\nConnection: upgrade\r\nUpgrade: websocket\r\n", True), (b"CONNECT a:80 HTTP/1.1\r\n", False)],
 )
-def test_nothing_is_read_after_an_upgrade(start: bytes) -> None:
-    reader = read(start + b"Host: a\r\n\r\nother bytes", GET)
+def test_what_comes_behind_an_offer_is_kept_for_whoever_takes_it(start: bytes, persistent: bool) -> None:
+    reader = RequestReader()
+    assert reader.feed(start + b"Host: a\r\n\r\nother bytes") == b"other bytes"
     (request,) = reader.requests
-    assert (request.head.upgrade, request.head.persistent, request.whole, reader.fault) == (True, False, True, 0)
+    assert (request.head.upgrade, request.head.persistent, request.whole, reader.fault) == (True, persistent, True, 0)
 
 
 def test_the_rest_of_a_dropped_request_is_thrown_away() -> None:

@@ -278,8 +278,8 @@ class Pool:
                 self._unhealthy(reason, now)
         elif child in self._warm:
             self._warm.remove(child)
-            if self._shared is None and now - child.begun < STABLE_AFTER:
-                self._unhealthy(reason, now)  # where a shared process serves, that one is the witness
+            if self._shared is None and eras.MODERN not in self.eras and now - child.begun < STABLE_AFTER:
+                self._unhealthy(reason, now)  # where a shared process serves or is on its way, that one is the witness
         elif refused and self._shared is None and self.condition.serves:
             self._unhealthy(reason, now)
 

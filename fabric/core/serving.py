@@ -6,6 +6,9 @@ from fabric.core.announcement import Health, Role, Served
 from fabric.core.faults import Fault, Reason
 from fabric.core.lease import Leases
 
+RESTART_PATIENCE = 10.0
+"""Seconds that work which its server has begun before waits for that server to be started again."""
+
 
 class Serving:
     """The servers of the fabric: those of the configuration, and those that living bridges announce."""
@@ -16,6 +19,7 @@ class Serving:
         self._now: dict[str, list[Served]] = {}
         self._able: set[str] = set()  # those that some bridge serves, and not as unhealthy
         self._last: dict[str, float] = {}  # when somebody last served it
+        self._ill: dict[str, float] = {}  # since when it is unhealthy at every bridge
 
     def look(self, now: float) -> None:
         """Take in what the living bridges announce."""
@@ -26,6 +30,7 @@ class Serving:
                 self._last[name] = now
                 if served.health is not Health.UNHEALTHY:
                     self._able.add(name)
+        self._ill = {name: self._ill.get(name, now) for name in self._now if name not in self._able}
 
     def known(self, server: str) -> bool:
         """Whether there is, or recently was, such a server."""
@@ -43,11 +48,13 @@ class Serving:
         """Whether a living bridge announces a free slot for it."""
         return any(served.free for served in self._now.get(server, ()))
 
-    def hopeless(self, server: str, now: float) -> Fault | None:
-        """Why work for this server need not wait; None while it may find somebody."""
+    def hopeless(self, server: str, now: float, *, begun: bool = False) -> Fault | None:
+        """Why work for this server need not wait; None while it may find somebody. begun: its server has begun it before."""
         if server in self._able:
             return None
         if bridges := self._now.get(server):
+            if begun and now - self._ill[server] < RESTART_PATIENCE:
+                return None
             message = f"{server} is unhealthy: {bridges[0].reason}"
             return Fault(Reason.UNAVAILABLE, message, retryable=True, retry_after=1.0)
         if self._leases.sure(now) and now - self._last.get(server, float("-inf")) > self._leases.lease:

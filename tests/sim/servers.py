@@ -47,7 +47,7 @@ class SimServer:
         self._asked: dict[int, tuple[str, Any]] = {}
         self._asks = 0
         self._initialized = False
-        world.after(world.random.uniform(0.01, 0.05), self._up)
+        world.after(world.settings.starting + world.random.uniform(0.01, 0.05), self._up)
 
     def _up(self) -> None:
         if self.alive:

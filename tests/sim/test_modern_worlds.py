@@ -196,6 +196,41 @@ def test_a_call_that_kills_its_server_each_time_is_given_up_after_three_starts(k
     held(world, client)
 
 
+def crash_all(world: World, server: str) -> None:
+    """Every process of this server dies."""
+    for bridge in world.bridges:
+        bridge.touched.append("server crash")
+        for child in [child for child in bridge.children.values() if child.child.startswith(f"{server}#")]:
+            child.crash()
+
+
+@both_kinds
+def test_a_call_outlives_all_processes_of_its_server_which_are_started_again(keeps: bool) -> None:
+    world = scene(keeps=keeps, bridges=2, starting=0.6)
+    world.fault("server crash", lasts=3.0)
+    client = Http(world, "c", "both", legacy=False)
+    client.call("read", delay=0.5)
+    until_started(world, last(client))
+    crash_all(world, "both")
+    assert until_answered(world, last(client), 3.0) == ""
+    assert len(world.started[last(client).key]) == 2
+    held(world, client)
+
+
+@both_kinds
+def test_a_call_outlives_a_server_that_dies_again_while_it_is_started(keeps: bool) -> None:
+    world = scene(keeps=keeps, starting=0.6)
+    world.fault("server crash", lasts=5.0)
+    client = Http(world, "c", "both", legacy=False)
+    client.call("read", delay=0.5)
+    until_started(world, last(client))
+    for _ in range(3):
+        crash_all(world, "both")
+        assert world.run_until(lambda: any(child.startswith("both#") for child in world.bridges[0].children), 3.0)
+    assert until_answered(world, last(client), 3.0) == ""
+    held(world, client)
+
+
 @both_kinds
 def test_a_full_lane_refuses_calls_and_never_a_cancel_or_an_answer(keeps: bool) -> None:
     world = scene(keeps=keeps)

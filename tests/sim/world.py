@@ -32,12 +32,14 @@ Plant = Callable[[EdgeCore | BridgeCore], None]
 
 
 class Settings(msgspec.Struct, frozen=True, kw_only=True):
-    """What a world is made of. keeps: the broker keeps work. Servers are by name; slots and most are of each bridge's pool."""
+    """What a world is made of. keeps: the broker keeps work. Servers are by name; slots and most are of each bridge's pool.
+    starting: seconds that a server takes to start, beside some milliseconds."""
 
     keeps: bool = False
     servers: dict[str, Era] = msgspec.field(default_factory=lambda: dict(SERVERS))
     slots: int = 8
     most: int = 16
+    starting: float = 0.0
     limits: Limits = Limits(idle=40.0, absolute=60.0)
     session_idle: float = 12.0
     largest_message_bytes: int = 1_000_000

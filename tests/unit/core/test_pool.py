@@ -114,6 +114,15 @@ def test_a_warm_process_that_dies_young_does_not_take_the_shared_one_with_it() -
     assert scene.pool.condition.health is Health.HEALTHY
 
 
+def test_a_server_whose_processes_all_die_is_started_again_and_not_called_ill_meanwhile() -> None:
+    scene = Scene()
+    scene.up(DUAL)
+    for child in list(scene.pool.children.values()):
+        scene.pool.exited(child, "killed", 1.0)
+    assert scene.pool.condition.health is Health.HEALTHY
+    assert scene.deadlines.expired(1.2) == ["restart s"]
+
+
 def test_a_server_that_refuses_the_handshake_is_unhealthy_in_its_own_words() -> None:
     scene = Scene()
     scene.up(UNKNOWN)

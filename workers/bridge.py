@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from fabric.runtime.settings import Settings
-from workers.process import Life, administered, configure_logging, placed
+from workers.logs import configure_logging
+from workers.process import Life, administered, placed
 from workers.roles import make_bridge
 
 DRAIN_TIMEOUT = 5.0
@@ -12,7 +13,7 @@ DRAIN_TIMEOUT = 5.0
 
 async def run(settings: Settings) -> int:
     """Serve until told to stop. Returns the exit code."""
-    configure_logging()
+    configure_logging(settings, "info")
     life = Life()
     async with placed(settings) as place:
         bridge = make_bridge(place)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 import sys
 from typing import Any
 
@@ -15,7 +14,7 @@ from fabric.links.memory import pair
 from fabric.runtime.settings import Settings
 from workers.client import Client, Refused
 from workers.joining import absence, complain, joined, unless_stopped
-from workers.process import configure_logging
+from workers.logs import configure_logging
 from workers.roles import make_edge
 
 NOBODY = (Reason.NO_WORKER, Reason.UNKNOWN_SERVER)
@@ -23,7 +22,7 @@ NOBODY = (Reason.NO_WORKER, Reason.UNKNOWN_SERVER)
 
 async def run(settings: Settings, name: str, tool: str, arguments: dict[str, Any], *, json: bool) -> int:
     """Call, and print. Returns the exit code."""
-    configure_logging(logging.WARNING)
+    configure_logging(settings, "warning")
     return await unless_stopped(_run(settings, name, tool, arguments, json=json), stopped=1)
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 from contextlib import AsyncExitStack
 from typing import Any
 
@@ -18,7 +17,8 @@ from fabric.runtime.edge import Edge
 from fabric.runtime.settings import Settings, refuse_missing_commands
 from workers.bridge import DRAIN_TIMEOUT
 from workers.joining import NOT_RUNNING, absence, complain, settle, unless_stopped
-from workers.process import Place, configure_logging, placed
+from workers.logs import configure_logging
+from workers.process import Place, placed
 from workers.roles import make_bridge, make_edge
 
 LINGER = 5.0
@@ -29,7 +29,7 @@ FAREWELL_TIMEOUT = 2.0
 
 async def run(settings: Settings, name: str | None) -> int:
     """Serve until stdin ends or a signal comes. Returns the exit code."""
-    configure_logging(logging.WARNING)
+    configure_logging(settings, "warning")
     return await unless_stopped(_run(settings, name or settings.default_server or ""), stopped=0)
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections.abc import Callable
 
 import msgspec
@@ -13,14 +12,15 @@ from fabric.runtime.settings import Settings
 from workers import checks
 from workers.checks import Finding
 from workers.joining import unless_stopped
-from workers.process import configure_logging, placed
+from workers.logs import configure_logging
+from workers.process import placed
 
 SERVERS_AT_ONCE = 4
 
 
 async def run(settings: Settings, *, json: bool) -> int:
     """Check, and print. Returns the exit code: 0 only if nothing is wrong."""
-    configure_logging(logging.ERROR)  # a finding says it once
+    configure_logging(settings, "error")  # a finding says it once
     return await unless_stopped(_run(settings, json=json), stopped=1)
 
 

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from fabric.runtime.settings import Settings
 from workers.doors import open_doors
-from workers.process import Life, administered, configure_logging, placed
+from workers.logs import configure_logging
+from workers.process import Life, administered, placed
 from workers.roles import make_edge
 
 
 async def run(settings: Settings) -> int:
     """Serve until told to stop. Returns the exit code."""
-    configure_logging()
+    configure_logging(settings, "info")
     life = Life()
     async with placed(settings) as place:
         edge = make_edge(place)

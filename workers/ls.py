@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import sys
 from typing import Any
 
@@ -15,7 +14,7 @@ from fabric.runtime.observer import Observer
 from fabric.runtime.retry import Connects
 from fabric.runtime.settings import Settings
 from workers.joining import complain, joined, settle, unless_stopped
-from workers.process import configure_logging
+from workers.logs import configure_logging
 
 PIPE_WIDTH = 240
 """Columns of a table that no terminal shows."""
@@ -48,7 +47,7 @@ class WorkerRow(msgspec.Struct, frozen=True):
 
 async def run(settings: Settings, *, json: bool) -> int:
     """Ask, and print. Returns the exit code."""
-    configure_logging(logging.WARNING)
+    configure_logging(settings, "warning")
     return await unless_stopped(_run(settings, json=json), stopped=1)
 
 

@@ -93,13 +93,6 @@ def access_rules(settings: Settings) -> AccessRules:
     )
 
 
-def configure_logging(level: int = logging.INFO) -> None:
-    """Logs go to stderr, a line each."""
-    logging.basicConfig(stream=sys.stderr, level=level, format="%(asctime)s %(levelname)-7s %(message)s")
-    for library in ("nats", "aio_pika", "aiormq"):
-        logging.getLogger(library).setLevel(logging.CRITICAL)  # the bus says what there is to say
-
-
 class Life:
     """A worker's life: stop signals, readiness, and the one line that says it serves."""
 

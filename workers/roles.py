@@ -119,12 +119,13 @@ async def start_server(
             redial=redial,
         )
         return await registry.connect(server.url, settings, id=id)
+    about = {"server": server.name, "child": id}
     command = ServerCommand(server.command, server.args, server.cwd, dict(server.env), server.grace)
     return await spawn(
         command,
         id=id,
         inherited={},  # the definition holds all of it
-        on_stderr=lambda line: log.info("[%s] %s", id, line),
-        on_noise=lambda line: log.warning("[%s] not a JSON-RPC message on stdout, skipped: %r", id, line[:200]),
+        on_stderr=lambda line: log.debug("[%s] %s", id, line, extra=about),
+        on_noise=lambda line: log.warning("[%s] not a JSON-RPC message on stdout, skipped: %r", id, line[:200], extra=about),
         max_frame_bytes=max_frame_bytes,
     )

@@ -13,6 +13,7 @@ from fabric.core.member import Identity
 from fabric.core.record import Record
 from fabric.runtime.retry import Connects
 from workers.extras import refuse_missing_extras, wants
+from workers.logs import logging_completed
 from workers.process import Place
 
 if TYPE_CHECKING:
@@ -36,10 +37,13 @@ def observed(place: Place, role: str) -> Observed:
     refuse_missing_extras(os.environ)
     traces, metrics = wants(os.environ, "traces"), wants(os.environ, "metrics")
     if not (traces or metrics):
-        return Observed(identity, _untraced, Connects(policy))
+        return Observed(identity, logging_completed(_untraced), Connects(policy))
     resource = _resource(identity, role)
     connects = _metered(place, resource) if metrics else Connects(policy)
-    return _traced(place, identity, resource, connects) if traces else Observed(identity, _untraced, connects)
+    if not traces:
+        return Observed(identity, logging_completed(_untraced), connects)
+    found = _traced(place, identity, resource, connects)
+    return msgspec.structs.replace(found, completed=logging_completed(found.completed))
 
 
 # ---------------------------------------------------------------- the SDK is imported here: who wants none need not wait

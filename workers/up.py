@@ -9,13 +9,14 @@ from pathlib import Path
 from fabric.runtime.settings import Settings
 from workers.bridge import DRAIN_TIMEOUT
 from workers.doors import Doors, open_doors
-from workers.process import Life, administered, configure_logging, placed
+from workers.logs import configure_logging
+from workers.process import Life, administered, placed
 from workers.roles import make_bridge, make_edge
 
 
 async def run(settings: Settings) -> int:
     """Serve until told to stop. Returns the exit code."""
-    configure_logging()
+    configure_logging(settings, "info")
     life = Life()
     async with placed(settings) as place:
         edge, bridge = make_edge(place), make_bridge(place)

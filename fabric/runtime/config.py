@@ -75,6 +75,8 @@ def load(
         keep_alive=section.keep_alive,
         ws_compression=section.ws_compression,
         max_frame_bytes=section.max_frame_bytes,
+        log_level=section.log_level,
+        log_format=section.log_format,
         retry=section.retry.policy(),
         lease=section.lease,
         idle_timeout=section.idle_timeout,

@@ -51,6 +51,8 @@ _SPOKEN = {
     "sse": ("http", "https", "sse+http", "sse+https"),
     **dict.fromkeys(("ws", "websocket"), ("ws", "wss")),
 }
+LogLevel = Literal["debug", "info", "warning", "error"]
+
 _OF_COMMANDS = {"args", "env", "cwd", "grace"}
 _OF_URLS = {"headers", "tls"}
 _WITH_TLS = ("tls", "wss", "https", "sse+https")
@@ -215,6 +217,10 @@ class FabricSection(_Section):
     """Agree to, and ask for, permessage-deflate on WebSockets; it costs more CPU than small messages are worth."""
     max_frame_bytes: Size = 16 * 1024 * 1024
     """The longest message carried."""
+    log_level: LogLevel | None = None
+    """What is logged: at `debug` the servers' stderr, too. `info` if nothing says otherwise, but `warning` for `connect`."""
+    log_format: Literal["text", "json"] = "text"
+    """A line for people, or a JSON object a line."""
     retry: RetrySection = RetrySection()
     """How connections that fail are tried again. Each key is a variable, too: `attempts` is FABRIC_RETRY_ATTEMPTS."""
     lease: Lease = 3.5

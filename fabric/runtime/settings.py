@@ -70,7 +70,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     source: the file's name as given, "the environment" or "the command line". broker: None for the embedded one. doors: of a
     process that opens them. public_url: None for where the edge listens. At most one of `secret`, `secret_file` and
     `secret_command` is set. default_server: what /mcp means, if anything. state: the folder of the embedded broker, not yet
-    made. auth_user, auth_password: HTTP Basic, empty for none.
+    made. auth_user, auth_password: HTTP Basic, empty for none. log_level: None for what suits the command.
     """
 
     source: str
@@ -90,6 +90,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     keep_alive: float
     ws_compression: bool
     max_frame_bytes: int
+    log_level: str | None
+    log_format: str
     retry: RetryPolicy
     lease: float
     idle_timeout: float

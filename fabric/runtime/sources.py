@@ -26,7 +26,12 @@ COMMAND_LINE = "the command line"
 
 _VARIABLES = {f"FABRIC_{'_'.join(path).upper()}": ".".join(map(to_camel, path)) for path in leaves(FabricSection)}
 _SECRET_VARIABLES = ("FABRIC_SECRET", "FABRIC_SECRET_FILE", "FABRIC_SECRET_COMMAND")
-_OPTIONS = {"name": "--fabric", "allowUnauthenticated": "--allow-unauthenticated"}
+_OPTIONS = {
+    "name": "--fabric",
+    "allowUnauthenticated": "--allow-unauthenticated",
+    "logLevel": "--log-level",
+    "logFormat": "--log-format",
+}
 
 
 class Written(NamedTuple):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -45,5 +45,16 @@ Broker = Annotated[
 Fabric = Annotated[str | None, typer.Option("--fabric", metavar="NAME", help="The fabric's name. (default: default)")]
 Unauthenticated = Annotated[
     bool, typer.Option("--allow-unauthenticated", help="Listen beyond loopback although nobody is asked who they are.")
+]
+LogLevel = Annotated[
+    Literal["debug", "info", "warning", "error"] | None,
+    typer.Option(
+        help="What is logged; debug has the servers' stderr, too. (default: info; connect: warning)", show_default=False
+    ),
+]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Log errors alone, as --log-level error does.")]
+LogFormat = Annotated[
+    Literal["text", "json"] | None,
+    typer.Option(help="A line for people, or a JSON object a line. (default: text)", show_default=False),
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON, for machines.")]

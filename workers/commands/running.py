@@ -18,6 +18,13 @@ def given_options(broker: str | None, fabric: str | None, **others: object) -> d
     return {"broker": broker, "name": fabric, **others}
 
 
+def log_options(level: str | None, format: str | None, *, quiet: bool) -> dict[str, object]:
+    """The keys that say what is logged, and how. Raises BadParameter, which ends with exit code 2."""
+    if quiet and level:
+        raise typer.BadParameter("say --quiet or --log-level, not both", param_hint="--quiet")
+    return {"logLevel": "error" if quiet else level, "logFormat": format}
+
+
 def settings_of(
     config: str | None, given: dict[str, object], *, needs_servers: bool = False, listens: tuple[str, ...] = ()
 ) -> Settings:

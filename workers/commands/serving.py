@@ -13,12 +13,15 @@ from workers.commands.options import (
     ConfigOption,
     Fabric,
     Http,
+    LogFormat,
+    LogLevel,
+    Quiet,
     Tcp,
     Unauthenticated,
     Unix,
     Ws,
 )
-from workers.commands.running import given_options, refuse_missing_extras, run, servable, settings_of
+from workers.commands.running import given_options, log_options, refuse_missing_extras, run, servable, settings_of
 
 app = typer.Typer()
 
@@ -38,10 +41,13 @@ def up(
     broker: Broker = None,
     fabric: Fabric = None,
     allow_unauthenticated: Unauthenticated = False,
+    log_level: LogLevel = None,
+    quiet: Quiet = False,
+    log_format: LogFormat = None,
 ) -> None:
     """Run it all here: broker, servers, and for clients HTTP and what else is asked for."""
-    doors = {"tcp": tcp or None, "unix": unix or None, "ws": ws or None}
-    given = given_options(broker, fabric, http=http, admin=admin, allowUnauthenticated=allow_unauthenticated or None, **doors)
+    others = {"tcp": tcp or None, "unix": unix or None, "ws": ws or None, **log_options(log_level, log_format, quiet=quiet)}
+    given = given_options(broker, fabric, http=http, admin=admin, allowUnauthenticated=allow_unauthenticated or None, **others)
     refuse_missing_extras()
     run("up", servable(settings_of(config, given, needs_servers=True, listens=("http", "admin", "doors"))))
 
@@ -57,10 +63,13 @@ def edge(
     broker: Broker = None,
     fabric: Fabric = None,
     allow_unauthenticated: Unauthenticated = False,
+    log_level: LogLevel = None,
+    quiet: Quiet = False,
+    log_format: LogFormat = None,
 ) -> None:
     """Serve clients over HTTP and what else is asked for. The servers are at bridges that reach the same broker."""
-    doors = {"tcp": tcp or None, "unix": unix or None, "ws": ws or None}
-    given = given_options(broker, fabric, http=http, admin=admin, allowUnauthenticated=allow_unauthenticated or None, **doors)
+    others = {"tcp": tcp or None, "unix": unix or None, "ws": ws or None, **log_options(log_level, log_format, quiet=quiet)}
+    given = given_options(broker, fabric, http=http, admin=admin, allowUnauthenticated=allow_unauthenticated or None, **others)
     refuse_missing_extras()
     run("edge", settings_of(config, given, listens=("http", "admin", "doors")))
 
@@ -72,9 +81,13 @@ def bridge(
     broker: Broker = None,
     fabric: Fabric = None,
     allow_unauthenticated: Unauthenticated = False,
+    log_level: LogLevel = None,
+    quiet: Quiet = False,
+    log_format: LogFormat = None,
 ) -> None:
     """Run the servers of a config. Any number of bridges, anywhere, take work from one broker."""
-    given = given_options(broker, fabric, admin=admin, allowUnauthenticated=allow_unauthenticated or None)
+    logs = log_options(log_level, log_format, quiet=quiet)
+    given = given_options(broker, fabric, admin=admin, allowUnauthenticated=allow_unauthenticated or None, **logs)
     refuse_missing_extras()
     run("bridge", servable(settings_of(config, given, needs_servers=True, listens=("admin",))))
 
@@ -85,6 +98,10 @@ def connect(
     config: ConfigOption = None,
     broker: Broker = None,
     fabric: Fabric = None,
+    log_level: LogLevel = None,
+    quiet: Quiet = False,
+    log_format: LogFormat = None,
 ) -> None:
     """Be a server of the fabric on stdin and stdout. The command to put into a host's config."""
-    run("connect", settings_of(config, given_options(broker, fabric)), name)
+    given = given_options(broker, fabric, **log_options(log_level, log_format, quiet=quiet))
+    run("connect", settings_of(config, given), name)

@@ -1,0 +1,108 @@
+"""Our stderr, written by a thread, so that no event loop ever waits for whoever reads it, or does not."""
+
+from __future__ import annotations
+
+import atexit
+import io
+import os
+import queue
+import select
+import sys
+import threading
+from collections.abc import Callable
+from typing import TextIO
+
+WAITING_WRITES = 2_000
+"""Lines, or blocks of lines, that may wait for a reader; what comes on top is dropped and counted."""
+
+FLUSH_TIMEOUT = 1.0
+"""Seconds that what waits has to leave when the process ends."""
+
+
+class Stderr(io.TextIOBase):
+    """Stands for `stream`, which has a descriptor: a complete line is queued, the thread writes it.
+
+    dropped: says in a line how many writes were dropped, once there is room again. Used by any thread.
+    """
+
+    def __init__(self, stream: TextIO, dropped: Callable[[int], str]) -> None:
+        self._stream, self._fd = stream, stream.fileno()
+        self._say_dropped = dropped
+        self._lock = threading.Lock()
+        self._line = ""  # begun, and not flushed yet
+        self._dropped = 0
+        self._waiting: queue.Queue[str] = queue.Queue(WAITING_WRITES)
+        # A daemon, which writes to the descriptor and holds no lock meanwhile: a process ends although nobody reads.
+        threading.Thread(target=self._run, name="stderr", daemon=True).start()
+
+    @property
+    def encoding(self) -> str:  # type: ignore[override]  # typeshed has an attribute, CPython's own streams have properties
+        """As the stream's."""
+        return self._stream.encoding
+
+    def fileno(self) -> int:
+        """As the stream's: what terminals are asked by."""
+        return self._fd
+
+    def isatty(self) -> bool:
+        """As the stream's."""
+        return self._stream.isatty()
+
+    def writable(self) -> bool:
+        """It is."""
+        return True
+
+    def write(self, text: str) -> int:
+        """Queue it, from its last newline on once there is another or a flush. Never blocks."""
+        with self._lock:
+            self._line += text
+            if "\n" in text:
+                self._queue()
+        return len(text)
+
+    def flush(self) -> None:
+        """Queue a line that was begun. Does not wait until it is written; `drain` does."""
+        with self._lock:
+            self._queue()
+
+    def drain(self, timeout: float) -> None:
+        """Wait until all has been written, at most so many seconds."""
+        self.flush()
+        with self._waiting.all_tasks_done:
+            self._waiting.all_tasks_done.wait_for(lambda: not self._waiting.unfinished_tasks, timeout)
+
+    def _queue(self) -> None:
+        line, self._line = self._line, ""
+        if line:
+            try:
+                self._waiting.put_nowait(line)
+            except queue.Full:
+                self._dropped += 1
+
+    def _run(self) -> None:
+        while True:
+            self._write(self._waiting.get())
+            if self._dropped and self._waiting.qsize() < WAITING_WRITES // 2:
+                with self._lock:
+                    count, self._dropped = self._dropped, 0
+                self._write(self._say_dropped(count))
+            self._waiting.task_done()
+
+    def _write(self, text: str) -> None:
+        data = memoryview(text.encode(self._stream.encoding, "backslashreplace"))
+        while data:
+            try:
+                data = data[os.write(self._fd, data) :]
+            except BlockingIOError:  # another process that has the descriptor, too, made it so
+                select.select([], [self._fd], [])
+            except OSError:
+                return  # nobody will ever read it
+
+
+def detach_stderr(dropped: Callable[[int], str]) -> None:
+    """Let `sys.stderr`, for whoever prints there from now on, be written by a thread, and at exit for a bounded time."""
+    if sys.stderr is None or isinstance(sys.stderr, Stderr):
+        return
+    stderr = Stderr(sys.stderr, dropped)
+    sys.stderr = stderr
+    atexit.register(stderr.drain, FLUSH_TIMEOUT)

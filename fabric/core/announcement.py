@@ -51,7 +51,8 @@ class Announcement(msgspec.Struct, frozen=True, omit_defaults=True):
     """One process, now.
 
     number: counts them. key: fingerprints of the fabric's secret. versions: of envelopes it reads. host: machine and process
-    id, for people. address: where clients reach an edge.
+    id, for people. address: where clients reach an edge. crowd: see core/crowd.py; 0 from a process that has not seen a full
+    lease, and from older releases.
     """
 
     role: Role
@@ -62,6 +63,7 @@ class Announcement(msgspec.Struct, frozen=True, omit_defaults=True):
     address: str = ""
     sessions: int = 0
     serves: dict[str, Served] = {}
+    crowd: int = 0
 
 
 _encoder = msgspec.msgpack.Encoder()

@@ -10,6 +10,7 @@ from __future__ import annotations
 import msgspec
 
 from fabric.core.announcement import Announcement, Role
+from fabric.core.crowd import Crowd
 
 PERIOD = 1.0
 """Seconds between announcements."""
@@ -20,7 +21,7 @@ GAP = 1.6
 LEASE = 3.5
 """Seconds a peer is believed to live without a word from it, unless told otherwise."""
 SETTLE = 0.4
-"""Seconds after the own hello was heard back in which everyone has announced himself."""
+"""Seconds after the own hello was heard back in which everyone has announced himself, unless others' crowds tell sooner."""
 
 
 class Peer(msgspec.Struct):
@@ -43,7 +44,9 @@ class Leases:
         self._announced = float("-inf")
         self._echo = float("-inf")  # when the newest own announcement heard back was sent
         self._afresh = float("-inf")  # since when leases run
-        self._settled: float | None = None
+        self._settled = float("inf")  # since when everyone had time to answer
+        self._crowd = Crowd(me)
+        self._complete = False  # nobody is missing, by the crowd of one who has seen a full lease
 
     def next_number(self, now: float) -> int | None:
         """The number of the announcement that is due now, or None. Telling it is publishing it."""
@@ -73,8 +76,9 @@ class Leases:
         self._echo = sent
         if ended:
             self._afresh = now
-            if self._settled is None:
-                self._settled = now + SETTLE
+            self._complete = False
+            self._crowd.forget()
+            self._settled = min(self._settled, now + SETTLE)
         return ended
 
     def in_gap(self, now: float) -> bool:
@@ -83,15 +87,22 @@ class Leases:
 
     def known(self, now: float) -> bool:
         """Whether this process has once been settled."""
-        return self._settled is not None and now >= self._settled
+        return now >= self._settled
 
     def settled(self, now: float) -> bool:
         """Whether this process knows who is there: everyone has answered its hello."""
-        return self._settled is not None and now >= self._settled and not self.in_gap(now)
+        return now >= self._settled and not self.in_gap(now)
 
     def sure(self, now: float) -> bool:
-        """Whether a full lease without a gap has shown who is there, and who is not."""
-        return not self.in_gap(now) and now - self._afresh >= self.lease
+        """Whether it is certain who is there, and who is not: by a full lease without a gap, our own or another worker's."""
+        return not self.in_gap(now) and (self._complete or self._seasoned(now))
+
+    def crowd(self, now: float, *, with_me: bool) -> int:
+        """What to announce of who is there; 0 before this process has seen a full lease itself."""
+        return self._crowd.number(with_me=with_me) if self._seasoned(now) and not self.in_gap(now) else 0
+
+    def _seasoned(self, now: float) -> bool:
+        return now - self._afresh >= self.lease
 
     def renew(self, incarnation: str, now: float) -> None:
         """Something came from a peer, or one begins to depend on it."""
@@ -105,9 +116,22 @@ class Leases:
         """A peer's announcement came."""
         self.renew(incarnation, now)
         self.peers[incarnation].announcement = announcement
+        if announcement.role is not Role.OBSERVER:
+            self._crowd.add(incarnation)
+        if not (self.in_gap(now) or self.sure(now)):
+            self._look_around(announcement.crowd, now)
+
+    def _look_around(self, crowd: int, now: float) -> None:
+        """Whether those heard by now are all there are."""
+        if crowd:
+            self._crowd.compare(crowd)
+        if self._crowd.complete:
+            self._complete = True
+            self._settled = min(self._settled, now)
 
     def end(self, incarnation: str) -> None:
         """The peer said goodbye, or was given up."""
+        self._crowd.remove(incarnation)
         self.peers.pop(incarnation, None)
 
     def dead(self, now: float) -> list[str]:

@@ -98,7 +98,7 @@ class Member:
 
     def announce(self, now: float) -> None:
         """Announce at once: something that others decide by has changed."""
-        self._announce(self.leases.force(now))
+        self._announce(self.leases.force(now), now)
 
     def data(self, peer: str, now: float, envelope: Envelope) -> int:
         """Post on the data lane; the peer has a lease from now on. Returns the message's number."""
@@ -117,7 +117,7 @@ class Member:
         self.next_beat = now + BEAT
         number = None if self.left else self.leases.next_number(now)
         if number is not None:
-            self._announce(number)
+            self._announce(number, now)
         for peer in self.leases.dead(now):
             self._give_up(peer, now)
         self.pairs.beat(now)
@@ -177,8 +177,10 @@ class Member:
     def _say(self, kind: Kind) -> None:
         self._out.append(Publish(ANNOUNCEMENTS, single(self.me, Envelope(kind=kind))))
 
-    def _announce(self, number: int) -> None:
-        body = announcement.encode(self._owner.describe(number))
+    def _announce(self, number: int, now: float) -> None:
+        said = self._owner.describe(number)
+        crowd = self.leases.crowd(now, with_me=said.role is not Role.OBSERVER)
+        body = announcement.encode(msgspec.structs.replace(said, crowd=crowd))
         self._out.append(Publish(ANNOUNCEMENTS, single(self.me, Envelope(kind=Kind.ANNOUNCE, body=body))))
 
 

@@ -1,0 +1,104 @@
+"""The worlds of those who have just come: how soon they know who is there, and whom they believe."""
+
+from __future__ import annotations
+
+import pytest
+
+from fabric.core.lease import LEASE, SETTLE
+from fabric.envelope import Kind
+from tests.sim.http_clients import Http
+from tests.sim.process import EdgeProcess
+from tests.sim.scene import held, held_up, last, scene, until_answered
+from tests.sim.world import World
+
+ROUND_TRIP = 0.1
+"""Seconds in which a question to everyone is surely answered in a world without faults."""
+
+both_kinds = pytest.mark.parametrize("keeps", [False, True], ids=["forgets", "keeps"])
+pytestmark = pytest.mark.requirement("R11")
+
+
+def sure(edge: EdgeProcess) -> bool:
+    return edge.core.member.leases.sure(edge.clock)
+
+
+def old_scene(keeps: bool) -> World:
+    """Two bridges and an edge that have seen a full lease."""
+    world = scene(keeps=keeps, bridges=2)
+    world.run(LEASE + 0.5)
+    return world
+
+
+@both_kinds
+def test_a_newcomer_knows_who_is_there_as_soon_as_all_have_answered(keeps: bool) -> None:
+    world = old_scene(keeps)
+    fresh = world.edge()
+    world.run(ROUND_TRIP)
+    assert sure(fresh)
+    assert fresh.core.member.leases.settled(fresh.clock)
+    client = Http(world, "c", "nonesuch", legacy=False, edge=fresh)
+    client.call("read")
+    assert until_answered(world, last(client), 1.0) == "unknown_server"
+    world.run(0.5)
+    assert not world.violations
+
+
+@both_kinds
+def test_a_newcomer_that_has_not_heard_one_of_them_waits_for_it(keeps: bool) -> None:
+    world = old_scene(keeps)
+    held_up(world, Kind.ANNOUNCE, world.bridges[1].name, 0.8)
+    fresh = world.edge()
+    world.run(0.8)
+    assert not sure(fresh)
+    world.run(ROUND_TRIP)
+    assert sure(fresh)
+    world.broker.meddle = None
+    held(world)
+
+
+@both_kinds
+def test_nobody_is_believed_who_has_not_seen_a_full_lease(keeps: bool) -> None:
+    world = scene(keeps=keeps)
+    fresh = world.edge()
+    world.run(LEASE - 2.0)
+    assert not sure(fresh)
+    held(world)
+
+
+@both_kinds
+def test_what_was_believed_before_the_broker_was_lost_counts_no_more(keeps: bool) -> None:
+    world = old_scene(keeps)
+    fresh = world.edge()
+    world.run(ROUND_TRIP)
+    world.fault("restart", lasts=0.5)
+    world.broker.restart(0.5)
+    assert world.run_until(lambda: fresh.core.member.leases.settled(fresh.clock), 5.0)
+    assert not sure(fresh)
+    assert world.run_until(lambda: sure(fresh), LEASE + 1.0)
+    held(world)
+
+
+@both_kinds
+def test_where_nobody_answers_a_newcomer_is_ready_after_a_short_time_and_sure_after_a_lease(keeps: bool) -> None:
+    world = World(1)
+    alone = world.edge()
+    world.run(SETTLE + ROUND_TRIP)
+    assert alone.core.member.leases.settled(alone.clock)
+    assert not sure(alone)
+    world.run(LEASE)
+    assert sure(alone)
+    held(world)
+
+
+@both_kinds
+def test_who_left_is_not_waited_for(keeps: bool) -> None:
+    world = old_scene(keeps)
+    world.fault("retire", lasts=1.0)
+    leaver = world.bridges[1]
+    leaver.touched.append("retire")
+    leaver.retire()
+    world.run(1.0)
+    fresh = world.edge()
+    world.run(ROUND_TRIP)
+    assert sure(fresh)
+    held(world)

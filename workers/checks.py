@@ -217,7 +217,7 @@ async def _members(place: Place) -> Finding:
     observer = Observer(place.url, place.settings.name, place.identity(), Connects(place.settings.retry))
     observer.node.start()
     try:
-        await settle(observer.node, place, lambda: True)
+        await settle(observer.node, place, lambda: observer.node.ready)
     except FabricError as error:
         return Finding("broker topic", False, str(error), "give all workers one secret, and the right to its topics")
     finally:

@@ -59,7 +59,7 @@ async def _found(edge: Edge, place: Place, name: str, stack: AsyncExitStack) -> 
     """
     settings = place.settings
     if not name:
-        await settle(edge.node, place, lambda: True)
+        await settle(edge.node, place, lambda: edge.node.ready)
         served = edge.served()
         if len(served) > 1:
             raise ConfigError(f"name the server to connect to: {', '.join(served)}")

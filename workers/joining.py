@@ -6,14 +6,18 @@ import asyncio
 import sys
 from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+import msgspec
 
 from fabric.brokers import embedded, registry
 from fabric.errors import BrokerRefused, BrokerTimeout
-from fabric.runtime.edge import Edge
 from fabric.runtime.node import Node
 from fabric.runtime.settings import Settings
 from workers.process import Life, Place, placed
+
+if TYPE_CHECKING:
+    from fabric.runtime.edge import Edge  # an observer needs none
 
 NOT_RUNNING = "no fabric is running here; start one: mcp-fabric up CONFIG"
 
@@ -23,18 +27,22 @@ JOIN_TIMEOUT = 5.0
 
 @asynccontextmanager
 async def joined(settings: Settings) -> AsyncIterator[Place]:
-    """A place at the broker that was given, or at the embedded one that runs. Starts none: BrokerRefused if none runs."""
+    """A place at the broker that was given, or at the embedded one that runs. Starts none: BrokerRefused if none runs.
+
+    A person waits for what is done there, so a broker that cannot be reached is said at the first attempt.
+    """
     if settings.broker is None and await embedded.find(settings.state) is None:
         raise BrokerRefused(NOT_RUNNING)
-    async with placed(settings) as place:
+    hasty = msgspec.structs.replace(settings.retry, first_attempts=1)
+    async with placed(msgspec.structs.replace(settings, retry=hasty)) as place:
         yield place
 
 
 async def settle(worker: Node, place: Place, until: Callable[[], bool]) -> None:
-    """Wait until the worker is ready and `until` holds. Raises BrokerTimeout, and ConfigError when it must not join."""
+    """Wait until `until` holds. Raises BrokerTimeout, and what the worker has failed of: ConfigError if it must not join."""
     try:
         async with asyncio.timeout(JOIN_TIMEOUT + place.settings.lease):
-            while not (worker.ready and until()):
+            while not until():
                 if worker.failed.done():
                     worker.failed.result()
                 await asyncio.sleep(0.01)  # readiness is a state of the lease clock, not an event
@@ -45,10 +53,11 @@ async def settle(worker: Node, place: Place, until: Callable[[], bool]) -> None:
 async def absence(edge: Edge, place: Place, name: str) -> str:
     """Why nobody here serves `name`, for people, once that is certain; empty as soon as somebody does. Raises as `settle`.
 
-    On the embedded broker silence is enough; on a given one, workers may have lost it and be on their way back.
+    On the embedded broker the silence of those who are asked is enough; on a given one, workers may have lost it and be on
+    their way back.
     """
     own = place.settings.broker is None
-    await settle(edge.node, place, lambda: name in edge.served() or edge.sure or (own and edge.alone))
+    await settle(edge.node, place, lambda: name in edge.served() or edge.sure or (own and edge.node.ready))
     served = edge.served()
     if name in served:
         return ""

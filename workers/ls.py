@@ -53,10 +53,10 @@ async def run(settings: Settings, *, json: bool) -> int:
 
 async def _run(settings: Settings, *, json: bool) -> int:
     async with joined(settings) as place:
-        observer = Observer(place.url, settings.name, place.identity(), Connects(settings.retry))
+        observer = Observer(place.url, settings.name, place.identity(), Connects(place.settings.retry))
         observer.node.start()
         try:
-            await settle(observer.node, place, lambda: True)
+            await settle(observer.node, place, lambda: observer.node.ready)
             heard = [(who, said) for who, said in observer.heard() if said.role is not Role.OBSERVER]
         finally:
             await observer.node.aclose()

@@ -12,7 +12,7 @@ import sys
 import time
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from fabric.brokers import embedded, registry
@@ -24,7 +24,9 @@ from fabric.runtime.settings import Settings
 from fabric.runtime.state import prepare
 from fabric.security.access import AccessRules
 from fabric.security.secret import Keyring
-from workers.admin import Servers, serve_admin
+
+if TYPE_CHECKING:
+    from workers.admin import Servers  # HTTP and all; only those who serve it wait for it
 
 log = logging.getLogger("mcp-fabric")
 
@@ -153,6 +155,8 @@ async def administered(settings: Settings, life: Life, nodes: Sequence[Node], se
     if settings.admin is None:
         yield ""
         return
+    from workers.admin import serve_admin
+
     access = access_rules(settings)
     listener = await serve_admin(settings.admin, lambda: life.readiness(nodes, servers), servers, access=access)
     try:

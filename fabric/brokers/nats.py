@@ -12,14 +12,13 @@ from collections.abc import Collection, Sequence
 from contextlib import suppress
 from functools import lru_cache, partial
 
-from nats.errors import Error as NatsError
-
 from fabric import capabilities
 from fabric.addressing import Channel, ChannelKind, channel_name, escape
 from fabric.brokers.base import Broker, Capabilities, Delivery, Outgoing, Rights, Subscription
 from fabric.brokers.failure import denied_right, too_long
 from fabric.brokers.listener import Listener
 from fabric.brokers.mailbox import Mailbox
+from fabric.brokers.nats_client import NatsError
 from fabric.brokers.nats_connection import CLOSE_TIMEOUT, PULSE, NatsConnection, refusal, words
 from fabric.brokers.nats_jetstream import Inlet, JetStream
 from fabric.brokers.nats_work import Work

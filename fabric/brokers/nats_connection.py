@@ -13,11 +13,8 @@ import re
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 
-from nats.aio.client import Client
-from nats.aio.transport import TcpTransport
-from nats.errors import Error as NatsError
-
 from fabric.brokers.failure import denied_credentials, stranger, unreachable
+from fabric.brokers.nats_client import Client, NatsError, TcpTransport
 from fabric.brokers.url import BrokerUrl
 from fabric.errors import (
     BrokerClosed,

@@ -14,13 +14,10 @@ from contextlib import suppress
 from typing import Any
 
 import msgspec
-from nats.aio.client import Client
-from nats.aio.msg import Msg
-from nats.aio.subscription import Subscription
-from nats.errors import Error as NatsError
 
 from fabric.addressing import escape
 from fabric.brokers.failure import denied_right, full
+from fabric.brokers.nats_client import Client, Msg, NatsError, Subscription
 from fabric.errors import (
     BrokerDenied,
     BrokerError,

@@ -13,11 +13,9 @@ from contextlib import suppress
 from typing import NamedTuple
 
 import msgspec
-from nats.aio.msg import Msg
-from nats.aio.subscription import Subscription
-from nats.errors import Error as NatsError
 
 from fabric.brokers.base import Delivery
+from fabric.brokers.nats_client import Msg, NatsError, Subscription
 from fabric.brokers.nats_jetstream import API, JetStream
 from fabric.errors import BrokerClosed, BrokerError
 

@@ -52,6 +52,9 @@ class Serving:
         """Why work for this server need not wait; None while it may find somebody. begun: its server has begun it before."""
         if server in self._able:
             return None
+        self.look(now)  # nothing is refused for what has been announced since the last look
+        if server in self._able:
+            return None
         if bridges := self._now.get(server):
             if begun and now - self._ill[server] < RESTART_PATIENCE:
                 return None

@@ -70,11 +70,6 @@ class Edge:
         self._requests: dict[str, RequestLink] = {}
 
     @property
-    def alone(self) -> bool:
-        """Nobody answered this edge's hello."""
-        return self.node.ready and not self.core.member.leases.peers
-
-    @property
     def sure(self) -> bool:
         """A full lease has shown who is there."""
         return self.node.ready and self.core.member.leases.sure(self.node.loop.now())

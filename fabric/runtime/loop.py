@@ -52,7 +52,7 @@ class Loop:
         self._settling = False
         self._loop = asyncio.get_running_loop()
         self.failed: asyncio.Future[None] = self._loop.create_future()
-        """Fails when this process must not go on: a ConfigError for people, anything else is a bug."""
+        """Fails when this process must not go on: a FabricError for people, anything else is a bug."""
         self._timer: asyncio.TimerHandle | None = None
         self._timer_at = float("inf")
         self._schedule()

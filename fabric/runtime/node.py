@@ -61,7 +61,7 @@ class Node:
 
     @property
     def failed(self) -> asyncio.Future[None]:
-        """Fails when this process must not go on: with a ConfigError for people; with anything else it is a bug."""
+        """Fails when this process must not go on: with a FabricError for people; with anything else it is a bug."""
         return self.loop.failed
 
     @property

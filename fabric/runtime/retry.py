@@ -47,7 +47,10 @@ _FAILURES: tuple[tuple[Failure, tuple[type[TransportError], ...]], ...] = (
 
 
 class RetryPolicy(msgspec.Struct, frozen=True, kw_only=True):
-    """Times are seconds. attempts: 0 for no end. on: the failures after which it is worth trying again."""
+    """Times are seconds. attempts: 0 for no end. on: the failures after which it is worth trying again.
+
+    first_attempts: at most so many to reach a peer for the first time, whatever `attempts` says; 0 for no such bound.
+    """
 
     enabled: bool = True
     initial: float = 0.1
@@ -56,6 +59,7 @@ class RetryPolicy(msgspec.Struct, frozen=True, kw_only=True):
     jitter: float = 0.1
     attempts: int = 0
     on: frozenset[Failure] = frozenset(get_args(Failure))
+    first_attempts: int = 0
 
 
 class Connects:
@@ -64,6 +68,7 @@ class Connects:
     def __init__(self, policy: RetryPolicy | None = None, tried: Callable[[Attempt], None] = lambda _: None) -> None:
         self._policy = policy or RetryPolicy()
         self._tried = tried
+        self._reached: set[tuple[Peer, str]] = set()
 
     async def open(
         self,
@@ -79,7 +84,8 @@ class Connects:
         failed: is told the number of an attempt and what it raised, if another follows. Raises what the last attempt raised.
         """
         policy = self._policy
-        attempts = min(policy.attempts or most, most or policy.attempts) if policy.enabled else 1
+        bounds = [policy.attempts, most, 0 if (peer, name) in self._reached else policy.first_attempts]
+        attempts = min(filter(None, bounds), default=0) if policy.enabled else 1
         number = 0
 
         async def attempt() -> T:
@@ -91,6 +97,7 @@ class Connects:
                 self._tried(Attempt(peer, name, number, failure(error)))
                 raise
             self._tried(Attempt(peer, name, number))
+            self._reached.add((peer, name))
             return opened
 
         def again(error: BaseException) -> bool:

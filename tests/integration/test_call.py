@@ -129,5 +129,5 @@ def test_a_broker_that_is_not_there_is_named(tmp_path: Path) -> None:
     secret = {"FABRIC_SECRET": "one of sixteen bytes or more"}
     done = ask("call", "time", "x", "--broker", "nats://someone:hidden@127.0.0.1:1", state=tmp_path, **secret)
     assert done.returncode == 3
-    assert "127.0.0.1:1 does not answer" in done.stderr
+    assert "nats://127.0.0.1:1: cannot be reached" in done.stderr
     assert "hidden" not in done.stderr

@@ -44,6 +44,29 @@ def test_a_newcomer_knows_who_is_there_as_soon_as_all_have_answered(keeps: bool)
 
 
 @both_kinds
+def test_a_newcomer_that_is_certain_who_is_there_calls_their_servers_at_once(keeps: bool) -> None:
+    world = old_scene(keeps)
+    fresh = world.edge()
+    assert world.run_until(lambda: sure(fresh), ROUND_TRIP)
+    client = Http(world, "c", "tools", legacy=False, edge=fresh)
+    client.call("write")
+    assert until_answered(world, last(client), 1.0) == ""
+    held(world, client)
+
+
+@both_kinds
+def test_a_server_that_has_just_been_announced_is_called_at_once(keeps: bool) -> None:
+    world = scene(keeps=keeps, bridges=0)
+    world.run(LEASE + 0.5)
+    edge, bridge = world.edges[0], world.bridge()
+    assert world.run_until(lambda: bridge.name in edge.core.member.leases.peers, ROUND_TRIP)
+    client = Http(world, "c", "tools", legacy=False)
+    client.call("write")
+    assert until_answered(world, last(client), 3.0) == ""
+    held(world, client)
+
+
+@both_kinds
 def test_a_newcomer_that_has_not_heard_one_of_them_waits_for_it(keeps: bool) -> None:
     world = old_scene(keeps)
     held_up(world, Kind.ANNOUNCE, world.bridges[1].name, 0.8)

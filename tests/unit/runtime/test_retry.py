@@ -74,6 +74,15 @@ async def test_switched_off_there_is_one_attempt(policy: RetryPolicy, most: int)
     assert len(peer.told) == 1
 
 
+async def test_a_peer_that_was_never_reached_may_have_fewer_attempts_than_one_that_was_lost() -> None:
+    peer = Peer(BrokerRefused("first"), policy=RetryPolicy(initial=0.001, first_attempts=1))
+    with pytest.raises(BrokerRefused, match="first"):
+        await peer.open()
+    assert await peer.open() == "open"
+    peer.failures = [BrokerRefused("no"), BrokerTimeout("no")]
+    assert await peer.open() == "open"
+
+
 async def test_what_is_no_failure_of_a_transport_is_not_tried_again() -> None:
     async def broken() -> None:
         raise RuntimeError("ours")

@@ -1,0 +1,81 @@
+"""How soon a command answers, and what it may import for that: a person waits, and so does a host that launches `connect`."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tests.fabrics import SECRET, around, ask
+from tests.integration.test_connect import Host, modern
+
+pytestmark = pytest.mark.requirement("C03")
+
+HEAVY = {
+    *("aio_pika", "aiormq", "redis", "aiohttp.client", "websockets", "httptools", "opentelemetry", "cryptography"),
+    *("fabric.links.http", "fabric.links.websocket", "fabric.telemetry"),
+}
+"""What none of these commands needs on the embedded broker."""
+CALL = ["call", "time", "get_current_time", "timezone=UTC"]
+SLACK = 3.0
+"""A test machine is slower than the one of the figures, and busier."""
+
+
+def imported(state: Path, *arguments: str) -> set[str]:
+    """The modules that a command imports, and what they lie in."""
+    command = [sys.executable, "-X", "importtime", "-m", "workers.cli", *arguments]
+    done = subprocess.run(
+        command, capture_output=True, text=True, timeout=60, env=around(state), check=False, stdin=subprocess.DEVNULL
+    )
+    names = {line.rpartition("|")[2].strip() for line in done.stderr.splitlines() if line.startswith("import time:")}
+    assert "fabric.runtime.bus" in names, done.stderr[-2000:]
+    return names
+
+
+def best(of: Callable[[], object], bound: float) -> float:
+    """The seconds it takes at its best of some attempts: enough of them to know, and no more."""
+    took = float("inf")
+    for _ in range(5):
+        started = time.monotonic()
+        of()
+        took = min(took, time.monotonic() - started)
+        if took < bound:
+            break
+    return took
+
+
+@pytest.mark.parametrize(("arguments", "besides"), [
+    (["ls"], {"fabric.runtime.edge", "fabric.runtime.bridge"}),
+    (CALL, {"rich"}),
+    (["connect", "time"], {"rich"}),
+])  # fmt: skip
+def test_a_command_imports_only_what_it_needs(running: Path, arguments: list[str], besides: set[str]) -> None:
+    assert not imported(running, *arguments) & (HEAVY | besides)
+
+
+@pytest.mark.parametrize(("arguments", "seconds"), [(["ls"], 0.7), (CALL, 0.7), (["call", "tiem", "get_current_time"], 1.2)])
+def test_a_command_answers_soon(running: Path, arguments: list[str], seconds: float) -> None:
+    assert best(lambda: ask(*arguments, state=running), SLACK * seconds) < SLACK * seconds
+
+
+def test_a_server_that_a_host_launches_answers_soon(running: Path) -> None:
+    def first_answer() -> None:
+        with Host("time", state=running) as host:
+            host.send(modern(1, "server/discover"))
+            assert host.receive()["id"] == 1
+
+    assert best(first_answer, SLACK * 0.5) < SLACK * 0.5
+
+
+@pytest.mark.parametrize("command", [["ls"], ["call", "time", "x"]])
+@pytest.mark.parametrize("scheme", ["nats", "redis", "amqp"])
+def test_a_broker_that_refuses_the_connection_is_said_at_once(tmp_path: Path, command: list[str], scheme: str) -> None:
+    url = f"{scheme}://someone:hidden@127.0.0.1:1"
+    done = ask(*command, "--broker", url, state=tmp_path, FABRIC_SECRET=SECRET, FABRIC_LEASE="60")
+    assert (done.returncode, done.stdout) == (3, "")
+    said = f"{scheme}://127.0.0.1:1: cannot be reached (connection refused); start it there, or correct host and port"
+    assert done.stderr == f"mcp-fabric: {said}\n"

@@ -68,9 +68,10 @@ class Envelope(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc
     lane, counted from 1. after: on the control lane, how far the sender's data lane was when this was said. attempt: which
     sending of the exchange. repeatable: it may be run again elsewhere. exclusive: what its server says without naming a
     request is for this one. session, epoch: a legacy session and the count of its moves. bound: the session lives and dies
-    with one long link of the sender. client_id, token: the id and progress token its client gave a session's request, raw JSON.
-    event: its number in a resumable stream, -1 for none. principal: who calls. trace: W3C traceparent; sent: with it, when, in
-    unix seconds of the sender. encoding: how `body` is compressed, empty for not at all.
+    with one long link of the sender. answer_only: the client of a session's request takes nothing before the answer. client_id,
+    token: the id and progress token its client gave a session's request, raw JSON. event: its number in a resumable stream, -1
+    for none. principal: who calls. trace: W3C traceparent; sent: with it, when, in unix seconds of the sender. encoding: how
+    `body` is compressed, empty for not at all.
     """
 
     kind: Kind
@@ -85,6 +86,7 @@ class Envelope(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc
     repeatable: bool = False
     exclusive: bool = False
     bound: bool = False
+    answer_only: bool = False
     client_id: bytes = b""
     token: bytes = b""
     event: int = -1

@@ -37,6 +37,11 @@ def split(batch: Message) -> list[Message | InvalidFrame]:
     return [_member(bytes(frame)) for frame in raw]
 
 
+def asks(members: list[Message | InvalidFrame]) -> bool:
+    """Whether a batch of these members has an answer."""
+    return any(not isinstance(member, Message) or member.kind is MessageKind.REQUEST for member in members)
+
+
 def first(array: bytes) -> bytes:
     """The first message of an array."""
     return bytes(msgspec.structs.astuple(_members.decode(array))[0])
@@ -55,23 +60,23 @@ def _member(frame: bytes) -> Message | InvalidFrame:
 
 
 class Answers:
-    """The answers to one batch, gathered in the order they come until none is `missing`."""
+    """The answers to one batch, gathered in the order they come until none is `missing`. bytes: of those gathered."""
 
-    __slots__ = ("_bytes", "_frames", "missing")
+    __slots__ = ("_frames", "bytes", "missing")
 
     def __init__(self, missing: int) -> None:
         self.missing = missing
+        self.bytes = 0
         self._frames: list[bytes] = []
-        self._bytes = 0
 
     def settle(self, frame: bytes) -> bytes:
         """A member is over, with this answer or, empty, with none. Returns the array to send now, empty for nothing."""
         self.missing -= 1
         if frame:
             self._frames.append(frame)
-            self._bytes += len(frame)
-        if not self._frames or (self.missing and self._bytes <= ARRAY_BYTES):
+            self.bytes += len(frame)
+        if not self._frames or (self.missing and self.bytes <= ARRAY_BYTES):
             return b""
         array = b"[" + b",".join(self._frames) + b"]"
-        self._frames, self._bytes = [], 0
+        self._frames, self.bytes = [], 0
         return array

@@ -49,8 +49,8 @@ class Exchange(msgspec.Struct, eq=False):
     goes on; of any other, the number its answer has in it. opening: an initialize frame as its client wrote it.
     ended: attempts that are over; a late `taken` of one counts for nothing. due, lapses: idle and absolute deadline. resend:
     when to send it again; backstop: that is only in case a broker that keeps work has not kept it. streaming: its client has
-    got something of it before the answer. queued: published to its server's queue. carried: the traceparent of its client's
-    transport. sendings: when each attempt was published.
+    got something of it before the answer; answer_only: and takes nothing of that kind. queued: published to its server's queue.
+    carried: the traceparent of its client's transport. sendings: when each attempt was published.
     """
 
     id: str
@@ -88,6 +88,7 @@ class Exchange(msgspec.Struct, eq=False):
     lapses: float = NEVER
     progress: float = -NEVER
     streaming: bool = False
+    answer_only: bool = False
     queued: bool = False
     carried: str = ""
     trace: str = ""
@@ -155,6 +156,7 @@ class CorrelationRouter:
             repeatable=exchange.repeatable,
             exclusive=exchange.exclusive,
             bound=exchange.bound,
+            answer_only=exchange.answer_only and bool(exchange.session),
             principal=exchange.principal,
             trace=trace.after(span, exchange.attempt) if span else "",
             sent=now + self._member.identity.wall if span else 0.0,

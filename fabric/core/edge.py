@@ -199,7 +199,7 @@ class EdgeCore:
             return  # of a second taker, whose `taken` is still to come
         self.router.progressed(exchange, now)
         frame = _named(exchange, envelope.body)
-        if exchange.link and frame is not None:
+        if exchange.link and frame is not None and not exchange.answer_only:
             event = f"{exchange.stream or exchange.id}.{envelope.event}" if envelope.event >= 0 else ""
             exchange.streaming = True
             self._out.append(Send(exchange.link, frame, event))

@@ -37,7 +37,10 @@ class FrameArrived(msgspec.Struct, frozen=True, gc=False):
 
 
 class RequestPosted(msgspec.Struct, frozen=True, gc=False):
-    """A client posted a frame over HTTP. params: the decoded Mcp-Param-* headers by lower-case name. trace: its traceparent."""
+    """A client posted a frame over HTTP.
+
+    params: the decoded Mcp-Param-* headers by lower-case name. trace: its traceparent. answer_only: see LinkInfo.
+    """
 
     link: str
     server: str
@@ -48,6 +51,7 @@ class RequestPosted(msgspec.Struct, frozen=True, gc=False):
     transport: str
     trace: str = ""
     caller: Caller = NOBODY
+    answer_only: bool = False
 
 
 class StreamOpened(msgspec.Struct, frozen=True, gc=False):

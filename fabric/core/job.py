@@ -13,8 +13,8 @@ class Job(msgspec.Struct, eq=False):
 
     newest: of the sendings that came here while it was open. delivery: the broker's copy, 0 for none. queued: from a work
     queue, so that it holds a slot. siblings: the open jobs of its session, which it is one of. stream: what is said
-    before its answer, where that can be resumed. edge: empty once that is lost, when only the stream can have its answer.
-    method, target: looked at only where spans are made.
+    before its answer, where that can be resumed; answer_only: its client takes nothing before the answer. edge: empty once that
+    is lost, when only the stream can have its answer. method, target: looked at only where spans are made.
     """
 
     edge: str
@@ -31,6 +31,7 @@ class Job(msgspec.Struct, eq=False):
     repeatable: bool
     exclusive: bool
     bound: bool
+    answer_only: bool
     body: bytes
     trace: str
     sent: float
@@ -63,6 +64,7 @@ def job_of(edge: str, envelope: Envelope, delivery: int, now: float, *, queued: 
         envelope.repeatable,
         envelope.exclusive,
         envelope.bound,
+        envelope.answer_only,
         envelope.body,
         envelope.trace,
         envelope.sent,

@@ -48,7 +48,7 @@ class Posts:
         message, session = event.message, event.session
         exchange = self._router.new(event.link, event.server, now)
         exchange.principal, exchange.transport, exchange.kind = event.principal, event.transport, message.kind
-        exchange.carried, exchange.caller = event.trace, event.caller
+        exchange.carried, exchange.caller, exchange.answer_only = event.trace, event.caller, event.answer_only
         self.open[event.link] = exchange
         try:
             if session is None:

@@ -111,7 +111,7 @@ class Session:
             return None
         unread = None
         for job in reversed(self.jobs.values()):
-            if job.kind is Kind.REQUEST:
+            if job.kind is Kind.REQUEST and not job.answer_only:
                 if job.stream is None or job.stream.edge:
                     return job
                 unread = unread or job
@@ -119,8 +119,8 @@ class Session:
 
     # ------------------------------------------------------------ streams
     def resumable(self, job: Job) -> Stream | None:
-        """The resumable stream of a request, made at first use; None where its client has given it a name too long to keep."""
-        if job.stream is None and len(job.client_id) + len(job.token) <= LONGEST_NAMES:
+        """The resumable stream of a request, made at first use; None where its client takes none, or named it at length."""
+        if job.stream is None and not job.answer_only and len(job.client_id) + len(job.token) <= LONGEST_NAMES:
             job.stream = Stream(job.exchange, job.edge, client_id=job.client_id, token=job.token)
             self.streams[job.exchange] = job.stream
         return job.stream

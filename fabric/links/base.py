@@ -49,7 +49,8 @@ class LinkInfo(msgspec.Struct, frozen=True, kw_only=True):
     id: unique in this process. transport: `stdio`, `http`, `tcp` and so on. server: the MCP server that its client asked for.
     principal: who calls, empty for nobody in particular. peer: the other end, for people. caller: who that is, as far as the
     transport tells. session, version, last_event, params: of an HTTP request, its Mcp-Session-Id, MCP-Protocol-Version,
-    Last-Event-ID and decoded Mcp-Param-* headers by lower-case name. trace: its traceparent header, unchecked.
+    Last-Event-ID and decoded Mcp-Param-* headers by lower-case name. trace: its traceparent header, unchecked. answer_only: its
+    client takes the answer, and nothing that would come before it.
     """
 
     id: str
@@ -64,6 +65,7 @@ class LinkInfo(msgspec.Struct, frozen=True, kw_only=True):
     last_event: str = ""
     params: tuple[tuple[str, str], ...] = ()
     trace: str = ""
+    answer_only: bool = False
 
 
 class Redial(Protocol):
@@ -135,7 +137,10 @@ class Link(Protocol):
 
 
 class RequestLink(Protocol):
-    """The link of one HTTP request. Its message is told (see Reception), not received; its end may be no final frame."""
+    """The link of one HTTP request. Its message is told (see Reception), not received; its end may be no final frame.
+
+    Where its client takes the answer alone (`info.answer_only`), nothing else is sent.
+    """
 
     @property
     def info(self) -> LinkInfo:

@@ -18,7 +18,6 @@ from fabric.links.http_wire import CHUNKED, CLOSE, CONTINUE, LAST_CHUNK, chunk, 
 MAX_AHEAD_BYTES = 64 * 1024
 """What a client may send behind a request that is not answered yet before it is no longer read, nor heard leaving."""
 
-_NEVER = float("inf")
 _FAULTS = {
     400: refuse(400, Reason.INVALID, "this is not HTTP/1.1 as RFC 9112 has it"),
     408: refuse(408, Reason.INVALID, "the request did not arrive in time"),
@@ -49,7 +48,7 @@ class Occupant(Protocol):
         ...
 
     def keep_alive(self) -> None:
-        """It is time to say something on the stream."""
+        """The client has heard nothing for a while."""
         ...
 
 
@@ -233,7 +232,7 @@ class Connection(asyncio.Protocol):
         """Act on the deadline."""
         if self._over:
             self._transport.abort()
-        elif self.streaming and self.occupant is not None:
+        elif self.occupant is not None:
             self.deadline = self._service.now + self._service.limits.keep_alive_timeout
             self.occupant.keep_alive()
         elif self._reader.begun and not self._busy:
@@ -270,7 +269,8 @@ class Connection(asyncio.Protocol):
             if answer is None and not request.whole:
                 break
             reader.drop()
-            self.request, self._busy, self.deadline = request, True, _NEVER
+            self.request, self._busy = request, True
+            self.deadline = service.now + service.limits.keep_alive_timeout
             if answer is not None:
                 self.refuse(answer)
             else:

@@ -17,7 +17,7 @@ import msgspec
 from fabric.core.faults import Reason
 from fabric.core.record import Caller
 from fabric.links.base import Purpose
-from fabric.links.http_rules import Answer, Headers, refuse
+from fabric.links.http_rules import NO_SSE, Answer, Headers, refuse
 from fabric.links.websocket_handshake import asks_for_websocket
 from fabric.security.access import Gate
 from fabric.security.forwarded import Proxies
@@ -41,6 +41,7 @@ _PURPOSES = {
 _ALLOWED = {MCP: b"allow: GET, POST, DELETE, OPTIONS\r\n", WEBSOCKET: b"allow: GET, OPTIONS\r\n"}
 _CHALLENGE = b'www-authenticate: Basic realm="mcp", charset="UTF-8"\r\n'
 _HEADER_NAMES = re.compile(rb"[A-Za-z0-9, _-]*")
+_SSE = frozenset({b"sse", b"messages", b"message"})
 _NAMES_TOLD = 20
 _HOSTS_KEPT = 64  # a machine with any address has many names, and clients choose among them
 _EXPOSED = b"access-control-expose-headers: mcp-session-id, www-authenticate\r\n"
@@ -98,7 +99,7 @@ class Door:
             return refusal
         if b"origin" in headers and not self._gate.origin_allowed(headers[b"origin"].decode("latin-1")):
             return refuse(403, Reason.FORBIDDEN, "web pages of this Origin may not call; see allowedOrigins")
-        page = self._pages.get(path)
+        page = self._pages.get(path.removesuffix(b"/"))
         if page is not None:
             return _show(page) if method in ("GET", "HEAD") else _not_allowed(method, b"allow: GET, HEAD\r\n")
         if method == "OPTIONS":
@@ -108,8 +109,11 @@ class Door:
             given = b"authorization" in headers
             why = "these are not the user and the password of" if given else "give a user and a password to"
             return refuse(401, Reason.UNAUTHORIZED, f"{why} this door, by HTTP Basic", lines=_CHALLENGE)
-        path = path[len(self._prefix) :] if path.startswith(self._prefix) else b""
+        path = path[len(self._prefix) :] or b"/" if path.startswith(self._prefix) else b""
         endpoint, name = _parts(path)
+        if endpoint in _SSE and MCP in self._endpoints:
+            there = (self._prefix + path.removesuffix(b"/").rpartition(b"/")[0]).decode("latin-1")
+            return refuse(404, Reason.UNKNOWN_SERVER, f"{NO_SSE}, at {there}/mcp; {self._there()}")
         if endpoint not in self._endpoints or (path == b"/" and MCP in self._endpoints and not asks_for_websocket(headers)):
             return refuse(404, Reason.UNKNOWN_SERVER, f"no such path: {self._places()}")
         server = self.resolve(name)
@@ -149,15 +153,18 @@ class Door:
 
 @lru_cache(maxsize=256)
 def _parts(path: bytes) -> tuple[bytes, str]:
-    """The endpoint that a raw path may mean, and the server's name in it: empty for the default server."""
+    """The endpoint that a raw path may mean, and the server's name in it: empty for the default server.
+
+    A slash at the end means nothing, and a letter may be escaped, as both are to those who write URLs (RFC 3986 6.2.2).
+    """
     if path == b"/":
         return WEBSOCKET, ""
-    root, slash, rest = path.partition(b"/")
+    root, slash, rest = path.removesuffix(b"/").partition(b"/")
     segment, slash, endpoint = rest.partition(b"/")
     if root or not slash:
-        return b"" if root else segment, ""
+        return b"" if root else unquote_to_bytes(segment), ""
     try:
-        return endpoint if segment else b"", unquote_to_bytes(segment).decode()
+        return unquote_to_bytes(endpoint) if segment else b"", unquote_to_bytes(segment).decode()
     except UnicodeDecodeError:
         return b"", ""
 

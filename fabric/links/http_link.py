@@ -6,6 +6,7 @@ import msgspec
 
 from fabric.errors import LinkBroken, LinkClosed, LinkError, LinkOverflow
 from fabric.jsonrpc import Message, MessageKind
+from fabric.jsonrpc_batch import asks, split
 from fabric.links.base import LinkInfo, Purpose, Reception
 from fabric.links.event_stream import COMMENT, encode_event
 from fabric.links.http_connection import Connection
@@ -34,14 +35,18 @@ class Terms(msgspec.Struct, frozen=True):
 class HttpLink:
     """A RequestLink (links/base.py). Its answer is JSON when the first frame sent is final, else an event stream.
 
-    `send(b"")` opens the stream with a comment, or with `event` primes the client to reconnect. The client's leaving, orderly
-    or not, is one: HTTP does not tell them apart.
+    `send(b"")` opens the stream with a comment, or with `event` primes the client to reconnect. A request that takes long is
+    given its stream by `keep_alive`. Where the client takes no JSON (`json`), a result is a stream of one event; an error with
+    a status of its own is JSON all the same. The client's leaving, orderly or not, is one: HTTP does not tell them apart.
     """
 
-    __slots__ = ("_connection", "_end", "_message", "_modern", "_terms", "info")
+    __slots__ = ("_connection", "_end", "_json", "_message", "_modern", "_terms", "info")
 
-    def __init__(self, info: LinkInfo, message: Message | None, connection: Connection, modern: bool, terms: Terms) -> None:
+    def __init__(
+        self, info: LinkInfo, message: Message | None, connection: Connection, terms: Terms, *, modern: bool, json: bool
+    ) -> None:
         self.info = info
+        self._json = json
         self._message = message
         self._connection = connection
         self._modern = modern
@@ -55,13 +60,14 @@ class HttpLink:
         connection = self._connection
         if not connection.streaming:
             if final:
-                self._end = _ANSWERED
                 message = self._message
                 asked = (message is not None and message.kind is MessageKind.REQUEST) or frame[:1] == b"["
                 # Where nothing was asked, it is the HTTP request that failed, whatever the era.
                 status, lines = answer_status(frame, modern=self._modern or not asked, otherwise=200 if asked else 503)
-                connection.answer(status, _JSON + lines if lines else _JSON, frame)
-                return
+                if self._json or status != 200:
+                    self._end = _ANSWERED
+                    connection.answer(status, _JSON + lines if lines else _JSON, frame)
+                    return
             connection.open(_EVENTS)
         elif connection.unsent_bytes > self._terms.max_unsent_bytes:
             self._end = _CUT
@@ -86,8 +92,11 @@ class HttpLink:
             request.lines += b"mcp-session-id: %b\r\n" % token.encode()
 
     def finish(self) -> None:
-        """See RequestLink.finish. A stream that carried nothing is opened and ended."""
+        """See RequestLink.finish. A stream that carried nothing is opened and ended, for a client that takes streams."""
         self._close(_ANSWERED)
+        if self.info.answer_only:
+            self._connection.answer(202, SECURE, b"")
+            return
         if not self._connection.streaming:
             self._connection.open(_EVENTS)
         self._connection.end()
@@ -107,9 +116,15 @@ class HttpLink:
         self._terms.reception.left(self)
 
     def keep_alive(self) -> None:
-        """Write a comment to the open stream, unless it has something unsent anyway."""
-        if self._end is None and not self._connection.unsent_bytes:
-            self._connection.write(COMMENT)
+        """Say something to a client that has heard nothing for long: a comment, which opens the stream if none is open yet."""
+        connection = self._connection
+        if self._end is not None or connection.unsent_bytes:
+            return
+        if not connection.streaming:
+            if not self._may_stream():
+                return
+            connection.open(_EVENTS)
+        connection.write(COMMENT)
 
     def dismiss(self) -> None:
         """The door closes: end the stream in order."""
@@ -132,6 +147,15 @@ class HttpLink:
             self._connection.abort()
         else:
             self._connection.refuse(answer)
+
+    def _may_stream(self) -> bool:
+        """Whether the answer can still become a stream: something was asked, of a client that takes one."""
+        message = self._message
+        if message is None or self.info.answer_only:
+            return False
+        if message.kind is MessageKind.BATCH:
+            return asks(split(message))
+        return message.kind is MessageKind.REQUEST and (self._modern or message.method != "initialize")
 
     def _close(self, end: _End) -> None:
         if self._end is not None:

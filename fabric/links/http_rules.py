@@ -31,6 +31,11 @@ NAMED = {"tools/call": False, "prompts/get": False, "resources/read": True}
 _WRAPPED = b"=?base64?"
 _VISIBLE = re.compile(rb"[\t\x20-\x7e]*")
 
+NO_SSE = "HTTP+SSE of revision 2024-11-05, which begins with a GET, is not served: let the client speak Streamable HTTP"
+"""For clients that begin so, and for the people who read what they show."""
+
+_REFUSED = re.compile(rb"q\s*=\s*(0(\.0*)?|\.0+)")
+
 JSON = b"content-type: application/json\r\n"
 SECURE = b"x-content-type-options: nosniff\r\ncache-control: no-store\r\n"
 """Header lines of every answer but an event stream's."""
@@ -71,10 +76,11 @@ def is_modern(version: bytes) -> bool:
 
 def check_post(headers: Headers, max_body_bytes: int) -> Answer | None:
     """What a POST's headers must say before its body is worth reading."""
-    if not _is_json(headers.get(b"content-type", b"")) or headers.get(b"content-encoding", b"").lower() not in (b"", b"identity"):
+    encoded = headers.get(b"content-encoding", b"").lower() not in (b"", b"identity")
+    if encoded or not _is_json(headers.get(b"content-type", b"")):
         return refuse(415, Reason.INVALID, "a POST's Content-Type is application/json, without a Content-Encoding")
-    if _accepted(headers.get(b"accept", b"")) != (True, True):
-        return refuse(406, Reason.INVALID, "a POST's Accept header lists both application/json and text/event-stream")
+    if not any(accepted(headers)):
+        return refuse(406, Reason.INVALID, "an answer is application/json or text/event-stream; the Accept header has neither")
     if int(headers.get(b"content-length", b"0")) > max_body_bytes:  # its digits were checked by the HTTP parser
         return too_large(max_body_bytes)
     return None
@@ -89,8 +95,10 @@ def admit_bodiless(method: str, headers: Headers) -> Admission | Answer:
     """Check a GET (a session's stream) or a DELETE (its end); both exist in the legacy era only."""
     if is_modern(headers.get(b"mcp-protocol-version", b"")):
         return refuse(405, Reason.INVALID, f"{method} is not part of this protocol version", lines=b"allow: POST, OPTIONS\r\n")
-    if method == "GET" and not _accepted(headers.get(b"accept", b""))[1]:
-        return refuse(406, Reason.INVALID, "a GET's Accept header lists text/event-stream")
+    if method == "GET" and not accepted(headers)[1]:
+        return refuse(406, Reason.INVALID, "a GET is answered by text/event-stream, which the Accept header has not")
+    if method == "GET" and not headers.get(b"mcp-session-id"):
+        return refuse(400, Reason.INVALID, f"the Mcp-Session-Id header is missing: a session begins with a POST. {NO_SSE}")
     return _admit_legacy(headers, None)
 
 
@@ -113,6 +121,9 @@ def admit_post(headers: Headers, message: Message, said: Said) -> Admission | An
         b"mcp-session-id" not in headers or claimed not in (b"", jsonrpc_batch.REVISION.encode())
     ):
         return _invalid(InvalidFrame(jsonrpc.INVALID_REQUEST, jsonrpc_batch.MISPLACED))
+    if message.method == "subscriptions/listen" and not accepted(headers)[1]:
+        reason = "a subscription is answered by text/event-stream, which the Accept header has not"
+        return Answer(406, jsonrpc.error_frame(message.id, jsonrpc.INVALID_REQUEST, reason))
     if not (said[2] or is_modern(claimed)):
         return _admit_legacy(headers, message)
     try:
@@ -215,11 +226,20 @@ def _is_json(content_type: bytes) -> bool:
     return content_type.partition(b";")[0].strip().lower() == b"application/json"
 
 
+def accepted(headers: Headers) -> tuple[bool, bool]:
+    """Whether a client takes JSON, and event streams. A client that says nothing takes anything (RFC 9110 12.5.1)."""
+    return _accepted(headers.get(b"accept", b""))
+
+
 @lru_cache(maxsize=64)
 def _accepted(accept: bytes) -> tuple[bool, bool]:
-    """Whether an Accept header admits JSON, and event streams."""
-    kinds = {part.partition(b";")[0].strip().lower() for part in accept.split(b",")}
-    return (
-        not kinds.isdisjoint((b"application/json", b"application/*", b"*/*")),
-        not kinds.isdisjoint((b"text/event-stream", b"text/*", b"*/*")),
-    )
+    taken = {}
+    for part in accept.lower().split(b","):
+        kind, *parameters = (piece.strip() for piece in part.split(b";"))
+        if kind:
+            taken[b"*/*" if kind == b"*" else kind] = not any(map(_REFUSED.fullmatch, parameters))
+
+    def takes(*ranges: bytes) -> bool:  # the most specific that was said counts
+        return next((taken[each] for each in ranges if each in taken), not taken)
+
+    return takes(b"application/json", b"application/*", b"*/*"), takes(b"text/event-stream", b"text/*", b"*/*")

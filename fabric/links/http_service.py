@@ -20,7 +20,7 @@ from fabric.links.http_connection import Connection, Limits
 from fabric.links.http_door import Door, Entry
 from fabric.links.http_link import HttpLink, Terms
 from fabric.links.http_reader import Head, Request
-from fabric.links.http_rules import Admission, Answer, Said, admit_bodiless, admit_post, check_post, read_post, refuse
+from fabric.links.http_rules import Admission, Answer, Said, accepted, admit_bodiless, admit_post, check_post, read_post, refuse
 from fabric.links.tasks import LinkTasks
 from fabric.links.websocket_connection import WebSocket, WebSocketSettings
 from fabric.links.websocket_handshake import Accepted, accept, asks_for_websocket
@@ -125,7 +125,7 @@ class HttpService:
             return refuse(400, Reason.INVALID, "this is no address of a WebSocket: those end with /ws")
         if entry.purpose is Purpose.EXCHANGE and (refusal := check_post(headers, self.limits.max_body_bytes)) is not None:
             return refusal
-        head.found = _Found(entry, caller, peer)
+        head.found = _Found(entry, caller, peer, *accepted(headers))
         return None
 
     def _judge_upgrade(self, head: Head, found: _Found) -> Answer | None:
@@ -164,7 +164,7 @@ class HttpService:
             found.info = _info(found, admission, head.headers.get(b"traceparent", b""))
         assert self._terms is not None  # noqa: S101 (or the door would not have let it in)
         info = msgspec.structs.replace(found.info, id=minted_id("http"))
-        connection.occupant = link = HttpLink(info, message, connection, found.modern, self._terms)
+        connection.occupant = link = HttpLink(info, message, connection, self._terms, modern=found.modern, json=found.json)
         try:
             self._terms.reception.requested(link, message)
         except Exception as error:
@@ -191,7 +191,8 @@ class HttpService:
 
 
 class _Found(msgspec.Struct):
-    """What is known of a head. peer: the caller, for people. upgrade: it asks for a WebSocket.
+    """What is known of a head. peer: the caller, for people. json, events: whether its client takes an answer of that kind.
+    upgrade: it asks for a WebSocket.
 
     info, without an id, and modern: how its last request was admitted, whose body said `said`.
     """
@@ -199,6 +200,8 @@ class _Found(msgspec.Struct):
     entry: Entry
     caller: Caller
     peer: str
+    json: bool = True
+    events: bool = True
     said: Said | None = None
     modern: bool = False
     info: LinkInfo | None = None
@@ -220,4 +223,5 @@ def _info(found: _Found, admission: Admission, trace: bytes) -> LinkInfo:
         last_event=admission.last_event,
         params=admission.params,
         trace=trace.decode("latin-1"),
+        answer_only=not found.events,
     )

@@ -5,9 +5,10 @@ from __future__ import annotations
 import msgspec
 
 from fabric import jsonrpc
+from fabric.core.faults import Fault, Reason, fault_frame
 from fabric.errors import InvalidFrame
 from fabric.jsonrpc import Message, MessageKind
-from fabric.jsonrpc_batch import Answers
+from fabric.jsonrpc_batch import ARRAY_BYTES, Answers, asks
 from fabric.links.base import LinkInfo, RequestLink
 
 
@@ -19,7 +20,7 @@ class PostedBatch:
         self._answers = Answers(len(members))
         self._streaming = False
         self._refusal = b""
-        self._asked = any(not isinstance(member, Message) or member.kind is MessageKind.REQUEST for member in members)
+        self._asked = asks(members)
         self.links = [
             (MemberLink(self, f"{link.info.id}#{place}", member.kind is MessageKind.REQUEST), member)
             for place, member in enumerate(members)
@@ -40,7 +41,12 @@ class PostedBatch:
         self.settle(b"")
 
     def settle(self, answer: bytes) -> None:
-        """A member is over."""
+        """A member is over. A client that takes no stream has all answers in one array, which is bounded."""
+        if self.link.info.answer_only and self._answers.bytes + len(answer) > ARRAY_BYTES:
+            fault = Fault(
+                Reason.TOO_LARGE, f"the answers to this batch have over {ARRAY_BYTES} bytes: accept text/event-stream"
+            )
+            answer = fault_frame(jsonrpc.message_id(answer), fault, server=self.link.info.server)
         array = self._answers.settle(answer)
         if self._answers.missing:
             if array:

@@ -102,7 +102,9 @@ class Edge:
 
     def _posted(self, info: LinkInfo, message: Message, session: SessionRef | None) -> None:
         who = (info.id, info.server, info.principal)
-        self.node.feed(RequestPosted(*who, message, session, info.params, info.transport, info.trace, info.caller))
+        self.node.feed(
+            RequestPosted(*who, message, session, info.params, info.transport, info.trace, info.caller, info.answer_only)
+        )
 
     def _requested_batch(self, link: RequestLink, message: Message, session: SessionRef | None, version: str) -> None:
         try:

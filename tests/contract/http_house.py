@@ -48,6 +48,7 @@ class House:
     def __init__(self) -> None:
         self.guests: asyncio.Queue[Guest] = asyncio.Queue()
         self.listener: HttpListener
+        self.prefix = ""
         self._all: dict[str, Guest] = {}
 
     def requested(self, link: RequestLink, message: Message | None) -> None:
@@ -62,11 +63,11 @@ class House:
         return await asyncio.wait_for(self.guests.get(), TIMEOUT)
 
     async def client(self) -> Client:
-        return await Client.open(self.listener.address)
+        return await Client.open(self.listener.address.removesuffix(self.prefix))
 
 
 async def open_house(**settings: object) -> House:
     house = House()
-    chosen = HttpSettings(resolve=SERVERS.get, close_timeout=0.2)
-    house.listener = await listen(house, msgspec.structs.replace(chosen, **settings))
+    chosen = msgspec.structs.replace(HttpSettings(resolve=SERVERS.get, close_timeout=0.2), **settings)
+    house.prefix, house.listener = chosen.path_prefix, await listen(house, chosen)
     return house

@@ -240,17 +240,144 @@ async def test_a_silent_stream_is_kept_open_by_comments() -> None:
     await house.listener.aclose()
 
 
+# ------------------------------------------------------------ what a client accepts
+@pytest.mark.requirement("L07", "P05")
+@pytest.mark.parametrize("accept", ["*/*", None, "application/*, text/event-stream;q=0.1"])
+async def test_a_client_that_takes_anything_gets_whatever_comes(house: House, accept: str | None) -> None:
+    headers, body = modern("tools/list")
+    headers = {name: value for name, value in headers.items() if name != "Accept"} | ({"Accept": accept} if accept else {})
+    async with await house.client() as client:
+        client.send("POST", "/mcp", headers, body)
+        (await house.guest()).answer()
+        assert (await client.reply()).headers["content-type"] == "application/json"
+        client.send("POST", "/mcp", headers, body)
+        guest = await house.guest()
+        assert not guest.info.answer_only
+        guest.link.send(b"{}")
+        guest.answer()
+        assert (await client.reply()).headers["content-type"] == "text/event-stream"
+
+
+@pytest.mark.requirement("L07")
+@pytest.mark.parametrize("form", ["modern", "legacy", "batch"])
+async def test_a_client_that_takes_json_alone_gets_json_whenever_it_comes(form: str) -> None:
+    house = await open_house(keep_alive_timeout=0.05)
+    headers, body = modern("tools/list") if form == "modern" else (LEGACY, request("tools/list"))
+    if form == "batch":
+        headers, body = LEGACY | {"MCP-Protocol-Version": "2025-03-26"}, b"[%b]" % body
+    async with await house.client() as client:
+        client.send("POST", "/mcp", headers | {"Accept": "application/json"}, body)
+        guest = await house.guest()
+        assert guest.info.answer_only
+        await asyncio.sleep(0.3)  # several times that after which others get a stream
+        guest.link.send(b'{"id":1,"result":{}}', final=True)
+        reply = await client.reply()
+        assert (reply.status, reply.headers["content-type"], reply.body) == (200, "application/json", b'{"id":1,"result":{}}')
+        client.send("POST", "/mcp", headers | {"Accept": "application/json"}, body)
+        (await house.guest()).link.finish()  # it was cancelled
+        assert (await client.reply()).status == 202
+    await house.listener.aclose()
+
+
+@pytest.mark.requirement("L07")
+async def test_a_client_that_takes_event_streams_alone_gets_its_answer_in_one(house: House) -> None:
+    headers, body = modern("tools/list")
+    headers |= {"Accept": "text/event-stream"}
+    async with await house.client() as client:
+        client.send("POST", "/mcp", headers, body)
+        frame = (await house.guest()).answer()
+        reply = await client.reply()
+        assert (reply.status, reply.headers["content-type"]) == (200, "text/event-stream")
+        assert reply.body == b"data: " + frame + b"\n\n"
+        client.send("POST", "/mcp", headers, body)
+        error = jsonrpc.error_frame(b"1", jsonrpc.METHOD_NOT_FOUND, "no")
+        (await house.guest()).link.send(error, final=True)
+        reply = await client.reply()  # an error with a status of its own has no other form
+        assert (reply.status, reply.headers["content-type"], reply.body) == (404, "application/json", error)
+        client.send("POST", "/mcp", BOTH | {"Accept": "text/event-stream"}, request("initialize"))
+        guest = await house.guest()
+        guest.link.establish("token-1")
+        guest.answer()
+        reply = await client.reply()
+        assert (reply.headers["content-type"], reply.headers["mcp-session-id"]) == ("text/event-stream", "token-1")
+
+
+# ------------------------------------------------------------ calls that take long
+@pytest.mark.requirement("L07")
+@pytest.mark.parametrize("form", ["2026-07-28", "2025-03-26", "2025-06-18", "2025-11-25", "batch", "1.0"])
+async def test_a_request_that_takes_long_gets_a_stream_with_comments(form: str) -> None:
+    house = await open_house(keep_alive_timeout=0.05)
+    headers, body = modern("tools/list")
+    if form not in ("2026-07-28", "1.0"):
+        headers, body = LEGACY | {"MCP-Protocol-Version": form.replace("batch", "2025-03-26")}, request("tools/list")
+    body = b"[%b]" % body if form == "batch" else body
+    async with await house.client() as client:
+        if form == "1.0":
+            lines = "".join(f"{name}: {value}\r\n" for name, value in headers.items())
+            client.write(f"POST /mcp HTTP/1.0\r\nHost: localhost\r\nContent-Length: {len(body)}\r\n{lines}\r\n".encode() + body)
+        else:
+            client.send("POST", "/mcp", headers, body)
+
+        async def event() -> bytes:
+            return await (client.reader.readuntil(b"\n\n") if form == "1.0" else client.chunk())
+
+        guest = await house.guest()
+        reply = await client.head()
+        assert (reply.status, reply.headers["content-type"]) == (200, "text/event-stream")
+        assert [await event(), await event()] == [b":\n\n"] * 2
+        error = jsonrpc.error_frame(b"1", jsonrpc.METHOD_NOT_FOUND, "no")  # whose status would have been 404
+        guest.link.send(error, final=True)
+        while (said := await event()) == b":\n\n":
+            pass
+        assert said == b"data: " + error + b"\n\n"
+    await house.listener.aclose()
+
+
+@pytest.mark.requirement("L08")
+async def test_what_has_no_answer_but_an_acceptance_gets_no_stream_however_long_it_takes() -> None:
+    house = await open_house(keep_alive_timeout=0.05)
+    notification = b'{"jsonrpc":"2.0","method":"notifications/initialized"}'
+    responses = b'[{"jsonrpc":"2.0","id":1,"result":{}},' + notification + b"]"
+    async with await house.client() as client:
+        for method, headers, body in (
+            ("POST", LEGACY, notification),
+            ("POST", LEGACY | {"MCP-Protocol-Version": "2025-03-26"}, responses),
+            ("DELETE", LEGACY, None),
+        ):
+            client.send(method, "/mcp", headers, body)
+            guest = await house.guest()
+            await asyncio.sleep(0.2)
+            guest.link.accept()
+            assert (await client.reply()).status in (200, 202)
+    await house.listener.aclose()
+
+
 @pytest.mark.requirement("L16")
 @pytest.mark.parametrize(
-    ("path", "server"), [("/mcp", "default"), ("/echo/mcp", "echo"), ("/a%20b%2Fc/mcp", "odd"), ("/echo/mcp?x=1", "echo")]
+    ("path", "server"),
+    [
+        ("/mcp", "default"),
+        ("/mcp/", "default"),
+        ("/mcp/?x=1", "default"),
+        ("/%6Dcp", "default"),
+        ("/echo/mcp", "echo"),
+        ("/echo/mcp/", "echo"),
+        ("/%65cho/m%63p/", "echo"),
+        ("/a%20b%2Fc/mcp", "odd"),
+        ("/a%20b%2Fc/mcp/", "odd"),
+        ("/echo/mcp?x=1", "echo"),
+    ],
 )
-async def test_a_path_names_a_server(house: House, path: str, server: str) -> None:
+@pytest.mark.parametrize("prefix", ["", "/tools"])
+async def test_a_path_names_a_server(path: str, server: str, prefix: str) -> None:
+    house = await open_house(path_prefix=prefix)
     async with await house.client() as client:
-        client.send("POST", path, *modern("tools/list"))
+        client.send("POST", prefix + path, *modern("tools/list"))
         guest = await house.guest()
         assert guest.info.server == server
         guest.answer()
         assert (await client.reply()).status == 200
+    await house.listener.aclose()
 
 
 async def test_a_client_that_waits_to_be_told_to_continue_is_told(house: House) -> None:

@@ -24,7 +24,7 @@ async def house() -> AsyncIterator[House]:
 
 
 @pytest.mark.requirement("L16", "P12")
-@pytest.mark.parametrize("path", ["/", "/none/mcp", "/mcp/", "//mcp", "/a/b/mcp", "/%ff/mcp", "/echo/mcpx", "/mcp%2Fmcp"])
+@pytest.mark.parametrize("path", ["/", "/none/mcp", "/mcp//", "//mcp", "/a/b/mcp", "/%ff/mcp", "/echo/mcpx", "/mcp%2Fmcp"])
 async def test_an_unknown_path_or_server_is_a_404_with_a_reason(house: House, path: str) -> None:
     async with await house.client() as client:
         reply = await client.ask("POST", path, *modern("tools/list"))
@@ -51,6 +51,27 @@ async def test_who_asks_for_a_server_that_is_not_there_is_told_which_there_are(
         for method in ("GET", "POST"):
             assert (await client.ask(method, path, *modern("tools/list"))).json["error"]["message"].endswith(told)
     await house.listener.aclose()
+
+
+@pytest.mark.requirement("L16")
+@pytest.mark.parametrize("method", ["GET", "POST"])
+@pytest.mark.parametrize(
+    ("path", "where"),
+    [
+        ("/sse", "/mcp"),
+        ("/echo/sse/", "/echo/mcp"),
+        ("/messages/?session_id=1", "/mcp"),
+        ("/a%20b%2Fc/message", "/a%20b%2Fc/mcp"),
+    ],
+)
+async def test_a_client_of_http_sse_is_told_in_words_what_is_served(house: House, method: str, path: str, where: str) -> None:
+    async with await house.client() as client:
+        reply = await client.ask(method, path, STREAM, request("initialize") if method == "POST" else None)
+        assert reply.status == 404
+        told = f"2024-11-05, which begins with a GET, is not served: let the client speak Streamable HTTP, at {where};"
+        assert told in reply.json["error"]["message"]
+        reply = await client.ask("GET", "/mcp", {"Accept": "text/event-stream"})  # as such a client begins, whatever its URL
+        assert (reply.status, "let the client speak Streamable HTTP" in reply.json["error"]["message"]) == (400, True)
 
 
 @pytest.mark.requirement("S03")
@@ -192,7 +213,7 @@ async def test_a_body_over_the_limit_is_refused_by_its_size_and_the_connection_l
 async def test_what_was_refused_is_refused_again_and_what_was_let_in_is_looked_at_again(house: House) -> None:
     headers, body = modern("tools/call", name="echo", arguments={})
     refused = [
-        (headers | {"Accept": "application/json"}, body, 406),
+        (headers | {"Accept": "text/html"}, body, 406),
         (headers | {"Content-Type": "text/plain"}, body, 415),
         (headers | {"Mcp-Name": "Echo"}, body, 400),
         (headers, body.replace(b"echo", b"ehco"), 400),

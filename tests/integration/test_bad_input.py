@@ -148,12 +148,12 @@ async def test_what_is_no_post_of_json_to_a_server_is_refused_with_its_status(cl
     asked = (
         ("POST", "/mcp", BOTH | {"Content-Type": "text/plain"}, 415),
         ("POST", "/mcp", BOTH | {"Content-Encoding": "gzip"}, 415),
-        ("POST", "/mcp", BOTH | {"Accept": "application/json"}, 406),
+        ("POST", "/mcp", BOTH | {"Accept": "text/html"}, 406),
         ("POST", "/mcp", BOTH, 400),
         ("POST", "/mcp", BOTH | {"MCP-Protocol-Version": "2020-01-01"}, 400),
         ("POST", "/nowhere/mcp", BOTH, 404),
         ("POST", "/%ff/mcp", BOTH, 404),
-        ("POST", "/mcp/", BOTH, 404),
+        ("POST", "/mcp//", BOTH, 404),
         ("PATCH", "/mcp", BOTH, 405),
     )
     for method, path, headers, status in asked:

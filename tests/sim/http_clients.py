@@ -40,6 +40,8 @@ class Post:
         message = checked(effect.frame)
         if self.over:
             self.client.world.violated(f"{self.link} hears {effect.frame!r} after its end")
+        if self.client.answer_only and not effect.final:
+            self.client.world.violated(f"{self.link} takes nothing before its answer, and hears {effect.frame!r}")
         self._hear(effect.event)
         if effect.final:
             self._end()
@@ -120,12 +122,24 @@ class Resumed(Post):
 
 
 class Http(Client):
-    """A client over HTTP. A legacy one has a session, its own stream, and may use any edge."""
+    """A client over HTTP. A legacy one has a session, its own stream, and may use any edge.
+
+    answer_only: it takes no event stream for an answer to a POST.
+    """
 
     def __init__(
-        self, world: World, name: str, server: str, *, legacy: bool, edge: EdgeProcess | None = None, roams: bool = False
+        self,
+        world: World,
+        name: str,
+        server: str,
+        *,
+        legacy: bool,
+        edge: EdgeProcess | None = None,
+        roams: bool = False,
+        answer_only: bool = False,
     ) -> None:
         super().__init__(world, name, server, edge)
+        self.answer_only = answer_only
         self.legacy = legacy
         self.roams = roams
         self.ends: list[Post] = []
@@ -144,7 +158,8 @@ class Http(Client):
         link = f"{self.name}/{self._links}"
         edge.links[link] = end = Post(self, link, request, session)
         self.ends.append(end)
-        edge.feed(RequestPosted(link, self.server, self.name, message, session, (), "http"))
+        who = (link, self.server, self.name)
+        edge.feed(RequestPosted(*who, message, session, (), "http", answer_only=self.answer_only))
         return link
 
     @property

@@ -42,7 +42,8 @@ def _client(world: World, random: Random, number: int) -> Client:
     server = "both" if random.random() < 0.3 else "old" if legacy else "tools"
     if random.random() < 0.5:
         return LongLink(world, f"long{number}", server, legacy=legacy)
-    return Http(world, f"http{number}", server, legacy=legacy, roams=random.random() < 0.5)
+    roams = random.random() < 0.5
+    return Http(world, f"http{number}", server, legacy=legacy, roams=roams, answer_only=number % 3 == 2)
 
 
 def _call(client: Client, random: Random) -> None:

@@ -8,6 +8,7 @@ import msgspec
 import pytest
 
 from fabric import jsonrpc
+from fabric.core.correlation import Limits
 from fabric.core.effects import Send
 from fabric.core.events import RequestPosted
 from fabric.core.lease import LEASE
@@ -43,6 +44,16 @@ def post(world: World, client: Http, method: str, params: dict[str, Any], *, id:
     world.edges[edge].links[tap.link] = tap
     world.edges[edge].feed(RequestPosted(tap.link, client.server, client.name, message, None, (), "http"))
     return tap
+
+
+@both_kinds
+@pytest.mark.requirement("P05")
+def test_a_client_that_takes_the_answer_alone_hears_no_progress_and_its_call_lives_by_it(keeps: bool) -> None:
+    world = scene(keeps=keeps, limits=Limits(idle=1.0, absolute=60.0))
+    client = Http(world, "c", "tools", legacy=False, answer_only=True)
+    client.call("write", delay=3.0, progress=8)
+    held(world, client)
+    assert [(request.answers[0].reason, request.progress) for request in client.requests] == [("", 0.0)]
 
 
 # ---------------------------------------------------------------- parked calls

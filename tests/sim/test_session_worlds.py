@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from fabric.core.effects import Send
@@ -28,9 +30,9 @@ class Note(Post):
         self.answer = effect.frame
 
 
-def legacy(world: World, name: str = "c", *, long: bool = False, roams: bool = False) -> Client:
+def legacy(world: World, name: str = "c", *, long: bool = False, **arguments: Any) -> Client:
     """A client whose session is open."""
-    client = LongLink(world, name, "old", legacy=True) if long else Http(world, name, "old", legacy=True, roams=roams)
+    client = LongLink(world, name, "old", legacy=True) if long else Http(world, name, "old", legacy=True, **arguments)
     assert world.run_until(lambda: bool(client.requests and client.requests[0].answers), 5.0)
     assert client.requests[0].answers[0].reason == ""
     world.run(0.1)
@@ -139,6 +141,19 @@ def test_an_http_session_goes_on_through_another_edge_when_its_own_is_killed(kee
 
 
 # ---------------------------------------------------------------- whose message is it
+@both_kinds
+@pytest.mark.requirement("P09")
+@pytest.mark.parametrize("at_once", [False, True], ids=["alone", "beside another"])
+def test_a_client_that_takes_no_stream_for_an_answer_is_asked_on_its_sessions_own(keeps: bool, at_once: bool) -> None:
+    world = scene(keeps=keeps)
+    client = legacy(world, answer_only=True)
+    client.call("write", delay=2.0, progress=4, ask=True)
+    if at_once:
+        client.call("read", delay=3.0)
+    held(world, client)  # which says so, too, if anything but an answer comes to a POST
+    assert all(request.answers[0].reason == "" and not request.progress for request in client.requests)
+
+
 @both_kinds
 @both_links
 @pytest.mark.requirement("P09")

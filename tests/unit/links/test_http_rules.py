@@ -8,7 +8,16 @@ import json
 import pytest
 
 from fabric import jsonrpc
-from fabric.links.http_rules import Admission, Answer, Headers, admit_bodiless, admit_post, check_post, read_post
+from fabric.links.http_rules import (
+    Admission,
+    Answer,
+    Headers,
+    accepted,
+    admit_bodiless,
+    admit_post,
+    check_post,
+    read_post,
+)
 
 META = {"io.modelcontextprotocol/protocolVersion": "2026-07-28", "io.modelcontextprotocol/clientCapabilities": {}}
 CALL = {b"mcp-protocol-version": b"2026-07-28", b"mcp-method": b"tools/call", b"mcp-name": b"echo"}
@@ -131,16 +140,53 @@ def test_an_unknown_legacy_version_is_refused(version: bytes) -> None:
     [
         ({b"content-type": b"application/json", b"accept": b"application/json, text/event-stream"}, None),
         ({b"content-type": b"Application/JSON; charset=utf-8", b"accept": b"*/*"}, None),
-        ({b"content-type": b"application/json", b"accept": b"application/*;q=0.5,text/*"}, None),
-        ({b"content-type": b"application/json", b"accept": b"application/json"}, 406),
-        ({b"content-type": b"application/json", b"accept": b"text/event-stream"}, 406),
-        ({b"content-type": b"application/json"}, 406),
+        ({b"content-type": b'APPLICATION/json ;charset="UTF-8"'}, None),
+        ({b"content-type": b"application/json"}, None),
+        ({b"content-type": b"application/json", b"accept": b"text/html"}, 406),
+        ({b"content-type": b"application/json", b"accept": b"*/*;q=0"}, 406),
+        ({b"content-type": b"application/json", b"content-encoding": b"IDENTITY"}, None),
         ({b"content-type": b"text/plain", b"accept": b"*/*"}, 415),
         ({b"content-type": b"application/json", b"content-encoding": b"gzip", b"accept": b"*/*"}, 415),
         ({b"accept": b"*/*"}, 415),
         ({b"content-type": b"application/json", b"accept": b"*/*", b"content-length": b"101"}, 413),
     ],
 )
-def test_a_post_is_json_that_accepts_both_kinds_of_answer(headers: Headers, status: int | None) -> None:
+def test_a_post_is_json_that_can_be_answered(headers: Headers, status: int | None) -> None:
     refusal = check_post(headers, 100)
     assert (refusal.status if refusal else None) == status
+
+
+@pytest.mark.requirement("L07")
+@pytest.mark.parametrize(
+    ("accept", "json", "events"),
+    [
+        (b"application/json, text/event-stream", True, True),
+        (b"", True, True),
+        (b" , ", True, True),
+        (b"*/*", True, True),
+        (b"text/html, image/gif, image/jpeg, *; q=.2, */*; q=.2", True, True),
+        (b"application/json", True, False),
+        (b"Application/JSON;charset=utf-8", True, False),
+        (b"text/event-stream", False, True),
+        (b"application/*;q=0.5,text/*", True, True),
+        (b"application/*", True, False),
+        (b"text/*", False, True),
+        (b"text/plain", False, False),
+        (b"application/json;q=0, */*", False, True),
+        (b"text/event-stream ; Q=0.000, */*;q=0.1", True, False),
+        (b"application/json;q=0.001, text/*;q=.0", True, False),
+        (b"*/*;q=0, text/event-stream", False, True),
+        (b"application/json;q=", True, False),
+        (b"application/json;q=x;v=1", True, False),
+    ],
+)
+def test_of_two_kinds_of_answer_those_count_that_are_accepted(accept: bytes, json: bool, events: bool) -> None:
+    assert accepted({b"accept": accept}) == (json, events)
+    assert accepted({}) == (True, True)
+    get = admit_bodiless("GET", {b"accept": accept, b"mcp-session-id": b"s"})
+    assert isinstance(get, Admission) == events
+    listen = admitted(
+        {b"accept": accept, b"mcp-protocol-version": b"2026-07-28", b"mcp-method": b"subscriptions/listen"},
+        call(method="subscriptions/listen"),
+    )
+    assert isinstance(listen, Admission) or (listen.status, events) == (406, False)

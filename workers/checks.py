@@ -258,6 +258,8 @@ async def _is_ours(address: Address) -> bool:
 async def server(definition: ServerDefinition, max_frame_bytes: int) -> Finding:
     """Start it as a bridge does, discover it, count its tools, stop it."""
     check = f"server {definition.name}"
+    if definition.unready:
+        return Finding(check, False, "; ".join(definition.unready), "set it where this server is run")
     started = time.perf_counter()
     try:
         async with asyncio.timeout(SERVER_TIMEOUT):

@@ -51,12 +51,16 @@ class ServerCommand(msgspec.Struct, frozen=True):
 
 
 def environment(inherited: Mapping[str, str], extra: Mapping[str, str]) -> dict[str, str]:
-    """A server's environment: PATH, HOME and the locale of `inherited`, `extra` on top, nothing else."""
-    allowed = {name: value for name, value in inherited.items() if name in _INHERITED or name.startswith("LC_")}
+    """A server's environment: what the MCP SDKs pass on of `inherited`, and the locale; `extra` on top, nothing else."""
+    allowed = {
+        name: value
+        for name, value in inherited.items()
+        if (name in _INHERITED or name.startswith("LC_")) and not value.startswith("()")  # a function that a shell exported
+    }
     return {**allowed, **extra}
 
 
-_INHERITED = frozenset({"PATH", "HOME", "LANG", "LANGUAGE"})
+_INHERITED = frozenset({"HOME", "LOGNAME", "PATH", "SHELL", "TERM", "USER", "LANG", "LANGUAGE"})
 
 
 async def spawn(

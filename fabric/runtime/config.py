@@ -10,9 +10,11 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 import shlex
 from collections.abc import Collection, Mapping
 from pathlib import Path
+from typing import Any
 
 import msgspec
 
@@ -21,14 +23,19 @@ from fabric.errors import ConfigError
 from fabric.links.stdio import environment as child_environment
 from fabric.links.url import parse as parse_link_url
 from fabric.runtime.doors import doors_of
+from fabric.runtime.env_file import read_env_file
+from fabric.runtime.hosts import SERVERS_AT
 from fabric.runtime.refusal import validated
 from fabric.runtime.schema import ConfigFile, ServerSection, TrustSection, address
 from fabric.runtime.settings import Address, ServerDefinition, Settings
-from fabric.runtime.sources import ENVIRONMENT, override, read
+from fabric.runtime.sources import ENVIRONMENT, Written, override, read
 from fabric.runtime.state import state_path
 from fabric.runtime.values import split_address
+from fabric.runtime.variables import is_ours
 from fabric.security.access import is_loopback, refuse_open_listener
 from fabric.security.tls import Trust
+
+_PASSWORD = re.compile(r"//[^/@]*@")
 
 
 def load(
@@ -47,16 +54,17 @@ def load(
     that is open to the network without authentication. Raises ConfigError.
     """
     environment = {name: value for name, value in environment.items() if value}  # compose says unset as `FABRIC_BROKER=`
-    content, source, read_from = read(path or environment.get("CONFIG_FILE"), environment)
-    origins = override(content, source, environment, arguments)
-    file = validated(content, source, origins)
+    written = read(path or environment.get("CONFIG_FILE"), environment)
+    source, folder = written.source, written.folder or Path.cwd()
+    origins = override(written.content, source, environment, arguments)
+    file = validated(written.content, source, written.servers_at, origins)
     section = file.fabric
     http, http_origin = _http(file, source, environment, origins)
-    folder = read_from.absolute().parent if read_from else Path.cwd()
     base = {key: Path.cwd() if key in origins else folder for key in ("secretFile", "state", "unix")}
-    inherited = child_environment(environment, {})
-    if not read_from:  # mcp-server-runner hands its whole environment on, and PROGRAM has no other way to be told anything
-        inherited = {name: value for name, value in environment.items() if not name.startswith(("FABRIC_", "AUTH_"))}
+    inherited = {name: value for name, value in environment.items() if not is_ours(name)}
+    if written.folder:  # without a file PROGRAM has no other way to be told anything: mcp-server-runner hands on all it has
+        asked = {name: value for name, value in inherited.items() if name in section.inherit_env}
+        inherited = child_environment(inherited, asked)
     settings = Settings(
         source=source,
         name=section.name,
@@ -89,11 +97,13 @@ def load(
         auth_user=environment.get("AUTH_USER", ""),
         auth_password=environment.get("AUTH_PASSWORD", ""),
         servers={
-            name: _definition(name, server, folder, inherited, section.idle_timeout)
+            name: _definition(name, server, written, folder, inherited, section.idle_timeout)
             for name, server in file.mcp_servers.items()
             if not server.disabled
         },
         default_server=None,
+        servers_at=written.servers_at,
+        passed_over=written.passed_over,
     )
     _refuse_exposure(settings, listens, {"http": http_origin, "admin": origins.get("admin", f"{source}: fabric.admin")})
     settings = msgspec.structs.replace(settings, default_server=_default(file, settings, needs_servers=needs_servers))
@@ -118,15 +128,18 @@ def _http(file: ConfigFile, source: str, environment: Mapping[str, str], origins
 
 
 def _definition(
-    name: str, server: ServerSection, folder: Path, inherited: Mapping[str, str], patience: float
+    name: str, server: ServerSection, written: Written, folder: Path, inherited: Mapping[str, str], patience: float
 ) -> ServerDefinition:
     health = server.health
     command, url = server.command or "", address(server.url, server.type) if server.url else ""
-    # without the values of env: the digest is announced, and a short secret could be guessed from it; and without what may
-    # differ from machine to machine, folders and capacity
-    written = [command, server.args, sorted(server.env), server.cwd, server.retry_calls, server.sessions]
-    if url:
-        written += [parse_link_url(url).where, sorted(server.headers)]
+    unready = written.unready.get(name, ())
+    env: dict[str, str | None] = {**inherited}
+    if server.env_file:
+        try:
+            env |= read_env_file(folder / server.env_file)
+        except ConfigError as error:
+            unready += (f"{written.source}: {written.servers_at}.{name}.envFile: {error.reason}",)
+    env |= server.env
     return ServerDefinition(
         name=name,
         url=url,
@@ -134,7 +147,7 @@ def _definition(
         trust=_trust(server.tls, folder),
         command=str(folder / command) if os.sep in command else command,
         args=server.args,
-        env={**inherited, **server.env},
+        env={key: value for key, value in env.items() if value is not None},
         cwd=str(folder / (server.cwd or "")),
         max_in_flight=server.max_in_flight,
         warm=server.warm,
@@ -152,8 +165,25 @@ def _definition(
             patience=patience,
         ),
         check_command=tuple(shlex.split(health.command or "")),
-        digest=hashlib.blake2b(json.dumps(written).encode(), digest_size=16).hexdigest(),
+        digest=_digest(server, written.entries[name]),
+        unready=unready,
     )
+
+
+def _digest(server: ServerSection, entry: Mapping[str, Any]) -> str:
+    """What makes a definition equal on two machines. entry: as it was written.
+
+    It is announced, and a short secret could be guessed from it: so variables are in it by name, and neither the values of env
+    nor user, password and query of a url are. Nor is what may differ from machine to machine, folders and capacity.
+    """
+    args = [each if isinstance(each, str) else text for each, text in zip(entry.get("args") or (), server.args, strict=False)]
+    defined = [entry.get("command") or "", args, sorted(server.env), entry.get("cwd"), server.retry_calls, server.sessions]
+    if server.env_file:
+        defined.append(server.env_file)
+    if url := entry.get("url"):
+        place = _PASSWORD.sub("//", url.partition("?")[0]) if "${" in url else parse_link_url(address(url, server.type)).where
+        defined += [place, sorted(server.headers)]
+    return hashlib.blake2b(json.dumps(defined).encode(), digest_size=16).hexdigest()
 
 
 def _trust(section: TrustSection, folder: Path) -> Trust:
@@ -187,7 +217,8 @@ def _default(file: ConfigFile, settings: Settings, *, needs_servers: bool) -> st
     if not names and needs_servers:
         if settings.source == ENVIRONMENT:
             raise ConfigError("nothing to serve: name a config file, or set CONFIG_FILE, or PROGRAM and ARGS")
-        raise ConfigError("all are disabled" if file.mcp_servers else "names no server", where=f"{settings.source}: mcpServers")
+        reason = "all are disabled" if file.mcp_servers else f"names no server; they are read from {', '.join(SERVERS_AT)}"
+        raise ConfigError(reason, where=f"{settings.source}: {settings.servers_at}")
     if not file.default_server:
         return names[0] if len(names) == 1 else None
     if file.default_server in names or not (names or needs_servers):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Mapping
 from typing import Any
 
@@ -10,18 +9,21 @@ from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
 from fabric.errors import ConfigError
+from fabric.runtime.nearest import nearest
 from fabric.runtime.schema import ConfigFile, FabricSection, ServerSection, nested
 
+_ALIKE = 0.6  # far enough for a guess, now that the key is refused
 
-def validated(content: Any, source: str, origins: Mapping[str, str]) -> ConfigFile:
+
+def validated(content: Any, source: str, servers_at: str, origins: Mapping[str, str]) -> ConfigFile:
     """The file with this content, from `source`; `origins` says who gave those `fabric` keys that others gave.
 
-    Raises ConfigError about the first error, with a line more for each other one.
+    servers_at: what the file has for `mcpServers`. Raises ConfigError about the first error, with a line for each other one.
     """
     try:
         return ConfigFile.model_validate(content)
     except ValidationError as error:
-        found = [(_where(item["loc"], source, origins), _reason(item)) for item in _telling(error.errors())]
+        found = [(_where(item["loc"], source, servers_at, origins), _reason(item)) for item in _telling(error.errors())]
     where, reason = found[0]
     raise ConfigError("\n".join([reason, *(f"{other}: {why}" for other, why in found[1:])]), where=where)
 
@@ -39,13 +41,15 @@ def _meant(loc: tuple[int | str, ...]) -> str | None:
     for part in loc[1 if section is FabricSection else 2 : -1]:
         section = nested(section).get(str(part), section)
     known = [field.alias or name for name, field in section.model_fields.items()]
-    return next(iter(difflib.get_close_matches(str(loc[-1]), known, 1)), None)
+    return nearest(str(loc[-1]), known, _ALIKE)
 
 
-def _where(loc: tuple[int | str, ...], source: str, origins: Mapping[str, str]) -> str:
+def _where(loc: tuple[int | str, ...], source: str, servers_at: str, origins: Mapping[str, str]) -> str:
     keys = [".".join(map(str, loc[1:end])) for end in range(2, len(loc) + 1)] if loc[:1] == ("fabric",) else []
     if said := [origins[key] for key in keys if key in origins]:
         return said[0]
+    if loc[:1] == ("mcpServers",):
+        loc = (servers_at, *loc[1:])
     path = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in loc if part != "[key]")
     return f"{source}: {path[1:]}" if path else source
 

@@ -1,14 +1,15 @@
 """The configuration file as it may be written: its keys, their types, bounds and meaning.
 
 An ordinary `mcpServers` file as MCP hosts have it, with a `fabric` key and mcp-server-runner's `defaultServer`, `host` and
-`port`. Unknown keys are refused. docs/config.schema.json is made from these models; config.py turns a file into settings.
+`port`. Keys that only hosts know are gone before it is judged (hosts.py); all other unknown keys are refused.
+docs/config.schema.json is made from these models; config.py turns a file into settings.
 """
 
 from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 from pydantic.alias_generators import to_camel
@@ -25,6 +26,7 @@ from fabric.runtime.values import (
     HeaderName,
     HeaderValue,
     HostPort,
+    Inherited,
     Lease,
     Mode,
     Name,
@@ -33,12 +35,12 @@ from fabric.runtime.values import (
     Port,
     Positive,
     PublicUrl,
+    Scalar,
     Seconds,
     ServerUrl,
     Share,
     Size,
     SocketDoors,
-    Text,
     Variable,
     Word,
     Words,
@@ -46,14 +48,15 @@ from fabric.runtime.values import (
 
 # What hosts write as a url's type, and the schemes that go with it.
 _SPOKEN = {
-    "stdio": (),
-    **dict.fromkeys(("http", "streamable-http", "streamableHttp"), ("http", "https")),
+    **dict.fromkeys(("stdio", "local"), ()),
+    **dict.fromkeys(("http", "streamable-http", "streamable_http", "streamableHttp"), ("http", "https")),
     "sse": ("http", "https", "sse+http", "sse+https"),
     **dict.fromkeys(("ws", "websocket"), ("ws", "wss")),
 }
 LogLevel = Literal["debug", "info", "warning", "error"]
+Spoken = Literal["stdio", "local", "http", "streamable-http", "streamable_http", "streamableHttp", "sse", "ws", "websocket"]
 
-_OF_COMMANDS = {"args", "env", "cwd", "grace"}
+_OF_COMMANDS = {"args", "env", "env_file", "cwd", "grace"}
 _OF_URLS = {"headers", "tls"}
 _WITH_TLS = ("tls", "wss", "https", "sse+https")
 _WITHOUT_HEADERS = ("tcp", "tls", "unix")
@@ -65,6 +68,16 @@ class _Section(BaseModel):
     model_config = ConfigDict(
         alias_generator=to_camel, extra="forbid", frozen=True, allow_inf_nan=False, use_attribute_docstrings=True
     )
+
+
+def _open(schema: dict[str, Any]) -> None:
+    """Hosts' own keys are no mistake to an editor that reads the schema."""
+    del schema["additionalProperties"]
+
+
+def _open_server(schema: dict[str, Any]) -> None:
+    _open(schema)
+    schema["anyOf"] = [{"required": [key]} for key in ("command", "url", "serverUrl", "httpUrl")]
 
 
 class HealthSection(_Section):
@@ -104,6 +117,8 @@ class TrustSection(_Section):
 class ServerSection(_Section):
     """One MCP server: a command that speaks MCP on its stdin and stdout, or the URL of one that runs."""
 
+    model_config = ConfigDict(json_schema_extra=_open_server)
+
     command: Word | None = None
     """The program: a name to find on PATH, or a path, relative to the folder of this file."""
     url: ServerUrl | None = None
@@ -112,13 +127,15 @@ class ServerSection(_Section):
     """Headers of the requests to a url that is HTTP's or a WebSocket's."""
     tls: TrustSection = TrustSection()
     """TLS with a url of tls://, wss://, https:// or sse+https://."""
-    args: tuple[Text, ...] = ()
-    """Its arguments, taken literally."""
-    env: dict[Variable, Text] = {}
-    """Environment variables, taken literally, on top of PATH, HOME and the locale; it inherits no others."""
+    args: tuple[Scalar, ...] = ()
+    """Its arguments."""
+    env: dict[Variable, Scalar | None] = {}
+    """Environment variables, on top of those it inherits: HOME, LOGNAME, PATH, SHELL, TERM, USER, the locale; null for none."""
+    env_file: Word | None = None
+    """File of further environment variables, NAME=VALUE a line, relative to the folder of this file; `env` wins over it."""
     cwd: Word | None = None
     """Its working directory, relative to the folder of this file, which is the default."""
-    type: Literal["stdio", "http", "streamable-http", "streamableHttp", "sse", "ws", "websocket"] | None = None
+    type: Spoken | None = None
     """As hosts write it: of a command `stdio`; of a url what is spoken there, which else its scheme says."""
     disabled: bool = False
     """Leave this server out."""
@@ -139,12 +156,14 @@ class ServerSection(_Section):
 
     @model_validator(mode="after")
     def _agrees(self) -> ServerSection:
+        if self.disabled:
+            return self
         if (self.command is None) == (self.url is None):
             raise ValueError("say command, or url, and not both")
         ours, theirs = ("command", _OF_URLS) if self.url is None else ("url", _OF_COMMANDS)
-        if given := sorted(theirs & self.model_fields_set):
+        if given := sorted(key for key in theirs & self.model_fields_set if getattr(self, key)):
             raise ValueError(f"{to_camel(given[0])} does not go with {ours}")
-        if self.url is None and self.type not in (None, "stdio"):
+        if self.url is None and self.type not in (None, "stdio", "local"):
             raise ValueError(f"type {self.type} does not go with command")
         if self.url is not None:
             scheme = address(self.url, self.type).partition(":")[0]
@@ -186,9 +205,9 @@ class FabricSection(_Section):
     broker: BrokerUrl | None = None
     """The broker's URL; without one, an embedded NATS server that all processes of this user share."""
     http: HostPort | None = None
-    """HOST:PORT of the HTTP edge; port 0 picks one. 127.0.0.1:8080 if nothing says otherwise."""
+    """HOST:PORT of the HTTP edge, or PORT for 127.0.0.1; port 0 picks one. 127.0.0.1:8080 if nothing says otherwise."""
     tcp: Doors = ()
-    """HOST:PORT=SERVER of each TCP listener: newline-delimited JSON-RPC with that server, or the default one."""
+    """HOST:PORT=SERVER or PORT=SERVER of each TCP listener: newline-delimited JSON-RPC with that server, or the default one."""
     unix: SocketDoors = ()
     """PATH=SERVER of each Unix socket, likewise; a path is relative to the folder of this file."""
     unix_mode: Mode = "0600"
@@ -196,9 +215,11 @@ class FabricSection(_Section):
     unix_remove: bool = True
     """Remove the sockets' files on stop."""
     ws: Doors = ()
-    """HOST:PORT or HOST:PORT=SERVER of each listener of its own for WebSockets, which the HTTP edge accepts too."""
+    """[HOST:]PORT or [HOST:]PORT=SERVER of each listener of its own for WebSockets, which the HTTP edge accepts too."""
     admin: HostPort | None = None
-    """HOST:PORT of the health endpoints; none if absent."""
+    """HOST:PORT of the health endpoints, or PORT for 127.0.0.1; none if absent."""
+    inherit_env: Inherited = ()
+    """Names of further environment variables that servers inherit, such as HTTPS_PROXY; none of the fabric's own."""
     allow_unauthenticated: bool = False
     """Allow a listener beyond loopback without authentication."""
     allowed_hosts: Words = ()
@@ -249,6 +270,8 @@ class FabricSection(_Section):
 
 class ConfigFile(_Section):
     """The whole file."""
+
+    model_config = ConfigDict(json_schema_extra=_open)
 
     json_schema: str | None = Field(default=None, alias="$schema")
     """Where editors find this schema."""

@@ -40,7 +40,8 @@ class ServerDefinition(msgspec.Struct, frozen=True, kw_only=True):
     url: where it listens; empty for one that is started. command: a name to find on the PATH of `env`, or an absolute path.
     env: its whole environment. cwd: absolute. headers: of requests to its URL. trust: of its certificate. check_command: what
     checks it, empty where that is a question to it. digest: of what it is, however many and wherever: equal on machines that
-    were given the same definition. `grace` is in seconds.
+    were given the same definition. unready: why it cannot be run by this process, a line for each variable that is not set; all
+    that would run it is unknown then. `grace` is in seconds.
     """
 
     name: str
@@ -59,6 +60,7 @@ class ServerDefinition(msgspec.Struct, frozen=True, kw_only=True):
     checks: Checks
     check_command: tuple[str, ...]
     digest: str
+    unready: tuple[str, ...] = ()
 
     def __repr__(self) -> str:
         return f"ServerDefinition({self.name!r}, digest={self.digest!r})"  # url, headers, args and env may hold credentials
@@ -70,7 +72,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     source: the file's name as given, "the environment" or "the command line". broker: None for the embedded one. doors: of a
     process that opens them. public_url: None for where the edge listens. At most one of `secret`, `secret_file` and
     `secret_command` is set. default_server: what /mcp means, if anything. state: the folder of the embedded broker, not yet
-    made. auth_user, auth_password: HTTP Basic, empty for none. log_level: None for what suits the command.
+    made. auth_user, auth_password: HTTP Basic, empty for none. log_level: None for what suits the command. servers_at: the key
+    of the file that holds the servers. passed_over: its keys that only a host knows, each with the servers where it was.
     """
 
     source: str
@@ -105,6 +108,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     auth_password: str
     servers: Mapping[str, ServerDefinition]
     default_server: str | None
+    servers_at: str = "mcpServers"
+    passed_over: tuple[str, ...] = ()
 
     @property
     def makes_its_secret(self) -> bool:
@@ -117,9 +122,11 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def refuse_missing_commands(settings: Settings) -> None:
-    """Raise ConfigError if a server's command is not on its PATH, or its folder is not there."""
+    """Raise ConfigError if a server's command is not on its PATH, its folder is not there, or a variable of it is not set."""
+    if unready := [line for server in settings.servers.values() for line in server.unready]:
+        raise ConfigError("\n".join(unready))
     for server in settings.servers.values():
-        where = f"{settings.source}: mcpServers.{server.name}"
+        where = f"{settings.source}: {settings.servers_at}.{server.name}"
         if server.url:
             try:
                 client_context(server.trust)

@@ -1,6 +1,7 @@
 """What was written, and by whom: a file, a URI, or PROGRAM and ARGS; and what environment and command line lay over it.
 
-It is as it was written: refused here is only what cannot be read, or what nobody could tell any more afterwards.
+A file comes in the shape of ours (hosts.py), its variables replaced (variables.py). Refused here is only what cannot be read,
+or what nobody could tell any more afterwards.
 """
 
 from __future__ import annotations
@@ -16,10 +17,12 @@ from pydantic.alias_generators import to_camel
 from fabric.errors import ConfigError
 from fabric.links.stdio import ServerCommand
 from fabric.links.url import LinkUrl
+from fabric.runtime.hosts import adopt
 from fabric.runtime.jsonc import plain
 from fabric.runtime.schema import FabricSection, leaves
 from fabric.runtime.uri import has_scheme
 from fabric.runtime.uri import parse as parse_uri
+from fabric.runtime.variables import Variables, folder_of
 
 ENVIRONMENT = "the environment"
 COMMAND_LINE = "the command line"
@@ -35,20 +38,49 @@ _OPTIONS = {
 
 
 class Written(NamedTuple):
-    """A configuration as JSON has it. source: as in Settings. file: where it was read, if it was."""
+    """A configuration as JSON has it, in the shape of ConfigFile.
+
+    source, servers_at, passed_over: as in Settings. folder: to which its paths are relative; None for what is no file. entries:
+    its servers as they were before their variables were replaced. unready: for each server that has some, its lines.
+    """
 
     content: Any
     source: str
-    file: Path | None
+    folder: Path | None = None
+    entries: Mapping[str, Mapping[str, Any]] = {}
+    servers_at: str = "mcpServers"
+    passed_over: tuple[str, ...] = ()
+    unready: Mapping[str, tuple[str, ...]] = {}
 
 
 def read(place: str | None, environment: Mapping[str, str]) -> Written:
     """What `place` holds, a file's name or a server's URI; without one what PROGRAM and ARGS say. Raises ConfigError."""
     if not place:
-        return Written(_of_program(environment), ENVIRONMENT, None)
+        content = _of_program(environment)
+        return Written(content, ENVIRONMENT, entries=_entries(content))
     if has_scheme(place) and not Path(place).exists():
-        return Written(_of_uri(place), COMMAND_LINE, None)
-    return Written(_parsed(Path(place)), place, Path(place))
+        content = _of_uri(place)
+        return Written(content, COMMAND_LINE, entries=_entries(content))
+    return _of_file(Path(place), environment)
+
+
+def _of_file(path: Path, environment: Mapping[str, str]) -> Written:
+    source, folder = str(path), folder_of(path)
+    adopted = adopt(_parsed(path), source)
+    content, entries = adopted.content, _entries(adopted.content)
+    variables = Variables(environment, folder, adopted.inputs)
+    unready = {}
+    for name, entry in entries.items():
+        content["mcpServers"][name], lines = variables.replaced(entry, f"{source}: {adopted.servers_at}.{name}")
+        if lines:
+            unready[name] = lines
+    return Written(content, source, folder, entries, adopted.servers_at, adopted.passed_over, unready)
+
+
+def _entries(content: Any) -> dict[str, dict[str, Any]]:
+    """The servers of a content that may not be valid yet."""
+    servers = content.get("mcpServers") if isinstance(content, dict) else None
+    return {name: entry for name, entry in servers.items() if isinstance(entry, dict)} if isinstance(servers, dict) else {}
 
 
 def override(content: Any, source: str, environment: Mapping[str, str], arguments: Mapping[str, object]) -> dict[str, str]:
@@ -84,8 +116,13 @@ def override(content: Any, source: str, environment: Mapping[str, str], argument
     return {key: origin for key, (origin, _) in given.items()}
 
 
+_OTHERS = {".yaml": "YAML", ".yml": "YAML", ".toml": "TOML"}
+
+
 def _parsed(path: Path) -> Any:
     """The JSON a file holds; comments and trailing commas are passed over."""
+    if (format := _OTHERS.get(path.suffix.lower())) and path.is_file():
+        raise ConfigError(f"{format} is not read here; write its servers as JSON, under `mcpServers`", where=str(path))
     try:
         return json.loads(plain(path.read_bytes().decode("utf-8-sig")), object_pairs_hook=_without_repeats)
     except json.JSONDecodeError as error:

@@ -5,6 +5,7 @@ A refusal never quotes what may hold a credential. schema.py says which key take
 
 from __future__ import annotations
 
+import json
 import re
 import shlex
 from ipaddress import ip_network
@@ -19,14 +20,15 @@ from fabric.errors import ConfigError, InvalidName
 from fabric.links.registry import TRANSPORTS
 from fabric.links.url import parse as parse_link_url
 from fabric.runtime.retry import Failure
+from fabric.runtime.variables import is_ours
 
 
 def split_address(text: str) -> tuple[str, int]:
-    """Host and port of HOST:PORT, an IPv6 host in brackets. Raises ValueError."""
-    host, colon, port = text.rpartition(":")
+    """Host and port of HOST:PORT, an IPv6 host in brackets, or of PORT alone, at 127.0.0.1. Raises ValueError."""
+    host, colon, port = (f"127.0.0.1:{text}" if text.isdecimal() else text).rpartition(":")
     bare = host[1:-1] if host.startswith("[") and host.endswith("]") else host
     if not colon or not bare or (":" in bare) != (bare is not host) or not port.isdecimal() or int(port) > 65535:
-        raise ValueError(f"{text!r} is not HOST:PORT, such as 127.0.0.1:8080 or [::1]:0")
+        raise ValueError(f"{text!r} is not PORT or HOST:PORT, such as 8080, 127.0.0.1:8080 or [::1]:0")
     return bare, int(port)
 
 
@@ -52,6 +54,26 @@ def _variable(name: str) -> str:
     if not name or "=" in name:
         raise ValueError("is not a name an environment variable can have")
     return _plain(name)
+
+
+def _inherited(name: str) -> str:
+    if is_ours(name):
+        raise ValueError("is a setting of the fabric, which servers are not given")
+    return _variable(name)
+
+
+def _scalar(value: Any) -> Any:
+    """Hosts write numbers and booleans where a program is given text."""
+    return json.dumps(value) if isinstance(value, bool | int | float) else value
+
+
+def _port(value: Any) -> Any:
+    return str(value) if isinstance(value, int) and not isinstance(value, bool) else value
+
+
+def _doors(value: Any) -> Any:
+    value = _listed(_port(value))
+    return [_port(each) for each in value] if isinstance(value, list) else value
 
 
 def _listed(value: Any) -> Any:
@@ -176,19 +198,25 @@ def _header_value(value: str) -> str:
 # ------------------------------------------------------------ the types
 _FLOAT = BeforeValidator(_number, json_schema_input_type=float)
 _INT = BeforeValidator(_number, json_schema_input_type=int)
+_SCALAR = str | int | float | bool
 _MODE = "^0?[0-7]{3}$"
 _LIST = BeforeValidator(_listed, json_schema_input_type=tuple[str, ...])
 
-Text = Annotated[str, AfterValidator(_plain)]
+Scalar = Annotated[str, AfterValidator(_plain), BeforeValidator(_scalar, json_schema_input_type=_SCALAR)]
+"""Text, also where it is written as a number or a boolean."""
 Word = Annotated[str, Field(min_length=1), AfterValidator(_plain)]
 Words = Annotated[tuple[Word, ...], BeforeValidator(_listed, json_schema_input_type=tuple[Word, ...])]
 Name = Annotated[str, Field(min_length=1), AfterValidator(_channel_part)]
 Variable = Annotated[str, AfterValidator(_variable)]
+Inherited = Annotated[tuple[Annotated[str, AfterValidator(_inherited)], ...], _LIST]
 CommandLine = Annotated[str, AfterValidator(_command_line)]
 
-HostPort = Annotated[str, AfterValidator(_address)]
-Doors = Annotated[tuple[Annotated[str, AfterValidator(_door)], ...], _LIST]
-"""Each HOST:PORT=SERVER, or without the server."""
+HostPort = Annotated[str, AfterValidator(_address), BeforeValidator(_port, json_schema_input_type=str | int)]
+Doors = Annotated[
+    tuple[Annotated[str, AfterValidator(_door)], ...],
+    BeforeValidator(_doors, json_schema_input_type=tuple[str | int, ...] | str | int),
+]
+"""Each HOST:PORT=SERVER or PORT=SERVER, or without the server."""
 SocketDoors = Annotated[tuple[Annotated[str, AfterValidator(_socket)], ...], _LIST]
 """Each PATH=SERVER, or without the server."""
 Mode = Annotated[str, BeforeValidator(_mode), Field(json_schema_extra={"pattern": _MODE})]
@@ -198,7 +226,7 @@ PublicUrl = Annotated[str, AfterValidator(_public_url)]
 BrokerUrl = Annotated[str, AfterValidator(_broker_url)]
 ServerUrl = Annotated[str, AfterValidator(_server_url)]
 HeaderName = Annotated[str, AfterValidator(_header)]
-HeaderValue = Annotated[str, AfterValidator(_header_value)]
+HeaderValue = Annotated[str, AfterValidator(_header_value), BeforeValidator(_scalar, json_schema_input_type=_SCALAR)]
 Failures = Annotated[tuple[Failure, ...], BeforeValidator(_listed, json_schema_input_type=tuple[Failure, ...])]
 
 Seconds = Annotated[float, _FLOAT, Field(gt=0)]

@@ -39,11 +39,13 @@ def transports(json: Json = False) -> None:
 
 @config_app.command("check", epilog="mcp-fabric config check mcp.json")
 def config_check(config: ConfigArgument = None) -> None:
-    """Refuse a wrong setting, naming file, key and reason. Starts nothing."""
+    """Refuse a wrong setting, naming file, key and reason, and name what is passed over. Starts nothing."""
     from workers.check import check
 
     settings = check(config, os.environ)
     typer.echo(f"{settings.source}: fabric {settings.name}, {len(settings.servers)} servers: {', '.join(settings.servers)}")
+    if settings.passed_over:
+        typer.echo(f"{settings.source}: passed over, as known to hosts alone: {', '.join(settings.passed_over)}")
 
 
 @config_app.command("schema", epilog="mcp-fabric config schema > config.schema.json")

@@ -10,7 +10,7 @@ ConfigArgument = Annotated[
     str | None,
     typer.Argument(
         metavar="CONFIG",
-        help="An mcpServers file, or one server's URI. Without: CONFIG_FILE, else PROGRAM and ARGS.",
+        help="A file of MCP servers as hosts have it, or one server's URI. Without: CONFIG_FILE, else PROGRAM and ARGS.",
         show_default=False,
     ),
 ]
@@ -18,12 +18,12 @@ ConfigOption = Annotated[
     str | None, typer.Option("--config", metavar="FILE", help="A file whose `fabric` keys to use.", show_default=False)
 ]
 Http = Annotated[
-    str | None, typer.Option(metavar="HOST:PORT", help="Where HTTP listens; port 0 picks one. (default: 127.0.0.1:8080)")
+    str | None, typer.Option(metavar="[HOST:]PORT", help="Where HTTP listens; port 0 picks one. (default: 127.0.0.1:8080)")
 ]
 Tcp = Annotated[
     list[str] | None,
     typer.Option(
-        metavar="HOST:PORT[=SERVER]",
+        metavar="[HOST:]PORT[=SERVER]",
         help="Also serve SERVER, or the default one, over TCP, a message a line.",
         show_default=False,
     ),
@@ -35,10 +35,10 @@ Unix = Annotated[
 Ws = Annotated[
     list[str] | None,
     typer.Option(
-        metavar="HOST:PORT[=SERVER]", help="Also serve WebSockets on a port of their own: SERVER at /, or each at /NAME/ws."
+        metavar="[HOST:]PORT[=SERVER]", help="Also serve WebSockets on a port of their own: SERVER at /, or each at /NAME/ws."
     ),
 ]
-Admin = Annotated[str | None, typer.Option(metavar="HOST:PORT", help="Where /livez and /readyz answer. (default: nowhere)")]
+Admin = Annotated[str | None, typer.Option(metavar="[HOST:]PORT", help="Where /livez and /readyz answer. (default: nowhere)")]
 Broker = Annotated[
     str | None, typer.Option(metavar="URL", help="nats, tls, redis(s) or amqp(s)://HOST. (default: an embedded NATS server)")
 ]

@@ -68,14 +68,27 @@ def test_an_ordinary_mcp_servers_file_is_a_config(write: Write) -> None:
 
 
 @pytest.mark.requirement("L02")
-def test_a_server_of_a_file_inherits_only_path_home_and_locale(write: Write) -> None:
-    found = settings(write({"mcpServers": {"time": {**TIME, "env": {"TZ": "UTC"}}}}))
-    assert found.servers["time"].env == {
+def test_a_server_of_a_file_inherits_what_the_sdks_pass_on_and_the_locale(write: Write) -> None:
+    given = {
+        "USER": "u",
+        "LOGNAME": "u",
+        "SHELL": "() { :; }",
+        "TERM": "xterm",
+        "HTTPS_PROXY": "http://p",
+        "SSL_CERT_FILE": "/ca",
+    }
+    path = write({"mcpServers": {"time": {**TIME, "env": {"TZ": "UTC", "TERM": None}}}})
+    expected = {
         "HOME": "/home/someone",
         "PATH": ENVIRONMENT["PATH"],
         "LC_ALL": "C.UTF-8",
+        "USER": "u",
+        "LOGNAME": "u",
         "TZ": "UTC",
     }
+    assert settings(path, given).servers["time"].env == expected
+    proxied = settings(path, {**given, "FABRIC_INHERIT_ENV": "HTTPS_PROXY,SSL_CERT_FILE,NO_PROXY"})
+    assert proxied.servers["time"].env == {**expected, "HTTPS_PROXY": "http://p", "SSL_CERT_FILE": "/ca"}
 
 
 def test_relative_paths_are_relative_to_the_folder_of_the_file(write: Write) -> None:
@@ -218,10 +231,13 @@ def test_a_uri_in_place_of_the_file_is_the_one_server() -> None:
 
 WRONG: list[tuple[object, str]] = [
     ({"mcpServers": {"time": {"comand": "x"}}}, "mcp.json: mcpServers.time.comand: unknown key; did you mean `command`?"),
-    ({"mcpServers": {"time": {**TIME, "autoApprove": []}}}, "mcp.json: mcpServers.time.autoApprove: unknown key"),
+    (
+        {"mcpServers": {"time": {**TIME, "max_processes": 1}}},
+        "mcp.json: mcpServers.time.max_processes: unknown key; did you mean",
+    ),
     ({"mcpServers": {"time": {"args": []}}}, "mcp.json: mcpServers.time: say command, or url, and not both"),
     ({"mcpServers": {"time": {"command": ""}}}, "mcp.json: mcpServers.time.command: "),
-    ({"mcpServers": {"time": {**TIME, "args": ["a", 1]}}}, "mcp.json: mcpServers.time.args[1]: should be a valid string"),
+    ({"mcpServers": {"time": {**TIME, "args": ["a", []]}}}, "mcp.json: mcpServers.time.args[1]: should be a valid string"),
     ({"mcpServers": {"time": {**TIME, "args": ["a\0b"]}}}, "mcp.json: mcpServers.time.args[0]: may not contain a NUL"),
     ({"mcpServers": {"time": {**TIME, "env": {"A=B": "c"}}}}, "mcp.json: mcpServers.time.env.A=B: is not a name"),
     ({"mcpServers": {"time": {**TIME, "warm": True}}}, "mcp.json: mcpServers.time.warm: should be a number"),
@@ -229,7 +245,7 @@ WRONG: list[tuple[object, str]] = [
     ({"mcpServers": {"time": {**TIME, "type": "ws"}}}, "mcp.json: mcpServers.time: type ws does not go with command"),
     ({"mcpServers": {"time": {**TIME, "type": "grpc"}}}, "mcp.json: mcpServers.time.type: should be 'stdio', "),
     ({"mcpServers": {"time": {**TIME, "url": "tcp://h:1"}}}, "mcp.json: mcpServers.time: say command, or url, and not both"),
-    ({"mcpServers": {"time": {"url": "tcp://h:1", "args": []}}}, "mcp.json: mcpServers.time: args does not go with url"),
+    ({"mcpServers": {"time": {"url": "tcp://h:1", "args": ["a"]}}}, "mcp.json: mcpServers.time: args does not go with url"),
     ({"mcpServers": {"time": {"url": "tcp://h:1", "type": "http"}}}, "mcp.json: mcpServers.time: type http goes with http://"),
     (
         {"mcpServers": {"time": {"url": "tcp://h:1", "headers": {"A": "b"}}}},
@@ -251,7 +267,7 @@ WRONG: list[tuple[object, str]] = [
     ),
     ({"mcpServers": {"time": {"url": "tcp://h"}}}, "mcp.json: mcpServers.time.url: is not tcp://HOST:PORT"),
     ({"mcpServers": {"x" * 121: TIME}}, f"mcp.json: mcpServers.{'x' * 121}: name"),
-    ({"mcpServers": []}, "mcp.json: mcpServers: should be an object"),
+    ({"mcpServers": 1}, "mcp.json: mcpServers: should be an object"),
     ({"mcpServers": {}}, "mcp.json: mcpServers: names no server"),
     ({"mcpServers": {"a": {**TIME, "disabled": True}}}, "mcp.json: mcpServers: all are disabled"),
     ({"mcpServers": {"a": TIME}, "defaultServer": "b"}, "mcp.json: defaultServer: no enabled server is called that"),
@@ -259,8 +275,16 @@ WRONG: list[tuple[object, str]] = [
     ({"mcpServers": {"a": TIME}, "port": 70000}, "mcp.json: port: should be less than"),
     ({"mcpServers": {"a": TIME}, "fabric": {"leese": 4}}, "mcp.json: fabric.leese: unknown key; did you mean `lease`?"),
     ({"mcpServers": {"a": TIME}, "fabric": {"lease": 1}}, "mcp.json: fabric.lease: should be greater than"),
-    ({"mcpServers": {"a": TIME}, "fabric": {"http": "8080"}}, "mcp.json: fabric.http: '8080' is not HOST:PORT"),
-    ({"mcpServers": {"a": TIME}, "fabric": {"http": "::1:80"}}, "mcp.json: fabric.http: '::1:80' is not HOST:PORT"),
+    ({"mcpServers": {"a": TIME}, "fabric": {"http": "h"}}, "mcp.json: fabric.http: 'h' is not PORT or HOST:PORT, such as 8080"),
+    ({"mcpServers": {"a": TIME}, "fabric": {"http": "::1:80"}}, "mcp.json: fabric.http: '::1:80' is not PORT or HOST:PORT"),
+    ({"mcpServers": {"a": TIME}, "fabric": {"http": 80800}}, "mcp.json: fabric.http: '80800' is not PORT or HOST:PORT"),
+    ({"mcpServers": {"a": TIME}, "fabric": {"tcp": ["1=a=b"]}}, "mcp.json: fabric.tcp[0]: '1=a' is not PORT or HOST:PORT"),
+    (
+        {"mcpServers": {"a": TIME}, "fabric": {"inheritEnv": ["FABRIC_BROKER"]}},
+        "mcp.json: fabric.inheritEnv[0]: is a setting of",
+    ),
+    ({"mcpServers": {"a": TIME}, "fabric": {"inheritEnv": "AUTH_PASSWORD"}}, "mcp.json: fabric.inheritEnv[0]: is a setting of"),
+    ({"mcpServers": {"a": TIME}, "servers": {"b": TIME}}, "mcp.json: servers: there are servers there and at mcpServers"),
     (
         {"mcpServers": {"a": TIME}, "fabric": {"trustedProxies": ["10.0.0.1/8"]}},
         "mcp.json: fabric.trustedProxies[0]: is no address or network: 10.0.0.1/8 has host bits set",
@@ -317,7 +341,7 @@ def test_a_setting_from_elsewhere_is_refused_by_the_name_it_was_given_under(writ
     assert refusal(path, {"FABRIC_MAX_FRAME_BYTES": "big"}).startswith("FABRIC_MAX_FRAME_BYTES: should be a valid integer")
     assert refusal(path, {"FABRIC_BROKKER": "nats://h"}) == "FABRIC_BROKKER: unknown variable; did you mean FABRIC_BROKER?"
     assert refusal(path, {"PORT": "http"}) == "PORT: 'http' is not a port"
-    assert refusal(path, http="nowhere").startswith("--http: 'nowhere' is not HOST:PORT")
+    assert refusal(path, http="nowhere").startswith("--http: 'nowhere' is not PORT or HOST:PORT")
     assert refusal(path, name="").startswith("--fabric: ")
     assert settings(path, {"FABRIC_CFG_PATH": "/of/other/software"}).name == "default"
 
@@ -398,8 +422,14 @@ def test_the_published_json_schema_is_current_and_holds_for_the_examples(write: 
     assert published == json_schema_text(), "run: mcp-fabric config schema > docs/config.schema.json"
     schema: dict[str, Any] = json.loads(published)
     jsonschema.validate(json.loads(Path("examples/mcp.json").read_text()), schema)
-    with pytest.raises(jsonschema.ValidationError):
-        jsonschema.validate({"mcpServers": {"a": {"comand": "x"}}}, schema)
+    jsonschema.validate({"mcpServers": {"a": {**TIME, "autoApprove": [], "env": {"N": 1, "B": True}}}, "inputs": []}, schema)
+    for wrong in (
+        {"mcpServers": {"a": {"comand": "x"}}},
+        {"fabric": {"leese": 4}},
+        {"mcpServers": {"a": {**TIME, "warm": "many"}}},
+    ):
+        with pytest.raises(jsonschema.ValidationError):
+            jsonschema.validate(wrong, schema)
 
 
 @pytest.mark.requirement("S10")

@@ -45,6 +45,17 @@ def test_doors_beside_http_are_settings_of_those_who_open_them(write: Write) -> 
     assert load(str(path), environment=ENVIRONMENT, arguments={}).doors == (), "who opens none has none"
 
 
+@pytest.mark.parametrize(("written", "port"), [(8181, 8181), ("8181", 8181), ("127.0.0.1:8181", 8181), ("0", 0)])
+def test_a_bare_port_is_one_of_this_machine(write: Write, written: str | int, port: int) -> None:
+    path = write({"mcpServers": {"a": TIME}, "fabric": {"http": written, "tcp": [7000, "7001=a"], "ws": 7002}})
+    ways: list[tuple[dict[str, str], dict[str, object]]] = [({}, {"admin": "9090"}), ({"FABRIC_ADMIN": "9090"}, {})]
+    for given, arguments in ways:
+        found = load(str(path), environment=ENVIRONMENT | given, arguments=arguments, listens=("http", "admin", "doors"))
+        assert (found.http, found.admin) == (Address("127.0.0.1", port), Address("127.0.0.1", 9090))
+        doors = [("tcp", "127.0.0.1:7000"), ("tcp", "127.0.0.1:7001"), ("ws", "127.0.0.1:7002")]
+        assert [(door.scheme, str(door.address)) for door in found.doors] == doors
+
+
 TCP = "127.0.0.1:7000"
 SHARED: list[tuple[dict[str, object], str]] = [
     ({"tcp": [f"{TCP}=a", f"{TCP}=a"]}, f"fabric.tcp: {TCP}=a is there twice; leave one out"),

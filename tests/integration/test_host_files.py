@@ -1,0 +1,60 @@
+"""A host's own file runs as it is: checked, then served, its variables replaced where its servers run."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.fabrics import PROGRAM, Process, ask
+
+FILE = """{
+  // VS Code's, with what only it knows
+  "inputs": [{"type": "promptString", "id": "api-key", "password": true}],
+  "servers": {
+    "time": {
+      "type": "stdio", "command": "sh", "args": ["-c", "env > seen; exec ${PYTHON} -m mcp_server_time"],
+      "env": {"KEY": "${input:api-key}", "PORT": 80}, "envFile": "${workspaceFolder}/.env", "dev": {"watch": "*.py"},
+    },
+    "off": {"command": "no-such-program", "args": ["${NOT_SET}"], "disabled": true},
+  },
+}
+"""
+KEY = "hunter2-of-the-host"
+
+
+@pytest.mark.requirement("C01", "L02")
+def test_a_hosts_file_is_checked_and_served_as_it_is(tmp_path: Path) -> None:
+    path = tmp_path / ".vscode" / "mcp.json"
+    path.parent.mkdir()
+    path.write_text(FILE)
+    (tmp_path / ".env").write_text("FROM_FILE='a b'\n")
+    state = tmp_path / "state"
+    given = {"PYTHON": sys.executable, "HTTPS_PROXY": "http://proxy", "FABRIC_INHERIT_ENV": "HTTPS_PROXY", "USER": "someone"}
+
+    done = ask("config", "check", path, state=state, **given)
+    assert (done.returncode, done.stdout) == (2, "")
+    reason = "the input api-key is asked for by hosts, not here; set the variable INPUT_API_KEY"
+    assert done.stderr == f"mcp-fabric: {path}: servers.time.env.KEY: {reason}\n"
+
+    given["INPUT_API_KEY"] = KEY
+    done = ask("config", "check", path, state=state, **given)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.splitlines() == [
+        f"{path}: fabric default, 1 servers: time",
+        f"{path}: passed over, as known to hosts alone: dev (time)",
+    ]
+
+    with Process(PROGRAM, "up", path, "--http", "0", state=state, **given) as process:
+        assert process.url().startswith("http://127.0.0.1:")
+        called = ask("call", "time", "get_current_time", "timezone=UTC", "--json", state=state)
+        assert json.loads(called.stdout), called.stderr
+        said = process.log.read_text()
+    seen = dict(line.split("=", 1) for line in (tmp_path / "seen").read_text().splitlines())
+    assert (seen["KEY"], seen["PORT"], seen["FROM_FILE"], seen["HTTPS_PROXY"], seen["USER"]) == (
+        KEY, "80", "a b", "http://proxy", "someone",
+    )  # fmt: skip
+    assert not seen.keys() & {"INPUT_API_KEY", "FABRIC_INHERIT_ENV", "PYTHON"}
+    assert KEY not in said

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from fabric.runtime.settings import Settings
 from workers.logs import configure_logging
-from workers.process import Life, administered, placed
+from workers.process import Life, administered, placed, ready_line
 from workers.roles import make_bridge
 
 DRAIN_TIMEOUT = 5.0
@@ -20,7 +20,8 @@ async def run(settings: Settings) -> int:
         try:
             async with administered(settings, life, [bridge.node], bridge.core.served) as admin:
                 bridge.node.start()
-                return await life.serve([bridge.node], place, f"bridge {', '.join(settings.servers)}{admin}")
+                said = ready_line(f"bridge {', '.join(settings.servers)}{admin}")
+                return await life.serve([bridge.node], place, said)
         finally:
             await bridge.drain(DRAIN_TIMEOUT)
             await bridge.aclose()

@@ -13,9 +13,10 @@ from fabric.links.base import LinkInfo
 from fabric.links.memory import pair
 from fabric.runtime.settings import Settings
 from workers.client import Client, Refused
-from workers.joining import absence, complain, joined, unless_stopped
+from workers.joining import absence, joined, unless_stopped
 from workers.logs import configure_logging
 from workers.roles import make_edge
+from workers.terminal import complain
 
 NOBODY = (Reason.NO_WORKER, Reason.UNKNOWN_SERVER)
 
@@ -23,7 +24,7 @@ NOBODY = (Reason.NO_WORKER, Reason.UNKNOWN_SERVER)
 async def run(settings: Settings, name: str, tool: str, arguments: dict[str, Any], *, json: bool) -> int:
     """Call, and print. Returns the exit code."""
     configure_logging(settings, "warning")
-    return await unless_stopped(_run(settings, name, tool, arguments, json=json), stopped=1)
+    return await unless_stopped(_run(settings, name, tool, arguments, json=json))
 
 
 async def _run(settings: Settings, name: str, tool: str, arguments: dict[str, Any], *, json: bool) -> int:

@@ -12,7 +12,6 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppres
 
 import msgspec
 
-from fabric import jsonrpc
 from fabric.addressing import ANNOUNCEMENTS, Channel, ChannelKind, channel_name, inbox, work
 from fabric.brokers import registry
 from fabric.brokers.base import Broker, Outgoing, Rights, Subscription, TellsRights, Tidies
@@ -23,7 +22,7 @@ from fabric.runtime.observer import Observer
 from fabric.runtime.retry import Connects
 from fabric.runtime.settings import Address, ServerDefinition, Settings
 from fabric.security.secret import HOW_TO_MAKE_ONE
-from workers.client import Client, Refused
+from workers.client import Client
 from workers.joining import settle
 from workers.process import Place
 from workers.roles import start_server
@@ -222,7 +221,7 @@ async def _members(place: Place) -> Finding:
         return Finding("broker topic", False, str(error), "give all workers one secret, and the right to its topics")
     finally:
         await observer.node.aclose()
-    hosts = [f"{said.role} {said.host}" for _, said in observer.heard()]
+    hosts = [f"{said.role} {said.host}" for _, said in observer.node.heard()]
     return Finding("broker topic", True, f"heard {', '.join(hosts)}" if hosts else "nobody else is there")
 
 
@@ -282,21 +281,6 @@ async def _discover(definition: ServerDefinition, max_frame_bytes: int, *, moder
     try:
         client = Client(link)
         await client.open(modern=modern)
-        return client.eras, await _count_tools(client)
+        return client.eras, len(await client.tools())
     finally:
         await link.aclose()
-
-
-async def _count_tools(client: Client) -> int:
-    tools, cursor = 0, ""
-    while True:
-        try:
-            page = await client.request("tools/list", {"cursor": cursor} if cursor else {})
-        except Refused as refused:
-            if refused.code == jsonrpc.METHOD_NOT_FOUND:
-                return 0
-            raise
-        tools += len(page.get("tools", ()))
-        cursor = page.get("nextCursor", "")
-        if not cursor:
-            return tools

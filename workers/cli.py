@@ -1,11 +1,13 @@
 """The `mcp-fabric` command: refuses machines it does not run on, runs a command, and turns its errors into exit codes.
 
-Each command is a function in workers/commands. Exit codes: 0 done, 1 failed, 2 wrong usage or configuration, 3 nobody
-answers (no broker, no worker).
+Each command is a function of workers/commands. Exit codes: 0 done, 1 failed, 2 wrong usage or configuration, 3 nobody
+answers (no broker, no worker), 130 interrupted by Ctrl-C, 143 ended by SIGTERM before it was done.
 """
 
 from __future__ import annotations
 
+import os
+import signal
 import sys
 
 OLDEST_PYTHON = (3, 11)
@@ -19,6 +21,9 @@ def main() -> None:
         _end(2, "Python {}.{} or later is needed; this is {}.{}".format(*OLDEST_PYTHON, *sys.version_info))
     if sys.platform not in PLATFORMS:
         _end(2, f"runs on Linux and macOS; {sys.platform} is not supported (on Windows use WSL)")
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:  # else somebody wants it ignored
+        # An exception could come up anywhere in an import. Once a command runs, it takes the signal itself.
+        signal.signal(signal.SIGINT, _interrupted)
     try:
         from fabric.errors import BrokerUnavailable, ConfigError, FabricError
     except ImportError:
@@ -43,6 +48,11 @@ def _end(code: int, message: str) -> None:
     for line in message.splitlines():
         print(f"mcp-fabric: {line}", file=sys.stderr)
     sys.exit(code)
+
+
+def _interrupted(*_: object) -> None:
+    os.write(2, b"mcp-fabric: interrupted\n")
+    os._exit(130)  # nothing was begun that would have to be undone
 
 
 if __name__ == "__main__":

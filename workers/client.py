@@ -16,6 +16,7 @@ import msgspec
 
 from fabric import jsonrpc
 from fabric.core import eras
+from fabric.core.catalog import PAGES_MOST
 from fabric.core.faults import CODES
 from fabric.errors import FabricError
 from fabric.jsonrpc import Message, MessageKind
@@ -90,6 +91,23 @@ class Client:
     async def request(self, method: str, params: dict[str, Any]) -> dict[str, Any]:
         """The result. Raises Refused, and whatever the link raises."""
         return _result(await self._exchange(method, params))
+
+    async def tools(self) -> list[dict[str, Any]]:
+        """All tools that it lists; none of a server that has no list. Raises as `request`."""
+        found: list[dict[str, Any]] = []
+        cursor: Any = None
+        for _ in range(PAGES_MOST):
+            try:
+                page = await self.request("tools/list", {"cursor": cursor} if cursor else {})
+            except Refused as refused:
+                if refused.code == jsonrpc.METHOD_NOT_FOUND:
+                    break
+                raise
+            listed, cursor = page.get("tools"), page.get("nextCursor")
+            found += [tool for tool in listed if isinstance(tool, dict)] if isinstance(listed, list) else []
+            if not cursor:
+                break
+        return found
 
     async def _exchange(self, method: str, params: dict[str, Any]) -> Message:
         id = f"fabric-{next(self._numbers)}"

@@ -16,10 +16,11 @@ from fabric.links.stdio import own
 from fabric.runtime.edge import Edge
 from fabric.runtime.settings import Settings, refuse_missing_commands
 from workers.bridge import DRAIN_TIMEOUT
-from workers.joining import NOT_RUNNING, absence, complain, settle, unless_stopped
+from workers.joining import NOT_RUNNING, absence, settle, unless_stopped
 from workers.logs import configure_logging
 from workers.process import Place, placed
 from workers.roles import make_bridge, make_edge
+from workers.terminal import complain
 
 LINGER = 5.0
 """Seconds after the end of stdin in which what was asked may still be answered."""
@@ -30,7 +31,7 @@ FAREWELL_TIMEOUT = 2.0
 async def run(settings: Settings, name: str | None) -> int:
     """Serve until stdin ends or a signal comes. Returns the exit code."""
     configure_logging(settings, "warning")
-    return await unless_stopped(_run(settings, name or settings.default_server or ""), stopped=0)
+    return await unless_stopped(_run(settings, name or settings.default_server or ""), orderly=True)
 
 
 async def _run(settings: Settings, name: str) -> int:

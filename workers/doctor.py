@@ -21,7 +21,7 @@ SERVERS_AT_ONCE = 4
 async def run(settings: Settings, *, json: bool) -> int:
     """Check, and print. Returns the exit code: 0 only if nothing is wrong."""
     configure_logging(settings, "error")  # a finding says it once
-    return await unless_stopped(_run(settings, json=json), stopped=1)
+    return await unless_stopped(_run(settings, json=json))
 
 
 async def _run(settings: Settings, *, json: bool) -> int:

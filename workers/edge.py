@@ -5,7 +5,7 @@ from __future__ import annotations
 from fabric.runtime.settings import Settings
 from workers.doors import open_doors
 from workers.logs import configure_logging
-from workers.process import Life, administered, placed
+from workers.process import Life, administered, placed, ready_line
 from workers.roles import make_edge
 
 
@@ -19,7 +19,7 @@ async def run(settings: Settings) -> int:
         try:
             async with administered(settings, life, [edge.node]) as admin:
                 edge.node.start()
-                return await life.serve([edge.node], place, f"edge {doors.where}{admin}")
+                return await life.serve([edge.node], place, ready_line(f"edge {doors.where}{admin}"))
         finally:
             await doors.aclose()
             await edge.node.aclose()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import sys
+import signal
 from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
@@ -14,7 +14,8 @@ from fabric.brokers import embedded, registry
 from fabric.errors import BrokerRefused, BrokerTimeout
 from fabric.runtime.node import Node
 from fabric.runtime.settings import Settings
-from workers.process import Life, Place, placed
+from workers.process import Life, Place, placed, stopped_by
+from workers.terminal import complain
 
 if TYPE_CHECKING:
     from fabric.runtime.edge import Edge  # an observer needs none
@@ -66,8 +67,11 @@ async def absence(edge: Edge, place: Place, name: str) -> str:
     return f"nobody serves {name!r}; start it: mcp-fabric up CONFIG"
 
 
-async def unless_stopped(work: Coroutine[Any, Any, int], *, stopped: int) -> int:
-    """Await `work` for an exit code. SIGINT or SIGTERM cancel it, so that it cleans up; the code is then `stopped`."""
+async def unless_stopped(work: Coroutine[Any, Any, int], *, orderly: bool = False) -> int:
+    """Await `work` for an exit code. Ctrl-C or SIGTERM cancel it, so that it cleans up, and make the code 130 or 143.
+
+    orderly: SIGTERM is how it is to be stopped, and its code is then 0.
+    """
     life = Life()
     task = asyncio.ensure_future(work)
     stop = asyncio.ensure_future(life.stopping.wait())
@@ -79,9 +83,7 @@ async def unless_stopped(work: Coroutine[Any, Any, int], *, stopped: int) -> int
         stop.cancel()
         task.cancel()
         await asyncio.wait([task])
-    return stopped
-
-
-def complain(message: str) -> None:
-    """A line for people, on stderr."""
-    print(f"mcp-fabric: {message}", file=sys.stderr, flush=True)
+    if orderly and life.signal == signal.SIGTERM:
+        return 0
+    complain("interrupted" if life.signal == signal.SIGINT else "terminated")
+    return stopped_by(life.signal)

@@ -13,8 +13,9 @@ from fabric.core.announcement import Announcement, Health, Role, Served
 from fabric.runtime.observer import Observer
 from fabric.runtime.retry import Connects
 from fabric.runtime.settings import Settings
-from workers.joining import complain, joined, settle, unless_stopped
+from workers.joining import joined, settle, unless_stopped
 from workers.logs import configure_logging
+from workers.terminal import complain
 
 PIPE_WIDTH = 240
 """Columns of a table that no terminal shows."""
@@ -48,7 +49,7 @@ class WorkerRow(msgspec.Struct, frozen=True):
 async def run(settings: Settings, *, json: bool) -> int:
     """Ask, and print. Returns the exit code."""
     configure_logging(settings, "warning")
-    return await unless_stopped(_run(settings, json=json), stopped=1)
+    return await unless_stopped(_run(settings, json=json))
 
 
 async def _run(settings: Settings, *, json: bool) -> int:
@@ -57,7 +58,7 @@ async def _run(settings: Settings, *, json: bool) -> int:
         observer.node.start()
         try:
             await settle(observer.node, place, lambda: observer.node.ready)
-            heard = [(who, said) for who, said in observer.heard() if said.role is not Role.OBSERVER]
+            heard = [(who, said) for who, said in observer.node.heard() if said.role is not Role.OBSERVER]
         finally:
             await observer.node.aclose()
     servers, workers = _servers(heard), _workers(heard)

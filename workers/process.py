@@ -8,7 +8,6 @@ import os
 import secrets
 import signal
 import socket
-import sys
 import time
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
@@ -16,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from fabric.brokers import embedded, registry
-from fabric.core.announcement import Health
+from fabric.core.announcement import Health, Role
 from fabric.core.member import Identity
 from fabric.runtime.keys import keyring
 from fabric.runtime.node import Node
@@ -24,6 +23,7 @@ from fabric.runtime.settings import Settings
 from fabric.runtime.state import prepare
 from fabric.security.access import AccessRules
 from fabric.security.secret import Keyring
+from workers.terminal import Line, complain, moving, say
 
 if TYPE_CHECKING:
     from workers.admin import Servers  # HTTP and all; only those who serve it wait for it
@@ -95,46 +95,89 @@ def access_rules(settings: Settings) -> AccessRules:
     )
 
 
+async def ready_line(where: str) -> AsyncIterator[Sequence[Line]]:
+    """All that a worker says which does one thing only."""
+    yield [[("ready", "bold green"), (f" {where}", "")]]
+
+
+def joined(nodes: Sequence[Node], name: str) -> Sequence[Line]:
+    """Which fabric the nodes of this process have joined, and what it serves already; nothing where they are alone."""
+    own = {node.me for node in nodes}
+    heard = {who: said for node in nodes for who, said in node.heard() if who not in own and said.role is not Role.OBSERVER}
+    parts = []
+    for said in sorted(heard.values(), key=lambda said: (said.role, said.host)):
+        doing = f"serves {', '.join(sorted(said.serves))}" if said.serves else f"lets clients in at {said.address}"
+        parts.append(f"{said.role} {said.host} {doing}")
+    return [[(f"joined fabric {name!r}: {'; '.join(parts)}", "")]] if parts else []
+
+
+def stopped_by(number: int) -> int:
+    """The exit code of a process that a signal kept from its work, by the shells' rule."""
+    return 128 + number
+
+
 class Life:
-    """A worker's life: stop signals, readiness, and the one line that says it serves."""
+    """A worker's life: stop signals, readiness, and the lines that say how it serves. `signal`: the one that stopped it."""
 
     def __init__(self) -> None:
         self.stopping = asyncio.Event()
+        self.signal = 0
         self._served = False
+        self._said = False
         loop = asyncio.get_running_loop()
         for number in (signal.SIGINT, signal.SIGTERM):
-            loop.add_signal_handler(number, self.stopping.set)
+            loop.add_signal_handler(number, self._stop, number)
 
-    async def serve(self, nodes: Sequence[Node], place: Place, ready_line: str, hint: str = "") -> int:
-        """Say `ready` when every node is, then wait for a stop signal; 0 is the exit code. Raises what a node failed of."""
+    def _stop(self, number: int) -> None:
+        self.signal = self.signal or number
+        self.stopping.set()
+
+    async def serve(self, nodes: Sequence[Node], place: Place, lines: AsyncIterator[Sequence[Line]]) -> int:
+        """Wait until every node is ready, say `lines` as they come, and stop when a signal comes. Returns the exit code.
+
+        lines: the first says `ready`. The code is 0, but for Ctrl-C before that. Raises what a node failed of.
+        """
         stop: asyncio.Future[Any] = asyncio.ensure_future(self.stopping.wait())
-        ready: asyncio.Future[Any] = asyncio.ensure_future(self._ready(nodes, place))
+        speaking: asyncio.Future[Any] = asyncio.ensure_future(self._speak(nodes, place, lines))
         failures = [node.failed for node in nodes]
         try:
-            await asyncio.wait([stop, ready, *failures], return_when=asyncio.FIRST_COMPLETED)
-            if ready.done() and not stop.done():
-                print(f"ready {ready_line}", file=sys.stderr, flush=True)
-                if hint:
-                    print(hint, file=sys.stderr, flush=True)
+            await asyncio.wait([stop, speaking, *failures], return_when=asyncio.FIRST_COMPLETED)
+            if speaking.done() and not stop.done():
+                speaking.result()
                 await asyncio.wait([stop, *failures], return_when=asyncio.FIRST_COMPLETED)
         finally:
-            ready.cancel()
+            speaking.cancel()
             stop.cancel()
+            await asyncio.wait([speaking])
         for failure in failures:
             if failure.done():
                 failure.result()
+        if self.signal == signal.SIGINT and not self._said:
+            complain("interrupted before it was ready")
+            return stopped_by(self.signal)
         return 0
 
-    async def _ready(self, nodes: Sequence[Node], place: Place) -> None:
+    async def _speak(self, nodes: Sequence[Node], place: Place, lines: AsyncIterator[Sequence[Line]]) -> None:
+        with moving() as show:
+            await self._ready(nodes, place, show)
+        if others := joined(nodes, place.settings.name):
+            say(*others)
+        async for said in lines:
+            say(*said)
+            self._said = True
+
+    async def _ready(self, nodes: Sequence[Node], place: Place, show: Callable[[str], None]) -> None:
+        where = "the embedded broker" if place.settings.broker is None else f"broker {registry.redacted(place.url)}"
         waited = 0.0
         while not all(node.ready for node in nodes):
+            doing = "looking who is there, through" if all(node.connected for node in nodes) else "connecting to"
+            show(f"{doing} {where}")
             await asyncio.sleep(0.05)  # readiness is a state of the lease clock, not an event
             waited += 0.05
             if waited >= READY_WAIT:
                 waited = float("-inf")
                 if not all(node.connected for node in nodes):
-                    where = registry.redacted(place.url)
-                    log.warning("still waiting for broker %s; serving begins when it is there", where)
+                    log.warning("still waiting for %s; serving begins when it is there", where)
 
     def readiness(self, nodes: Sequence[Node], servers: Servers = dict) -> tuple[bool, Mapping[str, Any]]:
         """What /readyz says. A lost broker is degraded, not unready: it comes back, and restarting us would not help."""

@@ -41,6 +41,8 @@ SESSION_IDLE = 1800.0
 """Seconds without a message after which an HTTP session ends, unless told otherwise."""
 SWEEP = 5.0
 """Seconds between two looks for idle sessions."""
+APART = "give both the same one, or run this one in a fabric of its own: --fabric NAME"
+"""What to do where two bridges define a server differently."""
 
 
 class BridgeCore:
@@ -155,6 +157,10 @@ class BridgeCore:
         room = pool.limits.slots - pool.taken
         return room if self.member.keeps else max(room, 64)
 
+    def settled(self, now: float) -> bool:
+        """Whether it knows who is there, and that nobody else means another server by one of its names."""
+        return self._sure_of_names and self.member.leases.settled(now)
+
     @property
     def idle(self) -> bool:
         """Nothing is unanswered, and everyone has acknowledged what was said to him: it may leave without loss."""
@@ -198,7 +204,7 @@ class BridgeCore:
                 first = (said.number, self.member.me) > (self.member.leases.number, incarnation)
                 if pool is not None and pool.limits.digest != served.digest and first:
                     holder = said.host or incarnation
-                    self._out.append(Conflict(f"server {name!r} is served by bridge {holder} with another definition"))
+                    self._out.append(Conflict(f"server {name!r} is served by bridge {holder} with another definition; {APART}"))
                     return False
         return True
 

@@ -115,6 +115,10 @@ class EdgeCore:
         self.member.leave()
         return self.member.take()
 
+    def settled(self, now: float) -> bool:
+        """Whether it knows who is there."""
+        return self.member.leases.settled(now)
+
     @property
     def idle(self) -> bool:
         """No request of a client is open."""

@@ -45,6 +45,10 @@ class ObserverCore:
         """The same."""
         return self.member.next_beat
 
+    def settled(self, now: float) -> bool:
+        """Whether it knows who is there."""
+        return self.member.leases.settled(now)
+
     def transmit(self) -> list[Effect]:
         """What waits in the lanes: nothing, or that a peer's message was received."""
         return self.member.pairs.transmit()

@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Callable
 from typing import Protocol
 
+from fabric.core.announcement import Announcement
 from fabric.core.effects import Conflict, Effect, Publish
 from fabric.core.member import Member
 from fabric.errors import ConfigError
@@ -19,6 +20,10 @@ class Core(loop.Core, Protocol):
     """A core that is a member of the fabric and can leave it."""
 
     member: Member
+
+    def settled(self, now: float) -> bool:
+        """Whether it knows who is there, and may therefore serve."""
+        ...
 
     def transmit(self) -> list[Effect]:
         """What waits in the lanes, packed."""
@@ -65,6 +70,11 @@ class Node:
         return self.loop.failed
 
     @property
+    def me(self) -> str:
+        """Its incarnation."""
+        return self._core.member.me
+
+    @property
     def connected(self) -> bool:
         """The broker is there."""
         return self.bus.connected
@@ -72,7 +82,12 @@ class Node:
     @property
     def ready(self) -> bool:
         """Broker and lanes are up, and this process knows who is there."""
-        return self.bus.connected and self._core.member.leases.settled(self.loop.now())
+        return self.bus.connected and self._core.settled(self.loop.now())
+
+    def heard(self) -> list[tuple[str, Announcement]]:
+        """Everyone else who is there, by incarnation."""
+        peers = self._core.member.leases.peers
+        return [(peer.incarnation, peer.announcement) for _, peer in sorted(peers.items()) if peer.announcement is not None]
 
     def start(self) -> None:
         """Connect to the broker, and stay."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from fabric.core.announcement import Announcement
 from fabric.core.effects import Effect
 from fabric.core.member import Identity
 from fabric.core.observer import ObserverCore
@@ -16,11 +15,6 @@ class Observer:
     def __init__(self, url: str, fabric: str, identity: Identity, connects: Connects) -> None:
         self.core = ObserverCore(identity)
         self.node = Node(url, fabric, self.core, self._perform, connects)
-
-    def heard(self) -> list[tuple[str, Announcement]]:
-        """Everyone else who is there, by incarnation."""
-        peers = self.core.member.leases.peers
-        return [(peer.incarnation, peer.announcement) for _, peer in sorted(peers.items()) if peer.announcement is not None]
 
     def _perform(self, effect: Effect) -> None:
         raise TypeError(f"not an effect of an observer: {type(effect).__name__}")

@@ -234,13 +234,13 @@ def test_a_subscription_does_not_keep_it(running: Path) -> None:
         assert host.end()[0] == 0
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_a_signal_ends_it_cleanly(running: Path, number: signal.Signals) -> None:
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 0)])
+def test_a_signal_ends_it_cleanly(running: Path, number: signal.Signals, code: int) -> None:
     with Host("time", state=running) as host:
         host.send(modern(1, "tools/list"))
         assert host.receive()["id"] == 1
         host.child.send_signal(number)
-        assert host.child.wait(40) == 0
+        assert host.child.wait(40) == code
 
 
 # ---------------------------------------------------------------- which server, which fabric

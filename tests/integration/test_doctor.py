@@ -155,13 +155,15 @@ def test_another_package_named_fabric_is_found_by_every_command(tmp_path: Path) 
     assert "pip uninstall fabric" in done.stderr
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_a_signal_ends_it_and_the_servers_it_has_started(tmp_path: Path, config: Write, number: signal.Signals) -> None:
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_signal_ends_it_and_the_servers_it_has_started(
+    tmp_path: Path, config: Write, number: signal.Signals, code: int
+) -> None:
     path = config(sleeper={**SLEEPER, "grace": 0.2})
     with Process(PROGRAM, "doctor", path, "--http", "127.0.0.1:0", state=tmp_path) as process:
         until(lambda: any("sleep" in command for command in descendants(process.pid).values()))
         left = remembered(descendants(process.pid))
-        assert process.stop(number) == 1
+        assert process.stop(number) == code
     until(lambda: gone(left))
 
 

@@ -175,8 +175,9 @@ def test_a_second_definition_of_a_server_is_refused_naming_who_holds_it(tmp_path
         serving.ready()
         other = config("other.json", echo={**ECHO, "args": [*ECHO["args"], "--other"]})
         done = ask("bridge", other, "--broker", broker.url, state=tmp_path, FABRIC_SECRET=SECRET)
-        assert done.returncode == 2
+        assert (done.returncode, "ready" in done.stderr) == (2, False)
         said = done.stderr.splitlines()[-1]
         assert said.startswith("mcp-fabric: server 'echo' is served by bridge ")
-        assert said.endswith(f":{serving.pid} with another definition")
+        assert f":{serving.pid} with another definition; " in said
+        assert said.endswith("--fabric NAME")
         assert serving.stop() == 0

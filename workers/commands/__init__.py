@@ -8,7 +8,10 @@ import typer
 
 from workers.commands import asking, checking, serving
 
-_EXIT_CODES = "Exit codes: 0 done, 1 failed, 2 wrong usage or configuration, 3 nobody answers."
+_EXIT_CODES = (
+    "Exit codes: 0 done, 1 failed, 2 wrong usage or configuration, 3 nobody answers, 130 interrupted (Ctrl-C), 143 ended by "
+    "SIGTERM before it was done. SIGTERM is how up, edge, bridge and connect are stopped: 0."
+)
 
 app = typer.Typer(
     name="mcp-fabric",

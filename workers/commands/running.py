@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 from collections.abc import Callable, Coroutine
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
@@ -54,4 +55,8 @@ def run(command: str, settings: Settings, *arguments: object, **options: object)
     import uvloop
 
     work: Callable[..., Coroutine[Any, Any, int]] = import_module(f"workers.{command}").run
-    raise typer.Exit(uvloop.run(work(settings, *arguments, **options)))
+    try:
+        code = uvloop.run(work(settings, *arguments, **options))
+    finally:
+        signal.signal(signal.SIGINT, signal.SIG_IGN)  # all is done but the saying how it ended
+    raise typer.Exit(code)

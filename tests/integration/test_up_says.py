@@ -1,0 +1,116 @@
+"""What `mcp-fabric up` says once it serves: each server as it is, a call that works as printed, and which fabric it joined."""
+
+from __future__ import annotations
+
+import os
+import pty
+import re
+import select
+import shlex
+import signal
+import subprocess
+import sys
+import time
+from contextlib import suppress
+from pathlib import Path
+
+import pytest
+
+from tests.fabrics import PROGRAM, ROOT, around, ask, up
+from tests.integration.conftest import BROKEN, ECHO, Write, until
+
+pytestmark = pytest.mark.requirement("C01")
+
+LATE = "import os, sys, time\nwhile not os.path.exists(sys.argv[1]): time.sleep(0.05)\nos.execv(sys.executable, sys.argv[2:])"
+
+
+def block(log: str) -> list[str]:
+    """From the ready line on."""
+    lines = log.splitlines()
+    return lines[next(number for number, line in enumerate(lines) if line.startswith("ready ")) :]
+
+
+def test_each_server_has_its_address_its_state_and_its_tools_and_the_call_works_as_printed(
+    tmp_path: Path, config: Write
+) -> None:
+    servers = {"io.github.someone/echo": ECHO, "my server": ECHO, "broken": BROKEN}
+    with up(config(**servers), tmp_path) as process:
+        url = process.url()
+        until(lambda: "connect" in process.log.read_text())
+        said = block(process.log.read_text())
+        assert said[0] == f"ready {url}"
+        rows = [re.split(r" {2,}", line.strip(), maxsplit=2) for line in said[1:4]]
+        assert rows[:2] == [
+            ["io.github.someone/echo", f"{url}/io.github.someone%2Fecho/mcp", "ready, 3 tools"],
+            ["my server", f"{url}/my%20server/mcp", "ready, 3 tools"],
+        ]
+        assert rows[2][:2] == ["broken", f"{url}/broken/mcp"]
+        assert rows[2][2].startswith("failed: ")
+        assert "no database" in rows[2][2]
+        call = next(line.strip() for line in said if " call " in line)
+        words = [str(PROGRAM) if word == str(PROGRAM) or word == "mcp-fabric" else word for word in shlex.split(call)]
+        done = subprocess.run(words, env=around(tmp_path), cwd=ROOT, capture_output=True, text=True, timeout=90, check=False)
+        assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_a_server_that_is_late_is_starting_and_has_a_line_of_its_own_once_it_is_ready(tmp_path: Path, config: Write) -> None:
+    sign = tmp_path / "go"
+    late = {"command": sys.executable, "args": ["-c", LATE, str(sign), sys.executable, *ECHO["args"]]}
+    with up(config(echo=ECHO, late=late), tmp_path) as process:
+        url = process.url()
+        assert re.search(rf"^  late  {url}/late/mcp  starting for \d+ s$", process.log.read_text(), re.MULTILINE)
+        sign.touch()
+        process.ready(re.compile(rf"^late  {url}/late/mcp  ready, 3 tools$", re.MULTILINE))
+
+
+def test_a_second_one_says_which_fabric_it_joins_and_what_that_serves(tmp_path: Path, config: Write) -> None:
+    with up(config(), tmp_path) as first:
+        first.ready()
+        with up(config("other.json", other=ECHO), tmp_path) as second:
+            url = second.url()
+            log = second.log.read_text()
+            joined = next(line for line in log.splitlines() if line.startswith("joined "))
+            assert joined.startswith("joined fabric 'default': bridge ")
+            assert f":{first.pid} serves echo; edge " in joined
+            assert log.index("joined ") < log.index("\nready ")
+            assert re.search(rf"^  echo +{url}/echo/mcp +ready at bridge \S+:{first.pid}$", log, re.MULTILINE)
+        assert "joined" not in first.log.read_text()
+
+
+def test_a_conflict_of_definitions_is_refused_before_ready_and_its_remedy_works(tmp_path: Path, config: Write) -> None:
+    other = config("other.json", echo={**ECHO, "args": [*ECHO["args"], "--other"]})
+    with up(config(), tmp_path) as first:
+        first.ready()
+        done = ask("up", other, "--http", "127.0.0.1:0", state=tmp_path)
+        assert (done.returncode, "ready " in done.stderr) == (2, False)
+        assert done.stderr.splitlines()[-1].endswith("--fabric NAME")
+        with up(other, tmp_path, "--fabric", "apart") as second:
+            assert "joined" not in second.ready()
+            assert "call --fabric apart echo" in second.log.read_text()
+
+
+def test_on_a_terminal_progress_moves_and_states_have_colours(tmp_path: Path, config: Write) -> None:
+    said = on_a_terminal(tmp_path, str(config()))
+    assert re.search(r"\r\x1b\[2K.*starting echo|looking who is there", said)
+    assert re.search(r"\x1b\[(?:\d+;)*32mready\x1b\[0m, 3 tools\r\n", said)
+    assert re.search(r"\x1b\[3[16]m", on_a_terminal(tmp_path, str(config()), NO_COLOR="1")) is None
+
+
+def on_a_terminal(state: Path, *arguments: str, **environment: str) -> str:
+    """What `up` prints there until it is ready; then it is stopped."""
+    ours, theirs = pty.openpty()
+    env = {**around(state), "TERM": "xterm-256color", **environment}
+    command = [str(PROGRAM), "up", *arguments, "--http", "127.0.0.1:0"]
+    process = subprocess.Popen(command, env=env, cwd=ROOT, stdin=theirs, stdout=theirs, stderr=theirs, start_new_session=True)
+    os.close(theirs)
+    said, deadline = "", time.monotonic() + 60
+    with suppress(OSError):  # how a terminal says that nobody has its other end any more
+        while True:
+            assert time.monotonic() < deadline, said
+            if select.select([ours], [], [], 1)[0]:
+                said += os.read(ours, 65536).decode(errors="replace")
+            if " connect " in said:
+                process.send_signal(signal.SIGTERM)
+    os.close(ours)
+    assert process.wait(30) == 0
+    return said

@@ -1,0 +1,163 @@
+"""What `up` says once it serves: each server with its address, its state and its tools; what joins it; and what can be tried.
+
+It waits a little for servers that are slow to start. One that is ready only later gets a line of its own then; that one has
+failed later is in the log.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import shlex
+import time
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from typing import Any
+from urllib.parse import quote
+
+from fabric.core import eras
+from fabric.core.announcement import Announcement, Health, Role, Served
+from fabric.errors import FabricError
+from fabric.runtime.bridge import Bridge
+from fabric.runtime.edge import Edge
+from fabric.runtime.settings import Settings
+from workers.doors import Doors
+from workers.example import example
+from workers.inside import conversation
+from workers.second_terminal import typed
+from workers.terminal import Line, Span, moving
+
+PATIENCE = 5.0
+"""Seconds that servers have to start before the summary is said without them."""
+LOOK = 0.1
+"""Seconds between two looks how they are."""
+LIST_TIMEOUT = 30.0
+"""Seconds that a server which is ready has to list its tools; what waits for it is its own line."""
+
+Tools = list[dict[str, Any]]
+
+
+class Summary:
+    """Of one process with an edge and a bridge, both started."""
+
+    def __init__(self, settings: Settings, edge: Edge, bridge: Bridge, doors: Doors, where: str) -> None:
+        self._settings = settings
+        self._edge = edge
+        self._bridge = bridge
+        self._doors = doors
+        self._where = where
+        self._began = time.monotonic()
+        self._tools: dict[str, Tools] = {}
+
+    async def lines(self) -> AsyncIterator[Sequence[Line]]:
+        """The summary, and then a line for each server that becomes ready."""
+        coming = {name: asyncio.ensure_future(self._comes(name)) for name in self._settings.servers}
+        try:
+            with moving() as show:
+                while not all(map(self._told, coming)) and time.monotonic() - self._began < PATIENCE:
+                    await asyncio.wait(self._waited_for(coming), timeout=LOOK)
+                    ready = sum(name in self._tools for name in coming)
+                    missing = ", ".join(name for name in coming if not self._told(name))
+                    show(f"starting {missing} ({ready} of {len(coming)} servers ready)")
+            ready_by_now = {name for name, task in coming.items() if task.done()}
+            yield self._all()
+            for name in ready_by_now:
+                coming.pop(name).result()
+            while coming:
+                done, _ = await asyncio.wait(coming.values(), return_when=asyncio.FIRST_COMPLETED)
+                for name in [name for name, task in coming.items() if task in done]:
+                    coming.pop(name).result()
+                    yield [[(name, "bold"), (f"  {self._url(name)}  ", ""), *self._state(name)]]
+        finally:
+            for task in coming.values():
+                task.cancel()
+
+    # ------------------------------------------------------------ what is known of a server
+    def _served(self, name: str) -> Served:
+        return self._bridge.core.served()[name]
+
+    def _told(self, name: str) -> bool:
+        """Whether there is something to say of it: it is ready and its tools are known, or it has failed."""
+        return name in self._tools or self._served(name).health is Health.UNHEALTHY
+
+    def _waited_for(self, coming: Mapping[str, asyncio.Future[None]]) -> Iterable[asyncio.Future[None]]:
+        return [task for name, task in coming.items() if not self._told(name)]
+
+    async def _comes(self, name: str) -> None:
+        """Return once it is ready and its tools are listed, as far as they can be."""
+        while self._served(name).health not in (Health.HEALTHY, Health.DEGRADED):  # noqa: ASYNC110 - no event says so
+            await asyncio.sleep(LOOK)
+        tools: Tools = []
+        # a session would take a process that was not to be started before somebody comes
+        if self._settings.servers[name].warm or self._served(name).eras != (eras.LEGACY,):
+            try:
+                async with (
+                    asyncio.timeout(LIST_TIMEOUT),
+                    conversation(self._edge, name, self._settings.max_frame_bytes) as client,
+                ):
+                    tools = await client.tools()
+            except (FabricError, TimeoutError):
+                pass  # whoever calls it is told why
+        self._tools[name] = tools
+
+    # ------------------------------------------------------------ words
+    def _all(self) -> list[Line]:
+        own = self._settings.servers
+        rows = [(name, self._url(name), self._state(name)) for name in own]
+        rows += [
+            (name, self._url(name), _elsewhere(served, said.host))
+            for said in self._others()
+            for name, served in sorted(said.serves.items())
+            if name not in own
+        ]
+        if default := self._settings.default_server:
+            rows.append((default, f"{self._doors.url}/mcp", []))
+        rows += [(server or "any", door.address, []) for door, server in self._doors.others]
+        names, urls = (max(len(row[column]) for row in rows) for column in (0, 1))
+        served: list[Line] = [
+            [("  ", ""), (f"{name:{names}}", "bold"), (f"  {url:{urls}}  " if state else f"  {url}", ""), *state]
+            for name, url, state in rows
+        ]
+        ready: Line = [("ready", "bold green"), (f" {self._where}", "")]
+        return [ready, *served, [("try, in a second terminal", "")], *([(f"  {line}", "cyan")] for line in self._tries())]
+
+    def _others(self) -> list[Announcement]:
+        """The other bridges."""
+        own = self._bridge.node.me
+        return [said for who, said in self._edge.node.heard() if said.role is Role.BRIDGE and who != own]
+
+    def _url(self, name: str) -> str:
+        return f"{self._doors.url}/{quote(name, safe='')}/mcp"
+
+    def _state(self, name: str) -> list[Span]:
+        served = self._served(name)
+        match served.health:
+            case Health.HEALTHY:
+                return [("ready", "green"), (self._counted(name), "")]
+            case Health.DEGRADED:
+                return [("degraded", "yellow"), (f"{self._counted(name)}: {served.reason}", "")]
+            case Health.UNHEALTHY:
+                return [("failed", "bold red"), (f": {served.reason}", "")]
+        return [("starting", "yellow"), (f" for {time.monotonic() - self._began:.0f} s", "")]
+
+    def _counted(self, name: str) -> str:
+        count = len(self._tools.get(name, ()))
+        return f", {count} tool{'' if count == 1 else 's'}" if count else ""
+
+    def _tries(self) -> list[str]:
+        def command(name: str, arguments: str = "") -> str:
+            return typed(self._settings, os.environ, name, arguments)
+
+        found = example(self._tools)
+        known = found.server if found else next(iter(self._settings.servers))
+        connect = command("connect", shlex.quote(known))
+        return [
+            *([command("call", found.words)] if found else []),
+            command("ls"),
+            f"{connect}   # a stdio MCP server, for any host's config",
+        ]
+
+
+def _elsewhere(served: Served, host: str) -> list[Span]:
+    """The state of a server that another process runs."""
+    well = served.health in (Health.HEALTHY, Health.DEGRADED)
+    return [("ready", "green") if well else (served.health, "yellow"), (f" at bridge {host}", "")]

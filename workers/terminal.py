@@ -1,0 +1,75 @@
+"""What a person reads on stderr: lines, coloured where a terminal shows colours, and a line that moves while something lasts.
+
+Where stderr is no terminal there are plain lines, and nothing moves. NO_COLOR and TERM=dumb are respected.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from functools import cache
+from typing import TYPE_CHECKING, TextIO
+
+if TYPE_CHECKING:
+    from rich.console import Console  # its import takes time that only a terminal is worth
+
+Span = tuple[str, str]
+"""A part of a line: its text, and the colour or `bold` it has on a terminal, empty for none."""
+
+Line = Sequence[Span]
+
+
+def say(*lines: Line) -> None:
+    """Print lines on stderr."""
+    if not _shows():
+        print("\n".join("".join(text for text, _ in line) for line in lines), file=sys.stderr, flush=True)
+        return
+    from rich.text import Text
+
+    for line in lines:
+        _console().print(Text.assemble(*line), soft_wrap=True)
+
+
+def complain(message: str) -> None:
+    """A line for people, on stderr."""
+    say([(f"mcp-fabric: {message}", "")])
+
+
+@contextmanager
+def moving() -> Iterator[Callable[[str], None]]:
+    """A line at the end of the screen that says what goes on; call it with each new text. Gone when this ends."""
+    if not _shows():
+        yield lambda _: None
+        return
+    from rich.text import Text
+
+    plain = sys.stderr
+    with _console().status("") as status, _logs(plain, sys.stderr):  # which is now one that writes above the moving line
+        yield lambda text: status.update(Text(text))
+
+
+@contextmanager
+def _logs(plain: TextIO, above: TextIO) -> Iterator[None]:
+    """Logs that go to `plain` go to `above` meanwhile."""
+    handlers = [each for each in logging.root.handlers if isinstance(each, logging.StreamHandler) and each.stream is plain]
+    for handler in handlers:
+        handler.setStream(above)
+    try:
+        yield
+    finally:
+        for handler in handlers:
+            handler.setStream(plain)
+
+
+def _shows() -> bool:
+    return sys.stderr.isatty() and os.environ.get("TERM") != "dumb"
+
+
+@cache
+def _console() -> Console:
+    from rich.console import Console
+
+    return Console(stderr=True, highlight=False, markup=False, emoji=False)

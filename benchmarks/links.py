@@ -31,6 +31,9 @@ class _Posts:
         else:
             link.accept()
 
+    def awaited(self, link: RequestLink) -> None:
+        """No answer takes that long here."""
+
     def left(self, link: RequestLink) -> None:
         """Its answer was on its way."""
 

@@ -46,7 +46,8 @@ class Exchange(msgspec.Struct, eq=False):
     """One client request and all that belongs to it, as its edge sees it.
 
     client_id, token: the client's own id and progress token, raw JSON. stream, event: of a stream that is resumed, where it
-    goes on; of any other, the number its answer has in it. opening: an initialize frame as its client wrote it.
+    goes on; of any other, the number its answer has in it. opening: an initialize frame as its client wrote it; promised: the
+    owner that its client was given a session of before there was an answer.
     ended: attempts that are over; a late `taken` of one counts for nothing. due, lapses: idle and absolute deadline. resend:
     when to send it again; backstop: that is only in case a broker that keeps work has not kept it. streaming: its client has
     got something of it before the answer; answer_only: and takes nothing of that kind. queued: published to its server's queue.
@@ -72,6 +73,7 @@ class Exchange(msgspec.Struct, eq=False):
     sent_kind: Kind = Kind.REQUEST
     body: bytes = b""
     opening: bytes = b""
+    promised: str = ""
     repeatable: bool = False
     exclusive: bool = False
     bound: bool = False

@@ -13,6 +13,7 @@ from fabric.core.conversations import Conversations
 from fabric.core.correlation import CorrelationRouter, Exchange, Limits
 from fabric.core.effects import Accept, Completed, Effect, Establish, Finish, Send
 from fabric.core.events import (
+    AnswerAwaited,
     BrokerConnected,
     BrokerLost,
     Event,
@@ -68,6 +69,8 @@ class EdgeCore:
                 self.conversations.begin(event)
             case LinkClosed(link):
                 self._closed(link, now)
+            case AnswerAwaited(link):
+                self.posts.awaited(link)
             case StreamOpened():
                 self.posts.attach(event, now)
             case SessionEnded():
@@ -230,6 +233,10 @@ class EdgeCore:
         self.posts.open.pop(exchange.link, None)
         outcome, code = ("ok", 0) if fault is None else (fault.reason.value, CODES[fault.reason])
         link = exchange.link
+        if exchange.promised not in ("", exchange.owner) and fault is None:
+            fault = Fault(Reason.SESSION_LOST, "the bridge that was to run this session gave it back; begin a new session")
+            self.member.data(exchange.owner, now, Envelope(kind=Kind.END, session=exchange.id))
+            outcome, code, answer = fault.reason.value, CODES[fault.reason], b""
         conversation = self.conversations.open.get(link)
         if conversation is not None:
             conversation.done(exchange)
@@ -250,7 +257,7 @@ class EdgeCore:
             else:
                 frame, ok = _restored(exchange, answer)
                 outcome = "ok" if ok else "error"
-            if exchange.sent_kind is Kind.OPEN and outcome == "ok" and conversation is None:
+            if exchange.sent_kind is Kind.OPEN and outcome == "ok" and conversation is None and not exchange.promised:
                 who = (exchange.owner, exchange.server, exchange.principal)
                 self._out.append(Establish(link, exchange.id, *who, exchange.opening, answer))
             event = f"{exchange.id}.{exchange.event}" if exchange.event >= 0 and exchange.streaming else ""

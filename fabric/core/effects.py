@@ -44,7 +44,10 @@ class Accept(msgspec.Struct, frozen=True, gc=False):
 
 
 class Establish(msgspec.Struct, frozen=True, gc=False):
-    """The answer on this HTTP link opens a session: seal its token. `opening` and `answer` are the initialize frames."""
+    """What leaves on this HTTP link opens a session: seal its token. `opening` and `answer` are the initialize frames.
+
+    answer: empty where the token has to leave before there is one.
+    """
 
     link: str
     session: str
@@ -52,7 +55,7 @@ class Establish(msgspec.Struct, frozen=True, gc=False):
     server: str
     principal: str
     opening: bytes
-    answer: bytes
+    answer: bytes = b""
 
 
 class Finish(msgspec.Struct, frozen=True, gc=False):

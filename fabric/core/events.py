@@ -54,6 +54,12 @@ class RequestPosted(msgspec.Struct, frozen=True, gc=False):
     answer_only: bool = False
 
 
+class AnswerAwaited(msgspec.Struct, frozen=True, gc=False):
+    """The answer to a posted initialize takes so long that its client should hear something, and it takes a stream."""
+
+    link: str
+
+
 class StreamOpened(msgspec.Struct, frozen=True, gc=False):
     """A client opened its session's own stream over HTTP."""
 
@@ -150,6 +156,7 @@ Event = (
     LinkOpened
     | FrameArrived
     | RequestPosted
+    | AnswerAwaited
     | StreamOpened
     | SessionEnded
     | LinkClosed

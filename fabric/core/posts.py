@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from fabric import jsonrpc
 from fabric.core.correlation import CorrelationRouter, Exchange
-from fabric.core.effects import Accept, Effect, Finish, Send
+from fabric.core.effects import Accept, Effect, Establish, Finish, Send
 from fabric.core.events import RequestPosted, SessionEnded, SessionRef, StreamOpened
 from fabric.core.faults import Fault, Reason
 from fabric.core.member import Member
@@ -73,6 +73,15 @@ class Posts:
         except InvalidFrame as error:
             self.open.pop(event.link, None)
             self._out.append(Send(event.link, jsonrpc.error_frame(message.id, error.code, error.reason), "", True))
+
+    def awaited(self, link: str) -> None:
+        """An initialize takes long. Its stream cannot begin without the session's id, which names the owner: it leaves now."""
+        exchange = self.open.get(link)
+        if exchange is None or exchange.sent_kind is not Kind.OPEN or not exchange.granted or exchange.promised:
+            return
+        exchange.promised = exchange.owner
+        self._out.append(Establish(link, exchange.id, exchange.owner, exchange.server, exchange.principal, exchange.opening))
+        self._out.append(Send(link, b""))
 
     def attach(self, event: StreamOpened, now: float) -> None:
         """A GET: a session's own stream, or with Last-Event-ID any of its streams from there on."""

@@ -171,12 +171,16 @@ class RequestLink(Protocol):
 class Reception(Protocol):
     """Whom a listener tells of HTTP requests, one call each: a task or a future for every POST would cost more than the POST.
 
-    For each link `requested` comes first. Then either the receiver ends it (a final frame, `accept` or `finish`), or `left`
-    comes once.
+    For each link `requested` comes first; `awaited` may follow, more than once. Then either the receiver ends it (a final
+    frame, `accept` or `finish`), or `left` comes once.
     """
 
     def requested(self, link: RequestLink, message: Message | None) -> None:
         """A whole request that passed the door's rules: an exchange with its message, a stream or a farewell with None."""
+        ...
+
+    def awaited(self, link: RequestLink) -> None:
+        """The client of an initialize has heard nothing for long: `establish`, then `send(b"")`, give it a stream."""
         ...
 
     def left(self, link: RequestLink) -> None:

@@ -123,6 +123,9 @@ class HttpLink:
         if not connection.streaming:
             if not self._may_stream():
                 return
+            if self._begins:
+                self._terms.reception.awaited(self)
+                return
             connection.open(_EVENTS)
         connection.write(COMMENT)
 
@@ -155,7 +158,12 @@ class HttpLink:
             return False
         if message.kind is MessageKind.BATCH:
             return asks(split(message))
-        return message.kind is MessageKind.REQUEST and (self._modern or message.method != "initialize")
+        return message.kind is MessageKind.REQUEST
+
+    @property
+    def _begins(self) -> bool:
+        """It begins a session, whose id has to be known before a stream can begin."""
+        return self._message is not None and self._message.method == "initialize" and not self._modern
 
     def _close(self, end: _End) -> None:
         if self._end is not None:

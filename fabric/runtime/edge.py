@@ -17,6 +17,7 @@ from fabric.core.correlation import Limits
 from fabric.core.edge import EdgeCore
 from fabric.core.effects import Accept, CloseLink, Completed, Effect, Establish, Finish, Send
 from fabric.core.events import (
+    AnswerAwaited,
     FrameArrived,
     LinkClosed,
     LinkOpened,
@@ -120,6 +121,10 @@ class Edge:
             if member.info.id in self._requests:  # else its client has gone meanwhile
                 self._posted(member.info, said, session)
 
+    def awaited(self, link: RequestLink) -> None:
+        """See Reception.awaited."""
+        self.node.feed(AnswerAwaited(link.info.id))
+
     def left(self, link: RequestLink) -> None:
         """See Reception.left."""
         id = link.info.id
@@ -222,7 +227,7 @@ class Edge:
             session=effect.session,
             owner=effect.owner,
             server=effect.server,
-            version=answer.version,
+            version=answer.version or opening.version,  # of an initialize that is not answered yet, what its client asked for
             client=bytes(opening.client).decode(),
             capabilities=bytes(opening.capabilities).decode(),
             principal=effect.principal,
@@ -244,6 +249,7 @@ def _closed(task: asyncio.Task[None]) -> None:
 
 
 class _Params(msgspec.Struct):
+    version: str = msgspec.field(default="", name="protocolVersion")
     client: msgspec.Raw = msgspec.field(default=msgspec.Raw(b"{}"), name="clientInfo")
     capabilities: msgspec.Raw = msgspec.Raw(b"{}")
 

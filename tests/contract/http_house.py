@@ -55,6 +55,10 @@ class House:
         guest = self._all[link.info.id] = Guest(link, message)
         self.guests.put_nowait(guest)
 
+    def awaited(self, link: RequestLink) -> None:
+        link.establish("early")
+        link.send(b"")
+
     def left(self, link: RequestLink) -> None:
         guest = self._all[link.info.id]
         guest.gone.set_result(guest.end())  # raises if it comes twice

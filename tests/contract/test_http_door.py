@@ -334,6 +334,22 @@ async def test_a_request_that_takes_long_gets_a_stream_with_comments(form: str) 
 
 
 @pytest.mark.requirement("L08")
+async def test_an_initialize_that_takes_long_gets_a_stream_once_its_session_can_be_named() -> None:
+    house = await open_house(keep_alive_timeout=0.05)
+    async with await house.client() as client:
+        client.send("POST", "/mcp", BOTH, request("initialize"))
+        guest = await house.guest()
+        reply = await client.head()
+        assert (reply.headers["content-type"], reply.headers["mcp-session-id"]) == ("text/event-stream", "early")
+        assert [await client.chunk(), await client.chunk()] == [b":\n\n"] * 2
+        frame = guest.answer()
+        while (said := await client.chunk()) == b":\n\n":
+            pass
+        assert said == b"data: " + frame + b"\n\n"
+    await house.listener.aclose()
+
+
+@pytest.mark.requirement("L08")
 async def test_what_has_no_answer_but_an_acceptance_gets_no_stream_however_long_it_takes() -> None:
     house = await open_house(keep_alive_timeout=0.05)
     notification = b'{"jsonrpc":"2.0","method":"notifications/initialized"}'

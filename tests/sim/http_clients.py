@@ -9,11 +9,14 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from fabric.core.effects import Establish, Send
-from fabric.core.events import RequestPosted, SessionEnded, SessionRef, StreamOpened
+from fabric.core.events import AnswerAwaited, RequestPosted, SessionEnded, SessionRef, StreamOpened
 from fabric.jsonrpc import Message, MessageKind
 from tests.sim.clients import AGAIN, Client
 from tests.sim.process import EdgeProcess
 from tests.sim.requests import Request, call, checked, initialize, notification, reply
+
+AWAITED = 1.0
+"""Seconds after which a listener finds that the answer to an initialize takes long."""
 
 if TYPE_CHECKING:
     from tests.sim.world import World
@@ -149,7 +152,7 @@ class Http(Client):
         self._asked: set[tuple[bytes, str]] = set()
         self.session: SessionRef | None = None
         self._links = 0
-        self._opening = False
+        self._offered: SessionRef | None = None  # by the head of an initialize's answer
         if legacy:
             self.open()
 
@@ -177,12 +180,18 @@ class Http(Client):
         if edge is None:
             self.world.after(AGAIN, self.open)
             return
-        self._post(edge, initialize(b"0"), self.new(edge, b"0", ""), None)
+        link = self._post(edge, initialize(b"0"), self.new(edge, b"0", ""), None)
+        self.world.after(AWAITED, self._awaited, edge, link)
+
+    def _awaited(self, edge: EdgeProcess, link: str) -> None:
+        end = edge.links.get(link)
+        if isinstance(end, Post) and not end.over and not self.answer_only:
+            edge.feed(AnswerAwaited(link))
+            self.world.after(AWAITED, self._awaited, edge, link)
 
     def established(self, effect: Establish) -> None:
-        """The answer names a session."""
-        self.session = SessionRef(effect.session, effect.owner, effect.server, effect.principal)
-        self.world.after(0.001, self._initialized)
+        """The answer, or what comes before it, names a session."""
+        self._offered = SessionRef(effect.session, effect.owner, effect.server, effect.principal)
 
     def _initialized(self) -> None:
         edge = self.edge
@@ -241,6 +250,9 @@ class Http(Client):
         reason = request.answers[-1].reason if request is not None and request.answers else ""
         if request is not None and not request.tool and reason:
             self.world.after(AGAIN, self.open)
+        elif request is not None and not request.tool and self._offered is not None:
+            self.session = self._offered
+            self.world.after(0.001, self._initialized)
         elif reason == "session_lost" and request is not None and request.session == self.session_id:
             self.lost(post.session)
 

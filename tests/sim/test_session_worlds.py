@@ -48,6 +48,44 @@ def begun(client: Client, delay: float = 10.0) -> Request:
 
 # ---------------------------------------------------------------- opening
 @both_kinds
+@pytest.mark.requirement("L08")
+def test_an_initialize_that_takes_long_gets_its_sessions_id_first_and_the_answer_later(keeps: bool) -> None:
+    world = scene(keeps=keeps)
+    [bridge] = world.bridges
+    held_up(world, Kind.ANSWER, bridge.name, None)
+    client = Http(world, "c", "old", legacy=True)
+    world.run(3.0)
+    assert client._offered is not None
+    assert client.session is None
+    world.broker.meddle = None
+    assert until_answered(world, client.requests[0], 3.0) == ""
+    assert client.session == client._offered
+    world.run(0.1)
+    client.call("write", delay=0.5, ask=True)
+    held(world, client)
+
+
+@both_kinds
+@pytest.mark.requirement("L08")
+def test_a_session_whose_id_named_a_bridge_that_gave_it_back_is_lost_and_begun_anew(keeps: bool) -> None:
+    world = scene(keeps=keeps, most=1)
+    held_up(world, Kind.RETURNED, world.bridges[0].name, 3.0)
+    clients = [Http(world, name, "old", legacy=True) for name in ("c1", "c2")]  # both taken, and there is one process
+    world.run(2.0)
+    [waiting] = [client for client in clients if client.session is None]
+    early = waiting._offered
+    assert early is not None
+    world.broker.meddle = None
+    second = world.bridge()
+    assert until_answered(world, waiting.requests[0], 5.0) == "session_lost"
+    assert world.run_until(lambda: waiting.session is not None, 5.0)
+    assert waiting.session != early
+    world.run(1.0)
+    assert len(second.core.sessions.open) == 1
+    held(world, *clients)
+
+
+@both_kinds
 @both_links
 @pytest.mark.requirement("R10")
 def test_a_doubled_initialize_opens_one_session(keeps: bool, long: bool) -> None:

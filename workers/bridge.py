@@ -18,7 +18,7 @@ async def run(settings: Settings) -> int:
     async with placed(settings) as place:
         bridge = make_bridge(place)
         try:
-            async with administered(settings, life, [bridge.node], bridge.core.served) as admin:
+            async with administered(settings, life, [bridge.node], bridge.served) as admin:
                 bridge.node.start()
                 said = ready_line(f"bridge {', '.join(settings.servers)}{admin}")
                 return await life.serve([bridge.node], place, said)

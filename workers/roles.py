@@ -59,6 +59,8 @@ def make_bridge(place: Place) -> Bridge:
             warm=server.warm,
             most=server.max_processes,
             checks=server.checks,
+            era=server.era,
+            start_timeout=server.start_timeout,
         )
         for name, server in settings.servers.items()
     }

@@ -18,9 +18,9 @@ async def run(settings: Settings) -> int:
     async with placed(settings) as place:
         edge, bridge = make_edge(place), make_bridge(place)
         nodes = [edge.node, bridge.node]
-        doors = await open_doors(settings, edge, life, nodes, bridge.core.served)
+        doors = await open_doors(settings, edge, life, nodes, bridge.served)
         try:
-            async with administered(settings, life, nodes, bridge.core.served) as admin:
+            async with administered(settings, life, nodes, bridge.served) as admin:
                 edge.node.start()
                 bridge.node.start()
                 summary = Summary(settings, edge, bridge, doors, f"{doors.where}{admin}")

@@ -124,7 +124,7 @@ class BridgeCore:
         for key in self.deadlines.expired(now):
             what, _, name = key.partition(" ")
             if what == "probe":
-                self.servers.silent(self.pools[name], now)
+                self.servers.late(self.pools[name], now)
             else:
                 self.pools[name].start(now)
         return self.member.take()
@@ -167,14 +167,14 @@ class BridgeCore:
         return not self.jobs.open and all(pair.quiet for pair in self.member.pairs)
 
     # ------------------------------------------------------------ what a member asks of its owner
-    def describe(self, number: int) -> Announcement:
+    def describe(self, number: int, now: float) -> Announcement:
         """What this bridge announces now."""
         said = announcing(self.member.identity, Role.BRIDGE, number)
-        return msgspec.structs.replace(said, sessions=len(self.sessions.open), serves=self.served())
+        return msgspec.structs.replace(said, sessions=len(self.sessions.open), serves=self.served(now))
 
-    def served(self) -> dict[str, Served]:
+    def served(self, now: float) -> dict[str, Served]:
         """Every server, as this bridge serves it now."""
-        return {name: pool.describe(not self.draining) for name, pool in self.pools.items()}
+        return {name: pool.describe(not self.draining, now) for name, pool in self.pools.items()}
 
     def lost(self, peer: str, now: float, *, gone: bool) -> None:
         """An edge is given up or gave us up: its modern jobs and the sessions of its links end, its HTTP sessions wait."""

@@ -126,12 +126,12 @@ class CorrelationRouter:
     # ------------------------------------------------------------ giving work away
     def offer(self, exchange: Exchange, now: float) -> None:
         """Open an exchange and publish it to its server's queue."""
-        self._open(exchange, now)
+        self._open(exchange)
         self._publish(exchange, now)
 
     def assign(self, exchange: Exchange, owner: str, now: float) -> None:
         """Open an exchange on the data lane of its owner: a session's frame, or what only that process can answer."""
-        self._open(exchange, now)
+        self._open(exchange)
         exchange.owner, exchange.owner_attempt, exchange.attempt, exchange.granted = owner, 1, 1, True
         exchange.sendings.append(now)
         if exchange.due != NEVER:
@@ -139,10 +139,11 @@ class CorrelationRouter:
         self._member.data(owner, now, self._envelope(exchange, now))
         exchange.body = b""
 
-    def _open(self, exchange: Exchange, now: float) -> None:
+    def _open(self, exchange: Exchange) -> None:
         self.exchanges[exchange.id] = exchange
         if exchange.method != "subscriptions/listen" and exchange.sent_kind is not Kind.ATTACH:
-            exchange.due, exchange.lapses = now + self._limits.idle, now + self._limits.absolute
+            since = exchange.arrived  # it may have waited for its server's list of tools
+            exchange.due, exchange.lapses = since + self._limits.idle, since + self._limits.absolute
 
     def _envelope(self, exchange: Exchange, now: float) -> Envelope:
         span = exchange.span
@@ -304,11 +305,11 @@ class CorrelationRouter:
             self._resend_at(exchange, now + exchange.pause)
             exchange.pause = min(exchange.pause * 2, RETURN_PAUSE_MOST)
 
-    def expired(self, id: str, now: float, served: bool, free: bool) -> None:
-        """A deadline of the exchange has come: to send again, or to give up."""
+    def expired(self, id: str, now: float, untaken: str, free: bool) -> None:
+        """A deadline of the exchange has come: to send again, or to give up. untaken, free: as Serving has them."""
         exchange = self.exchanges[id]
         if now >= min(exchange.due, exchange.lapses):
-            self._deadline(exchange, now, served)
+            self._deadline(exchange, now, untaken)
         elif now >= exchange.resend:
             if free or not exchange.backstop:
                 self._publish(exchange, now)
@@ -317,10 +318,10 @@ class CorrelationRouter:
         elif (due := min(exchange.due, exchange.lapses, exchange.resend)) != NEVER:
             self.deadlines.set(id, due)
 
-    def _deadline(self, exchange: Exchange, now: float, served: bool) -> None:
+    def _deadline(self, exchange: Exchange, now: float, untaken: str) -> None:
         waited = f"{now - exchange.arrived:.0f} s"
-        if not exchange.owner and not served:
-            message = f"no bridge served {exchange.server} within {waited}"
+        if not exchange.owner and untaken:
+            message = f"nobody took this within {waited}: {untaken}"
             fault = Fault(Reason.NO_WORKER, message, retryable=True)
         elif exchange.granted and not exchange.repeatable:
             message = f"{exchange.server} did not answer within {waited}; the call may have been carried out"

@@ -94,7 +94,7 @@ class EdgeCore:
             self._judge(now)
         for id in self.router.deadlines.expired(now):
             server = self.router.exchanges[id].server
-            self.router.expired(id, now, self.serving.served(server), self.serving.free(server))
+            self.router.expired(id, now, self.serving.untaken(server), self.serving.free(server))
         return self.member.take()
 
     def next_deadline(self) -> float:
@@ -128,7 +128,7 @@ class EdgeCore:
         return not any(exchange.link for exchange in self.router.exchanges.values() if exchange.sent_kind is not Kind.ATTACH)
 
     # ------------------------------------------------------------ what a member asks of its owner
-    def describe(self, number: int) -> Announcement:
+    def describe(self, number: int, now: float) -> Announcement:  # noqa: ARG002 - a bridge says how long something lasts
         """What this edge announces now."""
         said = announcing(self.member.identity, Role.EDGE, number)
         sessions = len(self.conversations.open)

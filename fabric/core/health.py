@@ -1,10 +1,11 @@
 """How one server is, by what it is seen to do: answer its first question, answer checks, or end. Pure counting.
 
-    unknown > checking > healthy <> degraded > unhealthy > degraded
-                   └──────────────────────────────┘
+    unknown > checking <> healthy <> degraded > unhealthy > degraded
+                   └───────────────────────────────┘
 
 A failed check degrades a server, `down` of them in a row make it unhealthy; `up` passed ones in a row make it healthy again.
-One that checks have brought down comes back degraded once its new process answers, and that answer is the first of the `up`;
+A server whose process ends in service is checking again if the next one takes long to answer. One that checks have brought down
+comes back degraded once its new process answers, and that answer is the first of the `up`;
 where a command checks it, only that command can bring it back.
 """
 
@@ -57,6 +58,11 @@ class Condition:
         """A process of it was asked its first question."""
         if self.health is Health.UNKNOWN:
             self.health = Health.CHECKING
+
+    def waiting(self) -> None:
+        """The process that is to replace the one in service takes long to start."""
+        if self.serves:
+            self.health, self.reason = Health.CHECKING, ""
 
     def answered(self) -> None:
         """A new process has answered it."""

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from fabric import jsonrpc, jsonrpc_swap
 from fabric.core import parked, trace
+from fabric.core.child import Child
 from fabric.core.copies import Copies
 from fabric.core.deadlines import Delay
 from fabric.core.effects import Completed, Effect
 from fabric.core.faults import Fault, Lost, Reason, fault_frame
 from fabric.core.job import Job, job_of
 from fabric.core.member import Member
-from fabric.core.pool import Child, Pool
+from fabric.core.pool import Pool
 from fabric.core.record import Record, Side, judged
 from fabric.core.stream import LONGEST_NAMES
 from fabric.envelope import Envelope, Kind, Lane

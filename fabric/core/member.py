@@ -42,7 +42,7 @@ class Identity(msgspec.Struct, frozen=True, kw_only=True):
 class Owner(Protocol):
     """What a member asks of the core it is part of."""
 
-    def describe(self, number: int) -> Announcement:
+    def describe(self, number: int, now: float) -> Announcement:
         """What this process announces now."""
         ...
 
@@ -178,7 +178,7 @@ class Member:
         self._out.append(Publish(ANNOUNCEMENTS, single(self.me, Envelope(kind=kind))))
 
     def _announce(self, number: int, now: float) -> None:
-        said = self._owner.describe(number)
+        said = self._owner.describe(number, now)
         crowd = self.leases.crowd(now, with_me=said.role is not Role.OBSERVER)
         body = announcement.encode(msgspec.structs.replace(said, crowd=crowd))
         self._out.append(Publish(ANNOUNCEMENTS, single(self.me, Envelope(kind=Kind.ANNOUNCE, body=body))))

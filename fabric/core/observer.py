@@ -59,7 +59,7 @@ class ObserverCore:
         return self.member.take()
 
     # ------------------------------------------------------------ what a member asks of its owner
-    def describe(self, number: int) -> Announcement:
+    def describe(self, number: int, now: float) -> Announcement:  # noqa: ARG002 - a bridge says how long something lasts
         """What it announces now."""
         return announcing(self.member.identity, Role.OBSERVER, number)
 

@@ -11,25 +11,30 @@ from collections import deque
 import msgspec
 
 from fabric.core import eras
-from fabric.core.announcement import Served
+from fabric.core.announcement import Health, Served
+from fabric.core.child import Child
 from fabric.core.deadlines import Deadlines
 from fabric.core.effects import CheckServer, Consume, Effect, Pause, StartServer, StopServer, Write
 from fabric.core.health import Checks, Condition
 from fabric.core.job import Job
+from fabric.core.probe import Known, Probe, Step, configured
 from fabric.jsonrpc import Message
 
-PROBE_TIMEOUT = 10.0
-"""Seconds a started server has to answer the probe; then the legacy handshake is tried, for as long."""
+START_TIMEOUT = 120.0
+"""Seconds a process has from its start to its first answer, unless told otherwise."""
 RESTART_FIRST, RESTART_MOST = 0.1, 10.0
 """Seconds before a server that died is started again: doubling from the first to the most."""
 STABLE_AFTER = 30.0
 """Seconds a process has to live for the next restart to be quick again."""
+FORGIVEN = 2
+"""Restarts in a row that leave a server that has served as it is: those who call it wait. After the next it is unhealthy."""
 
 
 class ServerLimits(msgspec.Struct, frozen=True):
     """One server's settings. slots: requests from its queue at once. warm: idle processes for sessions. most: processes.
 
-    transport: how it is reached, as in LinkInfo.
+    transport: how it is reached, as in LinkInfo. era: what it speaks, where that is configured; else empty. start_timeout:
+    seconds that a process has until its first answer.
     """
 
     digest: str
@@ -38,23 +43,8 @@ class ServerLimits(msgspec.Struct, frozen=True):
     warm: int = 1
     most: int = 64
     checks: Checks = Checks()
-
-
-class Child:
-    """One process."""
-
-    __slots__ = ("backlog", "begun", "exclusive", "id", "jobs", "quiet_until", "session", "started", "waiting")
-
-    def __init__(self, id: str, now: float) -> None:
-        self.id = id
-        self.begun = now
-        self.started = False
-        self.session = ""
-        self.jobs: dict[str, Job] = {}
-        self.backlog: list[bytes] = []  # written before it has started
-        self.exclusive: Job | None = None
-        self.waiting: deque[Job] = deque()  # exclusive jobs behind that one
-        self.quiet_until = 0.0  # what it logs before may still be of a cancelled one
+    era: str = ""
+    start_timeout: float = START_TIMEOUT
 
 
 class Check(msgspec.Struct, frozen=True):
@@ -80,14 +70,17 @@ class Pool:
         self.consuming = False
         self._shared: Child | None = None
         self._warm: deque[Child] = deque()
+        self._probe: Probe | None = None  # under way
+        self._known = configured(limits.era)
+        self._since: float | None = None  # when the first of the starts began that have not led to an answer
+        self._restarts = 0  # in a row, of processes that lived shortly
+        self._restarting = False  # a restart is due
         self._next_check = 0.0
-        self._questions: dict[str, bool] = {}  # ids of those questions; whether it was the legacy one
-        self._pause = RESTART_FIRST
         self._deadlines = deadlines
         self._out = out
         self._count = 0
 
-    def describe(self, open: bool) -> Served:
+    def describe(self, open: bool, now: float) -> Served:
         """What is announced. open: whether this bridge takes work at all."""
         free = max(0, self.limits.slots - self.taken) if open and self.condition.serves else 0
         sessions = sum(1 for child in self.children.values() if child.session)
@@ -98,16 +91,27 @@ class Pool:
             sessions=sessions,
             children=len(self.children),
             health=self.condition.health,
-            reason=self.condition.reason,
+            reason=self.condition.reason or self._starting(now),
         )
 
+    def _starting(self, now: float) -> str:
+        """For how long it is being started; empty where it is not."""
+        if self.condition.health is not Health.CHECKING or self._since is None:
+            return ""
+        return f"starting for {now - self._since:.0f} s"
+
     # ------------------------------------------------------------ starting
-    def start(self, now: float, *, legacy: bool = False) -> None:
-        """Start the process that is probed; `legacy` when it is known to die of the modern question."""
+    def start(self, now: float, *, gently: bool = False) -> None:
+        """Start the process that is probed; gently: it is asked only initialize, as the last one may have died of the other."""
         self._deadlines.clear(f"restart {self.name}")
+        self._restarting = False
         self.condition.begun()
-        self._shared = self._spawn(now)
-        self._ask(now, legacy=legacy)
+        if self._since is None:
+            self._since = now
+        known = Known(eras=(eras.LEGACY,)) if gently else self._known
+        self._probe = Probe(self._spawn(now), known, now, self.limits.start_timeout)
+        self.write(self._probe.child, self._probe.begin())
+        self._deadlines.set(f"probe {self.name}", self._probe.due)
 
     def _spawn(self, now: float) -> Child:
         self._count += 1
@@ -123,37 +127,41 @@ class Pool:
             self._out.append(Write(child.id, frame))
         child.backlog = []
 
-    def _ask(self, now: float, *, legacy: bool) -> None:
-        if self._shared is not None:
-            self._count += 1
-            id = f"probe-{self._count}"
-            self._questions[id] = legacy
-            self.write(self._shared, (eras.initialize_request if legacy else eras.discover_request)(id))
-            self._deadlines.set(f"probe {self.name}", now + PROBE_TIMEOUT)
-
     def probed(self, child: Child, id: str, answer: Message, now: float) -> bool:
-        """Whether this answer was the probe's; then the server's era is known."""
-        if child is not self._shared or id not in self._questions:
+        """Whether this answer was the probe's; then the server's era is known, or it is asked another question."""
+        probe = self._probe
+        step = probe.answered(id, answer) if probe is not None and probe.child is child else None
+        if probe is None or step is None:
             return False
-        legacy = self._questions.pop(id)
-        found = (eras.LEGACY,) if legacy else eras.judge(answer)
-        if legacy and answer.error:
-            self._unhealthy(f"it answers neither server/discover nor initialize{eras.complaint(answer)}", now)
-        elif found == (eras.LEGACY,) and not legacy:
-            if not self._questions:
-                self._ask(now, legacy=True)
-        else:
-            self._healthy(found, now)
+        self._go_on(probe, step, now)
         return True
 
-    def _healthy(self, found: tuple[str, ...], now: float) -> None:
-        self.eras = found
+    def late(self, now: float) -> None:
+        """The probe was not answered within the time of one question, or of all."""
+        if self._probe is not None:
+            self.condition.waiting()
+            self._go_on(self._probe, self._probe.late(now), now)
+
+    def _go_on(self, probe: Probe, step: Step, now: float) -> None:
+        if step.failure:
+            self._unhealthy(step.failure, now)
+        elif step.found is not None:
+            self._found(probe.child, step.found, now)
+        else:
+            if step.write:
+                self.write(probe.child, step.write)
+            self._deadlines.set(f"probe {self.name}", probe.due)
+
+    def _found(self, child: Child, known: Known, now: float) -> None:
+        self._known, self.eras = known, known.eras
+        self._since = None
         self.condition.answered()
         self._next_check = now + self.limits.checks.interval
         self._forget_probe()
-        if found == (eras.LEGACY,) and self._shared is not None:
-            self.stop(self._shared)  # it has spoken to us; sessions get fresh ones
-            self._shared = None
+        if known.eras == (eras.LEGACY,):
+            self.stop(child)  # it has spoken to us; sessions get fresh ones
+        else:
+            self._shared = child
         self.refill(now)
 
     def opened(self, answer: Message, now: float) -> None:
@@ -171,7 +179,7 @@ class Pool:
 
     def refill(self, now: float) -> None:
         """Keep the warm ones at their number."""
-        if eras.LEGACY not in self.eras or not self.condition.serves:
+        if eras.LEGACY not in self.eras or not self.condition.serves or self._restarting:
             return
         while len(self._warm) < self.limits.warm and len(self.children) < self.limits.most:
             self._warm.append(self._spawn(now))
@@ -179,8 +187,7 @@ class Pool:
     # ------------------------------------------------------------ handing out
     def shared(self) -> Child | None:
         """The process modern requests share; None while there is none."""
-        child = self._shared
-        return child if child is not None and not self._questions and self.condition.serves else None
+        return self._shared if self.condition.serves else None
 
     def for_session(self, session: str, now: float) -> Child | None:
         """A process for a new session alone; None when there are too many."""
@@ -217,8 +224,8 @@ class Pool:
 
     def _begin_check(self, now: float) -> None:
         checks, child = self.limits.checks, self.shared()
-        if child is None and self._warm and checks.ping:
-            child = self._warm[0]
+        if child is None and self._warm and checks.ping and self._known.early:
+            child = self._warm[0]  # else the question could end it, and no answer would tell nothing
         self._next_check = now + checks.interval
         if checks.command:
             self.check = Check(now + 2 * checks.timeout)  # its runner keeps the time
@@ -264,34 +271,41 @@ class Pool:
     def exited(self, child: Child, reason: str, now: float, *, refused: bool = False) -> None:
         """A process ended by itself, or never started. refused: nobody is there, so that another would fare no better."""
         self.children.pop(child.id, None)
-        if now - child.begun > STABLE_AFTER:
-            self._pause = RESTART_FIRST
-        if child is self._shared:
-            self._shared = None
-            asked = list(self._questions.values())
+        probing = self._probe is not None and child is self._probe.child
+        brief = probing or now - child.begun <= STABLE_AFTER
+        if not brief:
+            self._restarts = 0
+        if self._probe is not None and probing:
+            perhaps_of_the_question = self._probe.may_have_killed
             self._forget_probe()
-            if asked == [False] and child.started and not self.condition.serves:
-                self.start(now, legacy=True)  # some legacy servers die of an unknown first request
-            elif self.condition.serves and not asked:
-                self._restart(now)
+            if perhaps_of_the_question:
+                self.start(now, gently=True)
             else:
-                self._unhealthy(reason, now)
+                self._outage(reason, now, refused=refused)
+        elif child is self._shared:
+            self._shared = None
+            self._restart(now)
         elif child in self._warm:
             self._warm.remove(child)
-            if self._shared is None and eras.MODERN not in self.eras and now - child.begun < STABLE_AFTER:
-                self._unhealthy(reason, now)  # where a shared process serves or is on its way, that one is the witness
-        elif refused and self._shared is None and self.condition.serves:
+            if self._alone and brief:  # where a shared process serves, that one is the witness
+                self._outage(reason, now, refused=refused)
+        elif refused and self._alone and self.condition.serves:
             self._unhealthy(reason, now)
 
-    def silent(self, now: float) -> None:
-        """The probe was not answered in time."""
-        if True in self._questions.values():
-            self._unhealthy(f"it answered neither server/discover nor initialize within {2 * PROBE_TIMEOUT:.0f} s", now)
+    @property
+    def _alone(self) -> bool:
+        """Neither a shared process nor one that is to show whether another can be started."""
+        return self._shared is None and self._probe is None and not self._restarting
+
+    def _outage(self, reason: str, now: float, *, refused: bool) -> None:
+        """A process that nobody used has ended."""
+        if self.eras and not refused and self._restarts < FORGIVEN and self.condition.health is not Health.UNHEALTHY:
+            self._restart(now)
         else:
-            self._ask(now, legacy=True)
+            self._unhealthy(reason, now)
 
     def _forget_probe(self) -> None:
-        self._questions = {}
+        self._probe = None
         self._deadlines.clear(f"probe {self.name}")
 
     def _unhealthy(self, reason: str, now: float) -> None:
@@ -300,12 +314,15 @@ class Pool:
 
     def _stand_down(self, now: float) -> None:
         """Have the process that is probed replaced."""
+        for child in (self._shared, self._probe.child if self._probe is not None else None):
+            if child is not None:
+                self.stop(child)
         self._forget_probe()
-        if self._shared is not None:
-            self.stop(self._shared)
-            self._shared = None
+        self._shared = None
+        self._since = None
         self._restart(now)
 
     def _restart(self, now: float) -> None:
-        self._deadlines.set(f"restart {self.name}", now + self._pause)
-        self._pause = min(2 * self._pause, RESTART_MOST)
+        self._restarting = True
+        self._deadlines.set(f"restart {self.name}", now + min(RESTART_FIRST * 2**self._restarts, RESTART_MOST))
+        self._restarts += 1

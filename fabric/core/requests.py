@@ -8,7 +8,7 @@ from fabric import jsonrpc, jsonrpc_swap
 from fabric.core import parked
 from fabric.core.announcement import Role
 from fabric.core.catalog import REPEATABLE_METHODS, Catalog, list_request
-from fabric.core.correlation import CorrelationRouter, Exchange
+from fabric.core.correlation import NEVER, CorrelationRouter, Exchange
 from fabric.core.faults import CODES, Fault, Reason
 from fabric.core.member import Member
 from fabric.core.serving import Serving
@@ -17,7 +17,7 @@ from fabric.errors import InvalidFrame
 from fabric.jsonrpc import Message, MessageKind
 
 LIST_TIMEOUT = 10.0
-"""Seconds after which calls stop waiting for their server's list of tools."""
+"""Seconds after which calls stop waiting for their server's list of tools, unless the server itself is still starting."""
 
 Params = tuple[tuple[str, str], ...] | None
 
@@ -138,8 +138,9 @@ class Requests:
         catalog = self._catalogs.get(server)
         if catalog is None or now >= catalog.fresh_until:
             if server not in self._listing:
-                self._listing[server] = (Catalog(), now + LIST_TIMEOUT)
-                self._list(server, "", now + LIST_TIMEOUT, now)
+                due = NEVER if self._serving.untaken(server) else now + LIST_TIMEOUT
+                self._listing[server] = (Catalog(), due)
+                self._list(server, "", due, now)
             if catalog is None:
                 self._waiting.setdefault(server, []).append((exchange, message, params))
                 return
@@ -160,8 +161,8 @@ class Requests:
         exchange.method, exchange.repeatable = "tools/list", True
         exchange.body = list_request(exchange.id, cursor)
         self._router.offer(exchange, now)
-        exchange.lapses = due
-        self._router.deadlines.set(exchange.id, min(exchange.resend, exchange.lapses))
+        exchange.lapses = min(due, exchange.lapses)
+        self._router.deadlines.set(exchange.id, min(exchange.resend, exchange.due, exchange.lapses))
 
     def listed(self, exchange: Exchange, answer: bytes, now: float) -> list[tuple[Exchange, InvalidFrame]]:
         """A page of a tool list came, or will not come. Returns the calls that waited for it and turn out to be wrong."""

@@ -6,10 +6,11 @@ from collections.abc import Callable
 
 from fabric import jsonrpc
 from fabric.core.announcement import Health
+from fabric.core.child import Child
 from fabric.core.faults import Fault, Lost, Reason
 from fabric.core.jobs import Jobs
 from fabric.core.member import Member
-from fabric.core.pool import Child, Pool
+from fabric.core.pool import Pool
 from fabric.core.sessions import Sessions
 from fabric.envelope import Envelope, Kind
 from fabric.errors import InvalidFrame
@@ -117,9 +118,9 @@ class Servers:
         if pool.condition.health is not before:
             self._changed(pool, now)
 
-    def silent(self, pool: Pool, now: float) -> None:
-        """The probe of a process was not answered in time."""
-        pool.silent(now)
+    def late(self, pool: Pool, now: float) -> None:
+        """A process has not answered its probe yet."""
+        pool.late(now)
         self._changed(pool, now)
 
     def _changed(self, pool: Pool, now: float) -> None:

@@ -40,9 +40,13 @@ class Serving:
         """Every known server."""
         return sorted(self._configured | self._last.keys())
 
-    def served(self, server: str) -> bool:
-        """Whether a living bridge serves it."""
-        return server in self._now
+    def untaken(self, server: str) -> str:
+        """Why nobody takes work of this server, for people; empty where somebody would, who may be busy."""
+        bridges = self._now.get(server)
+        if not bridges:
+            return f"no bridge serves {server}"
+        starting = all(served.health in (Health.CHECKING, Health.UNKNOWN) for served in bridges)
+        return f"{server} has not answered yet, {bridges[0].reason or 'starting'}" if starting else ""
 
     def free(self, server: str) -> bool:
         """Whether a living bridge announces a free slot for it."""

@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from fabric import jsonrpc, jsonrpc_swap
+from fabric.core.child import Child
 from fabric.core.faults import CODES, Fault, Reason, fault_frame
 from fabric.core.job import Job, job_of
 from fabric.core.jobs import Jobs
 from fabric.core.member import Member
-from fabric.core.pool import Child, Pool
+from fabric.core.pool import Pool
 from fabric.core.session import Session
 from fabric.core.stream import LONGEST_NAMES, Stream
 from fabric.envelope import Envelope, Kind

@@ -9,6 +9,7 @@ from collections.abc import Callable, Coroutine, Mapping
 from typing import Any
 
 from fabric import jsonrpc, jsonrpc_batch
+from fabric.core.announcement import Served
 from fabric.core.bridge import BridgeCore
 from fabric.core.effects import (
     Ack,
@@ -74,6 +75,10 @@ class Bridge:
         self._serving: set[str] = set()
         self._complaints = {server: deque[str](maxlen=_COMPLAINTS) for server in servers}
 
+    def served(self) -> dict[str, Served]:
+        """Every server, as this bridge serves it now."""
+        return self.core.served(self.node.loop.now())
+
     async def drain(self, timeout: float) -> None:
         """Take nothing new and wait until what runs is answered and the edges have it, at most `timeout` seconds."""
         self.node.feed(DrainStarted())
@@ -102,7 +107,7 @@ class Bridge:
             case Nack(delivery):
                 self.node.bus.settle(delivery, done=False)
             case StartServer(server, child):
-                if server not in self._serving and (reason := self.core.served()[server].reason):
+                if server not in self._serving and (reason := self.core.pools[server].condition.reason):
                     self._complain(server, reason)  # it connected, and yet has to be tried again
                 self._tasks[child] = asyncio.create_task(self._run(server, child))
             case CheckServer(server):

@@ -153,6 +153,8 @@ def _definition(
         warm=server.warm,
         max_processes=server.max_processes,
         retry_calls=server.retry_calls,
+        era=server.era or "",
+        start_timeout=server.start_timeout,
         grace=server.grace,
         checks=Checks(
             enabled=health.enabled,
@@ -183,6 +185,8 @@ def _digest(server: ServerSection, entry: Mapping[str, Any]) -> str:
     if url := entry.get("url"):
         place = _PASSWORD.sub("//", url.partition("?")[0]) if "${" in url else parse_link_url(address(url, server.type)).where
         defined += [place, sorted(server.headers)]
+    if server.era:
+        defined.append(server.era)
     return hashlib.blake2b(json.dumps(defined).encode(), digest_size=16).hexdigest()
 
 

@@ -147,6 +147,10 @@ class ServerSection(_Section):
     """Processes at once at one bridge."""
     retry_calls: bool = False
     """Its tools may be called again when an outcome is unknown: each call is repeatable."""
+    start_timeout: Seconds = 120.0
+    """Seconds that a new process, or connection, has until its first answer; those who call it wait."""
+    era: Literal["modern", "legacy"] | None = None
+    """What it speaks, instead of asking it: `modern` is revision 2026-07-28, `legacy` an earlier one, with initialize."""
     grace: Grace = 5.0
     """Seconds between closing its stdin and TERM, and between TERM and KILL, when it is stopped."""
     sessions: Literal["separate"] = "separate"

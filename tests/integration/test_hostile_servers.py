@@ -47,7 +47,7 @@ def fabric(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Process, 
     """A fabric that runs one server of each kind beside an honest one."""
     state = tmp_path_factory.mktemp("hostile")
     sins = (*HARMLESS, TOO_LONG, *UNANSWERED, *ENDED, *UNHEALTHY)
-    hostile = {sin: {"command": sys.executable, "args": ["-S", str(SERVER), sin]} for sin in sins}
+    hostile = {sin: {"command": sys.executable, "args": ["-S", str(SERVER), sin], "startTimeout": 20} for sin in sins}
     config = state / "mcp.json"
     config.write_text(
         json.dumps({"mcpServers": {"echo": ECHO, **hostile}, "defaultServer": "echo", "fabric": {"idleTimeout": IDLE}})

@@ -31,6 +31,15 @@ class Era(StrEnum):
     DUAL = "dual"
 
 
+class Manner(msgspec.Struct, frozen=True, kw_only=True):
+    """How a server behaves. slow: seconds until a process reads anything. shy: it ends of a first message that is not
+    initialize. mute: it answers neither server/discover nor ping."""
+
+    slow: float = 0.0
+    shy: bool = False
+    mute: bool = False
+
+
 class SimServer:
     """One server process. A call's arguments: key, delay (seconds), progress (how many), ask (a request to the client
     first), big (bytes of a log message, and again of the answer), input (answer with input_required first)."""
@@ -47,6 +56,9 @@ class SimServer:
         self._asked: dict[int, tuple[str, Any]] = {}
         self._asks = 0
         self._initialized = False
+        self.asked: list[str] = []  # the methods of what it was sent, in order
+        self.manner = world.settings.manners.get(child.rpartition("#")[0], Manner())
+        self._reads_at = world.now + self.manner.slow
         world.after(world.settings.starting + world.random.uniform(0.01, 0.05), self._up)
 
     def _up(self) -> None:
@@ -70,7 +82,7 @@ class SimServer:
 
     def write(self, frame: bytes) -> None:
         """The bridge writes a frame."""
-        self.world.after(PIPE, self._received, msgspec.json.decode(frame))
+        self.world.after(max(PIPE, self._reads_at - self.world.now), self._received, msgspec.json.decode(frame))
 
     def say(self, **message: Any) -> None:
         """The server writes a frame."""
@@ -85,6 +97,12 @@ class SimServer:
         if not self.alive or self.hangs:
             return
         method, id, params = message.get("method"), message.get("id"), message.get("params", {})
+        self.asked.append(method)
+        if self.manner.shy and self.asked[0] != "initialize":
+            self.crash()
+            return
+        if self.manner.mute and method in ("server/discover", "ping"):
+            return
         if method is None:
             self._replied(message)
         elif method == "server/discover":

@@ -12,6 +12,7 @@ import msgspec
 import pytest
 
 from fabric.core.bridge import BridgeCore
+from fabric.core.child import Child
 from fabric.core.copies import Copies
 from fabric.core.correlation import CorrelationRouter
 from fabric.core.deadlines import Deadlines
@@ -21,7 +22,6 @@ from fabric.core.lane import Incoming, Outgoing
 from fabric.core.lease import Leases
 from fabric.core.member import Member
 from fabric.core.pair import Pairs
-from fabric.core.pool import Child
 from fabric.core.session import Session
 from fabric.core.sessions import Sessions
 from fabric.core.stream import Stream

@@ -22,7 +22,7 @@ from fabric.core.pool import ServerLimits
 from fabric.envelope import Envelope, Kind, Pack
 from tests.sim.broker import SimBroker
 from tests.sim.process import BridgeProcess, EdgeProcess, Process
-from tests.sim.servers import Era
+from tests.sim.servers import Era, Manner
 
 SERVERS = {"tools": Era.MODERN, "old": Era.LEGACY, "both": Era.DUAL}
 """The servers of every world, unless it says otherwise."""
@@ -32,11 +32,12 @@ Plant = Callable[[EdgeCore | BridgeCore], None]
 
 
 class Settings(msgspec.Struct, frozen=True, kw_only=True):
-    """What a world is made of. keeps: the broker keeps work. Servers are by name; slots and most are of each bridge's pool.
-    starting: seconds that a server takes to start, beside some milliseconds."""
+    """What a world is made of. keeps: the broker keeps work. Servers, and how they behave, are by name; slots and most are of
+    each bridge's pool. starting: seconds that a server takes to start, beside some milliseconds."""
 
     keeps: bool = False
     servers: dict[str, Era] = msgspec.field(default_factory=lambda: dict(SERVERS))
+    manners: dict[str, Manner] = {}
     slots: int = 8
     most: int = 16
     starting: float = 0.0

@@ -106,9 +106,9 @@ def test_a_check_passes_by_whatever_the_server_says_and_fails_at_once_where_its_
 
     fault = Fault(Reason.UNAVAILABLE, "nobody listens")
     core.handle(ServerFrame(child, lost(asked(), fault, started=False, again=True)), now)
-    assert core.served()["s"].health is Health.DEGRADED
-    assert core.served()["s"].reason == "nobody listens"
+    assert core.served(now)["s"].health is Health.DEGRADED
+    assert core.served(now)["s"].reason == "nobody listens"
     for _ in range(checks.up):
         asked()
         core.handle(ServerFrame(child, parse(b'{"jsonrpc":"2.0","method":"notifications/message"}')), now)
-    assert core.served()["s"].health is Health.HEALTHY
+    assert core.served(now)["s"].health is Health.HEALTHY

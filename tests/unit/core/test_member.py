@@ -18,7 +18,7 @@ class Owner:
         self.lost_peers: list[tuple[str, bool]] = []
         self.identity = Identity(incarnation="me", key="k")
 
-    def describe(self, number: int) -> Announcement:
+    def describe(self, number: int, now: float) -> Announcement:
         return announcing(self.identity, Role.EDGE, number)
 
     def lost(self, peer: str, now: float, *, gone: bool) -> None:

@@ -10,7 +10,8 @@ from fabric.core.deadlines import Deadlines
 from fabric.core.effects import CheckServer, Effect, StartServer, StopServer, Write
 from fabric.core.health import Checks
 from fabric.core.job import job_of
-from fabric.core.pool import PROBE_TIMEOUT, Pool, ServerLimits
+from fabric.core.pool import FORGIVEN, Pool, ServerLimits
+from fabric.core.probe import SECOND_QUESTION
 from fabric.envelope import Envelope, Kind
 
 MODERN = b'"result":{"supportedVersions":["2026-07-28"]}'
@@ -76,15 +77,86 @@ def test_a_server_that_dies_of_the_modern_question_is_asked_the_legacy_one() -> 
     assert scene.pool.eras == ("legacy",)
 
 
-def test_a_silent_server_is_unhealthy_after_both_questions() -> None:
+def test_a_server_that_ends_of_the_modern_question_after_a_long_start_is_asked_the_legacy_one() -> None:
     scene = Scene()
     scene.pool.started(scene.first)
-    scene.pool.silent(PROBE_TIMEOUT)
-    assert scene.pool.describe(True).health is Health.CHECKING
-    scene.pool.silent(2 * PROBE_TIMEOUT)
-    assert scene.pool.describe(True).health is Health.UNHEALTHY
+    scene.pool.late(SECOND_QUESTION)
+    scene.pool.exited(scene.first, "died", 40.0)
+    assert scene.pool.condition.health is Health.CHECKING
+    scene.up(b'"result":{"protocolVersion":"2025-11-25"}', 80.0)
+    assert scene.pool.eras == ("legacy",)
+
+
+def test_a_silent_process_lives_as_long_as_its_start_may_take_and_says_for_how_long() -> None:
+    scene = Scene(start_timeout=30.0)
+    scene.pool.started(scene.first)
+    for now in (SECOND_QUESTION, 29.0):
+        assert scene.deadlines.next() == (SECOND_QUESTION if now == SECOND_QUESTION else 30.0)
+        served = scene.pool.describe(True, now)
+        assert (served.health, served.reason, served.free) == (Health.CHECKING, f"starting for {now:.0f} s", 0)
+        scene.pool.late(now)
+        scene.deadlines.expired(now)
+    assert list(scene.pool.children.values()) == [scene.first]
+    scene.pool.late(30.0)
+    assert scene.pool.describe(True, 30.0).health is Health.UNHEALTHY
+    assert scene.pool.describe(True, 30.0).reason == scene.pool.condition.reason
     assert "neither" in scene.pool.condition.reason
     assert not scene.pool.children
+
+
+def test_a_server_that_comes_back_slowly_is_starting_again_and_not_unhealthy() -> None:
+    scene = Scene()
+    scene.up(MODERN)
+    scene.pool.exited(scene.first, "killed", 100.0)
+    assert scene.pool.describe(True, 100.0).health is Health.HEALTHY  # most are back before anybody has noticed
+    scene.pool.start(100.1)
+    scene.pool.late(100.1 + SECOND_QUESTION)
+    assert scene.pool.describe(True, 125.1).reason == "starting for 25 s"
+    scene.up(MODERN, 126.0)
+    assert scene.pool.describe(True, 126.0).health is Health.HEALTHY
+
+
+def test_one_that_served_is_unhealthy_only_when_it_has_failed_to_start_several_times() -> None:
+    scene = Scene(warm=0)
+    scene.up(MODERN)
+    scene.pool.exited(scene.first, "killed", 1.0)
+    for again in range(FORGIVEN):
+        assert scene.pool.condition.health is Health.HEALTHY
+        scene.pool.start(2.0 + again)
+        scene.pool.exited(next(iter(scene.pool.children.values())), "no database", 2.0 + again)
+    assert scene.pool.condition.health is Health.UNHEALTHY
+    assert scene.pool.condition.reason == "no database"
+
+
+def test_a_warm_process_that_dies_young_has_another_started_and_refuses_nobody() -> None:
+    scene = Scene()
+    scene.up(UNKNOWN)
+    scene.reply(b'"result":{"protocolVersion":"2025-11-25"}')
+    [warm] = scene.pool.children.values()
+    scene.pool.exited(warm, "killed", 1.0)
+    assert scene.pool.condition.health is Health.HEALTHY
+    assert scene.pool.for_session("s", 1.0) is not None
+    assert scene.deadlines.expired(1.2) == ["restart s"]
+
+
+def test_what_is_known_of_a_definition_is_not_asked_of_its_next_process() -> None:
+    scene = Scene()
+    scene.up(UNKNOWN)
+    scene.reply(b'"result":{"protocolVersion":"2025-11-25"}')
+    [warm] = scene.pool.children.values()
+    scene.pool.exited(warm, "killed", 1.0)
+    scene.out.clear()
+    scene.pool.start(1.1)
+    scene.up(b'"result":{"protocolVersion":"2025-11-25"}', 1.2)
+    assert [jsonrpc.parse(effect.frame).method for effect in scene.of(Write) if isinstance(effect, Write)] == ["initialize"]
+    assert scene.pool.eras == ("legacy",)
+
+
+def test_a_configured_era_is_not_asked_for() -> None:
+    scene = Scene(era="legacy")
+    scene.up(b'"result":{"protocolVersion":"2025-11-25"}')
+    assert len(scene.of(Write)) == 1
+    assert scene.pool.eras == ("legacy",)
 
 
 def test_a_server_that_dies_at_start_is_started_again_later_each_time() -> None:
@@ -100,8 +172,8 @@ def test_a_server_that_dies_at_start_is_started_again_later_each_time() -> None:
         scene.deadlines.expired(now)
         scene.pool.start(now)
     assert waits == [0.1, 0.2, 0.4, 0.8, 1.6, 3.2, 6.4, 10.0, 10.0]
-    assert scene.pool.describe(True).reason == "no such command"
-    assert scene.pool.describe(True).free == 0
+    assert scene.pool.describe(True, 0.0).reason == "no such command"
+    assert scene.pool.describe(True, 0.0).free == 0
 
 
 def test_a_warm_process_that_dies_young_does_not_take_the_shared_one_with_it() -> None:
@@ -200,16 +272,30 @@ def test_of_a_legacy_server_a_warm_process_is_pinged_and_where_there_is_none_non
 
 
 @pytest.mark.requirement("R07")
+def test_a_process_that_may_mind_is_asked_nothing_before_its_handshake() -> None:
+    scene = Scene(checks=CHECKS)
+    scene.pool.started(scene.first)
+    scene.pool.exited(scene.first, "it expects initialize", 0.1)
+    scene.up(b'"result":{"protocolVersion":"2025-11-25"}', 0.2)
+    for child in scene.pool.children.values():
+        scene.pool.started(child)
+    scene.out.clear()
+    for now in range(100):
+        assert scene.pool.look(now) == ""
+    assert (scene.out, scene.pool.condition.health) == ([], Health.HEALTHY)
+
+
+@pytest.mark.requirement("R07")
 def test_three_failed_checks_replace_the_processes_but_not_those_of_sessions() -> None:
     scene = Checked(DUAL, warm=2)
     session = scene.pool.for_session("s", 1.0)
     assert session is not None
     now = scene.fail(10.1, 2)
     assert (scene.pool.condition.health, scene.of(StopServer)) == (Health.DEGRADED, [])
-    assert scene.pool.describe(True).free == 64
+    assert scene.pool.describe(True, 0.0).free == 64
     scene.fail(now + 10.0)
-    assert scene.pool.describe(True).health is Health.UNHEALTHY
-    assert scene.pool.describe(True).free == 0
+    assert scene.pool.describe(True, 0.0).health is Health.UNHEALTHY
+    assert scene.pool.describe(True, 0.0).free == 0
     assert list(scene.pool.children.values()) == [session]
     assert len(scene.of(StopServer)) == 2
     assert scene.deadlines.expired(now + 20.0) == ["restart s"]
@@ -238,15 +324,15 @@ def test_a_command_checks_while_the_server_has_a_process_and_its_word_counts() -
     assert scene.of(CheckServer) == [CheckServer("s")]
     assert scene.of(Write) == []
     scene.pool.failed("no database", 11.0)
-    assert scene.pool.describe(True).health is Health.UNHEALTHY
-    assert scene.pool.describe(True).reason == "no database"
+    assert scene.pool.describe(True, 0.0).health is Health.UNHEALTHY
+    assert scene.pool.describe(True, 0.0).reason == "no database"
     scene.pool.start(12.0)
     scene.up(MODERN, 12.0)
-    assert scene.pool.describe(True).free == 0  # it answers, and the command has not said so
+    assert scene.pool.describe(True, 0.0).free == 0  # it answers, and the command has not said so
     for now in (22.0, 33.0):
         scene.pool.look(now)
         scene.pool.passed(now + 1.0)
-    assert scene.pool.describe(True).free == 64
+    assert scene.pool.describe(True, 0.0).free == 64
     scene = Checked(UNKNOWN, Checks(interval=10.0, command=True), warm=0)
     for now in range(100):
         scene.pool.look(now)

@@ -1,0 +1,55 @@
+"""An MCP server that is particular about its start: python -S starting_server.py ERA [MANNER...]. Standard library only.
+
+ERA is `modern` or `legacy`. Manners: `until=FILE` reads nothing until FILE is there; `shy` ends unless initialize comes first;
+`mute` answers nothing before initialize; `log=FILE` appends the method of each request to FILE.
+"""
+
+import json
+import os
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+ERA = sys.argv[1]
+MANNERS = {name: value for name, _, value in (manner.partition("=") for manner in sys.argv[2:])}
+TOOLS = [{"name": "pid", "inputSchema": {"type": "object"}, "annotations": {"readOnlyHint": True}}]
+
+
+def result(method: str, params: dict[str, Any]) -> dict[str, Any] | None:
+    """What a request gets; None for an error."""
+    if method == "initialize" and ERA == "legacy":
+        return {"protocolVersion": params["protocolVersion"], "capabilities": {"tools": {}}, "serverInfo": {"name": "s"}}
+    if method == "server/discover" and ERA == "modern":
+        return {"resultType": "complete", "supportedVersions": ["2026-07-28"], "capabilities": {"tools": {}}}
+    if method == "ping" and ERA == "legacy":
+        return {}
+    if method == "tools/list":
+        return {"resultType": "complete", "ttlMs": 60_000, "tools": TOOLS}
+    if method == "tools/call":
+        return {"resultType": "complete", "content": [{"type": "text", "text": str(os.getpid())}]}
+    return None
+
+
+def main() -> None:
+    while "until" in MANNERS and not Path(MANNERS["until"]).exists():
+        time.sleep(0.02)
+    opened = False
+    for line in sys.stdin:
+        message = json.loads(line)
+        method, id = message["method"], message.get("id")
+        if "log" in MANNERS:
+            with Path(MANNERS["log"]).open("a") as log:
+                log.write(f"{method}\n")
+        if "shy" in MANNERS and not opened and method != "initialize":
+            sys.exit("expected initialize")
+        opened = opened or method == "initialize"
+        if id is None or ("mute" in MANNERS and not opened):
+            continue
+        found = result(method, message.get("params", {}))
+        refused = {"error": {"code": -32601, "message": f"no such method: {method}"}}
+        print(json.dumps({"jsonrpc": "2.0", "id": id, **({"result": found} if found is not None else refused)}), flush=True)
+
+
+if __name__ == "__main__":
+    main()

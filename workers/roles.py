@@ -47,8 +47,8 @@ def make_edge(place: Place) -> Edge:
     )
 
 
-def make_bridge(place: Place) -> Bridge:
-    """A bridge, not yet started."""
+def make_bridge(place: Place, *, heard: Callable[[str], None] = lambda _: None) -> Bridge:
+    """A bridge, not yet started. heard: gets each line that its servers write to stderr; the log gets them as well."""
     settings = place.settings
     told = observed(place, "bridge")
     limits = {
@@ -70,7 +70,13 @@ def make_bridge(place: Place) -> Bridge:
     async def connect(server: str, id: str) -> Link:
         definition, redial = settings.servers[server], redials[server]
         start = partial(
-            start_server, definition, id, settings.max_frame_bytes, compression=settings.ws_compression, redial=redial
+            start_server,
+            definition,
+            id,
+            settings.max_frame_bytes,
+            compression=settings.ws_compression,
+            redial=redial,
+            heard=heard,
         )
         if not definition.url:
             return await told.connects.open("server", server, start, most=1)  # the core has it started again
@@ -106,7 +112,13 @@ def _transport(server: ServerDefinition) -> str:
 
 
 async def start_server(
-    server: ServerDefinition, id: str, max_frame_bytes: int, *, compression: bool = False, redial: Redial | None = None
+    server: ServerDefinition,
+    id: str,
+    max_frame_bytes: int,
+    *,
+    heard: Callable[[str], None],
+    compression: bool = False,
+    redial: Redial | None = None,
 ) -> Link:
     """Start a server's process, or connect to where it listens. Raises LinkRefused and its kinds, and LinkTimeout."""
     if server.url:
@@ -123,11 +135,16 @@ async def start_server(
         return await registry.connect(server.url, settings, id=id)
     about = {"server": server.name, "child": id}
     command = ServerCommand(server.command, server.args, server.cwd, dict(server.env), server.grace)
+
+    def on_stderr(line: str) -> None:
+        log.debug("[%s] %s", id, line, extra=about)
+        heard(line)
+
     return await spawn(
         command,
         id=id,
         inherited={},  # the definition holds all of it
-        on_stderr=lambda line: log.debug("[%s] %s", id, line, extra=about),
+        on_stderr=on_stderr,
         on_noise=lambda line: log.warning("[%s] not a JSON-RPC message on stdout, skipped: %r", id, line[:200], extra=about),
         max_frame_bytes=max_frame_bytes,
     )

@@ -22,15 +22,15 @@ Span = tuple[str, str]
 Line = Sequence[Span]
 
 
-def say(*lines: Line) -> None:
-    """Print lines on stderr."""
-    if not _shows():
-        print("\n".join("".join(text for text, _ in line) for line in lines), file=sys.stderr, flush=True)
+def say(*lines: Line, result: bool = False) -> None:
+    """Print lines on stderr; on stdout if they are what the command was asked for, a `result`."""
+    stream = sys.stdout if result else sys.stderr
+    if not (shows() and stream.isatty()):
+        print("\n".join("".join(text for text, _ in line) for line in lines), file=stream, flush=True)
         return
     from rich.text import Text
 
-    for line in lines:
-        _console().print(Text.assemble(*line), soft_wrap=True)
+    _console().print(Text("\n").join(Text.assemble(*line) for line in lines), soft_wrap=True)  # one terminal has both
 
 
 def complain(message: str) -> None:
@@ -41,14 +41,17 @@ def complain(message: str) -> None:
 @contextmanager
 def moving() -> Iterator[Callable[[str], None]]:
     """A line at the end of the screen that says what goes on; call it with each new text. Gone when this ends."""
-    if not _shows():
+    if not shows():
         yield lambda _: None
         return
+    from rich.live import Live
+    from rich.spinner import Spinner
     from rich.text import Text
 
-    plain = sys.stderr
-    with _console().status("") as status, _logs(plain, sys.stderr):  # which is now one that writes above the moving line
-        yield lambda text: status.update(Text(text))
+    plain, spinner = sys.stderr, Spinner("dots", style="status.spinner")
+    live = Live(spinner, console=_console(), transient=True, refresh_per_second=10, redirect_stdout=sys.stdout.isatty())
+    with live, _logs(plain, sys.stderr):  # which is now one that writes above the moving line
+        yield lambda text: spinner.update(text=Text(text))
 
 
 @contextmanager
@@ -64,7 +67,8 @@ def _logs(plain: TextIO, above: TextIO) -> Iterator[None]:
             handler.setStream(plain)
 
 
-def _shows() -> bool:
+def shows() -> bool:
+    """Whether stderr is a terminal on which a line can move."""
     return sys.stderr.isatty() and os.environ.get("TERM") != "dumb"
 
 

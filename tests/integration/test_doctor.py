@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 import signal
 import socket
 import sys
@@ -48,6 +49,7 @@ def test_where_all_is_well_it_says_so_line_by_line_and_leaves_no_process(tmp_pat
     lines = done.stdout.splitlines()
     checks = ["package", "clock", "secret", "broker", "broker inbox", "broker work", "broker topic", "http", "server echo"]
     assert [line.partition(":")[0] for line in lines] == [f"ok    {check}" for check in checks]
+    assert all(re.search(r" \(\d+\.\d s\)$", line) for line in lines)
     assert "modern" in lines[-1]
     assert "3 tools" in lines[-1]
     until(lambda: not (tmp_path / "mcp-fabric" / "broker.json").exists())

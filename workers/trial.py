@@ -1,0 +1,83 @@
+"""One server tried as a bridge runs it, in a fabric of its own inside this process: how it is, in the words of `ls`."""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+from collections import deque
+from collections.abc import AsyncIterator, Iterable
+from contextlib import asynccontextmanager
+
+import msgspec
+
+from fabric.core.announcement import Health, Served
+from fabric.errors import FabricError
+from fabric.runtime.bridge import Bridge
+from fabric.runtime.edge import Edge
+from fabric.runtime.settings import Settings
+from workers.checks import Finding, failed
+from workers.inside import conversation
+from workers.process import placed
+from workers.roles import make_bridge, make_edge
+
+SERVER_TIMEOUT = 60.0
+"""Seconds a server has to start, be discovered and list its tools; some are downloaded first."""
+LAST_LINES = 5
+"""Of a server's stderr, shown where it says nothing else."""
+
+
+async def server(name: str, settings: Settings) -> Finding:
+    """Start it as a bridge does, discover it, count its tools, stop it."""
+    check, definition = f"server {name}", settings.servers[name]
+    by_hand = "start it, or mend its url" if definition.url else "run its command by hand, in its folder and environment"
+    lines: deque[str] = deque(maxlen=LAST_LINES)
+    try:
+        async with asyncio.timeout(SERVER_TIMEOUT), _alone(name, settings, lines) as (edge, bridge):
+            served = await _settled(bridge, name)
+            if served.health is Health.UNHEALTHY and definition.url:
+                return failed(check, FabricError(served.reason), by_hand)
+            if served.health is Health.UNHEALTHY:
+                known = not lines or lines[-1] in served.reason
+                return Finding(check, False, served.reason if known else f"{served.reason}{_last(lines)}", by_hand)
+            async with conversation(edge, name, settings.max_frame_bytes) as client:
+                tools = await client.tools()
+    except TimeoutError:
+        return Finding(check, False, f"no answer within {SERVER_TIMEOUT:g} s{_last(lines)}", by_hand)
+    except FabricError as error:
+        return Finding(check, False, str(error), by_hand)
+    return Finding(check, True, f"{' and '.join(served.eras)}, {len(tools)} tools")
+
+
+@asynccontextmanager
+async def _alone(name: str, settings: Settings, lines: deque[str]) -> AsyncIterator[tuple[Edge, Bridge]]:
+    """An edge, and a bridge with that server alone, without processes that wait for sessions. lines: get its stderr."""
+    apart = msgspec.structs.replace(
+        settings,
+        servers={name: msgspec.structs.replace(settings.servers[name], warm=0)},
+        broker=f"memory://{secrets.token_hex(8)}",
+        secret=secrets.token_hex(16),
+        secret_file=None,
+        secret_command=None,
+    )
+    async with placed(apart) as place:
+        edge, bridge = make_edge(place), make_bridge(place, heard=lines.append)
+        try:
+            edge.node.start()
+            bridge.node.start()
+            yield edge, bridge
+        finally:
+            await edge.node.aclose()
+            await bridge.aclose()
+
+
+async def _settled(bridge: Bridge, name: str) -> Served:
+    """How the server is, once that is known."""
+    while (served := bridge.core.served()[name]).health in (Health.UNKNOWN, Health.CHECKING):  # noqa: ASYNC110 - no event
+        await asyncio.sleep(0.02)
+    return served
+
+
+def _last(lines: Iterable[str]) -> str:
+    """What is added to a reason that does not have them."""
+    text = " | ".join(lines)
+    return f"; its last stderr lines: {text}" if text else ""

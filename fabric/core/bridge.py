@@ -30,7 +30,7 @@ from fabric.core.events import (
 from fabric.core.faults import Fault, Reason
 from fabric.core.job import Job, job_of
 from fabric.core.jobs import Jobs
-from fabric.core.member import Identity, Member, announcing
+from fabric.core.member import Identity, Loss, Member, announcing
 from fabric.core.pool import Pool, ServerLimits
 from fabric.core.servers import Servers
 from fabric.core.sessions import Sessions
@@ -174,10 +174,11 @@ class BridgeCore:
 
     def served(self, now: float) -> dict[str, Served]:
         """Every server, as this bridge serves it now."""
-        return {name: pool.describe(not self.draining, now) for name, pool in self.pools.items()}
+        return {name: pool.describe(self._takes_work, now) for name, pool in self.pools.items()}
 
-    def lost(self, peer: str, now: float, *, gone: bool) -> None:
+    def lost(self, peer: str, now: float, loss: Loss) -> None:
         """An edge is given up or gave us up: its modern jobs and the sessions of its links end, its HTTP sessions wait."""
+        gone = loss is not Loss.GAVE_US_UP
         self.copies.lost(peer, gone=gone)
         self._deferred.pop(peer, None)
         self.sessions.lost(peer, now)
@@ -194,7 +195,11 @@ class BridgeCore:
         if not self._sure_of_names and self.member.leases.settled(now):
             self._sure_of_names = self._names_agree()
         for pool in self.pools.values():
-            pool.consume(self._sure_of_names and not self.draining)
+            pool.consume(self._takes_work)
+
+    @property
+    def _takes_work(self) -> bool:
+        return self._sure_of_names and not self.draining
 
     def _names_agree(self) -> bool:
         """A process yields to one that was there first and serves a name with another definition."""
@@ -226,7 +231,7 @@ class BridgeCore:
         if envelope.kind is Kind.OPEN and pool.full and self.sessions.left_alone(pool, now) is None:
             no_room = True
         # The work of a dead edge waits for no grant in vain: a queue full of it would hold up all the others.
-        if self.draining or no_room or not pool.condition.serves or self.member.pairs.given_up(source):
+        if not self._takes_work or no_room or not pool.condition.serves or self.member.pairs.given_up(source):
             number = self.member.control(
                 source, now, Envelope(kind=Kind.RETURNED, exchange=envelope.exchange, attempt=envelope.attempt)
             )
@@ -264,6 +269,8 @@ class BridgeCore:
     # ------------------------------------------------------------ what edges say
     def _envelope(self, peer: str, envelope: Envelope, now: float) -> None:
         match envelope.kind:
+            case Kind.REQUEST | Kind.OPEN if envelope.lane is Lane.NONE:  # it came round the queue, and is nobody's yet
+                self._work(peer, envelope, 0, now)
             case Kind.REQUEST:
                 job = job_of(peer, envelope, 0, now, queued=False)
                 if job.session:

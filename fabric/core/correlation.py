@@ -11,9 +11,10 @@ from collections.abc import Callable
 
 import msgspec
 
-from fabric.addressing import work
+from fabric.addressing import inbox, work
 from fabric.core import trace
 from fabric.core.deadlines import Deadlines
+from fabric.core.detours import Detours
 from fabric.core.effects import Effect, Publish
 from fabric.core.faults import Fault, Reason
 from fabric.core.member import Member
@@ -107,13 +108,19 @@ class CorrelationRouter:
     """All open exchanges of one edge. `finish(exchange, answer, fault)` is told of each end exactly once."""
 
     def __init__(
-        self, member: Member, out: list[Effect], limits: Limits, finish: Callable[[Exchange, bytes, Fault | None, float], None]
+        self,
+        member: Member,
+        out: list[Effect],
+        limits: Limits,
+        detours: Detours,
+        finish: Callable[[Exchange, bytes, Fault | None, float], None],
     ) -> None:
         self.exchanges: dict[str, Exchange] = {}
         self.deadlines = Deadlines()
         self._member = member
         self._out = out
         self._limits = limits
+        self._detours = detours
         self._finish = finish
         self._count = 0
         self._returned: dict[str, dict[str, Exchange]] = {}  # by server, in order of return; some have ended since
@@ -166,13 +173,17 @@ class CorrelationRouter:
             body=exchange.body,
         )
 
-    def _publish(self, exchange: Exchange, now: float) -> None:
+    def _publish(self, exchange: Exchange, now: float, *, around: bool = False) -> None:
+        """Send to the server's queue, or (also where a silent bridge may read that) around it, straight to a bridge."""
         exchange.attempt += 1
         exchange.queued = True
         exchange.sendings.append(now)
-        self._out.append(Publish(work(exchange.server), single(self._member.me, self._envelope(exchange, now))))
-        keeps = self._member.keeps
-        self._resend_at(exchange, now + (RESEND_KEPT if keeps else RESEND_UNKEPT), backstop=keeps)
+        server = exchange.server
+        bridge = self._detours.bridge(server, now) if around or self._detours.needed(server) else ""
+        channel = inbox(bridge) if bridge else work(server)
+        self._out.append(Publish(channel, single(self._member.me, self._envelope(exchange, now))))
+        kept = self._member.keeps and not bridge
+        self._resend_at(exchange, now + (RESEND_KEPT if kept else RESEND_UNKEPT), backstop=kept)
 
     def _resend_at(self, exchange: Exchange, when: float, *, backstop: bool = False) -> None:
         exchange.resend, exchange.backstop = when, backstop
@@ -292,16 +303,27 @@ class CorrelationRouter:
             else:
                 self._publish(exchange, now)
 
+    def adrift(self, servers: frozenset[str], now: float) -> None:
+        """A bridge that served these was given up: what it may have received without a word of it is sent again."""
+        for exchange in list(self.exchanges.values()) if servers else ():
+            under_way = not exchange.owner and exchange.resend != NEVER and exchange.attempt not in exchange.ended
+            if under_way and exchange.server in servers:
+                self._publish(exchange, now, around=True)
+
     def recovered(self, now: float) -> None:
         """A gap has ended: what has no owner is sent again."""
         for exchange in list(self.exchanges.values()):
             if not exchange.owner and exchange.resend != NEVER:
                 self._publish(exchange, now)
 
-    def unsent(self, envelope: Envelope, now: float) -> None:
-        """The broker did not take a sending: try again after a pause."""
+    def unsent(self, envelope: Envelope, sent: bool, now: float) -> None:
+        """The broker did not confirm a sending: try again after a pause. sent: it may have arrived all the same."""
         exchange = self.exchanges.get(envelope.exchange)
-        if exchange is not None and not exchange.owner and exchange.attempt == envelope.attempt:
+        if exchange is None:
+            return
+        if not sent:
+            exchange.ended += (envelope.attempt,)
+        if not exchange.owner and exchange.attempt == envelope.attempt:
             self._resend_at(exchange, now + exchange.pause)
             exchange.pause = min(exchange.pause * 2, RETURN_PAUSE_MOST)
 
@@ -312,7 +334,7 @@ class CorrelationRouter:
             self._deadline(exchange, now, untaken)
         elif now >= exchange.resend:
             if free or not exchange.backstop:
-                self._publish(exchange, now)
+                self._publish(exchange, now, around=exchange.attempt not in exchange.ended)  # nobody has taken it
             else:  # it may well be in the queue, behind others
                 self._resend_at(exchange, now + RETURN_PAUSE_MOST, backstop=True)
         elif (due := min(exchange.due, exchange.lapses, exchange.resend)) != NEVER:

@@ -11,6 +11,7 @@ from fabric import jsonrpc, jsonrpc_swap
 from fabric.core.announcement import Announcement, Role
 from fabric.core.conversations import Conversations
 from fabric.core.correlation import CorrelationRouter, Exchange, Limits
+from fabric.core.detours import Detours
 from fabric.core.effects import Accept, Completed, Effect, Establish, Finish, Send
 from fabric.core.events import (
     AnswerAwaited,
@@ -27,7 +28,7 @@ from fabric.core.events import (
     StreamOpened,
 )
 from fabric.core.faults import CODES, Fault, Reason, fault_frame
-from fabric.core.member import Identity, Member, announcing
+from fabric.core.member import Identity, Loss, Member, announcing
 from fabric.core.posts import Posts
 from fabric.core.record import Record, Side, judged
 from fabric.core.requests import Requests
@@ -44,7 +45,8 @@ class EdgeCore:
     ) -> None:
         self._out: list[Effect] = []
         self.member = Member(identity, self, self._out)
-        self.router = CorrelationRouter(self.member, self._out, limits, self._finished)
+        self.detours = Detours(self.member)
+        self.router = CorrelationRouter(self.member, self._out, limits, self.detours, self._finished)
         self.serving = Serving(self.member.leases, servers)
         self.requests = Requests(self.member, self.router, self.serving, retry_calls, self._refuse)
         self.address = ""  # where clients reach it, once it listens
@@ -75,9 +77,9 @@ class EdgeCore:
                 self.posts.attach(event, now)
             case SessionEnded():
                 self.posts.end(event, now)
-            case PublishFailed(pack, topic, _, _):
+            case PublishFailed(pack, topic, sent, _):
                 if pack.generation == 0 and not topic:
-                    self.router.unsent(pack.envelopes[0], now)
+                    self.router.unsent(pack.envelopes[0], sent, now)
             case BrokerConnected(keeps, largest_message_bytes):
                 self.member.connected(keeps, largest_message_bytes, now)
             case BrokerLost():
@@ -90,6 +92,7 @@ class EdgeCore:
         """Act on every deadline that has come by `now`."""
         if now >= self.member.next_beat:
             self.serving.look(now)
+            self.detours.look(now)
             self.member.beat(now)
             self._judge(now)
         for id in self.router.deadlines.expired(now):
@@ -134,10 +137,12 @@ class EdgeCore:
         sessions = len(self.conversations.open)
         return msgspec.structs.replace(said, address=self.address, sessions=sessions)
 
-    def lost(self, peer: str, now: float, *, gone: bool) -> None:  # noqa: ARG002 - to an edge both are the same
+    def lost(self, peer: str, now: float, loss: Loss) -> None:
         """A bridge is given up: its exchanges go by the table of outcomes, its sessions end."""
         self.serving.look(now)
+        adrift = self.detours.lost(peer, now) if loss is not Loss.GOODBYE else frozenset[str]()  # who leaves gives it back
         self.router.lost(peer, now)
+        self.router.adrift(adrift, now)
         self.conversations.lost(peer, now)
 
     def recovered(self, now: float) -> None:

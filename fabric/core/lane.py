@@ -18,7 +18,7 @@ HELD_MESSAGES = 4096
 class Outgoing:
     """The sending end of one lane."""
 
-    __slots__ = ("acknowledged", "kept", "kept_bytes", "next", "sent_at")
+    __slots__ = ("acknowledged", "kept", "kept_bytes", "next", "owed_since", "sent_at")
 
     def __init__(self) -> None:
         self.next = 1
@@ -26,11 +26,12 @@ class Outgoing:
         self.kept: deque[Envelope] = deque()
         self.kept_bytes = 0
         self.sent_at = 0.0  # when the oldest kept message was last sent
+        self.owed_since = 0.0  # since when nothing of what is kept was acknowledged
 
     def keep(self, envelope: Envelope, now: float) -> None:
         """Remember a message until it is acknowledged. Its number is `next`."""
         if not self.kept:
-            self.sent_at = now
+            self.sent_at = self.owed_since = now
         self.kept.append(envelope)
         self.kept_bytes += weight(envelope)
         self.next += 1
@@ -43,7 +44,7 @@ class Outgoing:
         kept = self.kept
         while kept and kept[0].number <= number:
             self.kept_bytes -= weight(kept.popleft())
-        self.sent_at = now
+        self.sent_at = self.owed_since = now
 
 
 class Incoming:

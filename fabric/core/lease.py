@@ -129,6 +129,11 @@ class Leases:
             self._complete = True
             self._settled = min(self._settled, now)
 
+    def quiet(self, incarnation: str, now: float) -> float:
+        """For how long this peer has been silent, as far as this process could have heard it; for ever if it is unknown."""
+        peer = self.peers.get(incarnation)
+        return now - max(peer.heard, self._afresh) if peer is not None else float("inf")
+
     def end(self, incarnation: str) -> None:
         """The peer said goodbye, or was given up."""
         self._crowd.remove(incarnation)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
+from enum import StrEnum
 from typing import Protocol
 
 import msgspec
@@ -12,13 +13,21 @@ from fabric.addressing import ANNOUNCEMENTS
 from fabric.core import announcement
 from fabric.core.announcement import Announcement, Role
 from fabric.core.effects import Conflict, Effect, Publish
-from fabric.core.lease import LEASE, Leases
-from fabric.core.pair import PACK_BYTES, Pairs
+from fabric.core.lease import GAP, LEASE, Leases
+from fabric.core.pair import PACK_BYTES, RESEND_AFTER, Pairs
 from fabric.envelope import HEADER_BYTES, READS, UPGRADE, VERSION, Envelope, Kind, Pack, single
 from fabric.errors import InvalidEnvelope
 
 BEAT = 0.25
 """Seconds between two looks at lanes and leases; an acknowledgement is never later than this."""
+
+
+class Loss(StrEnum):
+    """How a peer was lost: its lease has ended, it said goodbye, or it lives and gave us up."""
+
+    LEASE = "lease"
+    GOODBYE = "goodbye"
+    GAVE_US_UP = "gave us up"
 
 
 class Identity(msgspec.Struct, frozen=True, kw_only=True):
@@ -46,8 +55,8 @@ class Owner(Protocol):
         """What this process announces now."""
         ...
 
-    def lost(self, peer: str, now: float, *, gone: bool) -> None:
-        """All that hung on the peer ends: it is gone (its lease has ended, it said goodbye), or it gave us up."""
+    def lost(self, peer: str, now: float, loss: Loss) -> None:
+        """All that hung on the peer ends."""
         ...
 
     def recovered(self, now: float) -> None:
@@ -119,22 +128,31 @@ class Member:
         if number is not None:
             self._announce(number, now)
         for peer in self.leases.dead(now):
-            self._give_up(peer, now)
+            self._give_up(peer, now, Loss.LEASE)
         self.pairs.beat(now)
 
+    def doubts(self, peer: str, now: float) -> bool:
+        """Whether a peer under lease is silent, or leaves unacknowledged what it was sent, for longer than one that lives."""
+        if self.leases.in_gap(now):
+            return False  # it may be us who are deaf
+        return self.leases.quiet(peer, now) > GAP or self.pairs.owing(peer, now) > RESEND_AFTER
+
     def receive(self, pack: Pack, now: float) -> list[Envelope]:
-        """Take in a pack from inbox or topic; returns the envelopes of lanes, in order, for the owner to act on."""
+        """Take in a pack from inbox or topic; returns the envelopes of lanes, in order, for the owner to act on.
+
+        So it does with work that was sent straight here, which travels in no lane.
+        """
         if pack.generation == 0:
             for envelope in pack.envelopes:
                 self._topic(pack.source, envelope, now)
-            return []
+            return [envelope for envelope in pack.envelopes if envelope.kind in (Kind.REQUEST, Kind.OPEN)]
         received = self.pairs.receive(pack, now)
         if received is None:
             return []  # only what comes in the current generation is a sign of life for us
         envelopes, given_up = received
         self.leases.renew(pack.source, now)
         if given_up:
-            self._owner.lost(pack.source, now, gone=False)
+            self._owner.lost(pack.source, now, Loss.GAVE_US_UP)
         return envelopes
 
     def _topic(self, source: str, envelope: Envelope, now: float) -> None:
@@ -167,12 +185,12 @@ class Member:
             if not self.left:
                 self.announce(now)
         elif envelope.kind is Kind.BYE and source in self.leases.peers:
-            self._give_up(source, now)
+            self._give_up(source, now, Loss.GOODBYE)
 
-    def _give_up(self, peer: str, now: float) -> None:
+    def _give_up(self, peer: str, now: float, loss: Loss) -> None:
         self.leases.end(peer)
         self.pairs.give_up(peer)
-        self._owner.lost(peer, now, gone=True)
+        self._owner.lost(peer, now, loss)
 
     def _say(self, kind: Kind) -> None:
         self._out.append(Publish(ANNOUNCEMENTS, single(self.me, Envelope(kind=kind))))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from fabric.core.announcement import Announcement, Role
 from fabric.core.effects import Effect
 from fabric.core.events import BrokerConnected, BrokerLost, Event, PackArrived, PublishFailed
-from fabric.core.member import Identity, Member, announcing
+from fabric.core.member import Identity, Loss, Member, announcing
 
 
 class ObserverCore:
@@ -63,7 +63,7 @@ class ObserverCore:
         """What it announces now."""
         return announcing(self.member.identity, Role.OBSERVER, number)
 
-    def lost(self, peer: str, now: float, *, gone: bool) -> None:
+    def lost(self, peer: str, now: float, loss: Loss) -> None:
         """Nothing hangs on anybody."""
 
     def recovered(self, now: float) -> None:

@@ -127,6 +127,12 @@ class Pairs:
             self._resend(pair, now, older_than=0.1)
         return ready, given_up
 
+    def owing(self, peer: str, now: float) -> float:
+        """For how long the peer has acknowledged nothing of what it was sent; 0 where it has all of it."""
+        pair = self._pairs.get(peer)
+        lanes = (pair.data_out, pair.control_out) if pair is not None else ()
+        return max((now - lane.owed_since for lane in lanes if lane.kept), default=0.0)
+
     def give_up(self, peer: str) -> None:
         """The peer's lease has ended: raise the generation, forget what was kept for it."""
         generation = self._generation(peer) + 1
@@ -166,6 +172,7 @@ class Pairs:
     def reconnected(self, now: float) -> None:
         """The broker was away: send again whatever is not acknowledged."""
         for pair in self._pairs.values():
+            pair.data_out.owed_since = pair.control_out.owed_since = now
             self._resend(pair, now, older_than=0.0)
 
     def _resend(self, pair: Pair, now: float, older_than: float) -> None:

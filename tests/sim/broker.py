@@ -240,7 +240,7 @@ class SimBroker:
 
     def _credit(self, consumer: Connection, server: str) -> bool:
         process = consumer.process
-        coming = sum(1 for number, (name, _) in consumer.pending.items() if name == server and number < 0)
+        coming = sum(1 for number, (name, _) in consumer.pending.items() if name == server and (number < 0 or process.frozen))
         return process.core.credit(server) > coming  # type: ignore[union-attr]  # only bridges consume
 
     def _give(self, connection: Connection, server: str, data: bytes) -> None:

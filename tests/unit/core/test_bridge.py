@@ -3,6 +3,7 @@
 import msgspec
 import pytest
 
+from fabric.core import announcement
 from fabric.core.announcement import Health
 from fabric.core.bridge import BridgeCore
 from fabric.core.effects import StartServer, Write
@@ -11,7 +12,7 @@ from fabric.core.faults import Fault, Reason, lost
 from fabric.core.jobs import QUIET_AFTER_CANCEL
 from fabric.core.member import Identity
 from fabric.core.pool import ServerLimits
-from fabric.envelope import VERSION, Envelope, Kind, Lane, Pack
+from fabric.envelope import VERSION, Envelope, Kind, Lane, Pack, single
 from fabric.jsonrpc import parse
 
 DISCOVERED = {"resultType": "complete", "supportedVersions": ["2026-07-28"]}
@@ -19,7 +20,7 @@ LOG = parse(b'{"jsonrpc":"2.0","method":"notifications/message","params":{"level
 
 
 def serving() -> tuple[BridgeCore, str]:
-    """A bridge whose one server has answered the probe, and the id of that server's process."""
+    """A bridge that is settled and whose one server has answered the probe, and the id of that server's process."""
     core = BridgeCore(Identity(incarnation="b", key="k"), {"s": ServerLimits("d")})
     started = core.handle(BrokerConnected(keeps=False, largest_message_bytes=1 << 20), 0.0)
     child = next(effect.child for effect in started if isinstance(effect, StartServer))
@@ -27,6 +28,9 @@ def serving() -> tuple[BridgeCore, str]:
     probe = next(parse(effect.frame).id for effect in asked if isinstance(effect, Write))
     answer = b'{"jsonrpc":"2.0","id":' + probe + b',"result":' + msgspec.json.encode(DISCOVERED) + b"}"
     core.handle(ServerFrame(child, parse(answer)), 0.0)
+    heard = Envelope(kind=Kind.ANNOUNCE, body=announcement.encode(core.describe(1)))
+    core.handle(PackArrived(single("b", heard)), 0.0)
+    core.expire(0.5)
     return core, child
 
 
@@ -34,6 +38,28 @@ def told(core: BridgeCore) -> list[str]:
     """The exchanges that a message was posted for."""
     lane = core.member.pairs.get("e").data_out.kept
     return [envelope.exchange for envelope in lane if envelope.kind is Kind.MESSAGE]
+
+
+def work(exchange: str) -> Pack:
+    body = b'{"jsonrpc":"2.0","id":"' + exchange.encode() + b'","method":"tools/call"}'
+    return single("e", Envelope(kind=Kind.REQUEST, exchange=exchange, server="s", attempt=1, repeatable=True, body=body))
+
+
+def test_work_that_comes_straight_to_a_bridge_is_taken_like_that_of_a_queue_once() -> None:
+    core, _ = serving()
+    for _ in range(2):
+        core.handle(PackArrived(work("x")), 1.0)
+    assert [job.exchange for job in core.jobs.open.values()] == ["x"]
+    assert core.pools["s"].taken == 1
+
+
+def test_work_that_comes_straight_to_a_bridge_that_takes_none_yet_is_returned() -> None:
+    core = BridgeCore(Identity(incarnation="b", key="k"), {"s": ServerLimits("d")})
+    core.handle(BrokerConnected(keeps=False, largest_message_bytes=1 << 20), 0.0)
+    core.handle(PackArrived(work("x")), 0.0)
+    assert not core.jobs.open
+    assert [envelope.kind for envelope in core.member.pairs.get("e").control_out.kept] == [Kind.RETURNED]
+    assert core.served()["s"].free == 0
 
 
 def test_what_a_cancelled_request_still_logs_reaches_nobody_else() -> None:

@@ -7,7 +7,7 @@ import pytest
 from fabric.core import announcement
 from fabric.core.announcement import Announcement, Role
 from fabric.core.effects import Conflict, Effect
-from fabric.core.member import Identity, Member, announcing
+from fabric.core.member import Identity, Loss, Member, announcing
 from fabric.envelope import VERSION, Envelope, Kind, Lane, Pack, single
 
 
@@ -15,14 +15,14 @@ class Owner:
     """Notes what it is told."""
 
     def __init__(self) -> None:
-        self.lost_peers: list[tuple[str, bool]] = []
+        self.lost_peers: list[tuple[str, Loss]] = []
         self.identity = Identity(incarnation="me", key="k")
 
     def describe(self, number: int, now: float) -> Announcement:
         return announcing(self.identity, Role.EDGE, number)
 
-    def lost(self, peer: str, now: float, *, gone: bool) -> None:
-        self.lost_peers.append((peer, gone))
+    def lost(self, peer: str, now: float, loss: Loss) -> None:
+        self.lost_peers.append((peer, loss))
 
     def recovered(self, now: float) -> None:
         """A gap has ended."""
@@ -47,7 +47,7 @@ def test_only_what_comes_in_the_current_generation_renews_a_lease() -> None:
     assert me.receive(word(1, 1), 0.0)
     assert "peer" in me.leases.peers
     me.receive(single("peer", Envelope(kind=Kind.BYE)), 1.0)
-    assert owner.lost_peers == [("peer", True)]
+    assert owner.lost_peers == [("peer", Loss.GOODBYE)]
     assert me.receive(word(1, 2), 1.1) == []
     assert "peer" not in me.leases.peers
     assert me.receive(word(2, 1), 1.2)
@@ -58,7 +58,7 @@ def test_a_higher_generation_ends_all_that_hung_on_the_peer() -> None:
     me, owner = member()
     me.data("peer", 0.0, Envelope(kind=Kind.FRAME))
     assert [envelope.number for envelope in me.receive(word(3, 1), 1.0)] == [1]
-    assert owner.lost_peers == [("peer", False)]
+    assert owner.lost_peers == [("peer", Loss.GAVE_US_UP)]
     assert all(pair.quiet for pair in me.pairs)
 
 

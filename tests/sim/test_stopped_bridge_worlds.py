@@ -1,0 +1,200 @@
+"""The worlds of one bridge of two that is killed or stopped under load: no repeatable call waits long for that."""
+
+from __future__ import annotations
+
+import pytest
+
+from fabric.core.bridge import BridgeCore
+from fabric.core.correlation import CorrelationRouter
+from fabric.core.detours import Detours
+from fabric.core.edge import EdgeCore
+from fabric.core.lease import LEASE
+from fabric.core.member import Member
+from tests.sim.http_clients import Http
+from tests.sim.requests import Request
+from tests.sim.scene import held, last, scene, until_answered, until_started
+from tests.sim.world import Plant, World
+
+both_kinds = pytest.mark.parametrize("keeps", [False, True], ids=["forgets", "keeps"])
+pytestmark = pytest.mark.requirement("R11")
+
+PROMISED = LEASE + 1.0
+"""Seconds in which a repeatable call is answered, whatever befalls one bridge."""
+DOUBTED = 2.0
+"""Seconds after which a bridge that is stopped under load is given no more work."""
+
+
+def load(world: World, clients: list[Http], seconds: float) -> None:
+    """Calls, one after the other, whether or not those before are answered."""
+    begun = world.now
+    while world.now - begun < seconds:
+        for client in clients:
+            client.call("read", delay=0.03)
+        world.run(0.02)
+
+
+def stopped_under_load(*, keeps: bool, edges: int = 1, plant: Plant | None = None) -> tuple[World, list[Http], float]:
+    """A world in which a bridge stands still for 14 s under load; its clients, and when that began."""
+    world = scene(keeps=keeps, bridges=2, edges=edges, plant=plant)
+    clients = [Http(world, f"c{number}", "tools", legacy=False, edge=edge) for number, edge in enumerate(world.edges)]
+    load(world, clients, 1.0)
+    bridge, stopped = world.bridges[0], world.now
+    world.fault("freeze", lasts=0.0)
+    bridge.touched.append("freeze")
+    bridge.freeze()
+    load(world, clients, 14.0)
+    bridge.thaw()
+    load(world, clients, 1.0)
+    return world, clients, stopped
+
+
+def broken(clients: list[Http], stopped: float) -> list[tuple[Request, float]]:
+    """The calls that waited for longer than they may, and how long."""
+    found = []
+    for client in clients:
+        for request in client.requests:
+            took = (request.answers[0].at if request.answers else float("inf")) - request.posted
+            if took > (PROMISED if request.posted < stopped + DOUBTED else 0.3):
+                found.append((request, took))
+    return found
+
+
+@both_kinds
+@pytest.mark.parametrize("edges", [1, 2])
+def test_a_bridge_that_is_stopped_under_load_holds_up_no_repeatable_call_for_long(keeps: bool, edges: int) -> None:
+    world, clients, stopped = stopped_under_load(keeps=keeps, edges=edges)
+    held(world, *clients)
+    assert not broken(clients, stopped)
+    assert all(request.answers[0].reason == "" for client in clients for request in client.requests)
+
+
+@both_kinds
+def test_a_bridge_that_is_stopped_while_little_happens_holds_up_no_repeatable_call_for_long(keeps: bool) -> None:
+    world = scene(keeps=keeps, bridges=3)
+    client = Http(world, "c", "tools", legacy=False)
+    for bridge in world.bridges[:2]:
+        world.fault("freeze", lasts=0.0)
+        bridge.touched.append("freeze")
+        bridge.freeze()
+        for _ in range(12):
+            client.call("read", delay=0.03)
+            world.run(0.7)
+    held(world, client)
+    assert max(request.answers[0].at - request.posted for request in client.requests) < PROMISED
+
+
+@both_kinds
+def test_a_bridge_that_is_killed_under_load_holds_up_no_repeatable_call_for_long(keeps: bool) -> None:
+    world = scene(keeps=keeps, bridges=2)
+    client = Http(world, "c", "tools", legacy=False)
+    load(world, [client], 1.0)
+    world.fault("kill bridge", lasts=0.0)
+    world.bridges[0].kill()
+    load(world, [client], 8.0)
+    held(world, client)
+    assert max(request.answers[0].at - request.posted for request in client.requests) < PROMISED
+    assert all(request.answers[0].reason == "" for request in client.requests)
+
+
+@both_kinds
+def test_an_initialize_that_a_stopped_bridge_received_opens_its_session_elsewhere(keeps: bool) -> None:
+    world = scene(keeps=keeps, bridges=2)
+    bridge = world.bridges[0]
+    world.fault("freeze", lasts=0.0)
+    bridge.touched.append("freeze")
+    bridge.freeze()
+    clients = [Http(world, f"c{number}", "old", legacy=True) for number in range(6)]
+    for client in clients:
+        client.call("write")
+    assert world.run_until(lambda: all(client.requests[-1].answers for client in clients), PROMISED)
+    bridge.thaw()
+    held(world, *clients)
+    assert all(request.answers[0].reason == "" for client in clients for request in client.requests)
+
+
+@both_kinds
+def test_where_all_bridges_are_in_doubt_work_waits_in_the_queue_for_whoever_is_first(keeps: bool) -> None:
+    world = scene(keeps=keeps)
+    bridge, client = world.bridges[0], Http(world, "c", "tools", legacy=False)
+    world.fault("freeze", lasts=3.0)
+    bridge.touched.append("freeze")
+    bridge.freeze()
+    world.run(2.5)
+    client.call("write")
+    bridge.thaw()
+    assert until_answered(world, last(client), 1.5) == ""
+    held(world, client)
+
+
+@both_kinds
+def test_calls_that_may_not_be_repeated_go_round_a_stopped_bridge_and_start_once(keeps: bool) -> None:
+    world = scene(keeps=keeps, bridges=2)
+    client = Http(world, "c", "tools", legacy=False)
+    client.call("read")
+    stopped = until_started(world, last(client))
+    world.fault("freeze", lasts=0.0)
+    stopped.touched.append("freeze")
+    stopped.freeze()
+    world.run(DOUBTED)
+    for _ in range(200):
+        client.call("write", delay=0.05)
+        world.run(0.04)
+    stopped.thaw()
+    held(world, client)
+    assert all(request.answers[0].at - request.posted < 0.3 for request in client.requests[1:])
+
+
+# ---------------------------------------------------------------- planted bugs
+class AlwaysTheQueue(Detours):
+    """Nothing is ever sent round a queue."""
+
+    def bridge(self, server: str, now: float) -> str:
+        return ""
+
+
+class NeverInDoubt(Member):
+    """Who is under lease is given work, however silent."""
+
+    def doubts(self, peer: str, now: float) -> bool:
+        return False
+
+
+class LeftAdrift(CorrelationRouter):
+    """What a dead bridge had received and not named waits for its backstop."""
+
+    def adrift(self, servers: frozenset[str], now: float) -> None: ...
+
+
+class Trusting(Detours):
+    """A bridge that was given up is forgotten, though the broker may still give it work."""
+
+    def look(self, now: float) -> None:
+        self._gone = {}
+        super().look(now)
+
+
+def no_way_round(core: EdgeCore | BridgeCore) -> None:
+    if isinstance(core, EdgeCore):
+        core.detours.__class__ = AlwaysTheQueue
+
+
+def no_doubt(core: EdgeCore | BridgeCore) -> None:
+    core.member.__class__ = NeverInDoubt
+
+
+def work_left_adrift(core: EdgeCore | BridgeCore) -> None:
+    if isinstance(core, EdgeCore):
+        core.router.__class__ = LeftAdrift
+
+
+def the_given_up_trusted(core: EdgeCore | BridgeCore) -> None:
+    if isinstance(core, EdgeCore):
+        core.detours.__class__ = Trusting
+
+
+@pytest.mark.parametrize(
+    "plant", [no_way_round, no_doubt, work_left_adrift, the_given_up_trusted], ids=lambda plant: plant.__name__
+)
+def test_a_planted_bug_makes_a_call_wait_for_the_stopped_bridge(plant: Plant) -> None:
+    runs = [stopped_under_load(keeps=keeps, plant=plant) for keeps in (False, True)]
+    assert any(broken(clients, stopped) for _, clients, stopped in runs)

@@ -119,19 +119,21 @@ def presence(*versions: int) -> list[bytes]:
     return [pack({"kind": "hello"}), pack({"kind": "announce", "body": said})]
 
 
-async def called(publish: Publish, receive: Receive, exchange: str, *, repeatable: bool) -> tuple[dict[str, Any], list[str]]:
-    """lanes.md, Giving work away: an answer, and the kinds of message that came."""
+async def called(
+    publish: Publish, receive: Receive, exchange: str, *, repeatable: bool, to: str = WORK, had: dict[int, int] | None = None
+) -> tuple[dict[str, Any], list[str], str]:
+    """lanes.md, Giving work away: an answer, the kinds of message that came, and from whom. had: numbers of each lane."""
     params = {"name": "add", "arguments": {"a": 40, "b": 2}, "_meta": META}
     frame = json.dumps({"jsonrpc": "2.0", "id": exchange, "method": "tools/call", "params": params}).encode()
     request = {"kind": "request", "exchange": exchange, "server": "echo", "body": frame, "repeatable": repeatable}
     attempt, owned, sent = 0, False, 0.0
-    had = {1: 0, 2: 0}
+    had = {1: 0, 2: 0} if had is None else had
     kinds = []
     async with asyncio.timeout(40):
         while True:
             if not owned and time.monotonic() - sent > 0.5:
                 attempt, sent = attempt + 1, time.monotonic()
-                await publish(WORK, pack({**request, "attempt": attempt}))
+                await publish(to, pack({**request, "attempt": attempt}))
             for message in await receive():
                 _, bridge, generation, _, _, envelopes = msgpack.unpackb(message)
                 for said in envelopes:
@@ -145,7 +147,7 @@ async def called(publish: Publish, receive: Receive, exchange: str, *, repeatabl
                         await publish(f"mcpf.default.inbox.{bridge}", pack(grant, **back))
                     elif said["kind"] == "answer":
                         await publish(f"mcpf.default.inbox.{bridge}", pack(**back))
-                        return json.loads(said["body"]), kinds
+                        return json.loads(said["body"]), kinds, bridge
 
 
 @pytest.mark.requirement("K09")
@@ -165,11 +167,14 @@ async def test_a_peer_written_from_the_pages_calls_a_tool(
             async with over(broker.url) as (publish, receive):
                 for message in presence():
                     await publish(TOPIC, message)
-                answer, kinds = await called(publish, receive, f"{ME}-1", repeatable=repeatable)
+                had = {1: 0, 2: 0}
+                answer, kinds, taker = await called(publish, receive, f"{ME}-1", repeatable=repeatable, had=had)
+                straight = await called(publish, receive, f"{ME}-2", repeatable=True, to=f"mcpf.default.inbox.{taker}", had=had)
     finally:
         broker.release()
-    assert answer["id"] == f"{ME}-1"
-    assert answer["result"]["content"] == [{"type": "text", "text": "42"}]
+    for number, told in ((1, answer), (2, straight[0])):
+        assert told["id"] == f"{ME}-{number}"
+        assert told["result"]["content"] == [{"type": "text", "text": "42"}]
     assert [*dict.fromkeys(kinds)] == (["answer"] if repeatable else ["taken", "answer"])  # a slow bridge takes it twice
 
 
@@ -192,7 +197,7 @@ async def test_a_peer_of_the_next_release_works_with_this_one_and_what_it_must_n
                 await publish(TOPIC, pack({"kind": "hello", "news": {}}, version=2))
             for message in presence(1, 2):
                 await publish(TOPIC, message)
-            answer, _ = await called(publish, receive, f"{ME}-1", repeatable=False)
+            answer, _, _ = await called(publish, receive, f"{ME}-1", repeatable=False)
         said = process.log.read_text()
     assert answer["result"]["content"] == [{"type": "text", "text": "42"}]
     told = [line for line in said.splitlines() if "envelope version 2" in line]

@@ -20,7 +20,8 @@ PROSE = " ".join((DOCS / "spec" / "lanes.md").read_text().split())
         f"sends again after {correlation.RETURN_PAUSE} s, doubling to {correlation.RETURN_PAUSE_MOST:g} s",
         f"it sends again after {correlation.RESEND_UNKEPT} s where the broker keeps nothing",
         f"where it keeps work, after {correlation.RESEND_KEPT:g} s",
-        f"heard nothing for {lease.GAP} s, or which has acknowledged nothing of what its lanes hold for {pair.RESEND_AFTER:g} s",
+        f"from which it has heard nothing for {lease.GAP} s",
+        f"acknowledged nothing of what its lanes hold for {pair.RESEND_AFTER:g} s",
         f"or {detours.UNNOTICED_KEPT:g} s are over where the broker keeps work, {detours.UNNOTICED:g} s where it does not",
     ],
 )

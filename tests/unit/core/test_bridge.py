@@ -28,7 +28,7 @@ def serving() -> tuple[BridgeCore, str]:
     probe = next(parse(effect.frame).id for effect in asked if isinstance(effect, Write))
     answer = b'{"jsonrpc":"2.0","id":' + probe + b',"result":' + msgspec.json.encode(DISCOVERED) + b"}"
     core.handle(ServerFrame(child, parse(answer)), 0.0)
-    heard = Envelope(kind=Kind.ANNOUNCE, body=announcement.encode(core.describe(1)))
+    heard = Envelope(kind=Kind.ANNOUNCE, body=announcement.encode(core.describe(1, 0.0)))
     core.handle(PackArrived(single("b", heard)), 0.0)
     core.expire(0.5)
     return core, child
@@ -59,7 +59,7 @@ def test_work_that_comes_straight_to_a_bridge_that_takes_none_yet_is_returned() 
     core.handle(PackArrived(work("x")), 0.0)
     assert not core.jobs.open
     assert [envelope.kind for envelope in core.member.pairs.get("e").control_out.kept] == [Kind.RETURNED]
-    assert core.served()["s"].free == 0
+    assert core.served(0.0)["s"].free == 0
 
 
 def test_what_a_cancelled_request_still_logs_reaches_nobody_else() -> None:

@@ -12,7 +12,7 @@ from fabric.envelope import Envelope, Kind, single
 class Owner:
     """An edge that sends nothing."""
 
-    def describe(self, number: int) -> Announcement:
+    def describe(self, number: int, now: float) -> Announcement:
         return announcing(Identity(incarnation="me", key="k"), Role.EDGE, number)
 
     def lost(self, peer: str, now: float, loss: Loss) -> None: ...
@@ -35,7 +35,7 @@ class Scene:
         for name, slots in free.items():
             served = Served(digest="d", free=slots, health=Health.HEALTHY)
             self.announce(name, Announcement(role=Role.BRIDGE, number=1, key="k", versions=(1,), serves={"s": served}), now)
-        self.announce("me", Owner().describe(number), now)
+        self.announce("me", Owner().describe(number, now), now)
         self.detours.look(now)
 
     def announce(self, name: str, said: Announcement, now: float) -> None:

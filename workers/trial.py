@@ -72,7 +72,7 @@ async def _alone(name: str, settings: Settings, lines: deque[str]) -> AsyncItera
 
 async def _settled(bridge: Bridge, name: str) -> Served:
     """How the server is, once that is known."""
-    while (served := bridge.core.served()[name]).health in (Health.UNKNOWN, Health.CHECKING):  # noqa: ASYNC110 - no event
+    while (served := bridge.served()[name]).health in (Health.UNKNOWN, Health.CHECKING):  # noqa: ASYNC110 - no event
         await asyncio.sleep(0.02)
     return served
 

@@ -17,6 +17,7 @@ from urllib.parse import urlsplit
 from fabric.brokers import embedded, registry
 from fabric.core.announcement import Health, Role
 from fabric.core.member import Identity
+from fabric.links.processes import Processes
 from fabric.runtime.keys import keyring
 from fabric.runtime.node import Node
 from fabric.runtime.settings import Settings
@@ -39,12 +40,16 @@ FLUSH_TIMEOUT = 3.0
 
 
 class Place:
-    """Where a process stands: its broker, its keys, its identity. `closing` is called, each with a timeout, when it is left."""
+    """Where a process stands: its broker, its keys, its identity, its child processes.
+
+    closing: is called, each with a timeout, when it is left; the processes end before that.
+    """
 
     def __init__(self, settings: Settings, url: str, keys: Keyring) -> None:
         self.settings = settings
         self.url = url
         self.keys = keys
+        self.processes = Processes()
         self.closing: list[Callable[[float], None]] = []
 
     def identity(self) -> Identity:
@@ -79,6 +84,7 @@ async def _closing(place: Place) -> AsyncIterator[Place]:
     try:
         yield place
     finally:
+        await place.processes.aclose()
         for close in place.closing:
             await asyncio.to_thread(close, FLUSH_TIMEOUT)
 

@@ -11,6 +11,7 @@ from fabric.core.correlation import Limits
 from fabric.core.pool import ServerLimits
 from fabric.links import registry
 from fabric.links.base import ConnectSettings, Link, Redial
+from fabric.links.processes import Processes
 from fabric.links.stdio import ServerCommand, spawn
 from fabric.runtime.bridge import Bridge
 from fabric.runtime.checking import run_check
@@ -51,6 +52,7 @@ def make_bridge(place: Place, *, heard: Callable[[str], None] = lambda _: None) 
     """A bridge, not yet started. heard: gets each line that its servers write to stderr; the log gets them as well."""
     settings = place.settings
     told = observed(place, "bridge")
+    place.processes.open()
     limits = {
         name: ServerLimits(
             server.digest,
@@ -73,6 +75,7 @@ def make_bridge(place: Place, *, heard: Callable[[str], None] = lambda _: None) 
             start_server,
             definition,
             id,
+            place.processes,
             settings.max_frame_bytes,
             compression=settings.ws_compression,
             redial=redial,
@@ -84,8 +87,13 @@ def make_bridge(place: Place, *, heard: Callable[[str], None] = lambda _: None) 
 
     async def check(server: str) -> str:
         definition = settings.servers[server]
-        timeout = definition.checks.timeout
-        return await run_check(definition.check_command, cwd=definition.cwd, env=definition.env, timeout=timeout)
+        return await run_check(
+            definition.check_command,
+            processes=place.processes,
+            cwd=definition.cwd,
+            env=definition.env,
+            timeout=definition.checks.timeout,
+        )
 
     return Bridge(
         place.url,
@@ -114,6 +122,7 @@ def _transport(server: ServerDefinition) -> str:
 async def start_server(
     server: ServerDefinition,
     id: str,
+    processes: Processes,
     max_frame_bytes: int,
     *,
     heard: Callable[[str], None],
@@ -143,6 +152,7 @@ async def start_server(
     return await spawn(
         command,
         id=id,
+        processes=processes,
         inherited={},  # the definition holds all of it
         on_stderr=on_stderr,
         on_noise=lambda line: log.warning("[%s] not a JSON-RPC message on stdout, skipped: %r", id, line[:200], extra=about),

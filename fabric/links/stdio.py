@@ -7,12 +7,9 @@ messages only, stderr for logs; to stop a server, close its stdin, then terminat
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import os
 import signal
-import subprocess
 import sys
-import threading
 from collections import deque
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -24,6 +21,7 @@ from fabric.errors import EndOfLink, LinkBroken, LinkRefused
 from fabric.links.base import DEFAULT_BUFFER_BYTES, DEFAULT_FRAME_BYTES, LinkInfo
 from fabric.links.framing import TextDecoder
 from fabric.links.pipes import ClosableSink, ClosableSource, open_sink, open_source
+from fabric.links.processes import Process, Processes
 from fabric.links.stream import Incoming, Outgoing, StreamLink, drop
 
 CAPABILITIES = {"stdio": Capabilities()}
@@ -67,20 +65,21 @@ async def spawn(
     command: ServerCommand,
     *,
     id: str,
+    processes: Processes,
     inherited: Mapping[str, str],
     on_stderr: Callable[[str], None],
     on_noise: Callable[[bytes], None],
     max_frame_bytes: int = DEFAULT_FRAME_BYTES,
     buffer_bytes: int = DEFAULT_BUFFER_BYTES,
 ) -> StreamLink:
-    """Start an MCP server as a child in a session of its own. Raises LinkRefused if it cannot be started.
+    """Start an MCP server as one of `processes`, in a session of its own. Raises LinkRefused if it cannot be started.
 
     inherited: the environment of which `environment` picks. on_stderr: gets each line of its log, at most STDERR_LINE_BYTES
     of it. on_noise: gets each stdout line that is no JSON-RPC message; receive() passes over it. A server that exits or closes
     a stream breaks the link, with its exit status and last log lines in the error. aclose() closes its stdin, after `grace`
-    terminates its process group, after as long again kills it, and reaps.
+    terminates its process group, and after as long again kills it. What it has started is killed when it has ended.
     """
-    child = _Child(command, on_stderr, max_frame_bytes, buffer_bytes)
+    child = _Child(command, processes, on_stderr, max_frame_bytes, buffer_bytes)
     starting = asyncio.create_task(child.start(environment(inherited, command.env)))
     try:
         await asyncio.shield(starting)
@@ -106,16 +105,22 @@ def _refusal(command: ServerCommand, error: OSError | ValueError) -> LinkRefused
 class _Child:
     """A server's life.
 
-    It is started by subprocess, not by the loop, because uvloop lets a child inherit second copies of its own streams (so that
-    their closing is never seen) and whatever else is inheritable, cuts arguments at a null byte, and gives it sockets for pipes
-    (which break `> /dev/stderr` in scripts). Starting blocks as long as uvloop's own way: until the program is executed.
+    Its streams are pipes of our own: uvloop gives a child sockets, which break `> /dev/stderr` in scripts.
     """
 
-    def __init__(self, command: ServerCommand, on_stderr: Callable[[str], None], frame_bytes: int, buffer_bytes: int) -> None:
+    def __init__(
+        self,
+        command: ServerCommand,
+        processes: Processes,
+        on_stderr: Callable[[str], None],
+        frame_bytes: int,
+        buffer_bytes: int,
+    ) -> None:
         self.incoming = Incoming(frame_bytes)
         self.outgoing = Outgoing(buffer_bytes)
         self.name = command.command
         self._command = command
+        self._processes = processes
         self._on_stderr = on_stderr
         self._log = TextDecoder(STDERR_LINE_BYTES)
         self._last_lines: deque[str] = deque(maxlen=_LAST_LINES)
@@ -126,8 +131,8 @@ class _Child:
         self._lost = ""  # what of it was seen to go first
         self._closing = self._swept = False
         self._timer: asyncio.TimerHandle | None = None
-        self._process: subprocess.Popen[bytes] | None = None
-        self._status: int | None = None  # once it was reaped
+        self._process: Process | None = None
+        self._status: int | None = None  # once it has ended
         self._pipes: list[ClosableSource | ClosableSink] = []
 
     async def start(self, env: dict[str, str]) -> None:
@@ -147,7 +152,15 @@ class _Child:
             theirs.append(stderr)
             self._pipes.append(await open_source(ours, self._stderr_read, self._stderr_lost))
             self._open = 2
-            self._launch(env, stdin, stdout, stderr)
+            self._process = await self._processes.start(
+                [self._command.command, *self._command.args],
+                env=env,
+                cwd=self._command.cwd,
+                streams=(stdin, stdout, stderr),
+                grace=self._command.grace,
+                on_exit=self._exited,
+            )
+            self.name = f"{self._command.command} (pid {self._process.pid})"
         except BaseException:
             for pipe in self._pipes:
                 pipe.close()
@@ -155,25 +168,6 @@ class _Child:
         finally:
             for fd in theirs:
                 os.close(fd)
-
-    def _launch(self, env: dict[str, str], stdin: int, stdout: int, stderr: int) -> None:
-        self._process = subprocess.Popen(  # noqa: S603 - to run what the configuration says is the purpose
-            [self._command.command, *self._command.args],
-            stdin=stdin,
-            stdout=stdout,
-            stderr=stderr,
-            env=env,
-            cwd=self._command.cwd or None,
-            start_new_session=True,
-        )
-        self.name = f"{self._command.command} (pid {self._process.pid})"
-        threading.Thread(target=self._wait, args=(self._process,), name=f"wait for {self.name}", daemon=True).start()
-
-    def _wait(self, process: subprocess.Popen[bytes]) -> None:
-        """In a thread, as asyncio does it: no other way to wait for one child works on every system."""
-        status = process.wait()
-        with contextlib.suppress(RuntimeError):  # the loop is closed: nobody asks
-            self._loop.call_soon_threadsafe(self._exited, status)
 
     def _exited(self, status: int) -> None:
         self._status = status
@@ -242,8 +236,7 @@ class _Child:
 
     def _signal(self, number: signal.Signals) -> None:
         if self._process is not None and not self._swept:
-            with contextlib.suppress(ProcessLookupError, PermissionError):  # gone; on macOS, a group of zombies
-                os.killpg(self._process.pid, number)
+            self._process.signal(number)
 
     def abandon(self, started: asyncio.Task[None]) -> None:
         """Nobody wants it any more, now that it has started; if it has."""
@@ -251,7 +244,7 @@ class _Child:
             self._let_go()
 
     def _let_go(self) -> None:
-        self._signal(signal.SIGKILL)  # all of its group that is left
+        self._signal(signal.SIGKILL)  # all of it that is left
         self._closing = self._swept = True
         drop(self._stdin)
         for pipe in self._pipes:

@@ -6,49 +6,56 @@ import asyncio
 import os
 import signal
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
+
+from fabric.links.pipes import open_source
+from fabric.links.processes import Processes
 
 _KEPT_BYTES = 2048
 _REASON_CHARS = 200
 
 
-async def run_check(command: Sequence[str], *, cwd: str, env: Mapping[str, str], timeout: float) -> str:
+async def run_check(command: Sequence[str], *, processes: Processes, cwd: str, env: Mapping[str, str], timeout: float) -> str:
     """Why the check fails, for people: the last line the command wrote to stderr, if any. Empty if it passes.
 
-    It may take `timeout` seconds; then it is killed, with all that it has started.
+    It may take `timeout` seconds; then it is killed, with all that it has started, as when it has ended.
     """
+    loop = asyncio.get_running_loop()
+    exited: asyncio.Future[int] = loop.create_future()
+    silent: asyncio.Future[None] = loop.create_future()
+    kept = bytearray()
+
+    def read(data: bytes) -> None:
+        kept.extend(data)
+        del kept[:-_KEPT_BYTES]
+
+    reading, writing = os.pipe()
+    nothing = os.open(os.devnull, os.O_RDWR)
+    stderr = await open_source(reading, read, lambda: silent.set_result(None))
     try:
-        process = await asyncio.create_subprocess_exec(
-            *command,
-            cwd=cwd,
-            env=dict(env),
-            stdin=asyncio.subprocess.DEVNULL,
-            stdout=asyncio.subprocess.DEVNULL,
-            stderr=asyncio.subprocess.PIPE,
-            start_new_session=True,
-        )
-    except OSError as error:
-        return f"its check cannot be run: {command[0]}: {error.strerror}"
+        streams = (nothing, nothing, writing)
+        starting = processes.start(command, env=env, cwd=cwd, streams=streams, grace=0.0, on_exit=exited.set_result)
+        process = await asyncio.shield(starting)
+    except (OSError, ValueError) as error:
+        stderr.close()
+        return f"its check cannot be run: {command[0]}: {getattr(error, 'strerror', None) or error}"
+    finally:
+        os.close(writing)
+        os.close(nothing)
     try:
         async with asyncio.timeout(timeout):
-            said = await _last_words(process)
-            code = await process.wait()
+            code = await exited
+            await silent
     except TimeoutError:
         return f"its check took longer than {timeout:g} s"
     finally:
-        with suppress(ProcessLookupError):
-            os.killpg(process.pid, signal.SIGKILL)
-        await process.wait()
+        process.signal(signal.SIGKILL)
+        stderr.close()
     if not code:
         return ""
+    said = _last_line(bytes(kept))
     return f"its check failed with exit code {code}" + (f": {said[:_REASON_CHARS]}" if said else "")
 
 
-async def _last_words(process: asyncio.subprocess.Process) -> str:
-    """The last line of its stderr, read to the end."""
-    assert process.stderr is not None  # noqa: S101 (it was asked for)
-    kept = b""
-    while data := await process.stderr.read(_KEPT_BYTES):
-        kept = (kept + data)[-_KEPT_BYTES:]
-    lines = kept.decode(errors="replace").split("\n")
+def _last_line(said: bytes) -> str:
+    lines = said.decode(errors="replace").split("\n")
     return next((text for line in reversed(lines) if (text := line.strip())), "")

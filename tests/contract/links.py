@@ -33,6 +33,7 @@ from fabric.links.base import ConnectSettings, Link, LinkInfo
 from fabric.links.conversations import StreamLimits
 from fabric.links.http import HttpSettings
 from fabric.links.memory import pair
+from fabric.links.processes import Processes
 from fabric.links.stdio import ServerCommand, own, spawn
 from fabric.security.tls import Trust
 from tests.certificates import Authority
@@ -215,10 +216,11 @@ async def open_child(*, max_frame_bytes: int = 1 << 20, buffer_bytes: int = 1 <<
     noise: list[bytes] = []
     with tempfile.TemporaryDirectory() as folder, socket.socket(socket.AF_UNIX) as listening:
         listening.bind(f"{folder}/relay")
-        async with _answering(listening) as called:
+        async with _answering(listening) as called, contextlib.aclosing(Processes()) as processes:
             link = await spawn(
                 ServerCommand(sys.executable, ("-c", RELAY, f"{folder}/relay"), grace=2.0),
                 id="child",
+                processes=processes,
                 inherited=os.environ,
                 on_stderr=print,
                 on_noise=noise.append,

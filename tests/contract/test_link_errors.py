@@ -28,6 +28,7 @@ from fabric.errors import (
 )
 from fabric.links import registry
 from fabric.links.base import ConnectSettings
+from fabric.links.processes import Processes
 from fabric.links.stdio import ServerCommand, spawn
 from tests.contract.http_upstream import modern
 from tests.contract.links import MEMBERS, WAIT, Joined, Member, SocketPeer, WebSocketPeer, authority
@@ -107,7 +108,9 @@ def common(member: Member) -> dict[type[LinkError], Provoke]:
 
 # ---------------------------------------------------------------- what stands in the way of opening one
 async def no_such_command(_: Path) -> None:
-    await spawn(ServerCommand("no-such-command"), id="any", inherited=os.environ, on_stderr=print, on_noise=print)
+    async with contextlib.aclosing(Processes()) as processes:
+        command = ServerCommand("no-such-command")
+        await spawn(command, id="any", processes=processes, inherited=os.environ, on_stderr=print, on_noise=print)
 
 
 def nobody_listens(scheme: str) -> Provoke:

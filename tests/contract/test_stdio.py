@@ -13,7 +13,7 @@ import subprocess
 import sys
 import time
 import tty
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +22,8 @@ import pytest
 
 from fabric.errors import LinkBroken, LinkOverflow, LinkRefused
 from fabric.links.base import Link
+from fabric.links.keeper import MARK
+from fabric.links.processes import Processes
 from fabric.links.stdio import STDERR_LINE_BYTES, ServerCommand, environment, spawn
 from tests.contract.links import WAIT
 
@@ -80,6 +82,7 @@ class Server:
         self.stderr: list[str] = []
         self.noise: list[bytes] = []
         self.link: Link
+        self.processes: Processes
 
     async def note(self) -> Any:
         """The params of the next message, which is a note."""
@@ -90,13 +93,26 @@ class Server:
 async def server(source: str, *, command: ServerCommand | None = None, **limits: int) -> AsyncIterator[Server]:
     it = Server()
     command = command or ServerCommand(sys.executable, ("-c", source), grace=5.0)
-    it.link = await spawn(
-        command, id="server", inherited=os.environ, on_stderr=it.stderr.append, on_noise=it.noise.append, **limits
+    async with contextlib.aclosing(Processes()) as it.processes:
+        it.link = await start(it.processes, command, on_stderr=it.stderr.append, on_noise=it.noise.append, limits=limits)
+        try:
+            yield it
+        finally:
+            await it.link.aclose()
+
+
+def start(
+    processes: Processes,
+    command: ServerCommand,
+    *,
+    inherited: Mapping[str, str] = os.environ,
+    on_stderr: Callable[[str], None] = print,
+    on_noise: Callable[[bytes], None] = print,
+    limits: Mapping[str, int] = {},
+) -> Coroutine[Any, Any, Link]:
+    return spawn(
+        command, id="server", processes=processes, inherited=inherited, on_stderr=on_stderr, on_noise=on_noise, **limits
     )
-    try:
-        yield it
-    finally:
-        await it.link.aclose()
 
 
 def python(source: str, grace: float) -> ServerCommand:
@@ -164,11 +180,10 @@ print('{NOTE}' % child.pid, flush=True)
 """
     async with server(source) as it:
         escaped = await it.note()
-        try:
-            with pytest.raises(LinkBroken, match="exited with status 0"):
-                await soon(it.link.receive())
-            await soon(it.link.aclose())
-        finally:
+        with pytest.raises(LinkBroken, match="exited with status 0"):
+            await soon(it.link.receive())
+        await soon(it.link.aclose())
+        if sys.platform != "linux":
             os.kill(escaped, signal.SIGKILL)
 
 
@@ -214,14 +229,15 @@ async def test_a_server_sees_path_home_locale_and_its_own_variables_and_nothing_
     assert environment(inherited, {"KEY": "k", "HOME": "/mine"}) == expected
     noise: list[bytes] = []
     # By a program that adds none of its own, as a shell or Python would.
-    link = await spawn(
-        ServerCommand("env", env={"KEY": "k", "HOME": "/mine"}),
-        id="env", inherited=inherited, on_stderr=print, on_noise=noise.append,
-    )  # fmt: skip
-    with pytest.raises(LinkBroken):
-        await soon(link.receive())
-    await link.aclose()
-    assert dict(line.decode().split("=", 1) for line in noise) == expected
+    command = ServerCommand("env", env={"KEY": "k", "HOME": "/mine"})
+    async with contextlib.aclosing(Processes()) as processes:
+        link = await start(processes, command, inherited=inherited, on_noise=noise.append)
+        with pytest.raises(LinkBroken):
+            await soon(link.receive())
+        await link.aclose()
+    seen = dict(line.decode().split("=", 1) for line in noise)
+    assert re.fullmatch(r"\d+\.\d+/1", seen.pop(MARK))
+    assert seen == expected
 
 
 async def test_a_server_inherits_no_descriptor_of_ours_but_the_three() -> None:
@@ -283,31 +299,27 @@ async def test_a_shell_script_may_open_dev_stderr_and_dev_stdin() -> None:
     ],
 )
 async def test_what_cannot_be_started_is_refused_with_the_reason_and_leaves_nothing(command: ServerCommand, told: str) -> None:
-    async with server("import sys; sys.stdin.read()"):  # what the loop itself opens for the first child is open now
-        pass
-    before = open_descriptors()
-    with pytest.raises(LinkRefused, match=told):
-        await spawn(command, id="x", inherited=os.environ, on_stderr=print, on_noise=print)
-    await becomes_true(lambda: open_descriptors() <= before)
+    async with server("import sys; sys.stdin.read()") as it:  # what is opened for the first child is open now
+        await it.link.aclose()
+        before = open_descriptors()
+        with pytest.raises(LinkRefused, match=told):
+            await start(it.processes, command)
+        await becomes_true(lambda: open_descriptors() <= before)
 
 
 @pytest.mark.parametrize("turns", range(8))
 async def test_a_start_cancelled_at_any_await_leaves_no_process_and_no_descriptor(turns: int, tmp_path: Path) -> None:
-    async with server("import sys; sys.stdin.read()"):
-        pass
-    before, mark = open_descriptors(), f"cancelled-{tmp_path}"
-    starting = asyncio.create_task(
-        spawn(
-            ServerCommand("sh", ("-c", f"sleep 600; : {mark}")), id="x", inherited=os.environ, on_stderr=print, on_noise=print
-        )
-    )
-    for _ in range(turns):
-        await asyncio.sleep(0)
-    starting.cancel()
-    with contextlib.suppress(asyncio.CancelledError):
-        await (await soon(starting)).aclose()
-    await becomes_true(lambda: mark not in command_lines())
-    await becomes_true(lambda: open_descriptors() <= before)
+    async with server("import sys; sys.stdin.read()") as it:
+        await it.link.aclose()
+        before, mark = open_descriptors(), f"cancelled-{tmp_path}"
+        starting = asyncio.create_task(start(it.processes, ServerCommand("sh", ("-c", f"sleep 600; : {mark}"))))
+        for _ in range(turns):
+            await asyncio.sleep(0)
+        starting.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await (await soon(starting)).aclose()
+        await becomes_true(lambda: mark not in command_lines())
+        await becomes_true(lambda: open_descriptors() <= before)
 
 
 async def test_arguments_and_variables_of_a_command_do_not_show_in_its_repr() -> None:

@@ -5,19 +5,25 @@ from __future__ import annotations
 import asyncio
 import os
 import time
-from contextlib import suppress
+from contextlib import aclosing, suppress
 from pathlib import Path
 
 import psutil
 import pytest
 
+from fabric.links.processes import Processes
 from fabric.runtime.checking import run_check
 
 pytestmark = pytest.mark.requirement("R07")
 
 
 async def check(folder: Path, script: str, timeout: float = 10.0, **env: str) -> str:
-    return await run_check(["sh", "-c", script], cwd=str(folder), env={"PATH": os.environ["PATH"], **env}, timeout=timeout)
+    return await run(["sh", "-c", script], folder, timeout, PATH=os.environ["PATH"], **env)
+
+
+async def run(command: list[str], folder: Path, timeout: float, **env: str) -> str:
+    async with aclosing(Processes()) as processes:
+        return await run_check(command, processes=processes, cwd=str(folder), env=env, timeout=timeout)
 
 
 async def test_exit_code_0_says_that_it_is_well_whatever_is_printed(tmp_path: Path) -> None:
@@ -46,5 +52,5 @@ async def test_one_that_takes_too_long_is_killed_with_all_it_has_started(tmp_pat
 
 
 async def test_one_that_is_not_there_says_so(tmp_path: Path) -> None:
-    said = await run_check(["/no/such/check"], cwd=str(tmp_path), env={}, timeout=1.0)
+    said = await run(["/no/such/check"], tmp_path, timeout=1.0)
     assert said == "its check cannot be run: /no/such/check: No such file or directory"

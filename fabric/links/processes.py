@@ -1,0 +1,192 @@
+"""Child processes, started and watched by a keeper (keeper.py), so that nothing they start outlives them, or us.
+
+All of them cost us the three descriptors of their streams, and no thread: the keeper waits for them, and says on one socket how
+each has ended. It is started with the first, and again when somebody kills it, which ends them all.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+_PROGRAM = Path(__file__).with_name("keeper.py")
+_CLOSE_TIMEOUT = 5.0  # only a process stuck in the kernel outlives a KILL by this
+
+
+class Process:
+    """A process that runs, or has run. `pid` is its own, and its process group's."""
+
+    def __init__(self, processes: Processes, id: str, on_exit: Callable[[int], None]) -> None:
+        self.pid = 0
+        self.id = id
+        self.on_exit = on_exit
+        self._processes = processes
+
+    def signal(self, number: signal.Signals) -> None:
+        """To its process group; KILL to all that it has started, also after its own end. It has to come at last."""
+        self._processes.send({"signal": self.id, "number": number})
+
+
+class Processes:
+    """The child processes of one event loop. aclose() ends what is left of them."""
+
+    def __init__(self) -> None:
+        self._count = 0
+        self._closing = False
+        self._loop = asyncio.get_running_loop()
+        self._socket: socket.socket | None = None
+        self._keeper: subprocess.Popen[bytes]
+        self._gone: asyncio.Future[None]
+        self._waiting: deque[tuple[memoryview, Sequence[int]]] = deque()
+        self._received = b""
+        self._starting: dict[str, asyncio.Future[int]] = {}
+        self._running: dict[str, Process] = {}
+
+    async def start(
+        self,
+        command: Sequence[str],
+        *,
+        env: Mapping[str, str],
+        cwd: str,
+        streams: tuple[int, int, int],
+        grace: float,
+        on_exit: Callable[[int], None],
+    ) -> Process:
+        """Start it in a session of its own. Raises OSError or ValueError; not to be cancelled.
+
+        streams: become its stdin, stdout and stderr; the caller closes them after. cwd: empty for ours. grace: seconds from the
+        end of its stdin to TERM, and from TERM to KILL, should we be killed. on_exit: is called once, with its exit code, or
+        minus the signal that ended it; what it has started may still run, until it gets KILL.
+        """
+        self._count += 1
+        process = Process(self, str(self._count), on_exit)
+        if self._socket is None:
+            self.open()
+        self._running[process.id] = process
+        started = self._starting[process.id] = self._loop.create_future()
+        asked = {"start": process.id, "command": [*command], "env": {**env}, "cwd": cwd or None, "grace": grace}
+        self.send(asked, streams)
+        try:
+            process.pid = await started
+        except BaseException:
+            self._running.pop(process.id, None)
+            raise
+        return process
+
+    def send(self, message: Mapping[str, Any], descriptors: Sequence[int] = ()) -> None:
+        """Tell the keeper, if there is one, now or when it has room."""
+        if self._socket is None:
+            return
+        body = json.dumps(message).encode()
+        self._waiting.append((memoryview(len(body).to_bytes(4, "big") + body), descriptors))
+        self._flush()
+
+    async def aclose(self) -> None:
+        """Kill what is left, and wait until it has gone; start nothing after that. Idempotent."""
+        self._closing = True
+        if self._socket is not None:
+            for process in self._running.values():
+                process.signal(signal.SIGKILL)
+            with contextlib.suppress(OSError):
+                self._socket.shutdown(socket.SHUT_WR)
+            await asyncio.wait({self._gone}, timeout=_CLOSE_TIMEOUT)
+
+    def open(self) -> None:
+        """Start the keeper, which the first `start` would else do, and wait for."""
+        ours, theirs = socket.socketpair()
+        with theirs:
+            ours.setblocking(False)
+            self._keeper = subprocess.Popen(  # noqa: S603 - our own program
+                [sys.executable, "-I", "-S", str(_PROGRAM), str(theirs.fileno())],
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                pass_fds=(theirs.fileno(),),
+                start_new_session=True,
+            )
+        self._socket = ours
+        self._gone = self._loop.create_future()
+        self._loop.add_reader(ours, self._readable)
+
+    def _flush(self) -> None:
+        while self._waiting and self._socket is not None:
+            data, descriptors = self._waiting[0]
+            try:
+                sent = socket.send_fds(self._socket, [data], descriptors) if descriptors else self._socket.send(data)
+            except BlockingIOError:
+                self._loop.add_writer(self._socket, self._writable)
+                return
+            except OSError:
+                return  # it has gone, as `_readable` is about to find
+            if sent < len(data):
+                self._waiting[0] = data[sent:], ()
+            else:
+                self._waiting.popleft()
+
+    def _writable(self) -> None:
+        assert self._socket is not None  # noqa: S101 - or nobody would call
+        self._loop.remove_writer(self._socket)
+        self._flush()
+
+    def _readable(self) -> None:
+        assert self._socket is not None  # noqa: S101 - or nobody would call
+        try:
+            data = self._socket.recv(65536)
+        except BlockingIOError:
+            return
+        except OSError:
+            data = b""
+        *lines, self._received = (self._received + data).split(b"\n")
+        for line in lines:
+            self._told(json.loads(line))
+        if not data:
+            self._lost()
+
+    def _told(self, what: dict[str, Any]) -> None:
+        id = what["id"]
+        if "status" in what:
+            self._ended(id, what["status"])
+        elif (started := self._starting.pop(id, None)) is not None:
+            if "pid" in what:
+                started.set_result(what["pid"])
+            elif what["errno"] is None:
+                started.set_exception(ValueError(what["strerror"]))
+            else:
+                started.set_exception(OSError(what["errno"], what["strerror"], what["filename"]))
+
+    def _ended(self, id: str, status: int) -> None:
+        if (process := self._running.pop(id, None)) is not None:
+            self._loop.call_soon(process.on_exit, status)  # after `start` has returned, should that be on its way
+
+    def _lost(self) -> None:
+        """The keeper has gone: it was told to, or somebody killed it, and with it all that it kept."""
+        assert self._socket is not None  # noqa: S101 - or nobody would call
+        self._loop.remove_reader(self._socket)
+        self._loop.remove_writer(self._socket)
+        self._socket.close()
+        self._socket = None
+        self._waiting.clear()
+        self._received = b""
+        self._keeper.wait()  # its socket was closed by its end
+        for started in self._starting.values():
+            started.set_exception(ChildProcessError("the keeper of our processes was killed"))
+        self._starting.clear()
+        left = [*self._running.values()]
+        for process in left:
+            if not process.pid:
+                continue  # `start` says so
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                os.killpg(process.pid, signal.SIGKILL)
+            self._ended(process.id, -signal.SIGKILL)
+        self._gone.set_result(None)
+        if left and not self._closing:
+            self.open()  # it kills what had left its group

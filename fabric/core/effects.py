@@ -84,6 +84,13 @@ class CheckServer(msgspec.Struct, frozen=True, gc=False):
     server: str
 
 
+class Complain(msgspec.Struct, frozen=True, gc=False):
+    """Say what is wrong with this server, unless that has been said."""
+
+    server: str
+    reason: str
+
+
 class Write(msgspec.Struct, frozen=True, gc=False):
     """Write a frame to an MCP server."""
 
@@ -132,6 +139,7 @@ Effect = (
     | CloseLink
     | StartServer
     | CheckServer
+    | Complain
     | Write
     | StopServer
     | Consume

@@ -14,7 +14,7 @@ from fabric.core import eras
 from fabric.core.announcement import Health, Served
 from fabric.core.child import Child
 from fabric.core.deadlines import Deadlines
-from fabric.core.effects import CheckServer, Consume, Effect, Pause, StartServer, StopServer, Write
+from fabric.core.effects import CheckServer, Complain, Consume, Effect, Pause, StartServer, StopServer, Write
 from fabric.core.health import Checks, Condition
 from fabric.core.job import Job
 from fabric.core.probe import Known, Probe, Step, configured
@@ -75,6 +75,7 @@ class Pool:
         self._since: float | None = None  # when the first of the starts began that have not led to an answer
         self._restarts = 0  # in a row, of processes that lived shortly
         self._restarting = False  # a restart is due
+        self._excused = ""  # why a process ended that may have ended of our question
         self._next_check = 0.0
         self._deadlines = deadlines
         self._out = out
@@ -144,6 +145,7 @@ class Pool:
 
     def _go_on(self, probe: Probe, step: Step, now: float) -> None:
         if step.failure:
+            self._complain(step.failure)
             self._unhealthy(step.failure, now)
         elif step.found is not None:
             self._found(probe.child, step.found, now)
@@ -154,7 +156,7 @@ class Pool:
 
     def _found(self, child: Child, known: Known, now: float) -> None:
         self._known, self.eras = known, known.eras
-        self._since = None
+        self._since, self._excused = None, ""
         self.condition.answered()
         self._next_check = now + self.limits.checks.interval
         self._forget_probe()
@@ -254,6 +256,7 @@ class Pool:
         self.condition.failed(reason, busy=any(now - job.begun < self.limits.checks.patience for job in jobs))
         if self.condition.serves or not served:
             return []
+        self._complain(reason)
         given_up = [child for child in (self._shared, *self._warm) if child is not None]
         for child in list(self._warm):
             self.stop(child)
@@ -271,17 +274,19 @@ class Pool:
     def exited(self, child: Child, reason: str, now: float, *, refused: bool = False) -> None:
         """A process ended by itself, or never started. refused: nobody is there, so that another would fare no better."""
         self.children.pop(child.id, None)
+        if self._probe is not None and child is self._probe.child and self._probe.may_have_killed:
+            self._forget_probe()
+            self._excused = reason
+            self.start(now, gently=True)
+            return
+        self._complain(reason)
         probing = self._probe is not None and child is self._probe.child
         brief = probing or now - child.begun <= STABLE_AFTER
         if not brief:
             self._restarts = 0
-        if self._probe is not None and probing:
-            perhaps_of_the_question = self._probe.may_have_killed
+        if probing:
             self._forget_probe()
-            if perhaps_of_the_question:
-                self.start(now, gently=True)
-            else:
-                self._outage(reason, now, refused=refused)
+            self._outage(reason, now, refused=refused)
         elif child is self._shared:
             self._shared = None
             self._restart(now)
@@ -291,6 +296,10 @@ class Pool:
                 self._outage(reason, now, refused=refused)
         elif refused and self._alone and self.condition.serves:
             self._unhealthy(reason, now)
+
+    def _complain(self, reason: str) -> None:
+        self._out += [Complain(self.name, each) for each in (self._excused, reason) if each]
+        self._excused = ""
 
     @property
     def _alone(self) -> bool:

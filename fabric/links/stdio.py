@@ -187,7 +187,7 @@ class _Child:
             self._on_stderr(line)
 
     def _stdin_lost(self) -> None:
-        self.outgoing.end(LinkBroken(f"{self.name} closed its stdin"))
+        self.outgoing.end(LinkBroken(f"{self._command.command} closed its stdin"))
         self._going("closed its stdin")
 
     def _stdout_lost(self) -> None:
@@ -232,7 +232,7 @@ class _Child:
         else:
             what = f"was ended by {signal.Signals(-status).name}" if status < 0 else f"exited with status {status}"
         last = "; its last stderr lines: " + " | ".join(self._last_lines) if self._last_lines else ""
-        return f"{self.name} {what}{last}"
+        return f"{self._command.command} {what}{last}"  # without its pid: the next one fails for the same reason
 
     def _signal(self, number: signal.Signals) -> None:
         if self._process is not None and not self._swept:

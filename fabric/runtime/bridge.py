@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections import deque
 from collections.abc import Callable, Coroutine, Mapping
 from typing import Any
 
@@ -14,6 +13,7 @@ from fabric.core.bridge import BridgeCore
 from fabric.core.effects import (
     Ack,
     CheckServer,
+    Complain,
     Completed,
     Consume,
     Effect,
@@ -31,6 +31,7 @@ from fabric.core.record import Record
 from fabric.errors import ConfigError, InvalidFrame, LinkError, LinkOverflow, LinkRefused, LinkTimeout
 from fabric.jsonrpc import Message, MessageKind
 from fabric.links.base import Link
+from fabric.runtime.complaints import Complaints
 from fabric.runtime.node import Node
 from fabric.runtime.retry import Connects
 
@@ -41,9 +42,6 @@ Connector = Callable[[str, str], Coroutine[Any, Any, Link]]
 
 Checker = Callable[[str], Coroutine[Any, Any, str]]
 """Runs the command that checks a server, by its name: why it fails, or empty."""
-
-_COMPLAINTS = 8
-"""Reasons of one outage that are remembered: more, and it is told of them again."""
 
 _NOISE = 3
 """Messages of one connection that are none and that are told of each; the others are counted."""
@@ -72,8 +70,8 @@ class Bridge:
         self._children: dict[str, Link] = {}
         self._tasks: dict[str, asyncio.Task[None]] = {}
         self._stopping: set[asyncio.Task[None]] = set()
-        self._serving: set[str] = set()
-        self._complaints = {server: deque[str](maxlen=_COMPLAINTS) for server in servers}
+        self._complaints = {server: Complaints() for server in servers}
+        self._failed_checks = {server: Complaints() for server in servers}
 
     def served(self) -> dict[str, Served]:
         """Every server, as this bridge serves it now."""
@@ -107,21 +105,21 @@ class Bridge:
             case Nack(delivery):
                 self.node.bus.settle(delivery, done=False)
             case StartServer(server, child):
-                if server not in self._serving and (reason := self.core.pools[server].condition.reason):
-                    self._complain(server, reason)  # it connected, and yet has to be tried again
                 self._tasks[child] = asyncio.create_task(self._run(server, child))
             case CheckServer(server):
                 self._tasks[f"check {server}"] = asyncio.create_task(self._run_check(server))
             case StopServer(child):
                 self._stop(child)
+            case Complain(server, reason):
+                if self._complaints[server].is_news(reason, self.node.loop.now()):
+                    log.error("server %s: %s", server, reason)
             case Consume(server):
                 log.info("serving %s", server)
-                self._serving.add(server)
-                self._complaints[server].clear()
+                self._complaints[server].serving(self.node.loop.now())
                 self.node.bus.consume(server)
             case Pause(server):
                 log.info("pausing %s", server)
-                self._serving.discard(server)
+                self._complaints[server].paused()
                 self.node.bus.pause(server)
             case Completed(record):
                 self._completed(record)
@@ -142,7 +140,6 @@ class Bridge:
         try:
             link = await self._connect(server, child)
         except (LinkError, ConfigError) as error:
-            self._complain(server, str(error))
             self._tasks.pop(child, None)
             self.node.feed(ServerExited(child, str(error), refused=True))
             return
@@ -165,7 +162,6 @@ class Bridge:
                     self.node.feed(ServerFrame(child, said))
         except LinkError as error:
             if self._children.pop(child, None) is not None:
-                self._complain(server, str(error))
                 refused = isinstance(error, LinkRefused | LinkTimeout)
                 self.node.feed(ServerExited(child, str(error), refused))
         finally:
@@ -175,18 +171,13 @@ class Bridge:
             self._tasks.pop(child, None)
             await link.aclose()
 
-    def _complain(self, server: str, reason: str) -> None:
-        """Once an outage for each reason, and reasons may alternate: what is away is tried again and again."""
-        told = self._complaints[server]
-        if server in self._serving or reason not in told:
-            log.error("server %s: %s", server, reason)
-            told.append(reason)
-
     async def _run_check(self, server: str) -> None:
         """The command that checks a server."""
         reason = await self._check(server)
         self._tasks.pop(f"check {server}", None)
-        if reason:
+        if not reason:
+            self._failed_checks[server] = Complaints()
+        elif self._failed_checks[server].is_news(reason, self.node.loop.now()):
             log.warning("server %s: %s", server, reason)
         self.node.feed(ServerChecked(server, reason))
 

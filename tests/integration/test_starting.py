@@ -108,3 +108,14 @@ def asked(log: Path) -> list[str]:
 def until_seen(state: Path, name: str, health: str) -> dict[str, Any]:
     until(lambda: seen(state, name)()["health"] == health)
     return seen(state, name)()
+
+
+def test_what_fails_at_each_attempt_says_why_once(config: Write, tmp_path: Path) -> None:
+    starts = tmp_path / "starts"
+    say = f"open({str(starts)!r}, 'a').write('x'); sys.exit(f'{{time.time()}} [{{os.getpid()}}] no database')"
+    with up(config(broken={"command": sys.executable, "args": ["-c", f"import os, sys, time; {say}"]}), tmp_path) as process:
+        until(lambda: starts.exists() and len(starts.read_text()) >= 5)
+        logged = [line for line in process.log.read_text().splitlines() if "no database" in line and "ERROR" in line]
+        until_seen(tmp_path, "broken", "unhealthy")
+        assert "pid" not in seen(tmp_path, "broken")()["reason"]
+    assert len(logged) == 1

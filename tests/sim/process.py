@@ -11,6 +11,7 @@ from fabric.core.effects import (
     Accept,
     Ack,
     CloseLink,
+    Complain,
     Completed,
     Conflict,
     Consume,
@@ -260,6 +261,8 @@ class BridgeProcess(Process):
                 self.world.broker.pause(self, server)
             case Conflict(reason):
                 self.world.conflicts.append((self.name, reason))
+            case Complain():
+                pass  # for people
             case _:
                 raise TypeError(f"not an effect of a bridge: {effect}")
 

@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import re
 from enum import IntEnum
+from typing import TypeVar
 
 import msgspec
+from msgspec.structs import astuple
 
 from fabric.errors import InvalidFrame
 
@@ -48,7 +50,7 @@ class Message(msgspec.Struct, frozen=True):
 
 
 class MetaFields(msgspec.Struct, frozen=True, gc=False):
-    """What `params._meta` holds of the reserved keys, each as raw JSON, empty when absent."""
+    """What `params._meta` holds of the reserved keys, each as raw JSON, empty when absent or null."""
 
     progress_token: msgspec.Raw = msgspec.field(default=msgspec.Raw(), name="progressToken")
     version: msgspec.Raw = msgspec.field(default=msgspec.Raw(), name="io.modelcontextprotocol/protocolVersion")
@@ -62,7 +64,7 @@ _NO_FIELDS = MetaFields()
 
 
 class Meta(msgspec.Struct, frozen=True, gc=False):
-    """The metadata of a request's `params`, each as raw JSON, empty when absent."""
+    """The metadata of a request's `params`, each as raw JSON, empty when absent or null."""
 
     name: msgspec.Raw = msgspec.Raw()
     uri: msgspec.Raw = msgspec.Raw()
@@ -95,6 +97,7 @@ class _Referring(msgspec.Struct, gc=False):
 
 _NO_META = Meta()
 _EMPTY = msgspec.Raw()
+_NULL = msgspec.Raw(b"null")
 # Half of a surrogate pair: grammatical JSON (RFC 8259 8.2), which servers do send, and which msgspec does not read.
 _HALVES = re.compile(rb"\\[^u]|\\u[dD][89abAB]..\\u[dD][c-fC-F]..|(\\u[dD][89a-fA-F]..)")
 _head = msgspec.json.Decoder(_Head)
@@ -102,6 +105,8 @@ _meta = msgspec.json.Decoder(Meta)
 _text = msgspec.json.Decoder(str)
 _array = msgspec.json.Decoder(_Array)
 _referring = msgspec.json.Decoder(_Referring)
+_members = msgspec.json.Decoder(dict[str, msgspec.Raw])
+S = TypeVar("S", Meta, MetaFields)
 
 
 def parse(frame: bytes) -> Message:
@@ -127,7 +132,8 @@ def parse(frame: bytes) -> Message:
         return Message(frame, MessageKind.REQUEST, id, head.method, head.params, _EMPTY)
     if not (head.result or head.error) or (id and id != b"null" and not _checked(id)):
         raise InvalidFrame(INVALID_REQUEST, "a message has a method, a result or an error", _checked(id) or b"null")
-    return Message(frame, MessageKind.RESPONSE, id, "", _EMPTY, head.error)
+    failed = head.error if not head.result or head.error != _NULL else _EMPTY  # some say both, as JSON-RPC 1.0 did
+    return Message(frame, MessageKind.RESPONSE, id, "", _EMPTY, failed)
 
 
 def _look(frame: bytes) -> _Head:
@@ -175,23 +181,49 @@ def _checked(id: bytes) -> bytes:
 def _readable_id(frame: bytes) -> bytes:
     """The id of a frame whose other fields have wrong types, so that the error can name it."""
     try:
-        return _checked(bytes(msgspec.json.decode(frame, type=dict[str, msgspec.Raw]).get("id", _EMPTY))) or b"null"
+        return _checked(bytes(_members.decode(frame).get("id", _EMPTY))) or b"null"
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return b"null"
 
 
 def meta(message: Message) -> Meta:
-    """The metadata of a message's params, looked at once. Raises InvalidFrame where `params` or `_meta` is not an object."""
+    """The metadata of a message's params, looked at once.
+
+    What is null, or not an object where there should be one, is as good as absent: whether that may be is the server's to say.
+    """
     if message.seen is not None:
         return message.seen
     if not message.params:
         return _NO_META
     try:
         seen = _meta.decode(message.params)
-    except msgspec.DecodeError as error:
-        raise InvalidFrame(INVALID_PARAMS, f"params: {error}", message.id or b"null") from error
+    except msgspec.DecodeError:
+        seen = _without_fields(message.params)
+    if _NULL in astuple(seen) or _NULL in astuple(seen.fields):
+        seen = msgspec.structs.replace(_given(seen), fields=_given(seen.fields))
     msgspec.structs.force_setattr(message, "seen", seen)
     return seen
+
+
+def _without_fields(params: msgspec.Raw) -> Meta:
+    """The metadata of params that are no object, or whose `_meta` is none."""
+    try:
+        members = _members.decode(params)
+    except msgspec.DecodeError:
+        return _NO_META
+    members.pop("_meta", None)
+    return _meta.decode(msgspec.json.encode(members))
+
+
+def _given(seen: S) -> S:
+    """The same without what is null."""
+    nulls = {name: _EMPTY for name in seen.__struct_fields__ if getattr(seen, name) == _NULL}
+    return msgspec.structs.replace(seen, **nulls)
+
+
+def pings(message: Message) -> bool:
+    """Whether it is a ping of a revision that has such: before there is a session it asks whether the connection lives."""
+    return message.method == "ping" and message.kind is MessageKind.REQUEST and not meta(message).fields.version
 
 
 def text(raw: msgspec.Raw | bytes) -> str:
@@ -254,6 +286,11 @@ def request_state(frame: bytes) -> bytes:
         return bytes(_meta.decode(head.params or head.result).request_state) if head.params or head.result else b""
     except msgspec.DecodeError:
         return b""
+
+
+def empty_result(id: bytes) -> bytes:
+    """The answer to a ping; `id` is raw JSON."""
+    return b'{"jsonrpc":"2.0","id":' + id + b',"result":{}}'
 
 
 def error_frame(id: bytes, code: int, message: str, data: object | None = None) -> bytes:

@@ -128,7 +128,7 @@ class Client:
 
     def _reply(self, asked: Message) -> None:
         if asked.method == "ping":
-            self._link.send(b'{"jsonrpc":"2.0","id":' + asked.id + b',"result":{}}')
+            self._link.send(jsonrpc.empty_result(asked.id))
         else:
             self._link.send(jsonrpc.error_frame(asked.id, jsonrpc.METHOD_NOT_FOUND, "this client can only call"))
 

@@ -78,7 +78,7 @@ def slow(ident: Any, seconds: float, token: Any, modern: bool, stop: threading.E
 def call(ident: Any, params: Json, modern: bool) -> Json | None:
     """What tools/call returns, None if a thread will answer."""
     try:
-        name, arguments = params["name"], params.get("arguments", {})
+        name, arguments = params["name"], params.get("arguments") or {}
         match name:
             case "echo":
                 return said(arguments["text"])
@@ -86,7 +86,7 @@ def call(ident: Any, params: Json, modern: bool) -> Json | None:
                 return said(json.dumps(arguments["a"] + arguments["b"]))
             case "slow":
                 stop = running[json.dumps(ident)] = threading.Event()
-                token = params.get("_meta", {}).get("progressToken")
+                token = (params.get("_meta") or {}).get("progressToken")
                 work = (ident, float(arguments["seconds"]), token, modern, stop)
                 threading.Thread(target=slow, args=work, daemon=True).start()
                 return None
@@ -97,7 +97,9 @@ def call(ident: Any, params: Json, modern: bool) -> Json | None:
 
 def respond(ident: Any, method: str, params: Json) -> None:
     """Answer one request; RefusedError says why not."""
-    version = params.get("_meta", {}).get(VERSION_KEY)
+    if not (isinstance(params, dict) and isinstance(params.get("_meta") or {}, dict)):
+        raise RefusedError(-32602, "params and _meta are objects")
+    version = (params.get("_meta") or {}).get(VERSION_KEY)
     modern = version is not None
     if modern and version != MODERN:
         raise RefusedError(-32022, "Unsupported protocol version", supported=[MODERN], requested=version)
@@ -126,7 +128,7 @@ def main() -> None:
     for line in sys.stdin.buffer:
         try:
             message = json.loads(line)
-            ident, method, params = message.get("id"), message.get("method"), message.get("params", {})
+            ident, method, params = message.get("id"), message.get("method"), message.get("params") or {}
         except (ValueError, AttributeError):
             send({"id": None, "error": {"code": -32700, "message": "Parse error"}})
             continue

@@ -53,7 +53,9 @@ class Conversations:
 
     def _frame(self, conversation: Conversation, message: Message, now: float) -> None:
         try:
-            if conversation.phase is Phase.OPENING:
+            if conversation.phase in (Phase.NEW, Phase.OPENING) and jsonrpc.pings(message):
+                self._say(conversation, jsonrpc.empty_result(message.id))  # the one request that initialize need not precede
+            elif conversation.phase is Phase.OPENING:
                 conversation.hold(message)
             elif message.kind is MessageKind.BATCH:
                 self._batch(conversation, message, now)

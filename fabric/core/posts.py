@@ -55,6 +55,9 @@ class Posts:
                 if message.kind is MessageKind.NOTIFICATION:  # a modern notification concerns no request we could name
                     del self.open[event.link]
                     self._out.append(Accept(event.link))
+                elif jsonrpc.pings(message):
+                    del self.open[event.link]
+                    self._out.append(Send(event.link, jsonrpc.empty_result(message.id), "", True))
                 elif message.kind is MessageKind.REQUEST:
                     self._requests.prepare(exchange, message)
                     self._requests.route(exchange, message, event.params, now)

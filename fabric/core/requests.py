@@ -19,6 +19,9 @@ from fabric.jsonrpc import Message, MessageKind
 LIST_TIMEOUT = 10.0
 """Seconds after which calls stop waiting for their server's list of tools, unless the server itself is still starting."""
 
+_TOKEN_STARTS = b'"-0123456789'
+"""How a progress token begins; what is no string or number is the server's to refuse."""
+
 Params = tuple[tuple[str, str], ...] | None
 
 
@@ -52,8 +55,9 @@ class Requests:
         exchange.target = jsonrpc.text(meta.name) or jsonrpc.text(meta.uri)
         minted = b'"%b"' % exchange.id.encode()
         frame = jsonrpc_swap.with_id(message, minted)
-        if meta.fields.progress_token:
-            exchange.token = bytes(meta.fields.progress_token)
+        token = bytes(meta.fields.progress_token)
+        if token and token[0] in _TOKEN_STARTS:
+            exchange.token = token
             frame = jsonrpc_swap.with_progress_token(frame, minted)
         exchange.body = frame
         if message.method == "initialize":

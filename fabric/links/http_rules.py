@@ -144,6 +144,8 @@ def _admit_legacy(headers: Headers, message: Message | None) -> Admission | Answ
     if message is not None and message.method == "initialize":
         return Admission(modern=False, version=version)
     session = headers.get(b"mcp-session-id", b"").decode("latin-1")
+    if not session and message is not None and jsonrpc.pings(message):
+        return Admission(modern=False, version=version)
     if not session:
         return refuse(400, Reason.INVALID, "the Mcp-Session-Id header is missing: a session begins with initialize")
     last_event = headers.get(b"last-event-id", b"").decode("latin-1") if message is None else ""

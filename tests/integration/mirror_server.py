@@ -33,7 +33,7 @@ def answer(ident: Any, **result: Any) -> None:
 
 def call(ident: Any, params: dict[str, Any], line: bytes) -> None:
     """The tools."""
-    arguments, token = params.get("arguments", {}), params.get("_meta", {}).get("progressToken")
+    arguments, token = params.get("arguments") or {}, (params.get("_meta") or {}).get("progressToken")
     heard.append({"id": ident, "name": params["name"], "tag": arguments.get("tag")})
     match params["name"]:
         case "mirror":

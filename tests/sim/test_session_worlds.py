@@ -6,13 +6,14 @@ from typing import Any
 
 import pytest
 
+from fabric import jsonrpc
 from fabric.core.effects import Send
-from fabric.core.events import RequestPosted, SessionEnded, StreamOpened
+from fabric.core.events import FrameArrived, LinkOpened, RequestPosted, SessionEnded, StreamOpened
 from fabric.core.lease import LEASE
 from fabric.envelope import Kind
 from tests.sim.clients import Client, LongLink
 from tests.sim.http_clients import Http, Post
-from tests.sim.requests import Request, call, initialize, notification
+from tests.sim.requests import Request, call, frame, initialize, notification
 from tests.sim.scene import held, held_up, last, scene, until_answered, until_started
 from tests.sim.world import World
 
@@ -83,6 +84,29 @@ def test_a_session_whose_id_named_a_bridge_that_gave_it_back_is_lost_and_begun_a
     world.run(1.0)
     assert len(second.core.sessions.open) == 1
     held(world, *clients)
+
+
+@both_kinds
+@both_links
+def test_a_ping_before_there_is_a_session_is_answered_at_once(keeps: bool, long: bool) -> None:
+    world = scene(keeps=keeps)
+    for child in list(world.bridges[0].children.values()):
+        child.hang()
+    [edge], ping = world.edges, frame(b'"p"', "ping", {})
+    end = edge.links["line"] = Note(Http(world, "c", "old", legacy=False), "line", None, None)
+    if long:
+        edge.feed(LinkOpened("line", "old", "c", "stdio"))
+        edge.feed(FrameArrived("line", ping))
+        assert end.answer == jsonrpc.empty_result(b'"p"')
+        edge.feed(FrameArrived("line", initialize(b"0")))
+        world.run(1.0)
+        end.answer = b""
+        edge.feed(FrameArrived("line", ping))
+    else:
+        edge.feed(RequestPosted("line", "old", "c", ping, None, (), "http"))
+    assert end.answer == jsonrpc.empty_result(b'"p"')
+    edge.hang_up("line") if long else None
+    held(world)
 
 
 @both_kinds

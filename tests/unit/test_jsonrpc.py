@@ -1,6 +1,7 @@
 """The look at a frame: what it is, and what it names."""
 
 import pytest
+from msgspec import Raw
 
 from fabric import jsonrpc
 from fabric.errors import InvalidFrame
@@ -66,9 +67,22 @@ def test_which_request_a_notification_names(params: str, named: bytes) -> None:
     assert jsonrpc.refers_to(message) == named
 
 
-@pytest.mark.parametrize("params", ["[]", '{"_meta":[]}', '{"_meta":7}'])
-def test_metadata_that_is_no_object_is_refused_by_id(params: str) -> None:
+@pytest.mark.parametrize("params", ["null", "[]", "7", '"x"', '{"_meta":null}', '{"_meta":[]}', '{"_meta":7}', "{}"])
+def test_params_and_metadata_that_are_no_objects_are_as_good_as_absent(params: str) -> None:
     message = jsonrpc.parse(f'{{"jsonrpc":"2.0","id":5,"method":"x","params":{params}}}'.encode())
-    with pytest.raises(InvalidFrame) as refused:
-        jsonrpc.meta(message)
-    assert refused.value.id == b"5"
+    assert jsonrpc.meta(message) == jsonrpc.Meta()
+
+
+def test_what_stands_beside_metadata_that_is_no_object_is_seen_and_nulls_are_not() -> None:
+    params = '{"name":"x","uri":null,"requestState":null,"inputResponses":{},"arguments":null,"_meta":5}'
+    seen = jsonrpc.meta(jsonrpc.parse(f'{{"jsonrpc":"2.0","id":5,"method":"x","params":{params}}}'.encode()))
+    assert seen == jsonrpc.Meta(name=Raw(b'"x"'), input_responses=Raw(b"{}"))
+    meta = '{"progressToken":null,"io.modelcontextprotocol/protocolVersion":null,"traceparent":"t"}'
+    seen = jsonrpc.meta(jsonrpc.parse(f'{{"jsonrpc":"2.0","id":5,"method":"x","params":{{"_meta":{meta}}}}}'.encode()))
+    assert seen == jsonrpc.Meta(fields=jsonrpc.MetaFields(traceparent=Raw(b'"t"')))
+
+
+def test_a_result_beside_an_error_that_is_null_is_a_result() -> None:
+    assert not jsonrpc.parse(b'{"jsonrpc":"2.0","id":1,"result":{},"error":null}').error
+    assert jsonrpc.parse(b'{"jsonrpc":"2.0","id":1,"error":null}').error == Raw(b"null")
+    assert jsonrpc.parse(b'{"jsonrpc":"2.0","id":1,"result":null,"error":{}}').error == Raw(b"{}")

@@ -110,12 +110,13 @@ def test_parameters_mirrored_in_headers_are_handed_over_decoded() -> None:
 
 
 @pytest.mark.requirement("L08")
-def test_a_session_begins_with_initialize_and_is_named_by_everything_else() -> None:
+def test_a_session_begins_with_initialize_and_is_named_by_everything_else_but_a_ping() -> None:
     def legacy(method: str) -> bytes:
         return json.dumps({"jsonrpc": "2.0", "id": 1, "method": method}).encode()
 
     assert isinstance(admitted({}, legacy("initialize")), Admission)
-    assert code(admitted({}, legacy("ping")))[0] == 400
+    assert isinstance(admitted({}, legacy("ping")), Admission)
+    assert code(admitted({}, legacy("tools/list")))[0] == 400
     outcome = admitted({b"mcp-session-id": b"s"}, legacy("ping"))
     assert isinstance(outcome, Admission)
     assert (outcome.session, outcome.modern) == ("s", False)

@@ -98,6 +98,7 @@ class _Referring(msgspec.Struct, gc=False):
 _NO_META = Meta()
 _EMPTY = msgspec.Raw()
 _NULL = msgspec.Raw(b"null")
+_BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 # Half of a surrogate pair: grammatical JSON (RFC 8259 8.2), which servers do send, and which msgspec does not read.
 _HALVES = re.compile(rb"\\[^u]|\\u[dD][89abAB]..\\u[dD][c-fC-F]..|(\\u[dD][89a-fA-F]..)")
 _head = msgspec.json.Decoder(_Head)
@@ -120,6 +121,8 @@ def parse(frame: bytes) -> Message:
             return Message(frame, MessageKind.BATCH, b"", "", _EMPTY, _EMPTY)
         raise InvalidFrame(INVALID_REQUEST, f"not a JSON-RPC message: {error}", _readable_id(frame)) from error
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        if frame.startswith(_BYTE_ORDER_MARK) and not frame.startswith(_BYTE_ORDER_MARK, 3):  # RFC 8259 8.1: one passes
+            return parse(frame.removeprefix(_BYTE_ORDER_MARK))
         raise _not_json(frame, error) from error
     id = bytes(head.id)
     if head.jsonrpc != "2.0":
@@ -170,6 +173,8 @@ def _holds_messages(frame: bytes) -> bool:
 def _not_json(frame: bytes, error: Exception) -> InvalidFrame:
     if isinstance(error, RecursionError):
         return InvalidFrame(PARSE_ERROR, "not JSON that can be read: nested too deeply")
+    if isinstance(error, UnicodeDecodeError):
+        return InvalidFrame(PARSE_ERROR, f"not JSON: not UTF-8, by its byte 0x{frame[error.start]:02x} at {error.start}")
     return InvalidFrame(PARSE_ERROR, f"not JSON: {error}" if frame.strip() else "not JSON: there is nothing")
 
 

@@ -56,6 +56,7 @@ class Place:
         """A new incarnation; never before a fork."""
         return Identity(
             incarnation=secrets.token_hex(8),
+            salt=secrets.token_bytes(32),
             key=",".join(self.keys.ids),
             host=f"{socket.gethostname()}:{os.getpid()}",
             lease=self.settings.lease,

@@ -7,6 +7,7 @@ outcomes in docs/guarantees.md. (EIP: correlation identifier, return address, id
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable
 
 import msgspec
@@ -104,6 +105,9 @@ class Exchange(msgspec.Struct, eq=False):
         return not self.attempt or not (self.granted or self.repeatable)
 
 
+_TAIL = 8  # letters of an id that cannot be guessed
+
+
 class CorrelationRouter:
     """All open exchanges of one edge. `finish(exchange, answer, fault)` is told of each end exactly once."""
 
@@ -123,12 +127,19 @@ class CorrelationRouter:
         self._detours = detours
         self._finish = finish
         self._count = 0
+        self._tails: list[str] = []  # of ids to come
         self._returned: dict[str, dict[str, Exchange]] = {}  # by server, in order of return; some have ended since
 
     def new(self, link: str, server: str, now: float) -> Exchange:
-        """An exchange with an id no other will ever have."""
+        """An exchange with an id no other will ever have, and that nobody can guess who knows others.
+
+        Servers print what their callers say, also where they answer: who could name another's exchange could answer it.
+        """
         self._count += 1
-        return Exchange(f"{self._member.me}-{self._count:x}", link, server, now)
+        if not self._tails:
+            secret = hashlib.blake2b(b"%x" % self._count, key=self._member.identity.salt).hexdigest()
+            self._tails = [secret[start : start + _TAIL] for start in range(0, len(secret), _TAIL)]
+        return Exchange(f"{self._member.me}-{self._count:x}-{self._tails.pop()}", link, server, now)
 
     # ------------------------------------------------------------ giving work away
     def offer(self, exchange: Exchange, now: float) -> None:

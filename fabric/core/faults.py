@@ -64,6 +64,11 @@ class Lost(Message, frozen=True, kw_only=True):
     started: bool
     again: bool
 
+    @property
+    def spoke(self) -> bool:
+        """Whether the server did say something, which could not be passed on."""
+        return self.fault.reason in (Reason.INVALID, Reason.TOO_LARGE)
+
 
 def lost(id: bytes, fault: Fault, *, started: bool, again: bool) -> Lost:
     """That answer, to the request of this raw id."""

@@ -36,7 +36,8 @@ class Identity(msgspec.Struct, frozen=True, kw_only=True):
     incarnation: minted after fork, unique for ever. key: fingerprints of the fabric's secret, the signing key's first, with
     commas between. lease: seconds. lane_bytes: what a data lane may hold unacknowledged before it takes no new work. wall: unix
     time minus monotonic time, for traces only. spans: mints a traceparent below a given one (or none, or a malformed one),
-    empty when it is not sampled; None when tracing is off.
+    empty when it is not sampled; None when tracing is off. salt: at most 64 secret bytes; without them nobody can guess the
+    id of an exchange.
     """
 
     incarnation: str
@@ -45,6 +46,7 @@ class Identity(msgspec.Struct, frozen=True, kw_only=True):
     lease: float = LEASE
     lane_bytes: int = 32 * 1024 * 1024
     wall: float = 0.0
+    salt: bytes = b""
     spans: Callable[[str], str] | None = None
 
 

@@ -7,10 +7,11 @@ from collections.abc import Callable
 from fabric import jsonrpc
 from fabric.core.announcement import Health
 from fabric.core.child import Child
-from fabric.core.faults import Fault, Lost, Reason
+from fabric.core.faults import Fault, Lost, Reason, lost
 from fabric.core.jobs import Jobs
 from fabric.core.member import Member
 from fabric.core.pool import Pool
+from fabric.core.record import judged
 from fabric.core.sessions import Sessions
 from fabric.envelope import Envelope, Kind
 from fabric.errors import InvalidFrame
@@ -44,16 +45,18 @@ class Servers:
         pool, child = found
         check = pool.check
         if check is not None and check.child is child:
-            if not isinstance(message, Lost):
+            if not isinstance(message, Lost) or message.spoke:
                 self.checked(pool, "", now)  # it speaks, so it is there
             elif jsonrpc.text(message.id) == check.id:
                 self.checked(pool, message.fault.message, now)
         session = self._sessions.open.get(child.session) if child.session else None
         if message.kind is MessageKind.RESPONSE:
+            if message.id[:1] != b'"' and len(child.jobs) == 1:
+                message = _of_the_only(child, message)
             exchange = jsonrpc.text(message.id) if message.id[:1] == b'"' else ""
             job = child.jobs.get(exchange)
             if job is None:
-                if not isinstance(message, Lost) and pool.probed(child, exchange, message, now):
+                if (not isinstance(message, Lost) or message.spoke) and pool.probed(child, exchange, message, now):
                     self._changed(pool, now)
             elif isinstance(message, Lost):
                 self._jobs.lost(job, message, now)
@@ -145,3 +148,15 @@ class Servers:
     def _orphan(self, child: Child, reason: str, now: float) -> None:
         for job in [*child.jobs.values(), *child.waiting]:
             self._jobs.orphaned(job, reason, now)
+
+
+def _of_the_only(child: Child, message: Message) -> Message:
+    """An answer that names no request, with the id of the only one open, if it is broken or says that our request was."""
+    id = jsonrpc.quoted(next(iter(child.jobs)))
+    if message.id not in (b"", b"null"):
+        return message
+    if isinstance(message, Lost):
+        return lost(id, message.fault, started=message.started, again=message.again)
+    if judged(message.frame)[1] == jsonrpc.PARSE_ERROR:
+        return jsonrpc.parse(b'{"jsonrpc":"2.0","id":' + id + b',"error":' + bytes(message.error) + b"}")
+    return message

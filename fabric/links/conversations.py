@@ -14,6 +14,7 @@ import msgspec
 from fabric.core.record import NOBODY, Caller
 from fabric.errors import EndOfLink, LinkBroken, LinkProtocolError
 from fabric.links.base import DEFAULT_BUFFER_BYTES, DEFAULT_FRAME_BYTES, Handler, LinkInfo, minted_id
+from fabric.links.mending import Mender
 from fabric.links.stream import Incoming, Outgoing, StreamLink
 from fabric.links.tasks import LinkTasks
 
@@ -124,9 +125,9 @@ class Connection(asyncio.Protocol):
             self.transport.abort()
             await asyncio.wait({self._gone}, timeout=_LOST_TIMEOUT)
 
-    def link(self, info: LinkInfo) -> StreamLink:
-        """The link over it, once it is made."""
-        return StreamLink(info, self.incoming, self.outgoing, self.shut)
+    def link(self, info: LinkInfo, mender: Mender | None = None) -> StreamLink:
+        """The link over it, once it is made; with a mender if the peer is a server."""
+        return StreamLink(info, self.incoming, self.outgoing, self.shut, mender=mender)
 
 
 class ConversationListener:

@@ -247,10 +247,11 @@ class UpstreamLink:
         except LinkError as error:
             put(rules.unknown(request, str(error)))
             return error
-        told = f"{self._info.peer} answers {answer.told}"
         in_session = not modern and bool(self._endpoint.session)
         advice = answer.headers.get("Retry-After", "")
-        replies, refusal = rules.judged(request, answer.status, told, body, advice, in_session=in_session)
+        replies, refusal = rules.judged(
+            request, answer.status, self._info.peer, answer.told, body, advice, in_session=in_session
+        )
         if again and request.method == "tools/call" and any(map(rules.mismatched, replies)):
             await self._learn()
             if rules.modern_headers(request, meta, self._tools) != headers:

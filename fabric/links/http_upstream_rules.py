@@ -10,6 +10,7 @@ from fabric.core.faults import Fault, Reason, lost
 from fabric.errors import EndOfLink, InvalidFrame, LinkError, LinkHandshakeError
 from fabric.jsonrpc import Message, MessageKind, Meta
 from fabric.links.http_rules import NAMED, encoded
+from fabric.links.mending import mended
 
 USER_AGENT = "mcp-transport-fabric"
 POST = {"Accept": "application/json, text/event-stream", "Content-Type": "application/json", "Accept-Encoding": "identity"}
@@ -86,12 +87,18 @@ Judgement = tuple[list[Message], LinkError | None]
 """What a request gets, its answer last; and what its refusal means for a link that never worked."""
 
 
-def judged(request: Message, status: int, told: str, body: bytes, retry_after: str, *, in_session: bool) -> Judgement:
-    """What an answer means that is no event stream. told: by whom, and the status, for people. retry_after: its header."""
+def judged(
+    request: Message, status: int, where: str, told: str, body: bytes, retry_after: str, *, in_session: bool
+) -> Judgement:
+    """What an answer means that is no event stream.
+
+    where, told: who answers, and the status, for people. retry_after: its header.
+    """
+    told = f"{where} answers {told}"
     try:
         said = read(body)
     except InvalidFrame:
-        said = []
+        said = mended(body, where)
     replies = [own(reply, request) for reply in said]
     if 200 <= status < 300:
         if any(answers(reply, request) for reply in replies):

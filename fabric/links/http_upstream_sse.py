@@ -14,6 +14,7 @@ from fabric.links import http_upstream_rules as rules
 from fabric.links.event_stream import EventDecoder, ServerEvent
 from fabric.links.http_upstream_inbox import Inbox
 from fabric.links.http_upstream_pool import Answer, Pool
+from fabric.links.mending import mended
 
 _ENDPOINT_BYTES = 8192
 
@@ -83,7 +84,9 @@ class SseStream:
             for message in rules.read(event.data):
                 self._inbox.put(message)
         except InvalidFrame as error:
-            self._inbox.put(error)
+            found: list[Message | InvalidFrame] = [*mended(event.data, self._pool.where)]
+            for each in found or [error]:
+                self._inbox.put(each)
 
     def _checked(self, data: bytes) -> URL:
         with suppress(ValueError):
@@ -116,9 +119,9 @@ class SseStream:
                     for reply in rules.read(body):
                         self._inbox.put(reply)
         elif asked or answer.status in (400, 404):
-            told = f"{self._pool.where} answers {answer.told}"
             advice = answer.headers.get("Retry-After", "")
-            replies, refusal = rules.judged(message, answer.status, told, body, advice, in_session=True)
+            where, told = self._pool.where, answer.told
+            replies, refusal = rules.judged(message, answer.status, where, told, body, advice, in_session=True)
             for reply in replies if asked else ():
                 self._inbox.put(reply)
             if isinstance(refusal, EndOfLink):

@@ -11,6 +11,7 @@ from fabric.links import http_upstream_rules as rules
 from fabric.links.event_stream import EventDecoder, ServerEvent
 from fabric.links.http_upstream_inbox import Inbox
 from fabric.links.http_upstream_pool import Answer
+from fabric.links.mending import mended
 
 RETRY_FIRST, RETRY_MOST = 1.0, 30.0
 """Seconds before a stream is opened again, unless the server says how many: doubling from the first to the most."""
@@ -74,6 +75,8 @@ class StreamReader:
             try:
                 return rules.read(event.data)
             except InvalidFrame as error:
+                if found := mended(event.data, self._where):
+                    return found
                 self._inbox.put(error)
         return []
 

@@ -20,6 +20,7 @@ from fabric.capabilities import Capabilities
 from fabric.errors import EndOfLink, LinkBroken, LinkRefused
 from fabric.links.base import DEFAULT_BUFFER_BYTES, DEFAULT_FRAME_BYTES, LinkInfo
 from fabric.links.framing import TextDecoder
+from fabric.links.mending import Mender
 from fabric.links.pipes import ClosableSink, ClosableSource, open_sink, open_source
 from fabric.links.processes import Process, Processes
 from fabric.links.stream import Incoming, Outgoing, StreamLink, drop
@@ -89,7 +90,7 @@ async def spawn(
         starting.add_done_callback(child.abandon)  # a few turns of the loop from now
         raise
     info = LinkInfo(id=id, transport="stdio", peer=child.name)
-    return StreamLink(info, child.incoming, child.outgoing, child.shut, on_noise)
+    return StreamLink(info, child.incoming, child.outgoing, child.shut, on_noise, Mender(child.name, max_frame_bytes))
 
 
 def _refusal(command: ServerCommand, error: OSError | ValueError) -> LinkRefused:

@@ -15,6 +15,7 @@ from fabric.errors import InvalidFrame, LinkBroken, LinkClosed, LinkError, LinkO
 from fabric.jsonrpc import Message, parse
 from fabric.links.base import LinkInfo
 from fabric.links.framing import LineDecoder, lines, one_line
+from fabric.links.mending import Mender
 
 _PAUSE_BYTES = 1024 * 1024
 _RESUME_BYTES = 256 * 1024
@@ -115,6 +116,11 @@ class Incoming:
         if self.paused and self._bytes < _RESUME_BYTES:
             self._resume()
         return frame
+
+    @property
+    def over(self) -> bool:
+        """The end has come, and nothing is left before it."""
+        return self._end is not None and not self._frames
 
     def arrival(self) -> asyncio.Future[None]:
         """Done when there is something to take. For one reader; may be cancelled."""
@@ -243,7 +249,8 @@ class Outgoing:
 class StreamLink:
     """The Link of base.py over an Incoming and an Outgoing. `shut` closes what is below them, in bounded time.
 
-    With `on_noise`, frames that are no JSON-RPC messages go there instead of raising InvalidFrame.
+    mender: of a server's link, finds the messages in frames that are none. With `on_noise`, frames in which there are none go
+    there instead of raising InvalidFrame.
     """
 
     def __init__(
@@ -253,12 +260,15 @@ class StreamLink:
         outgoing: Outgoing,
         shut: Callable[[], Coroutine[None, None, None]],
         on_noise: Callable[[bytes], None] | None = None,
+        mender: Mender | None = None,
     ) -> None:
         self._info = info
         self._incoming = incoming
         self._outgoing = outgoing
         self._shut = shut
         self._on_noise = on_noise
+        self._mender = mender
+        self._mended: deque[Message] = deque()
         self._closing: asyncio.Task[None] | None = None
 
     @property
@@ -268,7 +278,7 @@ class StreamLink:
 
     async def receive(self) -> Message:
         """As base.Link.receive."""
-        while True:
+        while not self._mended:
             frame = self._incoming.take()
             if frame is None:
                 await self._incoming.arrival()
@@ -276,9 +286,14 @@ class StreamLink:
             try:
                 return parse(frame)
             except InvalidFrame:
+                if self._mender is not None and not self._incoming.over:  # else it may be what an end has left of a line
+                    self._mended.extend(self._mender.take(frame))
+                if self._mended:
+                    continue
                 if self._on_noise is None:
                     raise
                 self._on_noise(frame)
+        return self._mended.popleft()
 
     def send(self, frame: bytes, *, event: str = "", final: bool = False) -> None:  # noqa: ARG002 - of HTTP's streams only
         """As base.Link.send."""

@@ -12,6 +12,7 @@ from fabric.capabilities import Capabilities
 from fabric.links.base import ConnectSettings, Handler, Link, LinkInfo
 from fabric.links.binding import bind_tcp
 from fabric.links.conversations import Connection, ConversationListener, StreamLimits
+from fabric.links.mending import Mender
 from fabric.links.opening import opening
 from fabric.links.url import LinkUrl, parse
 from fabric.security.tls import Certified, client_context, server_context
@@ -87,7 +88,9 @@ async def connect(url: str, settings: ConnectSettings, *, id: str, options: TcpO
             ssl_shutdown_timeout=_TLS_END_TIMEOUT if context else None,
         )
     _tune(transport, options or TcpOptions())
-    return connection.link(LinkInfo(id=id, transport=target.scheme, peer=target.where))
+    return connection.link(
+        LinkInfo(id=id, transport=target.scheme, peer=target.where), Mender(target.where, settings.max_frame_bytes)
+    )
 
 
 _TLS_END_TIMEOUT = 5.0

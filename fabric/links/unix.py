@@ -14,6 +14,7 @@ from fabric.capabilities import Capabilities
 from fabric.links.base import ConnectSettings, Handler, Link, LinkInfo
 from fabric.links.binding import bind_unix
 from fabric.links.conversations import Connection, ConversationListener, StreamLimits
+from fabric.links.mending import Mender
 from fabric.links.opening import opening
 from fabric.links.url import parse
 
@@ -70,7 +71,7 @@ async def connect(url: str, settings: ConnectSettings, *, id: str) -> Link:
     except BaseException:
         sock.close()
         raise
-    return connection.link(LinkInfo(id=id, transport="unix", peer=target.where))
+    return connection.link(LinkInfo(id=id, transport="unix", peer=target.where), Mender(target.where, settings.max_frame_bytes))
 
 
 async def _join(sock: socket.socket, path: str) -> None:

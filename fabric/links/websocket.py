@@ -14,6 +14,7 @@ from fabric.errors import LinkHandshakeError
 from fabric.links import http
 from fabric.links.base import ConnectSettings, Handler, Link, LinkInfo
 from fabric.links.conversations import StreamLimits
+from fabric.links.mending import Mender
 from fabric.links.opening import opening
 from fabric.links.websocket_connection import WebSocket, WebSocketSettings
 from fabric.links.websocket_handshake import Opening
@@ -48,7 +49,9 @@ async def connect(url: str, settings: ConnectSettings, *, id: str, options: WebS
         except BaseException:
             transport.abort()
             raise
-    return socket.link(LinkInfo(id=id, transport="websocket", peer=handshake.where))
+    return socket.link(
+        LinkInfo(id=id, transport="websocket", peer=handshake.where), Mender(handshake.where, settings.max_frame_bytes)
+    )
 
 
 class _Calling(asyncio.Protocol):

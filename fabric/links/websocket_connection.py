@@ -12,6 +12,7 @@ from websockets.extensions import Extension
 from fabric.errors import EndOfLink, LinkBroken, LinkError, LinkProtocolError
 from fabric.links.base import LinkInfo
 from fabric.links.conversations import StreamLimits
+from fabric.links.mending import Mender
 from fabric.links.stream import Incoming, Outgoing, StreamLink
 from fabric.links.websocket_frames import GOING_AWAY, NO_CODE, NORMAL, Close, FrameReader, FrameWriter
 
@@ -54,9 +55,9 @@ class WebSocket(asyncio.Protocol):
         self._closing = False  # our closing frame was sent
         self._gone: asyncio.Future[None] = self._loop.create_future()
 
-    def link(self, info: LinkInfo) -> StreamLink:
-        """The link over it."""
-        return StreamLink(info, self._incoming, self._outgoing, self._shut)
+    def link(self, info: LinkInfo, mender: Mender | None = None) -> StreamLink:
+        """The link over it; with a mender if the peer is a server."""
+        return StreamLink(info, self._incoming, self._outgoing, self._shut, mender=mender)
 
     # ------------------------------------------------------------ what asyncio says
     def connection_made(self, transport: asyncio.BaseTransport) -> None:

@@ -7,7 +7,7 @@ import logging
 from collections.abc import Callable, Coroutine, Mapping
 from typing import Any
 
-from fabric import jsonrpc, jsonrpc_batch
+from fabric import jsonrpc_batch
 from fabric.core.announcement import Served
 from fabric.core.bridge import BridgeCore
 from fabric.core.effects import (
@@ -24,13 +24,14 @@ from fabric.core.effects import (
     Write,
 )
 from fabric.core.events import DrainStarted, ServerChecked, ServerExited, ServerFrame, ServerStarted
-from fabric.core.faults import Fault, Reason, fault_frame
+from fabric.core.faults import Lost, Reason
 from fabric.core.member import Identity
 from fabric.core.pool import ServerLimits
 from fabric.core.record import Record
 from fabric.errors import ConfigError, InvalidFrame, LinkError, LinkOverflow, LinkRefused, LinkTimeout
 from fabric.jsonrpc import Message, MessageKind
 from fabric.links.base import Link
+from fabric.links.mending import broken, too_long
 from fabric.runtime.complaints import Complaints
 from fabric.runtime.node import Node
 from fabric.runtime.retry import Connects
@@ -152,13 +153,17 @@ class Bridge:
                     message = await link.receive()
                 except LinkOverflow as error:
                     log.warning("server process %s: %s", child, error)
-                    message = _too_long(server, error)
+                    message = too_long(error.head, server, str(error))
                 except InvalidFrame as error:
                     noise += 1
                     if noise <= _NOISE:
                         log.warning("server %s: not a JSON-RPC message, skipped: %s", child, error)
                     continue
-                for said in _members(child, message) if message.kind is MessageKind.BATCH else (message,):
+                for said in _members(server, message) if message.kind is MessageKind.BATCH else (message,):
+                    if isinstance(said, Lost) and said.fault.reason is Reason.INVALID:
+                        noise += 1
+                        if noise <= _NOISE:
+                            log.warning("server %s: %s", child, said.fault.message)
                     self.node.feed(ServerFrame(child, said))
         except LinkError as error:
             if self._children.pop(child, None) is not None:
@@ -192,20 +197,14 @@ class Bridge:
             task.cancel()  # it has not started yet
 
 
-def _members(child: str, batch: Message) -> list[Message]:
-    """The messages of an array that a server wrote."""
+def _members(server: str, batch: Message) -> list[Message]:
+    """The messages of an array that a server wrote, each broken one told to whom it answers."""
     try:
         members = jsonrpc_batch.split(batch)
     except InvalidFrame as error:
-        log.warning("server process %s: %s", child, error)
-        return []
-    found = [member for member in members if isinstance(member, Message)]
-    if len(found) < len(members):
-        log.warning("server process %s: %d of a batch of %d are no messages", child, len(members) - len(found), len(members))
-    return found
-
-
-def _too_long(server: str, error: LinkOverflow) -> Message:
-    """What stands for an answer that was too long to be read: an error for the request it begins to answer."""
-    fault = Fault(Reason.TOO_LARGE, f"{server} sent an answer that is too long: {error}")
-    return jsonrpc.parse(fault_frame(jsonrpc.leading_id(error.head) or b"null", fault, server=server))
+        return [broken(b"", server, error.reason)]
+    found = [each if isinstance(each, Message) else broken(each.id, server, each.reason) for each in members]
+    named = [each for each in found if not (isinstance(each, Lost) and each.id == b"null")]
+    if len(named) < len(found):
+        log.warning("server %s: %d of a batch of %d are no messages", server, len(found) - len(named), len(found))
+    return named

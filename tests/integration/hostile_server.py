@@ -33,11 +33,42 @@ def answer(ident: Any, said: str = "done") -> None:
 
 def neighbours(ident: str) -> list[str]:
     """The ids that requests of others probably have."""
-    incarnation, _, count = ident.rpartition("-")
-    return [f"{incarnation}-{number:x}" for number in range(max(0, int(count, 16) - 50), int(count, 16) + 50)]
+    incarnation, count, tail = ident.split("-")
+    return [f"{incarnation}-{number:x}-{tail}" for number in range(max(0, int(count, 16) - 50), int(count, 16) + 50)]
 
 
-def sin(ident: str) -> None:
+def written(ident: str, how: str) -> bytes:
+    """An answer as it ought not to be written."""
+    result = {"resultType": "complete", "content": [{"type": "text", "text": "done"}]}
+    message = {"jsonrpc": "2.0", "id": ident, "result": result}
+    right = json.dumps(message).encode()
+    match how:
+        case "NaN":
+            return right.replace(b'"done"', b"NaN") + b"\n"
+        case "Latin-1":
+            return right.replace(b"done", b"caf\xe9") + b"\n"
+        case "no jsonrpc":
+            return json.dumps({"id": ident, "result": result}).encode() + b"\n"
+        case "no id":
+            return json.dumps({"jsonrpc": "2.0", "result": result}).replace('"done"', "NaN").encode() + b"\n"
+        case "cut":
+            return right[:-9] + b"\n"
+        case "UTF-16":
+            return right.decode().encode("utf-16-le") + b"\n\0"
+        case "no result":
+            return json.dumps({"jsonrpc": "2.0", "id": ident}).encode() + b"\n"
+        case "byte order mark":
+            return b"\xef\xbb\xbf" + right + b"\r\n"
+        case "log text":
+            return b"INFO {'id': 1} answering: " + right + b"\n"
+        case "two on a line":
+            return b'{"jsonrpc":"2.0","method":"notifications/tools/list_changed"}' + right + b"\n"
+        case "many lines":
+            return json.dumps(message, indent=2).encode() + b"\n"
+    raise ValueError(how)
+
+
+def sin(ident: str, how: str) -> None:
     """Answer a call in the way of this server."""
     match SIN:
         case "wrong ids":
@@ -78,8 +109,8 @@ def sin(ident: str) -> None:
         case "a long line":
             write(b'{"jsonrpc":"2.0","id":"' + b"x" * (17 * 2**20) + b'","result":{}}\n')
             answer(ident)
-        case "invalid UTF-8":
-            write(b'{"jsonrpc":"2.0","id":"' + ident.encode() + b'","result":{"text":"\xff\xfe"}}\n')
+        case "bad writing":
+            write(written(ident, how))
         case "silence":
             pass
         case "an endless list":
@@ -115,7 +146,7 @@ def main() -> None:
             more = {"nextCursor": "more"} if SIN == "an endless list" else {}
             send({"id": ident, "result": {**CACHED, "tools": TOOLS, **more}})
         elif method == "tools/call":
-            sin(ident)
+            sin(ident, message["params"].get("arguments", {}).get("how", ""))
         else:
             send({"id": ident, "error": {"code": -32601, "message": "Method not found"}})
 

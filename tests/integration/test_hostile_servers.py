@@ -31,7 +31,18 @@ HARMLESS = (
     "an endless list",
 )
 TOO_LONG = "too long an answer"
-UNANSWERED = ("an endless line", "invalid UTF-8", "silence")
+BADLY_WRITTEN = "bad writing"
+TOLD = {
+    "NaN": "it holds NaN",
+    "Latin-1": "not UTF-8, by its byte 0xe9 at ",
+    "no jsonrpc": '"jsonrpc" is not "2.0"',
+    "no id": "it holds NaN",
+    "cut": "Input data was truncated",
+    "UTF-16": "it holds NUL bytes, as UTF-16 does",
+    "no result": "a message has a method, a result or an error",
+}
+PASSED_OVER = ("byte order mark", "log text", "two on a line", "many lines")
+UNANSWERED = ("an endless line", "silence")
 ENDED = {"no stdout": "closed its stdout", "an end": "out of memory"}
 UNHEALTHY = {"an end at once": "no database", "silence at the start": "answered neither server/discover nor initialize"}
 
@@ -46,7 +57,7 @@ def path(sin: str) -> str:
 def fabric(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Process, Path]]:
     """A fabric that runs one server of each kind beside an honest one."""
     state = tmp_path_factory.mktemp("hostile")
-    sins = (*HARMLESS, TOO_LONG, *UNANSWERED, *ENDED, *UNHEALTHY)
+    sins = (*HARMLESS, TOO_LONG, BADLY_WRITTEN, *UNANSWERED, *ENDED, *UNHEALTHY)
     hostile = {sin: {"command": sys.executable, "args": ["-S", str(SERVER), sin], "startTimeout": 20} for sin in sins}
     config = state / "mcp.json"
     config.write_text(
@@ -90,6 +101,19 @@ async def test_a_call_is_answered_in_spite_of(client: Client, sin: str) -> None:
 
 async def test_an_answer_too_long_to_be_read_is_an_error_at_once(client: Client) -> None:
     assert reason(await call(client, "once", 1, path(TOO_LONG))) == "too_large"
+
+
+async def test_an_answer_that_cannot_be_read_is_told_at_once_in_words(client: Client) -> None:
+    for how, words in TOLD.items():
+        answer = await call(client, "once", 1, path(BADLY_WRITTEN), how=how)
+        assert (answer["id"], reason(answer), answer["error"]["data"]["retryable"]) == (1, "invalid", False)
+        assert "sent an answer that cannot be passed on: " in answer["error"]["message"]
+        assert words in answer["error"]["message"]
+
+
+async def test_what_stands_around_an_answer_is_passed_over(client: Client) -> None:
+    for how in PASSED_OVER:
+        assert text(await call(client, "once", 1, path(BADLY_WRITTEN), how=how)) == "done"
 
 
 async def test_no_server_can_answer_the_client_of_another(fabric: tuple[Process, Path]) -> None:

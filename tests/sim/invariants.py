@@ -50,7 +50,8 @@ def _check_answer(world: World, request: Request, starts: list[str], reason: str
     if reason == "deadline":
         world.violated(f"{request!r} ran to its deadline: {message}")
     elif reason == "invalid":
-        world.violated(f"{request!r}: {message}")
+        if not any(manner.broken for manner in world.settings.manners.values()):
+            world.violated(f"{request!r}: {message}")
     elif reason not in ("", "too_large") and not world.faults:
         world.violated(f"{request!r} failed in a healthy fabric: {message}")
     elif reason == "outcome_unknown" and not request.edge.touched:

@@ -9,6 +9,7 @@ import msgspec
 
 from fabric import jsonrpc
 from fabric.core.events import ServerExited, ServerFrame, ServerStarted
+from fabric.core.faults import Fault, Reason, lost
 
 if TYPE_CHECKING:
     from tests.sim.process import BridgeProcess
@@ -33,11 +34,13 @@ class Era(StrEnum):
 
 class Manner(msgspec.Struct, frozen=True, kw_only=True):
     """How a server behaves. slow: seconds until a process reads anything. shy: it ends of a first message that is not
-    initialize. mute: it answers neither server/discover nor ping."""
+    initialize. mute: it answers neither server/discover nor ping. broken: its answers to calls cannot be read; `named`: but for
+    their ids."""
 
     slow: float = 0.0
     shy: bool = False
     mute: bool = False
+    broken: str = ""
 
 
 class SimServer:
@@ -174,7 +177,12 @@ class SimServer:
 
     def _done(self, id: str, key: str, big: int) -> None:
         if self._running.pop(id, False):
-            self.say(id=id, result={"content": ["x" * big], "key": key})
+            if self.manner.broken:
+                named = jsonrpc.quoted(id) if self.manner.broken == "named" else b""
+                fault = Fault(Reason.INVALID, "not JSON")
+                self.world.after(PIPE, self._said, lost(named, fault, started=True, again=False))
+            else:
+                self.say(id=id, result={"content": ["x" * big], "key": key})
 
     def _replied(self, message: Any) -> None:
         asked = self._asked.pop(message.get("id"), None) if isinstance(message.get("id"), int) else None

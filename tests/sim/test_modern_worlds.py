@@ -17,7 +17,7 @@ from tests.sim.clients import LongLink
 from tests.sim.http_clients import Http, Post
 from tests.sim.requests import frame
 from tests.sim.scene import held, held_up, last, scene, until_answered, until_started
-from tests.sim.servers import LOG_LEVEL
+from tests.sim.servers import LOG_LEVEL, Manner
 from tests.sim.world import World
 
 both_kinds = pytest.mark.parametrize("keeps", [False, True], ids=["forgets", "keeps"])
@@ -54,6 +54,21 @@ def test_a_client_that_takes_the_answer_alone_hears_no_progress_and_its_call_liv
     client.call("write", delay=3.0, progress=8)
     held(world, client)
     assert [(request.answers[0].reason, request.progress) for request in client.requests] == [("", 0.0)]
+
+
+@both_kinds
+@pytest.mark.parametrize("broken", ["named", "nobody's"])
+@pytest.mark.parametrize("legacy", [False, True])
+def test_a_call_whose_answer_cannot_be_read_is_told_at_once_and_never_run_again(keeps: bool, broken: str, legacy: bool) -> None:
+    server = "old" if legacy else "tools"
+    world = scene(keeps=keeps, manners={server: Manner(broken=broken)})
+    client = Http(world, "c", server, legacy=legacy)
+    for tool in ("read", "write"):
+        client.call(tool)
+        assert world.run_until(lambda: any(each.tool == tool and each.answers for each in client.requests), 1.0)  # noqa: B023 - it is called at once
+        assert last(client).answers[0].reason == "invalid"
+        assert len(world.started[last(client).key]) == 1
+    held(world, client)
 
 
 # ---------------------------------------------------------------- parked calls

@@ -13,7 +13,7 @@ from fabric.core.jobs import QUIET_AFTER_CANCEL
 from fabric.core.member import Identity
 from fabric.core.pool import ServerLimits
 from fabric.envelope import VERSION, Envelope, Kind, Lane, Pack, single
-from fabric.jsonrpc import parse
+from fabric.jsonrpc import Message, parse
 
 DISCOVERED = {"resultType": "complete", "supportedVersions": ["2026-07-28"]}
 LOG = parse(b'{"jsonrpc":"2.0","method":"notifications/message","params":{"level":"info","data":"secret of the first"}}')
@@ -117,6 +117,39 @@ def test_a_request_that_its_link_lost_runs_again_only_where_that_is_safe(
         assert (last.kind, last.body.decode()) == said
     assert not core.jobs.open
     assert core.pools["s"].condition.health is Health.HEALTHY
+
+
+PARSE = b'{"jsonrpc":"2.0","id":null,"error":{"code":-32700,"message":"Parse error"}}'
+UNKNOWN = b'{"jsonrpc":"2.0","id":null,"error":{"code":-32601,"message":"Method not found"}}'
+
+
+@pytest.mark.parametrize(
+    ("open", "said", "ends"),
+    [
+        (["x"], parse(PARSE), {"x": "Parse error"}),
+        (["x", "y"], parse(PARSE), {}),  # whose it is cannot be told
+        (["x"], parse(UNKNOWN), {}),  # of a notification: no request is unreadable for its method
+        (["x"], parse(b'{"jsonrpc":"2.0","id":7,"result":{}}'), {}),
+        (["x"], lost(b"", Fault(Reason.INVALID, "not JSON"), started=True, again=False), {"x": "not JSON"}),
+        (["x", "y"], lost(b"", Fault(Reason.INVALID, "not JSON"), started=True, again=False), {}),
+        (["x", "y"], lost(b'"y"', Fault(Reason.INVALID, "not JSON"), started=True, again=False), {"y": "not JSON"}),
+        (["x"], lost(b'"other"', Fault(Reason.INVALID, "not JSON"), started=True, again=False), {}),
+    ],
+)
+def test_an_answer_that_names_no_request_is_that_of_the_only_one_or_of_none(
+    open: list[str], said: Message, ends: dict[str, str]
+) -> None:
+    core, child = serving()
+    for exchange in open:
+        body = b'{"jsonrpc":"2.0","id":"' + exchange.encode() + b'","method":"tools/call"}'
+        asked = Envelope(kind=Kind.REQUEST, exchange=exchange, server="s", attempt=1, repeatable=True, body=body)
+        core.handle(WorkArrived("e", asked, 0), 1.0)
+    core.handle(ServerFrame(child, said), 2.0)
+    answers = [each for each in core.member.pairs.get("e").data_out.kept if each.kind is Kind.ANSWER]
+    errors = {each.exchange: msgspec.json.decode(each.body) for each in answers}
+    assert {exchange: answer["error"]["message"] for exchange, answer in errors.items()} == ends
+    assert all(answer["id"] == exchange for exchange, answer in errors.items())
+    assert core.jobs.open.keys() == set(open) - ends.keys()
 
 
 @pytest.mark.requirement("R07")

@@ -1,0 +1,151 @@
+"""What a server wrote that is no message: what can be passed on is, and who waits for what cannot be is told."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from fabric.core.faults import Lost, Reason
+from fabric.errors import InvalidFrame
+from fabric.jsonrpc import parse
+from fabric.links.mending import Mender, mended, too_long
+
+ANSWER = b'{"jsonrpc":"2.0","id":"b-1","result":{"text":"done"}}'
+LAST_ID = b'{"result":{"structuredContent":{"id":"b-9"}},"jsonrpc":"2.0","id":"b-1"}'
+PROGRESS = b'{"jsonrpc":"2.0","method":"notifications/progress","params":{"progressToken":"b-1"}}'
+ECHO = b'{"jsonrpc":"2.0","id":"b-1","method":"tools/call","params":{"name":"x"}}'
+INITIALIZED = b'{"jsonrpc":"2.0","method":"notifications/initialized"}'
+
+
+def read(line: bytes) -> list[bytes]:
+    """The frames a line yields that cannot be read at once."""
+    with pytest.raises(InvalidFrame):
+        parse(line)
+    found = mended(line, "server (pid 7)")
+    assert not [each for each in found if isinstance(each, Lost)]
+    return [each.frame for each in found]
+
+
+def told(line: bytes) -> tuple[bytes, str] | None:
+    """Whom a line that cannot be read is told, and what of it; None for nobody."""
+    with pytest.raises(InvalidFrame):
+        parse(line)
+    found = mended(line, "server (pid 7)")
+    if not found:
+        return None
+    (only,) = found
+    assert isinstance(only, Lost)
+    assert (only.fault.reason, only.started, only.again, only.spoke) == (Reason.INVALID, True, False, True)
+    before, after = "server (pid 7) sent an answer that cannot be passed on: ", "; the call may have been carried out"
+    assert only.fault.message.startswith(before)
+    assert only.fault.message.endswith(after)
+    return only.id, only.fault.message[len(before) : -len(after)]
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        b"INFO: answering " + ANSWER,
+        b"\0\0" + ANSWER,
+        b"\x1b[32mINFO\x1b[0m " + ANSWER,
+        b"INFO {} {'a': 1} [x] " + ANSWER,
+        b'INFO {"level": "info"}' + ANSWER,
+        ANSWER + b" # took 3 ms",
+        b"data: " + ANSWER,
+        b"\x1e" + ANSWER,
+        b"INFO: answering " + LAST_ID,
+    ],
+)
+def test_text_around_a_message_on_its_line_is_passed_over(line: bytes) -> None:
+    assert read(line) == [LAST_ID if LAST_ID in line else ANSWER]
+
+
+def test_the_messages_of_one_line_come_in_their_order() -> None:
+    assert read(ANSWER + PROGRESS + b" " + ANSWER) == [ANSWER, PROGRESS, ANSWER]
+    assert read(b"\xef\xbb\xbf" + PROGRESS + ECHO) == [PROGRESS, ECHO]
+    assert read(b"log: " + PROGRESS) == [PROGRESS]
+
+
+@pytest.mark.parametrize("line", [b"received " + ECHO, b"DEBUG: " + INITIALIZED, b"> " + ECHO + b" " + INITIALIZED])
+def test_a_log_of_what_the_server_was_sent_is_no_message_of_its_own(line: bytes) -> None:
+    assert read(line) == []
+
+
+def test_a_byte_order_mark_is_passed_over_in_front_of_any_message() -> None:
+    for frame in (ANSWER, PROGRESS, ECHO, b"[" + ECHO + b"]"):
+        seen = parse(b"\xef\xbb\xbf" + frame)
+        assert (seen.frame, seen.kind) == (frame, parse(frame).kind)
+    with pytest.raises(InvalidFrame):
+        parse(b"\xef\xbb\xbf" * 1_000_000 + ANSWER)
+
+
+@pytest.mark.parametrize(
+    ("line", "reason"),
+    [
+        (ANSWER.replace(b'"done"', b"NaN"), "not JSON: it holds NaN"),
+        (ANSWER.replace(b'"done"', b"[1, -Infinity]"), "not JSON: it holds -Infinity"),
+        (LAST_ID.replace(b'"b-9"', b"NaN"), "not JSON: it holds NaN"),
+        (b"INFO " + ANSWER.replace(b'"done"', b"NaN"), "not JSON: it holds NaN"),
+        (ANSWER.replace(b"done", b"caf\xe9"), "not JSON: not UTF-8, by its byte 0xe9 at 49"),
+        (ANSWER.replace(b"done", b"a\tb"), "not JSON: JSON is malformed: invalid character (byte 47)"),
+        (ANSWER.replace(b'"jsonrpc":"2.0",', b""), 'not a JSON-RPC 2.0 message: "jsonrpc" is not "2.0"'),
+        (ANSWER.replace(b'"2.0"', b"2.0"), "not a JSON-RPC message: Expected `str`, got `float` - at `$.jsonrpc`"),
+        (b'{"jsonrpc":"2.0","id":"b-1"}', "a message has a method, a result or an error"),
+        (ANSWER[:-5], "not JSON: Input data was truncated"),
+        (ANSWER[:-2] + b",}}", "not JSON: JSON is malformed: trailing comma in object (byte 52)"),
+        (LAST_ID.replace(b'"b-9"', b"undefined"), "not JSON: JSON is malformed: invalid character (byte 37)"),
+        (ANSWER.decode().encode("utf-16"), "not JSON: it holds NUL bytes, as UTF-16 does; MCP is UTF-8"),
+    ],
+)  # fmt: skip
+def test_a_broken_answer_is_told_to_whom_it_answers_in_words(line: bytes, reason: str) -> None:
+    assert told(line) == (b'"b-1"', reason)
+
+
+def test_a_broken_answer_whose_id_cannot_be_read_is_the_only_open_ones() -> None:
+    assert told(b'{"jsonrpc":"2.0","result":{"text":NaN}}') == (b"", "not JSON: it holds NaN")
+    assert told(b'{"jsonrpc":"2.0","result":{"text":"' + b"x" * 2000) == (b"", "not JSON: Input data was truncated")
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        b"rubbish", b"", b"\0", b"7", b"\xff\xfe", b"[" * 100_000, b'{"a":' * 100_000, b"{" * 100_000, b'{"jsonrpc":"2.0"}',
+        b'{"jsonrpc":"2.0","id":true,"result":{}}', b'{"jsonrpc":"2.0","id":["b-1"],"result":{}}',
+        b'{"level":"error","id":"b-1","error":"slow"}', b'{"id":"b-1","method":"tools/call"}', b'{"id":"b-1","text":"begun"}',
+        b"{'jsonrpc': '2.0', 'id': 'b-1', 'result': {}}", b'INFO sent {"jsonrpc":"2.0","id":"b-1","result":{"text":"do...',
+        b'got {"id":"b-1","result":{}}', ECHO[:-3], ECHO.replace(b'"x"', b"NaN"),
+    ],
+)  # fmt: skip
+def test_noise_is_told_to_nobody_whatever_it_mentions(line: bytes) -> None:
+    assert told(line) is None
+
+
+def over(*lines: bytes, limit: int = 1_000_000) -> list[Any]:
+    """What comes of lines, each of which is no message."""
+    mender, found = Mender("server (pid 7)", limit), []
+    for line in lines:
+        found += mender.take(line)
+    return [each.fault.reason if isinstance(each, Lost) else json.loads(each.frame) for each in found]
+
+
+def test_a_message_over_many_lines_is_put_together() -> None:
+    message = {"result": {"structuredContent": {"list": [1, {}], "id": "b-9"}}, "jsonrpc": "2.0", "id": "b-1"}
+    lines = json.dumps(message, indent=2).encode().splitlines()
+    assert over(*lines) == [message]
+    assert over(b"starting", *lines, b"between", *lines, b"}") == [message, message]
+    assert over(*json.dumps(message, indent=4).replace('"b-9"', "NaN").encode().splitlines()) == [Reason.INVALID]
+
+
+def test_what_only_begins_like_one_holds_nothing_back_and_is_forgotten() -> None:
+    broken = ANSWER.replace(b'"done"', b"NaN")
+    assert over(b"{", b"noise", broken, b"}") == [Reason.INVALID]
+    assert over(b"{", *[b"x" * 1000] * 10, ANSWER[1:], b"}", limit=5000) == []
+
+
+def test_an_answer_too_long_to_be_read_is_told_to_whom_its_beginning_names() -> None:
+    heads = [ANSWER[:40], b'{"result":{"content":[', b'{"jsonrpc":"2.0","method":"x', b'{"jsonrpc":"2.0","id":"xxxxxx', b"xxxx"]
+    ids = [too_long(head, "s", "over the limit").id for head in heads]
+    assert ids[:2] == [b'"b-1"', b""]
+    assert not [id for id in ids[2:] if id in (b"", b"null") or id.startswith(b'"')], "they are of no request of ours"

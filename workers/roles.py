@@ -38,7 +38,7 @@ def make_edge(place: Place) -> Edge:
         place.url,
         settings.name,
         told.identity,
-        limits=Limits(idle=settings.idle_timeout, absolute=settings.absolute_timeout),
+        limits=Limits(idle=settings.idle_timeout, absolute=settings.absolute_timeout, broker=settings.broker_wait),
         servers=frozenset(settings.servers),
         retry_calls=frozenset(name for name, server in settings.servers.items() if server.retry_calls),
         sealer=SessionSealer(place.keys, settings.name),

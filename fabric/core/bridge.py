@@ -100,7 +100,7 @@ class BridgeCore:
                         pool.start(now)
                 self.member.connected(keeps, largest_message_bytes, now)
             case BrokerLost():
-                self.member.disconnected()
+                self.member.disconnected(now)
             case DrainStarted():
                 self.draining = True
                 self._serve(now)

@@ -35,10 +35,11 @@ STARTS_MOST = 3
 
 
 class Limits(msgspec.Struct, frozen=True):
-    """How long an exchange may take, in seconds. idle: without a message of it; absolute: in all."""
+    """How long an exchange may take, in seconds. idle: without a message of it; absolute: in all; broker: until it is sent."""
 
     idle: float = 300.0
     absolute: float = 3600.0
+    broker: float = 10.0
 
 
 NEVER = float("inf")
@@ -50,6 +51,7 @@ class Exchange(msgspec.Struct, eq=False):
     client_id, token: the client's own id and progress token, raw JSON. stream, event: of a stream that is resumed, where it
     goes on; of any other, the number its answer has in it. opening: an initialize frame as its client wrote it; promised: the
     owner that its client was given a session of before there was an answer.
+    out: how many sendings may have left this process. number: of its message in its owner's data lane, if it went there.
     ended: attempts that are over; a late `taken` of one counts for nothing. due, lapses: idle and absolute deadline. resend:
     when to send it again; backstop: that is only in case a broker that keeps work has not kept it. streaming: its client has
     got something of it before the answer; answer_only: and takes nothing of that kind. queued: published to its server's queue.
@@ -80,6 +82,8 @@ class Exchange(msgspec.Struct, eq=False):
     exclusive: bool = False
     bound: bool = False
     attempt: int = 0
+    out: int = 0
+    number: int = 0
     ended: tuple[int, ...] = ()
     owner: str = ""
     owner_attempt: int = 0
@@ -102,7 +106,13 @@ class Exchange(msgspec.Struct, eq=False):
     @property
     def unstarted(self) -> bool:
         """It is proven that no server has begun it: it was never sent, or needs a grant that nobody has."""
-        return not self.attempt or not (self.granted or self.repeatable)
+        return not self.out or not (self.granted or self.repeatable)
+
+
+def never_sent(limit: float) -> Fault:
+    """What a client is told whose request has waited for the broker in vain."""
+    message = f"the message broker was not to be had for {limit:g} s; this was not carried out"
+    return Fault(Reason.UNAVAILABLE, message, retryable=True, retry_after=1.0)
 
 
 _TAIL = 8  # letters of an id that cannot be guessed
@@ -123,7 +133,7 @@ class CorrelationRouter:
         self.deadlines = Deadlines()
         self._member = member
         self._out = out
-        self._limits = limits
+        self.limits = limits
         self._detours = detours
         self._finish = finish
         self._count = 0
@@ -150,18 +160,18 @@ class CorrelationRouter:
     def assign(self, exchange: Exchange, owner: str, now: float) -> None:
         """Open an exchange on the data lane of its owner: a session's frame, or what only that process can answer."""
         self._open(exchange)
-        exchange.owner, exchange.owner_attempt, exchange.attempt, exchange.granted = owner, 1, 1, True
+        exchange.owner, exchange.owner_attempt, exchange.attempt, exchange.granted, exchange.out = owner, 1, 1, True, 1
         exchange.sendings.append(now)
         if exchange.due != NEVER:
             self.deadlines.set(exchange.id, exchange.due)
-        self._member.data(owner, now, self._envelope(exchange, now))
+        exchange.number = self._member.data(owner, now, self._envelope(exchange, now))
         exchange.body = b""
 
     def _open(self, exchange: Exchange) -> None:
         self.exchanges[exchange.id] = exchange
         if exchange.method != "subscriptions/listen" and exchange.sent_kind is not Kind.ATTACH:
             since = exchange.arrived  # it may have waited for its server's list of tools
-            exchange.due, exchange.lapses = since + self._limits.idle, since + self._limits.absolute
+            exchange.due, exchange.lapses = since + self.limits.idle, since + self.limits.absolute
 
     def _envelope(self, exchange: Exchange, now: float) -> Envelope:
         span = exchange.span
@@ -187,6 +197,7 @@ class CorrelationRouter:
     def _publish(self, exchange: Exchange, now: float, *, around: bool = False) -> None:
         """Send to the server's queue, or (also where a silent bridge may read that) around it, straight to a bridge."""
         exchange.attempt += 1
+        exchange.out += 1
         exchange.queued = True
         exchange.sendings.append(now)
         server = exchange.server
@@ -267,7 +278,7 @@ class CorrelationRouter:
     def progressed(self, exchange: Exchange, now: float) -> None:
         """A message of the exchange came: its idle time starts again; `expired` sees that when the old one ends."""
         if exchange.due != NEVER:
-            exchange.due = now + self._limits.idle
+            exchange.due = now + self.limits.idle
         else:
             exchange.starts = 0  # a subscription that lives long outlives many bridges
 
@@ -333,10 +344,24 @@ class CorrelationRouter:
         if exchange is None:
             return
         if not sent:
+            exchange.out -= 1
             exchange.ended += (envelope.attempt,)
         if not exchange.owner and exchange.attempt == envelope.attempt:
             self._resend_at(exchange, now + exchange.pause)
             exchange.pause = min(exchange.pause * 2, RETURN_PAUSE_MOST)
+
+    def overdue(self, now: float) -> None:
+        """The regular look at what was not sent: after its time an answer is better than to wait on for the broker."""
+        away, limit = self._member.away_since, self.limits.broker
+        for exchange in list(self.exchanges.values()):
+            if now - exchange.arrived < limit or exchange.sent_kind is Kind.ATTACH:
+                continue
+            if exchange.owner and exchange.sent_kind in (Kind.REQUEST, Kind.FRAME, Kind.END) and exchange.arrived >= away:
+                self._member.pairs.withdraw(exchange.owner, exchange.number)
+                exchange.out = 0
+            elif exchange.owner or (exchange.out and not (exchange.unstarted and now - away >= limit)):
+                continue
+            self.close(exchange, b"", never_sent(limit), now)
 
     def expired(self, id: str, now: float, untaken: str, free: bool) -> None:
         """A deadline of the exchange has come: to send again, or to give up. untaken, free: as Serving has them."""

@@ -83,7 +83,7 @@ class EdgeCore:
             case BrokerConnected(keeps, largest_message_bytes):
                 self.member.connected(keeps, largest_message_bytes, now)
             case BrokerLost():
-                self.member.disconnected()
+                self.member.disconnected(now)
             case _:
                 raise TypeError(f"not an event of an edge: {type(event).__name__}")
         return self.member.take()
@@ -150,8 +150,9 @@ class EdgeCore:
         self.router.recovered(now)
 
     def _judge(self, now: float) -> None:
-        """The regular look at what waits for somebody to serve it."""
+        """The regular look at what waits for the broker, or for somebody to serve it."""
         self.posts.judge(now)
+        self.router.overdue(now)
         hopeless = [
             (exchange, fault)
             for exchange in self.router.exchanges.values()

@@ -75,6 +75,7 @@ class Member:
         self.leases = Leases(self.me, identity.lease)
         self.pairs = Pairs(self.me, lane_bytes=identity.lane_bytes)
         self.keeps = False
+        self.away_since = float("-inf")  # since when there is no broker; later than any time while there is one
         self.largest_body_bytes = sys.maxsize  # until a broker says what it takes
         self.next_beat = 0.0
         self.left = False
@@ -92,14 +93,16 @@ class Member:
     def connected(self, keeps: bool, largest_message_bytes: int, now: float) -> None:
         """The broker is there: say hello and announce."""
         self.keeps = keeps
+        self.away_since = float("inf")
         self.largest_body_bytes = largest_message_bytes - HEADER_BYTES
         self.pairs.pack_bytes = min(largest_message_bytes, PACK_BYTES)
         self._say(Kind.HELLO)
         self.announce(now)
         self.pairs.reconnected(now)
 
-    def disconnected(self) -> None:
+    def disconnected(self, now: float) -> None:
         """The broker is gone."""
+        self.away_since = now
         self.leases.disconnected()
 
     def leave(self) -> None:

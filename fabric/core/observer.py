@@ -23,7 +23,7 @@ class ObserverCore:
             case BrokerConnected(keeps, largest_message_bytes):
                 self.member.connected(keeps, largest_message_bytes, now)
             case BrokerLost():
-                self.member.disconnected()
+                self.member.disconnected(now)
             case PublishFailed():
                 pass  # the next announcement is due within a second
             case _:

@@ -14,7 +14,7 @@ from msgspec.structs import force_setattr
 from fabric.addressing import inbox
 from fabric.core.effects import Effect, Publish
 from fabric.core.lane import Incoming, Outgoing
-from fabric.envelope import VERSION, Envelope, Lane, Pack, weight
+from fabric.envelope import VERSION, Envelope, Kind, Lane, Pack, weight
 
 PACK_BYTES = 256 * 1024
 """How many bytes gather in one pack, at the most; a larger message goes alone."""
@@ -84,6 +84,18 @@ class Pairs:
         pair.pending.append(envelope)
         self.dirty[peer] = pair
         return number
+
+    def withdraw(self, peer: str, number: int) -> None:
+        """Take back a message of the data lane that surely was not sent. Its number stays, with nothing in it: no gap opens."""
+        pair = self._pairs.get(peer)
+        kept = pair.data_out.kept if pair is not None else ()
+        if pair is None or not kept or not kept[0].number <= number <= kept[-1].number:
+            return  # the lane was reset since
+        old = pair.data_out.kept[number - kept[0].number]
+        empty = Envelope(kind=Kind.CANCEL, exchange=old.exchange, lane=Lane.DATA, number=number, attempt=old.attempt)
+        pair.data_out.kept[number - kept[0].number] = empty
+        pair.data_out.kept_bytes += weight(empty) - weight(old)
+        pair.pending = [empty if envelope is old else envelope for envelope in pair.pending]
 
     def control(self, peer: str, now: float, envelope: Envelope) -> int:
         """Post a message on the control lane to `peer`; returns its number. `after` is set to where the data lane stands."""

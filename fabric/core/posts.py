@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from fabric import jsonrpc
-from fabric.core.correlation import CorrelationRouter, Exchange
+from fabric.core.correlation import CorrelationRouter, Exchange, never_sent
 from fabric.core.effects import Accept, Effect, Establish, Finish, Send
 from fabric.core.events import RequestPosted, SessionEnded, SessionRef, StreamOpened
 from fabric.core.faults import Fault, Reason
@@ -114,6 +114,11 @@ class Posts:
         owner = session.owner
         if owner in self._member.leases.peers:
             self._requests.to_session(exchange, owner, now)
+        elif since >= self._member.away_since:  # it cannot be heard of
+            if now - since < self._router.limits.broker:
+                self.orphans.append((since, exchange, session))
+            else:
+                self._refuse(exchange, never_sent(self._router.limits.broker), now)
         elif self._member.leases.sure(now) or now - since > 2 * self._member.identity.lease:
             fault = Fault(Reason.SESSION_LOST, "the bridge that ran this session is gone; begin a new session", retryable=True)
             self._refuse(exchange, fault, now)

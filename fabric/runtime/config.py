@@ -87,6 +87,7 @@ def load(
         log_format=section.log_format,
         retry=section.retry.policy(),
         lease=section.lease,
+        broker_wait=section.broker_wait,
         idle_timeout=section.idle_timeout,
         absolute_timeout=section.absolute_timeout,
         session_lifetime=section.session_lifetime,

@@ -250,6 +250,8 @@ class FabricSection(_Section):
     """How connections that fail are tried again. Each key is a variable, too: `attempts` is FABRIC_RETRY_ATTEMPTS."""
     lease: Lease = 3.5
     """Seconds of silence after which a process is given up; all processes announce themselves each second."""
+    broker_wait: Seconds = 10.0
+    """Seconds for which a request that could not be sent waits for the broker before it is refused."""
     idle_timeout: Seconds = 300.0
     """Seconds without an answer or progress after which a request is ended."""
     absolute_timeout: Seconds = 3600.0

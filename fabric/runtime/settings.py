@@ -99,6 +99,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     log_format: str
     retry: RetryPolicy
     lease: float
+    broker_wait: float
     idle_timeout: float
     absolute_timeout: float
     session_lifetime: float

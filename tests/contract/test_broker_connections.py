@@ -140,6 +140,41 @@ async def test_a_stalled_broker_is_lost_within_ten_seconds_also_while_publishing
         own_server.signal(signal.SIGCONT)
 
 
+@pytest.mark.requirement("K05")
+@SEPARATE
+@pytest.mark.parametrize("kind", [ChannelKind.INBOX, ChannelKind.WORK])
+async def test_what_is_told_as_surely_not_sent_never_arrives(server: Server, connect: Connect, kind: ChannelKind) -> None:
+    """A client is told that it may send it again."""
+    reader, channel = await connect(server.url), Channel(kind, "told")
+    subscription = await reader.subscribe(channel)
+    unsent: set[bytes] = set()
+    for turn in range(4):
+        async with Proxy(server.port) as proxy:
+            broker = await connect(server.url.replace(str(server.port), str(proxy.port)))
+            count = 0
+            asyncio.get_running_loop().call_later(0.002 * turn, proxy.cut)
+            async with asyncio.timeout(10):
+                while True:
+                    batch = [b"%d.%d." % (turn, count + number) + bytes(2000) for number in range(20)]
+                    count += len(batch)
+                    try:
+                        await broker.publish(say(channel, *batch))
+                    except PublishFailed as error:
+                        unsent.update(batch[at] for at in error.unsent)
+                        if len(error.unsent) == len(batch):
+                            break
+            await broker.aclose()
+    await reader.publish(say(channel, b"end"))
+    arrived: set[bytes] = set()
+    async with asyncio.timeout(20):
+        while b"end" not in arrived:
+            received = await subscription.receive(256)
+            await subscription.ack(received)
+            arrived.update(bodies(received))
+    assert len(unsent) >= 80
+    assert not unsent & arrived
+
+
 # ---------------------------------------------------------------- connecting
 
 

@@ -15,10 +15,22 @@ from typing import Any
 import pytest
 
 from tests import brokers
-from tests.contract.http_client import Client, request
+from tests.contract.http_client import BOTH, Client, request
 from tests.fabrics import SECRET, Process, ask, bridge, edge, up
 from tests.integration.conftest import ECHO, descendants, until
-from tests.integration.talk import Session, begin, call, connections, event, eventually, messages, reason, rest, text
+from tests.integration.talk import (
+    INITIALIZE,
+    Session,
+    begin,
+    call,
+    connections,
+    event,
+    eventually,
+    messages,
+    reason,
+    rest,
+    text,
+)
 
 SERVERS = {"once": ECHO, "again": {**ECHO, "retryCalls": True}}
 """The same server twice: whether its tool `slow` may be run again is the difference."""
@@ -155,6 +167,42 @@ async def test_a_broker_that_stalls_until_it_is_given_up_ends_no_session_and_los
             cluster.broker.signal(signal.SIGCONT)
 
     await under_load(cluster, stall)
+
+
+@pytest.mark.requirement("K05", "D09")
+@pytest.mark.parametrize("cluster", ["nats", "redis"], indirect=True)
+async def test_what_comes_while_the_broker_is_dead_is_refused_in_time_and_may_be_tried_again(cluster: Cluster) -> None:
+    with edge(cluster.config, cluster.state, cluster.broker.url, FABRIC_BROKER_WAIT="1") as door:
+        async with connections([door.url()] * 4) as (first, second, third, fourth):
+            session = await Session.open(first, "/once/mcp")
+            assert text(await session.call("echo", text="x")) == "x"
+            assert text(await call(second, "echo", path="/once/mcp", text="x")) == "x"
+            cluster.broker.kill()
+            try:
+                await asyncio.to_thread(until, lambda: "lost broker" in door.log.read_text())
+                began = time.monotonic()
+                initialize = request("initialize", **INITIALIZE, capabilities={})
+                refused = await asyncio.wait_for(
+                    asyncio.gather(
+                        session.call("echo", text="never"),
+                        call(second, "echo", path="/once/mcp", text="never"),
+                        call(third, "echo", path="/again/mcp", text="never"),
+                        fourth.ask("POST", "/once/mcp", BOTH, initialize),
+                    ),
+                    20,
+                )
+                assert time.monotonic() - began < 5
+                for error in (answer["error"] for answer in [*refused[:3], messages(refused[3])[-1]]):
+                    assert (error["data"]["reason"], error["data"]["retryable"]) == ("unavailable", True)
+                assert await session.notify("notifications/roots/list_changed") == 503
+            finally:
+                cluster.broker.start()
+
+            async def back() -> bool:
+                return "result" in await call(second, "echo", path="/once/mcp", text="x")
+
+            await eventually(back, bool)
+            assert text(await session.call("echo", text="on")) == "on"
 
 
 # ---------------------------------------------------------------- edges

@@ -2,7 +2,7 @@
 
 from fabric.core.effects import Publish
 from fabric.core.pair import Pairs
-from fabric.envelope import Envelope, Kind, Lane, Pack
+from fabric.envelope import Envelope, Kind, Lane, Pack, weight
 
 
 def pairs(me: str) -> Pairs:
@@ -139,3 +139,23 @@ def test_what_a_client_chose_the_size_of_counts_wherever_it_travels() -> None:
         me.data("you", 0.0, Envelope(kind=Kind.REQUEST, client_id=b"9" * 500_000, body=b"{}"))
     assert me.full("you")
     assert [len(pack.envelopes) for pack in packs(me)] == [1] * 8
+
+
+def test_a_message_that_is_taken_back_leaves_its_number_and_nothing_else() -> None:
+    me, peer = Pairs("me", lane_bytes=1 << 20), Pairs("peer", lane_bytes=1 << 20)
+    for body in (b"first", b"second", b"third"):
+        me.data("peer", 0.0, Envelope(kind=Kind.REQUEST, exchange="e", body=body))
+    me.withdraw("peer", 2)
+    for number in (0, 4):
+        me.withdraw("peer", number)  # none of the lane's
+    me.withdraw("nobody", 1)
+    (sent,) = me.transmit()
+    assert isinstance(sent, Publish)
+    received = peer.receive(sent.pack, 0.0)
+    assert received is not None
+    assert [(envelope.kind, envelope.number, envelope.body) for envelope in received[0]] == [
+        (Kind.REQUEST, 1, b"first"),
+        (Kind.CANCEL, 2, b""),
+        (Kind.REQUEST, 3, b"third"),
+    ]
+    assert me.get("peer").data_out.kept_bytes == sum(weight(envelope) for envelope in received[0])

@@ -1,0 +1,175 @@
+"""The worlds of a broker that is away: what was surely not sent is answered in time, and never carried out after all."""
+
+from __future__ import annotations
+
+import pytest
+
+from fabric.core.bridge import BridgeCore
+from fabric.core.correlation import CorrelationRouter, Limits
+from fabric.core.edge import EdgeCore
+from fabric.core.pair import Pairs
+from tests.sim.clients import Client, LongLink
+from tests.sim.http_clients import Http
+from tests.sim.invariants import finish
+from tests.sim.scene import held, last, scene, until_answered, until_started
+from tests.sim.world import Plant, World
+
+both_kinds = pytest.mark.parametrize("keeps", [False, True], ids=["forgets", "keeps"])
+pytestmark = pytest.mark.requirement("R11")
+
+WAIT = Limits().broker
+
+
+def four(world: World) -> list[Client]:
+    """Clients of both eras, over HTTP and on long links, that have each been answered once."""
+    clients: list[Client] = [
+        Http(world, "modern", "tools", legacy=False),
+        Http(world, "legacy", "old", legacy=True),
+        LongLink(world, "long", "tools", legacy=False),
+        LongLink(world, "longer", "old", legacy=True),
+    ]
+    for client in clients:
+        client.call("read")
+    assert world.run_until(lambda: not any(client.unmade or client.waits for client in clients), 5.0)
+    return clients
+
+
+def lose_broker(world: World, seconds: float) -> None:
+    world.fault("restart", lasts=seconds + 0.5)
+    world.broker.restart(seconds)
+    world.run(0.5)
+
+
+@both_kinds
+@pytest.mark.parametrize("tool", ["read", "write"])
+def test_what_comes_while_the_broker_is_away_is_answered_in_ten_seconds_and_never_begun(keeps: bool, tool: str) -> None:
+    world = scene(keeps=keeps, bridges=2)
+    clients = four(world)
+    lose_broker(world, 25.0)
+    for client in clients:
+        client.call(tool)
+    asked = [last(client) for client in clients]
+    for request in asked:
+        assert until_answered(world, request, WAIT + 0.5) == "unavailable"
+        assert request.answers[0].retryable
+    world.run(20.0)
+    assert not any(request.key in world.started for request in asked)
+    for client in clients:
+        client.call("write")
+        assert until_answered(world, last(client), 3.0) == ""
+    held(world, *clients)
+
+
+@both_kinds
+def test_what_comes_while_the_broker_is_away_for_a_moment_is_answered_as_ever(keeps: bool) -> None:
+    world = scene(keeps=keeps)
+    clients = four(world)
+    lose_broker(world, WAIT - 3.0)
+    for client in clients:
+        client.call("write")
+    held(world, *clients)
+    assert all(request.answers[0].reason == "" for client in clients for request in client.requests)
+
+
+@both_kinds
+def test_what_was_running_when_the_broker_went_away_is_answered_when_it_is_back(keeps: bool) -> None:
+    world = scene(keeps=keeps, session_idle=60.0)
+    clients = four(world)
+    for client in clients:
+        client.call("write", delay=2.0)
+        until_started(world, last(client))
+    lose_broker(world, 15.0)
+    held(world, *clients)
+    assert all(request.answers[0].reason == "" for client in clients for request in client.requests)
+
+
+@both_kinds
+def test_work_that_needs_a_grant_is_not_left_waiting_though_it_was_sent(keeps: bool) -> None:
+    world = scene(keeps=keeps, slots=1)
+    client = Http(world, "c", "tools", legacy=False)
+    client.call("write", delay=1.0)
+    until_started(world, last(client))
+    client.call("write")
+    world.run(0.02)
+    lose_broker(world, 25.0)
+    assert until_answered(world, last(client), WAIT + 0.5) == "unavailable"
+    assert last(client).answers[0].retryable
+    world.run(20.0)
+    assert last(client).key not in world.started
+    held(world, client)
+
+
+@both_kinds
+def test_a_broker_that_refuses_a_request_for_ten_seconds_is_not_waited_for(keeps: bool) -> None:
+    world = scene(keeps=keeps)
+    client = Http(world, "c", "tools", legacy=False)
+    client.call("read")
+    assert until_answered(world, last(client), 3.0) == ""
+    world.broker.refusal = 1.0
+    client.call("read")
+    assert until_answered(world, last(client), WAIT + 0.5) == "unavailable"
+    assert last(client).answers[0].retryable
+    world.broker.refusal = 0.0
+    world.run(2.0)
+    assert last(client).key not in world.started
+    held(world, client)
+
+
+@both_kinds
+def test_a_fresh_edge_without_a_broker_does_not_call_a_session_lost(keeps: bool) -> None:
+    world = scene(keeps=keeps, edges=2, session_idle=60.0)
+    client = Http(world, "c", "old", legacy=True, edge=world.edges[0])
+    client.call("read")
+    assert world.run_until(lambda: not (client.unmade or client.waits), 3.0)
+    lose_broker(world, 25.0)
+    for edge in world.edges:
+        edge.kill()
+    fresh = world.edge()
+    client.call("write")
+    assert world.run_until(lambda: last(client).edge is fresh and bool(last(client).answers), WAIT + 1.5)
+    assert (last(client).answers[0].reason, last(client).answers[0].retryable) == ("unavailable", True)
+    world.run(20.0)
+    client.call("write")
+    assert until_answered(world, last(client), 3.0) == ""
+    held(world, client)
+
+
+# ---------------------------------------------------------------- planted bugs
+class Impatient(CorrelationRouter):
+    """What may have been sent counts as not sent."""
+
+    def overdue(self, now: float) -> None:
+        for exchange in self.exchanges.values():
+            exchange.out = 0
+        super().overdue(now)
+
+
+class NotTakenBack(Pairs):
+    """What was answered stays in the lane."""
+
+    def withdraw(self, peer: str, number: int) -> None: ...
+
+
+def what_was_sent_called_unsent(core: EdgeCore | BridgeCore) -> None:
+    if isinstance(core, EdgeCore):
+        core.router.__class__ = Impatient
+
+
+def what_was_answered_left_in_the_lane(core: EdgeCore | BridgeCore) -> None:
+    core.member.pairs.__class__ = NotTakenBack
+
+
+@pytest.mark.parametrize(
+    "plant", [what_was_sent_called_unsent, what_was_answered_left_in_the_lane], ids=lambda plant: plant.__name__
+)
+def test_a_planted_bug_calls_retryable_what_was_begun(plant: Plant) -> None:
+    world = scene(bridges=2, plant=plant)
+    clients = four(world)
+    for client in clients:
+        client.call("read", delay=13.0)
+        until_started(world, last(client))
+    lose_broker(world, 12.0)
+    for client in clients:
+        client.call("write")
+    finish(world, clients)
+    assert any("called retryable" in violation for violation in world.violations)

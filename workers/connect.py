@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from contextlib import AsyncExitStack
 from typing import Any
 
@@ -22,8 +23,6 @@ from workers.process import Place, placed
 from workers.roles import make_bridge, make_edge
 from workers.terminal import complain
 
-LINGER = 5.0
-"""Seconds after the end of stdin in which what was asked may still be answered."""
 FAREWELL_TIMEOUT = 2.0
 """Seconds in which a host that cannot be served is told so: it may ask in two ways before it gives up."""
 
@@ -85,13 +84,18 @@ async def _found(edge: Edge, place: Place, name: str, stack: AsyncExitStack) -> 
 
 async def _serve(edge: Edge, name: str, settings: Settings) -> int:
     link = await own("stdio", name, max_frame_bytes=settings.max_frame_bytes)
-    attending = asyncio.ensure_future(edge.attend(link, linger=LINGER))
+    attending = asyncio.ensure_future(edge.attend(link, linger=settings.half_closed_timeout))
     ends: list[asyncio.Future[Any]] = [attending, edge.node.failed]
     try:
         await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
         if edge.node.failed.done():
             edge.node.failed.result()
-        attending.result()
+        if unanswered := attending.result():
+            count = f"{len(unanswered)} request{'s' if len(unanswered) > 1 else ''}"
+            methods = ", ".join(f"{method} ({times})" if times > 1 else method for method, times in Counter(unanswered).items())
+            waited = f"{settings.half_closed_timeout:g} s after the end of stdin (halfClosedTimeout)"
+            complain(f"{count} not answered {waited}: {methods}")
+            return 1
         await link.receive()  # says who ended it
     except LinkClosed:
         return 1  # the session is over on the fabric's side; the edge has said why

@@ -21,9 +21,6 @@ from fabric.security.forwarded import Proxies
 from workers.admin import Servers, health_pages
 from workers.process import Life, access_rules
 
-LINGER = 30.0
-"""Seconds in which a client that has said all, and shut its side of the socket, can still be answered."""
-
 
 class Doors:
     """Open doors. http: the one there always is; others: with the server each leads to, empty for any."""
@@ -84,7 +81,7 @@ async def open_doors(settings: Settings, edge: Edge, life: Life, nodes: Sequence
 
 
 async def _open(door: Door, settings: Settings, edge: Edge, http: HttpSettings) -> Listener:
-    attend = partial(edge.attend, linger=LINGER)
+    attend = partial(edge.attend, linger=settings.half_closed_timeout)
     limits = StreamLimits(max_frame_bytes=settings.max_frame_bytes)
     server, path, address = door.server, door.path, door.address
     if path is not None:

@@ -144,6 +144,13 @@ class Conversations:
             self._frame(conversation, message, now)
 
     # ------------------------------------------------------------ ends
+    def unanswered(self, link: str) -> list[Exchange]:
+        """What is open on a link and will be answered some day; subscriptions never are."""
+        conversation = self.open.get(link)
+        if conversation is None:
+            return []
+        return [exchange for exchange in conversation.open() if exchange.method != "subscriptions/listen"]
+
     def end(self, conversation: Conversation, reason: str, now: float) -> None:
         """Its session is over, and the link with it."""
         self.bound.pop(conversation.session, None)

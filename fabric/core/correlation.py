@@ -367,7 +367,7 @@ class CorrelationRouter:
         """A deadline of the exchange has come: to send again, or to give up. untaken, free: as Serving has them."""
         exchange = self.exchanges[id]
         if now >= min(exchange.due, exchange.lapses):
-            self._deadline(exchange, now, untaken)
+            self.give_up(exchange, now, untaken)
         elif now >= exchange.resend:
             if free or not exchange.backstop:
                 self._publish(exchange, now, around=exchange.attempt not in exchange.ended)  # nobody has taken it
@@ -376,7 +376,8 @@ class CorrelationRouter:
         elif (due := min(exchange.due, exchange.lapses, exchange.resend)) != NEVER:
             self.deadlines.set(id, due)
 
-    def _deadline(self, exchange: Exchange, now: float, untaken: str) -> None:
+    def give_up(self, exchange: Exchange, now: float, untaken: str) -> None:
+        """Its client is waited for no longer, or may wait no longer. untaken: as Serving has it."""
         waited = f"{now - exchange.arrived:.0f} s"
         if not exchange.owner and untaken:
             message = f"nobody took this within {waited}: {untaken}"

@@ -19,6 +19,7 @@ from fabric.core.events import (
     BrokerLost,
     Event,
     FrameArrived,
+    InputLapsed,
     LinkClosed,
     LinkOpened,
     PackArrived,
@@ -71,6 +72,8 @@ class EdgeCore:
                 self.conversations.begin(event)
             case LinkClosed(link):
                 self._closed(link, now)
+            case InputLapsed(link):
+                self._lapsed(link, now)
             case AnswerAwaited(link):
                 self.posts.awaited(link)
             case StreamOpened():
@@ -167,6 +170,15 @@ class EdgeCore:
             self.posts.closed(link, now)
         else:
             self.conversations.closed(link, now)
+
+    def _lapsed(self, link: str, now: float) -> None:
+        for exchange in self.conversations.unanswered(link):
+            if exchange.id in self.router.exchanges:
+                self.router.give_up(exchange, now, self.serving.untaken(exchange.server))
+            else:  # it waits for the list of its server's tools
+                message = f"{exchange.server} did not list its tools within {now - exchange.arrived:.0f} s"
+                self._refuse(exchange, Fault(Reason.DEADLINE, message, retryable=True), now)
+                exchange.link = ""
 
     def _refuse(self, exchange: Exchange, fault: Fault, now: float) -> None:
         """Answer an exchange that was never opened."""

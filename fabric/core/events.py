@@ -54,6 +54,12 @@ class RequestPosted(msgspec.Struct, frozen=True, gc=False):
     answer_only: bool = False
 
 
+class InputLapsed(msgspec.Struct, frozen=True, gc=False):
+    """A client had ended its input, and was waited for as long as is due: what is open on its link is to be answered now."""
+
+    link: str
+
+
 class AnswerAwaited(msgspec.Struct, frozen=True, gc=False):
     """The answer to a posted initialize takes so long that its client should hear something, and it takes a stream."""
 
@@ -157,6 +163,7 @@ Event = (
     | FrameArrived
     | RequestPosted
     | AnswerAwaited
+    | InputLapsed
     | StreamOpened
     | SessionEnded
     | LinkClosed

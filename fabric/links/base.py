@@ -188,7 +188,7 @@ class Reception(Protocol):
         ...
 
 
-Handler = Callable[[Link], Awaitable[None]]
+Handler = Callable[[Link], Awaitable[object]]
 """What a listener of conversations does with each: it runs until the link has ended, and its caller closes the link."""
 
 

@@ -35,15 +35,15 @@ class LinkTasks:
             connection.retire()
 
     async def aclose(self, timeout: float) -> None:
-        """Retire all; those that have not ended after `timeout` seconds are closed."""
+        """Retire all; those that have not ended after `timeout` seconds are cancelled, and close their links."""
         self._closing = True
         for _, connection in self._open.values():
             connection.retire()
         await self._all_served(timeout)
-        await asyncio.gather(*(link.aclose() for link, _ in self._open.values()))
-        await self._all_served(_END_TIMEOUT)
         for task in list(self._open):
             task.cancel()
+        await self._all_served(_END_TIMEOUT)
+        await asyncio.gather(*(link.aclose() for link, _ in self._open.values()))
 
     async def _serve(self, link: Link) -> None:
         try:

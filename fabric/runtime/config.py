@@ -81,6 +81,7 @@ def load(
         path_prefix=section.path_prefix,
         public_url=section.public_url,
         keep_alive=section.keep_alive,
+        half_closed_timeout=section.half_closed_timeout,
         ws_compression=section.ws_compression,
         max_frame_bytes=section.max_frame_bytes,
         log_level=section.log_level,

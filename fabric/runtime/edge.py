@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Set
+from collections.abc import Callable
 from contextlib import suppress
 from typing import TypeVar
 
@@ -19,6 +19,7 @@ from fabric.core.effects import Accept, CloseLink, Completed, Effect, Establish,
 from fabric.core.events import (
     AnswerAwaited,
     FrameArrived,
+    InputLapsed,
     LinkClosed,
     LinkOpened,
     RequestPosted,
@@ -33,7 +34,7 @@ from fabric.errors import EndOfLink, InvalidFrame, InvalidToken, LinkError, Link
 from fabric.jsonrpc import Message, MessageKind
 from fabric.links.base import Link, LinkInfo, Purpose, RequestLink
 from fabric.runtime.batch import PostedBatch
-from fabric.runtime.lingering import Lingering
+from fabric.runtime.half_closed import HalfClosed
 from fabric.runtime.node import Node
 from fabric.runtime.retry import Connects
 from fabric.security.seal import SessionSealer, SessionToken
@@ -67,7 +68,7 @@ class Edge:
         self._lifetime = session_lifetime
         self._completed = completed
         self._links: dict[str, Link] = {}
-        self._lingering = Lingering(self._owing)
+        self._half_closed = HalfClosed(lambda link: bool(self.core.conversations.unanswered(link)))
         self._requests: dict[str, RequestLink] = {}
 
     @property
@@ -133,31 +134,39 @@ class Edge:
             del self._requests[gone]
             self.node.feed(LinkClosed(gone))
 
-    async def attend(self, link: Link, *, linger: float = 0.0) -> None:
-        """Serve a conversation until it ends. linger: seconds that what was asked before its end still has to be answered."""
+    async def attend(self, link: Link, *, linger: float = 0.0) -> list[str]:
+        """Serve a conversation until it ends, or this is cancelled. What is open by then is answered with an error.
+
+        linger: seconds that a client which has ended its input has to be answered, and to take the answers. Returns the methods
+        of what was not answered by then; nobody counts them for a client that left.
+        """
         info = link.info
         self._links[info.id] = link
         try:
             self.node.feed(LinkOpened(info.id, info.server, info.principal, info.transport, info.caller))
-            await self._read(link, linger)
+            await self._read(link)
+            with suppress(TimeoutError):
+                async with asyncio.timeout(linger):
+                    await link.drain()  # raises LinkBroken where nothing can be said any more
+                    await self._half_closed.answered(info.id)
+                    await link.drain()
+            return self._lapse(info.id)
         except LinkError:
-            self.node.feed(LinkClosed(info.id))
-        except BaseException:
-            self.node.feed(LinkClosed(info.id))
+            return []
+        except asyncio.CancelledError:
+            self._lapse(info.id)
             raise
         finally:
+            self.node.feed(LinkClosed(info.id))
             self._links.pop(info.id, None)
 
-    async def _read(self, link: Link, linger: float) -> None:
+    async def _read(self, link: Link) -> None:
+        """Until its client has ended its input. Raises LinkBroken, LinkClosed."""
         while True:
             try:
                 message = await link.receive()
             except EndOfLink:
-                with suppress(TimeoutError):
-                    async with asyncio.timeout(linger):
-                        await link.drain()  # raises LinkBroken where nothing can be said any more
-                        await self._lingering.answered(link.info.id, linger)
-                raise
+                return
             except InvalidFrame as error:
                 link.send(jsonrpc.error_frame(error.id, error.code, error.reason))
             except LinkOverflow as error:
@@ -165,10 +174,13 @@ class Edge:
             else:
                 self.node.feed(FrameArrived(link.info.id, message))
 
-    def _owing(self) -> Set[str]:
-        """The links with a request open that ends: subscriptions never do. For a list of tools any of them may wait."""
-        found = {exchange.link for exchange in self.core.router.exchanges.values() if exchange.method != "subscriptions/listen"}
-        return self._links.keys() if "" in found else found
+    def _lapse(self, link: str) -> list[str]:
+        """Nobody is waited for any longer: answer what is open, and return its methods."""
+        methods = [exchange.method for exchange in self.core.conversations.unanswered(link)]
+        if methods:
+            log.info("link %s: its client ended its input, and was not answered in time: %s", link, ", ".join(methods))
+            self.node.feed(InputLapsed(link))
+        return methods
 
     def _session(self, info: LinkInfo) -> tuple[SessionRef, str]:
         """The session of a request, and its revision. Raises InvalidToken."""

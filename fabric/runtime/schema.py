@@ -238,6 +238,8 @@ class FabricSection(_Section):
     """Where clients reach this edge if not where it listens, such as https://mcp.example/tools; its host is accepted."""
     keep_alive: Seconds = 15.0
     """Seconds of silence after which a stream gets a comment, and a WebSocket a ping: proxies hang up on silence."""
+    half_closed_timeout: Seconds = 30.0
+    """Seconds that what was asked still has to be answered once a client has ended its input: stdin, its side of a socket."""
     ws_compression: bool = False
     """Agree to, and ask for, permessage-deflate on WebSockets; it costs more CPU than small messages are worth."""
     max_frame_bytes: Size = 16 * 1024 * 1024

@@ -93,6 +93,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     path_prefix: str
     public_url: str | None
     keep_alive: float
+    half_closed_timeout: float
     ws_compression: bool
     max_frame_bytes: int
     log_level: str | None

@@ -353,3 +353,22 @@ async def test_a_path_that_cannot_be_had_is_refused_with_the_reason(tmp_path: Pa
         await unix_listener(tmp_path / "missing" / "socket")
     with pytest.raises(LinkRefused, match="too long"):
         await unix_listener(tmp_path / ("x" * 120))
+
+
+async def test_a_handler_that_is_waited_for_no_longer_when_its_listener_closes_has_the_last_word() -> None:
+    begun = asyncio.Event()
+
+    async def handler(link: Link) -> None:
+        begun.set()
+        try:
+            await asyncio.Event().wait()
+        except asyncio.CancelledError:
+            link.send(b'{"last":"word"}')
+            raise
+
+    listener = await tcp.listen(handler, tcp.TcpSettings(server="any", close_timeout=0.1))
+    reader, writer = await asyncio.open_connection("127.0.0.1", int(listener.address.rpartition(":")[2]))
+    await asyncio.wait_for(begun.wait(), WAIT)
+    await asyncio.wait_for(listener.aclose(), WAIT)
+    assert await asyncio.wait_for(reader.read(), WAIT) == b'{"last":"word"}\n'
+    writer.close()

@@ -215,8 +215,8 @@ def test_what_waits_behind_an_initialize_is_answered_after_the_end_of_stdin(runn
     assert told[2]["result"]["tools"]
 
 
-def test_it_does_not_wait_for_an_answer_that_never_comes(running: Path) -> None:
-    with Host("conformance", state=running) as host:
+def test_it_waits_for_an_answer_that_never_comes_for_so_long_and_says_what_was_not_answered(running: Path) -> None:
+    with Host("conformance", state=running, FABRIC_HALF_CLOSED_TIMEOUT="1") as host:
         able = {**INITIALIZE, "capabilities": {"elicitation": {"form": {}}}}
         host.send({"jsonrpc": "2.0", "id": 1, "method": "initialize", "params": able})
         assert host.receive()["id"] == 1
@@ -224,7 +224,20 @@ def test_it_does_not_wait_for_an_answer_that_never_comes(running: Path) -> None:
         arguments = {"name": "test_elicitation", "arguments": {"message": "who?"}}
         host.send({"jsonrpc": "2.0", "id": 2, "method": "tools/call", "params": arguments})
         assert host.receive()["method"] == "elicitation/create"
-        assert host.end()[0] == 0
+        host.send({"jsonrpc": "2.0", "id": 3, "method": "tools/list"})
+        code, out, err = host.end()
+    told = answers(out)
+    assert (told[2]["error"]["data"]["reason"], "result" in told[3]) == ("outcome_unknown", True)
+    assert err == "mcp-fabric: 1 request not answered 1 s after the end of stdin (halfClosedTimeout): tools/call\n"
+    assert code == 1
+
+
+def test_a_call_that_outlives_stdin_is_answered(tmp_path: Path, config: Write) -> None:
+    with up(config(), tmp_path) as process:
+        process.ready()
+        done = ask("connect", "echo", state=tmp_path, stdin=lines([call(1, "slow", seconds=2)]))
+    assert (done.returncode, done.stderr) == (0, "")
+    assert answers(done.stdout)[1]["result"]["content"][0]["text"] == "waited 2 s"
 
 
 def test_a_subscription_does_not_keep_it(running: Path) -> None:

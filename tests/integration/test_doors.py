@@ -102,7 +102,12 @@ def serving(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]
     folder = tmp_path_factory.mktemp("doors")
     config = folder / "mcp.json"
     config.write_text(
-        json.dumps({"mcpServers": {"echo": ECHO}, "fabric": {"maxFrameBytes": LIMIT, "unix": ["echo.sock=echo"]}})
+        json.dumps(
+            {
+                "mcpServers": {"echo": ECHO},
+                "fabric": {"maxFrameBytes": LIMIT, "halfClosedTimeout": 2, "unix": ["echo.sock=echo"]},
+            }
+        )
     )
     with up(config, folder / "state", "--tcp", "127.0.0.1:0=echo", FABRIC_WS="127.0.0.1:0") as process:
         found = addresses(process)
@@ -199,6 +204,17 @@ async def test_who_has_said_all_is_still_answered(serving: dict[str, str], door:
         client.say({"id": 1, "method": "tools/call", "params": {"name": "echo", "arguments": {"text": "last"}, "_meta": META}})
         client.writer.write_eof()
         assert (await client.heard())["result"]["content"][0]["text"] == "last"
+        assert await client.heard() is None
+
+
+@each_door
+async def test_who_has_said_all_and_is_not_answered_in_time_is_told_so(serving: dict[str, str], door: str) -> None:
+    async with line(serving[door]) as client:
+        params = {"name": "slow", "arguments": {"seconds": 50}, "_meta": META}
+        client.say({"id": 1, "method": "tools/call", "params": params}, {"id": 2, "method": "ping"})
+        client.writer.write_eof()
+        assert (await client.heard())["id"] == 2
+        assert (await client.heard())["error"]["data"]["reason"] == "outcome_unknown"
         assert await client.heard() is None
 
 
@@ -420,7 +436,7 @@ def test_a_taken_admin_port_ends_the_start_with_one_line(config: Write, tmp_path
             ["--tcp", "127.0.0.1:0"],
             "--tcp: 127.0.0.1:0 names no server, and there is no default server: say 127.0.0.1:0=SERVER, with one of one, two",
         ),
-        (["--tcp", "nowhere=one"], "--tcp: 'nowhere' is not HOST:PORT"),
+        (["--tcp", "nowhere=one"], "--tcp: 'nowhere' is not PORT or HOST:PORT"),
         (["--tcp", "0.0.0.0:0=one"], "--tcp: 0.0.0.0 can be reached from other machines, and over TCP nobody is asked"),
         (["--tcp", "127.0.0.1:7000=one", "--tcp", "127.0.0.1:7000=one"], "--tcp: 127.0.0.1:7000=one is there twice"),
         (["--unix", "a=one", "--unix", "./a=two"], "--unix: unix a=one and unix ./a=two are at one address"),

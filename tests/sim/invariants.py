@@ -37,7 +37,7 @@ def check_answers(world: World, clients: list[Client]) -> None:
         for answer in request.answers:
             if request.client in unheard and request.asks:
                 continue  # its server's question went out on a connection that broke before it could be resumed
-            if not request.cancelled:
+            if not (request.cancelled or request.lapsed):
                 _check_answer(world, request, starts, answer.reason, answer.message)
             if answer.retryable and request.tool and starts:
                 world.violated(f"{request!r} was started and called retryable: {answer.message}")

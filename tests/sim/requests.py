@@ -43,6 +43,7 @@ class Request:
         self.session = ""
         self.excused = ""
         self.cancelled = False
+        self.lapsed = False  # its client had ended its input, and was waited for no longer
 
     def __repr__(self) -> str:
         return f"{self.client} {self.id.decode()} {self.tool or 'initialize'} {self.key} through {self.edge.name}"

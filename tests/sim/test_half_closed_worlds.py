@@ -1,0 +1,83 @@
+"""The worlds of clients that have ended their input: what is still open when they are waited for no longer has its answer."""
+
+from __future__ import annotations
+
+import pytest
+
+from fabric.core.events import InputLapsed
+from tests.sim.clients import LongLink
+from tests.sim.requests import Request
+from tests.sim.scene import held, last, scene, until_started
+from tests.sim.world import World
+
+pytestmark = pytest.mark.requirement("R11", "D09")
+both_kinds = pytest.mark.parametrize("keeps", [False, True], ids=["forgets", "keeps"])
+
+
+def client(world: World, *, legacy: bool) -> LongLink:
+    """A client on a long link, its session open where it has one."""
+    made = LongLink(world, "c", "old" if legacy else "tools", legacy=legacy)
+    assert world.run_until(lambda: not legacy or bool(made.requests and made.requests[0].answers), 5.0)
+    world.run(0.1)
+    return made
+
+
+def lapse(caller: LongLink) -> list[str]:
+    """Its input ended long ago; what its open requests are told, at once."""
+    asked = [request for request in caller.requests if request.open]
+    assert caller.edge is not None
+    for request in asked:
+        request.lapsed = True
+    caller.edge.feed(InputLapsed(caller.link))
+    return [reason(request) for request in asked]
+
+
+def reason(request: Request) -> str:
+    """Why it was answered by the fabric."""
+    [answer] = request.answers
+    return answer.reason
+
+
+@both_kinds
+@pytest.mark.parametrize("legacy", [False, True], ids=["modern", "legacy"])
+def test_what_runs_when_its_client_is_waited_for_no_longer_is_answered_as_at_its_deadline(keeps: bool, legacy: bool) -> None:
+    world = scene(keeps=keeps)
+    caller = client(world, legacy=legacy)
+    for tool in ("write", "read"):
+        caller.call(tool, delay=50.0)
+        until_started(world, last(caller))
+    assert lapse(caller) == ["outcome_unknown", "outcome_unknown" if legacy else "deadline"]
+    assert not lapse(caller)
+    world.run(1.0)
+    held(world, caller)
+
+
+@both_kinds
+def test_what_waits_for_the_list_of_tools_is_answered_too_and_never_starts(keeps: bool) -> None:
+    world = scene(keeps=keeps)
+    servers = [child for bridge in world.bridges for child in bridge.children.values()]
+    for server in servers:
+        server.hang()
+    caller = client(world, legacy=False)
+    caller.call("write")
+    world.run(1.0)
+    assert lapse(caller) == ["deadline"]
+    for server in servers:
+        server.hangs = False
+    world.run(15.0)
+    assert last(caller).key not in world.started
+    held(world, caller)
+
+
+@both_kinds
+def test_what_waits_behind_an_initialize_is_answered_with_it(keeps: bool) -> None:
+    world = scene(keeps=keeps)
+    for child in list(world.bridges[0].children.values()):
+        child.hang()
+    caller = LongLink(world, "c", "old", legacy=True)
+    world.run(1.0)
+    caller.call("write")
+    assert lapse(caller)[0] in ("deadline", "outcome_unknown")
+    assert all(request.answers for request in caller.requests)
+    world.run(1.0)
+    held(world, caller)

@@ -11,13 +11,15 @@ import typer
 
 from fabric.core import bridge, correlation, lease, sessions
 from fabric.runtime.schema import FabricSection
-from tests.pages import DOCS, ROOT
+from tests.pages import DOCS, ROOT, blocks
 from workers.commands import app
 
 PAGES = [*sorted(ROOT.glob("*.md")), *sorted(DOCS.rglob("*.md"))]
 PAGES += [ROOT / "benchmarks" / "README.md", ROOT / "examples" / "servers" / "README.md"]
 each_page = pytest.mark.parametrize("page", PAGES, ids=[str(page.relative_to(ROOT)) for page in PAGES])
-COMMAND = re.compile(r"\bmcp-fabric( [^`\n]*)")
+COMMAND = re.compile(r"\bmcp-fabric( [-a-z][^`\n]*)")
+NOT_EVERYWHERE = ("curl", "nats", "nc", "npx", "openssl", "rabbitmq-server", "redis-server", "uvx")
+"""Programs that neither a POSIX system nor a clone that is set up has."""
 PLACEHOLDERS = {"CONFIG": "mcp.json", "NAME": "time"}
 
 
@@ -36,7 +38,8 @@ def anchors(page: Path) -> set[str]:
 
 def commands(page: Path) -> list[list[str]]:
     """The arguments of each mcp-fabric command a page shows, without comment, redirection and pipe."""
-    lines = [re.split(r"\s+#|\s[|>]\s|[;)]", line)[0] for line in COMMAND.findall(page.read_text())]
+    text = re.sub(r"<!--.*?-->", "", page.read_text())
+    lines = [re.split(r"\s+#|\s[|>]\s|\s&|[;)]", line)[0] for line in COMMAND.findall(text)]
     return [[PLACEHOLDERS.get(word, word) for word in shlex.split(line)] for line in lines]
 
 
@@ -75,8 +78,18 @@ def test_the_pages_show_every_command() -> None:
 @each_page
 def test_every_make_target_is_there(page: Path) -> None:
     targets = re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(), re.MULTILINE)
-    shown = re.findall(r"(?:^    |`)make ([a-z]+)", page.read_text(), re.MULTILINE)
+    text = page.read_text()
+    shown = re.findall(r"(?:^    |`)make ([a-z]+)", text, re.MULTILINE)
+    shown += [target for block in blocks(page, "sh") for target in re.findall(r"^make ([a-z]+)", block, re.MULTILINE)]
     assert set(shown) <= set(targets)
+
+
+@each_page
+def test_what_a_page_uses_besides_is_said_on_it(page: Path) -> None:
+    shown = "\n".join([*blocks(page, "sh"), *re.findall(r"^    .*", page.read_text(), re.MULTILINE)])
+    used = {program for program in NOT_EVERYWHERE if re.search(rf"(?:^ *|[|;(] ?|&& |stdio:){program} ", shown, re.MULTILINE)}
+    said = re.search(r"[Bb]esides, this page uses ([^.]*)\.", " ".join(page.read_text().split()))
+    assert used <= set(re.findall(r"[\w-]+", said[1] if said else ""))
 
 
 @pytest.mark.parametrize(

@@ -235,7 +235,7 @@ async def _members(place: Place) -> Finding:
         return Finding("broker topic", False, str(error), "give all workers one secret, and the right to its topics")
     finally:
         await observer.node.aclose()
-    hosts = [f"{said.role} {said.host}" for _, said in observer.node.heard()]
+    hosts = sorted(f"{said.role} {said.host}" for _, said in observer.node.heard())
     return Finding("broker topic", True, f"heard {', '.join(hosts)}" if hosts else "nobody else is there")
 
 

@@ -9,7 +9,6 @@ from typing import Any
 
 import msgspec
 
-from fabric.brokers import embedded
 from fabric.core.faults import Fault, Reason, fault_frame
 from fabric.errors import BrokerUnavailable, ConfigError, FabricError, InvalidFrame, LinkClosed, LinkError, LinkOverflow
 from fabric.jsonrpc import MessageKind
@@ -17,7 +16,7 @@ from fabric.links.stdio import own
 from fabric.runtime.edge import Edge
 from fabric.runtime.settings import Settings, refuse_missing_commands
 from workers.bridge import DRAIN_TIMEOUT
-from workers.joining import NOT_RUNNING, absence, settle, unless_stopped
+from workers.joining import NOT_RUNNING, absence, runs_here, settle, starting, unless_stopped
 from workers.logs import configure_logging
 from workers.process import Place, placed
 from workers.roles import make_bridge, make_edge
@@ -37,7 +36,7 @@ async def _run(settings: Settings, name: str) -> int:
     if name in settings.servers:
         settings = msgspec.structs.replace(settings, servers={name: settings.servers[name]})  # the others are not our business
     try:
-        if settings.broker is None and name not in settings.servers and await embedded.find(settings.state) is None:
+        if settings.broker is None and name not in settings.servers and not await runs_here(settings):
             raise BrokerUnavailable(NOT_RUNNING)
         async with AsyncExitStack() as stack:
             place = await stack.enter_async_context(placed(settings))
@@ -64,7 +63,9 @@ async def _found(edge: Edge, place: Place, name: str, stack: AsyncExitStack) -> 
         if len(served) > 1:
             raise ConfigError(f"name the server to connect to: {', '.join(served)}")
         if not served:
-            raise BrokerUnavailable(NOT_RUNNING)
+            raise BrokerUnavailable(
+                f"nobody serves anything in fabric {settings.name!r}; start it: {starting(settings, 'bridge')}"
+            )
         return served[0]
     try:
         missing = await absence(edge, place, name)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import shlex
 import signal
 from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager
@@ -13,8 +14,11 @@ import msgspec
 from fabric.brokers import embedded, registry
 from fabric.errors import BrokerRefused, BrokerTimeout
 from fabric.runtime.node import Node
+from fabric.runtime.schema import DEFAULT_NAME
 from fabric.runtime.settings import Settings
+from fabric.runtime.state import refuse_foreign
 from workers.process import Life, Place, placed, stopped_by
+from workers.second_terminal import shown
 from workers.terminal import complain
 
 if TYPE_CHECKING:
@@ -26,13 +30,27 @@ JOIN_TIMEOUT = 5.0
 """Seconds that the broker and whoever is there have to answer."""
 
 
+async def runs_here(settings: Settings) -> bool:
+    """Whether the embedded broker runs. Raises ConfigError where its folder belongs to somebody else."""
+    refuse_foreign(settings.state)
+    return await embedded.find(settings.state) is not None
+
+
+def starting(settings: Settings, *roles: str) -> str:
+    """The commands that start what is missing; `roles` of them where the broker is a given one."""
+    name = "" if settings.name == DEFAULT_NAME else f" --fabric {shlex.quote(settings.name)}"
+    if settings.broker is None:
+        return f"mcp-fabric up CONFIG{name}"
+    return " and ".join(f"mcp-fabric {role} CONFIG --broker {shlex.quote(shown(settings.broker))}{name}" for role in roles)
+
+
 @asynccontextmanager
 async def joined(settings: Settings) -> AsyncIterator[Place]:
     """A place at the broker that was given, or at the embedded one that runs. Starts none: BrokerRefused if none runs.
 
     A person waits for what is done there, so a broker that cannot be reached is said at the first attempt.
     """
-    if settings.broker is None and await embedded.find(settings.state) is None:
+    if settings.broker is None and not await runs_here(settings):
         raise BrokerRefused(NOT_RUNNING)
     hasty = msgspec.structs.replace(settings.retry, first_attempts=1)
     async with placed(msgspec.structs.replace(settings, retry=hasty)) as place:
@@ -64,7 +82,7 @@ async def absence(edge: Edge, place: Place, name: str) -> str:
         return ""
     if served:
         return f"no server is named {name!r} here; there are: {', '.join(served)}"
-    return f"nobody serves {name!r}; start it: mcp-fabric up CONFIG"
+    return f"nobody serves {name!r}; start it: {starting(place.settings, 'bridge')}"
 
 
 async def unless_stopped(work: Coroutine[Any, Any, int], *, orderly: bool = False) -> int:

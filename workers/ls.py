@@ -13,7 +13,7 @@ from fabric.core.announcement import Announcement, Health, Role, Served
 from fabric.runtime.observer import Observer
 from fabric.runtime.retry import Connects
 from fabric.runtime.settings import Settings
-from workers.joining import joined, settle, unless_stopped
+from workers.joining import joined, settle, starting, unless_stopped
 from workers.logs import configure_logging
 from workers.terminal import complain
 
@@ -67,7 +67,7 @@ async def _run(settings: Settings, *, json: bool) -> int:
     elif heard:
         _print(servers, workers)
     if not heard:
-        complain(f"nobody answers in fabric {settings.name!r}; start it: mcp-fabric up CONFIG")
+        complain(f"nobody answers in fabric {settings.name!r}; start it: {starting(settings, 'bridge', 'edge')}")
         return 3
     return 0
 

@@ -25,6 +25,12 @@ def typed(settings: Settings, environment: Mapping[str, str], command: str, argu
     return " ".join(filter(None, [*before, _program(), command, shlex.join(words), arguments]))
 
 
+def shown(broker: str) -> str:
+    """A broker's URL to be typed; `***` stands for its credentials."""
+    known = registry.redacted(broker)
+    return known if known == broker else known.replace("://", "://***@", 1)
+
+
 def _options(settings: Settings, plain: Mapping[str, str]) -> tuple[list[str], list[str]]:
     """The least options that lead to this fabric, and the variables to set before them."""
     ours = _reached(settings)
@@ -35,8 +41,7 @@ def _options(settings: Settings, plain: Mapping[str, str]) -> tuple[list[str], l
         return ["--config", settings.source], []
     words = ["--fabric", settings.name] if default is None or settings.name != default.name else []
     if settings.broker is not None:
-        shown = registry.redacted(settings.broker)
-        return [*words, "--broker", shown if shown == settings.broker else shown.replace("://", "://***@", 1)], []
+        return [*words, "--broker", shown(settings.broker)], []
     moved = default is None or settings.state != default.state
     return words, [f"FABRIC_STATE={shlex.quote(str(settings.state))}"] if moved else []
 
@@ -59,4 +64,6 @@ def _program() -> str:
     given, on_path = sys.argv[0], shutil.which("mcp-fabric")
     if os.sep not in given or (on_path and Path(on_path).resolve() == Path(given).resolve()):
         return "mcp-fabric"
+    if Path(given).is_relative_to(Path.cwd()):  # some shells make what they execute absolute
+        given = str(Path(given).relative_to(Path.cwd()))
     return shlex.quote(given)

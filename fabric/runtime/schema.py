@@ -62,6 +62,10 @@ _WITH_TLS = ("tls", "wss", "https", "sse+https")
 _WITHOUT_HEADERS = ("tcp", "tls", "unix")
 
 
+DEFAULT_NAME = "default"
+"""Of a fabric that was given none."""
+
+
 class _Section(BaseModel):
     """What all sections share: camelCase keys, no unknown ones, no infinities."""
 
@@ -204,7 +208,7 @@ class RetrySection(_Section):
 class FabricSection(_Section):
     """How the fabric runs. Each key is also an environment variable, `maxFrameBytes` as FABRIC_MAX_FRAME_BYTES."""
 
-    name: Name = "default"
+    name: Name = DEFAULT_NAME
     """The fabric's name; fabrics of different names on one broker never meet."""
     broker: BrokerUrl | None = None
     """The broker's URL; without one, an embedded NATS server that all processes of this user share."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import pwd
 import stat
 from collections.abc import Mapping
 from pathlib import Path
@@ -32,6 +33,7 @@ def state_path(environment: Mapping[str, str]) -> Path:
 
 def prepare(folder: Path) -> Path:
     """Make the folder, mode 0700, if it is not there. Raises ConfigError if others own it or may enter it."""
+    refuse_foreign(folder)
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
         folder.mkdir(mode=0o700, exist_ok=True)
@@ -40,11 +42,32 @@ def prepare(folder: Path) -> Path:
         raise ConfigError(f"cannot be made: {error.strerror}; FABRIC_STATE names another", where=str(folder)) from error
     if not stat.S_ISDIR(status.st_mode):
         raise ConfigError("the state folder is a link or a file; FABRIC_STATE names another", where=str(folder))
-    if status.st_uid != os.geteuid():
-        raise ConfigError("the state folder belongs to somebody else; FABRIC_STATE names another", where=str(folder))
     if status.st_mode & 0o077:
         raise ConfigError(f"others may enter the state folder; run `chmod 700 {folder}`", where=str(folder))
     return folder
+
+
+def refuse_foreign(folder: Path) -> None:
+    """Raise ConfigError if somebody else owns the folder, or the one that bars the way to it. It need not be there."""
+    try:
+        status = folder.lstat()
+    except PermissionError:
+        barred = next(above for above in folder.parents if os.access(above.parent, os.X_OK))
+        said = f"the state folder may not be entered: {barred} belongs to {_user(barred.lstat().st_uid)}"
+    except OSError:
+        return
+    else:
+        if status.st_uid == os.geteuid():
+            return
+        said = f"the state folder belongs to {_user(status.st_uid)}, and nobody else may enter it"
+    raise ConfigError(f"{said}; FABRIC_STATE names another", where=str(folder))
+
+
+def _user(number: int) -> str:
+    try:
+        return pwd.getpwuid(number).pw_name
+    except KeyError:
+        return f"user {number}"
 
 
 def _is_ours(folder: Path) -> bool:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 
 import pytest
 
-from tests.fabrics import ask, up
+from tests.brokers import FAMILIES
+from tests.fabrics import SECRET, ask, up
 from tests.integration.conftest import BROKEN, ECHO, Write, servers, until
 
 pytestmark = pytest.mark.requirement("C03")
@@ -57,4 +59,33 @@ def test_without_a_fabric_it_says_how_to_start_one_and_leaves_nothing(tmp_path: 
 def test_a_fabric_of_another_name_on_the_same_broker_is_not_there(running: Path) -> None:
     done = ask("ls", "--fabric", "another", state=running)
     assert done.returncode == 3
-    assert done.stderr == "mcp-fabric: nobody answers in fabric 'another'; start it: mcp-fabric up CONFIG\n"
+    assert done.stderr == "mcp-fabric: nobody answers in fabric 'another'; start it: mcp-fabric up CONFIG --fabric another\n"
+
+
+def test_in_a_cluster_it_names_the_commands_of_one_without_the_brokers_password(tmp_path: Path) -> None:
+    server = next(family for family in FAMILIES if family.name == "nats").make(tmp_path).start()
+    try:
+        done = ask("ls", "--broker", server.url, state=tmp_path, FABRIC_SECRET=SECRET)
+        called = ask("call", "time", "x", "--broker", server.url, state=tmp_path, FABRIC_SECRET=SECRET)
+    finally:
+        server.release()
+    where = f"CONFIG --broker 'nats://***@{server.url.rpartition('@')[2]}'"
+    assert (done.returncode, called.returncode) == (3, 3)
+    start = f"start it: mcp-fabric bridge {where}"
+    assert done.stderr == f"mcp-fabric: nobody answers in fabric 'default'; {start} and mcp-fabric edge {where}\n"
+    assert called.stderr == f"mcp-fabric: nobody serves 'time'; {start}\n"
+
+
+def test_a_state_folder_of_another_user_is_named_with_its_owner(tmp_path: Path) -> None:
+    foreign = tmp_path / "foreign"
+    if os.geteuid() == 0:
+        foreign.mkdir(mode=0o700)
+        os.chown(foreign, 12345, 12345)
+        owner = "user 12345"
+    else:
+        foreign, owner = Path("/"), "root"
+    for command in (("ls",), ("call", "time", "x"), ("connect", "time"), ("up", "stdio:cat")):
+        done = ask(*command, state=tmp_path, FABRIC_STATE=str(foreign))
+        assert done.returncode == 2
+        said = f"{foreign}: the state folder belongs to {owner}, and nobody else may enter it; FABRIC_STATE names another"
+        assert done.stderr.splitlines()[-1] == f"mcp-fabric: {said}"

@@ -1,0 +1,233 @@
+"""What a page shows, told as a story: its commands are run in a clone, from top to bottom, and what they print is compared.
+
+A page writes its commands in `sh` blocks, and all that one prints in the `text` block after it. There, `...` stands for any
+text in a line, and alone for any lines; times, process ids and the like are compared by kind, and ports that the page names
+are others in fact. A block that does not end has to say in its `text` block how one sees that it serves; it goes on until the
+page stops it. A `json` block with a name after the language is that file. What a reader does and does not type is said in
+comments, which nobody sees:
+
+    <!-- stop -->                all that goes on is stopped
+    <!-- kill: WORDS -->         the newest command with these words is killed
+    <!-- not run: REASON -->     the next block is left out
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import subprocess
+import time
+from contextlib import suppress
+from pathlib import Path
+from typing import NamedTuple
+
+from tests.pages import ROOT
+from tests.ports import free_port
+
+TIMEOUT = 90.0
+"""Seconds for a block to end, or to serve."""
+SETTLES = "mcp-fabric ls"
+"""What shows a state that comes about: asked again until it does."""
+
+_PART = re.compile(
+    r"^```(?P<language>\w+)(?: (?P<name>\S+))?\n(?P<text>.*?)^```$|^<!-- (?P<what>stop|kill|not run)(?:: (?P<rest>.*?))? -->$",
+    re.MULTILINE | re.DOTALL,
+)
+_PORT = re.compile(r"(?:127\.0\.0\.1:|localhost:|-p )(\d{4})\b")
+_KINDS = [
+    (re.compile(r"\b\d{4}[-/]\d\d[-/]\d\d[T ]\d\d:\d\d:\d\d(?:\.\d+)?(?:Z|[+-]\d\d:\d\d)?"), "DATE"),
+    (re.compile(r"\b\d\d:\d\d:\d\d\b"), "TIME"),
+    (re.compile(r"\b\d+(?:\.\d+)? (s|ms|min)\b"), r"N \1"),
+    (re.compile(r"\b(edge|bridge|observer)( +)[\w.-]+:\d+"), r"\1\2HOST:PID"),
+    (re.compile(r"\(pid \d+\)|\[\d+\](?= DATE)"), "PID"),
+    (re.compile(r"(?<=127\.0\.0\.1:)\d{5}\b"), "PORT"),
+    (re.compile(r"\b[0-9a-f]{8,}\b"), "ID"),
+    (re.compile(r"(?<=\S)[ \t]+"), " "),
+]
+"""What varies from run to run, and what stands for it. Columns are as wide as what is in them."""
+
+
+class Part(NamedTuple):
+    """A block, or what a reader does: `kind` is the block's language, or stop, kill, or not run."""
+
+    kind: str
+    text: str
+    name: str
+    line: int
+
+
+def parts(page: Path) -> list[Part]:
+    """The parts of a page's story, in their order."""
+    text = page.read_text()
+    return [
+        Part(
+            found["language"] or found["what"],
+            found["text"] or found["rest"] or "",
+            found["name"] or "",
+            text.count("\n", 0, found.start()) + 1,
+        )
+        for found in _PART.finditer(text)
+    ]
+
+
+def likened(text: str) -> str:
+    """With what varies from run to run told by its kind."""
+    for pattern, kind in _KINDS:
+        text = pattern.sub(kind, text)
+    return "".join(f"{line.rstrip()}\n" for line in text.splitlines())
+
+
+def expected(text: str) -> re.Pattern[str]:
+    """What a `text` block takes for printed."""
+    lines = []
+    for line in likened(text).splitlines():
+        if line.strip() == "...":
+            lines.append(r"(?:.*\n)*?")
+        else:
+            lines.append(r".*?".join(re.escape(part) for part in line.split("...")) + r"\n")
+    return re.compile("".join(lines))
+
+
+class _Running(NamedTuple):
+    command: str
+    process: subprocess.Popen[bytes]
+    log: Path
+    exported: Path
+    """Its variables, once it has ended."""
+
+
+class Clone:
+    """A clone of the project in which a page's story is told; `stop` ends what goes on."""
+
+    def __init__(self, folder: Path, page: Path) -> None:
+        self.folder = folder / "clone"
+        self.folder.mkdir()
+        for entry in ROOT.iterdir():
+            if entry.name not in ("secret", ".pytest_cache"):
+                (self.folder / entry.name).symlink_to(entry)
+        self._page = page
+        self._ports = {number: str(free_port()) for number in dict.fromkeys(_PORT.findall(page.read_text()))}
+        self._log = folder
+        self._count = 0
+        self._running: list[_Running] = []
+        (folder / "home").mkdir()
+        self._environment = {
+            "PATH": "/usr/local/bin:/usr/bin:/bin:/usr/sbin:/sbin",  # of the environment that the clone has made, nothing
+            "HOME": str(folder / "home"),
+            "LANG": "C.UTF-8",
+            "XDG_RUNTIME_DIR": "",
+            "XDG_STATE_HOME": str(folder / "state"),
+            "FABRIC_HTTP": f"127.0.0.1:{self._ports.get('8080', 0)}",
+        }
+
+    def tell(self) -> int:
+        """Run what the page shows; how many blocks that were. AssertionError where it prints something else."""
+        told, story = 0, parts(self._page)
+        for number, part in enumerate(story):
+            match part.kind:
+                case "sh" if number == 0 or story[number - 1].kind != "not run":
+                    shown = story[number + 1].text if number + 1 < len(story) and story[number + 1].kind == "text" else None
+                    self._run(part, shown)
+                    told += 1
+                case "json" if part.name:
+                    (self.folder / part.name).write_text(self._ported(part.text))
+                case "stop":
+                    self.stop()
+                case "kill":
+                    self._kill(part.text)
+        return told
+
+    def stop(self) -> None:
+        """Stop all that goes on, the newest first."""
+        while self._running:
+            self._end(self._running.pop(), signal.SIGTERM)
+
+    def _kill(self, words: str) -> None:
+        found = next(each for each in reversed(self._running) if words in each.command)
+        self._running.remove(found)
+        self._end(found, signal.SIGKILL)
+
+    def _end(self, running: _Running, number: signal.Signals) -> None:
+        with suppress(ProcessLookupError):
+            os.killpg(running.process.pid, number)
+        running.process.wait(TIMEOUT)
+        deadline = time.monotonic() + TIMEOUT
+        with suppress(ProcessLookupError, PermissionError):  # what the shell has left in the background
+            while time.monotonic() < deadline:
+                os.killpg(running.process.pid, 0)
+                time.sleep(0.05)
+            raise AssertionError(f"still goes on: {running.command}")
+
+    # ------------------------------------------------------------ one block
+    def _run(self, part: Part, shown: str | None) -> None:
+        deadline = time.monotonic() + TIMEOUT
+        pattern = expected(shown) if shown is not None else None
+        while True:
+            running = self._started(part.text)
+            printed, ended = self._watched(running, pattern, deadline)
+            right = pattern is None or (pattern.fullmatch if ended else pattern.match)(printed)
+            if ended and not right and SETTLES in part.text and time.monotonic() < deadline:
+                time.sleep(0.2)
+                continue
+            where = f"{self._page.name}, line {part.line}"
+            assert right, f"{where} prints\n{printed}\nand not\n{likened(shown or '')}"
+            assert shown is not None or not running.process.returncode, (
+                f"{where} ends with {running.process.returncode}:\n{printed}"
+            )
+            assert ended or pattern is not None, f"{where} neither ends nor says how one sees that it serves:\n{printed}"
+            return
+
+    def _watched(self, running: _Running, pattern: re.Pattern[str] | None, deadline: float) -> tuple[str, bool]:
+        """What it has printed, once it has ended or that is right; and whether it has ended."""
+        while True:
+            ended = running.process.poll() is not None
+            printed = likened(self._unported(running.log.read_text(errors="replace")))
+            if ended:
+                self._running.remove(running)
+                self._remember(running)
+                return printed, True
+            if (pattern is not None and pattern.match(printed)) or time.monotonic() > deadline:
+                return printed, False
+            time.sleep(0.05)
+
+    def _started(self, text: str) -> _Running:
+        self._count += 1
+        log, exported = self._log / f"{self._count}.log", self._log / f"{self._count}.exported"
+        script = f"trap 'env -0 > {exported}' EXIT\n{self._ported(_recipe(text, self.folder))}"
+        with log.open("wb") as output:
+            process = subprocess.Popen(
+                ["bash", "-eu", "-o", "pipefail", "-c", script],
+                cwd=self.folder,
+                env=self._environment,
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=output,
+                start_new_session=True,
+            )
+        running = _Running(text, process, log, exported)
+        self._running.append(running)
+        return running
+
+    def _remember(self, running: _Running) -> None:
+        """What a block exports, every terminal has from then on."""
+        if running.exported.exists():  # else it was ended by a signal
+            variables = (entry.partition("=") for entry in running.exported.read_text().split("\0") if entry)
+            self._environment = {name: value for name, _, value in variables if name not in ("_", "SHLVL", "PWD", "OLDPWD")}
+
+    def _ported(self, text: str) -> str:
+        return re.sub(r"\b\d{4}\b", lambda found: self._ports.get(found[0], found[0]), text)
+
+    def _unported(self, text: str) -> str:
+        ours = {port: number for number, port in self._ports.items()}
+        return re.sub(r"\b\d{4,5}\b", lambda found: ours.get(found[0], found[0]), text)
+
+
+def _recipe(text: str, folder: Path) -> str:
+    """With what `make up` does in place of it, but for the set-up: a test's clone is set up."""
+    if not text.startswith("make up"):
+        return text
+    dry = subprocess.run(["make", "-n", *text.split()[1:]], cwd=folder, capture_output=True, text=True, timeout=60, check=True)
+    recipe = [line for line in dry.stdout.splitlines() if ".ci/setup.py" not in line]
+    titles = re.findall(r'step\("([^"]+)"', (ROOT / ".ci" / "setup.py").read_text())[:2]
+    return "\n".join([*(f"echo 'set-up: {title} ... 1 s'" for title in titles), *recipe])

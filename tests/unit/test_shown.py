@@ -1,0 +1,105 @@
+"""What tests the pages finds what is not as a page shows it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tests.shown import Clone, expected, likened, parts
+
+
+def told(tmp_path: Path, page: str) -> int:
+    path = tmp_path / "page.md"
+    path.write_text(page)
+    clone = Clone(tmp_path, path)
+    try:
+        return clone.tell()
+    finally:
+        clone.stop()
+
+
+@pytest.mark.parametrize(
+    ("shown", "printed"),
+    [
+        ("took 22 s\n", "took 0.1 s\n"),
+        ("edge    vm:1508  healthy\n", "edge    host-7.local:99821    healthy\n"),
+        ("at 2026-11-21T01:56:10+01:00\n", "at 2027-01-02T03:04:05Z\n"),
+        ("a ... z\n", "a b c z\n"),
+        ("first\n...\nlast\n", "first\nlast\n"),
+        ("first\n...\nlast\n", "first\nsecond\nthird\nlast\n"),
+        ("nats://127.0.0.1:37977\n", "nats://127.0.0.1:40123\n"),
+    ],
+)
+def test_what_varies_from_run_to_run_is_no_difference(shown: str, printed: str) -> None:
+    assert expected(shown).fullmatch(likened(printed))
+
+
+@pytest.mark.parametrize(
+    ("shown", "printed"),
+    [
+        ("ready, 3 tools\n", "ready, 4 tools\n"),
+        ("one\n", "one\ntwo\n"),
+        ("one\ntwo\n", "one\n"),
+        ("nats://127.0.0.1:4222\n", "nats://127.0.0.1:4223\n"),
+        ("a.c\n", "abc\n"),
+    ],
+)
+def test_anything_else_is_one(shown: str, printed: str) -> None:
+    assert not expected(shown).fullmatch(likened(printed))
+
+
+def test_a_page_is_told_in_order_in_one_folder(tmp_path: Path) -> None:
+    page = """
+```json file.json
+{}
+```
+```sh
+export WORD=there
+cat file.json
+```
+```text
+{}
+```
+<!-- not run: it cannot be -->
+```sh
+exit 1
+```
+```sh
+echo "$WORD" > said && cat said
+```
+```text
+there
+```
+"""
+    assert told(tmp_path, page) == 2
+    assert [part.kind for part in parts(tmp_path / "page.md")] == ["json", "sh", "text", "not run", "sh", "sh", "text"]
+
+
+def test_what_goes_on_is_stopped_and_the_next_block_runs_beside_it(tmp_path: Path) -> None:
+    page = """
+```sh
+echo serves
+sleep 1000
+```
+```text
+serves
+```
+```sh
+echo beside
+```
+```text
+beside
+```
+<!-- kill: sleep -->
+"""
+    assert told(tmp_path, page) == 2
+
+
+@pytest.mark.parametrize(
+    "page",
+    ["```sh\necho this\n```\n```text\nthat\n```\n", "```sh\nfalse\n```\n", "```sh\necho a\necho b\n```\n```text\na\n```\n"],
+)
+def test_what_is_not_as_shown_fails(tmp_path: Path, page: str) -> None:
+    with pytest.raises(AssertionError, match=r"page\.md, line 1 "):
+        told(tmp_path, page)

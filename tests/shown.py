@@ -2,10 +2,10 @@
 
 A page writes its commands in `sh` blocks, and all that one prints in the `text` block after it. There, `...` stands for any
 text in a line, and alone for any lines; times, process ids and the like are compared by kind, and ports that the page names
-are others in fact. A block that does not end has to say in its `text` block how one sees that it serves; it goes on until the
-page stops it. A `json` block with a name after the language is that file. What a reader does and does not type is said in
-comments, which nobody sees:
+are others in fact. A `json` block with a name after the language is that file. What a reader knows or does, and does not type,
+is said in comments, which nobody sees:
 
+    <!-- goes on -->             the next block does not end, and its `text` block says how one sees that it serves
     <!-- stop -->                all that goes on is stopped
     <!-- kill: WORDS -->         the newest command with these words is killed
     <!-- not run: REASON -->     the next block is left out
@@ -25,13 +25,16 @@ from typing import NamedTuple
 from tests.pages import ROOT
 from tests.ports import free_port
 
-TIMEOUT = 90.0
+TIMEOUT = 120.0
 """Seconds for a block to end, or to serve."""
+ATTEMPTS = 4
+"""How often what goes on is started, at most, until it serves as shown: on a busy machine a server may not be ready in time."""
 SETTLES = "mcp-fabric ls"
 """What shows a state that comes about: asked again until it does."""
 
 _PART = re.compile(
-    r"^```(?P<language>\w+)(?: (?P<name>\S+))?\n(?P<text>.*?)^```$|^<!-- (?P<what>stop|kill|not run)(?:: (?P<rest>.*?))? -->$",
+    r"^```(?P<language>\w+)(?: (?P<name>\S+))?\n(?P<text>.*?)^```$"
+    r"|^<!-- (?P<what>goes on|stop|kill|not run)(?:: (?P<rest>.*?))? -->$",
     re.MULTILINE | re.DOTALL,
 )
 _PORT = re.compile(r"(?:127\.0\.0\.1:|localhost:|-p )(\d{4})\b")
@@ -49,7 +52,7 @@ _KINDS = [
 
 
 class Part(NamedTuple):
-    """A block, or what a reader does: `kind` is the block's language, or stop, kill, or not run."""
+    """A block, or what a reader does: `kind` is the block's language, or the comment's first words."""
 
     kind: str
     text: str
@@ -128,7 +131,11 @@ class Clone:
             match part.kind:
                 case "sh" if number == 0 or story[number - 1].kind != "not run":
                     shown = story[number + 1].text if number + 1 < len(story) and story[number + 1].kind == "text" else None
-                    self._run(part, shown)
+                    where, pattern = f"{self._page.name}, line {part.line}", expected(shown or "...\n")
+                    if number > 0 and story[number - 1].kind == "goes on":
+                        self._serve(part.text, pattern, where)
+                    else:
+                        self._finish(part.text, pattern, where, fails=shown is not None)
                     told += 1
                 case "json" if part.name:
                     (self.folder / part.name).write_text(self._ported(part.text))
@@ -160,36 +167,40 @@ class Clone:
             raise AssertionError(f"still goes on: {running.command}")
 
     # ------------------------------------------------------------ one block
-    def _run(self, part: Part, shown: str | None) -> None:
-        deadline = time.monotonic() + TIMEOUT
-        pattern = expected(shown) if shown is not None else None
-        while True:
-            running = self._started(part.text)
-            printed, ended = self._watched(running, pattern, deadline)
-            right = pattern is None or (pattern.fullmatch if ended else pattern.match)(printed)
-            if ended and not right and SETTLES in part.text and time.monotonic() < deadline:
-                time.sleep(0.2)
-                continue
-            where = f"{self._page.name}, line {part.line}"
-            assert right, f"{where} prints\n{printed}\nand not\n{likened(shown or '')}"
-            assert shown is not None or not running.process.returncode, (
-                f"{where} ends with {running.process.returncode}:\n{printed}"
-            )
-            assert ended or pattern is not None, f"{where} neither ends nor says how one sees that it serves:\n{printed}"
-            return
+    def _serve(self, text: str, pattern: re.Pattern[str], where: str) -> None:
+        """Start what goes on, and wait until it has printed what shows that it serves."""
+        for _ in range(ATTEMPTS):
+            running, deadline = self._started(text), time.monotonic() + TIMEOUT / ATTEMPTS
+            while not pattern.match(printed := self._printed(running)) and time.monotonic() < deadline:
+                assert running.process.poll() is None, f"{where} ends with {running.process.returncode}:\n{printed}"
+                time.sleep(0.05)
+            if pattern.match(printed):
+                assert running.process.poll() is None, f"{where} ends with {running.process.returncode}:\n{printed}"
+                return
+            self._running.remove(running)
+            self._end(running, signal.SIGTERM)
+        raise AssertionError(f"{where} prints\n{printed}\nand not\n{pattern.pattern}")
 
-    def _watched(self, running: _Running, pattern: re.Pattern[str] | None, deadline: float) -> tuple[str, bool]:
-        """What it has printed, once it has ended or that is right; and whether it has ended."""
+    def _finish(self, text: str, pattern: re.Pattern[str], where: str, *, fails: bool) -> None:
+        """Run what ends, and compare; fails: it may, as what it prints is shown."""
+        deadline = time.monotonic() + TIMEOUT
         while True:
-            ended = running.process.poll() is not None
-            printed = likened(self._unported(running.log.read_text(errors="replace")))
-            if ended:
-                self._running.remove(running)
-                self._remember(running)
-                return printed, True
-            if (pattern is not None and pattern.match(printed)) or time.monotonic() > deadline:
-                return printed, False
-            time.sleep(0.05)
+            running = self._started(text)
+            try:
+                code = running.process.wait(deadline - time.monotonic())
+            except subprocess.TimeoutExpired:
+                raise AssertionError(f"{where} does not end:\n{self._printed(running)}") from None
+            self._running.remove(running)
+            self._remember(running)
+            printed = self._printed(running)
+            if pattern.fullmatch(printed) or SETTLES not in text or time.monotonic() > deadline - 1:
+                break
+            time.sleep(0.2)
+        assert pattern.fullmatch(printed), f"{where} prints\n{printed}\nand not\n{pattern.pattern}"
+        assert fails or code == 0, f"{where} ends with {code}:\n{printed}"
+
+    def _printed(self, running: _Running) -> str:
+        return likened(self._unported(running.log.read_text(errors="replace")))
 
     def _started(self, text: str) -> _Running:
         self._count += 1

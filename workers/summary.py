@@ -26,7 +26,7 @@ from workers.inside import conversation
 from workers.second_terminal import typed
 from workers.terminal import Line, Span, moving
 
-PATIENCE = 5.0
+PATIENCE = 8.0
 """Seconds that servers have to start before the summary is said without them."""
 LOOK = 0.1
 """Seconds between two looks how they are."""

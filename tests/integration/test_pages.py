@@ -18,9 +18,8 @@ TOLD = [ROOT / "README.md", DOCS / "tutorial.md"]
 @pytest.mark.parametrize("page", TOLD, ids=[page.name for page in TOLD])
 def test_what_a_page_shows_is_what_happens(page: Path, tmp_path: Path) -> None:
     clone = Clone(tmp_path, page)
+    story = parts(page)
     try:
-        assert clone.tell() == sum(part.kind == "sh" for part in parts(page)) - sum(
-            part.kind == "not run" for part in parts(page)
-        )
+        assert clone.tell() == sum(part.kind == "sh" for part in story) - sum(part.kind == "not run" for part in story)
     finally:
         clone.stop()

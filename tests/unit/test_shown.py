@@ -78,6 +78,7 @@ there
 
 def test_what_goes_on_is_stopped_and_the_next_block_runs_beside_it(tmp_path: Path) -> None:
     page = """
+<!-- goes on -->
 ```sh
 echo serves
 sleep 1000
@@ -98,7 +99,11 @@ beside
 
 @pytest.mark.parametrize(
     "page",
-    ["```sh\necho this\n```\n```text\nthat\n```\n", "```sh\nfalse\n```\n", "```sh\necho a\necho b\n```\n```text\na\n```\n"],
+    [
+        "```sh\necho this\n```\n```text\nthat\n```\n",
+        "```sh\nfalse\n```\n",
+        "```sh\necho a\necho b\n```\n```text\na\n```\n",
+    ],
 )
 def test_what_is_not_as_shown_fails(tmp_path: Path, page: str) -> None:
     with pytest.raises(AssertionError, match=r"page\.md, line 1 "):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
 from typing import TypeVar
 
@@ -20,6 +20,7 @@ from fabric.runtime.retry import Connects
 from fabric.runtime.settings import ServerDefinition
 from fabric.security.seal import SessionSealer
 from workers.process import Place
+from workers.server_log import ServerLog, heard_by_none
 from workers.telemetry import observed
 
 log = logging.getLogger("mcp-fabric")
@@ -48,8 +49,8 @@ def make_edge(place: Place) -> Edge:
     )
 
 
-def make_bridge(place: Place, *, heard: Callable[[str], None] = lambda _: None) -> Bridge:
-    """A bridge, not yet started. heard: gets each line that its servers write to stderr; the log gets them as well."""
+def make_bridge(place: Place, *, heard: Callable[[Sequence[str]], None] = heard_by_none) -> Bridge:
+    """A bridge, not yet started. heard: gets lines that its servers write to stderr, as for ServerLog."""
     settings = place.settings
     told = observed(place, "bridge")
     place.processes.open()
@@ -68,6 +69,7 @@ def make_bridge(place: Place, *, heard: Callable[[str], None] = lambda _: None) 
     }
 
     redials = {name: _redial(told.connects, name) for name in settings.servers}
+    logs = {name: ServerLog(name, server.max_log_lines, heard) for name, server in settings.servers.items()}
 
     async def connect(server: str, id: str) -> Link:
         definition, redial = settings.servers[server], redials[server]
@@ -76,10 +78,10 @@ def make_bridge(place: Place, *, heard: Callable[[str], None] = lambda _: None) 
             definition,
             id,
             place.processes,
+            logs[server],
             settings.max_frame_bytes,
             compression=settings.ws_compression,
             redial=redial,
-            heard=heard,
         )
         if not definition.url:
             return await told.connects.open("server", server, start, most=1)  # the core has it started again
@@ -123,9 +125,9 @@ async def start_server(
     server: ServerDefinition,
     id: str,
     processes: Processes,
+    log: ServerLog,
     max_frame_bytes: int,
     *,
-    heard: Callable[[str], None],
     compression: bool = False,
     redial: Redial | None = None,
 ) -> Link:
@@ -142,19 +144,14 @@ async def start_server(
             redial=redial,
         )
         return await registry.connect(server.url, settings, id=id)
-    about = {"server": server.name, "child": id}
     command = ServerCommand(server.command, server.args, server.cwd, dict(server.env), server.grace)
-
-    def on_stderr(line: str) -> None:
-        log.debug("[%s] %s", id, line, extra=about)
-        heard(line)
 
     return await spawn(
         command,
         id=id,
         processes=processes,
         inherited={},  # the definition holds all of it
-        on_stderr=on_stderr,
-        on_noise=lambda line: log.warning("[%s] not a JSON-RPC message on stdout, skipped: %r", id, line[:200], extra=about),
+        on_stderr=partial(log.stderr, id),
+        on_noise=partial(log.noise, id),
         max_frame_bytes=max_frame_bytes,
     )

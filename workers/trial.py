@@ -60,7 +60,7 @@ async def _alone(name: str, settings: Settings, lines: deque[str]) -> AsyncItera
         secret_command=None,
     )
     async with placed(apart) as place:
-        edge, bridge = make_edge(place), make_bridge(place, heard=lines.append)
+        edge, bridge = make_edge(place), make_bridge(place, heard=lines.extend)
         try:
             edge.node.start()
             bridge.node.start()

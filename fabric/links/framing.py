@@ -7,6 +7,11 @@ from fabric.errors import LinkOverflow
 HEAD_BYTES = 1024
 """How much of a skipped line its error shows: enough to see which request it answers."""
 
+FLOOD_LINES = 64
+"""Lines of a log that arrive at once and that anybody may want to read."""
+
+_FLOOD_END = 16  # of those, how many are the last
+
 
 class LineDecoder:
     """Cuts a byte stream into lines. Work is linear in the bytes fed, however they are cut; memory is one line.
@@ -62,9 +67,15 @@ class TextDecoder:
         self._max_bytes = max_line_bytes
         self._partial = b""
 
-    def feed(self, data: bytes) -> list[str]:
-        """The lines that `data` completes, without their ends; empty ones are dropped."""
+    def feed(self, data: bytes) -> tuple[list[str], int]:
+        """The lines that `data` completes, without their ends or empty ones, and how many of a flood were left out.
+
+        Of more than FLOOD_LINES the middle is left out, and costs next to nothing.
+        """
         *pieces, rest = data.split(b"\n")
+        more = max(0, len(pieces) - FLOOD_LINES)
+        if more:
+            pieces[FLOOD_LINES - _FLOOD_END : -_FLOOD_END] = []
         lines = []
         for piece in pieces:
             line = (self._partial + piece[: self._max_bytes - len(self._partial)]).decode(errors="replace").rstrip()
@@ -72,11 +83,11 @@ class TextDecoder:
             if line:
                 lines.append(line)
         self._partial += rest[: self._max_bytes - len(self._partial)]
-        return lines
+        return lines, more
 
     def end(self) -> list[str]:
         """A last line without its newline."""
-        return self.feed(b"\n")
+        return self.feed(b"\n")[0]
 
 
 def one_line(frame: bytes) -> bytes:

@@ -30,6 +30,9 @@ CAPABILITIES = {"stdio": Capabilities()}
 STDERR_LINE_BYTES = 4096
 """A line of a server's log is cut off here."""
 
+OnStderr = Callable[[list[str], int], None]
+"""Gets lines of a server's log, and how many more came with them, of which only the first and the last are given."""
+
 _LAST_LINES, _LAST_LINE_CHARS = 5, 300  # how much of its log an exited server's error quotes
 _FLUSH_TIMEOUT = 5.0  # a client that does not read its last answers gets no longer
 _REAP_TIMEOUT = 5.0  # only a process stuck in the kernel outlives a KILL by this
@@ -68,17 +71,17 @@ async def spawn(
     id: str,
     processes: Processes,
     inherited: Mapping[str, str],
-    on_stderr: Callable[[str], None],
+    on_stderr: OnStderr,
     on_noise: Callable[[bytes], None],
     max_frame_bytes: int = DEFAULT_FRAME_BYTES,
     buffer_bytes: int = DEFAULT_BUFFER_BYTES,
 ) -> StreamLink:
     """Start an MCP server as one of `processes`, in a session of its own. Raises LinkRefused if it cannot be started.
 
-    inherited: the environment of which `environment` picks. on_stderr: gets each line of its log, at most STDERR_LINE_BYTES
-    of it. on_noise: gets each stdout line that is no JSON-RPC message; receive() passes over it. A server that exits or closes
-    a stream breaks the link, with its exit status and last log lines in the error. aclose() closes its stdin, after `grace`
-    terminates its process group, and after as long again kills it. What it has started is killed when it has ended.
+    inherited: the environment of which `environment` picks. on_stderr: gets its log. on_noise: gets each stdout line that is no
+    JSON-RPC message; receive() passes over it. A server that exits or closes a stream breaks the link, with its exit status and
+    last log lines in the error. aclose() closes its stdin, after `grace` terminates its process group, and after as long again
+    kills it. What it has started is killed when it has ended.
     """
     child = _Child(command, processes, on_stderr, max_frame_bytes, buffer_bytes)
     starting = asyncio.create_task(child.start(environment(inherited, command.env)))
@@ -113,7 +116,7 @@ class _Child:
         self,
         command: ServerCommand,
         processes: Processes,
-        on_stderr: Callable[[str], None],
+        on_stderr: OnStderr,
         frame_bytes: int,
         buffer_bytes: int,
     ) -> None:
@@ -183,9 +186,10 @@ class _Child:
         self.incoming.feed(data)
 
     def _stderr_read(self, data: bytes) -> None:
-        for line in self._log.feed(data):
-            self._last_lines.append(line[:_LAST_LINE_CHARS])
-            self._on_stderr(line)
+        lines, more = self._log.feed(data)
+        self._last_lines.extend(line[:_LAST_LINE_CHARS] for line in lines[-_LAST_LINES:])
+        if lines:
+            self._on_stderr(lines, more)
 
     def _stdin_lost(self) -> None:
         self.outgoing.end(LinkBroken(f"{self._command.command} closed its stdin"))

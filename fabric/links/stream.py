@@ -21,6 +21,8 @@ _PAUSE_BYTES = 1024 * 1024
 _RESUME_BYTES = 256 * 1024
 _WRITE_BYTES = 256 * 1024
 """Frames of one turn that reach this size are written at once, so that the peer's slowness is seen in that turn."""
+_TURN_FRAMES = 64
+"""Frames of one link that are taken before others have their turn: they are handled as they are taken."""
 _FRAME_OVERHEAD_BYTES = 64
 """What a queued frame costs besides its bytes, so that a flood of tiny ones is bounded too."""
 
@@ -270,6 +272,7 @@ class StreamLink:
         self._mender = mender
         self._mended: deque[Message] = deque()
         self._closing: asyncio.Task[None] | None = None
+        self._taken = 0  # since others had their turn
 
     @property
     def info(self) -> LinkInfo:
@@ -277,11 +280,16 @@ class StreamLink:
         return self._info
 
     async def receive(self) -> Message:
-        """As base.Link.receive."""
+        """As base.Link.receive. Of a peer that sends without a pause it takes a share, and lets others come to theirs."""
         while not self._mended:
+            self._taken += 1
+            if self._taken > _TURN_FRAMES:
+                self._taken = 0
+                await asyncio.sleep(0)
             frame = self._incoming.take()
             if frame is None:
                 await self._incoming.arrival()
+                self._taken = 0
                 continue
             try:
                 return parse(frame)

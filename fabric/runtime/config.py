@@ -154,6 +154,7 @@ def _definition(
         max_in_flight=server.max_in_flight,
         warm=server.warm,
         max_processes=server.max_processes,
+        max_log_lines=server.max_log_lines,
         retry_calls=server.retry_calls,
         era=server.era or "",
         start_timeout=server.start_timeout,

@@ -149,6 +149,8 @@ class ServerSection(_Section):
     """Processes kept started and idle, ready for the next session."""
     max_processes: Positive = 64
     """Processes at once at one bridge."""
+    max_log_lines: Count = 20
+    """Lines on its stderr, and of junk on its stdout, that are logged in a second; of more the number is."""
     retry_calls: bool = False
     """Its tools may be called again when an outcome is unknown: each call is repeatable."""
     start_timeout: Seconds = 120.0

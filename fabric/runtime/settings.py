@@ -55,6 +55,7 @@ class ServerDefinition(msgspec.Struct, frozen=True, kw_only=True):
     max_in_flight: int
     warm: int
     max_processes: int
+    max_log_lines: int
     retry_calls: bool
     era: str
     start_timeout: float

@@ -24,7 +24,7 @@ from fabric.errors import LinkBroken, LinkOverflow, LinkRefused
 from fabric.links.base import Link
 from fabric.links.keeper import MARK
 from fabric.links.processes import Processes
-from fabric.links.stdio import STDERR_LINE_BYTES, ServerCommand, environment, spawn
+from fabric.links.stdio import STDERR_LINE_BYTES, OnStderr, ServerCommand, environment, spawn
 from tests.contract.links import WAIT
 
 pytestmark = pytest.mark.requirement("L02")
@@ -84,6 +84,9 @@ class Server:
         self.link: Link
         self.processes: Processes
 
+    def heard(self, lines: list[str], _: int) -> None:
+        self.stderr += lines
+
     async def note(self) -> Any:
         """The params of the next message, which is a note."""
         return json.loads(bytes((await soon(self.link.receive())).params))
@@ -94,7 +97,7 @@ async def server(source: str, *, command: ServerCommand | None = None, **limits:
     it = Server()
     command = command or ServerCommand(sys.executable, ("-c", source), grace=5.0)
     async with contextlib.aclosing(Processes()) as it.processes:
-        it.link = await start(it.processes, command, on_stderr=it.stderr.append, on_noise=it.noise.append, limits=limits)
+        it.link = await start(it.processes, command, on_stderr=it.heard, on_noise=it.noise.append, limits=limits)
         try:
             yield it
         finally:
@@ -106,7 +109,7 @@ def start(
     command: ServerCommand,
     *,
     inherited: Mapping[str, str] = os.environ,
-    on_stderr: Callable[[str], None] = print,
+    on_stderr: OnStderr = print,
     on_noise: Callable[[bytes], None] = print,
     limits: Mapping[str, int] = {},
 ) -> Coroutine[Any, Any, Link]:

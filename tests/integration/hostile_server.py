@@ -101,6 +101,9 @@ def sin(ident: str, how: str) -> None:
             for _ in range(200):
                 sys.stderr.buffer.write(b"x" * 65_536 + b"\n")
             answer(ident)
+        case "a long log":
+            sys.stderr.write("".join(f"{number:5} {'x' * 300}\n" for number in range(4000)))
+            answer(ident)
         case "too long an answer":
             answer(ident, "x" * (17 * 2**20))
         case "an endless line":

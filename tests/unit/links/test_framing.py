@@ -8,7 +8,7 @@ import time
 import pytest
 
 from fabric.errors import LinkOverflow
-from fabric.links.framing import LineDecoder, TextDecoder, one_line
+from fabric.links.framing import FLOOD_LINES, LineDecoder, TextDecoder, one_line
 
 
 def decoded(decoder: LineDecoder, *pieces: bytes) -> list[bytes | str]:
@@ -72,9 +72,19 @@ def test_work_is_linear_in_the_bytes_of_a_long_line() -> None:
 
 def test_log_lines_are_cut_off_at_the_limit_and_bad_utf8_is_replaced() -> None:
     decoder = TextDecoder(8)
-    assert decoder.feed(b"short\r\n\n0123456789abc\n\xff\nlo") == ["short", "01234567", "�"]
-    assert decoder.feed(b"ng and longer" * 1000) == []
+    assert decoder.feed(b"short\r\n\n0123456789abc\n\xff\nlo") == (["short", "01234567", "�"], 0)
+    assert decoder.feed(b"ng and longer" * 1000) == ([], 0)
     assert decoder.end() == ["long and"]
+
+
+def test_of_a_flood_of_log_lines_the_first_and_the_last_are_given_and_the_others_counted() -> None:
+    decoder = TextDecoder(20)
+    decoder.feed(b"line ")
+    lines, more = decoder.feed(b"".join(b"%d\nline " % number for number in range(1000)) + b"last")
+    assert len(lines) == FLOOD_LINES
+    assert more == 1000 - FLOOD_LINES
+    assert (lines[:2], lines[-2:]) == (["line 0", "line 1"], ["line 998", "line 999"])
+    assert decoder.end() == ["line last"]
 
 
 def test_raw_newlines_of_a_pretty_printed_frame_become_spaces_and_escaped_ones_stay() -> None:

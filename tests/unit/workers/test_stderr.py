@@ -43,9 +43,9 @@ def test_lines_are_written_in_order_and_one_that_was_begun_when_it_is_flushed(pi
 def test_what_nobody_reads_is_dropped_and_counted_once_there_is_room(pipe: tuple[TextIO, TextIO]) -> None:
     reader, writer = pipe
     stderr = Stderr(writer, dropped)
-    printed = WAITING_WRITES + 500  # and each line is as long as an eighth of what a pipe holds
+    printed = WAITING_WRITES + 500  # of which a pipe holds 64
     for _ in range(printed):
-        print("x" * 8191, file=stderr)
+        print("x" * 1023, file=stderr)
     print("asked", end="", file=stderr)  # is not queued yet
     read = ""
     while not (read.endswith("\n") and read.count("x\n") + dropped_lines(read) == printed):

@@ -1,0 +1,59 @@
+"""What a server writes besides its messages, in our log: so many lines in a second, and of the rest the number."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Sequence
+
+log = logging.getLogger("mcp-fabric")
+
+_WINDOW = 1.0  # seconds
+_NOISE_BYTES = 200  # of a line on stdout that is shown
+
+
+def heard_by_none(lines: Sequence[str]) -> None:
+    """Whoever is not interested in what servers write to stderr, but in the log."""
+
+
+class ServerLog:
+    """Of one server, whichever of its processes writes.
+
+    most: lines logged in a second, on stderr and of junk on stdout together. heard: gets lines on stderr, logged or not, not
+    the middle of a flood.
+    """
+
+    def __init__(self, server: str, most: int, heard: Callable[[Sequence[str]], None] = heard_by_none) -> None:
+        self._server, self._most, self._heard = server, most, heard
+        self._room = most
+        self._more = {logging.DEBUG: 0, logging.WARNING: 0}
+        self._window: asyncio.TimerHandle | None = None
+
+    def stderr(self, child: str, lines: Sequence[str], more: int) -> None:
+        """A process wrote these, and more."""
+        self._heard(lines)
+        if log.isEnabledFor(logging.DEBUG):
+            self._log(logging.DEBUG, "[%s] %s", child, lines, more)
+
+    def noise(self, child: str, line: bytes) -> None:
+        """A process wrote this to stdout, where only messages belong."""
+        self._log(logging.WARNING, "[%s] not a JSON-RPC message on stdout, skipped: %r", child, [line[:_NOISE_BYTES]], 0)
+
+    def _log(self, level: int, form: str, child: str, lines: Sequence[str | bytes], more: int) -> None:
+        for line in lines[: self._room]:
+            log.log(level, form, child, line, extra={"server": self._server, "child": child})
+        logged = min(self._room, len(lines))
+        self._room -= logged
+        self._more[level] += len(lines) - logged + more
+        if self._window is None:
+            self._window = asyncio.get_running_loop().call_later(_WINDOW, self._over)
+
+    def _over(self) -> None:
+        self._window = None
+        self._room = self._most
+        for level, more in self._more.items():
+            if more:
+                where = "stderr" if level == logging.DEBUG else "stdout that are no JSON-RPC messages"
+                form, about = "[%s] %d more lines on %s are not logged (maxLogLines)", {"server": self._server}
+                log.log(level, form, self._server, more, where, extra=about)
+                self._more[level] = 0

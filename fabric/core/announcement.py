@@ -31,11 +31,25 @@ class Health(StrEnum):
         return cls.UNKNOWN  # a newer release may have more words
 
 
+class Restart(msgspec.Struct, frozen=True, omit_defaults=True):
+    """The newest restart of a server that a bridge was asked for, by this token.
+
+    done: it is over: new processes serve, or they do not for the reason in `failure`. calls, sessions: what old processes still
+    run, and those that sessions keep.
+    """
+
+    token: str
+    done: bool = False
+    failure: str = ""
+    calls: int = 0
+    sessions: int = 0
+
+
 class Served(msgspec.Struct, frozen=True, omit_defaults=True):
     """One MCP server as one bridge serves it.
 
     digest: of its definition. free: slots for requests without an owner. eras: `legacy`, `modern`, both, or none yet.
-    sessions, children: how many now. reason: why it is not healthy.
+    sessions, children: how many now. reason: why it is not healthy. restart: the newest that was asked for.
     """
 
     digest: str
@@ -45,6 +59,7 @@ class Served(msgspec.Struct, frozen=True, omit_defaults=True):
     children: int = 0
     health: Health = Health.UNKNOWN
     reason: str = ""
+    restart: Restart | None = None
 
 
 class Announcement(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -52,7 +67,7 @@ class Announcement(msgspec.Struct, frozen=True, omit_defaults=True):
 
     number: counts them. key: fingerprints of the fabric's secret. versions: of envelopes it reads. host: machine and process
     id, for people. address: where clients reach an edge. crowd: see core/crowd.py; 0 from a process that has not seen a full
-    lease, and from older releases.
+    lease, and from older releases. restart: the servers that an observer wants restarted, each with a token.
     """
 
     role: Role
@@ -64,6 +79,7 @@ class Announcement(msgspec.Struct, frozen=True, omit_defaults=True):
     sessions: int = 0
     serves: dict[str, Served] = {}
     crowd: int = 0
+    restart: dict[str, str] = {}
 
 
 _encoder = msgspec.msgpack.Encoder()

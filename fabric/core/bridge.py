@@ -113,6 +113,10 @@ class BridgeCore:
         """Act on every deadline that has come by `now`."""
         if now >= self.member.next_beat:
             self.member.beat(now)
+            for _, said in self.member.leases.alive(Role.OBSERVER):
+                for name, token in said.restart.items():
+                    if name in self.pools:
+                        self.servers.renew(self.pools[name], token, now)
             self.servers.look(now)
             self._serve(now)
             self.sessions.prime(now)
@@ -307,9 +311,7 @@ class BridgeCore:
         """A request that bears our requestState: for the process that issued it, and for no other."""
         pool = self.pools.get(job.server)
         state = parked.unwrap(jsonrpc.text(jsonrpc.request_state(job.body)))
-        child = pool.shared() if pool is not None else None  # a session's process is nobody else's, whatever the state says
-        if child is not None and state is not None and child.id != state[1]:
-            child = None
+        child = pool.issuer(state[1]) if pool is not None and state is not None else None
         if pool is None or state is None or child is None:
             text = f"the process of {job.server} that asked for this input is gone; the call may have been carried out in part"
             self.jobs.fault(job, Fault(Reason.OUTCOME_UNKNOWN, text), now)

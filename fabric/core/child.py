@@ -10,7 +10,10 @@ from fabric.core.job import Job
 class Child:
     """A process: what it runs, and what waits for it."""
 
-    __slots__ = ("backlog", "begun", "exclusive", "id", "jobs", "quiet_until", "session", "started", "waiting")
+    __slots__ = (
+        "awaits_input_until", "backlog", "begun", "exclusive", "id", "jobs", "old", "quiet_until", "session", "started",
+        "waiting",
+    )  # fmt: skip
 
     def __init__(self, id: str, now: float) -> None:
         self.id = id
@@ -21,4 +24,6 @@ class Child:
         self.backlog: list[bytes] = []  # written before it has started
         self.exclusive: Job | None = None
         self.waiting: deque[Job] = deque()  # exclusive jobs behind that one
+        self.old = False  # it was there when a restart was asked for
+        self.awaits_input_until = 0.0  # until then a client may come back with the input that a call asked for
         self.quiet_until = 0.0  # what it logs before may still be of a cancelled one

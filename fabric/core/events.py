@@ -158,6 +158,13 @@ class DrainStarted(msgspec.Struct, frozen=True, gc=False):
     """The process is to stop: take nothing new."""
 
 
+class RestartAsked(msgspec.Struct, frozen=True, gc=False):
+    """A person wants the server's processes replaced, at every bridge. token: of this request, unique for ever."""
+
+    server: str
+    token: str
+
+
 Event = (
     LinkOpened
     | FrameArrived
@@ -177,4 +184,5 @@ Event = (
     | ServerExited
     | ServerChecked
     | DrainStarted
+    | RestartAsked
 )

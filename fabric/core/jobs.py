@@ -13,6 +13,7 @@ from fabric.core.job import Job, job_of
 from fabric.core.member import Member
 from fabric.core.pool import Pool
 from fabric.core.record import Record, Side, judged
+from fabric.core.renewal import INPUT_IN
 from fabric.core.stream import LONGEST_NAMES
 from fabric.envelope import Envelope, Kind, Lane
 from fabric.errors import InvalidFrame
@@ -95,6 +96,7 @@ class Jobs:
         if b'"input_required"' in frame and not job.session:
             state = jsonrpc.text(jsonrpc.request_state(frame))
             if state and job.child:
+                self._pools[job.server].children[job.child].awaits_input_until = now + INPUT_IN
                 wrapped = jsonrpc.quoted(parked.wrap(self._member.me, job.child, state))
                 frame = jsonrpc_swap.with_request_state(frame, wrapped)
         limit = self._member.largest_body_bytes - (LONGEST_NAMES if job.stream is not None else 0)

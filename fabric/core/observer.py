@@ -1,10 +1,12 @@
-"""The observer core: it says hello, hears who answers, and takes no part in anything."""
+"""The observer core: it says hello, hears who answers, and takes no part in anything but what a person asks of all bridges."""
 
 from __future__ import annotations
 
+import msgspec
+
 from fabric.core.announcement import Announcement, Role
 from fabric.core.effects import Effect
-from fabric.core.events import BrokerConnected, BrokerLost, Event, PackArrived, PublishFailed
+from fabric.core.events import BrokerConnected, BrokerLost, Event, PackArrived, PublishFailed, RestartAsked
 from fabric.core.member import Identity, Loss, Member, announcing
 
 
@@ -13,6 +15,7 @@ class ObserverCore:
 
     def __init__(self, identity: Identity) -> None:
         self._out: list[Effect] = []
+        self._restart: dict[str, str] = {}  # the token of each request, by server
         self.member = Member(identity, self, self._out)
 
     def handle(self, event: Event, now: float) -> list[Effect]:
@@ -24,6 +27,9 @@ class ObserverCore:
                 self.member.connected(keeps, largest_message_bytes, now)
             case BrokerLost():
                 self.member.disconnected(now)
+            case RestartAsked(server, token):
+                self._restart[server] = token
+                self.member.announce(now)
             case PublishFailed():
                 pass  # the next announcement is due within a second
             case _:
@@ -61,7 +67,7 @@ class ObserverCore:
     # ------------------------------------------------------------ what a member asks of its owner
     def describe(self, number: int, now: float) -> Announcement:  # noqa: ARG002 - a bridge says how long something lasts
         """What it announces now."""
-        return announcing(self.member.identity, Role.OBSERVER, number)
+        return msgspec.structs.replace(announcing(self.member.identity, Role.OBSERVER, number), restart=dict(self._restart))
 
     def lost(self, peer: str, now: float, loss: Loss) -> None:
         """Nothing hangs on anybody."""

@@ -12,12 +12,14 @@ import msgspec
 
 from fabric.core import eras
 from fabric.core.announcement import Health, Served
+from fabric.core.checkup import Checkup
 from fabric.core.child import Child
 from fabric.core.deadlines import Deadlines
-from fabric.core.effects import CheckServer, Complain, Consume, Effect, Pause, StartServer, StopServer, Write
+from fabric.core.effects import Complain, Consume, Effect, Pause, StartServer, StopServer, Write
 from fabric.core.health import Checks, Condition
 from fabric.core.job import Job
 from fabric.core.probe import Known, Probe, Step, configured
+from fabric.core.renewal import Renewal
 from fabric.jsonrpc import Message
 
 START_TIMEOUT = 120.0
@@ -47,14 +49,6 @@ class ServerLimits(msgspec.Struct, frozen=True):
     start_timeout: float = START_TIMEOUT
 
 
-class Check(msgspec.Struct, frozen=True):
-    """A check under way: a question to a process by this id, or a command; failed if it is not passed when it is due."""
-
-    due: float
-    child: Child | None = None
-    id: str = ""
-
-
 class Pool:
     """All processes of one server. Effects are appended to `out`."""
 
@@ -64,7 +58,6 @@ class Pool:
         self.children: dict[str, Child] = {}
         self.eras: tuple[str, ...] = ()
         self.condition = Condition(limits.checks)
-        self.check: Check | None = None  # under way
         self.taken = 0  # slots in use
         self.pending: list[Job] = []  # modern jobs while the shared process is started again
         self.consuming = False
@@ -76,9 +69,10 @@ class Pool:
         self._restarts = 0  # in a row, of processes that lived shortly
         self._restarting = False  # a restart is due
         self._excused = ""  # why a process ended that may have ended of our question
-        self._next_check = 0.0
         self._deadlines = deadlines
-        self._out = out
+        self.out = out
+        self.checkup = Checkup(self)
+        self.renewal = Renewal()
         self._count = 0
 
     def describe(self, open: bool, now: float) -> Served:
@@ -93,6 +87,7 @@ class Pool:
             children=len(self.children),
             health=self.condition.health,
             reason=self.condition.reason or self._starting(now),
+            restart=self.renewal.describe(self.children.values()),
         )
 
     def _starting(self, now: float) -> str:
@@ -105,7 +100,7 @@ class Pool:
     def start(self, now: float, *, gently: bool = False) -> None:
         """Start the process that is probed; gently: it is asked only initialize, as the last one may have died of the other."""
         self._deadlines.clear(f"restart {self.name}")
-        self._restarting = False
+        self._restarting = self.renewal.making_room = False
         self.condition.begun()
         if self._since is None:
             self._since = now
@@ -118,14 +113,14 @@ class Pool:
         self._count += 1
         child = Child(f"{self.name}#{self._count}", now)
         self.children[child.id] = child
-        self._out.append(StartServer(self.name, child.id))
+        self.out.append(StartServer(self.name, child.id))
         return child
 
     def started(self, child: Child) -> None:
         """A process runs."""
         child.started = True
         for frame in child.backlog:
-            self._out.append(Write(child.id, frame))
+            self.out.append(Write(child.id, frame))
         child.backlog = []
 
     def probed(self, child: Child, id: str, answer: Message, now: float) -> bool:
@@ -140,13 +135,17 @@ class Pool:
     def late(self, now: float) -> None:
         """The probe was not answered within the time of one question, or of all."""
         if self._probe is not None:
-            self.condition.waiting()
+            if not self._old_serve:
+                self.condition.waiting()
             self._go_on(self._probe, self._probe.late(now), now)
 
     def _go_on(self, probe: Probe, step: Step, now: float) -> None:
         if step.failure:
             self._complain(step.failure)
-            self._unhealthy(step.failure, now)
+            if self._old_serve:
+                self._keep_old(step.failure)
+            else:
+                self._unhealthy(step.failure, now)
         elif step.found is not None:
             self._found(probe.child, step.found, now)
         else:
@@ -158,13 +157,73 @@ class Pool:
         self._known, self.eras = known, known.eras
         self._since, self._excused = None, ""
         self.condition.answered()
-        self._next_check = now + self.limits.checks.interval
+        self.checkup.put_off(now)
         self._forget_probe()
+        self._retire_old(now)
         if known.eras == (eras.LEGACY,):
             self.stop(child)  # it has spoken to us; sessions get fresh ones
         else:
             self._shared = child
         self.refill(now)
+
+    # ------------------------------------------------------------ a restart that a person asks for
+    def renew(self, token: str, now: float) -> bool:
+        """Have the processes of this server replaced; False where this was asked before."""
+        if not self.renewal.begin(token, self.children.values()):
+            return False
+        if self._probe is not None:
+            self.stop(self._probe.child)
+            self._forget_probe()
+        self._restarts = 0
+        while len(self.children) >= self.limits.most and self._warm:
+            self.stop(self._warm[0])
+        if len(self.children) < self.limits.most:
+            self.start(now)
+        elif self._shared is not None:
+            self.renewal.making_room = True
+            self._retire(self._shared, now)
+        else:
+            self.renewal.done()  # all are sessions' own
+        return True
+
+    @property
+    def _old_serve(self) -> bool:
+        """Whether a restart that a person has asked for is under way and the old processes still serve."""
+        return self.renewal.under_way and (self._shared is not None if eras.MODERN in self.eras else self.condition.serves)
+
+    def _keep_old(self, failure: str) -> None:
+        """The new process of a restart is no good: those that serve go on."""
+        if self._probe is not None:
+            self.stop(self._probe.child)
+        self._forget_probe()
+        self._since = None
+        for child in self.children.values():
+            child.old = False
+        self.renewal.done(failure)
+
+    def _retire_old(self, now: float) -> None:
+        """A new process has answered: the old ones get no new work."""
+        if self._shared is not None:
+            self._retire(self._shared, now)
+            self._shared = None
+        for child in [child for child in self._warm if child.old]:
+            self.stop(child)
+        self.renewal.done()
+
+    def _retire(self, child: Child, now: float) -> None:
+        self.renewal.retire(child, now)
+        self.pending += child.waiting
+        child.waiting.clear()
+
+    def clear_away(self, now: float) -> bool:
+        """Stop the old processes that have nothing left to do; whether there were any."""
+        finished = self.renewal.finished(now)
+        for child in finished:
+            self.stop(child)
+            if child is self._shared:
+                self._shared = None
+                self.start(now)
+        return bool(finished)
 
     def opened(self, answer: Message, now: float) -> None:
         """An initialize was answered: a modern server shows only so that it speaks legacy, too."""
@@ -177,7 +236,7 @@ class Pool:
         wanted = ready and self.condition.serves
         if wanted != self.consuming:
             self.consuming = wanted
-            self._out.append(Consume(self.name) if wanted else Pause(self.name))
+            self.out.append(Consume(self.name) if wanted else Pause(self.name))
 
     def refill(self, now: float) -> None:
         """Keep the warm ones at their number."""
@@ -189,7 +248,17 @@ class Pool:
     # ------------------------------------------------------------ handing out
     def shared(self) -> Child | None:
         """The process modern requests share; None while there is none."""
-        return self._shared if self.condition.serves else None
+        return self._shared if self.condition.serves and not self.renewal.making_room else None
+
+    def issuer(self, id: str) -> Child | None:
+        """The process of this id, if it may have issued a requestState and goes on; a session's is nobody else's."""
+        child = self.children.get(id)
+        return child if child is not None and (child is self.shared() or self.renewal.kept(child)) else None
+
+    @property
+    def harmless_to_ask(self) -> Child | None:
+        """A warm process, where a question before the handshake does no harm; others may end of it, or say nothing."""
+        return self._warm[0] if self._warm and self._known.early else None
 
     def for_session(self, session: str, now: float) -> Child | None:
         """A process for a new session alone; None when there are too many."""
@@ -210,70 +279,23 @@ class Pool:
     def write(self, child: Child, frame: bytes) -> None:
         """Write to a process, once it runs."""
         if child.started:
-            self._out.append(Write(child.id, frame))
+            self.out.append(Write(child.id, frame))
         else:
             child.backlog.append(frame)
-
-    # ------------------------------------------------------------ checks
-    def look(self, now: float) -> str:
-        """Begin a check that is due. Returns how the one under way has failed, if it is late."""
-        if self.check is not None:
-            return f"it did not pass a check within {self.limits.checks.timeout:g} s" if now >= self.check.due else ""
-        due = now >= self._next_check and self.limits.checks.enabled
-        if due and (self.condition.down or (self.condition.serves and self.children)):
-            self._begin_check(now)
-        return ""
-
-    def _begin_check(self, now: float) -> None:
-        checks, child = self.limits.checks, self.shared()
-        if child is None and self._warm and checks.ping and self._known.early:
-            child = self._warm[0]  # else the question could end it, and no answer would tell nothing
-        self._next_check = now + checks.interval
-        if checks.command:
-            self.check = Check(now + 2 * checks.timeout)  # its runner keeps the time
-            self._out.append(CheckServer(self.name))
-        elif child is not None and child.started:
-            self._count += 1
-            id = f"check-{self._count}"
-            self.check = Check(now + checks.timeout, child, id)
-            self.write(child, eras.discover_request(id) if child is self._shared else eras.ping_request(id))
-
-    def passed(self, now: float) -> None:
-        """The check under way is passed."""
-        self.check = None
-        self._next_check = now + self.limits.checks.interval
-        self.condition.passed()
-        self.refill(now)
-
-    def failed(self, reason: str, now: float) -> list[Child]:
-        """The check under way has failed. Returns the processes that are replaced for it; sessions keep theirs."""
-        check, self.check = self.check, None
-        served = self.condition.serves
-        if check is None or not (served or self.condition.down) or (check.child and check.child.id not in self.children):
-            return []  # what was asked is gone
-        self._next_check = now + self.limits.checks.interval
-        jobs = check.child.jobs.values() if check.child else ()  # a command knows better
-        self.condition.failed(reason, busy=any(now - job.begun < self.limits.checks.patience for job in jobs))
-        if self.condition.serves or not served:
-            return []
-        self._complain(reason)
-        given_up = [child for child in (self._shared, *self._warm) if child is not None]
-        for child in list(self._warm):
-            self.stop(child)
-        self._stand_down(now)
-        return given_up
 
     # ------------------------------------------------------------ ends
     def stop(self, child: Child) -> None:
         """A process is not needed any more."""
+        self.renewal.forget(child)
         if self.children.pop(child.id, None) is not None:
-            self._out.append(StopServer(child.id))
+            self.out.append(StopServer(child.id))
             if child in self._warm:
                 self._warm.remove(child)
 
     def exited(self, child: Child, reason: str, now: float, *, refused: bool = False) -> None:
         """A process ended by itself, or never started. refused: nobody is there, so that another would fare no better."""
         self.children.pop(child.id, None)
+        self.renewal.forget(child)
         if self._probe is not None and child is self._probe.child and self._probe.may_have_killed:
             self._forget_probe()
             self._excused = reason
@@ -284,12 +306,15 @@ class Pool:
         brief = probing or now - child.begun <= STABLE_AFTER
         if not brief:
             self._restarts = 0
-        if probing:
+        if probing and self._old_serve:
+            self._keep_old(reason)
+        elif probing:
             self._forget_probe()
             self._outage(reason, now, refused=refused)
         elif child is self._shared:
             self._shared = None
-            self._restart(now)
+            if self._probe is None:
+                self._restart(now)
         elif child in self._warm:
             self._warm.remove(child)
             if self._alone and brief:  # where a shared process serves, that one is the witness
@@ -298,7 +323,7 @@ class Pool:
             self._unhealthy(reason, now)
 
     def _complain(self, reason: str) -> None:
-        self._out += [Complain(self.name, each) for each in (self._excused, reason) if each]
+        self.out += [Complain(self.name, each) for each in (self._excused, reason) if each]
         self._excused = ""
 
     @property
@@ -317,8 +342,18 @@ class Pool:
         self._probe = None
         self._deadlines.clear(f"probe {self.name}")
 
+    def give_up(self, reason: str, now: float) -> list[Child]:
+        """Checks have brought it down: have its processes replaced. Returns them; sessions keep theirs."""
+        self._complain(reason)
+        given_up = [child for child in (self._shared, *self._warm) if child is not None]
+        for child in list(self._warm):
+            self.stop(child)
+        self._stand_down(now)
+        return given_up
+
     def _unhealthy(self, reason: str, now: float) -> None:
         self.condition.ended(reason)
+        self.renewal.done(reason)
         self._stand_down(now)
 
     def _stand_down(self, now: float) -> None:

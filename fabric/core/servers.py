@@ -43,7 +43,7 @@ class Servers:
         if found is None:
             return  # of a process that is being stopped
         pool, child = found
-        check = pool.check
+        check = pool.checkup.under_way
         if check is not None and check.child is child:
             if not isinstance(message, Lost) or message.spoke:
                 self.checked(pool, "", now)  # it speaks, so it is there
@@ -105,18 +105,27 @@ class Servers:
 
     # ------------------------------------------------------------ health
     def look(self, now: float) -> None:
-        """The regular look: begin the checks that are due, end those that are late."""
+        """The regular look: begin checks that are due, end those that are late, and stop old processes that have finished."""
         for pool in self._pools.values():
-            if late := pool.look(now):
+            if late := pool.checkup.look(now):
                 self.checked(pool, late, now)
+            for job in pool.renewal.overdue(now):
+                self._jobs.give_back(job, "", now)
+            if pool.clear_away(now):
+                self._changed(pool, now)
+
+    def renew(self, pool: Pool, token: str, now: float) -> None:
+        """A person wants new processes for this server; asked as often as he is heard."""
+        if pool.renew(token, now):
+            self._changed(pool, now)
 
     def checked(self, pool: Pool, reason: str, now: float) -> None:
         """A check has passed, or failed for this reason."""
         before = pool.condition.health
         if not reason:
-            pool.passed(now)
+            pool.checkup.passed(now)
         else:
-            for child in pool.failed(reason, now):
+            for child in pool.checkup.failed(reason, now):
                 self._orphan(child, reason, now)
         if pool.condition.health is not before:
             self._changed(pool, now)

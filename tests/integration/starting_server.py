@@ -1,33 +1,55 @@
 """An MCP server that is particular about its start: python -S starting_server.py ERA [MANNER...]. Standard library only.
 
-ERA is `modern` or `legacy`. Manners: `until=FILE` reads nothing until FILE is there; `shy` ends unless initialize comes first;
+ERA is `modern`, `legacy` or `both`. Its tool `pid` names its process; `wait` touches the file `began`, and answers once the
+file `until` is there. Manners: `until=FILE` reads nothing until FILE is there; `shy` ends unless initialize comes first;
 `mute` answers nothing before initialize; `log=FILE` appends the method of each request to FILE.
 """
 
 import json
 import os
 import sys
+import threading
 import time
 from pathlib import Path
 from typing import Any
 
 ERA = sys.argv[1]
 MANNERS = {name: value for name, _, value in (manner.partition("=") for manner in sys.argv[2:])}
-TOOLS = [{"name": "pid", "inputSchema": {"type": "object"}, "annotations": {"readOnlyHint": True}}]
+TOOLS = [
+    {"name": "pid", "inputSchema": {"type": "object"}, "annotations": {"readOnlyHint": True}},
+    {"name": "wait", "inputSchema": {"type": "object"}},
+]
+writing = threading.Lock()
+
+
+def send(message: dict[str, Any]) -> None:
+    with writing:
+        print(json.dumps({"jsonrpc": "2.0", **message}), flush=True)
+
+
+def called() -> dict[str, Any]:
+    return {"resultType": "complete", "content": [{"type": "text", "text": str(os.getpid())}]}
+
+
+def wait(id: Any, began: str, until: str) -> None:
+    Path(began).touch()
+    while not Path(until).exists():
+        time.sleep(0.02)
+    send({"id": id, "result": called()})
 
 
 def result(method: str, params: dict[str, Any]) -> dict[str, Any] | None:
     """What a request gets; None for an error."""
-    if method == "initialize" and ERA == "legacy":
+    if method == "initialize" and ERA != "modern":
         return {"protocolVersion": params["protocolVersion"], "capabilities": {"tools": {}}, "serverInfo": {"name": "s"}}
-    if method == "server/discover" and ERA == "modern":
+    if method == "server/discover" and ERA != "legacy":
         return {"resultType": "complete", "supportedVersions": ["2026-07-28"], "capabilities": {"tools": {}}}
-    if method == "ping" and ERA == "legacy":
+    if method == "ping" and ERA != "modern":
         return {}
     if method == "tools/list":
         return {"resultType": "complete", "ttlMs": 60_000, "tools": TOOLS}
     if method == "tools/call":
-        return {"resultType": "complete", "content": [{"type": "text", "text": str(os.getpid())}]}
+        return called()
     return None
 
 
@@ -46,9 +68,12 @@ def main() -> None:
         opened = opened or method == "initialize"
         if id is None or ("mute" in MANNERS and not opened):
             continue
+        if method == "tools/call" and message["params"]["name"] == "wait":
+            threading.Thread(target=wait, args=(id,), kwargs=message["params"]["arguments"], daemon=True).start()
+            continue
         found = result(method, message.get("params", {}))
         refused = {"error": {"code": -32601, "message": f"no such method: {method}"}}
-        print(json.dumps({"jsonrpc": "2.0", "id": id, **({"result": found} if found is not None else refused)}), flush=True)
+        send({"id": id, **({"result": found} if found is not None else refused)})
 
 
 if __name__ == "__main__":

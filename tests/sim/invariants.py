@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from fabric.core.bridge import BridgeCore
 from fabric.core.edge import EdgeCore
 from fabric.core.lease import LEASE
+from fabric.core.observer import ObserverCore
 
 if TYPE_CHECKING:
     from tests.sim.clients import Client
@@ -66,14 +67,17 @@ def leftovers(world: World) -> list[str]:
     for process in world.processes:
         if process.alive:
             core = process.core
-            held = _edge_holds(core) if isinstance(core, EdgeCore) else _bridge_holds(core)
-            held |= _member_holds(core)
+            held = _member_holds(core)
+            if isinstance(core, EdgeCore):
+                held |= _edge_holds(core)
+            elif isinstance(core, BridgeCore):
+                held |= _bridge_holds(core)
             found += [f"{process.name} holds {what}: {value}" for what, value in held.items() if value]
     found += [f"the queue of {server} holds {len(queue)}" for server, queue in world.broker.queues.items() if queue]
     return found
 
 
-def _member_holds(core: EdgeCore | BridgeCore) -> dict[str, object]:
+def _member_holds(core: EdgeCore | BridgeCore | ObserverCore) -> dict[str, object]:
     pairs = core.member.pairs
     held: dict[str, object] = {"a lane": [pair.peer for pair in pairs if pair.data_out.kept or pair.control_out.kept]}
     held["a gap"] = [pair.peer for pair in pairs if pair.data_in.held or pair.control_in.held]

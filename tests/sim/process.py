@@ -26,7 +26,8 @@ from fabric.core.effects import (
     StopServer,
     Write,
 )
-from fabric.core.events import DrainStarted, Event, LinkClosed, PublishFailed
+from fabric.core.events import DrainStarted, Event, LinkClosed, PublishFailed, RestartAsked
+from fabric.core.observer import ObserverCore
 from tests.sim.servers import SimServer
 
 if TYPE_CHECKING:
@@ -39,7 +40,7 @@ TURN = 0.0003
 class Process:
     """A core that is driven as the runtime drives it: events one at a time, effects in order, what came in before any timer."""
 
-    def __init__(self, world: World, core: EdgeCore | BridgeCore) -> None:
+    def __init__(self, world: World, core: EdgeCore | BridgeCore | ObserverCore) -> None:
         self.world = world
         self.core = core
         self.name = core.member.me
@@ -231,6 +232,19 @@ class EdgeProcess(Process):
             self.leave()
         elif self.alive:
             self.world.after(0.05, self.retire)
+
+
+class ObserverProcess(Process):
+    """A person's command that asks all bridges for something."""
+
+    core: ObserverCore
+
+    def perform(self, effect: Effect) -> None:
+        raise TypeError(f"not an effect of an observer: {effect}")
+
+    def restart(self, server: str, token: str) -> None:
+        """Ask for new processes of this server."""
+        self.feed(RestartAsked(server, token))
 
 
 class BridgeProcess(Process):

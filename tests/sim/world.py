@@ -18,10 +18,11 @@ from fabric.core.correlation import Limits
 from fabric.core.edge import EdgeCore
 from fabric.core.events import FrameArrived, PackArrived, RequestPosted, ServerFrame, WorkArrived
 from fabric.core.member import Identity
+from fabric.core.observer import ObserverCore
 from fabric.core.pool import ServerLimits
 from fabric.envelope import Envelope, Kind, Pack
 from tests.sim.broker import SimBroker
-from tests.sim.process import BridgeProcess, EdgeProcess, Process
+from tests.sim.process import BridgeProcess, EdgeProcess, ObserverProcess, Process
 from tests.sim.servers import Era, Manner
 
 SERVERS = {"tools": Era.MODERN, "old": Era.LEGACY, "both": Era.DUAL}
@@ -109,12 +110,19 @@ class World:
         self._begin(process, core)
         return process
 
+    def observer(self) -> ObserverProcess:
+        """Somebody who looks at the fabric, and may ask its bridges for something."""
+        core = ObserverCore(self._identity("observer"))
+        process = ObserverProcess(self, core)
+        self._begin(process, core)
+        return process
+
     def _identity(self, role: str) -> Identity:
         self._names += 1
         return Identity(incarnation=f"{role}{self._names}", key="k")
 
-    def _begin(self, process: Process, core: EdgeCore | BridgeCore) -> None:
-        if self._plant is not None:
+    def _begin(self, process: Process, core: EdgeCore | BridgeCore | ObserverCore) -> None:
+        if self._plant is not None and not isinstance(core, ObserverCore):
             self._plant(core)
         self.processes.append(process)
         process.begin()

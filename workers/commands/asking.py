@@ -23,6 +23,23 @@ def ls(config: ConfigOption = None, broker: Broker = None, fabric: Fabric = None
     run("ls", settings_of(config, given_options(broker, fabric)), json=json)
 
 
+@app.command(epilog="mcp-fabric restart time\n\nmcp-fabric restart time --broker nats://127.0.0.1:4222")
+def restart(
+    name: Annotated[str, typer.Argument(help="The server.")],
+    config: ConfigOption = None,
+    broker: Broker = None,
+    fabric: Fabric = None,
+    json: Json = False,
+) -> None:
+    """Give a server new processes, at every bridge. No call is dropped.
+
+    New calls go to new processes once those answer; if they do not, the old ones go on. Calls that run end in their old
+    process, or, where they may be repeated and last, begin again in a new one. A session keeps its process until it ends.
+    Where maxProcesses leaves no room for one more, the old process ends first, and new calls wait.
+    """
+    run("restart", settings_of(config, given_options(broker, fabric)), name, json=json)
+
+
 @app.command(
     epilog="mcp-fabric call time get_current_time timezone=Europe/Paris\n\n"
     'mcp-fabric call everything get-sum --json-args \'{"a": 1, "b": 2}\' --json'

@@ -236,11 +236,11 @@ class Checked(Scene):
     def fail(self, now: float, times: int = 1) -> float:
         """Checks come and are not passed; when the last was given up."""
         for _ in range(times):
-            assert self.pool.look(now) == ""
+            assert self.pool.checkup.look(now) == ""
             now += CHECKS.timeout
-            reason = self.pool.look(now)
+            reason = self.pool.checkup.look(now)
             assert "within 2 s" in reason
-            self.pool.failed(reason, now)
+            self.pool.checkup.failed(reason, now)
             now += CHECKS.interval
         return now - CHECKS.interval
 
@@ -248,27 +248,27 @@ class Checked(Scene):
 @pytest.mark.requirement("R07")
 def test_a_shared_process_is_asked_after_the_interval_and_passes_by_whatever_it_says() -> None:
     scene = Checked()
-    assert (scene.pool.look(10.0), scene.asked()) == ("", [])
-    assert (scene.pool.look(10.1), scene.asked()) == ("", ["server/discover"])
-    assert scene.pool.look(11.0) == ""
-    scene.pool.passed(11.0)
+    assert (scene.pool.checkup.look(10.0), scene.asked()) == ("", [])
+    assert (scene.pool.checkup.look(10.1), scene.asked()) == ("", ["server/discover"])
+    assert scene.pool.checkup.look(11.0) == ""
+    scene.pool.checkup.passed(11.0)
     assert scene.pool.condition.health is Health.HEALTHY
-    assert (scene.pool.look(20.9), len(scene.asked())) == ("", 1)
-    scene.pool.look(21.0)
+    assert (scene.pool.checkup.look(20.9), len(scene.asked())) == ("", 1)
+    scene.pool.checkup.look(21.0)
     assert len(scene.asked()) == 2
 
 
 @pytest.mark.requirement("R07")
 def test_of_a_legacy_server_a_warm_process_is_pinged_and_where_there_is_none_none_is_started() -> None:
     scene = Checked(UNKNOWN)
-    scene.pool.look(10.1)
+    scene.pool.checkup.look(10.1)
     assert scene.asked() == ["ping"]
     scene = Checked(UNKNOWN, warm=0)
     for now in range(100):
-        assert scene.pool.look(now) == ""
+        assert scene.pool.checkup.look(now) == ""
     assert scene.out == []
     scene = Checked(UNKNOWN, Checks(interval=10.0, ping=False))
-    assert (scene.pool.look(10.1), scene.out) == ("", [])
+    assert (scene.pool.checkup.look(10.1), scene.out) == ("", [])
 
 
 @pytest.mark.requirement("R07")
@@ -281,7 +281,7 @@ def test_a_process_that_may_mind_is_asked_nothing_before_its_handshake() -> None
         scene.pool.started(child)
     scene.out.clear()
     for now in range(100):
-        assert scene.pool.look(now) == ""
+        assert scene.pool.checkup.look(now) == ""
     assert (scene.out, scene.pool.condition.health) == ([], Health.HEALTHY)
 
 
@@ -320,33 +320,33 @@ def test_a_process_that_runs_a_request_is_busy_and_not_down_until_patience_ends(
 @pytest.mark.requirement("R07")
 def test_a_command_checks_while_the_server_has_a_process_and_its_word_counts() -> None:
     scene = Checked(checks=Checks(interval=10.0, timeout=2.0, down=1, command=True))
-    scene.pool.look(10.1)
+    scene.pool.checkup.look(10.1)
     assert scene.of(CheckServer) == [CheckServer("s")]
     assert scene.of(Write) == []
-    scene.pool.failed("no database", 11.0)
+    scene.pool.checkup.failed("no database", 11.0)
     assert scene.pool.describe(True, 0.0).health is Health.UNHEALTHY
     assert scene.pool.describe(True, 0.0).reason == "no database"
     scene.pool.start(12.0)
     scene.up(MODERN, 12.0)
     assert scene.pool.describe(True, 0.0).free == 0  # it answers, and the command has not said so
     for now in (22.0, 33.0):
-        scene.pool.look(now)
-        scene.pool.passed(now + 1.0)
+        scene.pool.checkup.look(now)
+        scene.pool.checkup.passed(now + 1.0)
     assert scene.pool.describe(True, 0.0).free == 64
     scene = Checked(UNKNOWN, Checks(interval=10.0, command=True), warm=0)
     for now in range(100):
-        scene.pool.look(now)
+        scene.pool.checkup.look(now)
     assert scene.out == []
 
 
 def test_a_check_of_a_process_that_is_gone_proves_nothing() -> None:
     scene = Checked()
-    scene.pool.look(10.1)
+    scene.pool.checkup.look(10.1)
     scene.pool.exited(scene.first, "killed", 11.0)
-    assert scene.pool.failed(scene.pool.look(12.1), 12.1) == []
+    assert scene.pool.checkup.failed(scene.pool.checkup.look(12.1), 12.1) == []
     assert scene.pool.condition.health is Health.HEALTHY
 
 
 def test_checks_can_be_switched_off() -> None:
     scene = Checked(checks=Checks(enabled=False))
-    assert (scene.pool.look(1000.0), scene.out) == ("", [])
+    assert (scene.pool.checkup.look(1000.0), scene.out) == ("", [])

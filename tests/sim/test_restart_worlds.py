@@ -1,0 +1,194 @@
+"""The worlds of a restart that a person asks for: new processes at every bridge, and no call dropped."""
+
+from __future__ import annotations
+
+import pytest
+
+from fabric.core.announcement import Health, Restart
+from fabric.core.correlation import Limits
+from fabric.core.renewal import FINISH_IN, INPUT_IN
+from tests.sim.clients import Client, LongLink
+from tests.sim.http_clients import Http
+from tests.sim.process import BridgeProcess, ObserverProcess
+from tests.sim.scene import held, last, scene, until_answered, until_started
+from tests.sim.servers import Manner, SimServer
+from tests.sim.test_modern_worlds import post
+from tests.sim.world import World
+
+either_broker = pytest.mark.parametrize("keeps", [False, True], ids=["forgets", "keeps"])
+
+
+def processes(world: World, server: str) -> list[SimServer]:
+    return [child for bridge in world.bridges for child in bridge.children.values() if child.child.startswith(f"{server}#")]
+
+
+def told(observer: ObserverProcess, bridge: BridgeProcess, server: str) -> Restart | None:
+    """What the bridge says of the restart."""
+    said = observer.core.member.leases.peers[bridge.name].announcement
+    return said.serves[server].restart if said is not None else None
+
+
+def restarted(world: World, server: str, token: str = "t", timeout: float = 5.0) -> ObserverProcess:
+    """Ask, and wait until every bridge has done it."""
+    observer = world.observer()
+    world.run(1.0)
+    observer.restart(server, token)
+
+    def done() -> bool:
+        answers = [told(observer, bridge, server) for bridge in world.bridges]
+        return all(answer is not None and answer.token == token and answer.done for answer in answers)
+
+    assert world.run_until(done, timeout)
+    return observer
+
+
+@either_broker
+@pytest.mark.parametrize(("server", "legacy"), [("tools", False), ("old", True), ("both", False), ("both", True)])
+def test_every_bridge_starts_new_processes_and_calls_go_on(server: str, legacy: bool, keeps: bool) -> None:
+    world = scene(bridges=2, edges=2, keeps=keeps)
+    old = processes(world, server)
+    clients: list[Client] = [Http(world, f"h{n}", server, legacy=legacy) for n in range(2)]
+    clients.append(LongLink(world, "l", server, legacy=legacy))
+
+    def more(left: int) -> None:
+        for client in clients:
+            client.call("write", delay=0.3)
+            client.call("read", delay=0.1)
+        if left:
+            world.after(0.2, more, left - 1)
+
+    more(20)
+    world.run(0.5)
+    restarted(world, server)
+    held(world, *clients)
+    assert not [process for process in old if process.alive and not legacy]
+    assert not set(old) & {process for process in processes(world, server) if not process.asked}
+
+
+def test_a_call_that_must_not_run_twice_ends_in_its_old_process_and_new_ones_go_to_the_new() -> None:
+    world = scene(limits=Limits())
+    [old] = processes(world, "tools")
+    long, short = Http(world, "long", "tools", legacy=False), Http(world, "short", "tools", legacy=False)
+    long.call("write", delay=2 * FINISH_IN)
+    until_started(world, last(long))
+    observer = restarted(world, "tools")
+    assert told(observer, world.bridges[0], "tools") == Restart(token="t", done=True, calls=1)
+    asked = len(old.asked)
+    short.call("write")
+    assert until_answered(world, last(short), 1.0) == ""
+    assert (old.alive, len(old.asked)) == (True, asked)
+    world.fault("a long call", lasts=2 * FINISH_IN)
+    assert until_answered(world, last(long), 2 * FINISH_IN + 1.0) == ""
+    assert world.run_until(lambda: not old.alive, 1.0)
+    held(world, long, short)
+
+
+def test_what_may_run_again_holds_up_no_old_process() -> None:
+    world = scene(limits=Limits())
+    [old] = processes(world, "tools")
+    client = Http(world, "h", "tools", legacy=False)
+    client.call("read", delay=2 * FINISH_IN)
+    until_started(world, last(client))
+    restarted(world, "tools")
+    world.fault("a long call", lasts=4 * FINISH_IN)
+    assert world.run_until(lambda: not old.alive, FINISH_IN + 1.0)
+    assert until_answered(world, last(client), 3 * FINISH_IN) == ""
+    assert len(world.started[last(client).key]) == 2
+    held(world, client)
+
+
+def test_a_session_keeps_its_process_until_it_ends_and_the_next_has_a_new_one() -> None:
+    world = scene()
+    first = LongLink(world, "first", "old", legacy=True)
+    first.call("write")
+    assert until_answered(world, last(first), 2.0) == ""
+    [its] = [process for process in processes(world, "old") if process.asked]
+    observer = restarted(world, "old")
+    assert told(observer, world.bridges[0], "old") == Restart(token="t", done=True, sessions=1)
+    first.call("write")
+    assert until_answered(world, last(first), 1.0) == ""
+    assert its.alive
+    held(world, first)
+    assert not its.alive
+
+
+def test_a_restart_whose_new_process_does_not_start_leaves_the_old_ones_in_service() -> None:
+    world = scene()
+    [old] = processes(world, "tools")
+    world.settings.manners["tools"] = Manner(shy=True)  # it ends of its first question
+    observer = restarted(world, "tools")
+    answer = told(observer, world.bridges[0], "tools")
+    assert answer is not None
+    assert answer.failure == "simulated crash"
+    client = Http(world, "h", "tools", legacy=False)
+    client.call("write")
+    assert until_answered(world, last(client), 1.0) == ""
+    assert processes(world, "tools") == [old]
+    assert world.bridges[0].core.served(0.0)["tools"].health is Health.HEALTHY
+    held(world, client)
+
+
+def test_at_the_most_processes_the_old_one_ends_before_the_new_one_starts_and_calls_wait() -> None:
+    world = scene(most=1)
+    [old] = processes(world, "tools")
+    long, short = Http(world, "long", "tools", legacy=False), Http(world, "short", "tools", legacy=False)
+    long.call("write", delay=3.0)
+    until_started(world, last(long))
+    observer = world.observer()
+    world.run(1.0)
+    observer.restart("tools", "t")
+    world.run(0.5)
+    short.call("write")
+    world.run(0.5)
+    assert processes(world, "tools") == [old]
+    assert not last(short).answers
+    assert until_answered(world, last(long), 2.0) == ""
+    assert until_answered(world, last(short), 2.0) == ""
+    assert old not in processes(world, "tools")
+    assert len(processes(world, "tools")) == 1
+    held(world, long, short)
+
+
+def test_a_call_that_waits_for_its_clients_input_goes_on_in_the_old_process() -> None:
+    world = scene(limits=Limits())
+    [old] = processes(world, "tools")
+    client = Http(world, "h", "tools", legacy=False)
+    params = {"name": "write", "arguments": {"key": "k", "input": True}}
+    asked = post(world, client, "tools/call", dict(params))
+    assert world.run_until(lambda: asked.over, 2.0)
+    restarted(world, "tools")
+    world.run(INPUT_IN / 2)
+    retry = params | {"requestState": asked.frames[-1]["result"]["requestState"], "inputResponses": {}}
+    answered = post(world, client, "tools/call", retry)
+    assert world.run_until(lambda: answered.over, 2.0)
+    assert answered.frames[-1]["result"]["key"] == "k"
+    assert world.run_until(lambda: not old.alive, INPUT_IN)
+    held(world, client)
+
+
+def test_a_listener_goes_on_in_the_new_process() -> None:
+    world = scene()
+    [old] = processes(world, "tools")
+    client = Http(world, "h", "tools", legacy=False)
+    listener = post(world, client, "subscriptions/listen", {"notifications": {}})
+    world.run(1.0)
+    restarted(world, "tools")
+    assert world.run_until(lambda: not old.alive, FINISH_IN + 1.0)
+    heard = len(listener.frames)
+    world.run(2.0)
+    assert (len(listener.frames) > heard, listener.over) == (True, False)
+    world.edges[0].hang_up(listener.link)
+    held(world, client)
+
+
+def test_two_who_ask_at_once_are_obeyed_once_each() -> None:
+    world = scene()
+    first, second = world.observer(), world.observer()
+    world.run(1.0)
+    first.restart("tools", "a")
+    second.restart("tools", "b")
+    world.run(3.0)
+    [settled] = processes(world, "tools")
+    world.run(5.0)
+    assert processes(world, "tools") == [settled]
+    assert int(settled.child.partition("#")[2]) <= 3

@@ -7,7 +7,6 @@ or what nobody could tell any more afterwards.
 from __future__ import annotations
 
 import difflib
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -18,7 +17,7 @@ from fabric.errors import ConfigError
 from fabric.links.stdio import ServerCommand
 from fabric.links.url import LinkUrl
 from fabric.runtime.hosts import adopt
-from fabric.runtime.jsonc import plain
+from fabric.runtime.json_file import content_of
 from fabric.runtime.schema import FabricSection, leaves
 from fabric.runtime.uri import has_scheme
 from fabric.runtime.uri import parse as parse_uri
@@ -66,7 +65,7 @@ def read(place: str | None, environment: Mapping[str, str]) -> Written:
 
 def _of_file(path: Path, environment: Mapping[str, str]) -> Written:
     source, folder = str(path), folder_of(path)
-    adopted = adopt(_parsed(path), source)
+    adopted = adopt(content_of(path, environment), source)
     content, entries = adopted.content, _entries(adopted.content)
     variables = Variables(environment, folder, adopted.inputs)
     unready = {}
@@ -114,33 +113,6 @@ def override(content: Any, source: str, environment: Mapping[str, str], argument
         if isinstance(place, dict):  # else for validation to refuse
             place[nested[-1]] = value
     return {key: origin for key, (origin, _) in given.items()}
-
-
-_OTHERS = {".yaml": "YAML", ".yml": "YAML", ".toml": "TOML"}
-
-
-def _parsed(path: Path) -> Any:
-    """The JSON a file holds; comments and trailing commas are passed over."""
-    if (format := _OTHERS.get(path.suffix.lower())) and path.is_file():
-        raise ConfigError(f"{format} is not read here; write its servers as JSON, under `mcpServers`", where=str(path))
-    try:
-        return json.loads(plain(path.read_bytes().decode("utf-8-sig")), object_pairs_hook=_without_repeats)
-    except json.JSONDecodeError as error:
-        raise ConfigError(f"not JSON: {error.msg}", where=f"{path}: line {error.lineno}, column {error.colno}") from error
-    except OSError as error:
-        raise ConfigError(f"cannot be read: {error.strerror}", where=str(path)) from error
-    except UnicodeDecodeError as error:
-        raise ConfigError(f"not UTF-8 at byte {error.start}", where=str(path)) from None
-    except (ValueError, RecursionError) as error:
-        raise ConfigError(str(error) or "nested too deeply", where=str(path)) from error
-
-
-def _without_repeats(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    found = dict(pairs)
-    if len(found) < len(pairs):
-        keys = [key for key, _ in pairs]
-        raise ValueError(f"key `{next(key for key in keys if keys.count(key) > 1)}` is there twice")
-    return found
 
 
 def _of_program(environment: Mapping[str, str]) -> dict[str, Any]:

@@ -304,8 +304,8 @@ WRONG: list[tuple[object, str]] = [
     ({"mcpServers": {"a": TIME}, "fabric": {"http": "h:1"}, "port": 1}, "mcp.json: fabric.http: say fabric.http, or"),
     ({"mcpServers": {"a": TIME}, "fabric": {"secretFile": "a", "secretCommand": "b"}}, "mcp.json: fabric: secretFile or"),
     ([], "mcp.json: should be an object"),
-    ('{"mcpServers": {\n  "a": ,\n}}', "mcp.json: line 2, column 8: not JSON"),
-    ('{"mcpServers": {"a": {"command": "x"}, "a": {"command": "y"}}}', "mcp.json: key `a` is there twice"),
+    ('{"mcpServers": {\n  "a": ,\n}}', "mcp.json: line 2, column 8: not JSON: something is missing before this `,`"),
+    ('{"mcpServers": {"a": {"command": "x"}, "a": {"command": "y"}}}', "mcp.json: line 1, column 40: key `a` is there twice"),
     ("[" * 100_000, "mcp.json: "),
 ]
 
@@ -352,7 +352,7 @@ def test_a_file_that_cannot_be_read_is_refused_by_name(tmp_path: Path) -> None:
     path = tmp_path / "mcp.json"
     assert refusal(path) == "mcp.json: cannot be read: No such file or directory"
     path.write_bytes(b'{"mcpServers": "\xff"}')
-    assert refusal(path) == "mcp.json: not UTF-8 at byte 16"
+    assert refusal(path) == "mcp.json: not UTF-8 at byte 16; save it as UTF-8"
     assert refusal(tmp_path).startswith("mcp.json: cannot be read: Is a directory")
 
 
@@ -407,6 +407,8 @@ def test_a_command_that_is_not_there_is_refused_by_name(write: Write) -> None:
     for entry, expected in [
         ({"command": "no-such-program-here"}, "mcpServers.a.command: no such program on PATH"),
         ({"command": "./server"}, "mcpServers.a.command: there is no such program"),
+        ({"command": "sh -c true"}, "mcpServers.a.command: no such program on PATH: sh -c true; arguments go into `args`$"),
+        ({"command": "no-such-program-here -v"}, "no such program on PATH: no-such-program-here -v$"),
         ({**TIME, "cwd": "nowhere"}, "mcpServers.a.cwd: no such folder"),
         ({**TIME, "env": {"PATH": "/nowhere"}}, "mcpServers.a.command: no such program on PATH"),
     ]:

@@ -78,7 +78,7 @@ class AmqpConnection:
         self._connection.kwargs["transport_factory"] = self._socket
 
     async def open(self, *, timeout: float) -> None:
-        """Connect and log in, once. timeout: the seconds its caller gives it, to be told. Raises BrokerError, OSError."""
+        """Connect and log in, once. timeout: the seconds its caller gives it, to be told. Raises BrokerError."""
         connecting = self.start(self._connection.connect())
         try:
             await asyncio.wait([connecting])
@@ -91,6 +91,10 @@ class AmqpConnection:
             if isinstance(error, aiormq.InvalidFrameError) and (said := self._socket.incoming.last_word()):
                 raise self.refusal(aiormq.ConnectionClosed(said.reply_code, said.reply_text)) from None
             raise unreachable(self.where, error.__cause__ or error, timeout=timeout, speaks=SPEAKS) from None
+        except StopAsyncIteration:  # aiormq's word, outside its own tree, for a connection that ended before it was read
+            raise unreachable(self.where, EOFError(), timeout=timeout, speaks=SPEAKS) from None
+        except Exception as error:  # what a codec raises of bytes it was not made for
+            raise unreachable(self.where, error, timeout=timeout, speaks=SPEAKS) from None
         finally:
             if not connecting.done():
                 connecting.cancel()
@@ -134,7 +138,9 @@ class AmqpConnection:
             raise self.end or BrokerReset(f"{self.where}: the broker closed the connection; see its log")
         try:
             return task.result()
-        except (aiormq.AMQPError, RuntimeError) as error:
+        except BrokerError:
+            raise
+        except Exception as error:  # aiormq raises RuntimeError and StopAsyncIteration of its own, codecs what they like
             raise self.end or self.refusal(error, right) from None
 
     async def channel(self, *, confirms: bool = False) -> aiormq.Channel:

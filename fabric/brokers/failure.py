@@ -17,7 +17,7 @@ from fabric.errors import (
 
 
 def unreachable(where: str, error: BaseException, *, timeout: float, speaks: str) -> BrokerUnavailable:
-    """What to raise when connecting to `where` failed so.
+    """What to raise when connecting to `where` failed so, whatever it was that the library raised.
 
     timeout: the seconds it was given. speaks: what should answer there, such as `NATS`.
     """
@@ -51,7 +51,7 @@ def unreachable(where: str, error: BaseException, *, timeout: float, speaks: str
                 return BrokerRefused(f"{where}: cannot be reached ({why.lower()}); start it there, or correct host and port")
             case _:
                 pass
-    return stranger(where, str(error), speaks=speaks)
+    return stranger(where, str(error) or type(error).__name__, speaks=speaks)
 
 
 def stranger(where: str, said: str, *, speaks: str) -> BrokerProtocolError:
@@ -81,7 +81,9 @@ def full(where: str, queue: str, most: int) -> str:
 
 def _causes(error: BaseException) -> Iterator[BaseException]:
     """The error and what it came from: libraries wrap what sockets raise, and say less than they do."""
-    seen: BaseException | None = error
-    while seen is not None:
-        yield seen
-        seen = seen.__cause__ or seen.__context__
+    cause: BaseException | None = error
+    seen: set[int] = set()  # an error that is raised again where it is being handled is its own context's context
+    while cause is not None and id(cause) not in seen:
+        seen.add(id(cause))
+        yield cause
+        cause = cause.__cause__ or cause.__context__

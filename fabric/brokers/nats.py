@@ -23,7 +23,7 @@ from fabric.brokers.nats_connection import CLOSE_TIMEOUT, PULSE, NatsConnection,
 from fabric.brokers.nats_jetstream import Inlet, JetStream
 from fabric.brokers.nats_work import Work
 from fabric.brokers.url import BrokerUrl, parse
-from fabric.errors import BrokerClosed, BrokerDenied, BrokerError, BrokerReset, PublishFailed
+from fabric.errors import BrokerClosed, BrokerDenied, BrokerError, BrokerReset, FabricError, PublishFailed
 
 CAPABILITIES = {"nats": capabilities.Capabilities(), "tls": capabilities.Capabilities(encryption=True)}
 
@@ -46,12 +46,11 @@ async def connect(url: str, *, fabric: str, incarnation: str, timeout: float = 5
     try:
         async with asyncio.timeout(timeout):
             await broker.open(incarnation, timeout)
-    except (NatsError, OSError, TimeoutError) as error:
+    except BaseException as error:
         await broker.aclose()
-        raise refusal(parts.where, error, timeout) from None
-    except BaseException:
-        await broker.aclose()
-        raise
+        if isinstance(error, FabricError) or not isinstance(error, Exception):
+            raise
+        raise refusal(parts.where, error, timeout) from None  # whatever nats-py raises, or a codec below it
     return broker
 
 
@@ -103,8 +102,8 @@ class _Nats:
             headers = dict(message.headers) if message.headers else None
             try:
                 await self._client.publish(name, message.body, reply, headers)
-            except NatsError as error:
-                reason = f"{self._where}: {error}"
+            except Exception as error:  # nats-py's, or the loop's of a socket that is gone
+                reason = f"{self._where}: {words(error)}"
                 raise PublishFailed(reason, unsent=[*reasons, *range(at, count)], unknown=_but(reasons, at)) from None
         await self._written()
         outcomes = await self._stream.confirmed(expected) if self._stream is not None and expected else {}
@@ -140,7 +139,7 @@ class _Nats:
         inlet = Inlet(lambda message: mailbox.put(Delivery(message.data)))
         try:
             subscription = await self._client.subscribe(name, queue, future=inlet)
-        except NatsError as error:
+        except Exception as error:  # as in publish()
             raise BrokerReset(f"{self._where}: {words(error)}") from None
         self._mailboxes = [*(mailbox for mailbox in self._mailboxes if not mailbox.ended), mailbox]
         await self._written()

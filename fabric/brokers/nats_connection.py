@@ -67,25 +67,32 @@ class NatsConnection:
         self._waiting: list[asyncio.Future[None]] = []
 
     async def open(self, name: str, timeout: float) -> None:
-        """Connect, once, within `timeout` seconds; the broker lists us as `name`. Raises NatsError, OSError: see `refusal`."""
+        """Connect, once, within `timeout` seconds; the broker lists us as `name`. What it raises, `refusal` tells."""
         url = self._url
         has_password = url.user is not None and url.password is not None
-        await self.client.connect(
-            url.where,
-            name=name,
-            user=(lambda: self._over_tls(url.user)) if has_password else None,
-            password=url.password if has_password else None,
-            token=(lambda: self._over_tls(url.user)) if url.user is not None and not has_password else None,
-            tls=url.tls_context(),
-            allow_reconnect=False,
-            connect_timeout=math.ceil(timeout),
-            pending_size=-1,  # no buffering while down, and no blocking flush inside publish(), which swallows cancellation
-            skip_subject_validation=True,  # channel_name() leaves nothing to validate
-            error_cb=self._on_error,
-            disconnected_cb=self._on_disconnect,
-        )
+        try:
+            await self.client.connect(
+                url.where,
+                name=name,
+                user=(lambda: self._over_tls(url.user)) if has_password else None,
+                password=url.password if has_password else None,
+                token=(lambda: self._over_tls(url.user)) if url.user is not None and not has_password else None,
+                tls=url.tls_context(),
+                allow_reconnect=False,
+                connect_timeout=math.ceil(timeout),
+                pending_size=-1,  # no buffering while down, and no blocking flush inside publish(), which swallows cancellation
+                skip_subject_validation=True,  # channel_name() leaves nothing to validate
+                error_cb=self._on_error,
+                disconnected_cb=self._on_disconnect,
+            )
+        except NatsError as error:
+            if "info message" in words(error) and self.client._transport is not None and self.client._transport.at_eof():
+                raise EOFError from None  # nats-py takes the end of a connection for a wrong greeting
+            raise
         self._over_tls("")
         self._connected = True
+        if self.client._reading_task is not None:  # nats-py is silent where its reader ends by an error that it did not foresee
+            self.client._reading_task.add_done_callback(self._on_reader_done)
         self._pulse = asyncio.create_task(self._beat(), name="nats pulse")
 
     def check_open(self) -> None:
@@ -151,7 +158,7 @@ class NatsConnection:
             waiting, self._waiting = self._waiting, []
             try:
                 await self.client.flush(PULSE_TIMEOUT)
-            except (NatsError, OSError) as error:
+            except Exception as error:  # whatever it is, nobody would see a stall any more
                 stalled = isinstance(error, TimeoutError)
                 reason = f"no answer to a ping within {PULSE_TIMEOUT} s" if stalled else words(error)
                 self.lose(reason, BrokerTimeout if stalled else BrokerReset)
@@ -171,6 +178,10 @@ class NatsConnection:
         if denied := PERMISSIONS_VIOLATION.search(str(error)):
             self.denied.add(f"{'publish to' if denied[1] == 'publish' else 'subscribe to'} {denied[2]}")
             self._refused(denied[2])
+
+    def _on_reader_done(self, reading: asyncio.Task[None]) -> None:
+        error = None if reading.cancelled() else reading.exception()
+        self.lose("the broker closed the connection" if error is None else words(error))
 
     async def _on_disconnect(self) -> None:
         self.lose(words(self.client.last_error or NatsError("the broker closed the connection")))
@@ -194,6 +205,6 @@ def refusal(where: str, error: Exception, timeout: float) -> BrokerError:
     return unreachable(where, error, timeout=timeout, speaks="NATS")
 
 
-def words(error: Exception) -> str:
+def words(error: BaseException) -> str:
     """What nats-py or the server said."""
-    return str(error).lower().removeprefix("nats: ").strip("'")
+    return str(error).lower().removeprefix("nats: ").strip("'") or type(error).__name__

@@ -11,7 +11,6 @@ import asyncio
 import secrets
 from collections.abc import Callable, Mapping
 from contextlib import suppress
-from typing import Any
 
 import msgspec
 
@@ -47,6 +46,28 @@ Lose = Callable[[str, type[BrokerError]], None]
 
 Reply = Callable[[Msg | BrokerError], None]
 """Takes a reply, or why there will be none."""
+
+
+class _Problem(msgspec.Struct, frozen=True):
+    """Why JetStream refused. code: as in HTTP. err_code: JetStream's own."""
+
+    code: int = 0
+    err_code: int = 0
+    description: str = ""
+
+
+class _State(msgspec.Struct, frozen=True):
+    """What a stream holds."""
+
+    messages: int = 0
+    consumer_count: int = 0
+
+
+class _Answer(msgspec.Struct, frozen=True):
+    """What we read of JetStream's answers."""
+
+    error: _Problem | None = None
+    state: _State = _State()
 
 
 class Inlet(asyncio.Future[Msg]):
@@ -91,19 +112,22 @@ class JetStream:
             await self.ask(f"CONSUMER.DELETE.{self.stream}.{name}", {})
         await self.ask(f"STREAM.PURGE.{self.stream}", {"filter": self._subjects.removesuffix("*") + name})
         if self._made:
-            state = (await self.ask(f"STREAM.INFO.{self.stream}", {}))["state"]
-            if not state["messages"] and not state["consumer_count"]:
+            state = (await self.ask(f"STREAM.INFO.{self.stream}", {})).state
+            if not state.messages and not state.consumer_count:
                 await self.ask(f"STREAM.DELETE.{self.stream}", {})
 
     async def listen(self, tail: str, take: Callable[[Msg], object]) -> Subscription:
-        """Take what is sent to this connection's own subjects that end so."""
-        return await self.client.subscribe(f"{self._replies}.{tail}", future=Inlet(take))
+        """Take what is sent to this connection's own subjects that end so. Raises BrokerReset."""
+        try:
+            return await self.client.subscribe(f"{self._replies}.{tail}", future=Inlet(take))
+        except NatsError as error:
+            raise BrokerReset(f"{self.where}: {error}; see the broker's log") from None
 
     def subject(self, tail: str) -> str:
         """A subject of this connection's own."""
         return f"{self._replies}.{tail}"
 
-    async def ask(self, what: str, request: Mapping[str, object]) -> Any:
+    async def ask(self, what: str, request: Mapping[str, object]) -> _Answer:
         """One request to JetStream's API, and the answer. Raises NoSuchStream, BrokerDenied, a kind of BrokerUnavailable."""
         answer: asyncio.Future[Msg | BrokerError] = asyncio.get_running_loop().create_future()
 
@@ -124,17 +148,20 @@ class JetStream:
             self._waiting.pop(reply, None)
         if isinstance(said, BrokerError):
             raise said
-        told = msgspec.json.decode(said.data) if said.data else {"error": {"code": 503}}
-        if (problem := told.get("error")) is None:
+        try:
+            told = msgspec.json.decode(said.data, type=_Answer) if said.data else _Answer(_Problem(code=503))
+        except msgspec.DecodeError as error:
+            raise BrokerProtocolError(f"{self.where}: JetStream's answer to {what} cannot be read: {error}") from None
+        if (problem := told.error) is None:
             return told
-        if problem.get("err_code") == NO_STREAM:
+        if problem.err_code == NO_STREAM:
             raise NoSuchStream(f"{self.where}: the stream {self.stream} is gone; somebody deleted it")
-        if problem["code"] == 503:
+        if problem.code == 503:
             raise BrokerProtocolError(
                 f"{self.where}: it has no JetStream for us; switch that on (`jetstream {{}}` in its configuration), or leave "
                 "work=jetstream out of the broker's URL"
             )
-        raise _Refused(f"{self.where}: JetStream refused {what}: {problem.get('description')}", problem.get("err_code"))
+        raise _Refused(f"{self.where}: JetStream refused {what}: {problem.description}", problem.err_code)
 
     def expect(self, subject: str) -> tuple[str, asyncio.Future[BrokerError | None]]:
         """For a publish to `subject`: where its confirmation is to go, and what it was: None, or why it surely is not kept.
@@ -148,8 +175,11 @@ class JetStream:
                 return
             if isinstance(said, BrokerError) and self._ended:
                 outcome.cancel()
-            else:
+                return
+            try:
                 outcome.set_result(said if isinstance(said, BrokerError) else self._refusal(subject, said))
+            except msgspec.DecodeError:
+                outcome.cancel()
 
         return self._expect(subject, confirmed), outcome
 
@@ -215,12 +245,12 @@ class JetStream:
         if not said.data:  # nobody takes it
             self._gone = True
             return BrokerUnavailable(f"{self.where}: no stream takes {subject}; it is made anew with the next connection")
-        told = msgspec.json.decode(said.data)
-        if "error" not in told:
+        problem = msgspec.json.decode(said.data, type=_Answer).error
+        if problem is None:
             return None
-        if told["error"].get("err_code") == QUEUE_FULL:
+        if problem.err_code == QUEUE_FULL:
             return PublishFailed(full(self.where, subject, MOST_WORK))
-        return PublishFailed(f"{self.where}: {subject}: {told['error'].get('description')}; see the stream {self.stream}")
+        return PublishFailed(f"{self.where}: {subject}: {problem.description}; see the stream {self.stream}")
 
 
 class NoSuchStream(BrokerUnavailable):
@@ -230,6 +260,6 @@ class NoSuchStream(BrokerUnavailable):
 class _Refused(BrokerUnavailable):
     """JetStream said no, with a code of its own."""
 
-    def __init__(self, reason: str, code: int | None = None) -> None:
+    def __init__(self, reason: str, code: int) -> None:
         super().__init__(reason)
         self.code = code

@@ -173,8 +173,11 @@ class Work:
             self._awaited = 0
             self._changed.set()
             return
+        try:
+            about = message.metadata
+        except (NatsError, ValueError):
+            return  # not from JetStream, whoever sent it here
         self._awaited -= 1
-        about = message.metadata
         known = about.sequence.stream in self._held
         self._held[about.sequence.stream] = _Hold(message.reply, self._now())
         if not known:  # after a stall of our own we may get what we hold

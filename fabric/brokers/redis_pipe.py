@@ -103,7 +103,7 @@ class Pipe:
                 await connection.connect()  # type: ignore[no-untyped-call]  # redis-py's own, without annotations
                 await connection.send_command("CLIENT", "ID")
                 client = int(await connection.read_response())
-        except (RedisError, OSError, TimeoutError) as error:
+        except Exception as error:  # of redis-py, of the socket, or of a number that is none
             await connection.disconnect()
             raise _refusal(url.where, error, timeout) from None
         except BaseException:
@@ -147,7 +147,7 @@ class Pipe:
             packed, self._outbox = self._outbox, []
             try:
                 await self._connection.send_packed_command(packed)
-            except (RedisError, OSError) as error:
+            except Exception as error:  # of redis-py, or of the socket
                 self._lose(error)
                 return
 
@@ -158,13 +158,16 @@ class Pipe:
                 reply = await self._connection.read_response(disable_decoding=True)
             except ResponseError as error:
                 reply = error
-            except (RedisError, OSError) as error:
+            except Exception as error:  # of redis-py, of the socket, or of the parser
                 self._lose(error)
                 return
-            if self._pushed is not None and isinstance(reply, list) and reply[0] == b"message":
+            if self._pushed is not None and isinstance(reply, list) and reply[:1] == [b"message"] and len(reply) == 3:
                 self._pushed(reply[1], reply[2])
                 continue
             if self._ended:
+                return
+            if not self._asked:
+                self._lose(InvalidResponse("it answers what nobody has asked"))
                 return
             asked = self._asked[0]
             asked.replies.append(reply)
@@ -176,7 +179,7 @@ class Pipe:
     def _lose(self, error: Exception) -> None:
         if not self._ended:
             self.drop()
-            self._lost(str(error))
+            self._lost(str(error) or type(error).__name__)
 
 
 def _refusal(where: str, error: Exception, timeout: float) -> BrokerError:
@@ -192,6 +195,8 @@ def _refusal(where: str, error: Exception, timeout: float) -> BrokerError:
             return BrokerRefused(f"{where}: it is still loading its data; wait until it has")
         case InvalidResponse():
             return stranger(where, "its answer is not RESP", speaks="Redis")
+        case RedisError() if "closed by server" in str(error):
+            return unreachable(where, EOFError(), timeout=timeout, speaks="Redis")
         case ResponseError() if "DB index" in str(error):
             return BrokerDenied(f"{where}: it has no database of this number; correct the path of the URL")
         case ResponseError():

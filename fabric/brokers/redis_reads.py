@@ -63,4 +63,7 @@ class Reads:
             elif refused := [reply for reply in replies if isinstance(reply, ResponseError)]:
                 self._lose(f"reading {self._key}", refused[0])
             else:
-                accept(replies[-1])
+                try:
+                    accept(replies[-1])
+                except (TypeError, ValueError, LookupError):
+                    self._lose(f"reading {self._key}: a reply of another shape")

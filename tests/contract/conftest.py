@@ -3,17 +3,26 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
 from pathlib import Path
 from uuid import uuid4
 
 import pytest
+import uvloop
 
 from fabric.brokers import registry
 from fabric.brokers.base import Broker
 from tests.brokers import Family, Server
 
 Connect = Callable[..., Awaitable[Broker]]
+LOOPS = {"uvloop": uvloop.new_event_loop, "asyncio": asyncio.new_event_loop}
+BOTH_LOOPS = pytest.mark.asyncio(loop_factories=list(LOOPS))
+
+
+def pytest_asyncio_loop_factories(item: pytest.Item) -> Mapping[str, Callable[[], asyncio.AbstractEventLoop]]:
+    """Everything runs on uvloop, as the workers do; where libraries behave otherwise on it, the test is for both."""
+    marker = item.get_closest_marker("asyncio")
+    return LOOPS if marker is not None and "loop_factories" in marker.kwargs else {"uvloop": LOOPS["uvloop"]}
 
 
 @pytest.fixture(scope="session")

@@ -28,10 +28,12 @@ pytestmark = [pytest.mark.requirement("K04", "L20"), pytest.mark.timeout(240)]
 
 def chain(error: BaseException) -> Iterator[BaseException]:
     """The error and all it came from."""
-    seen: BaseException | None = error
-    while seen is not None:
-        yield seen
-        seen = seen.__cause__ or seen.__context__
+    cause: BaseException | None = error
+    seen: list[BaseException] = []
+    while cause is not None and cause not in seen:
+        seen.append(cause)
+        yield cause
+        cause = cause.__cause__ or cause.__context__
 
 
 def clear(error: BrokerError, *said: object) -> None:

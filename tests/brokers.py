@@ -272,7 +272,7 @@ class Proxy:
     """A TCP proxy before a loopback port, which can drop its connections or stop carrying bytes."""
 
     def __init__(self, port: int) -> None:
-        self._target = port
+        self.target = port
         self._serving = AsyncExitStack()
         self._writers: set[asyncio.StreamWriter] = set()
         self.port = 0
@@ -292,7 +292,7 @@ class Proxy:
     async def _join(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self._writers.add(writer)
         try:
-            there, back = await asyncio.open_connection("127.0.0.1", self._target)
+            there, back = await asyncio.open_connection("127.0.0.1", self.target)
             self._writers.add(back)
             try:
                 await asyncio.gather(self._carry(reader, back), self._carry(there, writer))

@@ -1,7 +1,8 @@
 """The broker family's contract: one connection to one message broker.
 
 An adapter moves bytes and nothing else: it never retries, reconnects, buffers, traces, logs or interprets. A lost connection
-ends it; whoever owns it makes a new one. tests/contract/test_brokers.py holds every member to this page. (Modelled on the
+ends it; whoever owns it makes a new one. Whatever its client library raises, also outside of the library's own error tree,
+leaves the adapter as an error of this family: tests/contract/test_broker_strangers.py says what a port may do to us. tests/contract/test_brokers.py holds every member to this page. (Modelled on the
 driver interfaces of go-cloud's pubsub: a small driver, one portable type above it.)
 """
 

@@ -1,4 +1,4 @@
-"""Whatever a broker's port says, and wherever it breaks off, it fails with the family's errors: on uvloop and on asyncio's loop."""
+"""Whatever a broker's port says, and wherever it breaks off, it fails with the family's errors, on either event loop."""
 
 from __future__ import annotations
 

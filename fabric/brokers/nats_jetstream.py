@@ -260,6 +260,6 @@ class NoSuchStream(BrokerUnavailable):
 class _Refused(BrokerUnavailable):
     """JetStream said no, with a code of its own."""
 
-    def __init__(self, reason: str, code: int) -> None:
+    def __init__(self, reason: str, code: int = 0) -> None:
         super().__init__(reason)
         self.code = code

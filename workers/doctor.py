@@ -19,7 +19,7 @@ from workers.process import placed
 from workers.terminal import Line, moving, say, shows
 
 SERVERS_AT_ONCE = 4
-WORD_AFTER = 5.0
+WORD_AFTER = 2.0
 """Seconds after which it is said, where no line moves, that a check goes on."""
 TICK = 0.5
 """Seconds between two changes of the line that moves."""
@@ -61,7 +61,7 @@ async def _look(settings: Settings, found: Callable[[Finding], None], under_way:
     async def server(name: str) -> None:
         async with room:
             began = time.monotonic()
-            with under_way.check(f"server {name}", trial.SERVER_TIMEOUT):
+            with under_way.check(f"server {name}", trial.limit(name, settings)):
                 finding = await trial.server(name, settings)
         found(msgspec.structs.replace(finding, seconds=time.monotonic() - began))
 

@@ -20,10 +20,15 @@ from workers.inside import conversation
 from workers.process import placed
 from workers.roles import make_bridge, make_edge
 
-SERVER_TIMEOUT = 60.0
-"""Seconds a server has to start, be discovered and list its tools; some are downloaded first."""
+LIST_TIMEOUT = 30.0
+"""Seconds a server has to list its tools."""
 LAST_LINES = 5
 """Of a server's stderr, shown where it says nothing else."""
+
+
+def limit(name: str, settings: Settings) -> float:
+    """Seconds that a trial of this server takes at most: its `startTimeout`, and what its tools may take."""
+    return settings.servers[name].start_timeout + LIST_TIMEOUT
 
 
 async def server(name: str, settings: Settings) -> Finding:
@@ -32,7 +37,7 @@ async def server(name: str, settings: Settings) -> Finding:
     by_hand = "start it, or mend its url" if definition.url else "run its command by hand, in its folder and environment"
     lines: deque[str] = deque(maxlen=LAST_LINES)
     try:
-        async with asyncio.timeout(SERVER_TIMEOUT), _alone(name, settings, lines) as (edge, bridge):
+        async with asyncio.timeout(limit(name, settings)), _alone(name, settings, lines) as (edge, bridge):
             served = await _settled(bridge, name)
             if served.health is Health.UNHEALTHY and definition.url:
                 return failed(check, FabricError(served.reason), by_hand)
@@ -42,7 +47,7 @@ async def server(name: str, settings: Settings) -> Finding:
             async with conversation(edge, name, settings.max_frame_bytes) as client:
                 tools = await client.tools()
     except TimeoutError:
-        return Finding(check, False, f"no answer within {SERVER_TIMEOUT:g} s{_last(lines)}", by_hand)
+        return Finding(check, False, f"no answer within {limit(name, settings):g} s{_last(lines)}", by_hand)
     except FabricError as error:
         return Finding(check, False, str(error), by_hand)
     return Finding(check, True, f"{' and '.join(served.eras)}, {len(tools)} tools")

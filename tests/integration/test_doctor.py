@@ -70,6 +70,17 @@ def test_a_server_that_ends_is_found_with_its_last_words(tmp_path: Path, config:
     assert "no database" in found["server broken"]["detail"]
 
 
+def test_a_server_that_never_answers_is_said_to_be_waited_for_and_holds_up_no_other(tmp_path: Path, config: Write) -> None:
+    mute = {"command": "sh", "args": ["-c", "echo no license >&2; exec sleep 100"], "startTimeout": 3, "grace": 0.2}
+    done = ask("doctor", config(mute=mute, echo=ECHO), "--http", "127.0.0.1:0", state=tmp_path)
+    assert done.returncode == 1
+    told = done.stdout.splitlines()[-4:]
+    assert told[0].startswith("ok    server echo: ")
+    assert told[1] == "wait  server mute: no answer yet; it has 33 s"
+    assert re.search(r"^FAIL  server mute: .* within 3 s.*; its last stderr lines: no license \(\d\.\d s\)$", told[2])
+    assert told[3].startswith("      run its command by hand")
+
+
 def test_a_port_in_use_is_found(tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         address = f"127.0.0.1:{taken.getsockname()[1]}"

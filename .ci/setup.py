@@ -14,9 +14,11 @@ import platform
 import shutil
 import subprocess
 import sys
+import threading
 import time
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Callable, Sequence
+from typing import Callable, Iterator, Sequence
 
 ROOT = Path(__file__).resolve().parent.parent
 CACHE = ROOT / ".cache"
@@ -80,12 +82,34 @@ def step(title: str, product: Path, inputs: Sequence[object], work: Callable[[],
     print(f"set-up: {title} ...", end=" ", flush=True)
     started = time.monotonic()
     try:
-        work()
+        with counting(f"set-up: {title} ...", started):
+            work()
     except CannotError:
         print("failed", flush=True)
         raise
     print(f"{time.monotonic() - started:.0f} s", flush=True)
     stamp.write_text(digest)
+
+
+@contextmanager
+def counting(line: str, started: float) -> Iterator[None]:
+    """On a terminal, the seconds since `started` behind the line that stands there, as long as this lasts."""
+    done = threading.Event()
+
+    def count() -> None:
+        while not done.wait(1):
+            print(f"\r{line} {time.monotonic() - started:.0f} s ", end="", flush=True)
+
+    thread = threading.Thread(target=count, daemon=True)
+    if sys.stdout.isatty():
+        thread.start()
+    try:
+        yield
+    finally:
+        done.set()
+        if thread.ident is not None:
+            thread.join()
+            print(f"\r{line} ", end="", flush=True)
 
 
 def run(*command: object, **environment: str) -> None:

@@ -1,0 +1,40 @@
+"""The set-up says what it does, and on a terminal for how long."""
+
+from __future__ import annotations
+
+import os
+import pty
+import subprocess
+import sys
+from contextlib import suppress
+from pathlib import Path
+
+from tests.pages import ROOT
+
+SCRIPT = f"""
+import sys, threading
+from pathlib import Path
+sys.path.insert(0, {str(ROOT / ".ci")!r})
+import setup
+setup.step("a thing", Path(sys.argv[1]), [1], lambda: threading.Event().wait(float(sys.argv[2])))
+"""
+
+
+def test_a_step_is_a_line_and_is_not_done_again(tmp_path: Path) -> None:
+    command = [sys.executable, "-c", SCRIPT, str(tmp_path), "0"]
+    said = [subprocess.run(command, capture_output=True, text=True, timeout=60, check=True).stdout for _ in range(2)]
+    assert said == ["set-up: a thing ... 0 s\n", ""]
+
+
+def test_on_a_terminal_its_seconds_count(tmp_path: Path) -> None:
+    ours, theirs = pty.openpty()
+    process = subprocess.Popen([sys.executable, "-c", SCRIPT, str(tmp_path), "1.5"], stdout=theirs, stderr=theirs)
+    os.close(theirs)
+    said = b""
+    with suppress(OSError):  # how a terminal says that nobody has its other end any more
+        while data := os.read(ours, 1024):
+            said += data
+    os.close(ours)
+    assert process.wait(60) == 0
+    assert said.startswith(b"set-up: a thing ... \rset-up: a thing ... 1 s ")
+    assert said.endswith(b" s\r\n")

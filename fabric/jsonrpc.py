@@ -146,6 +146,8 @@ def _look(frame: bytes) -> _Head:
     except msgspec.ValidationError:
         raise
     except msgspec.DecodeError:
+        if b"\\u" not in frame:
+            raise
         whole = _HALVES.sub(lambda found: rb"\ufffd" if found[1] else found[0], frame)
         if whole == frame:
             raise

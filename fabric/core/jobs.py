@@ -167,6 +167,9 @@ class Jobs:
         """Its process lives, and the request did not get through, or its answer did not."""
         if job.kind is not Kind.OPEN and job.queued and answer.again and (job.repeatable or not answer.started):
             self.give_back(job, answer.fault.message if answer.started else "", now)
+        elif answer.spoke and job.kind is not Kind.OPEN:
+            text = f"{answer.fault.message}; the call may have been carried out"
+            self.fault(job, Fault(answer.fault.reason, text), now)
         else:
             self.fault(job, answer.fault, now)
 

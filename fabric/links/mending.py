@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import re
+from contextlib import suppress
 from typing import Any
 
 from fabric import jsonrpc
@@ -18,11 +19,15 @@ from fabric.jsonrpc import Message, MessageKind
 _PIECES = 8  # of one line that are tried
 _LINES = 10_000  # of one message
 _SILENT = "\xef\xbb\xbf\xff\xfe\0\x1e \t\r\n"  # marks of encodings, of records, and white space: no text in front of a message
+_SILENT_BYTES = _SILENT.encode("latin-1")
+_BEGIN = re.compile(rb'\{\s*"(?:jsonrpc|id|method|result|error)"\s*:')
 _MEMBERS = {"jsonrpc", "id", "result", "error"}
 # What servers ask and tell: anything else behind a text on a line is a log of what we sent.
 _ASKED = frozenset({"sampling/createMessage", "elicitation/create", "roots/list"})
 _TOLD_BY_US = frozenset({"notifications/initialized", "notifications/cancelled", "notifications/roots/list_changed"})
 _HEAD_BYTES, _TAIL_BYTES = 1024, 256
+_DEEP_BYTES = 256 * 1024
+"""The longest frame whose objects are taken apart: some 40 ms, during which nothing else runs."""
 _REQUEST = re.compile(rb'\{[^][{}]*"method"\s*:')
 _RESULT_FIRST = re.compile(rb'\{\s*"(?:result|error)"\s*:')
 _NOBODYS = b"0"  # ours are strings
@@ -49,7 +54,10 @@ class Mender:
         if line.startswith(b"}"):
             whole = b"\n".join(self._lines)
             self._lines = []
-            return mended(whole, self._peer)
+            try:
+                return [jsonrpc.parse(whole)]
+            except InvalidFrame:
+                return mended(whole, self._peer)
         if self._bytes > self._max_bytes or len(self._lines) > _LINES:
             self._lines = []
         return []
@@ -57,6 +65,8 @@ class Mender:
 
 def mended(frame: bytes, peer: str) -> list[Message]:
     """The messages in a frame that is none, in order, with a Lost for each broken answer; nothing if there are none."""
+    if len(frame) > _DEEP_BYTES:
+        return _long(frame, peer)
     text = frame.decode("latin-1")  # a character for each byte, whatever they are
     found: list[Message] = []
     behind, place = False, 0
@@ -87,8 +97,8 @@ def too_long(head: bytes, peer: str, reason: str) -> Message:
 
 def broken(id: bytes, peer: str, reason: str) -> Message:
     """What stands for an answer to the request of this raw id that cannot be passed on; the only open one's if it is empty."""
-    text = f"{peer} sent an answer that cannot be passed on: {reason}; the call may have been carried out"
-    return lost(id, Fault(Reason.INVALID, text), started=True, again=False)
+    fault = Fault(Reason.INVALID, f"{peer} sent an answer that cannot be passed on: {reason}")
+    return lost(id, fault, started=True, again=False)
 
 
 def _piece(piece: bytes, value: dict[str, Any], constants: list[str], peer: str, *, behind: bool) -> list[Message]:
@@ -103,17 +113,30 @@ def _piece(piece: bytes, value: dict[str, Any], constants: list[str], peer: str,
         if isinstance(value.get("id"), str):
             return [broken(jsonrpc.quoted(value["id"]), peer, reason)]
         return [broken(b"", peer, reason)] if value.keys() & {"id", "result", "error"} in ({"result"}, {"error"}) else []
-    if message.kind is MessageKind.REQUEST:
-        passes = not behind or message.method in _ASKED
-    else:
-        passes = not behind or message.method not in _TOLD_BY_US
-    return [message] if passes else []
+    return [message] if _passes(message, behind=behind) else []
+
+
+def _passes(message: Message, *, behind: bool) -> bool:
+    """Whether the server can mean it: what it was sent and logs is not its own."""
+    if not behind:
+        return True
+    return message.method in _ASKED if message.kind is MessageKind.REQUEST else message.method not in _TOLD_BY_US
+
+
+def _long(frame: bytes, peer: str) -> list[Message]:
+    """A frame that would take too long to be taken apart: a message that reaches to its end, or a broken answer."""
+    begin = _BEGIN.search(frame, 0, _HEAD_BYTES)
+    if begin and frame[: begin.start()].strip(_SILENT_BYTES):
+        with suppress(InvalidFrame):
+            message = jsonrpc.parse(frame[begin.start() :])
+            return [message] if _passes(message, behind=True) else []
+    return _cut(frame, peer)
 
 
 def _cut(frame: bytes, peer: str) -> list[Message]:
     """A frame that begins as an answer does and is no JSON by any reading: cut, in another encoding, of a syntax of its own."""
-    bare = frame.replace(b"\0", b"").lstrip(_SILENT.encode("latin-1"))
-    if not bare.startswith(b"{") or _REQUEST.match(bare) or not (b'"result"' in bare or b'"error"' in bare):
+    bare = frame.replace(b"\0", b"").lstrip(_SILENT_BYTES)
+    if not bare.startswith(b"{") or _REQUEST.match(bare, 0, _HEAD_BYTES) or not (b'"result"' in bare or b'"error"' in bare):
         return []
     last = _LAST_ID.search(bare[-_TAIL_BYTES:])
     id = jsonrpc.leading_id(bare[:_HEAD_BYTES]) or (last[1] if last else b"")

@@ -93,7 +93,8 @@ async def spawn(
         starting.add_done_callback(child.abandon)  # a few turns of the loop from now
         raise
     info = LinkInfo(id=id, transport="stdio", peer=child.name)
-    return StreamLink(info, child.incoming, child.outgoing, child.shut, on_noise, Mender(child.name, max_frame_bytes))
+    mender = Mender(command.command, max_frame_bytes)  # without the pid: what is said of each process is then said once
+    return StreamLink(info, child.incoming, child.outgoing, child.shut, on_noise, mender)
 
 
 def _refusal(command: ServerCommand, error: OSError | ValueError) -> LinkRefused:

@@ -73,6 +73,7 @@ class Bridge:
         self._stopping: set[asyncio.Task[None]] = set()
         self._complaints = {server: Complaints() for server in servers}
         self._failed_checks = {server: Complaints() for server in servers}
+        self._broken = {server: Complaints() for server in servers}  # answers
 
     def served(self) -> dict[str, Served]:
         """Every server, as this bridge serves it now."""
@@ -161,9 +162,7 @@ class Bridge:
                     continue
                 for said in _members(server, message) if message.kind is MessageKind.BATCH else (message,):
                     if isinstance(said, Lost) and said.fault.reason is Reason.INVALID:
-                        noise += 1
-                        if noise <= _NOISE:
-                            log.warning("server %s: %s", child, said.fault.message)
+                        self._tell(server, said.fault.message)
                     self.node.feed(ServerFrame(child, said))
         except LinkError as error:
             if self._children.pop(child, None) is not None:
@@ -175,6 +174,11 @@ class Bridge:
             self._children.pop(child, None)
             self._tasks.pop(child, None)
             await link.aclose()
+
+    def _tell(self, server: str, reason: str) -> None:
+        """Of what is wrong with a server's answers, each reason once."""
+        if self._broken[server].is_news(reason, self.node.loop.now()):
+            log.warning("server %s: %s", server, reason)
 
     async def _run_check(self, server: str) -> None:
         """The command that checks a server."""

@@ -78,7 +78,7 @@ class Open(Protocol):
 class Member:
     """open: joins a link to a peer. end: what receive() raises when the peer leaves. bytewise: the peer writes any bytes.
 
-    text: bytes that are no UTF-8 end the link, by the rules of its transport.
+    text: bytes that are no UTF-8 end the link, by the rules of its transport. server: the peer is one.
     """
 
     name: str
@@ -86,6 +86,7 @@ class Member:
     end: type[LinkError] = EndOfLink
     bytewise: bool = True
     text: bool = False
+    server: bool = False
 
 
 @dataclass
@@ -464,18 +465,18 @@ def authority() -> Authority:
 
 
 MEMBERS = [
-    Member("child", open_child, end=LinkBroken),  # a server has no orderly end: it should not exit
+    Member("child", open_child, end=LinkBroken, server=True),  # a server has no orderly end: it should not exit
     Member("own", open_own),
     Member("memory", open_memory, bytewise=False),
-    Member("tcp", connecting("tcp")),
+    Member("tcp", connecting("tcp"), server=True),
     Member("tcp accepted", accepting("tcp")),
-    Member("tls", connecting("tls", authority())),
+    Member("tls", connecting("tls", authority()), server=True),
     Member("tls accepted", accepting("tls", authority())),
-    Member("unix", connecting("unix")),
+    Member("unix", connecting("unix"), server=True),
     Member("unix accepted", accepting("unix")),
-    Member("ws", connecting_websocket(), text=True),
-    Member("wss", connecting_websocket(authority()), text=True),
+    Member("ws", connecting_websocket(), text=True, server=True),
+    Member("wss", connecting_websocket(authority()), text=True, server=True),
     Member("ws accepted", accepted_websocket, text=True),
     Member("howto", open_documented),
-    Member("sse", open_sse, bytewise=False),
+    Member("sse", open_sse, bytewise=False, server=True),
 ]

@@ -213,6 +213,58 @@ async def test_whatever_a_server_says_its_request_is_answered_once_and_the_next_
         await proven(upstream, link)
 
 
+ANSWER = b'{"jsonrpc":"2.0","id":"x1","result":{"number":1}}'
+
+
+@pytest.mark.parametrize("streamed", [False, True])
+@pytest.mark.parametrize(
+    ("said", "reason"),
+    [
+        (ANSWER.replace(b"1}}", b"NaN}}"), "not JSON: it holds NaN"),
+        (ANSWER.replace(b"1}}", b'"\xe9"}}'), "not JSON: not UTF-8, by its byte 0xe9 at "),
+        (ANSWER.replace(b'"jsonrpc":"2.0",', b""), 'not a JSON-RPC 2.0 message: "jsonrpc" is not "2.0"'),
+        (ANSWER[:-3], "not JSON: Input data was truncated"),
+        (b"\xef\xbb\xbf" + ANSWER, ""),
+        (b"<!-- debug --> " + ANSWER, ""),
+    ],
+)
+async def test_a_broken_answer_is_told_and_what_stands_before_one_is_passed_over(
+    said: bytes, reason: str, streamed: bool
+) -> None:
+    async with Upstream() as upstream:
+        link = await upstream.link()
+        await proven(upstream, link)
+        link.send(modern("x1"))
+        asked = await upstream.asked()
+        if streamed:
+            asked.stream(b"data: " + said + b"\n\n")
+            asked.end()
+        else:
+            asked.answer(200, said)
+        if reason:
+            told = await lost(link, "x1")
+            assert told.fault.reason is Reason.INVALID
+            assert f"{link.info.peer} sent an answer that cannot be passed on: {reason}" in told.fault.message
+        else:
+            assert (await received(link)).frame == ANSWER
+        await proven(upstream, link)
+
+
+async def test_a_page_of_a_gateway_in_place_of_an_answer_is_told_with_its_status() -> None:
+    async with Upstream() as upstream:
+        link = await upstream.link()
+        await proven(upstream, link)
+        for status, kind in ((502, "text/html"), (200, "text/html"), (200, "application/json")):
+            link.send(modern("x1"))
+            (await upstream.asked()).answer(status, b'<html><script>{"result": {}}</script></html>', kind)
+            told = await lost(link, "x1")
+            assert told.fault.reason is Reason.OUTCOME_UNKNOWN
+            assert f"answers {status} " in told.fault.message
+        link.send(modern("x1"))
+        (await upstream.asked()).answer(200, ANSWER, "text/plain")
+        assert (await received(link)).frame == ANSWER
+
+
 async def test_a_server_that_comes_back_is_reached_again_and_the_session_it_kept_goes_on() -> None:
     async with Upstream() as upstream:
         link = await upstream.link()

@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 
 import pytest
 
+from fabric.core.faults import Lost, Reason
 from fabric.errors import InvalidFrame, LinkBroken, LinkClosed, LinkOverflow, LinkProtocolError
 from fabric.jsonrpc import MessageKind
 from fabric.links.base import Link
@@ -102,6 +103,26 @@ async def test_bytes_that_are_no_message_are_told_and_the_link_lives(member: Mem
         assert await received(joined.link, 1) == [frame(1)]
         assert joined.noise in (None, [bad])
     return None
+
+
+async def test_a_byte_order_mark_in_front_of_a_message_is_passed_over(member: Member) -> None:
+    async with member.open() as joined:
+        await joined.peer.write(b"\xef\xbb\xbf" + frame(1) + b"\n" + frame(2) + b"\n")
+        assert await received(joined.link, 2) == [frame(1), frame(2)]
+
+
+@pytest.mark.parametrize("member", [each for each in MEMBERS if each.server], ids=lambda member: member.name)
+async def test_of_a_servers_answers_a_broken_one_is_told_and_one_behind_a_text_is_passed_on(member: Member) -> None:
+    answer = b'{"jsonrpc":"2.0","id":"x","result":{"number":1}}'
+    async with member.open() as joined:
+        await joined.peer.write(answer.replace(b"1}}", b"NaN}}") + b"\n" + b"INFO: " + answer + b"\n")
+        broken = await soon(joined.link.receive())
+        assert isinstance(broken, Lost)
+        assert (broken.id, broken.fault.reason) == (b'"x"', Reason.INVALID)
+        assert broken.fault.message.endswith(" sent an answer that cannot be passed on: not JSON: it holds NaN")
+        assert "(pid" not in broken.fault.message, "it is said once for many processes"
+        assert await received(joined.link, 1) == [answer]
+        assert not joined.noise
 
 
 @pytest.mark.requirement("P14")

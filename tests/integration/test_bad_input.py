@@ -67,6 +67,7 @@ ACCEPTED: dict[str, tuple[bytes, Any]] = {
     "an id inside of params": (frame(params={"id": 5, "cursor": '"id":9'}), 1),
     "white space wherever it may be": (frame(id=3).replace(b" ", b" \n\t"), 3),
     "a progress token that is an object": (frame(params={"_meta": {"progressToken": {}}}), 1),
+    "a byte order mark": (b"\xef\xbb\xbf" + frame(id=8), 8),
     "unknown fields": (frame(id=4, more={"id": [5]}, zzz=None), 4),
 }
 GARBAGE = (

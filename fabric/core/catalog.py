@@ -93,12 +93,12 @@ class Catalog:
         self.fresh_until = float("-inf")
         self._pages = 0
 
-    def page(self, answer: bytes, now: float) -> str:
-        """Take in one tools/list response; returns the cursor of the next page, empty after the last or a useless answer."""
+    def page(self, answer: bytes, now: float) -> str | None:
+        """Take in one tools/list response; returns the cursor of the next page, empty after the last, None for no list."""
         try:
             result = msgspec.json.decode(answer, type=_Answer).result
-        except msgspec.DecodeError:
-            return ""
+        except (msgspec.DecodeError, UnicodeDecodeError):
+            return None
         self._pages += 1
         for tool in result.tools:
             hints = tool.annotations or _Annotations()
@@ -106,10 +106,6 @@ class Catalog:
             self.tools[tool.name] = Tool(hints.read_only or hints.idempotent, headers)
         self.fresh_until = now + min(max(result.ttl_ms / 1000, FRESH_AT_LEAST), FRESH_AT_MOST)
         return (result.cursor or "") if self._pages < PAGES_MOST else ""
-
-    def complete(self, now: float) -> None:
-        """No more pages come: what is here counts, for a short while at least."""
-        self.fresh_until = max(self.fresh_until, now + FRESH_AT_LEAST)
 
     def repeatable(self, name: str) -> bool:
         """Whether the server says that calling this tool twice does no harm."""

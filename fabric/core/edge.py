@@ -249,6 +249,8 @@ class EdgeCore:
     # ------------------------------------------------------------ the end of an exchange
     def _finished(self, exchange: Exchange, answer: bytes, fault: Fault | None, now: float) -> None:
         self.posts.open.pop(exchange.link, None)
+        if exchange.session and exchange.method == "tools/list" and answer:
+            self.requests.tools.hear(exchange.server, answer, now)
         outcome, code = ("ok", 0) if fault is None else (fault.reason.value, CODES[fault.reason])
         link = exchange.link
         if exchange.promised not in ("", exchange.owner) and fault is None:

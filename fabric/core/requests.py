@@ -7,17 +7,15 @@ from collections.abc import Callable
 from fabric import jsonrpc, jsonrpc_swap
 from fabric.core import parked
 from fabric.core.announcement import Role
-from fabric.core.catalog import REPEATABLE_METHODS, Catalog, list_request
-from fabric.core.correlation import NEVER, CorrelationRouter, Exchange
+from fabric.core.catalog import REPEATABLE_METHODS, Catalog
+from fabric.core.correlation import CorrelationRouter, Exchange
 from fabric.core.faults import CODES, Fault, Reason
 from fabric.core.member import Member
 from fabric.core.serving import Serving
+from fabric.core.tools import Tools
 from fabric.envelope import Envelope, Kind
 from fabric.errors import InvalidFrame
 from fabric.jsonrpc import Message, MessageKind
-
-LIST_TIMEOUT = 10.0
-"""Seconds after which calls stop waiting for their server's list of tools, unless the server itself is still starting."""
 
 _TOKEN_STARTS = b'"-0123456789'
 """How a progress token begins; what is no string or number is the server's to refuse."""
@@ -39,10 +37,8 @@ class Requests:
         self._member = member
         self._router = router
         self._serving = serving
-        self._retry_calls = retry_calls
         self._refuse = refuse
-        self._catalogs: dict[str, Catalog] = {}
-        self._listing: dict[str, tuple[Catalog, float]] = {}  # by server, the pages so far and when they must be complete
+        self.tools = Tools(router, serving, retry_calls)
         self._waiting: dict[str, list[tuple[Exchange, Message, Params]]] = {}
 
     def prepare(self, exchange: Exchange, message: Message) -> None:
@@ -71,7 +67,7 @@ class Requests:
             reason = "neither a session (send initialize first) nor _meta with io.modelcontextprotocol/protocolVersion"
             raise InvalidFrame(jsonrpc.INVALID_PARAMS, reason, message.id)
         exchange.exclusive = bool(meta.fields.log_level)
-        exchange.repeatable = message.method in REPEATABLE_METHODS and not (meta.input_responses or meta.request_state)
+        exchange.repeatable = self._repeatable(exchange, message)
         spans = self._member.identity.spans
         if spans is not None:
             exchange.trace = jsonrpc.text(meta.fields.traceparent) or exchange.carried
@@ -90,6 +86,8 @@ class Requests:
         elif message.method == "tools/call":
             self._call(exchange, message, params, now)
         else:
+            if exchange.sent_kind is Kind.OPEN:
+                self.tools.expect(exchange.server, now)
             self._router.offer(exchange, now)
 
     def to_session(self, exchange: Exchange, owner: str, now: float) -> None:
@@ -103,6 +101,8 @@ class Requests:
         elif exchange.method == "notifications/cancelled":
             self._cancel_in_session(exchange, owner, now)
         else:
+            if exchange.method == "tools/call":
+                self.tools.expect(exchange.server, now)
             self._router.assign(exchange, owner, now)
 
     def fitting(self, message: Message) -> bytes:
@@ -138,49 +138,36 @@ class Requests:
 
     # ------------------------------------------------------------ the tools a server has
     def _call(self, exchange: Exchange, message: Message, params: Params, now: float) -> None:
-        server = exchange.server
-        catalog = self._catalogs.get(server)
-        if catalog is None or now >= catalog.fresh_until:
-            if server not in self._listing:
-                due = NEVER if self._serving.untaken(server) else now + LIST_TIMEOUT
-                self._listing[server] = (Catalog(), due)
-                self._list(server, "", due, now)
-            if catalog is None:
-                self._waiting.setdefault(server, []).append((exchange, message, params))
-                return
-        self._judged(catalog, exchange, message, params, now)
+        catalog = self.tools.catalog(exchange.server, now)
+        if catalog is None:
+            self._waiting.setdefault(exchange.server, []).append((exchange, message, params))
+        else:
+            self._judged(catalog, exchange, message, params, now)
 
     def _judged(self, catalog: Catalog, exchange: Exchange, message: Message, params: Params, now: float) -> None:
         if params is not None:
             mismatch = catalog.mismatch(exchange.target, message, params)
             if mismatch:
                 raise InvalidFrame(jsonrpc.HEADER_MISMATCH, f"Header mismatch: {mismatch}", message.id)
-        meta = jsonrpc.meta(message)
-        repeatable = exchange.server in self._retry_calls or catalog.repeatable(exchange.target)
-        exchange.repeatable = repeatable and not (meta.request_state or meta.input_responses)
+        exchange.repeatable = self._repeatable(exchange, message)
         self._router.offer(exchange, now)
 
-    def _list(self, server: str, cursor: str, due: float, now: float) -> None:
-        exchange = self._router.new("", server, now)
-        exchange.method, exchange.repeatable = "tools/list", True
-        exchange.body = list_request(exchange.id, cursor)
-        self._router.offer(exchange, now)
-        exchange.lapses = min(due, exchange.lapses)
-        self._router.deadlines.set(exchange.id, min(exchange.resend, exchange.due, exchange.lapses))
+    def _repeatable(self, exchange: Exchange, message: Message) -> bool:
+        """Whether a request may be run again, in a session or without one."""
+        meta = jsonrpc.meta(message)
+        if meta.request_state or meta.input_responses:
+            return False
+        if message.method == "tools/call":
+            return self.tools.repeatable(exchange.server, exchange.target)
+        return message.method in REPEATABLE_METHODS
 
     def listed(self, exchange: Exchange, answer: bytes, now: float) -> list[tuple[Exchange, InvalidFrame]]:
         """A page of a tool list came, or will not come. Returns the calls that waited for it and turn out to be wrong."""
-        server = exchange.server
-        catalog, due = self._listing[server]
-        cursor = catalog.page(answer, now)
-        if cursor and now < due:
-            self._list(server, cursor, due, now)
+        catalog = self.tools.listed(exchange, answer, now)
+        if catalog is None:
             return []
-        catalog.complete(now)
-        del self._listing[server]
-        self._catalogs[server] = catalog
         wrong = []
-        for waiting, message, params in self._waiting.pop(server, ()):
+        for waiting, message, params in self._waiting.pop(exchange.server, ()):
             if not waiting.link:
                 continue  # its client has left meanwhile
             try:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from fabric.core.announcement import Health, Role, Served
+from fabric.core.eras import MODERN
 from fabric.core.faults import Fault, Reason
 from fabric.core.lease import Leases
 
@@ -47,6 +48,10 @@ class Serving:
             return f"no bridge serves {server}"
         starting = all(served.health in (Health.CHECKING, Health.UNKNOWN) for served in bridges)
         return f"{server} has not answered yet, {bridges[0].reason or 'starting'}" if starting else ""
+
+    def modern(self, server: str) -> bool:
+        """Whether it is known to answer requests without a session."""
+        return any(MODERN in served.eras for served in self._now.get(server, ()))
 
     def free(self, server: str) -> bool:
         """Whether a living bridge announces a free slot for it."""

@@ -268,13 +268,17 @@ class UpstreamLink:
 
     async def _learn(self) -> None:
         """Ask which headers calls have to carry."""
-        tools, cursor, asked = catalog.Catalog(), "", False
-        while cursor or not asked:
-            asked = True
+        tools, cursor = catalog.Catalog(), ""
+        while True:
             self._lists += 1
             pages: list[Message] = []
             await self._attempt(jsonrpc.parse(catalog.list_request(f"headers-{self._lists}", cursor)), pages.append)
-            cursor = tools.page(pages[-1].frame, 0.0) if pages else ""
+            following = tools.page(pages[-1].frame, 0.0) if pages else None
+            if following is None:
+                return  # it failed, perhaps half-way: what was known counts
+            if not following:
+                break
+            cursor = following
         self._tools = tools
 
     # ------------------------------------------------------------ in

@@ -93,7 +93,7 @@ def _edge_holds(core: EdgeCore) -> dict[str, object]:
         "bound": sorted(core.conversations.bound),
         "orphans": core.posts.orphans,
         "waiting calls": core.requests._waiting,
-        "listings": core.requests._listing,
+        "listings": core.requests.tools.listing,
         "deadlines": len(deadlines) or len(deadlines._heap) > 512,
     }
 

@@ -122,7 +122,7 @@ class SimServer:
                 id=id, result={"protocolVersion": params["protocolVersion"], "capabilities": {}, "serverInfo": {"name": "s"}}
             )
         elif method == "tools/list":
-            self.say(id=id, result={"tools": TOOLS, "ttlMs": 60_000})
+            self._list(id, params)
         elif method in ("tools/call", "prompts/get"):
             self._tool(id, params, params.get("_meta", {}))
         elif method == "subscriptions/listen":
@@ -132,6 +132,15 @@ class SimServer:
             self._running.pop(params["requestId"], None)
         elif id is not None:
             self.say(id=id, result={})
+
+    def _list(self, id: str, params: dict[str, Any]) -> None:
+        self.world.listed += 1
+        if self.world.lists == "whole":
+            self.say(id=id, result={"tools": TOOLS, "ttlMs": 60_000})
+        elif self.world.lists == "half" and "cursor" not in params:
+            self.say(id=id, result={"tools": TOOLS[1:], "nextCursor": "2"})
+        elif self.world.lists != "never":
+            self.say(id=id, error={"code": -32603, "message": "no list today"})
 
     def _tool(self, id: str, params: dict[str, Any], meta: dict[str, Any]) -> None:
         arguments = params["arguments"]

@@ -61,6 +61,8 @@ class World:
         self.violations: list[str] = []
         self.conflicts: list[tuple[str, str]] = []  # who was told of one, and what
         self.started: dict[str, list[str]] = {}  # key of a call to the incarnations that began it, in order
+        self.lists = "whole"  # how servers answer tools/list: whole, half, an error, or never
+        self.listed = 0  # how often they were asked
         self.fingerprint = 0
         self.processes: list[Process] = []
         self.broker = SimBroker(self, keeps=self.settings.keeps)

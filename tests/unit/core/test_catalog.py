@@ -51,8 +51,9 @@ def test_how_long_a_list_is_believed_is_the_servers_to_say_within_bounds() -> No
 
 def test_a_useless_answer_makes_nothing_repeatable() -> None:
     catalog = Catalog()
-    for answer in (b"", b"{}", b'{"error":{"code":1,"message":""}}', b'{"result":{"tools":7}}'):
-        assert catalog.page(answer, 0.0) == ""
+    garbled = b'{"result":{"tools":[{"name":"\xff"}]}}'
+    for answer in (b"", b"{}", garbled, b'{"error":{"code":1,"message":""}}', b'{"result":{"tools":7}}'):
+        assert catalog.page(answer, 0.0) is None
         assert not catalog.tools
 
 

@@ -1,0 +1,149 @@
+"""The worlds of what an edge knows of tools: a list that fails replaces none; calls are judged alike in a session."""
+
+from __future__ import annotations
+
+import pytest
+
+from fabric.core.bridge import BridgeCore
+from fabric.core.catalog import Catalog
+from fabric.core.correlation import Exchange
+from fabric.core.edge import EdgeCore
+from fabric.core.lease import LEASE
+from fabric.core.tools import LIST_TIMEOUT, PAUSE, Tools
+from tests.sim.clients import LongLink
+from tests.sim.http_clients import Http
+from tests.sim.requests import frame
+from tests.sim.scene import held, last, scene, until_answered, until_started
+from tests.sim.world import Plant, World
+
+both_kinds = pytest.mark.parametrize("keeps", [False, True], ids=["forgets", "keeps"])
+pytestmark = pytest.mark.requirement("R11", "D01")
+
+TTL = 60.0
+"""Seconds for which a simulated server's list is fresh."""
+
+
+# ---------------------------------------------------------------- lists that fail
+def stale(world: World, lists: str) -> Http:
+    """A client whose edge has a list that is not fresh any more, and servers that answer like this from now on."""
+    client = Http(world, "c", "tools", legacy=False)
+    client.call("read")
+    assert until_answered(world, last(client), 3.0) == ""
+    world.lists = lists
+    world.run(TTL)
+    return client
+
+
+def survives(world: World, client: Http) -> bool:
+    """Whether a call that only reads is run again when its bridge is killed under it."""
+    client.call("read", delay=0.5)
+    bridge = until_started(world, last(client))
+    world.fault("kill bridge", lasts=0.5)
+    bridge.kill()
+    world.bridge()
+    return until_answered(world, last(client), LEASE + 3.0) == ""
+
+
+@both_kinds
+@pytest.mark.parametrize("lists", ["error", "half", "never"])
+def test_a_list_that_fails_replaces_no_good_one(keeps: bool, lists: str) -> None:
+    world = scene(keeps=keeps, bridges=2)
+    client = stale(world, lists)
+    for _ in range(3):
+        client.call("read")
+        assert until_answered(world, last(client), 0.3) == ""  # the list is fetched behind it
+        world.run(0.5)
+    world.run(LIST_TIMEOUT)
+    assert survives(world, client)
+    held(world, client)
+
+
+def test_a_list_that_fails_is_not_asked_for_on_every_call() -> None:
+    world = scene()
+    client = stale(world, "error")
+    asked, begun = world.listed, world.now
+    while world.now < begun + 3 * PAUSE:
+        client.call("read")
+        world.run(0.1)
+    assert 2 <= world.listed - asked <= 4
+    world.lists = "whole"
+    world.run(PAUSE)
+    client.call("read")
+    world.run(0.5)
+    fresh = world.listed
+    client.call("read")
+    world.run(0.5)
+    assert world.listed == fresh
+    held(world, client)
+
+
+def test_where_no_list_was_ever_good_calls_go_on_and_half_of_one_counts() -> None:
+    world = scene()
+    client = Http(world, "c", "tools", legacy=False)
+    world.lists = "half"
+    for _ in range(3):
+        client.call("write")
+        assert until_answered(world, last(client), 3.0) == ""
+    catalog = world.edges[0].core.requests.tools._catalogs["tools"]
+    assert list(catalog.tools) == ["write"]
+    held(world, client)
+
+
+# ---------------------------------------------------------------- sessions
+def session(world: World, server: str) -> LongLink:
+    """A session of a long link, whose client asks for the tools first where the edge cannot."""
+    client = LongLink(world, "c", server, legacy=True)
+    client.call("write")
+    assert world.run_until(lambda: not (client.unmade or client.waits), 3.0)
+    if server == "old":
+        request = client.new(world.edges[0], b"900", "")
+        request.session = client.link
+        client._frame(frame(b"900", "tools/list", {}))
+        assert until_answered(world, request, 1.0) == ""
+    return client
+
+
+@both_kinds
+@pytest.mark.parametrize("server", ["old", "both"])
+@pytest.mark.parametrize("dies", ["process", "bridge"])
+@pytest.mark.parametrize(("tool", "outcome"), [("read", "session_lost"), ("write", "outcome_unknown")])
+def test_a_call_whose_session_dies_is_judged_by_its_tool(keeps: bool, server: str, dies: str, tool: str, outcome: str) -> None:
+    world = scene(keeps=keeps)
+    client = session(world, server)
+    client.call(tool, delay=5.0)
+    request = last(client)
+    bridge = until_started(world, request)
+    if dies == "bridge":
+        world.fault("kill bridge", lasts=0.5)
+        bridge.kill()
+        world.bridge()
+    else:
+        bridge.touched.append("server crash")
+        world.fault("server crash", lasts=1.0)
+        next(child for child in bridge.children.values() if child._initialized).crash()
+    assert until_answered(world, request, LEASE + 1.0) == outcome
+    held(world, client)
+
+
+# ---------------------------------------------------------------- planted bugs
+class Forgetful(Tools):
+    """A list that fails replaces the one before."""
+
+    def listed(self, exchange: Exchange, answer: bytes, now: float) -> Catalog | None:
+        self._catalogs.pop(exchange.server, None)
+        return super().listed(exchange, answer, now)
+
+
+def a_failed_list_believed(core: EdgeCore | BridgeCore) -> None:
+    if isinstance(core, EdgeCore):
+        core.requests.tools.__class__ = Forgetful
+
+
+@pytest.mark.parametrize("plant", [a_failed_list_believed], ids=lambda plant: plant.__name__)
+def test_a_planted_bug_makes_a_call_unrepeatable(plant: Plant) -> None:
+    world = scene(bridges=2, plant=plant)
+    client = stale(world, "error")
+    client.call("read")
+    assert until_answered(world, last(client), 0.3) == ""
+    world.run(0.5)
+    assert not survives(world, client)

@@ -7,9 +7,6 @@ from workers.logs import configure_logging
 from workers.process import Life, administered, placed, ready_line
 from workers.roles import make_bridge
 
-DRAIN_TIMEOUT = 5.0
-"""Seconds that running requests have to finish when the process is told to stop."""
-
 
 async def run(settings: Settings) -> int:
     """Serve until told to stop. Returns the exit code."""
@@ -23,5 +20,5 @@ async def run(settings: Settings) -> int:
                 said = ready_line(f"bridge {', '.join(settings.servers)}{admin}")
                 return await life.serve([bridge.node], place, said)
         finally:
-            await bridge.drain(DRAIN_TIMEOUT)
+            await bridge.drain(settings.drain_timeout)
             await bridge.aclose()

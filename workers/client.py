@@ -7,7 +7,6 @@ is refused, a ping excepted.
 
 from __future__ import annotations
 
-import asyncio
 from importlib.metadata import version
 from itertools import count
 from typing import Any
@@ -21,9 +20,6 @@ from fabric.core.faults import CODES
 from fabric.errors import FabricError
 from fabric.jsonrpc import Message, MessageKind
 from fabric.links.base import Link
-
-PROBE_TIMEOUT = 10.0
-"""Seconds without an answer to server/discover after which a server is taken for a legacy one."""
 
 
 class Refused(FabricError):
@@ -71,11 +67,7 @@ class Client:
 
     async def _discovered(self) -> bool:
         self.eras = (eras.MODERN,)
-        try:
-            async with asyncio.timeout(PROBE_TIMEOUT):
-                answer = await self._exchange("server/discover", {})
-        except TimeoutError:
-            return False
+        answer = await self._exchange("server/discover", {})  # the fabric waits for a server that starts, to its deadline
         found = eras.judge(answer)
         if eras.MODERN in found:
             result = _result(answer)

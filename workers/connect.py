@@ -15,7 +15,6 @@ from fabric.jsonrpc import MessageKind
 from fabric.links.stdio import own
 from fabric.runtime.edge import Edge
 from fabric.runtime.settings import Settings, refuse_missing_commands
-from workers.bridge import DRAIN_TIMEOUT
 from workers.joining import NOT_RUNNING, absence, runs_here, settle, starting, unless_stopped
 from workers.logs import configure_logging
 from workers.process import Place, placed
@@ -78,7 +77,7 @@ async def _found(edge: Edge, place: Place, name: str, stack: AsyncExitStack) -> 
         refuse_missing_commands(settings)
         bridge = make_bridge(place)
         stack.push_async_callback(bridge.aclose)
-        stack.push_async_callback(bridge.drain, DRAIN_TIMEOUT)
+        stack.push_async_callback(bridge.drain, settings.drain_timeout)
         bridge.node.start()
     return name
 

@@ -137,6 +137,7 @@ async def start_server(
         connections = server.max_in_flight + 2 * server.max_processes
         settings = ConnectSettings(
             headers=server.headers,
+            answer_timeout=server.start_timeout,
             trust=server.trust,
             max_frame_bytes=max_frame_bytes,
             connections=connections,

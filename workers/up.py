@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from fabric.runtime.settings import Settings
-from workers.bridge import DRAIN_TIMEOUT
 from workers.doors import open_doors
 from workers.logs import configure_logging
 from workers.process import Life, administered, placed
@@ -27,6 +26,6 @@ async def run(settings: Settings) -> int:
                 return await life.serve(nodes, place, summary.lines())
         finally:
             await doors.aclose()
-            await bridge.drain(DRAIN_TIMEOUT)
+            await bridge.drain(settings.drain_timeout)
             await edge.node.aclose()
             await bridge.aclose()

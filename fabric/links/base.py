@@ -79,16 +79,18 @@ class Redial(Protocol):
 class ConnectSettings(msgspec.Struct, frozen=True, kw_only=True):
     """How to open a link to an MCP server; one record for every transport.
 
-    headers: sent with the request that opens the link, where there is one. timeout: seconds for all of the opening, handshakes
-    included. trust: how to judge its certificate, where there is one. buffer_bytes: most that may wait for a slow server.
-    compression: ask for it, where the transport knows it. redial: where a link connects as it goes, what tries a connection
-    again that could not be made. connections, idle: where a link is many requests, most connections to one server at once, and
-    seconds after which one that nobody uses is closed. Many servers close theirs after 5 s, and of a request that is on its way
-    by then nobody knows more.
+    headers: sent with the request that opens the link, where there is one. timeout: seconds to reach the server, TLS
+    included. answer_timeout: seconds that a server which was reached has to open the link: to answer a WebSocket's
+    handshake, or to say where messages are posted to. trust: how to judge its certificate, where there is one.
+    buffer_bytes: most that may wait for a slow server. compression: ask for it, where the transport knows it. redial: where
+    a link connects as it goes, what tries a connection again that could not be made. connections, idle: where a link is
+    many requests, most connections to one server at once, and seconds after which one that nobody uses is closed. Many
+    servers close theirs after 5 s, and of a request that is on its way by then nobody knows more.
     """
 
     headers: tuple[tuple[str, str], ...] = ()
     timeout: float = 10.0
+    answer_timeout: float = 10.0
     trust: Trust = Trust()
     max_frame_bytes: int = DEFAULT_FRAME_BYTES
     buffer_bytes: int = DEFAULT_BUFFER_BYTES

@@ -96,7 +96,7 @@ class UpstreamLink:
         self._proven = False  # it has answered as an MCP server does
         self._stream: asyncio.Task[None] | None = None
         self._sse: SseStream | None = None  # where it turned out to speak HTTP+SSE
-        self._timeout = settings.timeout
+        self._timeout = settings.answer_timeout
         self._tools = catalog.Catalog()
         self._lists = 0
         self._closing: asyncio.Task[None] | None = None

@@ -44,11 +44,12 @@ async def connect(url: str, settings: ConnectSettings, *, id: str, options: WebS
             ssl=context,
             ssl_handshake_timeout=settings.timeout if context else None,
         )
-        try:
+    try:
+        async with opening(handshake.where, settings.answer_timeout):
             socket = await calling.opened
-        except BaseException:
-            transport.abort()
-            raise
+    except BaseException:
+        transport.abort()
+        raise
     return socket.link(
         LinkInfo(id=id, transport="websocket", peer=handshake.where), Mender(handshake.where, settings.max_frame_bytes)
     )

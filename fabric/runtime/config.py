@@ -91,6 +91,7 @@ def load(
         broker_wait=section.broker_wait,
         idle_timeout=section.idle_timeout,
         absolute_timeout=section.absolute_timeout,
+        drain_timeout=section.drain_timeout,
         session_lifetime=section.session_lifetime,
         secret=environment.get("FABRIC_SECRET"),
         secret_file=base["secretFile"] / section.secret_file if section.secret_file else None,

@@ -264,6 +264,8 @@ class FabricSection(_Section):
     """Seconds without an answer or progress after which a request is ended."""
     absolute_timeout: Seconds = 3600.0
     """Seconds after which a request is ended whatever its progress."""
+    drain_timeout: Seconds = 5.0
+    """Seconds that running requests have to end when a process with servers is told to stop."""
     session_lifetime: Seconds = 3600.0
     """Seconds after which a session id is no longer accepted."""
     secret_file: Word | None = None

@@ -104,6 +104,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     broker_wait: float
     idle_timeout: float
     absolute_timeout: float
+    drain_timeout: float
     session_lifetime: float
     secret: str | None
     secret_file: Path | None

@@ -43,7 +43,7 @@ NO_HANDSHAKE: dict[type[LinkError], str] = {
 }
 SECRET = "s3cret-of-the-client"
 PATIENT = ConnectSettings(timeout=WAIT, headers=(("X-Api-Key", SECRET),))
-QUICK = ConnectSettings(timeout=0.3, headers=PATIENT.headers)
+QUICK = ConnectSettings(timeout=0.3, answer_timeout=0.3, headers=PATIENT.headers)
 
 
 def secretive(url: str) -> str:

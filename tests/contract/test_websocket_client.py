@@ -124,10 +124,10 @@ async def test_a_server_that_hangs_up_instead_of_answering_would_not_have_us() -
             await connect(f"ws://127.0.0.1:{port}", ConnectSettings(), id="one")
 
 
-async def test_an_opening_has_one_timeout_for_all_of_it() -> None:
+async def test_a_server_that_was_reached_has_a_time_of_its_own_to_answer_the_handshake() -> None:
     async with answering(lambda request: accepted(request)[:-4]) as url:
         with pytest.raises(LinkTimeout, match=r"within 0\.2 s"):
-            await connect(url, ConnectSettings(timeout=0.2), id="one")
+            await connect(url, ConnectSettings(timeout=WAIT, answer_timeout=0.2), id="one")
 
 
 async def test_a_cancelled_opening_leaves_nothing_behind() -> None:

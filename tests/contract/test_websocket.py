@@ -167,6 +167,14 @@ async def test_the_root_of_a_port_for_websockets_alone_says_what_it_is() -> None
     await listener.aclose()
 
 
+@pytest.mark.parametrize("offered", ["WebSocket, h2c", "h2c,websocket", "foo/2, websocket, bar"])
+async def test_a_websocket_is_taken_where_it_is_offered_among_others(opened: Open, offered: str) -> None:
+    async with await Client.open((await opened()).address) as client:
+        client.send("GET", "/ws/", UPGRADE | {"Upgrade": offered})
+        reply = await client.head()
+        assert (reply.status, reply.headers["upgrade"]) == (101, "websocket")
+
+
 async def test_a_websocket_is_opened_by_get_alone(opened: Open) -> None:
     async with await Client.open((await opened()).address) as client:
         reply = await client.ask("POST", "/ws", UPGRADE, b"{}")

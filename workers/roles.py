@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable
 from functools import partial
 from typing import TypeVar
 
@@ -20,7 +20,7 @@ from fabric.runtime.retry import Connects
 from fabric.runtime.settings import ServerDefinition
 from fabric.security.seal import SessionSealer
 from workers.process import Place
-from workers.server_log import ServerLog, heard_by_none
+from workers.server_log import ServerLog
 from workers.telemetry import observed
 
 log = logging.getLogger("mcp-fabric")
@@ -49,11 +49,12 @@ def make_edge(place: Place) -> Edge:
     )
 
 
-def make_bridge(place: Place, *, heard: Callable[[Sequence[str]], None] = heard_by_none) -> Bridge:
-    """A bridge, not yet started. heard: gets lines that its servers write to stderr, as for ServerLog."""
+def make_bridge(place: Place) -> Bridge:
+    """A bridge, not yet started."""
     settings = place.settings
     told = observed(place, "bridge")
     place.processes.open()
+    logs = {name: ServerLog(name, server.max_log_lines) for name, server in settings.servers.items()}
     limits = {
         name: ServerLimits(
             server.digest,
@@ -64,12 +65,12 @@ def make_bridge(place: Place, *, heard: Callable[[Sequence[str]], None] = heard_
             checks=server.checks,
             era=server.era,
             start_timeout=server.start_timeout,
+            last_words=logs[name].last_words,
         )
         for name, server in settings.servers.items()
     }
 
     redials = {name: _redial(told.connects, name) for name in settings.servers}
-    logs = {name: ServerLog(name, server.max_log_lines, heard) for name, server in settings.servers.items()}
 
     async def connect(server: str, id: str) -> Link:
         definition, redial = settings.servers[server], redials[server]

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Sequence
+from collections import deque
+from collections.abc import Sequence
+
+from fabric.links.stdio import LAST_LINES, last_words
 
 log = logging.getLogger("mcp-fabric")
 
@@ -12,32 +15,29 @@ _WINDOW = 1.0  # seconds
 _NOISE_BYTES = 200  # of a line on stdout that is shown
 
 
-def heard_by_none(lines: Sequence[str]) -> None:
-    """Whoever is not interested in what servers write to stderr, but in the log."""
-
-
 class ServerLog:
-    """Of one server, whichever of its processes writes.
+    """Of one server, whichever of its processes writes. most: lines logged in a second, on stderr and stdout together."""
 
-    most: lines logged in a second, on stderr and of junk on stdout together. heard: gets lines on stderr, logged or not, not
-    the middle of a flood.
-    """
-
-    def __init__(self, server: str, most: int, heard: Callable[[Sequence[str]], None] = heard_by_none) -> None:
-        self._server, self._most, self._heard = server, most, heard
+    def __init__(self, server: str, most: int) -> None:
+        self._server, self._most = server, most
         self._room = most
+        self._last: deque[str] = deque(maxlen=LAST_LINES)
         self._more = {logging.DEBUG: 0, logging.WARNING: 0}
         self._window: asyncio.TimerHandle | None = None
 
     def stderr(self, child: str, lines: Sequence[str], more: int) -> None:
         """A process wrote these, and more."""
-        self._heard(lines)
+        self._last.extend(lines[-LAST_LINES:])
         if log.isEnabledFor(logging.DEBUG):
             self._log(logging.DEBUG, "[%s] %s", child, lines, more)
 
     def noise(self, child: str, line: bytes) -> None:
         """A process wrote this to stdout, where only messages belong."""
         self._log(logging.WARNING, "[%s] not a JSON-RPC message on stdout, skipped: %r", child, [line[:_NOISE_BYTES]], 0)
+
+    def last_words(self) -> str:
+        """As of stdio.py: what was written last on stderr, logged or not."""
+        return last_words(self._last)
 
     def _log(self, level: int, form: str, child: str, lines: Sequence[str | bytes], more: int) -> None:
         for line in lines[: self._room]:

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import secrets
-from collections import deque
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
 import msgspec
@@ -22,8 +21,6 @@ from workers.roles import make_bridge, make_edge
 
 LIST_TIMEOUT = 30.0
 """Seconds a server has to list its tools."""
-LAST_LINES = 5
-"""Of a server's stderr, shown where it says nothing else."""
 
 
 def limit(name: str, settings: Settings) -> float:
@@ -35,27 +32,27 @@ async def server(name: str, settings: Settings) -> Finding:
     """Start it as a bridge does, discover it, count its tools, stop it."""
     check, definition = f"server {name}", settings.servers[name]
     by_hand = "start it, or mend its url" if definition.url else "run its command by hand, in its folder and environment"
-    lines: deque[str] = deque(maxlen=LAST_LINES)
+    last_words: Callable[[], str] = str
     try:
-        async with asyncio.timeout(limit(name, settings)), _alone(name, settings, lines) as (edge, bridge):
+        async with asyncio.timeout(limit(name, settings)), _alone(name, settings) as (edge, bridge):
+            last_words = bridge.core.pools[name].limits.last_words
             served = await _settled(bridge, name)
             if served.health is Health.UNHEALTHY and definition.url:
                 return failed(check, FabricError(served.reason), by_hand)
             if served.health is Health.UNHEALTHY:
-                known = not lines or lines[-1] in served.reason
-                return Finding(check, False, served.reason if known else f"{served.reason}{_last(lines)}", by_hand)
+                return Finding(check, False, served.reason, by_hand)
             async with conversation(edge, name, settings.max_frame_bytes) as client:
                 tools = await client.tools()
     except TimeoutError:
-        return Finding(check, False, f"no answer within {limit(name, settings):g} s{_last(lines)}", by_hand)
+        return Finding(check, False, f"no answer within {limit(name, settings):g} s{last_words()}", by_hand)
     except FabricError as error:
         return Finding(check, False, str(error), by_hand)
     return Finding(check, True, f"{' and '.join(served.eras)}, {len(tools)} tools")
 
 
 @asynccontextmanager
-async def _alone(name: str, settings: Settings, lines: deque[str]) -> AsyncIterator[tuple[Edge, Bridge]]:
-    """An edge, and a bridge with that server alone, without processes that wait for sessions. lines: get its stderr."""
+async def _alone(name: str, settings: Settings) -> AsyncIterator[tuple[Edge, Bridge]]:
+    """An edge, and a bridge with that server alone, without processes that wait for sessions."""
     apart = msgspec.structs.replace(
         settings,
         servers={name: msgspec.structs.replace(settings.servers[name], warm=0)},
@@ -65,7 +62,7 @@ async def _alone(name: str, settings: Settings, lines: deque[str]) -> AsyncItera
         secret_command=None,
     )
     async with placed(apart) as place:
-        edge, bridge = make_edge(place), make_bridge(place, heard=lines.extend)
+        edge, bridge = make_edge(place), make_bridge(place)
         try:
             edge.node.start()
             bridge.node.start()
@@ -80,9 +77,3 @@ async def _settled(bridge: Bridge, name: str) -> Served:
     while (served := bridge.served()[name]).health in (Health.UNKNOWN, Health.CHECKING):  # noqa: ASYNC110 - no event
         await asyncio.sleep(0.02)
     return served
-
-
-def _last(lines: Iterable[str]) -> str:
-    """What is added to a reason that does not have them."""
-    text = " | ".join(lines)
-    return f"; its last stderr lines: {text}" if text else ""

@@ -39,7 +39,8 @@ class Checkup:
     def look(self, now: float) -> str:
         """Begin a check that is due. Returns how the one under way has failed, if it is late."""
         if self.under_way is not None:
-            return f"it did not pass a check within {self._checks.timeout:g} s" if now >= self.under_way.due else ""
+            late = f"it did not pass a check within {self._checks.timeout:g} s"
+            return f"{late}{self._pool.limits.last_words()}" if now >= self.under_way.due else ""
         condition = self._pool.condition
         due = now >= self._next and self._checks.enabled
         if due and (condition.down or (condition.serves and self._pool.children)):

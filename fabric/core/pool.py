@@ -7,6 +7,7 @@ probe; one that dies is started again, later each time.
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Callable
 
 import msgspec
 
@@ -36,7 +37,8 @@ class ServerLimits(msgspec.Struct, frozen=True):
     """One server's settings. slots: requests from its queue at once. warm: idle processes for sessions. most: processes.
 
     transport: how it is reached, as in LinkInfo. era: what it speaks, where that is configured; else empty. start_timeout:
-    seconds that a process has until its first answer.
+    seconds that a process has until its first answer. last_words: what its processes wrote last besides messages, to be added
+    to a reason where one is silent; empty, or it begins with a semicolon.
     """
 
     digest: str
@@ -47,6 +49,7 @@ class ServerLimits(msgspec.Struct, frozen=True):
     checks: Checks = Checks()
     era: str = ""
     start_timeout: float = START_TIMEOUT
+    last_words: Callable[[], str] = str
 
 
 class Pool:
@@ -94,7 +97,7 @@ class Pool:
         """For how long it is being started; empty where it is not."""
         if self.condition.health is not Health.CHECKING or self._since is None:
             return ""
-        return f"starting for {now - self._since:.0f} s"
+        return f"starting for {now - self._since:.0f} s{self.limits.last_words()}"
 
     # ------------------------------------------------------------ starting
     def start(self, now: float, *, gently: bool = False) -> None:
@@ -141,11 +144,12 @@ class Pool:
 
     def _go_on(self, probe: Probe, step: Step, now: float) -> None:
         if step.failure:
-            self._complain(step.failure)
+            reason = f"{step.failure}{self.limits.last_words()}"
+            self._complain(reason)
             if self._old_serve:
-                self._keep_old(step.failure)
+                self._keep_old(reason)
             else:
-                self._unhealthy(step.failure, now)
+                self._unhealthy(reason, now)
         elif step.found is not None:
             self._found(probe.child, step.found, now)
         else:

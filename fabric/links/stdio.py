@@ -11,7 +11,7 @@ import os
 import signal
 import sys
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 
 import msgspec
@@ -33,7 +33,10 @@ STDERR_LINE_BYTES = 4096
 OnStderr = Callable[[list[str], int], None]
 """Gets lines of a server's log, and how many more came with them, of which only the first and the last are given."""
 
-_LAST_LINES, _LAST_LINE_CHARS = 5, 300  # how much of its log an exited server's error quotes
+LAST_LINES = 5
+"""So many lines of a server's log, the last, are quoted where something is wrong with it."""
+
+_LAST_LINE_CHARS = 300
 _FLUSH_TIMEOUT = 5.0  # a client that does not read its last answers gets no longer
 _REAP_TIMEOUT = 5.0  # only a process stuck in the kernel outlives a KILL by this
 _TICK, _QUIET_TICKS = 0.25, 4  # how long an ended server's pipes may stay silent before they are given up
@@ -63,6 +66,12 @@ def environment(inherited: Mapping[str, str], extra: Mapping[str, str]) -> dict[
 
 
 _INHERITED = frozenset({"HOME", "LOGNAME", "PATH", "SHELL", "TERM", "USER", "LANG", "LANGUAGE"})
+
+
+def last_words(lines: Iterable[str]) -> str:
+    """The end of a sentence that quotes these lines of a server's log; empty without any."""
+    text = " | ".join(line[:_LAST_LINE_CHARS] for line in lines)
+    return f"; its last stderr lines: {text}" if text else ""
 
 
 async def spawn(
@@ -128,7 +137,7 @@ class _Child:
         self._processes = processes
         self._on_stderr = on_stderr
         self._log = TextDecoder(STDERR_LINE_BYTES)
-        self._last_lines: deque[str] = deque(maxlen=_LAST_LINES)
+        self._last_lines: deque[str] = deque(maxlen=LAST_LINES)
         self._loop = asyncio.get_running_loop()
         self._gone: asyncio.Future[None] = self._loop.create_future()  # it exited, and nobody holds its stdout
         self._read_bytes = 0
@@ -188,7 +197,7 @@ class _Child:
 
     def _stderr_read(self, data: bytes) -> None:
         lines, more = self._log.feed(data)
-        self._last_lines.extend(line[:_LAST_LINE_CHARS] for line in lines[-_LAST_LINES:])
+        self._last_lines.extend(lines[-LAST_LINES:])
         if lines:
             self._on_stderr(lines, more)
 
@@ -237,8 +246,8 @@ class _Child:
             what = self._lost
         else:
             what = f"was ended by {signal.Signals(-status).name}" if status < 0 else f"exited with status {status}"
-        last = "; its last stderr lines: " + " | ".join(self._last_lines) if self._last_lines else ""
-        return f"{self._command.command} {what}{last}"  # without its pid: the next one fails for the same reason
+        # without its pid: the next one fails for the same reason
+        return f"{self._command.command} {what}{last_words(self._last_lines)}"
 
     def _signal(self, number: signal.Signals) -> None:
         if self._process is not None and not self._swept:

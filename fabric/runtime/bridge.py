@@ -114,13 +114,13 @@ class Bridge:
                 self._stop(child)
             case Complain(server, reason):
                 if self._complaints[server].is_news(reason, self.node.loop.now()):
-                    log.error("server %s: %s", server, reason)
+                    log.error("server %s: %s", server, reason, extra={"server": server})
             case Consume(server):
-                log.info("serving %s", server)
+                log.info("serving %s", server, extra={"server": server})
                 self._complaints[server].serving(self.node.loop.now())
                 self.node.bus.consume(server)
             case Pause(server):
-                log.info("pausing %s", server)
+                log.info("pausing %s", server, extra={"server": server})
                 self._complaints[server].paused()
                 self.node.bus.pause(server)
             case Completed(record):
@@ -187,7 +187,7 @@ class Bridge:
         if not reason:
             self._failed_checks[server] = Complaints()
         elif self._failed_checks[server].is_news(reason, self.node.loop.now()):
-            log.warning("server %s: %s", server, reason)
+            log.warning("server %s: %s", server, reason, extra={"server": server})
         self.node.feed(ServerChecked(server, reason))
 
     def _stop(self, child: str) -> None:

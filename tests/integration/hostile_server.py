@@ -128,6 +128,8 @@ def sin(ident: str, how: str) -> None:
 def main() -> None:
     if SIN == "an end at once":
         sys.exit("no database")
+    if SIN == "silence at the start":
+        print("waiting for the database", file=sys.stderr, flush=True)
     for line in sys.stdin.buffer:
         message = json.loads(line)
         ident, method = message.get("id"), message["method"]

@@ -44,7 +44,7 @@ TOLD = {
 PASSED_OVER = ("byte order mark", "log text", "two on a line", "many lines")
 UNANSWERED = ("an endless line", "silence")
 ENDED = {"no stdout": "closed its stdout", "an end": "out of memory"}
-UNHEALTHY = {"an end at once": "no database", "silence at the start": "answered neither server/discover nor initialize"}
+UNHEALTHY = {"an end at once": "no database", "silence at the start": "last stderr lines: waiting for the database"}
 
 pytestmark = [pytest.mark.requirement("P12"), pytest.mark.timeout(240)]
 

@@ -103,13 +103,14 @@ def on_a_terminal(state: Path, *arguments: str, **environment: str) -> str:
     command = [str(PROGRAM), "up", *arguments, "--http", "127.0.0.1:0"]
     process = subprocess.Popen(command, env=env, cwd=ROOT, stdin=theirs, stdout=theirs, stderr=theirs, start_new_session=True)
     os.close(theirs)
-    said, deadline = "", time.monotonic() + 60
+    said, stopped, deadline = "", False, time.monotonic() + 60
     with suppress(OSError):  # how a terminal says that nobody has its other end any more
         while True:
             assert time.monotonic() < deadline, said
             if select.select([ours], [], [], 1)[0]:
                 said += os.read(ours, 65536).decode(errors="replace")
-            if " connect " in said:
+            if " connect " in said and not stopped:
+                stopped = True  # a second signal may find it after its handler has gone
                 process.send_signal(signal.SIGTERM)
     os.close(ours)
     assert process.wait(30) == 0

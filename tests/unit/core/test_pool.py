@@ -350,3 +350,13 @@ def test_a_check_of_a_process_that_is_gone_proves_nothing() -> None:
 def test_checks_can_be_switched_off() -> None:
     scene = Checked(checks=Checks(enabled=False))
     assert (scene.pool.checkup.look(1000.0), scene.out) == ("", [])
+
+
+def test_a_silent_server_is_quoted_with_its_last_words() -> None:
+    scene = Scene(last_words=lambda: "; its last stderr lines: waiting for the database")
+    assert scene.pool.describe(True, 3.0).reason == "starting for 3 s; its last stderr lines: waiting for the database"
+    scene.pool.started(scene.first)
+    for now in (SECOND_QUESTION, 120.0):
+        scene.pool.late(now)
+    assert scene.pool.condition.health is Health.UNHEALTHY
+    assert scene.pool.condition.reason.endswith("; its last stderr lines: waiting for the database")

@@ -12,8 +12,7 @@ from workers.server_log import ServerLog
 
 async def test_of_what_is_over_the_limit_the_number_is_logged_once(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.DEBUG, "mcp-fabric")
-    heard: list[str] = []
-    server_log = ServerLog("time", 3, heard.extend)
+    server_log = ServerLog("time", 3)
     server_log.stderr("time#1", ["one", "two"], 0)
     server_log.stderr("time#2", ["three", "four"], 1000)
     server_log.noise("time#1", b"rubbish")
@@ -28,11 +27,12 @@ async def test_of_what_is_over_the_limit_the_number_is_logged_once(caplog: pytes
     ]
     server_log.noise("time#1", b"later")
     assert caplog.messages[5:] == ["[time#1] not a JSON-RPC message on stdout, skipped: b'later'"]
-    assert heard == ["one", "two", "three", "four"]
 
 
-async def test_stderr_is_heard_where_it_is_not_logged(caplog: pytest.LogCaptureFixture) -> None:
+async def test_the_last_words_are_kept_where_nothing_is_logged(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO, "mcp-fabric")
-    heard: list[str] = []
-    ServerLog("time", 3, heard.extend).stderr("time#1", ["one"], 5)
-    assert (heard, caplog.messages) == (["one"], [])
+    server_log = ServerLog("time", 3)
+    assert server_log.last_words() == ""
+    server_log.stderr("time#1", [f"line {number}" for number in range(9)], 5)
+    assert server_log.last_words() == "; its last stderr lines: line 4 | line 5 | line 6 | line 7 | line 8"
+    assert caplog.messages == []

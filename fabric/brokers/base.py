@@ -2,8 +2,9 @@
 
 An adapter moves bytes and nothing else: it never retries, reconnects, buffers, traces, logs or interprets. A lost connection
 ends it; whoever owns it makes a new one. Whatever its client library raises, also outside of the library's own error tree,
-leaves the adapter as an error of this family: tests/contract/test_broker_strangers.py says what a port may do to us. tests/contract/test_brokers.py holds every member to this page. (Modelled on the
-driver interfaces of go-cloud's pubsub: a small driver, one portable type above it.)
+leaves the adapter as an error of this family. tests/contract/test_brokers.py holds every member to this page, and
+test_broker_strangers.py says what a port may do to it. (Modelled on the driver interfaces of go-cloud's pubsub: a small driver,
+one portable type above it.)
 """
 
 from __future__ import annotations

@@ -37,8 +37,11 @@ _PART = re.compile(
     r"|^<!-- (?P<what>goes on|stop|kill|not run)(?:: (?P<rest>.*?))? -->$",
     re.MULTILINE | re.DOTALL,
 )
-_PORT = re.compile(r"(?:127\.0\.0\.1:|localhost:|-p )(\d{4})\b")
+_HERE = {"TOKEN@broker.example": "127.0.0.1"}
+"""Other machines of the pages, which are this one."""
+_PORT = re.compile(r"(?:127\.0\.0\.1:|localhost:|-p |\.example:)(\d{4})\b")
 _KINDS = [
+    (re.compile(r"\x1b(?:\[[0-9;]*[A-Za-z]|[78])"), ""),
     (re.compile(r"\b\d{4}[-/]\d\d[-/]\d\d[T ]\d\d:\d\d:\d\d(?:\.\d+)?(?:Z|[+-]\d\d:\d\d)?"), "DATE"),
     (re.compile(r"\b\d\d:\d\d:\d\d\b"), "TIME"),
     (re.compile(r"\b\d+(?:\.\d+)? (s|ms|min)\b"), r"N \1"),
@@ -48,7 +51,7 @@ _KINDS = [
     (re.compile(r"\b[0-9a-f]{8,}\b"), "ID"),
     (re.compile(r"(?<=\S)[ \t]+"), " "),
 ]
-"""What varies from run to run, and what stands for it. Columns are as wide as what is in them."""
+"""What varies from run to run, or moves on a terminal, and what stands for it. Columns are as wide as what is in them."""
 
 
 class Part(NamedTuple):
@@ -72,6 +75,16 @@ def parts(page: Path) -> list[Part]:
         )
         for found in _PART.finditer(text)
     ]
+
+
+def told(page: Path) -> bool:
+    """Whether any of its commands is run."""
+    story = parts(page)
+    return any(part.kind == "sh" and not _left_out(before) for before, part in zip([None, *story], story, strict=False))
+
+
+def _left_out(before: Part | None) -> bool:
+    return before is not None and before.kind == "not run"
 
 
 def likened(text: str) -> str:
@@ -124,31 +137,34 @@ class Clone:
             "FABRIC_HTTP": f"127.0.0.1:{self._ports.get('8080', 0)}",
         }
 
-    def tell(self) -> int:
-        """Run what the page shows; how many blocks that were. AssertionError where it prints something else."""
-        told, story = 0, parts(self._page)
-        for number, part in enumerate(story):
+    def tell(self) -> None:
+        """Run what the page shows. AssertionError where it prints something else."""
+        story = parts(self._page)
+        for before, part, after in zip([None, *story], story, [*story[1:], None], strict=False):
             match part.kind:
-                case "sh" if number == 0 or story[number - 1].kind != "not run":
-                    shown = story[number + 1].text if number + 1 < len(story) and story[number + 1].kind == "text" else None
+                case "sh" if not _left_out(before):
+                    shown = after.text if after is not None and after.kind == "text" else None
                     where, pattern = f"{self._page.name}, line {part.line}", expected(shown or "...\n")
-                    if number > 0 and story[number - 1].kind == "goes on":
+                    if before is not None and before.kind == "goes on":
                         self._serve(part.text, pattern, where)
                     else:
                         self._finish(part.text, pattern, where, fails=shown is not None)
-                    told += 1
                 case "json" if part.name:
-                    (self.folder / part.name).write_text(self._ported(part.text))
+                    self._write(part.name, part.text)
                 case "stop":
                     self.stop()
                 case "kill":
                     self._kill(part.text)
-        return told
 
     def stop(self) -> None:
         """Stop all that goes on, the newest first."""
         while self._running:
             self._end(self._running.pop(), signal.SIGTERM)
+
+    def _write(self, name: str, text: str) -> None:
+        path = self.folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(self._ported(text))
 
     def _kill(self, words: str) -> None:
         found = next(each for each in reversed(self._running) if words in each.command)
@@ -227,6 +243,8 @@ class Clone:
             self._environment = {name: value for name, _, value in variables if name not in ("_", "SHLVL", "PWD", "OLDPWD")}
 
     def _ported(self, text: str) -> str:
+        for elsewhere, here in _HERE.items():
+            text = text.replace(elsewhere, here)
         return re.sub(r"\b\d{4}\b", lambda found: self._ports.get(found[0], found[0]), text)
 
     def _unported(self, text: str) -> str:

@@ -17,6 +17,8 @@ from workers.commands import app
 PAGES = [*sorted(ROOT.glob("*.md")), *sorted(DOCS.rglob("*.md"))]
 PAGES += [ROOT / "benchmarks" / "README.md", ROOT / "examples" / "servers" / "README.md"]
 each_page = pytest.mark.parametrize("page", PAGES, ids=[str(page.relative_to(ROOT)) for page in PAGES])
+STORIES = [ROOT / "README.md", DOCS / "tutorial.md", *sorted((DOCS / "howto").glob("*.md"))]
+"""The pages that tests/integration/test_pages.py runs."""
 COMMAND = re.compile(r"\bmcp-fabric( [-a-z][^`\n]*)")
 NOT_EVERYWHERE = ("curl", "nats", "nc", "npx", "openssl", "rabbitmq-server", "redis-server", "uvx")
 """Programs that neither a POSIX system nor a clone that is set up has."""
@@ -82,6 +84,12 @@ def test_every_make_target_is_there(page: Path) -> None:
     shown = re.findall(r"(?:^    |`)make ([a-z]+)", text, re.MULTILINE)
     shown += [target for block in blocks(page, "sh") for target in re.findall(r"^make ([a-z]+)", block, re.MULTILINE)]
     assert set(shown) <= set(targets)
+
+
+@pytest.mark.parametrize("page", STORIES, ids=[page.name for page in STORIES])
+def test_commands_stand_where_they_are_run_or_it_is_said_why_not(page: Path) -> None:
+    text = re.sub(r"^```.*?^```$", "", page.read_text(), flags=re.MULTILINE | re.DOTALL)
+    assert not re.findall(r"^ {4,}(?:\$ .*|\S*mcp-fabric .*|make .*|export .*|curl .*|\.venv/bin/.*)", text, re.MULTILINE)
 
 
 @each_page

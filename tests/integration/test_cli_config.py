@@ -109,7 +109,7 @@ def test_a_program_on_an_open_host_is_refused_unless_somebody_is_asked_who_they_
     environment = {"PROGRAM": sys.executable, "HOST": "0.0.0.0"}
     assert "can be reached from other machines" in run("config", "check", environment=environment).stderr
     allowed = run("config", "check", environment={**environment, "AUTH_USER": "u", "AUTH_PASSWORD": "p"})
-    assert allowed.stdout == "the environment: fabric default, 1 servers: default\n"
+    assert allowed.stdout == "the environment: fabric default, 1 server: default\n"
 
 
 @pytest.mark.requirement("S10")

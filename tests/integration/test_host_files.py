@@ -43,7 +43,7 @@ def test_a_hosts_file_is_checked_and_served_as_it_is(tmp_path: Path) -> None:
     done = ask("config", "check", path, state=state, **given)
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout.splitlines() == [
-        f"{path}: fabric default, 1 servers: time",
+        f"{path}: fabric default, 1 server: time",
         f"{path}: passed over, as known to hosts alone: dev (time)",
     ]
 

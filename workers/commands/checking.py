@@ -43,7 +43,8 @@ def config_check(config: ConfigArgument = None) -> None:
     from workers.check import check
 
     settings = check(config, os.environ)
-    typer.echo(f"{settings.source}: fabric {settings.name}, {len(settings.servers)} servers: {', '.join(settings.servers)}")
+    count = "1 server" if len(settings.servers) == 1 else f"{len(settings.servers)} servers"
+    typer.echo(f"{settings.source}: fabric {settings.name}, {count}: {', '.join(settings.servers)}")
     if settings.passed_over:
         typer.echo(f"{settings.source}: passed over, as known to hosts alone: {', '.join(settings.passed_over)}")
 

@@ -47,6 +47,9 @@ class Kind(StrEnum):
     # edge to bridge, control lane
     GRANT = "grant"
     CANCEL = "cancel"
+    # both ways, control lane
+    HOLD = "hold"  # what goes with this waits: its far end takes less than it is sent
+    RELEASE = "release"  # it has caught up
     # bridge to edge, control lane
     TAKEN = "taken"
     RETURNED = "returned"

@@ -10,13 +10,13 @@
         ├── LinkError                  a connection to a client or to an MCP server
         │   ├── LinkClosed             we closed it
         │   ├── EndOfLink              the peer closed it
-        │   ├── LinkBroken             the world broke it: reset, process exit
+        │   ├── LinkBroken             the world broke it: reset, process exit, a peer that takes nothing
         │   │   └── LinkProtocolError  the peer does not speak this transport
         │   ├── LinkRefused            it could not be opened
         │   │   ├── LinkHandshakeError     the peer is there and will not have us
         │   │   └── LinkCertificateError   we do not trust the peer's certificate
         │   ├── LinkTimeout            it did not open or answer in time
-        │   └── LinkOverflow           a frame or a buffer went over its limit
+        │   └── LinkOverflow           a frame went over the limit
         └── BrokerError                the message broker
             ├── BrokerUnavailable      it cannot be used now; trying again may help
             │   ├── BrokerRefused      nothing listens there, or it takes no more connections
@@ -94,7 +94,7 @@ class EndOfLink(LinkError):
 
 
 class LinkBroken(LinkError):
-    """The link was lost: reset, process exit."""
+    """The link was lost: reset, process exit, a peer that took nothing of what waited for it for too long."""
 
 
 class LinkProtocolError(LinkBroken):
@@ -118,7 +118,7 @@ class LinkTimeout(LinkError):
 
 
 class LinkOverflow(LinkError):
-    """A frame was longer than the limit, or a slow peer let its buffer fill. `head`: how a skipped frame begins."""
+    """A frame was longer than the limit. `head`: how a skipped frame begins."""
 
     def __init__(self, reason: str, *, head: bytes = b"") -> None:
         super().__init__(reason)

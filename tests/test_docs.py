@@ -9,7 +9,10 @@ from pathlib import Path
 import pytest
 import typer
 
-from fabric.core import bridge, correlation, lease, sessions
+from fabric.brokers import amqp, keeper, nats, redis_streams
+from fabric.core import bridge, correlation, eviction, lease, pool
+from fabric.core.member import Identity
+from fabric.envelope import HEADER_BYTES
 from fabric.runtime.schema import FabricSection
 from tests.pages import DOCS, ROOT, blocks
 from workers.commands import app
@@ -107,7 +110,17 @@ def test_what_a_page_uses_besides_is_said_on_it(page: Path) -> None:
         f"A request ends {correlation.Limits().idle:g} s after the last message about it",
         f"and {correlation.Limits().absolute:g} s after it began",
         f"not used for {bridge.SESSION_IDLE / 60:g} minutes ends",
-        f"if that is {sessions.EVICT_AFTER:g} s or more",
+        f"{eviction.KEPT} of one server at one bridge may be left alone for so long",
+        f"if that is {eviction.EVICT_AFTER:g} s or more",
+        f"or {eviction.EVICT_AFTER_LEAST:g} s, where",
+        f"after {FabricSection().stall_timeout:g} s (`stallTimeout`)",
+        f"at most {pool.UNREAD_BYTES >> 20} MiB waiting for it",
+        f"behind {Identity(incarnation='', key='').lane_bytes >> 20} MiB of such work",
+        f"{Identity(incarnation='', key='').lane_bytes >> 22} MiB may wait for a slow client",
+        f"{keeper.LARGEST_PAYLOAD_BYTES >> 20} MiB embedded",
+        f"{amqp.LARGEST_MESSAGE_BYTES >> 20} MiB RabbitMQ",
+        f"{redis_streams.LARGEST_MESSAGE_BYTES >> 20} MiB Redis",
+        f"each less {HEADER_BYTES} bytes, NATS less {HEADER_BYTES + nats.HEADER_RESERVE_BYTES} bytes",
     ],
 )
 def test_the_guarantees_give_the_codes_figures(words: str) -> None:

@@ -83,7 +83,7 @@ async def _found(edge: Edge, place: Place, name: str, stack: AsyncExitStack) -> 
 
 
 async def _serve(edge: Edge, name: str, settings: Settings) -> int:
-    link = await own("stdio", name, max_frame_bytes=settings.max_frame_bytes)
+    link = await own("stdio", name, max_frame_bytes=settings.max_frame_bytes, stall_timeout=settings.stall_timeout)
     attending = asyncio.ensure_future(edge.attend(link, linger=settings.half_closed_timeout))
     ends: list[asyncio.Future[Any]] = [attending, edge.node.failed]
     try:
@@ -111,7 +111,7 @@ async def _serve(edge: Edge, name: str, settings: Settings) -> int:
 async def _refuse(name: str, settings: Settings, reason: str) -> None:
     """Answer what the host asks first with an error that says why; where hosts show none, it is on stderr too."""
     fault = Fault(Reason.NO_WORKER, reason, retryable=True)
-    link = await own("stdio", name, max_frame_bytes=settings.max_frame_bytes)
+    link = await own("stdio", name, max_frame_bytes=settings.max_frame_bytes, stall_timeout=settings.stall_timeout)
     try:
         async with asyncio.timeout(FAREWELL_TIMEOUT):
             while True:

@@ -62,6 +62,7 @@ async def open_doors(settings: Settings, edge: Edge, life: Life, nodes: Sequence
         pages=health_pages(lambda: life.readiness(nodes, servers)),
         max_body_bytes=settings.max_frame_bytes,
         keep_alive_timeout=settings.keep_alive,
+        stall_timeout=settings.stall_timeout,
         websocket=WebSocketSettings(
             ping_interval=settings.keep_alive, ping_timeout=settings.keep_alive, compression=settings.ws_compression
         ),
@@ -82,7 +83,7 @@ async def open_doors(settings: Settings, edge: Edge, life: Life, nodes: Sequence
 
 async def _open(door: Door, settings: Settings, edge: Edge, http: HttpSettings) -> Listener:
     attend = partial(edge.attend, linger=settings.half_closed_timeout)
-    limits = StreamLimits(max_frame_bytes=settings.max_frame_bytes)
+    limits = StreamLimits(max_frame_bytes=settings.max_frame_bytes, stall_timeout=settings.stall_timeout)
     server, path, address = door.server, door.path, door.address
     if path is not None:
         mode, remove = settings.unix_mode, settings.unix_remove

@@ -10,7 +10,7 @@ from typing import TypeVar
 from fabric.core.correlation import Limits
 from fabric.core.pool import ServerLimits
 from fabric.links import registry
-from fabric.links.base import ConnectSettings, Link, Redial
+from fabric.links.base import DEFAULT_STALL_TIMEOUT, ConnectSettings, Link, Redial
 from fabric.links.processes import Processes
 from fabric.links.stdio import ServerCommand, spawn
 from fabric.runtime.bridge import Bridge
@@ -81,6 +81,7 @@ def make_bridge(place: Place) -> Bridge:
             place.processes,
             logs[server],
             settings.max_frame_bytes,
+            stall_timeout=settings.stall_timeout,
             compression=settings.ws_compression,
             redial=redial,
         )
@@ -129,6 +130,7 @@ async def start_server(
     log: ServerLog,
     max_frame_bytes: int,
     *,
+    stall_timeout: float = DEFAULT_STALL_TIMEOUT,
     compression: bool = False,
     redial: Redial | None = None,
 ) -> Link:
@@ -141,6 +143,7 @@ async def start_server(
             answer_timeout=server.start_timeout,
             trust=server.trust,
             max_frame_bytes=max_frame_bytes,
+            stall_timeout=stall_timeout,
             connections=connections,
             compression=compression,
             redial=redial,
@@ -156,4 +159,5 @@ async def start_server(
         on_stderr=partial(log.stderr, id),
         on_noise=partial(log.noise, id),
         max_frame_bytes=max_frame_bytes,
+        stall_timeout=stall_timeout,
     )

@@ -21,6 +21,8 @@ from fabric.core.events import (
     Event,
     PackArrived,
     PublishFailed,
+    ServerBehind,
+    ServerCaughtUp,
     ServerChecked,
     ServerExited,
     ServerFrame,
@@ -87,8 +89,12 @@ class BridgeCore:
                 self._work(source, envelope, delivery, now)
             case ServerStarted(child_id):
                 self.servers.started(child_id)
-            case ServerExited(child_id, reason, refused):
-                self.servers.exited(child_id, reason, now, refused=refused)
+            case ServerBehind(child_id, unread_bytes):
+                self.servers.behind(child_id, unread_bytes, now)
+            case ServerCaughtUp(child_id):
+                self.servers.caught_up(child_id, now)
+            case ServerExited(child_id, reason, refused, unsent):
+                self.servers.exited(child_id, reason, now, refused=refused, unsent=unsent)
             case ServerChecked(server, reason):
                 self.servers.checked(self.pools[server], reason, now)
             case PublishFailed():
@@ -158,7 +164,7 @@ class BridgeCore:
     def credit(self, server: str) -> int:
         """How much work of this server's queue may be received; beyond it, a broker that does not keep work loses it."""
         pool = self.pools[server]
-        room = pool.limits.slots - pool.taken
+        room = pool.limits.slots - pool.taken if pool.room(1) else 0
         return room if self.member.keeps else max(room, 64)
 
     def settled(self, now: float) -> bool:
@@ -232,7 +238,9 @@ class BridgeCore:
             self.copies.hold(source, Lane.DATA, answered, delivery)
             return
         no_room = pool.taken >= pool.limits.slots
-        if envelope.kind is Kind.OPEN and pool.full and self.sessions.left_alone(pool, now) is None:
+        if envelope.kind is not Kind.OPEN:
+            no_room = no_room or not pool.room(len(envelope.body))
+        elif pool.full and self.sessions.giving_way(pool, envelope.exchange, now) is None:
             no_room = True
         # The work of a dead edge waits for no grant in vain: a queue full of it would hold up all the others.
         if not self._takes_work or no_room or not pool.condition.serves or self.member.pairs.given_up(source):
@@ -254,7 +262,7 @@ class BridgeCore:
     def _start(self, job: Job, pool: Pool, now: float) -> None:
         """Give a job from a queue to a process of its server."""
         if job.kind is Kind.OPEN:
-            if pool.full and (evicted := self.sessions.left_alone(pool, now)) is not None:
+            if pool.full and (evicted := self.sessions.giving_way(pool, job.exchange, now)) is not None:
                 self.sessions.end(evicted, now)
             child = pool.for_session(job.exchange, now)
             if child is None:
@@ -304,6 +312,10 @@ class BridgeCore:
                 self.sessions.attach(peer, envelope, now)
             case Kind.DETACH:
                 self.sessions.detach(peer, envelope)
+            case Kind.HOLD:
+                self.sessions.hold(peer, envelope)
+            case Kind.RELEASE:
+                self.sessions.release(peer, envelope)
             case _:
                 pass  # not for a bridge; a newer release may say more
 
@@ -332,6 +344,9 @@ class BridgeCore:
             self._deferred.setdefault(peer, []).append(envelope)
 
     def _advanced(self, peer: str, now: float) -> None:
-        self.copies.advanced(self.member.pairs.get(peer))
+        pair = self.member.pairs.get(peer)
+        self.copies.advanced(pair)
+        if self.sessions.holds.crowding:
+            self.sessions.holds.eased(pair)
         for envelope in self._deferred.pop(peer, ()):
             self._envelope(peer, envelope, now)

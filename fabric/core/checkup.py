@@ -39,6 +39,8 @@ class Checkup:
     def look(self, now: float) -> str:
         """Begin a check that is due. Returns how the one under way has failed, if it is late."""
         if self.under_way is not None:
+            if self.under_way.child is not None and self.under_way.child.behind:  # the question waits behind what is unread
+                self.under_way = msgspec.structs.replace(self.under_way, due=now + self._checks.timeout)
             late = f"it did not pass a check within {self._checks.timeout:g} s"
             return f"{late}{self._pool.limits.last_words()}" if now >= self.under_way.due else ""
         condition = self._pool.condition
@@ -54,7 +56,7 @@ class Checkup:
         if self._checks.command:
             self.under_way = Check(now + 2 * self._checks.timeout)  # its runner keeps the time
             pool.out.append(CheckServer(pool.name))
-        elif child is not None and child.started:
+        elif child is not None and child.started and not child.behind:
             self._count += 1
             id = f"check-{self._count}"
             self.under_way = Check(now + self._checks.timeout, child, id)

@@ -13,6 +13,8 @@ from fabric.jsonrpc_batch import Answers
 
 HELD_FRAMES = 1024
 """How many frames may be pipelined behind an initialize."""
+HELD_BYTES = 1024 * 1024
+"""How many bytes of them are read before the link is held until that is answered."""
 
 
 class Phase(StrEnum):
@@ -25,7 +27,11 @@ class Phase(StrEnum):
 
 
 class Conversation:
-    """State of one long link. batches: by the exchanges that are members of one. version: what its session has negotiated."""
+    """State of one long link.
+
+    batches: by the exchanges that are members of one. version: what its session has negotiated. held_bytes: of the frames that
+    came behind an initialize.
+    """
 
     __slots__ = (
         "_by_client_id",
@@ -33,6 +39,8 @@ class Conversation:
         "_open",
         "batches",
         "caller",
+        "held_bytes",
+        "holds",
         "link",
         "owner",
         "phase",
@@ -57,6 +65,8 @@ class Conversation:
         self._open: dict[str, Exchange] = {}
         self._by_client_id: dict[bytes, list[Exchange]] = {}
         self._held: deque[Message] = deque()
+        self.held_bytes = 0
+        self.holds: set[str] = set()  # why its link is not read now
 
     def add(self, exchange: Exchange) -> None:
         """An exchange begins. Its client's id may be in use already: each gets its own answer."""
@@ -91,8 +101,9 @@ class Conversation:
             raise InvalidFrame(INVALID_REQUEST, f"more than {HELD_FRAMES} frames behind an unanswered initialize", message.id)
         if len(self._held) < 2 * HELD_FRAMES:
             self._held.append(message)
+            self.held_bytes += len(message.frame)
 
     def release(self) -> list[Message]:
         """The frames kept, in order; none are kept any more."""
-        held, self._held = list(self._held), deque()
+        held, self._held, self.held_bytes = list(self._held), deque(), 0
         return held

@@ -6,16 +6,21 @@ from collections.abc import Callable
 
 from fabric import jsonrpc, jsonrpc_batch, jsonrpc_swap
 from fabric.core import eras
-from fabric.core.conversation import Conversation, Phase
+from fabric.core.conversation import HELD_BYTES, Conversation, Phase
 from fabric.core.correlation import CorrelationRouter, Exchange
-from fabric.core.effects import CloseLink, Effect, Send
+from fabric.core.effects import CloseLink, Effect, HoldLink, ReleaseLink, Send
 from fabric.core.events import LinkOpened
 from fabric.core.faults import Fault, Reason
 from fabric.core.member import Member
 from fabric.core.requests import Requests
+from fabric.core.slow_links import SlowLinks
 from fabric.envelope import Envelope, Kind
 from fabric.errors import InvalidFrame
 from fabric.jsonrpc import Message, MessageKind
+
+PROCESS, LANE, OPENING, CLIENT = "process", "lane", "opening", "client"
+"""Why nothing more is read from a link: its session's process reads too little, the lane to its owner is full, too much waits
+behind an initialize, or too much waits for its client to take it."""
 
 
 class Conversations:
@@ -30,14 +35,17 @@ class Conversations:
         router: CorrelationRouter,
         requests: Requests,
         out: list[Effect],
+        slow: SlowLinks,
         cancelled: Callable[[Exchange, float], None],
     ) -> None:
         self.open: dict[str, Conversation] = {}
         self.bound: dict[str, Conversation] = {}
+        self.crowding: dict[str, list[Conversation]] = {}  # by bridge, those that are held because the lane to it is full
         self._member = member
         self._router = router
         self._requests = requests
         self._out = out
+        self._slow = slow
         self._cancelled = cancelled
 
     def begin(self, event: LinkOpened) -> None:
@@ -57,6 +65,8 @@ class Conversations:
                 self._say(conversation, jsonrpc.empty_result(message.id))  # the one request that initialize need not precede
             elif conversation.phase is Phase.OPENING:
                 conversation.hold(message)
+                if conversation.held_bytes > HELD_BYTES:
+                    self.pace(conversation, OPENING, hold=True)
             elif message.kind is MessageKind.BATCH:
                 self._batch(conversation, message, now)
             elif conversation.phase is Phase.SESSION:
@@ -115,6 +125,8 @@ class Conversations:
         if body := self._requests.fitting(message):
             post = self._member.control if message.method == "notifications/cancelled" else self._member.data
             post(owner, now, Envelope(kind=Kind.FRAME, session=session, body=body))
+            if self._member.pairs.full(owner):
+                self._crowded(conversation)
         if batch is not None:
             self._say(conversation, batch.settle(b""))
 
@@ -127,6 +139,32 @@ class Conversations:
     def _say(self, conversation: Conversation, frame: bytes) -> None:
         if frame:
             self._out.append(Send(conversation.link, frame))
+            if conversation.link in self._slow.behind and self._slow.full(conversation.link, len(frame)):
+                self.pace(conversation, CLIENT, hold=True)  # who does not take answers is not to ask for more
+
+    # ------------------------------------------------------------ who is not read for a while
+    def pace(self, conversation: Conversation, why: str, *, hold: bool) -> None:
+        """Read nothing more from a link for this reason, or no longer so."""
+        holds = conversation.holds
+        before = bool(holds)
+        if hold:
+            holds.add(why)
+        else:
+            holds.discard(why)
+        if before != bool(holds):
+            self._out.append(HoldLink(conversation.link) if holds else ReleaseLink(conversation.link))
+
+    def _crowded(self, conversation: Conversation) -> None:
+        """The lane to its session's owner is full: requests are refused then, and notifications wait in their link."""
+        if LANE not in conversation.holds:
+            self.crowding.setdefault(conversation.owner, []).append(conversation)
+            self.pace(conversation, LANE, hold=True)
+
+    def eased(self, owner: str) -> None:
+        """A bridge has acknowledged more."""
+        if owner in self.crowding and self._member.pairs.roomy(owner):
+            for conversation in self.crowding.pop(owner):
+                self.pace(conversation, LANE, hold=False)
 
     # ------------------------------------------------------------ what is said to them
     def answered(self, conversation: Conversation, exchange: Exchange, answer: bytes) -> None:
@@ -142,6 +180,7 @@ class Conversations:
             self.bound[exchange.id] = conversation
         for message in conversation.release():
             self._frame(conversation, message, now)
+        self.pace(conversation, OPENING, hold=False)
 
     # ------------------------------------------------------------ ends
     def unanswered(self, link: str) -> list[Exchange]:
@@ -164,6 +203,7 @@ class Conversations:
 
     def lost(self, peer: str, now: float) -> None:
         """A bridge is given up: the sessions it ran are over."""
+        self.crowding.pop(peer, None)
         for conversation in [bound for bound in self.bound.values() if bound.owner == peer]:
             self.end(conversation, "the bridge that ran this session is gone", now)
 

@@ -53,9 +53,10 @@ class Exchange(msgspec.Struct, eq=False):
     owner that its client was given a session of before there was an answer.
     out: how many sendings may have left this process. number: of its message in its owner's data lane, if it went there.
     ended: attempts that are over; a late `taken` of one counts for nothing. due, lapses: idle and absolute deadline. resend:
-    when to send it again; backstop: that is only in case a broker that keeps work has not kept it. streaming: its client has
-    got something of it before the answer; answer_only: and takes nothing of that kind. queued: published to its server's queue.
-    carried: the traceparent of its client's transport. sendings: when each attempt was published.
+    when to send it again; backstop: that is only in case a broker that keeps work has not kept it. crowded: the last that is
+    known of it is that a bridge had no room for it. streaming: its client has got something of it before the answer;
+    answer_only: and takes nothing of that kind. queued: published to its server's queue. carried: the traceparent of its
+    client's transport. sendings: when each attempt was published.
     """
 
     id: str
@@ -95,6 +96,7 @@ class Exchange(msgspec.Struct, eq=False):
     due: float = NEVER
     lapses: float = NEVER
     progress: float = -NEVER
+    crowded: bool = False
     streaming: bool = False
     answer_only: bool = False
     queued: bool = False
@@ -105,8 +107,9 @@ class Exchange(msgspec.Struct, eq=False):
 
     @property
     def unstarted(self) -> bool:
-        """It is proven that no server has begun it: it was never sent, or needs a grant that nobody has."""
-        return not self.out or not (self.granted or self.repeatable)
+        """It is proven that no server has begun it: never sent, in need of a grant that nobody has, or come back each time."""
+        came_back = self.crowded and not self.starts and len(self.ended) == self.attempt
+        return not self.out or not (self.granted or self.repeatable) or came_back
 
 
 def never_sent(limit: float) -> Fault:
@@ -221,7 +224,7 @@ class CorrelationRouter:
         if exchange is None or exchange.owner or attempt in exchange.ended:
             self._member.control(peer, now, Envelope(kind=Kind.CANCEL, exchange=envelope.exchange, attempt=attempt))
             return False
-        exchange.owner, exchange.owner_attempt = peer, attempt
+        exchange.owner, exchange.owner_attempt, exchange.crowded = peer, attempt, False
         exchange.resend = NEVER  # its deadline stays as it is: `expired` looks again when that comes
         if not exchange.repeatable and envelope.kind is Kind.TAKEN:
             exchange.granted = True
@@ -242,9 +245,14 @@ class CorrelationRouter:
         exchange.owner, exchange.granted = "", False
         if envelope.body and self._started_too_often(exchange, envelope.body.decode(errors="replace"), now):
             return
+        exchange.crowded = not envelope.body
         self._resend_at(exchange, now + exchange.pause)
         exchange.pause = min(exchange.pause * 2, RETURN_PAUSE_MOST)
         self._returned.setdefault(exchange.server, {})[exchange.id] = exchange
+
+    def crowding_bytes(self, server: str) -> int:
+        """How much of the work of this server waits here because no bridge had room for it."""
+        return sum(len(exchange.body) for exchange in self._returned.get(server, {}).values() if not exchange.owner)
 
     def _slot_freed(self, ended: Exchange, now: float) -> None:
         """Work of a server has ended: what came back first, for want of a slot, goes before anything new."""
@@ -367,7 +375,7 @@ class CorrelationRouter:
         """A deadline of the exchange has come: to send again, or to give up. untaken, free: as Serving has them."""
         exchange = self.exchanges[id]
         if now >= min(exchange.due, exchange.lapses):
-            self.give_up(exchange, now, untaken)
+            self.give_up(exchange, now, untaken, free)
         elif now >= exchange.resend:
             if free or not exchange.backstop:
                 self._publish(exchange, now, around=exchange.attempt not in exchange.ended)  # nobody has taken it
@@ -376,12 +384,15 @@ class CorrelationRouter:
         elif (due := min(exchange.due, exchange.lapses, exchange.resend)) != NEVER:
             self.deadlines.set(id, due)
 
-    def give_up(self, exchange: Exchange, now: float, untaken: str) -> None:
-        """Its client is waited for no longer, or may wait no longer. untaken: as Serving has it."""
+    def give_up(self, exchange: Exchange, now: float, untaken: str, free: bool) -> None:
+        """Its client is waited for no longer, or may wait no longer. untaken, free: as Serving has them."""
         waited = f"{now - exchange.arrived:.0f} s"
         if not exchange.owner and untaken:
             message = f"nobody took this within {waited}: {untaken}"
             fault = Fault(Reason.NO_WORKER, message, retryable=True)
+        elif exchange.crowded or not (exchange.owner or free):
+            message = f"{exchange.server} had no room for this request within {waited}"
+            fault = Fault(Reason.OVERLOADED, message, retryable=True, retry_after=RETURN_PAUSE_MOST)
         elif exchange.granted and not exchange.repeatable:
             message = f"{exchange.server} did not answer within {waited}; the call may have been carried out"
             fault = Fault(Reason.OUTCOME_UNKNOWN, message)

@@ -9,7 +9,7 @@ import msgspec
 
 from fabric import jsonrpc, jsonrpc_swap
 from fabric.core.announcement import Announcement, Role
-from fabric.core.conversations import Conversations
+from fabric.core.conversations import CLIENT, PROCESS, Conversations
 from fabric.core.correlation import CorrelationRouter, Exchange, Limits
 from fabric.core.detours import Detours
 from fabric.core.effects import Accept, Completed, Effect, Establish, Finish, Send
@@ -20,6 +20,8 @@ from fabric.core.events import (
     Event,
     FrameArrived,
     InputLapsed,
+    LinkBehind,
+    LinkCaughtUp,
     LinkClosed,
     LinkOpened,
     PackArrived,
@@ -34,6 +36,7 @@ from fabric.core.posts import Posts
 from fabric.core.record import Record, Side, judged
 from fabric.core.requests import Requests
 from fabric.core.serving import Serving
+from fabric.core.slow_links import SlowLinks
 from fabric.envelope import Envelope, Kind
 from fabric.errors import InvalidFrame
 
@@ -52,8 +55,9 @@ class EdgeCore:
         self.requests = Requests(self.member, self.router, self.serving, retry_calls, self._refuse)
         self.address = ""  # where clients reach it, once it listens
         shared = (self.member, self.router, self.requests, self._out)
+        self.slow = SlowLinks(self.member, self._out)
         self.posts = Posts(*shared, self._refuse, self._cancelled)
-        self.conversations = Conversations(*shared, self._cancelled)
+        self.conversations = Conversations(*shared, self.slow, self._cancelled)
 
     # ------------------------------------------------------------ what the runtime calls
     def handle(self, event: Event, now: float) -> list[Effect]:
@@ -64,14 +68,25 @@ class EdgeCore:
             case PackArrived(pack):
                 for envelope in self.member.receive(pack, now):
                     self._envelope(pack.source, envelope, now)
+                if self.conversations.crowding:
+                    self.conversations.eased(pack.source)
             case RequestPosted():
                 self.posts.post(event, now)
             case FrameArrived(link, message):
                 self.conversations.frame(link, message, now)
             case LinkOpened():
                 self.conversations.begin(event)
+            case LinkBehind(link, unsent_bytes):
+                self.slow.fell_behind(link, unsent_bytes)
+            case LinkCaughtUp(link):
+                self.slow.caught_up(link, now)
+                conversation = self.conversations.open.get(link)
+                if conversation is not None:
+                    self.conversations.pace(conversation, CLIENT, hold=False)
             case LinkClosed(link):
                 self._closed(link, now)
+                if link in self.slow.behind:
+                    self.slow.caught_up(link, now, gone=True)
             case InputLapsed(link):
                 self._lapsed(link, now)
             case AnswerAwaited(link):
@@ -99,7 +114,10 @@ class EdgeCore:
             self.member.beat(now)
             self._judge(now)
         for id in self.router.deadlines.expired(now):
-            server = self.router.exchanges[id].server
+            exchange = self.router.exchanges[id]
+            server = exchange.server
+            if exchange.link in self.slow.behind:  # what would reset its idle time may be held for its client
+                self.router.progressed(exchange, now)
             self.router.expired(id, now, self.serving.untaken(server), self.serving.free(server))
         return self.member.take()
 
@@ -174,7 +192,7 @@ class EdgeCore:
     def _lapsed(self, link: str, now: float) -> None:
         for exchange in self.conversations.unanswered(link):
             if exchange.id in self.router.exchanges:
-                self.router.give_up(exchange, now, self.serving.untaken(exchange.server))
+                self.router.give_up(exchange, now, self.serving.untaken(exchange.server), self.serving.free(exchange.server))
             else:  # it waits for the list of its server's tools
                 message = f"{exchange.server} did not list its tools within {now - exchange.arrived:.0f} s"
                 self._refuse(exchange, Fault(Reason.DEADLINE, message, retryable=True), now)
@@ -210,6 +228,10 @@ class EdgeCore:
                 self.posts.detached(envelope.exchange)
             case Kind.ENDED:
                 self._ended(envelope, now)
+            case Kind.HOLD | Kind.RELEASE:
+                bound = self.conversations.bound.get(envelope.session)
+                if bound is not None:
+                    self.conversations.pace(bound, PROCESS, hold=envelope.kind is Kind.HOLD)
             case _:
                 pass  # not for an edge; a newer release may say more
 
@@ -219,6 +241,8 @@ class EdgeCore:
             conversation = self.conversations.bound.get(envelope.session)
             if conversation is not None and not envelope.exchange:
                 self._out.append(Send(conversation.link, envelope.body))
+                if conversation.link in self.slow.behind:
+                    self.slow.hold(conversation.link, peer, envelope.session, "", now)
             return
         if exchange.owner != peer and not self.router.taken(peer, envelope, now):
             return  # of a second taker, whose `taken` is still to come
@@ -226,6 +250,12 @@ class EdgeCore:
         frame = _named(exchange, envelope.body)
         if exchange.link and frame is not None and not exchange.answer_only:
             event = f"{exchange.stream or exchange.id}.{envelope.event}" if envelope.event >= 0 else ""
+            if exchange.link in self.slow.behind:
+                if exchange.session:
+                    bound = exchange.link in self.conversations.open
+                    self.slow.hold(exchange.link, peer, exchange.session, "" if bound else exchange.id, now)
+                elif not self.slow.admits(exchange.link, frame, notice=exchange.method == "subscriptions/listen"):
+                    return
             exchange.streaming = True
             self._out.append(Send(exchange.link, frame, event))
 

@@ -71,6 +71,25 @@ class CloseLink(msgspec.Struct, frozen=True, gc=False):
     reason: str
 
 
+class HoldLink(msgspec.Struct, frozen=True, gc=False):
+    """Read nothing more from a client's long link, until ReleaseLink."""
+
+    link: str
+
+
+class ReleaseLink(msgspec.Struct, frozen=True, gc=False):
+    """Read on from a link that was held."""
+
+    link: str
+
+
+class Skipped(msgspec.Struct, frozen=True, gc=False):
+    """So many messages were not sent on a link, because its client was far behind and their server could not wait for it."""
+
+    link: str
+    count: int
+
+
 class StartServer(msgspec.Struct, frozen=True, gc=False):
     """Start a process of an MCP server, or connect to one; the outcome comes as an event that bears `child`."""
 
@@ -96,6 +115,18 @@ class Write(msgspec.Struct, frozen=True, gc=False):
 
     child: str
     frame: bytes
+
+
+class HoldServer(msgspec.Struct, frozen=True, gc=False):
+    """Read nothing more from a process, until ReleaseServer."""
+
+    child: str
+
+
+class ReleaseServer(msgspec.Struct, frozen=True, gc=False):
+    """Read on from a process that was held."""
+
+    child: str
 
 
 class StopServer(msgspec.Struct, frozen=True, gc=False):
@@ -137,10 +168,15 @@ Effect = (
     | Establish
     | Finish
     | CloseLink
+    | HoldLink
+    | ReleaseLink
+    | Skipped
     | StartServer
     | CheckServer
     | Complain
     | Write
+    | HoldServer
+    | ReleaseServer
     | StopServer
     | Consume
     | Pause

@@ -81,6 +81,19 @@ class SessionEnded(msgspec.Struct, frozen=True, gc=False):
     session: SessionRef
 
 
+class LinkBehind(msgspec.Struct, frozen=True, gc=False):
+    """A client leaves so many bytes untaken of what was sent on its link; what is sent from now on waits behind them."""
+
+    link: str
+    unsent_bytes: int
+
+
+class LinkCaughtUp(msgspec.Struct, frozen=True, gc=False):
+    """A client that was behind has taken nearly all that was sent."""
+
+    link: str
+
+
 class LinkClosed(msgspec.Struct, frozen=True, gc=False):
     """A client's link, long or of one HTTP request, is gone."""
 
@@ -138,12 +151,29 @@ class ServerFrame(msgspec.Struct, frozen=True, gc=False):
     message: Message
 
 
+class ServerBehind(msgspec.Struct, frozen=True, gc=False):
+    """A process leaves unread so many bytes of what was written to it; what is written from now on waits behind them."""
+
+    child: str
+    unread_bytes: int
+
+
+class ServerCaughtUp(msgspec.Struct, frozen=True, gc=False):
+    """A process that was behind has read nearly all that was written to it."""
+
+    child: str
+
+
 class ServerExited(msgspec.Struct, frozen=True, gc=False):
-    """An MCP server's process or link ended by itself, or was not started. reason: for people. refused: nobody is there."""
+    """An MCP server's process or link ended by itself, or was not started. reason: for people. refused: nobody is there.
+
+    unsent: ids, as the server would have seen them, of the requests of which no byte has reached it.
+    """
 
     child: str
     reason: str
     refused: bool = False
+    unsent: frozenset[str] = frozenset()
 
 
 class ServerChecked(msgspec.Struct, frozen=True, gc=False):
@@ -173,6 +203,8 @@ Event = (
     | InputLapsed
     | StreamOpened
     | SessionEnded
+    | LinkBehind
+    | LinkCaughtUp
     | LinkClosed
     | PackArrived
     | WorkArrived
@@ -181,6 +213,8 @@ Event = (
     | BrokerLost
     | ServerStarted
     | ServerFrame
+    | ServerBehind
+    | ServerCaughtUp
     | ServerExited
     | ServerChecked
     | DrainStarted

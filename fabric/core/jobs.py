@@ -40,7 +40,9 @@ class Jobs:
         """A job begins; one from a queue holds a slot of its server."""
         self.open[job.exchange] = job
         if job.queued:
-            self._pools[job.server].taken += 1
+            pool = self._pools[job.server]
+            pool.taken += 1
+            pool.taken_bytes += len(job.body)
 
     def say_taken(self, job: Job, now: float) -> None:
         """Tell the edge that this bridge holds the attempt."""
@@ -76,6 +78,8 @@ class Jobs:
         job.child, job.started, job.begun = child.id, True, now
         child.jobs[job.exchange] = job
         frame, job.body = job.body, b""
+        if job.queued:
+            pool.taken_bytes -= len(frame)
         pool.write(child, self._traced(job, frame) if job.trace else frame)
 
     def _traced(self, job: Job, frame: bytes) -> bytes:
@@ -154,11 +158,11 @@ class Jobs:
         if job.kind is Kind.OPEN:
             text = f"{job.server} could not open a session: {reason}"
             self.fault(job, Fault(Reason.UNAVAILABLE, text, retryable=not job.started), now)
-        elif job.session and job.repeatable:
+        elif job.session and (job.repeatable or not job.started):
             text = f"the process of this session of {job.server} ended: {reason}"
-            self.fault(job, Fault(Reason.SESSION_LOST, text), now)
+            self.fault(job, Fault(Reason.SESSION_LOST, text, retryable=not job.started), now)
         elif job.queued and (job.repeatable or not job.started):
-            self.give_back(job, reason, now)
+            self.give_back(job, reason if job.started else "", now)
         else:
             text = f"{job.server} ended while it ran this call, which may have been carried out: {reason}"
             self.fault(job, Fault(Reason.OUTCOME_UNKNOWN, text), now)
@@ -181,6 +185,7 @@ class Jobs:
         if job.queued:
             self.owed.clear(job.exchange)
             pool.taken -= 1
+            pool.taken_bytes -= len(job.body)
         if job.siblings is not None:
             job.siblings.pop(job.exchange, None)
         if not job.started and job in pool.pending:

@@ -74,6 +74,10 @@ class Pairs:
         """The data lane to `peer` holds so much that it takes no new work."""
         return self.get(peer).data_out.kept_bytes >= self._lane_bytes
 
+    def roomy(self, peer: str) -> bool:
+        """The data lane to `peer` holds so little that who was held for its being full may go on."""
+        return self.get(peer).data_out.kept_bytes < self._lane_bytes / 2
+
     def data(self, peer: str, now: float, envelope: Envelope) -> int:
         """Post a message on the data lane to `peer`; returns its number."""
         pair = self.get(peer)

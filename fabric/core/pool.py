@@ -27,6 +27,8 @@ START_TIMEOUT = 120.0
 """Seconds a process has from its start to its first answer, unless told otherwise."""
 RESTART_FIRST, RESTART_MOST = 0.1, 10.0
 """Seconds before a server that died is started again: doubling from the first to the most."""
+UNREAD_BYTES = 16 * 1024 * 1024
+"""What may wait for one process, unless told otherwise."""
 STABLE_AFTER = 30.0
 """Seconds a process has to live for the next restart to be quick again."""
 FORGIVEN = 2
@@ -36,9 +38,10 @@ FORGIVEN = 2
 class ServerLimits(msgspec.Struct, frozen=True):
     """One server's settings. slots: requests from its queue at once. warm: idle processes for sessions. most: processes.
 
-    transport: how it is reached, as in LinkInfo. era: what it speaks, where that is configured; else empty. start_timeout:
-    seconds that a process has until its first answer. last_words: what its processes wrote last besides messages, to be added
-    to a reason where one is silent; empty, or it begins with a semicolon.
+    transport: how it is reached, as in LinkInfo. unread_bytes: what may wait for one process to read it; a single frame may be
+    longer. era: what it speaks, where that is configured; else empty. start_timeout: seconds that a process has until its first
+    answer. last_words: what its processes wrote last besides messages, to be added to a reason where one is silent; empty, or
+    it begins with a semicolon.
     """
 
     digest: str
@@ -46,6 +49,7 @@ class ServerLimits(msgspec.Struct, frozen=True):
     slots: int = 64
     warm: int = 1
     most: int = 64
+    unread_bytes: int = UNREAD_BYTES
     checks: Checks = Checks()
     era: str = ""
     start_timeout: float = START_TIMEOUT
@@ -62,6 +66,7 @@ class Pool:
         self.eras: tuple[str, ...] = ()
         self.condition = Condition(limits.checks)
         self.taken = 0  # slots in use
+        self.taken_bytes = 0  # of the jobs in them that have not been written to a process
         self.pending: list[Job] = []  # modern jobs while the shared process is started again
         self.consuming = False
         self._shared: Child | None = None
@@ -80,7 +85,7 @@ class Pool:
 
     def describe(self, open: bool, now: float) -> Served:
         """What is announced. open: whether this bridge takes work at all."""
-        free = max(0, self.limits.slots - self.taken) if open and self.condition.serves else 0
+        free = max(0, self.limits.slots - self.taken) if open and self.condition.serves and self.room(1) else 0
         sessions = sum(1 for child in self.children.values() if child.session)
         return Served(
             digest=self.limits.digest,
@@ -125,6 +130,7 @@ class Pool:
         for frame in child.backlog:
             self.out.append(Write(child.id, frame))
         child.backlog = []
+        child.unread = 0
 
     def probed(self, child: Child, id: str, answer: Message, now: float) -> bool:
         """Whether this answer was the probe's; then the server's era is known, or it is asked another question."""
@@ -280,12 +286,20 @@ class Pool:
         """No process is left for another session."""
         return not self._warm and len(self.children) >= self.limits.most
 
+    def room(self, size: int) -> bool:
+        """Whether so many bytes more may wait for the process that requests share: any number, where nothing waits."""
+        waiting = self.taken_bytes + (self._shared.unread if self._shared is not None else 0)
+        return not waiting or waiting + size <= self.limits.unread_bytes
+
     def write(self, child: Child, frame: bytes) -> None:
         """Write to a process, once it runs."""
         if child.started:
             self.out.append(Write(child.id, frame))
+            if child.behind:
+                child.unread += len(frame)
         else:
             child.backlog.append(frame)
+            child.unread += len(frame)
 
     # ------------------------------------------------------------ ends
     def stop(self, child: Child) -> None:

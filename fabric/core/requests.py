@@ -19,6 +19,8 @@ from fabric.jsonrpc import Message, MessageKind
 
 _TOKEN_STARTS = b'"-0123456789'
 """How a progress token begins; what is no string or number is the server's to refuse."""
+LITTLE_BYTES = 64 * 1024
+"""A request shorter than this always waits for room; a longer one only while not too much waits already."""
 
 Params = tuple[tuple[str, str], ...] | None
 
@@ -76,7 +78,7 @@ class Requests:
 
     def route(self, exchange: Exchange, message: Message, params: Params, now: float) -> None:
         """Send a request that belongs to no session on its way. params: its Mcp-Param-* headers, None where there are none."""
-        fault = self._oversized(exchange.body) or self._serving.hopeless(exchange.server, now)
+        fault = self._oversized(exchange.body) or self._serving.hopeless(exchange.server, now) or self._crowded(exchange)
         if fault is not None:
             self._refuse(exchange, fault, now)
             return
@@ -119,6 +121,16 @@ class Requests:
         if size <= limit:
             return None
         return Fault(Reason.TOO_LARGE, f"a frame of {size} bytes; at most {limit} bytes pass this broker")
+
+    def _crowded(self, exchange: Exchange) -> Fault | None:
+        """Why a request of some length is not to wait for room, too."""
+        if len(exchange.body) < LITTLE_BYTES:
+            return None
+        waiting = self._router.crowding_bytes(exchange.server)
+        if not waiting or waiting + len(exchange.body) <= self._member.identity.lane_bytes:
+            return None
+        message = f"{waiting} bytes wait for {exchange.server} already, which has no room for more now"
+        return Fault(Reason.OVERLOADED, message, retryable=True, retry_after=1.0)
 
     def _cancel_in_session(self, exchange: Exchange, owner: str, now: float) -> None:
         """A legacy client's cancel over HTTP: it goes past queued data, and is accepted when it was written."""

@@ -92,12 +92,31 @@ class Servers:
         if job is not None:
             self._jobs.fault(job, Fault(Reason.INVALID, f"{job.server} sent an answer that cannot be carried: {error}"), now)
 
-    def exited(self, child_id: str, reason: str, now: float, *, refused: bool) -> None:
-        """A process has ended by itself, or never started. refused: as in Pool.exited."""
+    def behind(self, child_id: str, unread_bytes: int, now: float) -> None:
+        """A process reads less than is written to it: the link of its session, if there is one, is held."""
+        found = self._find(child_id)
+        if found is not None:
+            child = found[1]
+            child.behind, child.unread = True, unread_bytes
+            self._sessions.pace(child, now)
+
+    def caught_up(self, child_id: str, now: float) -> None:
+        """It has read nearly all of it."""
+        found = self._find(child_id)
+        if found is not None:
+            child = found[1]
+            child.behind, child.unread = False, 0
+            self._sessions.pace(child, now)
+
+    def exited(self, child_id: str, reason: str, now: float, *, refused: bool, unsent: frozenset[str]) -> None:
+        """A process has ended by itself, or never started. refused: as in Pool.exited. unsent: as in ServerExited."""
         found = self._find(child_id)
         if found is None:
             return
         pool, child = found
+        for job in child.jobs.values():
+            if job.exchange in unsent:
+                job.started = False
         pool.exited(child, reason, now, refused=refused)
         self._orphan(child, reason, now)
         self._sessions.exited(child, reason, now)

@@ -44,7 +44,7 @@ class Session:
     """State of one legacy session."""
 
     __slots__ = (
-        "_count", "_requests", "bound", "child", "edge", "epoch", "id", "jobs", "own", "primes", "principal", "server",
+        "_count", "_requests", "bound", "child", "edge", "epoch", "holds", "id", "jobs", "own", "primes", "principal", "server",
         "streams", "used",
     )  # fmt: skip
 
@@ -62,6 +62,7 @@ class Session:
         self.streams: dict[str, Stream] = {}  # of requests, also of some that were answered
         self.primes = False
         self.used = now
+        self.holds: set[tuple[str, str]] = set()  # why its process is not read now: see Holds
         self._requests: dict[str, bytes] = {}  # minted id to the server's own
         self._count = 0
 

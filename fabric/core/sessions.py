@@ -6,19 +6,19 @@ from collections.abc import Callable
 
 from fabric import jsonrpc, jsonrpc_swap
 from fabric.core.child import Child
+from fabric.core.eviction import Eviction
 from fabric.core.faults import CODES, Fault, Reason, fault_frame
+from fabric.core.holds import Holds
 from fabric.core.job import Job, job_of
 from fabric.core.jobs import Jobs
 from fabric.core.member import Member
 from fabric.core.pool import Pool
 from fabric.core.session import Session
 from fabric.core.stream import LONGEST_NAMES, Stream
-from fabric.envelope import Envelope, Kind
+from fabric.envelope import Envelope, Kind, Lane
 from fabric.jsonrpc import Message, MessageKind
 
 PROGRESS = "notifications/progress"
-EVICT_AFTER = 10.0
-"""Seconds an HTTP session has to be left alone before a new one may take its place."""
 PRIMED_AFTER = 0.5
 """Seconds after which a request that has not been answered becomes resumable, though its server has said nothing yet."""
 ENDED = "this session has ended; begin a new one"
@@ -31,10 +31,12 @@ class Sessions:
         self, member: Member, pools: dict[str, Pool], jobs: Jobs, idle: float, defer: Callable[[str, Envelope], None]
     ) -> None:
         self.open: dict[str, Session] = {}
+        self.holds = Holds(member, pools)
         self._member = member
         self._pools = pools
         self._jobs = jobs
         self._idle = idle
+        self._eviction = Eviction(idle)
         self._defer = defer
 
     def begin(self, job: Job, child: Child, now: float) -> None:
@@ -60,6 +62,9 @@ class Sessions:
             return
         pool = self._pools[session.server]
         session.used = now
+        if self._overloaded(session):
+            self._jobs.fault(job, _too_much(session.server), now)
+            return
         session.join(job)
         self._jobs.add(job)
         self._jobs.write(job, pool.children[session.child], pool, now)
@@ -72,6 +77,9 @@ class Sessions:
                 self._unknown(peer, envelope, now)
             return
         session.used = now
+        if envelope.exchange and envelope.lane is Lane.DATA and self._overloaded(session):
+            self._jobs.fault(job_of(peer, envelope, 0, now, queued=False), _too_much(session.server), now)
+            return
         message = jsonrpc.parse(envelope.body)
         frame = message.frame
         if message.kind is MessageKind.RESPONSE:
@@ -146,16 +154,21 @@ class Sessions:
         frame = session.to_client(message)
         session.used = now
         if session.bound:
-            exchange = job.exchange if job is not None and progress else ""
-            self._member.data(session.edge, now, Envelope(kind=Kind.MESSAGE, exchange=exchange, session=session.id, body=frame))
+            edge, exchange = session.edge, job.exchange if job is not None and progress else ""
+            self._member.data(edge, now, Envelope(kind=Kind.MESSAGE, exchange=exchange, session=session.id, body=frame))
         elif job is None or job.kind is Kind.OPEN:  # whose answer has to be the first that its client hears
+            edge = session.own.edge
             session.own.say(self._member, frame, now)
         elif (stream := self._stream(session, job, now)) is not None:
+            edge = stream.edge
             stream.say(self._member, frame, now)
             if job.edge and stream.exchange != job.exchange:  # its deadline is still kept there
                 self._member.data(job.edge, now, Envelope(kind=Kind.MESSAGE, exchange=job.exchange))
-        elif job.edge:
-            self._member.data(job.edge, now, Envelope(kind=Kind.MESSAGE, exchange=job.exchange, body=frame))
+        else:
+            edge = job.edge
+            if edge:
+                self._member.data(edge, now, Envelope(kind=Kind.MESSAGE, exchange=job.exchange, body=frame))
+        self.holds.posted(session, edge)
 
     def _stream(self, session: Session, job: Job, now: float) -> Stream | None:
         fresh = job.stream is None
@@ -173,6 +186,30 @@ class Sessions:
                 for job in session.jobs.values():
                     if job.stream is None and job.kind is Kind.REQUEST and now - job.begun >= PRIMED_AFTER:
                         self._stream(session, job, now)
+
+    # ------------------------------------------------------------ who falls behind
+    def hold(self, peer: str, envelope: Envelope) -> None:
+        """A client takes less than comes for it on one of its links."""
+        session = self.open.get(envelope.session)
+        if session is not None:
+            self.holds.hold(session, peer, envelope.exchange)
+
+    def release(self, peer: str, envelope: Envelope) -> None:
+        """It has caught up, or that link is gone."""
+        session = self.open.get(envelope.session)
+        if session is not None:
+            self.holds.release(session, peer, envelope.exchange)
+
+    def pace(self, child: Child, now: float) -> None:
+        """A process has fallen behind, or caught up, with what its client writes."""
+        session = self.open.get(child.session)
+        if session is not None:
+            self.holds.tell(session, behind=child.behind, now=now)
+
+    def _overloaded(self, session: Session) -> bool:
+        """Whether its process leaves so much unread that nothing more is taken over HTTP; a long link is held instead."""
+        pool = self._pools[session.server]
+        return not session.bound and pool.children[session.child].unread > pool.limits.unread_bytes
 
     # ------------------------------------------------------------ ends
     def leave(self, peer: str, envelope: Envelope, now: float) -> None:
@@ -212,6 +249,7 @@ class Sessions:
             for job in list(session.jobs.values()):
                 self._jobs.drop(job, now)  # nobody waits for its answer
             self.end(session, now)
+        self.holds.lost(edge, self.open.values())
         for session in self.open.values():
             session.left(edge)
             for job in [job for job in session.jobs.values() if job.edge == edge]:
@@ -221,15 +259,9 @@ class Sessions:
                     del session.jobs[job.exchange]
                     job.siblings = None
 
-    def left_alone(self, pool: Pool, now: float) -> Session | None:
-        """The HTTP session that was left alone longest, and long enough to give way to a new one on a full server."""
-        left = [
-            session
-            for session in self.open.values()
-            if session.server == pool.name and not session.bound and not session.waited_for
-        ]
-        oldest = min(left, key=lambda session: session.used, default=None)
-        return oldest if oldest is not None and now - oldest.used >= EVICT_AFTER else None
+    def giving_way(self, pool: Pool, opening: str, now: float) -> Session | None:
+        """The session whose place on a full server the new one takes."""
+        return self._eviction.next(self.open.values(), pool, opening, now)
 
     def sweep(self, now: float) -> None:
         """End the HTTP sessions nobody has used for too long, and in those silent for as long what has no edge any more."""
@@ -240,5 +272,11 @@ class Sessions:
                 for job in [job for job in child.jobs.values() if not job.edge]:
                     self.late(job, now)
                     self._jobs.cancel(job, b"", now)
-                if not session.waited_for:
-                    self.end(session, now)
+        for pool in self._pools.values():
+            for session in self._eviction.due(self.open.values(), pool, now):
+                self.end(session, now)
+
+
+def _too_much(server: str) -> Fault:
+    text = f"this session's process of {server} has not read what was sent to it before; send this again later"
+    return Fault(Reason.OVERLOADED, text, retryable=True, retry_after=1.0)

@@ -7,7 +7,7 @@ holds every member to this page.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from enum import StrEnum
 from itertools import count
 from typing import Protocol, TypeVar
@@ -22,8 +22,8 @@ T = TypeVar("T")
 
 DEFAULT_FRAME_BYTES = 16 * 1024 * 1024
 """Longest frame accepted, unless told otherwise."""
-DEFAULT_BUFFER_BYTES = 8 * 1024 * 1024
-"""Most that may wait for a slow peer, unless told otherwise."""
+DEFAULT_STALL_TIMEOUT = 60.0
+"""Seconds for which a peer may take nothing of what waits for it, unless told otherwise."""
 
 
 _numbers = count(1)
@@ -82,10 +82,11 @@ class ConnectSettings(msgspec.Struct, frozen=True, kw_only=True):
     headers: sent with the request that opens the link, where there is one. timeout: seconds to reach the server, TLS
     included. answer_timeout: seconds that a server which was reached has to open the link: to answer a WebSocket's
     handshake, or to say where messages are posted to. trust: how to judge its certificate, where there is one.
-    buffer_bytes: most that may wait for a slow server. compression: ask for it, where the transport knows it. redial: where
-    a link connects as it goes, what tries a connection again that could not be made. connections, idle: where a link is
-    many requests, most connections to one server at once, and seconds after which one that nobody uses is closed. Many
-    servers close theirs after 5 s, and of a request that is on its way by then nobody knows more.
+    stall_timeout: seconds for which a server may take nothing of what waits for it. compression: ask for it, where the
+    transport knows it. redial: where a link connects as it goes, what tries a connection again that could not be made.
+    connections, idle: where a link is many requests, most connections to one server at once, and seconds after which one
+    that nobody uses is closed. Many servers close theirs after 5 s, and of a request that is on its way by then nobody
+    knows more.
     """
 
     headers: tuple[tuple[str, str], ...] = ()
@@ -93,7 +94,7 @@ class ConnectSettings(msgspec.Struct, frozen=True, kw_only=True):
     answer_timeout: float = 10.0
     trust: Trust = Trust()
     max_frame_bytes: int = DEFAULT_FRAME_BYTES
-    buffer_bytes: int = DEFAULT_BUFFER_BYTES
+    stall_timeout: float = DEFAULT_STALL_TIMEOUT
     compression: bool = False
     redial: Redial | None = None
     connections: int = 192
@@ -124,9 +125,19 @@ class Link(Protocol):
         """Queue a frame; frames queued in one turn of the loop leave in one write. Does not block.
 
         event: the frame's id where the transport's streams can be resumed, else ignored. final: it is the response that ends
-        a short link, else ignored. Raises LinkClosed or LinkBroken after the end, LinkOverflow when a slow peer has left more
-        than the limit unread (and the link is broken then).
+        a short link, else ignored. What a slow peer does not take waits here, however much that is (`unsent_bytes`); one that
+        takes nothing of it for a time breaks the link. Raises LinkClosed or LinkBroken after the end.
         """
+        ...
+
+    @property
+    def unsent_bytes(self) -> int:
+        """About how much of what was sent the peer has not taken; whoever sends bounds it."""
+        ...
+
+    @property
+    def unsent(self) -> Sequence[bytes]:
+        """After the link broke: the frames, as they were sent, of which surely no byte has left. They can be sent elsewhere."""
         ...
 
     async def drain(self) -> None:
@@ -151,6 +162,11 @@ class RequestLink(Protocol):
 
     def send(self, frame: bytes, *, event: str = "", final: bool = False) -> None:
         """See Link.send. What is final is written at once, and the link has ended."""
+        ...
+
+    @property
+    def unsent_bytes(self) -> int:
+        """See Link.unsent_bytes."""
         ...
 
     def accept(self) -> None:

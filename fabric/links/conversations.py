@@ -13,7 +13,7 @@ import msgspec
 
 from fabric.core.record import NOBODY, Caller
 from fabric.errors import EndOfLink, LinkBroken, LinkProtocolError
-from fabric.links.base import DEFAULT_BUFFER_BYTES, DEFAULT_FRAME_BYTES, Handler, LinkInfo, minted_id
+from fabric.links.base import DEFAULT_FRAME_BYTES, DEFAULT_STALL_TIMEOUT, Handler, LinkInfo, minted_id
 from fabric.links.mending import Mender
 from fabric.links.stream import Incoming, Outgoing, StreamLink
 from fabric.links.tasks import LinkTasks
@@ -26,10 +26,10 @@ _LOST_TIMEOUT = 1.0
 
 
 class StreamLimits(msgspec.Struct, frozen=True, kw_only=True):
-    """Of each conversation of a listener. buffer_bytes: most that may wait for a slow client."""
+    """Of each conversation of a listener. stall_timeout: seconds for which a client may take nothing of what waits for it."""
 
     max_frame_bytes: int = DEFAULT_FRAME_BYTES
-    buffer_bytes: int = DEFAULT_BUFFER_BYTES
+    stall_timeout: float = DEFAULT_STALL_TIMEOUT
 
 
 class Connection(asyncio.Protocol):
@@ -40,7 +40,7 @@ class Connection(asyncio.Protocol):
     """
 
     def __init__(self, *, half_close: bool, limits: StreamLimits, made: Callable[[Connection], None] | None = None) -> None:
-        self.incoming, self.outgoing = Incoming(limits.max_frame_bytes), Outgoing(limits.buffer_bytes)
+        self.incoming, self.outgoing = Incoming(limits.max_frame_bytes), Outgoing(limits.stall_timeout)
         self._half_close = half_close
         self._made = made
         self._beginning: bytes | None = b""

@@ -12,12 +12,11 @@ from collections.abc import Mapping
 
 import msgspec
 
-from fabric.links.base import DEFAULT_BUFFER_BYTES, DEFAULT_FRAME_BYTES, Handler, Reception
+from fabric.links.base import DEFAULT_FRAME_BYTES, DEFAULT_STALL_TIMEOUT, Handler, Reception
 from fabric.links.binding import bind_tcp
 from fabric.links.conversations import StreamLimits
 from fabric.links.http_connection import Connection, Limits
 from fabric.links.http_door import MCP, WEBSOCKET, Door, Names, Page, Resolve
-from fabric.links.http_link import Terms
 from fabric.links.http_service import HttpService
 from fabric.links.tasks import LinkTasks
 from fabric.links.websocket_connection import WebSocketSettings
@@ -32,11 +31,11 @@ class HttpSettings(msgspec.Struct, frozen=True, kw_only=True):
     """Where and how to listen.
 
     port: 0 picks one. resolve: a name in the path to a server. names: of all of them. pages: by path. path_prefix: what all
-    paths of servers begin with, such as `/tools`. proxies: whose word about their clients counts. max_unsent_bytes: what a slow
-    client may leave unread of a stream, besides the frame being sent; buffer_bytes: of a WebSocket. keep_alive_timeout: seconds
-    between comments on silent streams. idle_timeout: seconds an idle connection stays open, longer than clients keep theirs, so
-    that they close it. request_timeout: seconds for a request's head, and for each further piece of its body. close_timeout:
-    seconds that open requests have left when the listener closes. websocket: how WebSockets are kept.
+    paths of servers begin with, such as `/tools`. proxies: whose word about their clients counts. stall_timeout: seconds for
+    which a client may take nothing of what waits for it. keep_alive_timeout: seconds between comments on silent streams.
+    idle_timeout: seconds an idle connection stays open, longer than clients keep theirs, so that they close it.
+    request_timeout: seconds for a request's head, and for each further piece of its body. close_timeout: seconds that open
+    requests have left when the listener closes. websocket: how WebSockets are kept.
     """
 
     resolve: Resolve
@@ -48,12 +47,11 @@ class HttpSettings(msgspec.Struct, frozen=True, kw_only=True):
     proxies: Proxies = Proxies()
     pages: Mapping[str, Page] = {}
     max_body_bytes: int = DEFAULT_FRAME_BYTES
-    max_unsent_bytes: int = 1024 * 1024
     keep_alive_timeout: float = 15.0
     idle_timeout: float = 75.0
     request_timeout: float = 20.0
     close_timeout: float = 5.0
-    buffer_bytes: int = DEFAULT_BUFFER_BYTES
+    stall_timeout: float = DEFAULT_STALL_TIMEOUT
     websocket: WebSocketSettings = WebSocketSettings()
 
 
@@ -85,11 +83,12 @@ class HttpListener:
                 idle_timeout=settings.idle_timeout,
                 request_timeout=settings.request_timeout,
                 keep_alive_timeout=settings.keep_alive_timeout,
+                stall_timeout=settings.stall_timeout,
             ),
-            terms=Terms(reception, settings.max_unsent_bytes) if reception is not None else None,
+            reception=reception,
             conversations=self._conversations,
             websocket=settings.websocket,
-            stream_limits=StreamLimits(max_frame_bytes=settings.max_body_bytes, buffer_bytes=settings.buffer_bytes),
+            stream_limits=StreamLimits(max_frame_bytes=settings.max_body_bytes, stall_timeout=settings.stall_timeout),
         )
         self.refusals = self._service.refusals
         self._close_timeout = settings.close_timeout
@@ -99,7 +98,7 @@ class HttpListener:
         self._address = f"{'ws' if reception is None and converse is not None else 'http'}://{at}{settings.path_prefix}"
         self._server: asyncio.Server | None = None
         self._ticker: asyncio.TimerHandle | None = None
-        shortest = min(settings.idle_timeout, settings.request_timeout, settings.keep_alive_timeout)
+        shortest = min(settings.idle_timeout, settings.request_timeout, settings.keep_alive_timeout, settings.stall_timeout)
         self._tick_after = min(_LONGEST_TICK, shortest / 4)
 
     @property

@@ -30,14 +30,16 @@ _FAULTS = {
 class Limits(msgspec.Struct, frozen=True, kw_only=True):
     """Of one connection.
 
-    idle_timeout: seconds until a next request begins. request_timeout: seconds for its head, for each further piece of its
-    body, and for the last answer to be taken. keep_alive_timeout: seconds between looks at a stream that may be silent.
+    idle_timeout: seconds until a next request begins. request_timeout: seconds for its head, and for each further piece of its
+    body. keep_alive_timeout: seconds between looks at a stream that may be silent. stall_timeout: seconds for which a client
+    may take nothing of what waits for it.
     """
 
     max_body_bytes: int
     idle_timeout: float
     request_timeout: float
     keep_alive_timeout: float
+    stall_timeout: float
 
 
 class Occupant(Protocol):
@@ -83,14 +85,15 @@ class Connection(asyncio.Protocol):
     """A client's connection; `address` is its other end, `peer` the same with the port.
 
     request: what is being answered; `answer`, or `open`, `write` and `end`, are for whoever serves it. occupant: to be told
-    when the client leaves before that is done. deadline: when `expire` is due, by the service's clock.
+    when the client leaves before that is done. stalled: it was cut off for taking nothing. deadline: when `expire` is due, by
+    the service's clock.
     """
 
     def __init__(self, service: Service) -> None:
         self.address = self.peer = ""
         self.request: Request | None = None
         self.occupant: Occupant | None = None
-        self.streaming = False
+        self.streaming = self.stalled = False
         self.deadline = service.now + service.limits.idle_timeout
         self._service = service
         self._reader = RequestReader()
@@ -102,6 +105,9 @@ class Connection(asyncio.Protocol):
         self._over = False  # nothing is read any more
         self._awaiting_head = False
         self._writable: asyncio.Future[None] | None = None  # there while the client takes too little
+        self._written = 0
+        self._taken = 0  # of that by the client, at the last look that found some of it waiting,
+        self._taken_at: float | None = None  # and when that was
 
     # ------------------------------------------------------------ what asyncio says
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -140,6 +146,7 @@ class Connection(asyncio.Protocol):
     def pause_writing(self) -> None:
         """The client takes less than it is sent."""
         self._writable = asyncio.get_running_loop().create_future()
+        self.deadline = min(self.deadline, self._service.now + self._look_after)
 
     def resume_writing(self) -> None:
         """It has caught up."""
@@ -147,6 +154,7 @@ class Connection(asyncio.Protocol):
             self._writable.set_result(None)
         self._writable = None
         if self._busy and self.request is None:
+            self.deadline = self._service.now + self._service.limits.idle_timeout
             self._resume()
 
     # ------------------------------------------------------------ the service's side
@@ -160,7 +168,9 @@ class Connection(asyncio.Protocol):
         if self._last or not request.head.persistent:
             begin += CLOSE
         sent = body if request.head.method != "HEAD" else b""
-        self._transport.write(b"%bcontent-length: %d\r\n\r\n%b" % (begin, len(body), sent))
+        data = b"%bcontent-length: %d\r\n\r\n%b" % (begin, len(body), sent)
+        self._written += len(data)
+        self._transport.write(data)
         self._done(request)
 
     def refuse(self, answer: Answer) -> None:
@@ -212,6 +222,10 @@ class Connection(asyncio.Protocol):
         """What the client has not taken of earlier turns."""
         return self._transport.get_write_buffer_size()
 
+    @property
+    def _look_after(self) -> float:
+        return self._service.limits.stall_timeout / 4
+
     async def drain(self) -> None:
         """Wait until little is unsent, or the connection is gone."""
         while self._writable is not None and not self._over:
@@ -230,6 +244,10 @@ class Connection(asyncio.Protocol):
 
     def expire(self) -> None:
         """Act on the deadline."""
+        if unsent := self.unsent_bytes:
+            self._wait(self._written - unsent)
+            return
+        self._taken_at = None
         if self._over:
             self._transport.abort()
         elif self.occupant is not None:
@@ -239,6 +257,17 @@ class Connection(asyncio.Protocol):
             self._fail(408)
         else:
             self._hang_up()
+
+    def _wait(self, taken: int) -> None:
+        """Something waits for the client: it may be slow to take that, but not stand still."""
+        limits, now = self._service.limits, self._service.now
+        if taken > self._taken or self._taken_at is None:
+            self._taken, self._taken_at = taken, now
+        if now - self._taken_at < limits.stall_timeout:
+            self.deadline = now + self._look_after
+        else:
+            self.stalled = True
+            self._transport.abort()
 
     # ------------------------------------------------------------ one request after the other
     def _watch(self) -> None:
@@ -281,7 +310,7 @@ class Connection(asyncio.Protocol):
     def _done(self, request: Request) -> None:
         self.request = self.occupant = None
         self.streaming = self._awaiting_head = False
-        self.deadline = self._service.now + self._service.limits.idle_timeout
+        self.deadline = self._service.now + (self._service.limits.idle_timeout if self._writable is None else self._look_after)
         if self._last or not request.head.persistent:
             self._hang_up(linger=not request.whole)
         elif self._ahead or self._reader.requests or self._reader.fault or self._writable is not None:
@@ -344,7 +373,9 @@ class Connection(asyncio.Protocol):
 
     def _flush(self) -> None:
         if self._pending and not self._transport.is_closing():
-            self._transport.write(b"".join(self._pending))
+            data = b"".join(self._pending)
+            self._written += len(data)
+            self._transport.write(data)
         self._pending.clear()
 
 

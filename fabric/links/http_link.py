@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import msgspec
-
-from fabric.errors import LinkBroken, LinkClosed, LinkError, LinkOverflow
+from fabric.errors import LinkBroken, LinkClosed, LinkError
 from fabric.jsonrpc import Message, MessageKind
 from fabric.jsonrpc_batch import asks, split
 from fabric.links.base import LinkInfo, Purpose, Reception
@@ -21,15 +19,8 @@ _EVENTS = (
 _End = tuple[type[LinkError], str]  # raised anew each time: an exception that is kept holds its frames, and they the link
 _ANSWERED: _End = (LinkClosed, "answered")
 _LEFT: _End = (LinkBroken, "the client left")
-_CUT: _End = (LinkBroken, "the client was too slow and was cut off")
+_STALLED: _End = (LinkBroken, "the client read nothing of what waited for it for too long")
 _SHUT: _End = (LinkClosed, "the door closed")
-
-
-class Terms(msgspec.Struct, frozen=True):
-    """What all links of a listener share: whom to tell of their end, and what a slow client may leave unread."""
-
-    reception: Reception
-    max_unsent_bytes: int
 
 
 class HttpLink:
@@ -40,17 +31,24 @@ class HttpLink:
     a status of its own is JSON all the same. The client's leaving, orderly or not, is one: HTTP does not tell them apart.
     """
 
-    __slots__ = ("_connection", "_end", "_json", "_message", "_modern", "_terms", "info")
+    __slots__ = ("_connection", "_end", "_json", "_message", "_modern", "_reception", "info")
 
     def __init__(
-        self, info: LinkInfo, message: Message | None, connection: Connection, terms: Terms, *, modern: bool, json: bool
+        self,
+        info: LinkInfo,
+        message: Message | None,
+        connection: Connection,
+        reception: Reception,
+        *,
+        modern: bool,
+        json: bool,
     ) -> None:
         self.info = info
         self._json = json
         self._message = message
         self._connection = connection
         self._modern = modern
-        self._terms = terms
+        self._reception = reception
         self._end: _End | None = None
 
     def send(self, frame: bytes, *, event: str = "", final: bool = False) -> None:
@@ -69,14 +67,15 @@ class HttpLink:
                     connection.answer(status, _JSON + lines if lines else _JSON, frame)
                     return
             connection.open(_EVENTS)
-        elif connection.unsent_bytes > self._terms.max_unsent_bytes:
-            self._end = _CUT
-            connection.abort()
-            raise LinkOverflow(f"a client left more than {self._terms.max_unsent_bytes} bytes unread")
         connection.write(encode_event(frame, event))
         if final:
             self._end = _ANSWERED
             connection.end()
+
+    @property
+    def unsent_bytes(self) -> int:
+        """See Link.unsent_bytes."""
+        return self._connection.unsent_bytes
 
     def accept(self) -> None:
         """See RequestLink.accept."""
@@ -112,8 +111,8 @@ class HttpLink:
     def lost(self) -> None:
         """The connection is gone."""
         if self._end is None:
-            self._end = _LEFT
-        self._terms.reception.left(self)
+            self._end = _STALLED if self._connection.stalled else _LEFT
+        self._reception.left(self)
 
     def keep_alive(self) -> None:
         """Say something to a client that has heard nothing for long: a comment, which opens the stream if none is open yet."""
@@ -124,7 +123,7 @@ class HttpLink:
             if not self._may_stream():
                 return
             if self._begins:
-                self._terms.reception.awaited(self)
+                self._reception.awaited(self)
                 return
             connection.open(_EVENTS)
         connection.write(COMMENT)
@@ -133,7 +132,7 @@ class HttpLink:
         """The door closes: end the stream in order."""
         if self._end is None:
             self.finish()
-            self._terms.reception.left(self)
+            self._reception.left(self)
 
     def cut(self) -> None:
         """The door closes and waits no longer: drop the connection."""

@@ -14,11 +14,11 @@ import msgspec
 
 from fabric.core.faults import Reason
 from fabric.core.record import Caller
-from fabric.links.base import LinkInfo, Purpose, minted_id
+from fabric.links.base import LinkInfo, Purpose, Reception, minted_id
 from fabric.links.conversations import StreamLimits
 from fabric.links.http_connection import Connection, Limits
 from fabric.links.http_door import Door, Entry
-from fabric.links.http_link import HttpLink, Terms
+from fabric.links.http_link import HttpLink
 from fabric.links.http_reader import Head, Request
 from fabric.links.http_rules import Admission, Answer, Said, accepted, admit_bodiless, admit_post, check_post, read_post, refuse
 from fabric.links.tasks import LinkTasks
@@ -29,7 +29,7 @@ from fabric.links.websocket_handshake import Accepted, accept, asks_for_websocke
 class HttpService:
     """The Service (http_connection.py) of one listener.
 
-    terms: of the links of requests; conversations: where WebSockets are served; None where `door` lets none of them in.
+    reception: is told of requests; conversations: where WebSockets are served; None where `door` lets none of them in.
     refusals: by HTTP status, the requests that did not become a link.
     """
 
@@ -38,7 +38,7 @@ class HttpService:
         *,
         door: Door,
         limits: Limits,
-        terms: Terms | None,
+        reception: Reception | None,
         conversations: LinkTasks | None,
         websocket: WebSocketSettings,
         stream_limits: StreamLimits,
@@ -48,7 +48,7 @@ class HttpService:
         self._connections: set[Connection] = set()
         self.refusals: Counter[int] = Counter()
         self._door = door
-        self._terms = terms
+        self._reception = reception
         self._conversations = conversations
         self._websocket = websocket
         self._stream_limits = stream_limits
@@ -162,11 +162,11 @@ class HttpService:
                 return
             found.said, found.modern = said, admission.modern
             found.info = _info(found, admission, head.headers.get(b"traceparent", b""))
-        assert self._terms is not None  # noqa: S101 (or the door would not have let it in)
+        assert self._reception is not None  # noqa: S101 (or the door would not have let it in)
         info = msgspec.structs.replace(found.info, id=minted_id("http"))
-        connection.occupant = link = HttpLink(info, message, connection, self._terms, modern=found.modern, json=found.json)
+        connection.occupant = link = HttpLink(info, message, connection, self._reception, modern=found.modern, json=found.json)
         try:
-            self._terms.reception.requested(link, message)
+            self._reception.requested(link, message)
         except Exception as error:
             asyncio.get_running_loop().call_exception_handler(
                 {"message": "an HTTP request failed for a fault of ours", "exception": error}

@@ -41,8 +41,6 @@ from fabric.links.http_upstream_sse import SseStream
 from fabric.links.http_upstream_stream import RETRY_FIRST, StreamReader
 from fabric.links.url import parse
 
-ACCEPT_TIMEOUT = 30.0
-"""Seconds a server has to accept what needs no answer; then its link is broken."""
 CAPABILITIES = {
     "http": Capabilities(resumable=True),
     "https": Capabilities(resumable=True, encryption=True),
@@ -89,7 +87,7 @@ class UpstreamLink:
         self._max_bytes = settings.max_frame_bytes
         self._inbox = Inbox()
         self._reader = StreamReader(self._inbox, self._max_bytes, info.peer)
-        self._outbox = Outbox(self._carry, self._fail, settings.buffer_bytes)
+        self._outbox = Outbox(self._carry, self._fail)
         self._posts: dict[bytes, asyncio.Task[None]] = {}  # by the raw id of the request
         self._endpoint = endpoint = Endpoint(pool, url)
         self._post, self._headers = endpoint.post, endpoint.headers  # each request comes through these
@@ -97,6 +95,10 @@ class UpstreamLink:
         self._stream: asyncio.Task[None] | None = None
         self._sse: SseStream | None = None  # where it turned out to speak HTTP+SSE
         self._timeout = settings.answer_timeout
+        self._accept_timeout = settings.stall_timeout  # for what needs no answer; then the link is broken
+        self._waiting: dict[bytes, Message] = {}  # requests that have no connection yet
+        self.unsent: list[bytes] = []
+        """See base.Link.unsent."""
         self._tools = catalog.Catalog()
         self._lists = 0
         self._closing: asyncio.Task[None] | None = None
@@ -112,6 +114,11 @@ class UpstreamLink:
         """What is known of the link."""
         return self._info
 
+    @property
+    def unsent_bytes(self) -> int:
+        """As base.Link.unsent_bytes."""
+        return self._outbox.waiting_bytes
+
     async def receive(self) -> Message:
         """As base.Link.receive."""
         return await self._inbox.receive()
@@ -122,7 +129,11 @@ class UpstreamLink:
 
     def send(self, frame: bytes, *, event: str = "", final: bool = False) -> None:  # noqa: ARG002 - of a server's own streams
         """As base.Link.send."""
-        self._outbox.check()
+        try:
+            self._outbox.check()
+        except LinkError:
+            self.unsent.append(frame)
+            raise
         message = jsonrpc.parse(frame)
         if self._sse is not None:
             self._outbox.count(message)
@@ -143,7 +154,7 @@ class UpstreamLink:
         """The next legacy frame: requests run side by side, all else is accepted before the next."""
         if self._sse is not None:
             self._outbox.left(message)
-            await self._sse.post(message, ACCEPT_TIMEOUT)
+            await self._sse.post(message, self._accept_timeout)
             return
         if message.kind is MessageKind.REQUEST:
             post = self._start(message)
@@ -152,11 +163,11 @@ class UpstreamLink:
             return
         self._outbox.left(message)
         try:
-            async with asyncio.timeout(ACCEPT_TIMEOUT):
+            async with asyncio.timeout(self._accept_timeout):
                 await self._deliver(message)
         except TimeoutError:
             what = message.method or "a response"
-            raise LinkTimeout(f"{self._info.peer} did not accept {what} within {ACCEPT_TIMEOUT:g} s") from None
+            raise LinkTimeout(f"{self._info.peer} did not accept {what} within {self._accept_timeout:g} s") from None
         if message.method == CANCELLED:
             self._abandon(message)
         elif message.method == "notifications/initialized" and self._endpoint.session and self._stream is None:
@@ -205,14 +216,14 @@ class UpstreamLink:
 
     async def _ask(self, request: Message) -> None:
         """A request, from its POST to its answer."""
-        waiting, first = True, not self._proven
+        first = not self._proven
+        self._waiting[request.id] = request
         try:
             async with self._pool.room:
-                waiting = False
-                self._outbox.left(request)
+                self._outbox.left(self._waiting.pop(request.id))
                 error = await self._attempt(request, partial(self._put, request))
         finally:
-            if waiting:
+            if self._waiting.pop(request.id, None) is not None:
                 self._outbox.left(request)
         if error is not None and (first or request.method == "initialize" or self._ends(error)):
             self._fail(error)
@@ -260,7 +271,7 @@ class UpstreamLink:
             with suppress(LinkError):
                 await self.open_sse()
         if self._sse is not None:
-            await self._sse.post(request, ACCEPT_TIMEOUT)
+            await self._sse.post(request, self._accept_timeout)
             return None
         for reply in replies:
             put(reply)
@@ -302,6 +313,8 @@ class UpstreamLink:
         """The link has ended by itself."""
         if isinstance(error, EndOfLink):
             self._endpoint.session = ""  # there is none to end
+        if not isinstance(error, LinkClosed):
+            self.unsent += [message.frame for message in (*self._waiting.values(), *self._outbox.queued)]
         self._inbox.end(error)
         self._outbox.end(error)
         self._stop()

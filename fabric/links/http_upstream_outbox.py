@@ -1,4 +1,4 @@
-"""What waits to be carried to a remote server: in order, one at a time, within a bound."""
+"""What waits to be carried to a remote server: in order, one at a time."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections import deque
 from collections.abc import Callable, Coroutine
 from typing import Any
 
-from fabric.errors import LinkBroken, LinkClosed, LinkError, LinkOverflow
+from fabric.errors import LinkBroken, LinkClosed, LinkError
 from fabric.jsonrpc import Message
 
 _LITTLE_BYTES = 256 * 1024
@@ -15,16 +15,16 @@ _MESSAGE_OVERHEAD_BYTES = 64
 
 
 class Outbox:
-    """`carry(message)` is awaited for each that is queued, before the next. `failed` hears what it raises, and of overflows."""
+    """`carry(message)` is awaited for each that is queued, before the next. `failed` hears what it raises.
 
-    def __init__(
-        self, carry: Callable[[Message], Coroutine[Any, Any, None]], failed: Callable[[LinkError], None], buffer_bytes: int
-    ) -> None:
+    waiting_bytes: of what was counted and has not left.
+    """
+
+    def __init__(self, carry: Callable[[Message], Coroutine[Any, Any, None]], failed: Callable[[LinkError], None]) -> None:
         self._carry = carry
         self._failed = failed
-        self._limit = buffer_bytes
         self._queue: deque[Message] = deque()
-        self._bytes = self._longest = 0
+        self.waiting_bytes = 0
         self._sender: asyncio.Task[None] | None = None
         self._little = asyncio.Event()
         self._little.set()
@@ -36,21 +36,15 @@ class Outbox:
             raise self._end.anew()
 
     def count(self, message: Message) -> None:
-        """It waits, here or with its sender, until `left`. Raises LinkOverflow where too much does."""
-        self._bytes += len(message.frame) + _MESSAGE_OVERHEAD_BYTES
-        self._longest = max(self._longest, len(message.frame))
-        if self._bytes > _LITTLE_BYTES:
+        """It waits, here or with its sender, until `left`."""
+        self.waiting_bytes += len(message.frame) + _MESSAGE_OVERHEAD_BYTES
+        if self.waiting_bytes > _LITTLE_BYTES:
             self._little.clear()
-            if self._bytes > self._limit + self._longest + _MESSAGE_OVERHEAD_BYTES:
-                reason = f"a slow server left more than {self._limit} bytes waiting"
-                self._failed(LinkBroken(reason))
-                raise LinkOverflow(reason)
 
     def left(self, message: Message) -> None:
         """It no longer waits: a connection has it, or nobody wants it."""
-        self._bytes -= len(message.frame) + _MESSAGE_OVERHEAD_BYTES
-        if self._bytes <= _LITTLE_BYTES:
-            self._longest = 0
+        self.waiting_bytes -= len(message.frame) + _MESSAGE_OVERHEAD_BYTES
+        if self.waiting_bytes <= _LITTLE_BYTES:
             self._little.set()
 
     def put(self, message: Message) -> None:
@@ -87,6 +81,11 @@ class Outbox:
         if self._end is None or isinstance(error, LinkClosed):
             self._end = error
         self._little.set()
+
+    @property
+    def queued(self) -> list[Message]:
+        """What no carrier has, in order."""
+        return list(self._queue)
 
     def stop(self) -> asyncio.Task[None] | None:
         """Drop what is queued; the sender that was cancelled, unless it is the caller."""

@@ -1,18 +1,18 @@
-"""A pair of links within one process, each the other's peer: for embedding and for tests. Frames cross as bytes, bounded."""
+"""A pair of links within one process, each the other's peer: for embedding and for tests. Frames cross as bytes."""
 
 from __future__ import annotations
 
 from fabric.errors import EndOfLink, LinkBroken, LinkError
-from fabric.links.base import DEFAULT_BUFFER_BYTES, DEFAULT_FRAME_BYTES, Link, LinkInfo
+from fabric.links.base import DEFAULT_FRAME_BYTES, DEFAULT_STALL_TIMEOUT, Link, LinkInfo
 from fabric.links.stream import Incoming, Outgoing, StreamLink
 
 
 def pair(
-    a: LinkInfo, b: LinkInfo, *, max_frame_bytes: int = DEFAULT_FRAME_BYTES, buffer_bytes: int = DEFAULT_BUFFER_BYTES
+    a: LinkInfo, b: LinkInfo, *, max_frame_bytes: int = DEFAULT_FRAME_BYTES, stall_timeout: float = DEFAULT_STALL_TIMEOUT
 ) -> tuple[Link, Link]:
     """Two links; what is sent on one is received on the other. When one closes, the other gets EndOfLink after the last."""
     a_in, b_in = Incoming(max_frame_bytes), Incoming(max_frame_bytes)
-    a_out, b_out = Outgoing(buffer_bytes), Outgoing(buffer_bytes)
+    a_out, b_out = Outgoing(stall_timeout), Outgoing(stall_timeout)
     to_b, to_a = _Wire(a_out, b_in, b_out), _Wire(b_out, a_in, a_out)
     a_out.attach(to_b)
     b_in.attach(to_b)

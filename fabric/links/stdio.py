@@ -18,7 +18,7 @@ import msgspec
 
 from fabric.capabilities import Capabilities
 from fabric.errors import EndOfLink, LinkBroken, LinkRefused
-from fabric.links.base import DEFAULT_BUFFER_BYTES, DEFAULT_FRAME_BYTES, LinkInfo
+from fabric.links.base import DEFAULT_FRAME_BYTES, DEFAULT_STALL_TIMEOUT, LinkInfo
 from fabric.links.framing import TextDecoder
 from fabric.links.mending import Mender
 from fabric.links.pipes import ClosableSink, ClosableSource, open_sink, open_source
@@ -83,7 +83,7 @@ async def spawn(
     on_stderr: OnStderr,
     on_noise: Callable[[bytes], None],
     max_frame_bytes: int = DEFAULT_FRAME_BYTES,
-    buffer_bytes: int = DEFAULT_BUFFER_BYTES,
+    stall_timeout: float = DEFAULT_STALL_TIMEOUT,
 ) -> StreamLink:
     """Start an MCP server as one of `processes`, in a session of its own. Raises LinkRefused if it cannot be started.
 
@@ -92,7 +92,7 @@ async def spawn(
     last log lines in the error. aclose() closes its stdin, after `grace` terminates its process group, and after as long again
     kills it. What it has started is killed when it has ended.
     """
-    child = _Child(command, processes, on_stderr, max_frame_bytes, buffer_bytes)
+    child = _Child(command, processes, on_stderr, max_frame_bytes, stall_timeout)
     starting = asyncio.create_task(child.start(environment(inherited, command.env)))
     try:
         await asyncio.shield(starting)
@@ -128,10 +128,10 @@ class _Child:
         processes: Processes,
         on_stderr: OnStderr,
         frame_bytes: int,
-        buffer_bytes: int,
+        stall_timeout: float,
     ) -> None:
         self.incoming = Incoming(frame_bytes)
-        self.outgoing = Outgoing(buffer_bytes)
+        self.outgoing = Outgoing(stall_timeout)
         self.name = command.command
         self._command = command
         self._processes = processes
@@ -282,14 +282,14 @@ class _Child:
 
 
 async def own(
-    id: str, server: str, *, max_frame_bytes: int = DEFAULT_FRAME_BYTES, buffer_bytes: int = DEFAULT_BUFFER_BYTES
+    id: str, server: str, *, max_frame_bytes: int = DEFAULT_FRAME_BYTES, stall_timeout: float = DEFAULT_STALL_TIMEOUT
 ) -> StreamLink:
     """The stdin and stdout of our process as a client's conversation with `server`: pipes, sockets, terminals or files.
 
     EndOfLink when stdin ends: answers can still be sent. LinkBroken when nobody reads stdout any more. Until aclose(), what
     else the process prints goes to stderr, so that stdout carries MCP messages only. Raises LinkRefused if one is closed.
     """
-    stdio = _Own(max_frame_bytes, buffer_bytes)
+    stdio = _Own(max_frame_bytes, stall_timeout)
     try:
         await stdio.start()
     except OSError as error:
@@ -301,9 +301,9 @@ async def own(
 class _Own:
     """Our standard streams while they are a link."""
 
-    def __init__(self, max_frame_bytes: int, buffer_bytes: int) -> None:
+    def __init__(self, max_frame_bytes: int, stall_timeout: float) -> None:
         self.incoming = Incoming(max_frame_bytes)
-        self.outgoing = Outgoing(buffer_bytes)
+        self.outgoing = Outgoing(stall_timeout)
         self._stdout_gone: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
     async def start(self) -> None:

@@ -23,6 +23,8 @@ _WRITE_BYTES = 256 * 1024
 """Frames of one turn that reach this size are written at once, so that the peer's slowness is seen in that turn."""
 _TURN_FRAMES = 64
 """Frames of one link that are taken before others have their turn: they are handled as they are taken."""
+_LOOKS = 8
+"""How often a peer that is full is looked at within the time it may take nothing."""
 _FRAME_OVERHEAD_BYTES = 64
 """What a queued frame costs besides its bytes, so that a flood of tiny ones is bounded too."""
 
@@ -150,30 +152,47 @@ class Incoming:
 class Outgoing:
     """Frames that wait to leave: those of one turn of the loop leave in one write, framed by `join`: each with its newline.
 
-    The sink says by pause and resume whether it takes more. Here and in the sink wait at most `buffer_bytes` and one frame of
-    any length, or one long frame would count as slowness.
+    The sink says by pause and resume whether it takes more; what it does not take waits here, and how much that may be is for
+    whoever sends to say (`unsent_bytes`, `drain`). A peer that has taken nothing of it for `stall_timeout` seconds is given up.
     """
 
-    def __init__(self, buffer_bytes: int, join: Callable[[list[bytes]], bytes] = lines) -> None:
-        self._limit = buffer_bytes
+    def __init__(self, stall_timeout: float, join: Callable[[list[bytes]], bytes] = lines) -> None:
+        self.unsent: list[bytes] = []
+        """After the end: the frames of which no byte has left, in order."""
+        self._stall_timeout = stall_timeout
         self._join = join
         self._loop = asyncio.get_running_loop()
         self._frames: list[bytes] = []
         self._bytes = 0
-        self._longest = 0
         self._scheduled = False
         self._ready = asyncio.Event()
         self._ready.set()
         self._end: LinkError | None = None
         self._sink: Sink
+        self._written = 0
+        self._taken, self._taken_at = 0, 0.0  # at the last look at a slow peer
+        self._look: asyncio.TimerHandle | None = None
+        self._excused: Callable[[], bool] = lambda: False
+        self._stalled: Callable[[LinkBroken], None] = lambda _: None
 
     def attach(self, sink: Sink) -> None:
         """Before anything is sent."""
         self._sink = sink
 
+    def watch(self, excused: Callable[[], bool], stalled: Callable[[LinkBroken], None]) -> None:
+        """Tell `stalled` of a peer that is given up. While it is `excused`, the time does not run."""
+        self._excused, self._stalled = excused, stalled
+
+    @property
+    def unsent_bytes(self) -> int:
+        """What the peer has not taken, here and in the sink."""
+        return self._bytes + self._sink.get_write_buffer_size()
+
     def send(self, frame: bytes) -> None:
-        """Queue a frame. Raises the end, or LinkOverflow when too much waits already; the sink is aborted then."""
+        """Queue a frame. Raises the end."""
         if self._end is not None:
+            if not isinstance(self._end, LinkClosed):
+                self.unsent.append(frame)
             raise type(self._end)(*self._end.args)
         self._frames.append(one_line(frame))
         self._bytes += len(frame) + 1
@@ -181,13 +200,7 @@ class Outgoing:
             self._scheduled = True
             self._loop.call_soon(self._turn)
         if self._bytes > _WRITE_BYTES:
-            self._longest = max(self._longest, len(frame))
             self.flush()
-            if self._bytes + self._sink.get_write_buffer_size() > self._limit + self._longest:
-                reason = f"a slow peer left more than {self._limit} bytes unread"
-                self.end(LinkBroken(reason))
-                drop(self._sink)
-                raise LinkOverflow(reason)
 
     def flush(self) -> None:
         """Write what waits, if the sink takes it: in pieces, as TLS says that it is full only when it is asked again."""
@@ -198,10 +211,12 @@ class Outgoing:
     def pause(self) -> None:
         """The sink is full."""
         self._ready.clear()
+        if self._look is None:
+            self._taken, self._taken_at = self._written - self._sink.get_write_buffer_size(), self._loop.time()
+            self._look = self._loop.call_later(self._stall_timeout / _LOOKS, self._judge)
 
     def resume(self) -> None:
         """The sink has room."""
-        self._longest = 0
         self._ready.set()
         self.flush()
 
@@ -216,11 +231,15 @@ class Outgoing:
 
     def end(self, error: LinkError) -> None:
         """Nothing more can leave. The first end counts, but that we closed counts more."""
+        if self._end is None:
+            self.unsent = self._frames
         if self._end is None or isinstance(error, LinkClosed):
             self._end = error
-        self._frames.clear()
+        self._frames = []
         self._bytes = 0
         self._ready.set()
+        if self._look is not None:
+            self._look.cancel()
 
     def close(self, error: LinkClosed) -> None:
         """We close: hand what waits to the sink, which may be full, and take no more."""
@@ -231,6 +250,22 @@ class Outgoing:
     def _turn(self) -> None:
         self._scheduled = False
         self.flush()
+
+    def _judge(self) -> None:
+        """Look at a peer that was slow: is it still, and has it taken anything since?"""
+        self._look = None
+        if self._ready.is_set():
+            return
+        taken, now = self._written - self._sink.get_write_buffer_size(), self._loop.time()
+        if taken > self._taken or self._excused():
+            self._taken, self._taken_at = taken, now
+        if now - self._taken_at >= self._stall_timeout:
+            broken = LinkBroken(f"the peer has read nothing of what waits for it for {self._stall_timeout:g} s")
+            self.end(broken)
+            drop(self._sink)
+            self._stalled(broken)
+        else:
+            self._look = self._loop.call_later(self._stall_timeout / _LOOKS, self._judge)
 
     def _first(self) -> int:
         """How many frames make a piece."""
@@ -245,14 +280,17 @@ class Outgoing:
         taken = self._frames[:count]
         del self._frames[:count]
         self._bytes -= sum(map(len, taken)) + len(taken)
-        self._sink.write(self._join(taken))
+        data = self._join(taken)
+        self._written += len(data)
+        self._sink.write(data)
 
 
 class StreamLink:
     """The Link of base.py over an Incoming and an Outgoing. `shut` closes what is below them, in bounded time.
 
-    mender: of a server's link, finds the messages in frames that are none. With `on_noise`, frames in which there are none go
-    there instead of raising InvalidFrame.
+    A server that does not read while it waits to be read itself is not given up for that; a client is. mender: of a server's
+    link, finds the messages in frames that are none. With `on_noise`, frames in which there are none go there instead of
+    raising InvalidFrame.
     """
 
     def __init__(
@@ -273,11 +311,23 @@ class StreamLink:
         self._mended: deque[Message] = deque()
         self._closing: asyncio.Task[None] | None = None
         self._taken = 0  # since others had their turn
+        to_server = not info.server
+        outgoing.watch(excused=lambda: to_server and incoming.paused, stalled=incoming.end)
 
     @property
     def info(self) -> LinkInfo:
         """What is known of the link."""
         return self._info
+
+    @property
+    def unsent_bytes(self) -> int:
+        """As base.Link.unsent_bytes."""
+        return self._outgoing.unsent_bytes
+
+    @property
+    def unsent(self) -> list[bytes]:
+        """As base.Link.unsent."""
+        return self._outgoing.unsent
 
     async def receive(self) -> Message:
         """As base.Link.receive. Of a peer that sends without a pause it takes a share, and lets others come to theirs."""
@@ -305,11 +355,7 @@ class StreamLink:
 
     def send(self, frame: bytes, *, event: str = "", final: bool = False) -> None:  # noqa: ARG002 - of HTTP's streams only
         """As base.Link.send."""
-        try:
-            self._outgoing.send(frame)
-        except LinkOverflow as overflow:
-            self._incoming.end(LinkBroken(*overflow.args))
-            raise
+        self._outgoing.send(frame)
 
     async def drain(self) -> None:
         """As base.Link.drain."""

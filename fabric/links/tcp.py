@@ -77,7 +77,7 @@ async def connect(url: str, settings: ConnectSettings, *, id: str, options: TcpO
     """See links/base.Connect. The server's name is checked against its certificate, and told in the handshake (SNI)."""
     target = parse(url)
     context = client_context(settings.trust) if target.scheme == "tls" else None
-    limits = StreamLimits(max_frame_bytes=settings.max_frame_bytes, buffer_bytes=settings.buffer_bytes)
+    limits = StreamLimits(max_frame_bytes=settings.max_frame_bytes, stall_timeout=settings.stall_timeout)
     async with opening(target.where, settings.timeout):
         transport, connection = await asyncio.get_running_loop().create_connection(
             lambda: Connection(half_close=context is None, limits=limits),

@@ -59,7 +59,7 @@ async def listen(handler: Handler, settings: UnixSettings) -> ConversationListen
 async def connect(url: str, settings: ConnectSettings, *, id: str) -> Link:
     """See links/base.Connect."""
     target = parse(url)
-    limits = StreamLimits(max_frame_bytes=settings.max_frame_bytes, buffer_bytes=settings.buffer_bytes)
+    limits = StreamLimits(max_frame_bytes=settings.max_frame_bytes, stall_timeout=settings.stall_timeout)
     sock = socket.socket(socket.AF_UNIX)
     try:
         sock.setblocking(False)

@@ -35,7 +35,7 @@ async def connect(url: str, settings: ConnectSettings, *, id: str, options: WebS
     options = options or WebSocketSettings(compression=settings.compression)
     handshake = Opening(url, settings.headers, compression=options.compression)
     context = client_context(settings.trust) if handshake.secure else None
-    limits = StreamLimits(max_frame_bytes=settings.max_frame_bytes, buffer_bytes=settings.buffer_bytes)
+    limits = StreamLimits(max_frame_bytes=settings.max_frame_bytes, stall_timeout=settings.stall_timeout)
     async with opening(handshake.where, settings.timeout):
         transport, calling = await asyncio.get_running_loop().create_connection(
             lambda: _Calling(handshake, options, limits),

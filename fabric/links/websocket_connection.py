@@ -47,10 +47,12 @@ class WebSocket(asyncio.Protocol):
         self._reader = FrameReader(limits.max_frame_bytes, masked=server, deflate=deflate)
         self._writer = FrameWriter(masked=not server, deflate=deflate)
         self._incoming = Incoming(limits.max_frame_bytes)
-        self._outgoing = Outgoing(limits.buffer_bytes, self._writer.join)
+        self._outgoing = Outgoing(limits.stall_timeout, self._writer.join)
         self._full = False  # the peer takes too little
         self._heard = True  # since the last look
         self._unsent = 0  # at the last look
+        self._taken_at = 0.0  # when the peer was seen to take something, or had nothing to take
+        self._stall_timeout = limits.stall_timeout
         self._asked = False
         self._closing = False  # our closing frame was sent
         self._gone: asyncio.Future[None] = self._loop.create_future()
@@ -143,11 +145,16 @@ class WebSocket(asyncio.Protocol):
     def expire(self, now: float) -> None:
         """Ask a silent peer whether it is there, and drop one that does not say so."""
         unsent, self._unsent = self._unsent, self._transport.get_write_buffer_size()
+        if not self._unsent:
+            self._taken_at = now
         if self._reader.over or self._transport.is_closing():
             self._transport.abort()
         elif self._heard or self._unsent < unsent or self._incoming.paused:  # what is not read cannot be heard
             self._heard = self._asked = False
+            self._taken_at = now
             self.deadline = now + self.settings.ping_interval
+        elif self._unsent and now - self._taken_at < self._stall_timeout:  # it may answer once it has read that
+            self.deadline = now + min(self.settings.ping_timeout, self._stall_timeout / 4)
         elif not self._asked:
             self._asked = True
             self.deadline = now + self.settings.ping_timeout

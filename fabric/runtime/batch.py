@@ -80,6 +80,11 @@ class MemberLink:
         else:
             self._batch.refuse(frame)
 
+    @property
+    def unsent_bytes(self) -> int:
+        """See Link.unsent_bytes: of all the batch."""
+        return self._batch.link.unsent_bytes
+
     def accept(self) -> None:
         """See RequestLink.accept."""
         self._batch.settle(b"")

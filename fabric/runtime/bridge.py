@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Callable, Coroutine, Iterable, Mapping
+from contextlib import suppress
 from typing import Any
 
-from fabric import jsonrpc_batch
+from fabric import jsonrpc, jsonrpc_batch
 from fabric.core.announcement import Served
 from fabric.core.bridge import BridgeCore
 from fabric.core.effects import (
@@ -17,13 +18,23 @@ from fabric.core.effects import (
     Completed,
     Consume,
     Effect,
+    HoldServer,
     Nack,
     Pause,
+    ReleaseServer,
     StartServer,
     StopServer,
     Write,
 )
-from fabric.core.events import DrainStarted, ServerChecked, ServerExited, ServerFrame, ServerStarted
+from fabric.core.events import (
+    DrainStarted,
+    ServerBehind,
+    ServerCaughtUp,
+    ServerChecked,
+    ServerExited,
+    ServerFrame,
+    ServerStarted,
+)
 from fabric.core.faults import Lost, Reason
 from fabric.core.member import Identity
 from fabric.core.pool import ServerLimits
@@ -34,6 +45,7 @@ from fabric.links.base import Link
 from fabric.links.mending import broken, too_long
 from fabric.runtime.complaints import Complaints
 from fabric.runtime.node import Node
+from fabric.runtime.pacing import Pacing
 from fabric.runtime.retry import Connects
 
 log = logging.getLogger(__name__)
@@ -71,6 +83,7 @@ class Bridge:
         self._children: dict[str, Link] = {}
         self._tasks: dict[str, asyncio.Task[None]] = {}
         self._stopping: set[asyncio.Task[None]] = set()
+        self._pacing = Pacing(self.node.feed, ServerBehind, ServerCaughtUp)
         self._complaints = {server: Complaints() for server in servers}
         self._failed_checks = {server: Complaints() for server in servers}
         self._broken = {server: Complaints() for server in servers}  # answers
@@ -110,6 +123,10 @@ class Bridge:
                 self._tasks[child] = asyncio.create_task(self._run(server, child))
             case CheckServer(server):
                 self._tasks[f"check {server}"] = asyncio.create_task(self._run_check(server))
+            case HoldServer(child):
+                self._pacing.hold(child)
+            case ReleaseServer(child):
+                self._pacing.release(child)
             case StopServer(child):
                 self._stop(child)
             case Complain(server, reason):
@@ -134,8 +151,9 @@ class Bridge:
             return  # it is being stopped, or has ended and the core is about to hear of it
         try:
             link.send(frame)
-        except LinkError as error:
-            log.warning("server process %s: %s", child, error)
+        except LinkError:
+            return  # the core is about to hear that it has ended, and that this was not sent
+        self._pacing.sent(child, link)
 
     async def _run(self, server: str, child: str) -> None:
         """A process, from its start to its end."""
@@ -150,6 +168,8 @@ class Bridge:
         try:
             self.node.feed(ServerStarted(child))
             while True:
+                if child in self._pacing.held:
+                    await self._pacing.held[child].wait()
                 try:
                     message = await link.receive()
                 except LinkOverflow as error:
@@ -167,12 +187,13 @@ class Bridge:
         except LinkError as error:
             if self._children.pop(child, None) is not None:
                 refused = isinstance(error, LinkRefused | LinkTimeout)
-                self.node.feed(ServerExited(child, str(error), refused))
+                self.node.feed(ServerExited(child, str(error), refused, _requests(link.unsent)))
         finally:
             if noise > _NOISE:
                 log.warning("server %s: %d more that were no JSON-RPC messages, skipped", child, noise - _NOISE)
             self._children.pop(child, None)
             self._tasks.pop(child, None)
+            self._pacing.release(child)
             await link.aclose()
 
     def _tell(self, server: str, reason: str) -> None:
@@ -193,6 +214,7 @@ class Bridge:
     def _stop(self, child: str) -> None:
         link = self._children.pop(child, None)
         task = self._tasks.get(child)
+        self._pacing.release(child)
         if link is not None:
             closing = asyncio.create_task(link.aclose())
             self._stopping.add(closing)
@@ -212,3 +234,14 @@ def _members(server: str, batch: Message) -> list[Message]:
     if len(named) < len(found):
         log.warning("server %s: %d of a batch of %d are no messages", server, len(found) - len(named), len(found))
     return named
+
+
+def _requests(frames: Iterable[bytes]) -> frozenset[str]:
+    """The ids of the requests among these frames, which were ours to write."""
+    found = set()
+    for frame in frames:
+        with suppress(InvalidFrame):
+            message = jsonrpc.parse(frame)
+            if message.kind is MessageKind.REQUEST:
+                found.add(jsonrpc.text(message.id))
+    return frozenset(found)

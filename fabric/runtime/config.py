@@ -84,6 +84,7 @@ def load(
         half_closed_timeout=section.half_closed_timeout,
         ws_compression=section.ws_compression,
         max_frame_bytes=section.max_frame_bytes,
+        stall_timeout=section.stall_timeout,
         log_level=section.log_level,
         log_format=section.log_format,
         retry=section.retry.policy(),

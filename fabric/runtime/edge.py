@@ -15,11 +15,13 @@ from fabric import jsonrpc, jsonrpc_batch
 from fabric.core.announcement import Role
 from fabric.core.correlation import Limits
 from fabric.core.edge import EdgeCore
-from fabric.core.effects import Accept, CloseLink, Completed, Effect, Establish, Finish, Send
+from fabric.core.effects import Accept, CloseLink, Completed, Effect, Establish, Finish, HoldLink, ReleaseLink, Send, Skipped
 from fabric.core.events import (
     AnswerAwaited,
     FrameArrived,
     InputLapsed,
+    LinkBehind,
+    LinkCaughtUp,
     LinkClosed,
     LinkOpened,
     RequestPosted,
@@ -36,6 +38,7 @@ from fabric.links.base import Link, LinkInfo, Purpose, RequestLink
 from fabric.runtime.batch import PostedBatch
 from fabric.runtime.half_closed import HalfClosed
 from fabric.runtime.node import Node
+from fabric.runtime.pacing import Pacing
 from fabric.runtime.retry import Connects
 from fabric.security.seal import SessionSealer, SessionToken
 
@@ -70,6 +73,7 @@ class Edge:
         self._links: dict[str, Link] = {}
         self._half_closed = HalfClosed(lambda link: bool(self.core.conversations.unanswered(link)))
         self._requests: dict[str, RequestLink] = {}
+        self._pacing = Pacing(self.node.feed, LinkBehind, LinkCaughtUp)
 
     @property
     def sure(self) -> bool:
@@ -159,10 +163,14 @@ class Edge:
         finally:
             self.node.feed(LinkClosed(info.id))
             self._links.pop(info.id, None)
+            self._pacing.release(info.id)
 
     async def _read(self, link: Link) -> None:
         """Until its client has ended its input. Raises LinkBroken, LinkClosed."""
+        held = self._pacing.held
         while True:
+            if link.info.id in held:
+                await held[link.info.id].wait()
             try:
                 message = await link.receive()
             except EndOfLink:
@@ -198,11 +206,19 @@ class Edge:
                 self._completed(record)
             case Accept() | Finish() | Establish():
                 self._end_request(effect)
+            case HoldLink(link):
+                if link in self._links:
+                    self._pacing.hold(link)
+            case ReleaseLink(link):
+                self._pacing.release(link)
+            case Skipped(link, count):
+                log.warning("link %s: its client was far behind: %d notifications were passed over", link, count)
             case CloseLink(link, reason):
                 if link in self._links:
                     log.warning("closing link %s: %s", link, reason)
                     task = asyncio.create_task(self._links[link].aclose())
                     task.add_done_callback(_closed)
+                    self._pacing.release(link)
             case _:
                 raise TypeError(f"not an effect of an edge: {type(effect).__name__}")
 
@@ -215,6 +231,9 @@ class Edge:
             link.send(effect.frame, event=effect.event, final=final)
         except LinkError as error:
             log.info("link %s: %s", id, error)
+            return
+        if not final:
+            self._pacing.sent(id, link)
 
     def _end_request(self, effect: Accept | Finish | Establish) -> None:
         establishes = isinstance(effect, Establish)

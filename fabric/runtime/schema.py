@@ -250,6 +250,8 @@ class FabricSection(_Section):
     """Agree to, and ask for, permessage-deflate on WebSockets; it costs more CPU than small messages are worth."""
     max_frame_bytes: Size = 16 * 1024 * 1024
     """The longest message carried."""
+    stall_timeout: Seconds = 60.0
+    """Seconds for which a client or a server may read nothing of what waits for it; then it is given up."""
     log_level: LogLevel | None = None
     """What is logged: at `debug` the servers' stderr, too. `info` if nothing says otherwise, but `warning` for `connect`."""
     log_format: Literal["text", "json"] = "text"

@@ -97,6 +97,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     half_closed_timeout: float
     ws_compression: bool
     max_frame_bytes: int
+    stall_timeout: float
     log_level: str | None
     log_format: str
     retry: RetryPolicy

@@ -71,7 +71,7 @@ class Joined:
 
 
 class Open(Protocol):
-    def __call__(self, *, max_frame_bytes: int = ..., buffer_bytes: int = ...) -> AbstractAsyncContextManager[Joined]: ...
+    def __call__(self, *, max_frame_bytes: int = ..., stall_timeout: float = ...) -> AbstractAsyncContextManager[Joined]: ...
 
 
 @dataclass
@@ -212,7 +212,7 @@ async def _answering(
 
 
 @contextlib.asynccontextmanager
-async def open_child(*, max_frame_bytes: int = 1 << 20, buffer_bytes: int = 1 << 20) -> AsyncIterator[Joined]:
+async def open_child(*, max_frame_bytes: int = 1 << 20, stall_timeout: float = 60.0) -> AsyncIterator[Joined]:
     """A real child process that hands all bytes on, both ways, to a socket of ours."""
     noise: list[bytes] = []
     with tempfile.TemporaryDirectory() as folder, socket.socket(socket.AF_UNIX) as listening:
@@ -226,7 +226,7 @@ async def open_child(*, max_frame_bytes: int = 1 << 20, buffer_bytes: int = 1 <<
                 on_stderr=print,
                 on_noise=noise.append,
                 max_frame_bytes=max_frame_bytes,
-                buffer_bytes=buffer_bytes,
+                stall_timeout=stall_timeout,
             )
             reader, writer = await asyncio.wait_for(called.get(), WAIT)
             found = re.search(r"pid (\d+)", link.info.peer)
@@ -237,7 +237,7 @@ async def open_child(*, max_frame_bytes: int = 1 << 20, buffer_bytes: int = 1 <<
 
 
 @contextlib.asynccontextmanager
-async def open_own(*, max_frame_bytes: int = 1 << 20, buffer_bytes: int = 1 << 20) -> AsyncIterator[Joined]:
+async def open_own(*, max_frame_bytes: int = 1 << 20, stall_timeout: float = 60.0) -> AsyncIterator[Joined]:
     """Our own stdin and stdout, which are sockets for as long, as some hosts make them."""
     stdin, stdin_peer = socket.socketpair()
     stdout, stdout_peer = socket.socketpair()
@@ -249,7 +249,7 @@ async def open_own(*, max_frame_bytes: int = 1 << 20, buffer_bytes: int = 1 << 2
     _, writer = await asyncio.open_connection(sock=stdin_peer)
     reader, answers = await asyncio.open_connection(sock=stdout_peer, limit=LINE_BYTES)
     try:
-        link = await own("own", "anything", max_frame_bytes=max_frame_bytes, buffer_bytes=buffer_bytes)
+        link = await own("own", "anything", max_frame_bytes=max_frame_bytes, stall_timeout=stall_timeout)
         peer = SocketPeer(reader, writer, writer.write_eof, answers.transport.abort)
         async with _closing(Joined(link, peer), writer, answers) as joined:
             yield joined
@@ -260,10 +260,10 @@ async def open_own(*, max_frame_bytes: int = 1 << 20, buffer_bytes: int = 1 << 2
 
 
 @contextlib.asynccontextmanager
-async def open_memory(*, max_frame_bytes: int = 1 << 20, buffer_bytes: int = 1 << 20) -> AsyncIterator[Joined]:
+async def open_memory(*, max_frame_bytes: int = 1 << 20, stall_timeout: float = 60.0) -> AsyncIterator[Joined]:
     """A pair in memory."""
     infos = LinkInfo(id="a", transport="memory"), LinkInfo(id="b", transport="memory")
-    link, other = pair(*infos, max_frame_bytes=max_frame_bytes, buffer_bytes=buffer_bytes)
+    link, other = pair(*infos, max_frame_bytes=max_frame_bytes, stall_timeout=stall_timeout)
     try:
         yield Joined(link, LinkPeer(other))
     finally:
@@ -282,13 +282,13 @@ def documented() -> Any:
 
 
 @contextlib.asynccontextmanager
-async def open_documented(*, max_frame_bytes: int = 1 << 20, buffer_bytes: int = 1 << 20) -> AsyncIterator[Joined]:
+async def open_documented(*, max_frame_bytes: int = 1 << 20, stall_timeout: float = 60.0) -> AsyncIterator[Joined]:
     """The link of the how-to page."""
     with _small(socket.AF_INET) as listening:
         listening.bind(("127.0.0.1", 0))
         port = listening.getsockname()[1]
         async with _answering(listening) as called:
-            limits = {"max_frame_bytes": max_frame_bytes, "buffer_bytes": buffer_bytes}
+            limits = {"max_frame_bytes": max_frame_bytes, "stall_timeout": stall_timeout}
             link = await documented().connect("127.0.0.1", port, id="tcp", **limits)
             reader, writer = await asyncio.wait_for(called.get(), WAIT)
 
@@ -330,9 +330,9 @@ def _small(family: int) -> socket.socket:
 
 
 @contextlib.asynccontextmanager
-async def open_sse(*, max_frame_bytes: int = 1 << 20, buffer_bytes: int = 1 << 20) -> AsyncIterator[Joined]:
+async def open_sse(*, max_frame_bytes: int = 1 << 20, stall_timeout: float = 60.0) -> AsyncIterator[Joined]:
     """A remote server of 2024-11-05."""
-    async with sse(_small, max_frame_bytes=max_frame_bytes, buffer_bytes=buffer_bytes) as (link, peer):
+    async with sse(_small, max_frame_bytes=max_frame_bytes, stall_timeout=stall_timeout) as (link, peer):
         yield Joined(link, peer)
 
 
@@ -340,7 +340,7 @@ def connecting(scheme: str, authority: Authority | None = None) -> Open:
     """The link of one who connects."""
 
     @contextlib.asynccontextmanager
-    async def opened(*, max_frame_bytes: int = 1 << 20, buffer_bytes: int = 1 << 20) -> AsyncIterator[Joined]:
+    async def opened(*, max_frame_bytes: int = 1 << 20, stall_timeout: float = 60.0) -> AsyncIterator[Joined]:
         with tempfile.TemporaryDirectory() as folder:
             unix = scheme == "unix"
             listening = _small(socket.AF_UNIX if unix else socket.AF_INET)
@@ -349,7 +349,7 @@ def connecting(scheme: str, authority: Authority | None = None) -> Open:
             async with _answering(listening, authority.server() if authority else None) as called:
                 settings = ConnectSettings(
                     max_frame_bytes=max_frame_bytes,
-                    buffer_bytes=buffer_bytes,
+                    stall_timeout=stall_timeout,
                     trust=authority.trust if authority else Trust(),
                 )
                 link = await registry.connect(url, settings, id="one")
@@ -363,7 +363,7 @@ def accepting(scheme: str, authority: Authority | None = None) -> Open:
     """The link that a listener accepts."""
 
     @contextlib.asynccontextmanager
-    async def opened(*, max_frame_bytes: int = 1 << 20, buffer_bytes: int = 1 << 20) -> AsyncIterator[Joined]:
+    async def opened(*, max_frame_bytes: int = 1 << 20, stall_timeout: float = 60.0) -> AsyncIterator[Joined]:
         accepted: asyncio.Queue[Link] = asyncio.Queue()
         over = asyncio.Event()
 
@@ -371,7 +371,7 @@ def accepting(scheme: str, authority: Authority | None = None) -> Open:
             accepted.put_nowait(link)
             await over.wait()
 
-        limits = StreamLimits(max_frame_bytes=max_frame_bytes, buffer_bytes=buffer_bytes)
+        limits = StreamLimits(max_frame_bytes=max_frame_bytes, stall_timeout=stall_timeout)
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder) / "socket"
             if scheme == "unix":
@@ -413,7 +413,7 @@ def connecting_websocket(authority: Authority | None = None) -> Open:
     """The link of one who connects."""
 
     @contextlib.asynccontextmanager
-    async def opened(*, max_frame_bytes: int = 1 << 20, buffer_bytes: int = 1 << 20) -> AsyncIterator[Joined]:
+    async def opened(*, max_frame_bytes: int = 1 << 20, stall_timeout: float = 60.0) -> AsyncIterator[Joined]:
         called: asyncio.Queue[WebSocket] = asyncio.Queue()
 
         async def handle(peer: WebSocket) -> None:
@@ -426,7 +426,7 @@ def connecting_websocket(authority: Authority | None = None) -> Open:
         context = authority.server() if authority else None
         async with serve(handle, sock=listening, ssl=context, logger=QUIET, **WEBSOCKET):
             trust = authority.trust if authority else Trust()
-            settings = ConnectSettings(max_frame_bytes=max_frame_bytes, buffer_bytes=buffer_bytes, trust=trust)
+            settings = ConnectSettings(max_frame_bytes=max_frame_bytes, stall_timeout=stall_timeout, trust=trust)
             link = await registry.connect(url, settings, id="one")
             async with _framed(await asyncio.wait_for(called.get(), WAIT), link) as joined:
                 yield joined
@@ -435,7 +435,7 @@ def connecting_websocket(authority: Authority | None = None) -> Open:
 
 
 @contextlib.asynccontextmanager
-async def accepted_websocket(*, max_frame_bytes: int = 1 << 20, buffer_bytes: int = 1 << 20) -> AsyncIterator[Joined]:
+async def accepted_websocket(*, max_frame_bytes: int = 1 << 20, stall_timeout: float = 60.0) -> AsyncIterator[Joined]:
     """The link that a listener accepts."""
     accepted: asyncio.Queue[Link] = asyncio.Queue()
     over = asyncio.Event()
@@ -444,7 +444,7 @@ async def accepted_websocket(*, max_frame_bytes: int = 1 << 20, buffer_bytes: in
         accepted.put_nowait(link)
         await over.wait()
 
-    settings = HttpSettings(resolve=lambda _: "any", max_body_bytes=max_frame_bytes, buffer_bytes=buffer_bytes)
+    settings = HttpSettings(resolve=lambda _: "any", max_body_bytes=max_frame_bytes, stall_timeout=stall_timeout)
     listener = await websocket.listen(handle, settings)
     sock = _small(socket.AF_INET)
     sock.setblocking(False)

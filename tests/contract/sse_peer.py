@@ -70,14 +70,14 @@ class SsePeer:
 
 @asynccontextmanager
 async def sse(
-    listening: Callable[[int], socket.socket], *, max_frame_bytes: int, buffer_bytes: int
+    listening: Callable[[int], socket.socket], *, max_frame_bytes: int, stall_timeout: float
 ) -> AsyncIterator[tuple[Link, SsePeer]]:
     """A link to a peer that listens on such a socket."""
     peer = SsePeer()
     sock = listening(socket.AF_INET)
     sock.bind(("127.0.0.1", 0))
     async with conversing(peer.accept, sock) as port:
-        settings = ConnectSettings(max_frame_bytes=max_frame_bytes, buffer_bytes=buffer_bytes)
+        settings = ConnectSettings(max_frame_bytes=max_frame_bytes, stall_timeout=stall_timeout)
         link = await registry.connect(f"sse+http://127.0.0.1:{port}/sse", settings, id="sse")
         try:
             yield link, peer

@@ -26,7 +26,7 @@ async def house() -> AsyncIterator[House]:
 @pytest.fixture
 async def hasty() -> AsyncIterator[House]:
     """One that waits for nobody."""
-    house = await open_house(pages=UP, request_timeout=3.0, idle_timeout=3.0, keep_alive_timeout=0.1)
+    house = await open_house(pages=UP, request_timeout=3.0, stall_timeout=0.4, idle_timeout=3.0, keep_alive_timeout=0.1)
     yield house
     await house.listener.aclose()
 

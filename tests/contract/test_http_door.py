@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator
 import pytest
 
 from fabric import jsonrpc
-from fabric.errors import LinkBroken, LinkClosed, LinkOverflow, LinkRefused
+from fabric.errors import LinkBroken, LinkClosed, LinkRefused
 from fabric.jsonrpc import Message
 from fabric.links.base import Purpose, RequestLink
 from fabric.links.http import HttpSettings, listen
@@ -183,32 +183,6 @@ async def test_frames_of_one_turn_leave_in_one_write(house: House) -> None:
         guest.answer()
         reply = await client.reply()
         assert reply.body.count(b"data: ") == 21
-
-
-async def test_a_client_that_does_not_read_is_cut_off_and_others_are_not_touched() -> None:
-    house = await open_house(max_unsent_bytes=64 * 1024)
-    slow, quick = await house.client(), await house.client()
-    slow.writer.transport.pause_reading()  # type: ignore[attr-defined]  # every asyncio transport of a socket has it
-    slow.send("POST", "/mcp", *modern("tools/list"))
-    guest = await house.guest()
-    frame = b'"' + b"x" * 262_144 + b'"'
-
-    async def flood() -> None:
-        while True:
-            guest.link.send(frame)
-            await asyncio.sleep(0)
-
-    with pytest.raises(LinkOverflow):
-        await asyncio.wait_for(flood(), TIMEOUT)
-    assert isinstance(await guest.left(), LinkBroken)
-    with pytest.raises(LinkBroken):
-        guest.link.send(frame)
-    async with quick:
-        quick.send("POST", "/mcp", *modern("tools/list"))
-        (await house.guest()).answer()
-        assert (await quick.reply()).status == 200
-    slow.writer.transport.abort()
-    await house.listener.aclose()
 
 
 async def test_drain_waits_for_the_client_and_says_when_it_has_gone(house: House) -> None:

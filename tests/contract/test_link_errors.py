@@ -279,7 +279,7 @@ TRANSPORTS = [
             **NO_HANDSHAKE,
             LinkRefused: "both ends are made at once",
             LinkTimeout: "both ends are made at once",
-            LinkBroken: "only by a peer that overflows it: test_a_slow_peer_overflows_its_own_link_only",
+            LinkBroken: "only by a peer that takes nothing: test_a_peer_that_takes_nothing_for_a_time_breaks_its_own_link_...",
             LinkProtocolError: "it carries whole frames",
         },
     ),

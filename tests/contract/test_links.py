@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 import pytest
 
 from fabric.core.faults import Lost, Reason
-from fabric.errors import InvalidFrame, LinkBroken, LinkClosed, LinkOverflow, LinkProtocolError
+from fabric.errors import InvalidFrame, LinkBroken, LinkClosed, LinkOverflow, LinkProtocolError, LinkTimeout
 from fabric.jsonrpc import MessageKind
 from fabric.links.base import Link
 from tests.contract.links import MEMBERS, WAIT, Joined, Member
@@ -43,13 +43,6 @@ def soon(awaitable: Awaitable[T]) -> Awaitable[T]:
 
 async def received(link: Link, count: int) -> list[bytes]:
     return [(await soon(link.receive())).frame for _ in range(count)]
-
-
-async def flood(link: Link, size: int = 60_000) -> None:
-    """Send until the peer, which does not read, has let the buffer fill."""
-    for number in range(10_000):
-        link.send(frame(number, size))
-        await asyncio.sleep(0)
 
 
 async def test_ten_thousand_frames_arrive_whole_and_in_order_each_way(member: Member) -> None:
@@ -222,28 +215,39 @@ async def test_close_is_idempotent_concurrent_and_survives_a_cancelled_closer(me
         assert first.cancelled() or first.exception() is None
 
 
-async def test_a_slow_peer_overflows_its_own_link_only(member: Member) -> None:
-    async with member.open(buffer_bytes=200_000) as slow, MEMBERS[2].open() as other:
-        with pytest.raises(LinkOverflow):
-            await soon(flood(slow.link))
-        with pytest.raises(LinkBroken):
-            slow.link.send(frame(1))
-        with pytest.raises(LinkBroken):
-            await soon(slow.link.receive())
+async def test_a_peer_that_takes_nothing_for_a_time_breaks_its_own_link_which_knows_what_never_left(member: Member) -> None:
+    async with member.open(stall_timeout=0.4) as stalled, MEMBERS[2].open() as other:
+        frames = [frame(number, 60_000) for number in range(200)]
+        for each in frames:
+            stalled.link.send(each)
+        with pytest.raises((LinkBroken, LinkTimeout)):
+            await soon(stalled.link.receive())
+        unsent = [*stalled.link.unsent]
+        assert unsent == frames[-len(unsent) :]
+        assert 0 < len(unsent) < 200
+        with pytest.raises((LinkBroken, LinkTimeout)):
+            stalled.link.send(frame(1))
+        assert stalled.link.unsent[-1] == frame(1)
         other.link.send(frame(2))
         assert await other.peer.line() == frame(2)
 
 
-async def test_one_frame_longer_than_the_buffer_is_no_overflow(member: Member) -> None:
-    async with member.open(buffer_bytes=10_000) as joined:
-        frames = [frame(1, 900_000), frame(2), frame(3)]
+async def test_a_peer_that_takes_a_little_now_and_then_is_slow_and_not_given_up(member: Member) -> None:
+    async with member.open(stall_timeout=1.0) as joined:
+        frames = [frame(number, 500_000) for number in range(20)]
         for each in frames:
             joined.link.send(each)
-        assert await soon(lines(joined, 3)) == frames
+        assert joined.link.unsent_bytes > 5_000_000
+        for each in frames[:8]:  # in all for longer than the time in which nothing at all may be taken
+            await asyncio.sleep(0.2)
+            assert await joined.peer.line() == each
+        assert await soon(lines(joined, 12)) == frames[8:]
+        await soon(joined.link.drain())
+        assert joined.link.unsent_bytes < 1_000_000
 
 
 async def test_drain_waits_for_a_peer_that_does_not_read_and_returns_when_it_does(member: Member) -> None:
-    async with member.open(buffer_bytes=8 << 20) as joined:
+    async with member.open() as joined:
         count = 130
         for number in range(count):
             joined.link.send(frame(number, 60_000))

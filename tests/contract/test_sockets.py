@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from fabric.errors import EndOfLink, InvalidFrame, LinkError, LinkOverflow, LinkProtocolError, LinkRefused
+from fabric.errors import EndOfLink, InvalidFrame, LinkBroken, LinkError, LinkProtocolError, LinkRefused
 from fabric.links import registry, tcp, unix
 from fabric.links.base import ConnectSettings, Handler, Link
 from fabric.links.conversations import Connection, ConversationListener, StreamLimits
@@ -102,7 +102,7 @@ async def test_a_thousand_clients_with_the_same_id_each_get_their_own_answer(kin
 @each_kind
 async def test_a_client_that_does_not_read_slows_only_itself(kind: str, tmp_path: Path) -> None:
     echo = Echo()
-    async with listening(kind, tmp_path, echo, StreamLimits(buffer_bytes=200_000)) as address:
+    async with listening(kind, tmp_path, echo, StreamLimits(stall_timeout=0.5)) as address:
         slow, other = [await registry.connect(address, SETTINGS, id=id) for id in ("slow", "other")]
         big = b'{"jsonrpc":"2.0","id":1,"method":"say","params":"%s"}' % (b"x" * 100_000)
 
@@ -115,7 +115,7 @@ async def test_a_client_that_does_not_read_slows_only_itself(kind: str, tmp_path
         flooding = asyncio.create_task(flood())
         for number in range(100):
             assert await asked(other, SAY % number) == SAY % number
-        assert isinstance(await echo.end(), LinkOverflow)
+        assert isinstance(await echo.end(), LinkBroken)
         assert await asked(other, SAY % 1) == SAY % 1
         await flooding
         await asyncio.gather(slow.aclose(), other.aclose())

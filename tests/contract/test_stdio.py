@@ -20,7 +20,7 @@ from typing import Any
 import psutil
 import pytest
 
-from fabric.errors import LinkBroken, LinkOverflow, LinkRefused
+from fabric.errors import LinkBroken, LinkRefused
 from fabric.links.base import Link
 from fabric.links.keeper import MARK
 from fabric.links.processes import Processes
@@ -93,11 +93,11 @@ class Server:
 
 
 @contextlib.asynccontextmanager
-async def server(source: str, *, command: ServerCommand | None = None, **limits: int) -> AsyncIterator[Server]:
+async def server(source: str, *, command: ServerCommand | None = None, stall_timeout: float = 60.0) -> AsyncIterator[Server]:
     it = Server()
     command = command or ServerCommand(sys.executable, ("-c", source), grace=5.0)
     async with contextlib.aclosing(Processes()) as it.processes:
-        it.link = await start(it.processes, command, on_stderr=it.heard, on_noise=it.noise.append, limits=limits)
+        it.link = await start(it.processes, command, on_stderr=it.heard, on_noise=it.noise.append, stall_timeout=stall_timeout)
         try:
             yield it
         finally:
@@ -111,10 +111,16 @@ def start(
     inherited: Mapping[str, str] = os.environ,
     on_stderr: OnStderr = print,
     on_noise: Callable[[bytes], None] = print,
-    limits: Mapping[str, int] = {},
+    stall_timeout: float = 60.0,
 ) -> Coroutine[Any, Any, Link]:
     return spawn(
-        command, id="server", processes=processes, inherited=inherited, on_stderr=on_stderr, on_noise=on_noise, **limits
+        command,
+        id="server",
+        processes=processes,
+        inherited=inherited,
+        on_stderr=on_stderr,
+        on_noise=on_noise,
+        stall_timeout=stall_timeout,
     )
 
 
@@ -264,21 +270,12 @@ async def test_a_flood_of_stderr_neither_blocks_the_server_nor_grows_and_long_li
     assert it.stderr == ["x" * STDERR_LINE_BYTES]
 
 
-async def test_a_server_that_never_reads_overflows_in_bounded_memory_and_is_still_stopped() -> None:
-    async with server("", command=python(SLEEP, 0.2), buffer_bytes=1_000_000) as it:
-        sent = 0
-
-        async def flood() -> None:
-            nonlocal sent
-            while sent < 64_000_000:
-                it.link.send(b'{"jsonrpc":"2.0","method":"' + b"x" * 10_000 + b'"}')
-                sent += 10_000
-                if sent % 200_000 == 0:
-                    await asyncio.sleep(0)
-
-        with pytest.raises(LinkOverflow):
-            await flood()
-        assert sent < 2_000_000
+async def test_a_server_that_reads_nothing_for_a_time_breaks_its_link_and_is_still_stopped() -> None:
+    async with server("", command=python(SLEEP, 0.2), stall_timeout=0.4) as it:
+        for _ in range(100):
+            it.link.send(b'{"jsonrpc":"2.0","method":"' + b"x" * 10_000 + b'"}')
+        with pytest.raises(LinkBroken, match=r"has read nothing of what waits for it for 0\.4 s"):
+            await soon(it.link.receive())
         pid = pid_of(it.link)
         await soon(it.link.aclose())
         assert not alive(pid)

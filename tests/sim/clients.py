@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from fabric import jsonrpc
 from fabric.core.effects import Establish, Send
-from fabric.core.events import FrameArrived, LinkOpened
+from fabric.core.events import LinkOpened
 from fabric.jsonrpc import Message, MessageKind
 from tests.sim.process import EdgeProcess
 from tests.sim.requests import Request, call, checked, initialize, notification, reply
@@ -115,7 +115,7 @@ class LongLink(Client):
 
     def _frame(self, message: Message) -> None:
         if self._edge is not None and self.link:
-            self._edge.feed(FrameArrived(self.link, message))
+            self._edge.arrived(self.link, message)
 
     def _ready(self) -> EdgeProcess | None:
         return self._edge if self.link else None
@@ -174,9 +174,10 @@ class LongLink(Client):
         self.link = ""
         self.world.after(AGAIN, self._open)
 
-    def closed(self, reason: str) -> None:
+    def closed(self, reason: str, unread: frozenset[bytes]) -> None:
         for request in self.requests:
-            if request.open and request.session == self.link and not request.unread and not request.edge.leaving:
+            seen = not request.unread and request.id not in unread
+            if request.open and request.session == self.link and seen and not request.edge.leaving:
                 self.world.violated(f"{request!r}: its link was closed before the answer ({reason})")
         self._gone("its link was closed")
 

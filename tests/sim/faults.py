@@ -199,6 +199,29 @@ def drop(world: World, random: Random) -> None:
                 edge.drop(link)
 
 
+def slow_server(world: World, random: Random) -> None:
+    """A server process reads nothing for a while, as one that is busy."""
+    children = [child for bridge in world.bridges for child in bridge.children.values() if not child.stdin.stopped]
+    if children:
+        seconds = random.choice((0.3, 1.0, 4.0))
+        world.fault("slow server", lasts=seconds)
+        stdin = random.choice(children).stdin
+        stdin.stop()
+        world.after(seconds, stdin.go)
+
+
+def slow_client(world: World, random: Random) -> None:
+    """A client takes nothing for a while of what is sent on one of its links."""
+    links = [(edge, link) for edge in world.edges for link in edge.links if link not in edge.wires]
+    if links:
+        seconds = random.choice((0.3, 1.0, 4.0))
+        world.fault("slow client", lasts=seconds)
+        edge, link = random.choice(links)
+        world.after(seconds, edge.stop_taking(link).go)
+
+
+SLOW: tuple[Fault, ...] = (slow_server, slow_client)
+"""Of whoever reads slowly: nobody is to notice but by the time it takes."""
 FAULTS: tuple[Fault, ...] = (
     losses, doubles, reorders, lost_acks, refusals, lost_confirms, redelivery, stall, restart, deafness, muteness, partition,
     disconnect, freeze, kill_bridge, late_flush, kill_edge, retire, crash, drop,

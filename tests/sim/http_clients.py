@@ -86,7 +86,7 @@ class Post:
     def established(self, effect: Establish) -> None:
         self.client.established(effect)
 
-    def closed(self, reason: str) -> None:
+    def closed(self, reason: str, unread: frozenset[bytes]) -> None:
         self.client.world.violated(f"{self.link}: a POST was closed: {reason}")
 
     def broken(self) -> None:
@@ -340,7 +340,7 @@ class Stream:
     def established(self, effect: Establish) -> None:
         self.client.world.violated(f"{self.link}: a stream established a session")
 
-    def closed(self, reason: str) -> None:
+    def closed(self, reason: str, unread: frozenset[bytes]) -> None:
         self.client.world.violated(f"{self.link}: a stream was closed: {reason}")
 
     def broken(self) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Protocol
 
 from fabric.addressing import ChannelKind
@@ -18,17 +19,33 @@ from fabric.core.effects import (
     Effect,
     Establish,
     Finish,
+    HoldLink,
+    HoldServer,
     Nack,
     Pause,
     Publish,
+    ReleaseLink,
+    ReleaseServer,
     Send,
+    Skipped,
     StartServer,
     StopServer,
     Write,
 )
-from fabric.core.events import DrainStarted, Event, LinkClosed, PublishFailed, RestartAsked
+from fabric.core.events import (
+    DrainStarted,
+    Event,
+    FrameArrived,
+    LinkBehind,
+    LinkCaughtUp,
+    LinkClosed,
+    PublishFailed,
+    RestartAsked,
+)
 from fabric.core.observer import ObserverCore
+from fabric.jsonrpc import Message
 from tests.sim.servers import SimServer
+from tests.sim.wires import Wire
 
 if TYPE_CHECKING:
     from tests.sim.world import World
@@ -173,7 +190,7 @@ class ClientLink(Protocol):
 
     def established(self, effect: Establish) -> None: ...
 
-    def closed(self, reason: str) -> None: ...
+    def closed(self, reason: str, unread: frozenset[bytes]) -> None: ...
 
     def broken(self) -> None: ...
 
@@ -186,20 +203,68 @@ class EdgeProcess(Process):
     def __init__(self, world: World, core: EdgeCore) -> None:
         super().__init__(world, core)
         self.links: dict[str, ClientLink] = {}
+        self.wires: dict[str, Wire] = {}  # of links whose clients were stopped
+        self.skipped: dict[str, int] = {}
+        self._releasing: set[str] = set()
+        self._held: dict[str, list[Message]] = {}  # what clients have written, on links that are not read now
+
+    def stop_taking(self, link: str) -> Wire:
+        """A client takes nothing more of what is sent to it. Its wire is told to go when it does again."""
+        wire = self.wires[link] = Wire(
+            self.world,
+            behind=lambda waiting: self.feed(LinkBehind(link, waiting)),
+            caught_up=lambda: self.feed(LinkCaughtUp(link)),
+            given_up=lambda: self.drop(link) if link in self.links else None,
+        )
+        wire.stop()
+        return wire
+
+    def arrived(self, link: str, message: Message) -> None:
+        """A client wrote a frame on its long link."""
+        if link in self._held:
+            self._held[link].append(message)
+        else:
+            self.feed(FrameArrived(link, message))
+
+    def _say(self, link: str, say: Callable[[ClientLink], None], size: int) -> None:
+        """Have the client hear something, once it takes it and if it is there then."""
+        end, wire = self.links[link], self.wires.get(link)
+        if wire is None:
+            say(end)
+        else:
+            wire.send(lambda: say(end) if self.links.get(link) is end else None, size)
+
+    def _shut(self, link: str, reason: str) -> None:
+        unread = frozenset(message.id for message in self._held.pop(link, ()))
+        self.links.pop(link).closed(reason, unread)
+
+    def _release(self, link: str) -> None:
+        if link in self._releasing:  # else it was held again meanwhile
+            self._releasing.discard(link)
+            for message in self._held.pop(link, ()):
+                self.arrived(link, message)
 
     def perform(self, effect: Effect) -> None:
         match effect:
             case Send(link) if link in self.links:
                 self.world.note(self.name, effect)
-                self.links[link].sent(effect)
+                self._say(link, lambda end: end.sent(effect), len(effect.frame))
+            case HoldLink(link):
+                self._held.setdefault(link, [])
+                self._releasing.discard(link)
+            case ReleaseLink(link):
+                self._releasing.add(link)
+                self.world.after(0.0, self._release, link)
+            case Skipped(link, count):
+                self.skipped[link] = self.skipped.get(link, 0) + count
             case Accept(link) if link in self.links:
-                self.links[link].accepted()
+                self._say(link, lambda end: end.accepted(), 0)
             case Finish(link) if link in self.links:
-                self.links[link].finished()
+                self._say(link, lambda end: end.finished(), 0)
             case Establish(link) if link in self.links:
-                self.links[link].established(effect)
+                self._say(link, lambda end: end.established(effect), 0)
             case CloseLink(link, reason) if link in self.links:
-                self.links.pop(link).closed(reason)
+                self._say(link, lambda _: self._shut(link, reason), 0)
                 self.world.after(0.0, self.feed, LinkClosed(link))
             case Conflict(reason):
                 self.world.conflicts.append((self.name, reason))
@@ -263,6 +328,14 @@ class BridgeProcess(Process):
                     self.children[child].write(frame)
             case StartServer(server, child):
                 self.children[child] = SimServer(self.world, self, child, self.world.settings.servers[server])
+            case Complain():
+                pass  # for people
+            case HoldServer(child):
+                if child in self.children:
+                    self.children[child].hold()
+            case ReleaseServer(child):
+                if child in self.children:
+                    self.children[child].release()
             case StopServer(child):
                 self.children.pop(child).stop()
             case Ack(delivery):
@@ -275,8 +348,6 @@ class BridgeProcess(Process):
                 self.world.broker.pause(self, server)
             case Conflict(reason):
                 self.world.conflicts.append((self.name, reason))
-            case Complain():
-                pass  # for people
             case _:
                 raise TypeError(f"not an effect of a bridge: {effect}")
 

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from functools import partial
 from random import Random
 
 from tests.sim.clients import Client, LongLink
-from tests.sim.faults import FAULTS, KEPT_ONLY
+from tests.sim.faults import FAULTS, KEPT_ONLY, SLOW
 from tests.sim.http_clients import Http
 from tests.sim.invariants import finish
 from tests.sim.world import Plant, Settings, World
@@ -14,8 +15,8 @@ CALLS_END = 4.0
 """Seconds in which calls are made and faults begin."""
 
 
-def run(seed: int, *, plant: Plant | None = None, verbose: bool = False) -> World:
-    """Run one seed to its end; what went wrong is in the world's `violations`."""
+def run(seed: int, *, slow: bool = False, plant: Plant | None = None, verbose: bool = False) -> World:
+    """Run one seed to its end; what went wrong is in the world's `violations`. slow: some read slowly, and calls are longer."""
     random = Random(seed)
     keeps = random.random() < 0.5
     settings = Settings(keeps=keeps, slots=random.choice((2, 8)))
@@ -32,9 +33,21 @@ def run(seed: int, *, plant: Plant | None = None, verbose: bool = False) -> Worl
     faults += [fault for fault in KEPT_ONLY if faults and keeps and random.random() < 0.5]
     for fault in faults:
         world.after(random.uniform(0.2, CALLS_END), fault, world, random)
+    if slow:
+        _slow(world, clients, Random(f"slow {seed}"))  # of its own: without it each seed is the run it was
     world.run(CALLS_END + 0.5)
     finish(world, clients)
     return world
+
+
+def _slow(world: World, clients: list[Client], random: Random) -> None:
+    for fault in random.choices(SLOW, k=random.choice((2, 4, 8))):
+        world.after(random.uniform(0.2, CALLS_END), fault, world, random)
+    for client in clients:
+        for _ in range(random.randint(1, 4)):
+            text, flood = "x" * random.choice((0, 2_000, 6_000)), random.choice((0, 0, 0, 20))
+            call = partial(client.call, random.choice(("read", "write")), text=text, flood=flood)
+            world.after(random.uniform(0.0, CALLS_END), call)
 
 
 def _client(world: World, random: Random, number: int) -> Client:

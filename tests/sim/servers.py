@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from collections import deque
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 
 from fabric import jsonrpc
-from fabric.core.events import ServerExited, ServerFrame, ServerStarted
+from fabric.core.events import ServerBehind, ServerCaughtUp, ServerExited, ServerFrame, ServerStarted
 from fabric.core.faults import Fault, Reason, lost
+from tests.sim.wires import BEHIND_BYTES, PIPE_BYTES, Wire
 
 if TYPE_CHECKING:
     from tests.sim.process import BridgeProcess
@@ -45,7 +47,8 @@ class Manner(msgspec.Struct, frozen=True, kw_only=True):
 
 class SimServer:
     """One server process. A call's arguments: key, delay (seconds), progress (how many), ask (a request to the client
-    first), big (bytes of a log message, and again of the answer), input (answer with input_required first)."""
+    first), big (bytes of a log message, and again of the answer), input (answer with input_required first), flood (how many
+    messages to write before the answer, as fast as they are read). `stdin` may be stopped; `hold` stops its stdout."""
 
     def __init__(self, world: World, bridge: BridgeProcess, child: str, era: Era) -> None:
         self.world = world
@@ -62,6 +65,16 @@ class SimServer:
         self.asked: list[str] = []  # the methods of what it was sent, in order
         self.manner = world.settings.manners.get(child.rpartition("#")[0], Manner())
         self._reads_at = world.now + self.manner.slow
+        self._sent: deque[str] = deque(maxlen=300)  # ids of what was written to it, in order
+        self._held = self._releasing = False
+        self._unread: list[jsonrpc.Message] = []  # what it has written, while its bridge does not read
+        self._crashed = False
+        self.stdin = Wire(
+            world,
+            behind=lambda waiting: bridge.feed(ServerBehind(child, waiting)),
+            caught_up=lambda: bridge.feed(ServerCaughtUp(child)),
+            given_up=lambda: self._end("it has read nothing for a time"),
+        )
         world.after(world.settings.starting + world.random.uniform(0.01, 0.05), self._up)
 
     def _up(self) -> None:
@@ -74,10 +87,17 @@ class SimServer:
 
     def crash(self) -> None:
         """It dies by itself."""
+        if self.alive and self._held:
+            self._crashed = True  # which is seen when what it has written has been read
+        elif self.alive:
+            self._end("simulated crash")
+
+    def _end(self, reason: str) -> None:
         if self.alive:
+            unsent = frozenset([*self._sent][len(self._sent) - self.stdin.unsent :])
             self.alive = False
             self._bridge.children.pop(self.child, None)
-            self._bridge.feed(ServerExited(self.child, "simulated crash"))
+            self._bridge.feed(ServerExited(self.child, reason, unsent=unsent))
 
     def hang(self) -> None:
         """It lives, and neither reads nor writes any more."""
@@ -85,7 +105,11 @@ class SimServer:
 
     def write(self, frame: bytes) -> None:
         """The bridge writes a frame."""
-        self.world.after(max(PIPE, self._reads_at - self.world.now), self._received, msgspec.json.decode(frame))
+        message, after = msgspec.json.decode(frame), max(PIPE, self._reads_at - self.world.now)
+        self._sent.append(str(message.get("id")))
+        self.stdin.send(lambda: self.world.after(after, self._received, message), len(frame))
+        if not self._initialized and self.stdin.bytes > self.world.settings.unread_bytes + BEHIND_BYTES + len(frame):
+            self.world.violated(f"{self._bridge.name} {self.child} was given {self.stdin.bytes} bytes more than it reads")
 
     def say(self, **message: Any) -> None:
         """The server writes a frame."""
@@ -93,8 +117,30 @@ class SimServer:
         self.world.after(PIPE, self._said, jsonrpc.parse(frame))
 
     def _said(self, message: jsonrpc.Message) -> None:
-        if self.alive and not self.hangs:
+        if not self.alive or self.hangs:
+            return
+        if self._held:
+            self._unread.append(message)
+        else:
             self._bridge.feed(ServerFrame(self.child, message))
+
+    def hold(self) -> None:
+        """Its bridge reads no more of what it writes."""
+        self._held, self._releasing = True, False
+
+    def release(self) -> None:
+        """It reads on, in its next turn."""
+        self._releasing = True
+        self.world.after(0.0, self._release)
+
+    def _release(self) -> None:
+        if not self._releasing:
+            return  # it was held again meanwhile
+        self._held = False
+        while self._unread and not self._held and self.alive:
+            self._bridge.feed(ServerFrame(self.child, self._unread.pop(0)))
+        if self._crashed and not self._unread:
+            self._end("simulated crash")
 
     def _received(self, message: Any) -> None:
         if not self.alive or self.hangs:
@@ -178,7 +224,21 @@ class SimServer:
         big = arguments.get("big", 0)
         if big:
             self.say(method="notifications/message", params={"data": "x" * big})
+        if flood := arguments.get("flood", 0):
+            self._flood(id, arguments["key"], token, 1, flood)
+            return
         self.world.after(delay, self._done, id, arguments["key"], big)
+
+    def _flood(self, id: str, key: str, token: str | None, number: int, last: int) -> None:
+        """The next of many messages: a process that is not read writes no more than its pipe takes."""
+        if sum(len(message.frame) for message in self._unread) < PIPE_BYTES:
+            params = {"progressToken": token, "progress": number, "message": "x" * 500}
+            self.say(method="notifications/progress", params=params)
+            number += 1
+        if number <= last:
+            self.world.after(0.002, self._flood, id, key, token, number, last)
+        else:
+            self.world.after(0.002, self._done, id, key, 0)
 
     def _progress(self, id: str, token: str, step: int) -> None:
         if id in self._running:

@@ -40,7 +40,7 @@ class Line:
     def sent(self, effect: Send) -> None:
         self.heard.append(msgspec.json.decode(effect.frame))
 
-    def closed(self, reason: str) -> None:
+    def closed(self, reason: str, unread: frozenset[bytes]) -> None:
         self.over = reason
 
     def accepted(self) -> None: ...

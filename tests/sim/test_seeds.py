@@ -14,6 +14,7 @@ from tests.sim.faults import KINDS, counted
 from tests.sim.seeds import run
 
 SEEDS = 2000
+SLOW_SEEDS = 200
 EACH_AT_LEAST = 500
 """Faults of each kind over all the seeds."""
 KEPT = [int(line.split()[0]) for line in (Path(__file__).parent / "seeds.txt").read_text().splitlines() if line[:1].isdigit()]
@@ -34,6 +35,20 @@ def test_two_thousand_seeds_hold_every_rule_under_every_kind_of_fault(capsys: py
     assert not broken
     assert counts.keys() <= set(KINDS)
     assert not {kind: counts[kind] for kind in KINDS if counts[kind] < EACH_AT_LEAST}
+
+
+@pytest.mark.timeout(240)
+@pytest.mark.requirement("R11", "R10", "P05")
+def test_seeds_in_which_some_read_slowly_hold_every_rule_too() -> None:
+    counts: Counter[str] = Counter()
+    broken: dict[int, list[str]] = {}
+    for seed in range(SLOW_SEEDS):
+        world = run(seed, slow=True)
+        counts.update(world.faults)
+        if world.violations:
+            broken[seed] = world.violations
+    assert not broken
+    assert min(counts["slow server"], counts["slow client"]) > SLOW_SEEDS
 
 
 @pytest.mark.parametrize("seed", KEPT)

@@ -322,7 +322,7 @@ def test_what_nobody_takes_ends_at_its_deadline_and_is_never_started_after_it(ke
     client = Http(world, "c", "tools", legacy=False)
     client.call("write")
     waiting = last(client)
-    assert until_answered(world, waiting, 4.0) == "deadline"
+    assert until_answered(world, waiting, 4.0) == "overloaded"
     assert waiting.answers[0].retryable
     world.run(8.0)
     assert waiting.key not in world.started

@@ -44,6 +44,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     starting: float = 0.0
     limits: Limits = Limits(idle=40.0, absolute=60.0)
     session_idle: float = 12.0
+    unread_bytes: int = 8_000
+    lane_bytes: int = 32 * 1024 * 1024
     largest_message_bytes: int = 1_000_000
 
 
@@ -106,7 +108,11 @@ class World:
     def bridge(self, *, definition: str = "") -> BridgeProcess:
         """A new bridge that serves every server, by the one definition or by another."""
         slots, most = self.settings.slots, self.settings.most
-        limits = {name: ServerLimits(digest=name + definition, slots=slots, most=most) for name in self.settings.servers}
+        unread = self.settings.unread_bytes
+        limits = {
+            name: ServerLimits(digest=name + definition, slots=slots, most=most, unread_bytes=unread)
+            for name in self.settings.servers
+        }
         core = BridgeCore(self._identity("bridge"), limits, self.settings.session_idle)
         process = BridgeProcess(self, core)
         self._begin(process, core)
@@ -121,7 +127,7 @@ class World:
 
     def _identity(self, role: str) -> Identity:
         self._names += 1
-        return Identity(incarnation=f"{role}{self._names}", key="k")
+        return Identity(incarnation=f"{role}{self._names}", key="k", lane_bytes=self.settings.lane_bytes)
 
     def _begin(self, process: Process, core: EdgeCore | BridgeCore | ObserverCore) -> None:
         if self._plant is not None and not isinstance(core, ObserverCore):

@@ -1,0 +1,73 @@
+"""Flow control at run time: the core is told of links whose far end falls behind, and has others not read for a while."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable
+from typing import Protocol
+
+from fabric.core.events import Event
+from fabric.errors import LinkBroken, LinkError
+
+log = logging.getLogger(__name__)
+
+BEHIND_BYTES = 1024 * 1024
+"""With more than this unsent, a far end is behind."""
+
+
+class Sending(Protocol):
+    """The part of a link that is needed here."""
+
+    @property
+    def unsent_bytes(self) -> int:
+        """See Link.unsent_bytes."""
+        ...
+
+    async def drain(self) -> None:
+        """See Link.drain."""
+        ...
+
+
+class Pacing:
+    """Of the links of one core, by id. `feed` takes the events that `behind` and `caught_up` make.
+
+    No slow link, no cost: only one that is behind has a task, which waits until it has caught up.
+    """
+
+    def __init__(
+        self, feed: Callable[[Event], None], behind: Callable[[str, int], Event], caught_up: Callable[[str], Event]
+    ) -> None:
+        self.held: dict[str, asyncio.Event] = {}
+        """Links that are not to be read now; set when they are again."""
+        self._feed = feed
+        self._made_behind, self._made_caught_up = behind, caught_up
+        self._behind: dict[str, asyncio.Task[None]] = {}
+
+    def sent(self, id: str, link: Sending) -> None:
+        """Something was sent on a link: tell the core if too much of that waits."""
+        unsent = link.unsent_bytes
+        if unsent > BEHIND_BYTES and id not in self._behind:
+            self._behind[id] = asyncio.create_task(self._catch_up(id, link))
+            self._feed(self._made_behind(id, unsent))
+
+    async def _catch_up(self, id: str, link: Sending) -> None:
+        try:
+            await link.drain()
+        except LinkBroken as error:
+            log.info("link %s, whose far end had fallen behind: %s", id, error)
+        except LinkError:
+            pass  # we closed it
+        finally:
+            del self._behind[id]
+        self._feed(self._made_caught_up(id))
+
+    def hold(self, id: str) -> None:
+        """Read nothing more from a link."""
+        self.held.setdefault(id, asyncio.Event())
+
+    def release(self, id: str) -> None:
+        """Read on from it, if it was held."""
+        held = self.held.pop(id, None)
+        if held is not None:
+            held.set()

@@ -1,0 +1,104 @@
+"""HTTP sessions whose clients have gone without a word give way; one with a request under way never does."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from tests.sim.http_clients import Http
+from tests.sim.scene import held, last, scene, until_answered, until_started
+from tests.sim.world import World
+
+pytestmark = pytest.mark.requirement("R11")
+
+
+def opened(world: World, name: str, **settings: Any) -> Http:
+    """A client with a session that has run a call."""
+    client = Http(world, name, "old", legacy=True, **settings)
+    client.call("write")
+    assert world.run_until(lambda: bool(client.requests[1:] and last(client).answers), 3.0), name
+    return client
+
+
+def gone(client: Http) -> Http:
+    """Its connections end, and it says nothing and comes back never."""
+    client.over = True
+    for edge in client.world.edges:
+        for link in [link for link in edge.links if link.startswith(f"{client.name}/")]:
+            edge.hang_up(link)
+    return client
+
+
+def sessions(world: World) -> set[str]:
+    return {session for bridge in world.bridges for session in bridge.core.sessions.open}
+
+
+def test_the_more_sessions_are_left_alone_the_sooner_they_go_and_the_longest_first() -> None:
+    world = scene(most=100, session_idle=400.0)
+    clients = [gone(opened(world, f"c{number}")) for number in range(48)]
+    order = [client.session_id for client in clients]
+    counts = []
+    for _ in range(5):
+        world.run(90.0)
+        left = sessions(world)
+        counts.append(len(left))
+        assert left == set(order[len(order) - len(left) :])
+    assert counts[0] == 48  # 400 s * 16 / 48 have not passed
+    assert 30 < counts[1] <= 36
+    assert 21 < counts[2] <= 24
+    assert 15 < counts[3] <= 18
+    assert counts[4] == 0
+    held(world)
+
+
+def test_a_session_whose_client_reads_its_stream_is_not_left_alone() -> None:
+    world = scene(most=100, session_idle=60.0)
+    kept = opened(world, "kept")
+    for number in range(32):
+        gone(opened(world, f"c{number}"))
+    world.run(70.0)
+    assert sessions(world) == {kept.session_id}
+    held(world, kept)
+
+
+@pytest.mark.parametrize("edge_dies", [False, True])
+def test_a_session_with_a_call_under_way_never_gives_way_though_its_client_and_its_edge_are_gone(edge_dies: bool) -> None:
+    world = scene(edges=2, most=3, session_idle=100.0)
+    edge, other = world.edges
+    clients = [opened(world, f"c{number}", edge=edge) for number in range(3)]
+    running = [client.session_id for client in clients[:2]]
+    for client in clients[:2]:
+        client.call("write", delay=60.0)
+        until_started(world, last(client))
+    for client in clients:
+        gone(client)
+    if edge_dies:
+        world.fault("kill edge")
+        edge.kill()
+    world.run(15.0)
+    assert sessions(world) >= set(running)
+    newcomer = opened(world, "new", edge=other)
+    assert sessions(world) == {*running, newcomer.session_id}
+    second = Http(world, "second", "old", legacy=True, edge=other)
+    world.run(20.0)
+    assert sessions(world) == {*running, newcomer.session_id}
+    gone(newcomer)
+    assert world.run_until(lambda: second.session is not None, 13.0)
+    assert set(running) <= sessions(world)
+    assert until_answered(world, second.requests[0], 1.0) == ""
+
+
+def test_on_a_full_server_a_session_gives_way_sooner_when_many_wait() -> None:
+    world = scene(most=12, slots=64, session_idle=15.0)
+    world.fault("full server", lasts=12.0)
+    for number in range(12):
+        gone(opened(world, f"c{number}"))
+    one = Http(world, "one", "old", legacy=True)
+    world.run(4.0)
+    assert one.session is None  # less than ten seconds have passed
+    many = [Http(world, f"m{number}", "old", legacy=True) for number in range(9)]
+    waiting = [one, *many]
+    assert world.run_until(lambda: sum(client.session is not None for client in waiting) >= 8, 3.0)
+    assert world.run_until(lambda: all(client.session for client in waiting), 8.0)  # again only the longest gives way
+    held(world, one, *many)

@@ -1,0 +1,344 @@
+"""Whoever reads slowly is waited for: in bounded memory, at nobody else's cost, and as long as it takes anything at all."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from fabric.core.correlation import Limits
+from tests.sim.clients import LongLink
+from tests.sim.http_clients import Http
+from tests.sim.process import BridgeProcess
+from tests.sim.scene import held, last, scene, until_answered, until_started
+from tests.sim.servers import SimServer
+from tests.sim.test_modern_worlds import post
+from tests.sim.wires import BEHIND_BYTES, Wire
+from tests.sim.world import World
+
+both_kinds = pytest.mark.parametrize("keeps", [False, True], ids=["forgets", "keeps"])
+pytestmark = pytest.mark.requirement("R11", "P05")
+
+
+def shared(bridge: BridgeProcess, server: str = "tools") -> SimServer:
+    """The process of a modern server that all clients of a bridge share."""
+    child = bridge.core.pools[server].shared()
+    assert child is not None
+    return bridge.children[child.id]
+
+
+def of_session(world: World) -> SimServer:
+    """The process of the only session there is."""
+    found = [(bridge, session) for bridge in world.bridges for session in bridge.core.sessions.open.values()]
+    assert len(found) == 1
+    return found[0][0].children[found[0][1].child]
+
+
+def stopped(client: LongLink | Http) -> Wire:
+    """The client's newest link, of which it takes nothing more."""
+    edge = client.edge
+    assert edge is not None
+    return edge.stop_taking(client.link if isinstance(client, LongLink) else client.ends[-1].link)
+
+
+def warmed(**settings: Any) -> World:
+    """A scene whose edge knows its server's tools: else a call would wait for that list behind a process that is stopped."""
+    world = scene(**settings)
+    first = Http(world, "first", "tools", legacy=False)
+    first.call("write")
+    assert until_answered(world, last(first), 3.0) == ""
+    return world
+
+
+def call(client: LongLink | Http, tool: str, size: int, **arguments: Any) -> None:
+    client.call(tool, text="x" * size, **arguments)
+
+
+# ---------------------------------------------------------------- servers that do not read
+@both_kinds
+def test_a_server_that_is_busy_for_a_while_gets_no_more_than_it_may_leave_unread_and_nobody_is_told_of_it(keeps: bool) -> None:
+    world = warmed(keeps=keeps, bridges=1)
+    server = shared(world.bridges[0])
+    server.stdin.stop()
+    clients = [Http(world, f"c{number}", "tools", legacy=False) for number in range(6)]
+    for client in clients:
+        call(client, "write", 5_000)
+    world.run(2.0)
+    assert server.stdin.most <= world.settings.unread_bytes + BEHIND_BYTES
+    server.stdin.go()
+    for client in clients:
+        assert until_answered(world, last(client), 3.0) == ""
+    held(world, *clients)
+
+
+@both_kinds
+def test_what_one_bridge_has_no_room_for_another_runs(keeps: bool) -> None:
+    world = warmed(keeps=keeps, bridges=2)
+    server = shared(world.bridges[0])
+    server.stdin.stop()
+    clients = [Http(world, f"c{number}", "tools", legacy=False) for number in range(12)]
+    for client in clients:
+        call(client, "write", 5_000)
+    world.run(6.0)
+    waiting = [client for client in clients if last(client).open]
+    assert len(waiting) <= 3  # what it has been given
+    server.stdin.go()
+    held(world, *clients)
+
+
+@both_kinds
+def test_of_a_process_that_reads_nothing_for_a_minute_only_what_may_have_reached_it_is_unknown(keeps: bool) -> None:
+    world = warmed(keeps=keeps, bridges=1, limits=Limits(idle=100.0, absolute=200.0))
+    world.fault("stalled server", lasts=60.0)
+    bridge = world.bridges[0]
+    bridge.touched.append("stalled server")
+    shared(bridge).stdin.stop()
+    clients = [Http(world, f"c{number}", "tools", legacy=False) for number in range(5)]
+    for client in clients:
+        call(client, "write", 3_000)
+    world.run(30.0)
+    assert all(last(client).open for client in clients)
+    for client in clients:
+        until_answered(world, last(client), 40.0)
+    outcomes = sorted(last(client).answers[0].reason for client in clients)
+    assert outcomes == ["", "", "", "", "outcome_unknown"]
+    held(world, *clients)
+
+
+def test_what_a_server_that_crashed_had_not_been_sent_is_run_by_another_process() -> None:
+    world = warmed(bridges=1)
+    world.fault("server crash")
+    bridge = world.bridges[0]
+    bridge.touched.append("server crash")
+    server = shared(bridge)
+    server.stdin.stop()
+    clients = [Http(world, f"c{number}", "tools", legacy=False) for number in range(4)]
+    for client in clients:
+        call(client, "write", 2_000)
+    world.run(0.5)
+    server.crash()
+    assert sorted(until_answered(world, last(client), 5.0) for client in clients) == ["", "", "", "outcome_unknown"]
+    held(world, *clients)
+
+
+def test_a_call_of_a_session_that_never_left_us_is_said_to_be_repeatable_though_the_session_is_lost() -> None:
+    world = warmed(bridges=1)
+    world.fault("server crash")
+    client = LongLink(world, "c", "old", legacy=True)
+    call(client, "write", 10)
+    until_answered(world, last(client), 3.0)
+    server = of_session(world)
+    world.bridges[0].touched.append("server crash")
+    server.stdin.stop()
+    for _ in range(3):
+        call(client, "write", 2_000)
+    world.run(0.5)
+    calls = client.requests[-3:]
+    server.crash()
+    assert [until_answered(world, each, 3.0) for each in calls] == ["outcome_unknown", "session_lost", "session_lost"]
+    assert [each.answers[0].retryable for each in calls] == [False, True, True]
+    held(world, client)
+
+
+@both_kinds
+def test_work_for_which_there_was_no_room_till_its_deadline_ends_as_overloaded_and_was_not_started(keeps: bool) -> None:
+    world = warmed(keeps=keeps, bridges=1, limits=Limits(idle=4.0, absolute=30.0))
+    world.fault("stalled server", lasts=5.0)
+    world.bridges[0].touched.append("stalled server")
+    server = shared(world.bridges[0])
+    server.stdin.stop()
+    clients = [Http(world, f"c{number}", "tools", legacy=False) for number in range(4)]
+    for client in clients:
+        call(client, "write", 5_000)
+    world.run(5.0)
+    late = [client for client in clients if last(client).answers[0].reason == "overloaded"]
+    assert late
+    assert all(last(client).answers[0].retryable for client in late)
+    server.stdin.go()
+    world.run(2.0)
+    assert not any(last(client).key in world.started for client in late)
+
+
+def test_a_client_on_a_long_link_is_not_read_while_its_sessions_process_does_not_read() -> None:
+    world = warmed(bridges=1)
+    client = LongLink(world, "c", "old", legacy=True)
+    other = LongLink(world, "d", "old", legacy=True)
+    call(client, "write", 10)
+    until_answered(world, last(client), 3.0)
+    session = next(session for session in world.bridges[0].core.sessions.open.values() if session.jobs is not None)
+    server = world.bridges[0].children[session.child]
+    server.stdin.stop()
+    for number in range(60):
+        world.after(0.02 * number, call, client, "write", 1_000)
+    world.run(2.0)
+    call(other, "write", 10)
+    assert until_answered(world, last(other), 2.0) == ""
+    assert server.stdin.most < 15_000
+    server.stdin.go()
+    for each in client.requests:
+        assert until_answered(world, each, 3.0) == ""
+    starts = list(world.started)
+    assert [key for key in starts if key.startswith("c.")] == sorted(
+        (key for key in starts if key.startswith("c.")), key=lambda key: int(key[2:])
+    )
+    held(world, client, other)
+
+
+def test_a_session_over_http_whose_process_does_not_read_is_told_to_come_back_later() -> None:
+    world = warmed(bridges=1)
+    client = Http(world, "c", "old", legacy=True)
+    call(client, "write", 10)
+    until_answered(world, last(client), 3.0)
+    world.fault("stalled server", lasts=2.0)
+    server = of_session(world)
+    server.stdin.stop()
+    for number in range(5):
+        world.after(0.02 * number, call, client, "write", 5_000)
+    world.run(1.0)
+    refused = [each.answers[0] for each in client.requests if each.answers and each.answers[0].reason]
+    assert {answer.reason for answer in refused} == {"overloaded"}
+    assert all(answer.retryable for answer in refused)
+    server.stdin.go()
+    for each in client.requests:
+        until_answered(world, each, 3.0)
+    held(world, client)
+
+
+def test_a_server_that_has_not_read_the_question_of_a_check_has_not_failed_it() -> None:
+    world = warmed(bridges=1, limits=Limits(idle=200.0, absolute=300.0))
+    server = shared(world.bridges[0])
+    server.stdin.stop()
+    client = Http(world, "c", "tools", legacy=False)
+    world.fault("slow server", lasts=50.0)
+    call(client, "write", 7_000)
+    world.run(50.0)
+    assert world.bridges[0].core.pools["tools"].condition.health == "healthy"
+    server.stdin.go()
+    assert until_answered(world, last(client), 3.0) == ""
+    held(world, client)
+
+
+# ---------------------------------------------------------------- clients that do not read
+@pytest.mark.parametrize("http", [False, True], ids=["long link", "http"])
+def test_a_client_that_takes_nothing_for_a_while_holds_only_its_own_sessions_process_and_misses_nothing(http: bool) -> None:
+    world = scene(bridges=1, limits=Limits(idle=100.0, absolute=200.0))
+    make = Http if http else LongLink
+    slow, other = make(world, "slow", "old", legacy=True), LongLink(world, "other", "old", legacy=True)
+    world.run(1.0)
+    slow.call("write", flood=200)
+    until_started(world, last(slow))
+    world.fault("slow client", lasts=20.0)
+    wire = stopped(slow)
+    world.run(20.0)
+    other.call("write", flood=20)
+    assert until_answered(world, last(other), 2.0) == ""
+    assert wire.most < 15_000
+    assert not last(slow).answers
+    wire.go()
+    assert until_answered(world, last(slow), 5.0) == ""
+    assert last(slow).progress == 200
+    held(world, slow, other)
+
+
+@both_kinds
+def test_a_process_that_many_share_waits_for_no_client_and_what_one_does_not_take_is_passed_over(keeps: bool) -> None:
+    world = scene(keeps=keeps, bridges=1, lane_bytes=100_000)
+    edge = world.edges[0]
+    slow, other = LongLink(world, "slow", "tools", legacy=False), LongLink(world, "other", "tools", legacy=False)
+    slow.call("read", flood=200)
+    until_started(world, last(slow))
+    wire = stopped(slow)
+    other.call("read", flood=50)
+    assert until_answered(world, last(other), 2.0) == ""
+    world.run(5.0)
+    assert wire.most < 30_000
+    wire.go()
+    assert until_answered(world, last(slow), 1.0) == ""
+    assert sum(edge.skipped.values()) > 50
+    held(world, slow, other)
+
+
+def test_a_subscription_that_was_passed_over_hears_each_notice_once_there_is_room() -> None:
+    world = scene(bridges=1, lane_bytes=40_000)
+    client = Http(world, "slow", "tools", legacy=False)
+    tap = post(world, client, "subscriptions/listen", {"notifications": {}})
+    world.run(1.0)
+    heard = len(tap.frames)
+    wire = world.edges[0].stop_taking(tap.link)
+    world.run(50.0)  # some 200 notices of 130 bytes
+    assert 9_000 < wire.most < 11_000
+    waiting = len(wire.waiting)
+    wire.go()
+    assert len(tap.frames) == heard + waiting + 1  # all that differ from each other were told again: there is one such
+    world.edges[0].hang_up(tap.link)
+    held(world, client)
+
+
+def test_a_client_that_takes_nothing_for_a_minute_is_cut_and_its_process_read_on() -> None:
+    world = scene(bridges=1, session_idle=30.0, limits=Limits(idle=100.0, absolute=200.0))
+    client = Http(world, "c", "old", legacy=True)
+    world.run(1.0)
+    client.call("write", flood=100)
+    until_started(world, last(client))
+    server = of_session(world)
+    wire = stopped(client)
+    world.run(50.0)
+    assert server.stdin.most == 0
+    assert wire.most < 15_000
+    assert not last(client).answers
+    world.run(20.0)
+    assert world.run_until(lambda: server._running == {}, 5.0)  # it has written all, and answered
+    client.leave()
+
+
+def test_an_edge_that_dies_with_a_slow_client_leaves_no_process_held() -> None:
+    world = scene(edges=2, bridges=1)
+    world.fault("kill edge")
+    client = Http(world, "c", "old", legacy=True)
+    world.run(1.0)
+    client.call("write", flood=100)
+    until_started(world, last(client))
+    server = of_session(world)
+    stopped(client)
+    world.run(2.0)
+    assert server._running
+    assert client.edge is not None
+    client.edge.kill()
+    assert world.run_until(lambda: server._running == {}, 10.0)
+    held(world, client)
+
+
+def test_a_server_that_writes_faster_than_an_edge_acknowledges_waits_for_it() -> None:
+    world = scene(bridges=1, lane_bytes=20_000)
+    client = LongLink(world, "c", "old", legacy=True)
+    world.run(1.0)
+    client.call("write", flood=300)
+    until_started(world, last(client))
+    world.fault("freeze", lasts=1.5)
+    edge, bridge = world.edges[0], world.bridges[0]
+    edge.touched.append("freeze")
+    edge.freeze()
+    world.run(1.5)
+    lane = next(pair.data_out for pair in bridge.core.member.pairs if pair.peer == edge.name)
+    assert lane.kept_bytes < 40_000
+    edge.thaw()
+    assert until_answered(world, last(client), 5.0) == ""
+    assert last(client).progress == 300
+    held(world, client)
+
+
+def test_frames_behind_an_unanswered_initialize_are_not_read_without_bound() -> None:
+    world = scene(bridges=1)
+    world.fault("freeze", lasts=1.0)
+    bridge, edge = world.bridges[0], world.edges[0]
+    bridge.touched.append("freeze")
+    bridge.freeze()
+    client = LongLink(world, "c", "old", legacy=True)
+    for number in range(20):
+        world.after(0.01 * number, call, client, "write", 300_000)
+    world.run(1.0)
+    assert edge.core.conversations.open[client.link].held_bytes < 1_500_000
+    bridge.thaw()
+    for each in client.requests:
+        until_answered(world, each, 10.0)
+    held(world, client)

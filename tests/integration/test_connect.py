@@ -232,14 +232,6 @@ def test_it_waits_for_an_answer_that_never_comes_for_so_long_and_says_what_was_n
     assert code == 1
 
 
-def test_a_call_that_outlives_stdin_is_answered(tmp_path: Path, config: Write) -> None:
-    with up(config(), tmp_path) as process:
-        process.ready()
-        done = ask("connect", "echo", state=tmp_path, stdin=lines([call(1, "slow", seconds=2)]))
-    assert (done.returncode, done.stderr) == (0, "")
-    assert answers(done.stdout)[1]["result"]["content"][0]["text"] == "waited 2 s"
-
-
 def test_a_subscription_does_not_keep_it(running: Path) -> None:
     with Host("conformance", state=running) as host:
         host.send(modern("sub", "subscriptions/listen", notifications={"toolsListChanged": True}))

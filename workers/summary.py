@@ -30,8 +30,12 @@ PATIENCE = 8.0
 """Seconds that servers have to start before the summary is said without them."""
 LOOK = 0.1
 """Seconds between two looks how they are."""
+JOINED_LOOK = 1.0
+"""Seconds between two looks who else has joined."""
 LIST_TIMEOUT = 30.0
 """Seconds that a server which is ready has to list its tools; what waits for it is its own line."""
+
+WELL = (Health.HEALTHY, Health.DEGRADED)
 
 Tools = list[dict[str, Any]]
 
@@ -49,7 +53,7 @@ class Summary:
         self._tools: dict[str, Tools] = {}
 
     async def lines(self) -> AsyncIterator[Sequence[Line]]:
-        """The summary, and then a line for each server that becomes ready."""
+        """The summary, and then a line for each server that becomes ready, here or at a bridge that joins; it never ends."""
         coming = {name: asyncio.ensure_future(self._comes(name)) for name in self._settings.servers}
         try:
             with moving() as show:
@@ -58,15 +62,23 @@ class Summary:
                     ready = sum(name in self._tools for name in coming)
                     missing = ", ".join(name for name in coming if not self._told(name))
                     show(f"starting {missing} ({ready} of {len(coming)} servers ready)")
-            ready_by_now = {name for name, task in coming.items() if task.done()}
+            ready_by_now, joined = {name for name, task in coming.items() if task.done()}, self._elsewhere()
             yield self._all()
             for name in ready_by_now:
                 coming.pop(name).result()
-            while coming:
-                done, _ = await asyncio.wait(coming.values(), return_when=asyncio.FIRST_COMPLETED)
-                for name in [name for name, task in coming.items() if task in done]:
+            seen = joined
+            while True:
+                if coming:
+                    await asyncio.wait(coming.values(), timeout=JOINED_LOOK, return_when=asyncio.FIRST_COMPLETED)
+                else:
+                    await asyncio.sleep(JOINED_LOOK)
+                for name in [name for name, task in coming.items() if task.done()]:
                     coming.pop(name).result()
                     yield [[(name, "bold"), (f"  {self._url(name)}  ", ""), *self._state(name)]]
+                last, seen = seen, self._elsewhere()  # one that is refused is heard for a moment, too
+                for name, host in sorted((last & seen) - joined):
+                    yield [[(name, "bold"), (f"  {self._url(name)}  ", ""), ("joined", "green"), (f", at bridge {host}", "")]]
+                joined |= last & seen
         finally:
             for task in coming.values():
                 task.cancel()
@@ -84,7 +96,7 @@ class Summary:
 
     async def _comes(self, name: str) -> None:
         """Return once it is ready and its tools are listed, as far as they can be."""
-        while self._served(name).health not in (Health.HEALTHY, Health.DEGRADED):  # noqa: ASYNC110 - no event says so
+        while self._served(name).health not in WELL:  # noqa: ASYNC110 - no event says so
             await asyncio.sleep(LOOK)
         tools: Tools = []
         # a session would take a process that was not to be started before somebody comes
@@ -104,7 +116,7 @@ class Summary:
         own = self._settings.servers
         rows = [(name, self._url(name), self._state(name)) for name in own]
         rows += [
-            (name, self._url(name), _elsewhere(served, said.host))
+            (name, self._url(name), _state_elsewhere(served, said.host))
             for said in self._others()
             for name, served in sorted(said.serves.items())
             if name not in own
@@ -124,6 +136,15 @@ class Summary:
         """The other bridges."""
         own = self._bridge.node.me
         return [said for who, said in self._edge.node.heard() if said.role is Role.BRIDGE and who != own]
+
+    def _elsewhere(self) -> frozenset[tuple[str, str]]:
+        """The servers that only others run, and are well, each with its bridge."""
+        return frozenset(
+            (name, said.host)
+            for said in self._others()
+            for name, served in said.serves.items()
+            if name not in self._settings.servers and served.health in WELL
+        )
 
     def _url(self, name: str) -> str:
         return f"{self._doors.url}/{quote(name, safe='')}/mcp"
@@ -157,7 +178,7 @@ class Summary:
         ]
 
 
-def _elsewhere(served: Served, host: str) -> list[Span]:
+def _state_elsewhere(served: Served, host: str) -> list[Span]:
     """The state of a server that another process runs."""
-    well = served.health in (Health.HEALTHY, Health.DEGRADED)
+    well = served.health in WELL
     return [("ready", "green") if well else (served.health, "yellow"), (f" at bridge {host}", "")]

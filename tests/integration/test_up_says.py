@@ -74,7 +74,7 @@ def test_a_second_one_says_which_fabric_it_joins_and_what_that_serves(tmp_path: 
             assert f":{first.pid} serves echo; edge " in joined
             assert log.index("joined ") < log.index("\nready ")
             assert re.search(rf"^  echo +{url}/echo/mcp +ready at bridge \S+:{first.pid}$", log, re.MULTILINE)
-        assert "joined" not in first.log.read_text()
+            first.ready(re.compile(rf"^other  {first.url()}/other/mcp  joined, at bridge \S+:{second.pid}$", re.MULTILINE))
 
 
 def test_a_conflict_of_definitions_is_refused_before_ready_and_its_remedy_works(tmp_path: Path, config: Write) -> None:

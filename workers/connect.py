@@ -91,9 +91,9 @@ async def _serve(edge: Edge, name: str, settings: Settings) -> int:
         if edge.node.failed.done():
             edge.node.failed.result()
         if unanswered := attending.result():
-            count = f"{len(unanswered)} request{'s' if len(unanswered) > 1 else ''}"
+            count = f"{len(unanswered)} requests were" if len(unanswered) > 1 else "1 request was"
             methods = ", ".join(f"{method} ({times})" if times > 1 else method for method, times in Counter(unanswered).items())
-            waited = f"{settings.half_closed_timeout:g} s after the end of stdin (halfClosedTimeout)"
+            waited = f"within {settings.half_closed_timeout:g} s of the end of stdin (halfClosedTimeout)"
             complain(f"{count} not answered {waited}: {methods}")
             return 1
         await link.receive()  # says who ended it

@@ -228,7 +228,7 @@ def test_it_waits_for_an_answer_that_never_comes_for_so_long_and_says_what_was_n
         code, out, err = host.end()
     told = answers(out)
     assert (told[2]["error"]["data"]["reason"], "result" in told[3]) == ("outcome_unknown", True)
-    assert err == "mcp-fabric: 1 request not answered 1 s after the end of stdin (halfClosedTimeout): tools/call\n"
+    assert err == "mcp-fabric: 1 request was not answered within 1 s of the end of stdin (halfClosedTimeout): tools/call\n"
     assert code == 1
 
 

@@ -63,6 +63,7 @@ def test_an_ordinary_mcp_servers_file_is_a_config(write: Write) -> None:
     assert (time.command, time.args, time.cwd) == ("python3", ("-m", "mcp_server_time"), str(path.parent))
     assert (found.name, found.broker, found.http, found.admin) == ("default", None, Address("127.0.0.1", 8080), None)
     assert (found.lease, found.broker_wait, found.idle_timeout, found.absolute_timeout) == (3.5, 10, 300, 3600)
+    assert (found.keep_alive, found.half_closed_timeout) == (15, 30)
     assert found.max_frame_bytes == 16 * 2**20
     assert (time.max_in_flight, time.warm, time.max_processes, time.retry_calls, time.grace) == (64, 1, 64, False, 5.0)
     assert found.default_server == "time"

@@ -1,78 +1,129 @@
-"""`mcp-fabric call`: one call of one tool, through an edge of its own."""
+"""`mcp-fabric call`: one call of one tool, its arguments read by its schema; or that schema in words."""
 
 from __future__ import annotations
 
-import asyncio
-import sys
+import shutil
+from collections.abc import Sequence
 from typing import Any
 
-import msgspec
-
-from fabric.core.faults import Reason
-from fabric.links.base import LinkInfo
-from fabric.links.memory import pair
+from fabric import jsonrpc
 from fabric.runtime.settings import Settings
+from workers.answers import Answers, Given
+from workers.arguments import Written, arguments
 from workers.client import Client, Refused
-from workers.joining import absence, joined, unless_stopped
+from workers.heard import Heard
+from workers.host import Unanswered
+from workers.joining import unless_stopped
 from workers.logs import configure_logging
-from workers.roles import make_edge
+from workers.person import Person
+from workers.shape import Shape, among
+from workers.showing import show
 from workers.terminal import complain
+from workers.tool_words import tool_lines, usage
+from workers.visit import unless_refused, visit
 
-NOBODY = (Reason.NO_WORKER, Reason.UNKNOWN_SERVER)
+HELP_WIDTH = 80
+"""Columns of help that no terminal shows."""
+
+Tool = dict[str, Any]
 
 
-async def run(settings: Settings, name: str, tool: str, arguments: dict[str, Any], *, json: bool) -> int:
-    """Call, and print. Returns the exit code."""
+async def run(
+    settings: Settings,
+    server: str,
+    tool: str,
+    words: Sequence[Written],
+    json_arguments: dict[str, Any],
+    given: Given,
+    *,
+    explain: bool,
+    json: bool,
+) -> int:
+    """Call, and print; explain: print how it is called instead. Returns the exit code."""
     configure_logging(settings, "warning")
-    return await unless_stopped(_run(settings, name, tool, arguments, json=json))
+    work = (
+        _explain(settings, server, tool) if explain else _call(settings, server, tool, words, json_arguments, given, json=json)
+    )
+    return await unless_stopped(unless_refused(work))
 
 
-async def _run(settings: Settings, name: str, tool: str, arguments: dict[str, Any], *, json: bool) -> int:
-    async with joined(settings) as place:
-        edge = make_edge(place)
-        edge.core.address = "call"
-        edge.node.start()
-        try:
-            if missing := await absence(edge, place, name):
-                complain(missing)
-                return 3
-            ours, theirs = pair(
-                LinkInfo(id="call", transport="memory", server=name),
-                LinkInfo(id="called", transport="memory", server=name),
-                max_frame_bytes=settings.max_frame_bytes,
-            )
-            attending = asyncio.ensure_future(edge.attend(theirs))
-            try:
-                client = Client(ours)
-                await client.open()
-                result = await client.request("tools/call", {"name": tool, "arguments": arguments})
-            finally:
-                await ours.aclose()
-                await attending
-                await theirs.aclose()
-        except Refused as refused:
-            complain(f"{refused} ({refused.reason})" if refused.reason else f"{refused} ({refused.code})")
-            return 3 if refused.reason in NOBODY else 1
-        finally:
-            await edge.node.aclose()
-    return _show(result, json=json)
-
-
-def _show(result: dict[str, Any], *, json: bool) -> int:
-    """Print a result; the exit code that goes with it."""
-    if json:
-        print(_text(result))
-    if result.get("resultType") == "input_required":
-        asked = ", ".join(request.get("method", key) for key, request in result.get("inputRequests", {}).items())
-        complain(f"the tool wants input ({asked or 'in its own way'}), and nobody is here to give it")
+async def _explain(settings: Settings, server: str, name: str) -> int:
+    async with visit(settings, server) as client:
+        tools = await client.tools()
+    if (tool := _named(tools, name)) is None:
+        complain(_unknown(server, name, tools))
         return 1
-    failed = bool(result.get("isError"))
-    if not json:
-        content = result.get("content") or [result.get("structuredContent", {})]
-        for block in content:
-            print(block["text"] if block.get("type") == "text" else _text(block), file=sys.stderr if failed else sys.stdout)
-    return 1 if failed else 0
+    width = shutil.get_terminal_size((HELP_WIDTH, 0)).columns
+    print(f"Usage: {usage(server, tool)}\n")
+    print("\n".join(tool_lines(tool, width, whole=True)))
+    return 0
 
 
-def _text(value: object) -> str:
-    return msgspec.json.format(msgspec.json.encode(value), indent=2).decode()
+async def _call(
+    settings: Settings,
+    server: str,
+    name: str,
+    words: Sequence[Written],
+    json_arguments: dict[str, Any],
+    given: Given,
+    *,
+    json: bool,
+) -> int:
+    tools: list[Tool] = []
+    tool: Tool | None = None
+    code = 1
+    with Heard() as heard:
+        answers = Answers(server, heard, Person() if Person.present() else None, given)
+        try:
+            async with visit(settings, server, answers) as client:
+                tools = await _tools(client)
+                tool = _named(tools, name)
+                read = arguments(words, json_arguments, Shape((tool or {}).get("inputSchema") or {}))
+                for line in (*read.doubts, *read.problems):
+                    complain(line)
+                if read.problems:
+                    complain(f"more: mcp-fabric call {server} {name} --help")
+                    return 2
+                result = await client.call(name, read.values)
+                code = show(result, json=json)
+        except Unanswered:
+            pass  # it is said below
+        except Refused as refused:
+            _note(refused, answers)
+            if tools and tool is None:
+                complain(_unknown(server, name, tools))
+            raise
+        finally:
+            heard.pause()
+            for reason in answers.unanswered:
+                complain(reason)
+    if code and tools and tool is None:
+        complain(_unknown(server, name, tools))
+    return code
+
+
+async def _tools(client: Client) -> list[Tool]:
+    """What the server lists; a server that cannot may still be called."""
+    try:
+        return await client.tools()
+    except Refused as refused:
+        if refused.reason:
+            raise
+        return []
+
+
+def _note(refused: Refused, answers: Answers) -> None:
+    """What a server misses that says so by an error."""
+    missing = refused.data.get("requiredCapabilities") if isinstance(refused.data, dict) else None
+    if refused.code == jsonrpc.MISSING_CAPABILITY and isinstance(missing, dict):
+        for capability in missing:
+            answers.lacks(capability)
+
+
+def _named(tools: Sequence[Tool], name: str) -> Tool | None:
+    return next((tool for tool in tools if tool.get("name") == name), None)
+
+
+def _unknown(server: str, name: str, tools: Sequence[Tool]) -> str:
+    known = [tool["name"] for tool in tools if isinstance(tool.get("name"), str)]
+    return f"{server} lists no tool {name!r}{among(name, known)}"

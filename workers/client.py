@@ -1,12 +1,15 @@
-"""A small MCP client of both eras over any link, for `call` and `doctor`: one request at a time.
+"""A small MCP client of both eras over any link, for `call` and its kin and for `doctor`: one request at a time.
 
 It begins as 2026-07-28 (basic/transports/stdio, Backward Compatibility) asks a dual-era client to: server/discover, and
-initialize where the answer is not a recognised modern one, or none. It can do nothing for a server: what a server asks of it
-is refused, a ping excepted.
+initialize where the answer is not a recognised modern one, or none. What a server asks of it, by a request of its own or by
+`input_required`, a Host answers.
 """
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from importlib.metadata import version
 from itertools import count
 from typing import Any
@@ -17,9 +20,17 @@ from fabric import jsonrpc
 from fabric.core import eras
 from fabric.core.catalog import PAGES_MOST
 from fabric.core.faults import CODES
-from fabric.errors import FabricError
+from fabric.errors import FabricError, LinkError
 from fabric.jsonrpc import Message, MessageKind
 from fabric.links.base import Link
+from workers.host import Host, Nobody, Unanswered
+
+COME_AGAIN = 1.0
+"""Seconds before a request is made again that a server wants again and asks nothing for."""
+URL_ELICITATION_REQUIRED = -32042
+"""The error of 2025-11-25 for a call that is to be made again once pages have been opened."""
+LOG_LEVEL = "info"
+"""What a modern server is asked to tell while it works."""
 
 
 class Refused(FabricError):
@@ -47,10 +58,12 @@ class _Response(msgspec.Struct):
 class Client:
     """One conversation. `eras`: what the server speaks, once opened; the first is the one spoken."""
 
-    def __init__(self, link: Link) -> None:
+    def __init__(self, link: Link, host: Host | None = None) -> None:
         self.eras: tuple[str, ...] = ()
         self._link = link
+        self._host = host or Nobody()
         self._numbers = count(1)
+        self._one_at_a_time = asyncio.Lock()
         self._who = {"name": "mcp-fabric", "version": version("mcp-transport-fabric")}
 
     async def open(self, *, modern: bool = True) -> None:
@@ -61,7 +74,11 @@ class Client:
         if modern and await self._discovered():
             return
         self.eras = (eras.LEGACY,)
-        opening = {"protocolVersion": eras.LATEST_LEGACY, "capabilities": {}, "clientInfo": self._who}
+        opening = {
+            "protocolVersion": eras.LATEST_LEGACY,
+            "capabilities": self._host.capabilities,
+            "clientInfo": self._who,
+        }
         await self.request("initialize", opening)
         self._send({"method": "notifications/initialized"})
 
@@ -86,20 +103,57 @@ class Client:
 
     async def tools(self) -> list[dict[str, Any]]:
         """All tools that it lists; none of a server that has no list. Raises as `request`."""
+        return await self.all("tools/list", "tools")
+
+    async def all(self, method: str, key: str) -> list[dict[str, Any]]:
+        """What a method lists under `key`, all pages of it. Nothing where the server does not know it. Raises as `request`."""
         found: list[dict[str, Any]] = []
         cursor: Any = None
         for _ in range(PAGES_MOST):
             try:
-                page = await self.request("tools/list", {"cursor": cursor} if cursor else {})
+                page = await self.request(method, {"cursor": cursor} if cursor else {})
             except Refused as refused:
                 if refused.code == jsonrpc.METHOD_NOT_FOUND:
                     break
                 raise
-            listed, cursor = page.get("tools"), page.get("nextCursor")
-            found += [tool for tool in listed if isinstance(tool, dict)] if isinstance(listed, list) else []
+            listed, cursor = page.get(key), page.get("nextCursor")
+            found += [each for each in listed if isinstance(each, dict)] if isinstance(listed, list) else []
             if not cursor:
                 break
         return found
+
+    async def call(self, tool: str, arguments: dict[str, Any]) -> dict[str, Any]:
+        """A tool's result, once it has been given what it wants. Raises Unanswered, and as `request`."""
+        meta = {"progressToken": f"call-{next(self._numbers)}"}
+        if self.eras[0] == eras.MODERN:
+            meta["io.modelcontextprotocol/logLevel"] = LOG_LEVEL
+        asked = {"name": tool, "arguments": arguments, "_meta": meta}
+        params = asked
+        while True:
+            try:
+                result = await self.request("tools/call", params)
+            except Refused as refused:
+                if not await self._pages_opened(refused):
+                    raise
+                continue
+            if result.get("resultType") != "input_required":
+                return result
+            params = dict(asked)
+            if wanted := result.get("inputRequests"):
+                params["inputResponses"] = {key: await self._host.answer(*_question(each)) for key, each in wanted.items()}
+            else:
+                await asyncio.sleep(COME_AGAIN)
+            if "requestState" in result:
+                params["requestState"] = result["requestState"]
+
+    async def _pages_opened(self, refused: Refused) -> bool:
+        """Whether a call was refused only for pages that have to be opened first (2025-11-25), and now they all have been."""
+        found = refused.data.get("elicitations") if isinstance(refused.data, dict) else None
+        pages = [page for page in found if isinstance(page, dict)] if isinstance(found, list) else []
+        if refused.code != URL_ELICITATION_REQUIRED or not pages:
+            return False
+        said = [await self._host.answer("elicitation/create", page) for page in pages]
+        return all(each.get("action") == "accept" for each in said)
 
     async def _exchange(self, method: str, params: dict[str, Any]) -> Message:
         id = f"fabric-{next(self._numbers)}"
@@ -107,25 +161,64 @@ class Client:
             meta = {
                 "io.modelcontextprotocol/protocolVersion": jsonrpc.MODERN_VERSION,
                 "io.modelcontextprotocol/clientInfo": self._who,
-                "io.modelcontextprotocol/clientCapabilities": {},
+                "io.modelcontextprotocol/clientCapabilities": self._host.capabilities,
             }
-            params = {**params, "_meta": meta}
+            params = {**params, "_meta": {**params.get("_meta", {}), **meta}}
         self._send({"id": id, "method": method, "params": params})
-        while True:
-            message = await self._link.receive()
-            if message.kind is MessageKind.RESPONSE and message.id == jsonrpc.quoted(id):
-                return message
-            if message.kind is MessageKind.REQUEST:
-                self._reply(message)
+        async with _answering() as answering:
+            while True:
+                message = await self._link.receive()
+                if message.kind is MessageKind.RESPONSE and message.id == jsonrpc.quoted(id):
+                    return message
+                if message.kind is MessageKind.REQUEST:
+                    answering.add(asyncio.create_task(self._reply(message)))
+                elif message.kind is MessageKind.NOTIFICATION:
+                    self._host.heard(message.method, _params(message))
 
-    def _reply(self, asked: Message) -> None:
+    async def _reply(self, asked: Message) -> None:
+        """Answer a server of the older era. A person is asked one thing at a time."""
         if asked.method == "ping":
             self._link.send(jsonrpc.empty_result(asked.id))
-        else:
-            self._link.send(jsonrpc.error_frame(asked.id, jsonrpc.METHOD_NOT_FOUND, "this client can only call"))
+            return
+        async with self._one_at_a_time:
+            try:
+                result = await self._host.answer(asked.method, _params(asked))
+            except Unanswered as error:
+                self._link.send(jsonrpc.error_frame(asked.id, error.code, str(error)))
+            else:
+                frame = msgspec.json.encode({"jsonrpc": "2.0", "id": msgspec.Raw(asked.id), "result": result})
+                self._link.send(frame)
 
     def _send(self, message: dict[str, Any]) -> None:
         self._link.send(msgspec.json.encode({"jsonrpc": "2.0", **message}))
+
+
+@asynccontextmanager
+async def _answering() -> AsyncIterator[set[asyncio.Task[None]]]:
+    """Tasks that have no purpose any more once the request they belong to is answered."""
+    tasks: set[asyncio.Task[None]] = set()
+    try:
+        yield tasks
+    finally:
+        for task in tasks:
+            task.cancel()
+        for ended in await asyncio.gather(*tasks, return_exceptions=True):
+            if isinstance(ended, Exception) and not isinstance(ended, LinkError):
+                raise ended
+
+
+def _params(message: Message) -> dict[str, Any]:
+    try:
+        return msgspec.json.decode(message.params, type=dict[str, Any])
+    except msgspec.DecodeError:
+        return {}
+
+
+def _question(asked: Any) -> tuple[str, dict[str, Any]]:
+    """The method and the params of one of a server's `inputRequests`."""
+    question = asked if isinstance(asked, dict) else {}
+    method, params = question.get("method"), question.get("params")
+    return method if isinstance(method, str) else "something", params if isinstance(params, dict) else {}
 
 
 def _result(answer: Message) -> dict[str, Any]:

@@ -11,11 +11,12 @@ from fabric.links.base import LinkInfo
 from fabric.links.memory import pair
 from fabric.runtime.edge import Edge
 from workers.client import Client
+from workers.host import Host
 
 
 @asynccontextmanager
-async def conversation(edge: Edge, server: str, max_frame_bytes: int) -> AsyncIterator[Client]:
-    """A client of that server, opened. Raises Refused."""
+async def conversation(edge: Edge, server: str, max_frame_bytes: int, host: Host | None = None) -> AsyncIterator[Client]:
+    """A client of that server, opened; `host` answers what the server asks. Raises Refused."""
     id = f"inside-{secrets.token_hex(4)}"
     ours, theirs = pair(
         LinkInfo(id=f"{id}-client", transport="memory", server=server),
@@ -24,7 +25,7 @@ async def conversation(edge: Edge, server: str, max_frame_bytes: int) -> AsyncIt
     )
     attending = asyncio.ensure_future(edge.attend(theirs))
     try:
-        client = Client(ours)
+        client = Client(ours, host)
         await client.open()
         yield client
     finally:

@@ -12,13 +12,17 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from fabric.brokers import embedded, registry
+from fabric.core.announcement import Announcement, Role
 from fabric.errors import BrokerRefused, BrokerTimeout
 from fabric.runtime.node import Node
+from fabric.runtime.observer import Observer
+from fabric.runtime.retry import Connects
 from fabric.runtime.schema import DEFAULT_NAME
 from fabric.runtime.settings import Settings
 from fabric.runtime.state import refuse_foreign
 from workers.process import Life, Place, placed, stopped_by
 from workers.second_terminal import shown
+from workers.shape import among
 from workers.terminal import complain
 
 if TYPE_CHECKING:
@@ -69,6 +73,18 @@ async def settle(worker: Node, place: Place, until: Callable[[], bool]) -> None:
         raise BrokerTimeout(f"broker {registry.redacted(place.url)} does not answer; mcp-fabric doctor says why") from None
 
 
+async def everyone(settings: Settings) -> list[tuple[str, Announcement]]:
+    """Every edge and bridge that is there, by incarnation. Raises as `joined` and `settle`."""
+    async with joined(settings) as place:
+        observer = Observer(place.url, settings.name, place.identity(), Connects(place.settings.retry))
+        observer.node.start()
+        try:
+            await settle(observer.node, place, lambda: observer.node.ready)
+            return [(who, said) for who, said in observer.node.heard() if said.role is not Role.OBSERVER]
+        finally:
+            await observer.node.aclose()
+
+
 async def absence(edge: Edge, place: Place, name: str) -> str:
     """Why nobody here serves `name`, for people, once that is certain; empty as soon as somebody does. Raises as `settle`.
 
@@ -81,7 +97,7 @@ async def absence(edge: Edge, place: Place, name: str) -> str:
     if name in served:
         return ""
     if served:
-        return f"no server is named {name!r} here; there are: {', '.join(served)}"
+        return f"no server is named {name!r} here{among(name, served)}"
     return f"nobody serves {name!r}; start it: {starting(place.settings, 'bridge')}"
 
 

@@ -10,10 +10,8 @@ from rich.console import Console
 from rich.table import Table
 
 from fabric.core.announcement import Announcement, Health, Role, Served
-from fabric.runtime.observer import Observer
-from fabric.runtime.retry import Connects
 from fabric.runtime.settings import Settings
-from workers.joining import joined, settle, starting, unless_stopped
+from workers.joining import everyone, starting, unless_stopped
 from workers.logs import configure_logging
 from workers.terminal import complain
 
@@ -53,14 +51,7 @@ async def run(settings: Settings, *, json: bool) -> int:
 
 
 async def _run(settings: Settings, *, json: bool) -> int:
-    async with joined(settings) as place:
-        observer = Observer(place.url, settings.name, place.identity(), Connects(place.settings.retry))
-        observer.node.start()
-        try:
-            await settle(observer.node, place, lambda: observer.node.ready)
-            heard = [(who, said) for who, said in observer.node.heard() if said.role is not Role.OBSERVER]
-        finally:
-            await observer.node.aclose()
+    heard = await everyone(settings)
     servers, workers = _servers(heard), _workers(heard)
     if json:
         print(msgspec.json.format(msgspec.json.encode({"servers": servers, "workers": workers})).decode())

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import difflib
 import secrets
 import time
 from collections.abc import Mapping
@@ -17,6 +16,7 @@ from fabric.runtime.retry import Connects
 from fabric.runtime.settings import Settings
 from workers.joining import joined, settle, unless_stopped
 from workers.logs import configure_logging
+from workers.shape import among
 from workers.terminal import complain, moving
 
 DEAF_AFTER = 5.0
@@ -70,8 +70,7 @@ def _bridges(observer: Observer) -> dict[str, Announcement]:
 def _missing(name: str, served: list[str]) -> str:
     if not served:
         return f"nobody serves {name!r}; start it: mcp-fabric up CONFIG"
-    near = difflib.get_close_matches(name, served, 1)
-    return f"no server is named {name!r} here; " + (f"did you mean {near[0]!r}?" if near else f"there are: {', '.join(served)}")
+    return f"no server is named {name!r} here{among(name, served)}"
 
 
 async def _restarted(observer: Observer, name: str, serving: Mapping[str, Announcement]) -> list[Outcome]:

@@ -77,3 +77,8 @@ def _console() -> Console:
     from rich.console import Console
 
     return Console(stderr=True, highlight=False, markup=False, emoji=False)
+
+
+def harmless(text: str) -> str:
+    """A text of a stranger's, without the control characters that a terminal would obey."""
+    return "".join(each if each.isprintable() or each in "\n\t" else "\N{REPLACEMENT CHARACTER}" for each in text)

@@ -63,9 +63,11 @@ def test_json_is_the_whole_result(running: Path) -> None:
     assert result["structuredContent"]["timezone"] == "UTC"
 
 
-def test_content_that_is_no_text_is_printed_as_json(running: Path) -> None:
-    done = ask("call", "conformance", "test_image_content", state=running)
-    assert json.loads(done.stdout)["mimeType"] == "image/png"
+def test_content_that_is_no_text_is_named_and_printed_by_json(running: Path) -> None:
+    done = ask("call", "conformance", "test_multiple_content_types", state=running)
+    assert done.stdout.splitlines()[1:] == ["[image, image/png, 69 bytes; --json prints it]", '{"test":"data","value":123}']
+    done = ask("call", "conformance", "test_image_content", "--json", state=running)
+    assert json.loads(done.stdout)["content"][0]["mimeType"] == "image/png"
 
 
 def test_an_error_of_the_tool_goes_to_stderr_and_fails(running: Path) -> None:
@@ -81,31 +83,62 @@ def test_a_refusal_of_the_server_is_printed_with_its_code(running: Path) -> None
     assert "(-32602)" in done.stderr
 
 
+def test_an_unknown_tool_is_the_servers_to_refuse_and_the_nearest_is_said(running: Path) -> None:
+    done = ask("call", "time", "get_curent_time", "timezone=UTC", state=running)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert (
+        "mcp-fabric: time lists no tool 'get_curent_time'; did you mean 'get_current_time'? "
+        "There are: get_current_time, convert_time\n"
+    ) in done.stderr
+
+
+def test_arguments_that_do_not_fit_are_refused_in_words_before_the_call(running: Path) -> None:
+    done = ask("call", "git", "git_log", "max_count=ten", "repo_pth=x", state=running)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.splitlines() == [
+        "mcp-fabric: repo_pth: the tool's schema does not name it; did you mean 'repo_path'?",
+        "mcp-fabric: max_count: 'ten' is not an integer",
+        "mcp-fabric: repo_path (a string) is missing",
+        "mcp-fabric: more: mcp-fabric call git git_log --help",
+    ]
+
+
+def test_a_string_of_digits_stays_a_string_and_a_number_is_one(running: Path) -> None:
+    done = ask("call", "conformance", "test_identity", "token=123", state=running)
+    assert json.loads(done.stdout)["token"] == "123"
+
+
 def test_an_unknown_server_is_answered_with_those_there_are(running: Path) -> None:
     done = ask("call", "tiem", "get_current_time", state=running)
     assert (done.returncode, done.stdout) == (3, "")
-    assert done.stderr == "mcp-fabric: no server is named 'tiem' here; there are: conformance, git, time\n"
+    assert done.stderr == "mcp-fabric: no server is named 'tiem' here; did you mean 'time'? There are: conformance, git, time\n"
 
 
 def test_a_tool_that_needs_a_capability_is_told_that_nobody_is_here_to_be_asked(running: Path) -> None:
     done = ask("call", "conformance", "test_input_required_result_elicitation", state=running)
     assert done.returncode == 1
-    assert done.stderr == "mcp-fabric: The client cannot serve elicitation/create (-32021)\n"
+    assert done.stderr.splitlines() == [
+        "mcp-fabric: the tool wants a person to ask: run this in a terminal, or give --answer KEY=VALUE",
+        "mcp-fabric: The client cannot serve elicitation/create (-32021)",
+    ]
 
 
 def test_a_tool_that_asks_for_input_all_the_same_fails_saying_so(tmp_path: Path, config: Write) -> None:
     with up(config(rude={"command": sys.executable, "args": ["-c", RUDE]}), tmp_path) as process:
         process.ready()
         done = ask("call", "rude", "ask", state=tmp_path)
+        forever = ask("call", "rude", "ask", "--answer", "decline", state=tmp_path)
     assert (done.returncode, done.stdout) == (1, "")
-    assert done.stderr == "mcp-fabric: the tool wants input (elicitation/create), and nobody is here to give it\n"
+    assert done.stderr == "mcp-fabric: the tool wants a person to ask: run this in a terminal, or give --answer KEY=VALUE\n"
+    assert forever.returncode == 1
+    assert forever.stderr == "mcp-fabric: the server has asked 10 times and still wants more: run this in a terminal\n"
 
 
 def test_a_server_of_the_older_era_is_initialized_first_and_what_it_asks_is_answered(tmp_path: Path, config: Write) -> None:
     with up(config(old={"command": sys.executable, "args": ["-c", LEGACY]}), tmp_path) as process:
         process.ready()
         done = ask("call", "old", "ask", state=tmp_path)
-    assert done.stderr == ""
+    assert done.stderr == "mcp-fabric: the tool wants folders to look into: give --root DIR, or run this in a terminal\n"
     pong, refusal = json.loads(done.stdout)
     assert (pong, refusal["code"]) == ({}, -32601)
 

@@ -19,7 +19,8 @@ from fabric.security.access import AccessRules
 from workers.admin import serve_admin
 from workers.extras import refuse_missing_extras
 
-COMMANDS = ["up", "edge", "bridge", "connect", "ls", "call", "doctor", "transports", "config"]
+COMMANDS = ["up", "edge", "bridge", "connect", "ls", "tools", "resources", "prompts", "call", "restart"]
+COMMANDS += ["doctor", "transports", "config"]
 SERVER = {"command": sys.executable, "args": ["-c", "pass"]}
 
 
@@ -67,7 +68,9 @@ def test_help_imports_nothing_heavy() -> None:
 
 
 @pytest.mark.requirement("C03")
-@pytest.mark.parametrize("arguments", [["upp"], ["up", "--nonsense"], ["call", "time"], ["call", "a", "b", "c"]])
+@pytest.mark.parametrize(
+    "arguments", [["upp"], ["up", "--nonsense"], ["call"], ["call", "a", "b", "c"], ["call", "a", "b", "c:={"], ["tools"]]
+)
 def test_wrong_usage_exits_2_and_says_why(arguments: list[str]) -> None:
     done = run(*arguments)
     assert (done.returncode, done.stdout) == (2, "")

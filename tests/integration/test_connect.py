@@ -262,8 +262,8 @@ def test_without_a_fabric_the_host_and_the_person_are_told_what_to_start(tmp_pat
 def test_a_server_nobody_has_is_answered_with_those_there_are(running: Path) -> None:
     done = ask("connect", "tiem", state=running, stdin=lines([modern("first", "server/discover")]))
     assert done.returncode == 3
-    assert done.stderr == "mcp-fabric: no server is named 'tiem' here; there are: conformance, git, time\n"
-    assert "there are: conformance, git, time" in answers(done.stdout)["first"]["error"]["message"]
+    assert done.stderr == "mcp-fabric: no server is named 'tiem' here; did you mean 'time'? There are: conformance, git, time\n"
+    assert "There are: conformance, git, time" in answers(done.stdout)["first"]["error"]["message"]
 
 
 def test_a_config_lets_it_be_a_fabric_of_its_own_and_leave_nothing(tmp_path: Path, config: Write) -> None:

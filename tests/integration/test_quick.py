@@ -22,7 +22,10 @@ HEAVY = {
 """What none of these commands needs on the embedded broker."""
 CALL = ["call", "time", "get_current_time", "timezone=UTC"]
 SLACK = 3.0
-"""A test machine is slower than the one of the figures, and busier."""
+"""Times as long as promised, on a machine like that of the figures."""
+START = [sys.executable, "-c", "import asyncio, msgspec, typer"]
+START_SECONDS = 0.1
+"""How long START takes there; as much longer as it takes here, a command may."""
 
 
 def imported(state: Path, *arguments: str) -> set[str]:
@@ -36,16 +39,19 @@ def imported(state: Path, *arguments: str) -> set[str]:
     return names
 
 
-def best(of: Callable[[], object], bound: float) -> float:
-    """The seconds it takes at its best of some attempts: enough of them to know, and no more."""
-    took = float("inf")
+def seconds(of: Callable[[], object]) -> float:
+    started = time.monotonic()
+    of()
+    return time.monotonic() - started
+
+
+def soon(of: Callable[[], object], promised: float) -> bool:
+    """Whether it takes no longer than promised at one of some attempts, by the pace that this machine has just then."""
     for _ in range(5):
-        started = time.monotonic()
-        of()
-        took = min(took, time.monotonic() - started)
-        if took < bound:
-            break
-    return took
+        pace = max(1.0, seconds(lambda: subprocess.run(START, check=True, timeout=60)) / START_SECONDS)
+        if seconds(of) < SLACK * promised * pace:
+            return True
+    return False
 
 
 @pytest.mark.parametrize(("arguments", "besides"), [
@@ -57,9 +63,9 @@ def test_a_command_imports_only_what_it_needs(running: Path, arguments: list[str
     assert not imported(running, *arguments) & (HEAVY | besides)
 
 
-@pytest.mark.parametrize(("arguments", "seconds"), [(["ls"], 0.7), (CALL, 0.7), (["call", "tiem", "get_current_time"], 1.2)])
-def test_a_command_answers_soon(running: Path, arguments: list[str], seconds: float) -> None:
-    assert best(lambda: ask(*arguments, state=running), SLACK * seconds) < SLACK * seconds
+@pytest.mark.parametrize(("arguments", "promised"), [(["ls"], 0.7), (CALL, 0.7), (["call", "tiem", "get_current_time"], 1.2)])
+def test_a_command_answers_soon(running: Path, arguments: list[str], promised: float) -> None:
+    assert soon(lambda: ask(*arguments, state=running), promised)
 
 
 def test_a_server_that_a_host_launches_answers_soon(running: Path) -> None:
@@ -68,7 +74,7 @@ def test_a_server_that_a_host_launches_answers_soon(running: Path) -> None:
             host.send(modern(1, "server/discover"))
             assert host.receive()["id"] == 1
 
-    assert best(first_answer, SLACK * 0.5) < SLACK * 0.5
+    assert soon(first_answer, 0.5)
 
 
 @pytest.mark.parametrize("command", [["ls"], ["call", "time", "x"]])

@@ -73,7 +73,7 @@ async def test_calls_go_on_while_their_server_gets_new_processes(config: Write, 
             assert [each["ok"] for each in json.loads(again.stdout)] == [True]
             missing = await restart(tmp_path, "frist")
             assert missing.returncode == 3
-            assert missing.stderr == "mcp-fabric: no server is named 'frist' here; did you mean 'first'?\n"
+            assert "no server is named 'frist' here; did you mean 'first'? There are: first, second\n" in missing.stderr
 
 
 async def test_every_bridge_says_that_its_new_processes_fail_and_the_old_ones_go_on(config: Write, tmp_path: Path) -> None:

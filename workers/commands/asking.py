@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from workers.commands.options import (
-    Broker,
-    ConfigOption,
-    Fabric,
-    Json,
-)
+from workers.commands.completing import servers, tools_of_a_server
+from workers.commands.options import Broker, ConfigOption, Fabric, Json
 from workers.commands.running import given_options, run, settings_of
 
+if TYPE_CHECKING:
+    from workers.answers import Given
+    from workers.arguments import Written
+
 app = typer.Typer()
+
+ServerName = Annotated[str, typer.Argument(metavar="NAME", help="The server.", autocompletion=servers, show_default=False)]
 
 
 @app.command(epilog="mcp-fabric ls\n\nmcp-fabric ls --json")
@@ -23,13 +26,97 @@ def ls(config: ConfigOption = None, broker: Broker = None, fabric: Fabric = None
     run("ls", settings_of(config, given_options(broker, fabric)), json=json)
 
 
-@app.command(epilog="mcp-fabric restart time\n\nmcp-fabric restart time --broker nats://127.0.0.1:4222")
-def restart(
-    name: Annotated[str, typer.Argument(help="The server.")],
+@app.command(epilog="mcp-fabric tools time\n\nmcp-fabric tools time --json")
+def tools(
+    name: ServerName, config: ConfigOption = None, broker: Broker = None, fabric: Fabric = None, json: Json = False
+) -> None:
+    """List the tools of a server, with their arguments."""
+    run("listing", settings_of(config, given_options(broker, fabric)), "tools", name, json=json)
+
+
+@app.command(epilog="mcp-fabric resources conformance")
+def resources(
+    name: ServerName, config: ConfigOption = None, broker: Broker = None, fabric: Fabric = None, json: Json = False
+) -> None:
+    """List the resources of a server, and their templates."""
+    run("listing", settings_of(config, given_options(broker, fabric)), "resources", name, json=json)
+
+
+@app.command(epilog="mcp-fabric prompts conformance")
+def prompts(
+    name: ServerName, config: ConfigOption = None, broker: Broker = None, fabric: Fabric = None, json: Json = False
+) -> None:
+    """List the prompts of a server, with their arguments."""
+    run("listing", settings_of(config, given_options(broker, fabric)), "prompts", name, json=json)
+
+
+@app.command(
+    add_help_option=False,
+    epilog="mcp-fabric call time\n\nmcp-fabric call time get_current_time --help\n\n"
+    "mcp-fabric call time get_current_time timezone=Europe/Paris\n\n"
+    "mcp-fabric call everything get-sum a=1 b:=2 --json\n\n"
+    "mcp-fabric call conformance test_elicitation message=Who? --answer username=ada --answer email=ada@example.org",
+)
+def call(
+    context: typer.Context,
+    name: Annotated[
+        str | None, typer.Argument(metavar="NAME", help="The server.", autocompletion=servers, show_default=False)
+    ] = None,
+    tool: Annotated[
+        str | None,
+        typer.Argument(
+            metavar="TOOL", help="The tool. Without: list them.", autocompletion=tools_of_a_server, show_default=False
+        ),
+    ] = None,
+    values: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="KEY=VALUE",
+            help="Arguments, read by the tool's schema. KEY=@FILE reads a file, KEY:=JSON is JSON, a repeated KEY an array.",
+            show_default=False,
+        ),
+    ] = None,
+    json_args: Annotated[
+        str | None, typer.Option("--json-args", metavar="OBJECT", help="Arguments as a JSON object; KEY=VALUE goes on top.")
+    ] = None,
+    answer: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="KEY=VALUE",
+            help="A field of the form that the server asks to be filled in; or accept, decline or cancel.",
+            show_default=False,
+        ),
+    ] = None,
+    sampling: Annotated[
+        str | None, typer.Option(metavar="TEXT", help="What to answer when the server asks a model.", show_default=False)
+    ] = None,
+    root: Annotated[
+        list[Path] | None, typer.Option(metavar="DIR", help="A folder that the server may look into.", show_default=False)
+    ] = None,
     config: ConfigOption = None,
     broker: Broker = None,
     fabric: Fabric = None,
     json: Json = False,
+    help: Annotated[bool, typer.Option("--help", "-h", help="Show this message, or with TOOL what it takes.")] = False,
+) -> None:
+    """Call a tool and print its result. In a terminal it asks you what the server asks."""
+    if name is None or (help and tool is None):
+        if not help:
+            raise typer.BadParameter("name the server; mcp-fabric ls lists them", param_hint="NAME")
+        typer.echo(context.get_help())
+        return
+    settings = settings_of(config, given_options(broker, fabric))
+    if tool is None:
+        run("listing", settings, "tools", name, json=json)
+        return
+    words = _written(values or [], "KEY=VALUE")
+    arguments = _object(json_args, "--json-args")
+    run("call", settings, name, tool, words, arguments, _given(root, answer, sampling), explain=help, json=json)
+
+
+@app.command(epilog="mcp-fabric restart time\n\nmcp-fabric restart time --broker nats://127.0.0.1:4222")
+def restart(
+    name: ServerName, config: ConfigOption = None, broker: Broker = None, fabric: Fabric = None, json: Json = False
 ) -> None:
     """Give a server new processes, at every bridge. No call is dropped.
 
@@ -40,46 +127,31 @@ def restart(
     run("restart", settings_of(config, given_options(broker, fabric)), name, json=json)
 
 
-@app.command(
-    epilog="mcp-fabric call time get_current_time timezone=Europe/Paris\n\n"
-    'mcp-fabric call everything get-sum --json-args \'{"a": 1, "b": 2}\' --json'
-)
-def call(
-    name: Annotated[str, typer.Argument(help="The server.")],
-    tool: Annotated[str, typer.Argument(help="The tool.")],
-    values: Annotated[
-        list[str] | None,
-        typer.Argument(metavar="KEY=VALUE", help="Arguments; a value that is JSON is taken as such.", show_default=False),
-    ] = None,
-    json_args: Annotated[
-        str | None, typer.Option("--json-args", metavar="OBJECT", help="Arguments as a JSON object; KEY=VALUE goes on top.")
-    ] = None,
-    config: ConfigOption = None,
-    broker: Broker = None,
-    fabric: Fabric = None,
-    json: Json = False,
-) -> None:
-    """Call a tool and print its result."""
-    arguments = _tool_arguments(values or [], json_args)
-    run("call", settings_of(config, given_options(broker, fabric)), name, tool, arguments, json=json)
+def _given(root: list[Path] | None, answer: list[str] | None, sampling: str | None) -> Given:
+    from workers.answers import Given
+    from workers.forms import ACTIONS
+
+    actions = [each for each in answer or () if each in ACTIONS.values()]
+    fields = _written([each for each in answer or () if each not in actions], "--answer")
+    return Given(roots=root or (), fields=fields, action=actions[-1] if actions else "", text=sampling)
 
 
-def _tool_arguments(values: list[str], json_args: str | None) -> dict[str, Any]:
-    """The arguments of a tool call. Raises BadParameter, which ends with exit code 2."""
+def _written(words: list[str], where: str) -> list[Written]:
+    """Raises BadParameter, which ends with exit code 2."""
+    from workers.arguments import written
+    from workers.shape import Unfit
+
+    try:
+        return [written(word) for word in words]
+    except Unfit as unfit:
+        raise typer.BadParameter(str(unfit), param_hint=where) from None
+
+
+def _object(text: str | None, where: str) -> dict[str, Any]:
     import msgspec
 
-    arguments: dict[str, Any] = {}
-    if json_args is not None:
-        try:
-            arguments = msgspec.json.decode(json_args, type=dict[str, Any])
-        except msgspec.DecodeError as error:
-            raise typer.BadParameter(f"not a JSON object: {error}", param_hint="--json-args") from None
-    for value in values:
-        key, equals, text = value.partition("=")
-        if not equals or not key:
-            raise typer.BadParameter(f"{value!r} is not KEY=VALUE", param_hint="KEY=VALUE")
-        try:
-            arguments[key] = msgspec.json.decode(text)
-        except msgspec.DecodeError:
-            arguments[key] = text
-    return arguments
+    try:
+        found: dict[str, Any] = msgspec.json.decode(text or "{}", type=dict[str, Any])
+    except msgspec.DecodeError as error:
+        raise typer.BadParameter(f"not a JSON object: {error}", param_hint=where) from None
+    return found

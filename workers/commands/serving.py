@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from workers.commands.completing import servers
 from workers.commands.options import (
     Admin,
     Broker,
@@ -94,7 +95,10 @@ def bridge(
 
 @app.command(epilog="mcp-fabric connect time\n\nmcp-fabric connect time --broker nats://127.0.0.1:4222")
 def connect(
-    name: Annotated[str | None, typer.Argument(help="The server. (default: the default server)", show_default=False)] = None,
+    name: Annotated[
+        str | None,
+        typer.Argument(help="The server. (default: the default server)", autocompletion=servers, show_default=False),
+    ] = None,
     config: ConfigOption = None,
     broker: Broker = None,
     fabric: Fabric = None,

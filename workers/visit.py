@@ -1,0 +1,44 @@
+"""A short visit to one server of a fabric that runs: join, find it, converse with it, leave."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Coroutine
+from contextlib import asynccontextmanager
+from typing import Any
+
+from fabric.core.faults import Reason
+from fabric.errors import BrokerUnavailable
+from fabric.runtime.settings import Settings
+from workers.client import Client, Refused
+from workers.host import Host
+from workers.inside import conversation
+from workers.joining import absence, joined
+from workers.roles import make_edge
+from workers.terminal import complain
+
+NOBODY = (Reason.NO_WORKER, Reason.UNKNOWN_SERVER)
+
+
+@asynccontextmanager
+async def visit(settings: Settings, server: str, host: Host | None = None) -> AsyncIterator[Client]:
+    """A client of that server, opened. Raises Refused, and BrokerUnavailable with the reason if nobody serves it."""
+    async with joined(settings) as place:
+        edge = make_edge(place)
+        edge.core.address = "call"
+        edge.node.start()
+        try:
+            if missing := await absence(edge, place, server):
+                raise BrokerUnavailable(missing)
+            async with conversation(edge, server, settings.max_frame_bytes, host) as client:
+                yield client
+        finally:
+            await edge.node.aclose()
+
+
+async def unless_refused(work: Coroutine[Any, Any, int]) -> int:
+    """Await `work` for an exit code; a refusal of the server or the fabric is said, and has a code of its own."""
+    try:
+        return await work
+    except Refused as refused:
+        complain(f"{refused} ({refused.reason or refused.code})")
+        return 3 if refused.reason in NOBODY else 1

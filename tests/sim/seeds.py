@@ -44,10 +44,13 @@ def _slow(world: World, clients: list[Client], random: Random) -> None:
     for fault in random.choices(SLOW, k=random.choice((2, 4, 8))):
         world.after(random.uniform(0.2, CALLS_END), fault, world, random)
     for client in clients:
-        for _ in range(random.randint(1, 4)):
-            text, flood = "x" * random.choice((0, 2_000, 6_000)), random.choice((0, 0, 0, 20))
+        for _ in range(random.randint(1, 3)):
+            text, flood = "x" * random.choice((0, 2_000, 6_000)), random.choice((0, 0, 40))
             call = partial(client.call, random.choice(("read", "write")), text=text, flood=flood)
-            world.after(random.uniform(0.0, CALLS_END), call)
+            when = random.uniform(0.0, CALLS_END)
+            world.after(when, call)
+            if flood:
+                world.after(when + 0.02, SLOW[1], world, random)  # it may well be the one that is being written to
 
 
 def _client(world: World, random: Random, number: int) -> Client:

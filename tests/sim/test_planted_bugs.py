@@ -17,11 +17,13 @@ from fabric.core.copies import Copies
 from fabric.core.correlation import CorrelationRouter
 from fabric.core.deadlines import Deadlines
 from fabric.core.edge import EdgeCore
+from fabric.core.holds import Holds
 from fabric.core.job import Job
 from fabric.core.lane import Incoming, Outgoing
 from fabric.core.lease import Leases
 from fabric.core.member import Member
 from fabric.core.pair import Pairs
+from fabric.core.pool import Pool
 from fabric.core.session import Session
 from fabric.core.sessions import Sessions
 from fabric.core.stream import Stream
@@ -153,6 +155,19 @@ class Unkept(Stream):
         return self.next - 1
 
 
+class NeverReleased(Holds):
+    """A process that was not to be read for a while is never read again."""
+
+    def release(self, session: Session, edge: str, link: str) -> None: ...
+
+
+class NoMatterHowMuch(Pool):
+    """Work is taken however much waits for the process already."""
+
+    def room(self, size: int) -> bool:
+        return True
+
+
 def streams_are(made: type[Stream]) -> type[Session]:
     """A session whose streams of requests are of that class."""
 
@@ -230,6 +245,23 @@ def nothing_kept_of_a_stream(core: EdgeCore | BridgeCore) -> None:
         core.sessions.__class__ = sessions_are(streams_are(Unkept))
 
 
+def a_hold_that_is_never_released(core: EdgeCore | BridgeCore) -> None:
+    if isinstance(core, BridgeCore):
+        core.sessions.holds.__class__ = NeverReleased
+
+
+def no_bound_in_bytes(core: EdgeCore | BridgeCore) -> None:
+    if isinstance(core, BridgeCore):
+        for pool in core.pools.values():
+            pool.__class__ = NoMatterHowMuch
+
+
+SLOW_PLANTS: dict[Plant, str] = {
+    a_hold_that_is_never_released: "",
+    no_bound_in_bytes: "more than it reads",
+}
+"""Bugs that only worlds in which some read slowly can show."""
+
 PLANTS: dict[Plant, str] = {
     no_dedup: "may not be repeated",
     an_ignored_generation: "",
@@ -245,12 +277,12 @@ PLANTS: dict[Plant, str] = {
 """Each bug, and a word of the rule it breaks where only one would be right."""
 
 
-def broken_by(plant: Plant, word: str) -> Callable[[int], bool]:
+def broken_by(plant: Plant, word: str, *, slow: bool = False) -> Callable[[int], bool]:
     """Whether a seed finds this bug."""
 
     def broken(seed: int) -> bool:
         try:
-            return any(word in violation for violation in run(seed, plant=plant).violations)
+            return any(word in violation for violation in run(seed, slow=slow, plant=plant).violations)
         except (KeyError, ValueError, AttributeError, AssertionError):
             return not word  # a core that fails is found, too
 
@@ -259,9 +291,10 @@ def broken_by(plant: Plant, word: str) -> Callable[[int], bool]:
 
 @pytest.mark.timeout(240)
 @pytest.mark.requirement("R11")
-@pytest.mark.parametrize("plant", PLANTS, ids=lambda plant: plant.__name__)
+@pytest.mark.parametrize("plant", [*PLANTS, *SLOW_PLANTS], ids=lambda plant: plant.__name__)
 def test_a_planted_bug_is_found(plant: Plant, capsys: pytest.CaptureFixture[str]) -> None:
-    found = next(filter(broken_by(plant, PLANTS[plant]), range(WITHIN)), None)
+    broken = broken_by(plant, (PLANTS | SLOW_PLANTS)[plant], slow=plant in SLOW_PLANTS)
+    found = next(filter(broken, range(WITHIN)), None)
     with capsys.disabled():
         print(f"\n{plant.__name__}: found by seed {found}", end="")
     assert found is not None

@@ -15,13 +15,12 @@ from fabric.core.record import NOBODY, Caller
 from fabric.errors import EndOfLink, LinkBroken, LinkProtocolError
 from fabric.links.base import DEFAULT_FRAME_BYTES, DEFAULT_STALL_TIMEOUT, Handler, LinkInfo, minted_id
 from fabric.links.mending import Mender
-from fabric.links.stream import Incoming, Outgoing, StreamLink
+from fabric.links.stream import FLUSH_TIMEOUT, Incoming, Outgoing, StreamLink, left
 from fabric.links.tasks import LinkTasks
 
 _FOREIGN = re.compile(rb"[A-Z]{3,} [/*]|HTTP/|\x16\x03")
 """How HTTP and TLS begin. A web page can make a browser POST to any port, with JSON-RPC lines as the body."""
 _BEGINNING_BYTES = 16  # more than enough to tell
-_FLUSH_TICKS = 5  # seconds that a peer has to take its last answers
 _LOST_TIMEOUT = 1.0
 
 
@@ -114,13 +113,10 @@ class Connection(asyncio.Protocol):
         """
         if self._half_close and not self._gone.done():
             self.transport.write_eof()
-            for _ in range(_FLUSH_TICKS):
-                await asyncio.wait({self._ended}, timeout=1.0)
-                if self._ended.done() or not self.transport.get_write_buffer_size():
-                    break
+            await left(self._ended, self.transport)
         if not self.transport.is_closing():  # asyncio's TLS of Python 3.11 lets nobody abort what was closed twice
             self.transport.close()
-        await asyncio.wait({self._gone}, timeout=_LOST_TIMEOUT if self._half_close else _FLUSH_TICKS)
+        await asyncio.wait({self._gone}, timeout=_LOST_TIMEOUT if self._half_close else FLUSH_TIMEOUT)
         if not self._gone.done():
             self.transport.abort()
             await asyncio.wait({self._gone}, timeout=_LOST_TIMEOUT)

@@ -23,7 +23,7 @@ from fabric.links.framing import TextDecoder
 from fabric.links.mending import Mender
 from fabric.links.pipes import ClosableSink, ClosableSource, open_sink, open_source
 from fabric.links.processes import Process, Processes
-from fabric.links.stream import Incoming, Outgoing, StreamLink, drop
+from fabric.links.stream import Incoming, Outgoing, StreamLink, drop, left
 
 CAPABILITIES = {"stdio": Capabilities()}
 
@@ -37,7 +37,6 @@ LAST_LINES = 5
 """So many lines of a server's log, the last, are quoted where something is wrong with it."""
 
 _LAST_LINE_CHARS = 300
-_FLUSH_TIMEOUT = 5.0  # a client that does not read its last answers gets no longer
 _REAP_TIMEOUT = 5.0  # only a process stuck in the kernel outlives a KILL by this
 _TICK, _QUIET_TICKS = 0.25, 4  # how long an ended server's pipes may stay silent before they are given up
 
@@ -327,11 +326,11 @@ class _Own:
             self._stdout_gone.set_result(None)
 
     async def shut(self) -> None:
-        """Send what is queued, within five seconds, and give the streams back as they were."""
+        """Send what is queued, in bounded time, and give the streams back as they were."""
         self._source.close()
         self._sink.close()
         try:
-            await asyncio.wait({self._stdout_gone}, timeout=_FLUSH_TIMEOUT)
+            await left(self._stdout_gone, self._sink)
         finally:
             drop(self._sink)
             sys.stdout.flush()  # what was printed meanwhile goes where it was to go, before stdout is itself again

@@ -23,6 +23,8 @@ _WRITE_BYTES = 256 * 1024
 """Frames of one turn that reach this size are written at once, so that the peer's slowness is seen in that turn."""
 _TURN_FRAMES = 64
 """Frames of one link that are taken before others have their turn: they are handled as they are taken."""
+FLUSH_TIMEOUT, FLUSH_TIMEOUT_MOST = 5.0, 30.0
+"""Seconds for which a link that closes waits for a peer that takes nothing of what it was sent last; for one that does."""
 _LOOKS = 8
 """How often a peer that is full is looked at within the time it may take nothing."""
 _FRAME_OVERHEAD_BYTES = 64
@@ -61,6 +63,22 @@ def drop(sink: Sink) -> None:
     """Abort it unless it has ended already: asyncio's pipes cannot bear being aborted twice."""
     if not sink.is_closing() or sink.get_write_buffer_size():
         sink.abort()
+
+
+async def left(
+    gone: asyncio.Future[None], sink: Sink, *, patience: float = FLUSH_TIMEOUT, most: float = FLUSH_TIMEOUT_MOST
+) -> None:
+    """Wait until what was written has left, and a little more for the far end to be `gone`.
+
+    A peer that takes nothing of it is waited for `patience` seconds, one that is slow `most`.
+    """
+    tick, waited, quiet = patience / 10, 0.0, 0.0
+    unsent = sink.get_write_buffer_size()
+    while not gone.done() and quiet < (patience if unsent else 2 * tick) and waited < most:
+        await asyncio.wait({gone}, timeout=tick)
+        waited += tick
+        before, unsent = unsent, sink.get_write_buffer_size()
+        quiet = 0.0 if unsent < before else quiet + tick
 
 
 class Incoming:

@@ -13,7 +13,7 @@ from fabric.errors import EndOfLink, LinkBroken, LinkError, LinkProtocolError
 from fabric.links.base import LinkInfo
 from fabric.links.conversations import StreamLimits
 from fabric.links.mending import Mender
-from fabric.links.stream import Incoming, Outgoing, StreamLink
+from fabric.links.stream import Incoming, Outgoing, StreamLink, left
 from fabric.links.websocket_frames import GOING_AWAY, NO_CODE, NORMAL, Close, FrameReader, FrameWriter
 
 _CLOSE_TIMEOUT = 5.0  # a peer that does not take its last messages, or answer a close, gets no longer
@@ -138,7 +138,9 @@ class WebSocket(asyncio.Protocol):
     async def _shut(self) -> None:
         """The closing handshake, in bounded time."""
         self._say_close(Close(GOING_AWAY if self._server else NORMAL))
-        await asyncio.wait({self._gone}, timeout=_CLOSE_TIMEOUT)
+        await left(self._gone, self._transport)
+        if not self._transport.get_write_buffer_size():
+            await asyncio.wait({self._gone}, timeout=_CLOSE_TIMEOUT)
         self._transport.abort()
 
     # ------------------------------------------------------------ keeping alive

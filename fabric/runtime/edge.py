@@ -141,20 +141,21 @@ class Edge:
     async def attend(self, link: Link, *, linger: float = 0.0) -> list[str]:
         """Serve a conversation until it ends, or this is cancelled. What is open by then is answered with an error.
 
-        linger: seconds that a client which has ended its input has to be answered, and to take the answers. Returns the methods
-        of what was not answered by then; nobody counts them for a client that left.
+        linger: seconds that what a client had asked before it ended its input has to be answered; to take the answers it has as
+        long as any link. Returns the methods of what was not answered by then; nobody counts them for a client that left.
         """
         info = link.info
         self._links[info.id] = link
         try:
             self.node.feed(LinkOpened(info.id, info.server, info.principal, info.transport, info.caller))
             await self._read(link)
+            await link.drain()  # raises LinkBroken where nothing can be said any more
             with suppress(TimeoutError):
                 async with asyncio.timeout(linger):
-                    await link.drain()  # raises LinkBroken where nothing can be said any more
                     await self._half_closed.answered(info.id)
-                    await link.drain()
-            return self._lapse(info.id)
+            lapsed = self._lapse(info.id)
+            await link.drain()
+            return lapsed
         except LinkError:
             return []
         except asyncio.CancelledError:

@@ -1,32 +1,56 @@
-"""A link over a stream of bytes: a peer that sends without a pause leaves others their turns."""
+"""How long a link that closes waits for its peer to take what it was sent last."""
 
 from __future__ import annotations
 
 import asyncio
 
-from fabric.links.base import LinkInfo
-from fabric.links.memory import pair
-
-FRAME = b'{"jsonrpc":"2.0","method":"note"}'
+from fabric.links.stream import left
 
 
-async def test_who_reads_a_flood_of_messages_lets_others_come_to_their_turn() -> None:
-    ours, theirs = pair(LinkInfo(id="a", transport="memory"), LinkInfo(id="b", transport="memory"))
-    turns = 0
+class Draining:
+    """A sink of whose bytes a peer takes so many each time it is looked at."""
 
-    async def others() -> None:
-        nonlocal turns
-        while True:
-            await asyncio.sleep(0)
-            turns += 1
+    def __init__(self, unsent: int, taken: int) -> None:
+        self.unsent, self._taken = unsent, taken
 
-    for _ in range(2000):
-        ours.send(FRAME)
-    await asyncio.sleep(0)  # all of it arrives
-    waiting = asyncio.create_task(others())
-    for _ in range(2000):
-        await asyncio.wait_for(theirs.receive(), 30)
-    waiting.cancel()
-    assert turns > 2000 / 100
-    await ours.aclose()
-    await theirs.aclose()
+    def write(self, data: bytes) -> None:
+        self.unsent += len(data)
+
+    def get_write_buffer_size(self) -> int:
+        self.unsent = max(0, self.unsent - self._taken)
+        return self.unsent
+
+    def is_closing(self) -> bool:
+        return False
+
+    def abort(self) -> None:
+        self.unsent = 0
+
+
+async def waited(sink: Draining, *, patience: float, most: float) -> float:
+    loop = asyncio.get_running_loop()
+    began = loop.time()
+    await left(loop.create_future(), sink, patience=patience, most=most)
+    return loop.time() - began
+
+
+async def test_a_peer_that_takes_nothing_is_waited_for_its_time_and_no_longer() -> None:
+    assert await waited(Draining(100, 0), patience=0.1, most=60.0) >= 0.09
+
+
+async def test_a_peer_that_takes_a_little_each_time_is_waited_for_until_it_has_all() -> None:
+    sink = Draining(40, 1)
+    assert await waited(sink, patience=0.1, most=60.0) > 0.3
+    assert not sink.unsent
+
+
+async def test_but_not_for_ever() -> None:
+    sink = Draining(10**9, 1)
+    await waited(sink, patience=0.1, most=0.3)
+    assert sink.unsent
+
+
+async def test_one_that_is_gone_is_not_waited_for() -> None:
+    gone = asyncio.get_running_loop().create_future()
+    gone.set_result(None)
+    await asyncio.wait_for(left(gone, Draining(100, 0), patience=600.0), 10)

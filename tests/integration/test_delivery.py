@@ -47,7 +47,8 @@ class Cluster:
 
     def __init__(self, stack: ExitStack, state: Path, kind: str) -> None:
         self.state, self.config = state, state / "mcp.json"
-        self.config.write_text(json.dumps({"mcpServers": SERVERS, "fabric": {"retry": {"longest": 1}}}))
+        settings = {"retry": {"longest": 1}, "brokerWait": 90}  # RabbitMQ may take long to start again
+        self.config.write_text(json.dumps({"mcpServers": SERVERS, "fabric": settings}))
         self.broker = next(family for family in brokers.FAMILIES if family.name == kind).make(state).start()
         stack.callback(self.broker.release)
         self.quick = kind != "amqp"  # RabbitMQ takes seconds to start

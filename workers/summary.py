@@ -172,7 +172,7 @@ class Summary:
         known = found.server if found else next(iter(self._settings.servers))
         connect = command("connect", shlex.quote(known))
         return [
-            *([command("call", found.words)] if found else []),
+            command("call", found.words) if found else f"{command('call', shlex.quote(known))}   # lists its tools",
             command("ls"),
             f"{connect}   # a stdio MCP server, for any host's config",
         ]

@@ -118,11 +118,13 @@ class Keeper:
 
     def wait(self, timeout: float | None, *descriptors: int) -> bool:
         """Until one of the descriptors can be read, which it says; or a signal came; or the time is over."""
-        ready, _, _ = select.select([self.wakeups, *descriptors], [], [], timeout)
+        poll = select.poll()  # select() takes no descriptor above 1023, and ours has the number it had in the bridge
+        for fd in (self.wakeups, *descriptors):
+            poll.register(fd, select.POLLIN)
+        ready = {fd for fd, _ in poll.poll(timeout and timeout * 1000)}
         if self.wakeups in ready:
-            ready.remove(self.wakeups)
             os.read(self.wakeups, 4096)
-        return bool(ready)
+        return bool(ready - {self.wakeups})
 
     def start(self, message: dict[str, Any]) -> None:
         """Start a process; the descriptors that came with the message are its streams."""

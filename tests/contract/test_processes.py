@@ -7,6 +7,7 @@ import contextlib
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -207,3 +208,13 @@ async def test_more_starts_at_once_than_the_socket_holds_all_succeed(processes: 
         link.send(b'{"jsonrpc":"2.0","method":"note","params":[%d]}' % number)
         assert bytes((await asyncio.wait_for(link.receive(), WAIT)).params) == b"[%d]" % number
     await asyncio.gather(*(link.aclose() for link in links))
+
+
+async def test_a_keeper_is_started_whatever_number_its_descriptor_has(processes: Processes) -> None:
+    with contextlib.ExitStack() as stack:
+        while stack.enter_context(socket.socket()).fileno() < 1024:
+            pass
+        link = await start(processes, "cat")
+        link.send(b'{"jsonrpc":"2.0","method":"note"}')
+        assert (await asyncio.wait_for(link.receive(), WAIT)).method == "note"
+        await link.aclose()

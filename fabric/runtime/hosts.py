@@ -41,7 +41,7 @@ def adopt(content: Any, source: str) -> Adopted:
     servers_at = places[0] if places else SERVERS_AT[0]
     around = {key: value for key, value in content.items() if key != servers_at.partition(".")[0]}
     kept, others = _sorted_out(around, ConfigFile)
-    others.pop("inputs", None)
+    inputs = others.pop("inputs", None) or _at(content, "mcp.inputs")  # which is where VS Code's settings have them
     passed_over = [*others]
     if places:
         servers = _by_name(_at(content, servers_at), f"{source}: {servers_at}")
@@ -50,7 +50,7 @@ def adopt(content: Any, source: str) -> Adopted:
             servers = {name: _entry(name, entry, keys) for name, entry in servers.items()}
         passed_over += [f"{key} ({', '.join(names)})" for key, names in keys.items()]
         kept["mcpServers"] = servers
-    return Adopted(kept, servers_at, content.get("inputs"), tuple(passed_over))
+    return Adopted(kept, servers_at, inputs, tuple(passed_over))
 
 
 def _at(content: dict[str, Any], place: str) -> Any:
@@ -77,7 +77,7 @@ def _entry(name: str, written: Any, passed_over: dict[str, list[str]]) -> Any:
     """A server's entry in our keys; what is passed over is added, by key, with the server's name."""
     if not isinstance(written, dict):
         return written
-    entry = dict(_flat(written))
+    entry = {key: value for key, value in _flat(written) if value is not None}  # as some write what they do not say
     for theirs, ours in _NAMES.items():
         if theirs in entry and ours not in entry:
             entry[ours] = entry.pop(theirs)

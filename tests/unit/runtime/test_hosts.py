@@ -40,6 +40,12 @@ VS_CODE = """{
     "far": {"type": "http", "url": "https://far.example/mcp", "headers": {"Authorization": "Bearer ${input:api-key}"}}, /* */
   },
 }"""
+VS_CODE_SETTINGS = """{
+  "editor.fontSize": 12,
+  "mcp": {"inputs": [{"type": "pickString", "id": "zone", "options": ["UTC"], "default": "UTC"}], "servers": {
+    "time": {"type": "stdio", "command": "uvx", "args": ["mcp-server-time"], "env": {"TZ": "${input:zone}"}}
+  }}
+}"""
 CLINE = """{"mcpServers": {
   "time": {"command": "uvx", "args": ["mcp-server-time"], "env": {"TZ": "UTC"}, "transportType": "stdio", "timeout": 60,
            "autoApprove": ["now"], "alwaysAllow": [], "disabled": false},
@@ -78,6 +84,7 @@ FILES = {
     "Claude Code": (CLAUDE_CODE, ["timeout (time)", "headersHelper (far)", "oauth (far)"]),
     "Cursor": (CURSOR, ["env (far)"]),
     "VS Code": (VS_CODE, ["dev (time)", "sandboxEnabled (time)"]),
+    "VS Code, settings": (VS_CODE_SETTINGS, ["editor.fontSize"]),
     "Cline": (CLINE, ["timeout (time)", "autoApprove (time)", "alwaysAllow (time)"]),
     "Zed": (ZED, ["theme", "vim_mode", "ui_font_size", "source (time)", "servers of Zed's extensions (extension)"]),
     "Zed, before": (ZED_BEFORE, ["settings (time)"]),
@@ -148,6 +155,11 @@ def test_numbers_and_booleans_become_text_as_a_host_would_write_them(tmp_path: P
     found = server(tmp_path / "mcp.json", {"env": {"A": 1, "B": 1.5, "C": True, "D": None}, "args": ["--port", 8080]})
     assert found.args == ("--port", "8080")
     assert found.env == {"HOME": "/home/someone", "PATH": os.environ["PATH"], "A": "1", "B": "1.5", "C": "true"}
+
+
+def test_a_key_that_is_null_says_nothing(tmp_path: Path) -> None:
+    nothing = dict.fromkeys(("args", "env", "envFile", "cwd", "url", "headers", "type", "disabled"))
+    assert server(tmp_path / "mcp.json", nothing) == server(tmp_path / "mcp.json", {})
 
 
 def test_a_file_of_variables_is_read_below_those_of_the_entry(tmp_path: Path) -> None:

@@ -6,12 +6,15 @@ answers (no broker, no worker), 130 interrupted by Ctrl-C, 143 ended by SIGTERM 
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
 import sys
 
 OLDEST_PYTHON = (3, 11)
 PLATFORMS = ("linux", "darwin")
+
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 def main() -> None:
@@ -21,6 +24,7 @@ def main() -> None:
         _end(2, "Python {}.{} or later is needed; this is {}.{}".format(*OLDEST_PYTHON, *sys.version_info))
     if sys.platform not in PLATFORMS:
         _end(2, f"runs on Linux and macOS; {sys.platform} is not supported (on Windows use WSL)")
+    _open_standard_streams()
     if signal.getsignal(signal.SIGINT) is signal.default_int_handler:  # else somebody wants it ignored
         # An exception could come up anywhere in an import. Once a command runs, it takes the signal itself.
         signal.signal(signal.SIGINT, _interrupted)
@@ -35,19 +39,37 @@ def main() -> None:
     from workers.commands import app
 
     try:
-        app(prog_name="mcp-fabric")
+        try:
+            app(prog_name="mcp-fabric")
+        finally:
+            if sys.stdout is not None:
+                sys.stdout.flush()  # what cannot be written is found here, not when Python ends
     except ConfigError as error:
         _end(2, str(error))
     except BrokerUnavailable as error:
         _end(3, str(error))
     except FabricError as error:
         _end(1, str(error))
+    except OSError as error:
+        if error.errno not in (errno.EPIPE, *_FULL):
+            raise
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # nor is the rest written
+        _end(1, f"cannot write: {error.strerror}" if error.errno in _FULL else "")
 
 
 def _end(code: int, message: str) -> None:
     for line in message.splitlines():
         print(f"mcp-fabric: {line}", file=sys.stderr)
     sys.exit(code)
+
+
+def _open_standard_streams() -> None:
+    """Give those that whoever started us has closed to nobody: the event loop dies of a socket that gets such a number."""
+    for fd in range(3):
+        try:
+            os.fstat(fd)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)  # takes the lowest number that is free
 
 
 def _interrupted(*_: object) -> None:

@@ -54,6 +54,32 @@ def test_the_help_of_each_command_has_an_example(command: str) -> None:
 
 
 @pytest.mark.requirement("C03")
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="there is no full device")
+@pytest.mark.parametrize("command", [["--help"], ["transports"], ["config", "schema"], ["config", "check"]])
+@pytest.mark.parametrize("unbuffered", ["", "1"])
+def test_a_full_disc_is_said_in_a_line(config: Path, command: list[str], unbuffered: str) -> None:
+    environment = {"PATH": os.environ["PATH"], "HOME": os.environ["HOME"], "PYTHONUNBUFFERED": unbuffered}
+    arguments = [*command, str(config)] if command[-1] == "check" else command
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run(
+            [sys.executable, "-m", "workers.cli", *arguments],
+            stdout=full, stderr=subprocess.PIPE, text=True, timeout=30, env=environment, check=False,
+        )  # fmt: skip
+    assert (done.returncode, done.stderr) == (1, "mcp-fabric: cannot write: No space left on device\n")
+
+
+@pytest.mark.requirement("C03")
+@pytest.mark.parametrize("closed", ["<&-", ">&-", "2>&-", "<&- >&- 2>&-"])
+def test_a_standard_stream_that_is_closed_kills_no_command(closed: str, tmp_path: Path) -> None:
+    environment = {"PATH": os.environ["PATH"], "FABRIC_STATE": str(tmp_path), "FABRIC_BROKER": "nats://127.0.0.1:1"}
+    command = ["sh", "-c", f'exec "$0" -m workers.cli ls {closed}', sys.executable]
+    done = subprocess.run(
+        command, capture_output=True, text=True, timeout=30, env={**environment, "FABRIC_SECRET": "x" * 32}, check=False
+    )
+    assert done.returncode == 3, done.stderr
+
+
+@pytest.mark.requirement("C03")
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
 def test_the_shells_complete_it(shell: str) -> None:
     done = run(environment={"_MCP_FABRIC_COMPLETE": f"source_{shell}"})

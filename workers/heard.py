@@ -9,7 +9,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from workers.shape import shown
-from workers.terminal import harmless, moving, say, shows
+from workers.terminal import moving, say, shows
 
 BETWEEN_LINES = 1.0
 """Seconds between two lines of progress where nothing can move."""
@@ -41,12 +41,12 @@ class Heard:
             data = params.get("data")
             where = f"{level} {logger}" if isinstance(logger, str) and logger else f"{level}"
             colour = _COLOURS.get(level, "") if isinstance(level, str) else ""
-            say([(f"[{harmless(where)}] ", colour), (harmless(data if isinstance(data, str) else shown(data)), "")])
+            say([(f"[{where}] ", colour), (data if isinstance(data, str) else shown(data), "")])
 
     def tell(self, text: str) -> None:
         """A line that stays."""
         self.pause()
-        say([(harmless(text), "")])
+        say([(text, "")])
 
     def pause(self) -> None:
         """Nothing moves any more until there is progress again."""
@@ -56,7 +56,7 @@ class Heard:
     def _progress(self, params: Mapping[str, Any]) -> None:
         progress, total, message = (params.get(key) for key in ("progress", "total", "message"))
         text = f"{_number(progress)} of {_number(total)}" if total is not None else _number(progress)
-        text = harmless(f"{text}: {message}" if message else text)
+        text = f"{text}: {message}" if message else text
         if text == self._last:
             return
         self._last = text

@@ -14,7 +14,7 @@ from fabric.core.events import RestartAsked
 from fabric.runtime.observer import Observer
 from fabric.runtime.retry import Connects
 from fabric.runtime.settings import Settings
-from workers.joining import joined, settle, unless_stopped
+from workers.joining import joined, settle, starting, unless_stopped
 from workers.logs import configure_logging
 from workers.shape import among
 from workers.terminal import complain, moving
@@ -50,7 +50,7 @@ async def _run(settings: Settings, name: str, *, json: bool) -> int:
             bridges = _bridges(observer)
             serving = {who: said for who, said in bridges.items() if name in said.serves}
             if not serving:
-                complain(_missing(name, sorted({each for said in bridges.values() for each in said.serves})))
+                complain(_missing(settings, name, sorted({each for said in bridges.values() for each in said.serves})))
                 return 3
             outcomes = await _restarted(observer, name, serving)
         finally:
@@ -67,9 +67,9 @@ def _bridges(observer: Observer) -> dict[str, Announcement]:
     return {who: said for who, said in observer.node.heard() if said.role is Role.BRIDGE}
 
 
-def _missing(name: str, served: list[str]) -> str:
+def _missing(settings: Settings, name: str, served: list[str]) -> str:
     if not served:
-        return f"nobody serves {name!r}; start it: mcp-fabric up CONFIG"
+        return f"nobody serves {name!r}; start it: {starting(settings, 'bridge')}"
     return f"no server is named {name!r} here{among(name, served)}"
 
 

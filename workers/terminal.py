@@ -25,6 +25,7 @@ Line = Sequence[Span]
 def say(*lines: Line, result: bool = False) -> None:
     """Print lines on stderr; on stdout if they are what the command was asked for, a `result`."""
     stream = sys.stdout if result else sys.stderr
+    lines = tuple([(harmless(text), style) for text, style in line] for line in lines)  # some quote what a server wrote
     if not (shows() and stream.isatty()):
         print("\n".join("".join(text for text, _ in line) for line in lines), file=stream, flush=True)
         return
@@ -51,7 +52,7 @@ def moving() -> Iterator[Callable[[str], None]]:
     plain, spinner = sys.stderr, Spinner("dots", style="status.spinner")
     live = Live(spinner, console=_console(), transient=True, refresh_per_second=10, redirect_stdout=sys.stdout.isatty())
     with live, _logs(plain, sys.stderr):  # which is now one that writes above the moving line
-        yield lambda text: spinner.update(text=Text(text))
+        yield lambda text: spinner.update(text=Text(harmless(text)))
 
 
 @contextmanager

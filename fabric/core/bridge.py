@@ -201,8 +201,11 @@ class BridgeCore:
         """A gap has ended; the lanes have already sent again what was not acknowledged."""
 
     def _serve(self, now: float) -> None:
-        """Consume the queues of healthy servers, once this process knows that nobody else means another server by a name."""
-        if not self._sure_of_names and self.member.leases.settled(now):
+        """Consume the queues of healthy servers, once this process knows that nobody else means another server by a name.
+
+        Others' crowds do not tell that: of two bridges that come at the same moment, neither may be in one yet.
+        """
+        if not self._sure_of_names and self.member.leases.answered(now):
             self._sure_of_names = self._names_agree()
         for pool in self.pools.values():
             pool.consume(self._takes_work)

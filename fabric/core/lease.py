@@ -44,7 +44,8 @@ class Leases:
         self._announced = float("-inf")
         self._echo = float("-inf")  # when the newest own announcement heard back was sent
         self._afresh = float("-inf")  # since when leases run
-        self._settled = float("inf")  # since when everyone had time to answer
+        self._answered = float("inf")  # since when everyone has had time to answer
+        self._settled = float("inf")  # the same, or since when nobody is missing
         self._crowd = Crowd(me)
         self._complete = False  # nobody is missing, by the crowd of one who has seen a full lease
 
@@ -78,7 +79,8 @@ class Leases:
             self._afresh = now
             self._complete = False
             self._crowd.forget()
-            self._settled = min(self._settled, now + SETTLE)
+            self._answered = min(self._answered, now + SETTLE)
+            self._settled = min(self._settled, self._answered)
         return ended
 
     def in_gap(self, now: float) -> bool:
@@ -92,6 +94,10 @@ class Leases:
     def settled(self, now: float) -> bool:
         """Whether this process knows who is there: everyone has answered its hello."""
         return now >= self._settled and not self.in_gap(now)
+
+    def answered(self, now: float) -> bool:
+        """Whether everyone has had time to answer its hello, those who came at the same moment among them."""
+        return now >= self._answered and not self.in_gap(now)
 
     def sure(self, now: float) -> bool:
         """Whether it is certain who is there, and who is not: by a full lease without a gap, our own or another worker's."""

@@ -5,10 +5,10 @@ from __future__ import annotations
 import pytest
 
 from fabric.core.lease import LEASE, SETTLE
-from fabric.envelope import Kind
+from fabric.envelope import Kind, Pack
 from tests.sim.http_clients import Http
-from tests.sim.process import EdgeProcess
-from tests.sim.scene import held, held_up, last, scene, until_answered
+from tests.sim.process import EdgeProcess, Process
+from tests.sim.scene import held, held_up, last, said, scene, until_answered
 from tests.sim.world import World
 
 ROUND_TRIP = 0.1
@@ -125,3 +125,19 @@ def test_who_left_is_not_waited_for(keeps: bool) -> None:
     world.run(ROUND_TRIP)
     assert sure(fresh)
     held(world)
+
+
+@both_kinds
+def test_two_bridges_that_come_at_once_with_other_definitions_do_not_both_serve(keeps: bool) -> None:
+    world = scene(keeps=keeps, bridges=0)
+    world.run(LEASE + 0.5)
+    both = world.bridge(), world.bridge(definition="other")
+    names = [bridge.name for bridge in both]
+
+    def meddle(process: Process, pack: Pack) -> float:
+        """The edge answers both before anybody else has heard of either."""
+        return SETTLE / 4 if pack.source in names and process.name != pack.source and said(pack, Kind.ANNOUNCE) else 0.0
+
+    world.broker.meddle = meddle
+    world.run(SETTLE + 1.0)
+    assert world.conflicts

@@ -184,6 +184,8 @@ class Pool:
         if self._probe is not None:
             self.stop(self._probe.child)
             self._forget_probe()
+        if self._shared is not None:
+            self.renewal.forget(self._shared)  # the last restart may still be making room, which this one need not
         self._restarts = 0
         while len(self.children) >= self.limits.most and self._warm:
             self.stop(self._warm[0])

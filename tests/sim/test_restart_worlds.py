@@ -149,6 +149,32 @@ def test_at_the_most_processes_the_old_one_ends_before_the_new_one_starts_and_ca
     held(world, long, short)
 
 
+def test_where_there_is_room_in_the_end_a_second_restart_that_fails_leaves_the_old_process_in_service() -> None:
+    world = scene(most=2, limits=Limits())
+    session, client = LongLink(world, "l", "both", legacy=True), Http(world, "h", "both", legacy=False)
+    session.call("write")
+    client.call("write", delay=6.0)
+    until_started(world, last(client))
+    assert until_answered(world, last(session), 2.0) == ""
+    observer = world.observer()
+    world.run(1.0)
+    observer.restart("both", "first")
+    world.run(0.5)
+    session.leave()
+    world.run(0.5)
+    world.settings.manners["both"] = Manner(shy=True, slow=10.0)  # it ends of its first question, after a while
+    observer.restart("both", "second")
+    assert until_answered(world, last(client), 6.0) == ""
+    for _ in range(20):
+        world.run(1.0)
+        client.call("read")
+        assert until_answered(world, last(client), 1.0) == ""
+    answer = told(observer, world.bridges[0], "both")
+    assert answer is not None
+    assert (answer.done, answer.failure) == (True, "simulated crash")
+    held(world, session, client)
+
+
 def test_a_call_that_waits_for_its_clients_input_goes_on_in_the_old_process() -> None:
     world = scene(limits=Limits())
     [old] = processes(world, "tools")

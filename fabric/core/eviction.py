@@ -37,7 +37,7 @@ class Eviction:
         while now - waiting[first := next(iter(waiting))] > WAITS:
             del waiting[first]
         oldest = next(iter(_left_alone(sessions, pool)), None)
-        if oldest is None or now - oldest.used < max(EVICT_AFTER_LEAST, EVICT_AFTER / len(waiting)):
+        if oldest is None or now - oldest.alone_since < max(EVICT_AFTER_LEAST, EVICT_AFTER / len(waiting)):
             return None
         del waiting[opening]
         return oldest
@@ -46,7 +46,7 @@ class Eviction:
         """Those that have been left alone for too long for how many there are."""
         left = _left_alone(sessions, pool)
         for count, session in enumerate(left):
-            if now - session.used <= allowed(len(left) - count, self._idle):
+            if now - session.alone_since <= allowed(len(left) - count, self._idle):
                 return left[:count]
         return left
 
@@ -59,4 +59,4 @@ def allowed(left_alone: int, idle: float) -> float:
 def _left_alone(sessions: Iterable[Session], pool: Pool) -> list[Session]:
     """The sessions of a server that are left alone, the longest first."""
     left = [session for session in sessions if session.server == pool.name and not session.bound and not session.waited_for]
-    return sorted((session for session in left if not pool.children[session.child].jobs), key=lambda session: session.used)
+    return sorted((one for one in left if not pool.children[one.child].jobs), key=lambda one: one.alone_since)

@@ -58,7 +58,10 @@ class Servers:
             if job is None:
                 if (not isinstance(message, Lost) or message.spoke) and pool.probed(child, exchange, message, now):
                     self._changed(pool, now)
-            elif isinstance(message, Lost):
+                return
+            if session is not None:
+                session.used = now
+            if isinstance(message, Lost):
                 self._jobs.lost(job, message, now)
                 opening = self._sessions.open.get(job.exchange)
                 if opening is not None:

@@ -45,7 +45,7 @@ class Session:
 
     __slots__ = (
         "_count", "_requests", "bound", "child", "edge", "epoch", "holds", "id", "jobs", "own", "primes", "principal", "server",
-        "streams", "used",
+        "streams", "used", "waited_for_at",
     )  # fmt: skip
 
     def __init__(self, id: str, server: str, child: str, opened_by: Job, now: float) -> None:
@@ -61,7 +61,8 @@ class Session:
         self.own = Stream(id)
         self.streams: dict[str, Stream] = {}  # of requests, also of some that were answered
         self.primes = False
-        self.used = now
+        self.used = now  # when something was last said in it
+        self.waited_for_at = now  # when somebody was last seen to wait for it: see `waited_for`
         self.holds: set[tuple[str, str]] = set()  # why its process is not read now: see Holds
         self._requests: dict[str, bytes] = {}  # minted id to the server's own
         self._count = 0
@@ -134,6 +135,11 @@ class Session:
     def waited_for(self) -> bool:
         """Somebody reads a stream of it, or waits for an answer."""
         return bool(self.own.edge) or any(job.edge or (job.stream and job.stream.edge) for job in self.jobs.values())
+
+    @property
+    def alone_since(self) -> float:
+        """When it was last in use, where nobody waits for it now."""
+        return max(self.used, self.waited_for_at)
 
     def left(self, edge: str, exchange: str = "") -> None:
         """An edge is gone, or there the client that read under this exchange."""

@@ -180,9 +180,16 @@ class Sessions:
         return stream
 
     def prime(self, now: float) -> None:
-        """The regular look: what takes long becomes resumable, where the client's revision knows that."""
+        """The regular look: what takes long becomes resumable, where the client's revision knows that.
+
+        To be left alone begins when nobody waits any more, however long ago something was said.
+        """
         for session in self.open.values():
-            if session.primes and session.jobs and not session.bound:
+            if session.bound:
+                continue
+            if session.waited_for:
+                session.waited_for_at = now
+            if session.primes and session.jobs:
                 for job in session.jobs.values():
                     if job.stream is None and job.kind is Kind.REQUEST and now - job.begun >= PRIMED_AFTER:
                         self._stream(session, job, now)

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from fabric.core.eviction import EVICT_AFTER
 from tests.sim.http_clients import Http
 from tests.sim.scene import held, last, scene, until_answered, until_started
 from tests.sim.world import World
@@ -102,3 +103,38 @@ def test_on_a_full_server_a_session_gives_way_sooner_when_many_wait() -> None:
     assert world.run_until(lambda: sum(client.session is not None for client in waiting) >= 8, 3.0)
     assert world.run_until(lambda: all(client.session for client in waiting), 8.0)  # again only the longest gives way
     held(world, one, *many)
+
+
+def unread(client: Http) -> Http:
+    """The connection on which it reads its session's own stream ends, and it opens no other."""
+    for edge in client.world.edges:
+        for link in [link for link in edge.links if link.startswith(f"{client.name}/")]:
+            edge.hang_up(link)
+    return client
+
+
+def test_a_session_is_left_alone_from_the_end_of_its_long_call_on() -> None:
+    world = scene(most=2, session_idle=100.0)
+    first, second = unread(opened(world, "first")), unread(opened(world, "second"))
+    first.call("write", delay=15.0)
+    second.call("write", delay=40.0)
+    world.fault("full server", lasts=60.0)
+    assert until_answered(world, last(first), 16.0) == ""
+    newcomer = Http(world, "new", "old", legacy=True)
+    world.run(EVICT_AFTER - 1.0)
+    assert sessions(world) == {first.session_id, second.session_id}
+    assert world.run_until(lambda: newcomer.session is not None, 3.0)
+    assert sessions(world) == {second.session_id, newcomer.session_id}
+
+
+def test_a_session_that_nothing_was_said_in_for_long_waits_for_a_client_whose_stream_breaks() -> None:
+    world = scene(session_idle=12.0)
+    client = opened(world, "c")
+    world.run(40.0)
+    session = client.session_id
+    unread(client)
+    world.run(8.0)
+    client.call("write")
+    assert until_answered(world, last(client), 2.0) == ""
+    assert client.session_id == session
+    held(world, client)

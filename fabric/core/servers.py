@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from fabric import jsonrpc
-from fabric.core.announcement import Health
 from fabric.core.child import Child
 from fabric.core.faults import Fault, Lost, Reason, lost
 from fabric.core.jobs import Jobs
@@ -164,7 +163,7 @@ class Servers:
             pending, pool.pending = pool.pending, []
             for job in pending:
                 self._jobs.to_shared(job, shared, pool, now)
-        elif pool.condition.health is Health.UNHEALTHY:
+        elif not pool.condition.serves:  # another bridge may run it sooner
             for job in list(pool.pending):
                 self._jobs.give_back(job, "", now)
         self._serve(now)

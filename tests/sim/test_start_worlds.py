@@ -76,6 +76,21 @@ def test_a_server_that_is_killed_and_starts_slowly_is_waited_for() -> None:
     held(world, client)
 
 
+@pytest.mark.parametrize("tool", ["read", "write"])
+def test_what_a_bridge_has_taken_for_a_server_that_starts_slowly_again_runs_at_another(tool: str) -> None:
+    world = scene(bridges=2, limits=Limits())
+    world.fault("crash and slow start", lasts=SLOW)
+    world.settings.manners["tools"] = Manner(slow=SLOW)
+    for process in processes(world, "tools"):
+        process.crash()
+    client = Http(world, "h", "tools", legacy=False)
+    for _ in range(8):
+        client.call(tool)
+    for request in client.requests:
+        assert until_answered(world, request, SECOND_QUESTION + 2.0) == ""
+    held(world, client)
+
+
 def test_a_server_that_ends_of_any_question_but_initialize_keeps_its_warm_process_and_its_sessions() -> None:
     world = scene(manners={"old": Manner(shy=True)})
     assert world.run_until(lambda: announced(world, "old")[0] is Health.HEALTHY, 3.0)

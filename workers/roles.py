@@ -147,6 +147,7 @@ async def start_server(
             connections=connections,
             compression=compression,
             redial=redial,
+            shown=server.shown,
         )
         return await registry.connect(server.url, settings, id=id)
     command = ServerCommand(server.command, server.args, server.cwd, dict(server.env), server.grace)

@@ -86,7 +86,7 @@ class ConnectSettings(msgspec.Struct, frozen=True, kw_only=True):
     transport knows it. redial: where a link connects as it goes, what tries a connection again that could not be made.
     connections, idle: where a link is many requests, most connections to one server at once, and seconds after which one
     that nobody uses is closed. Many servers close theirs after 5 s, and of a request that is on its way by then nobody
-    knows more.
+    knows more. shown: the server's URL as people may read it; empty for what LinkUrl.where shows of it.
     """
 
     headers: tuple[tuple[str, str], ...] = ()
@@ -99,6 +99,7 @@ class ConnectSettings(msgspec.Struct, frozen=True, kw_only=True):
     redial: Redial | None = None
     connections: int = 192
     idle: float = 4.0
+    shown: str = ""
 
     def __repr__(self) -> str:
         return f"ConnectSettings({len(self.headers)} headers, timeout={self.timeout:g})"  # their values may be secrets

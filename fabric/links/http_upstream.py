@@ -60,7 +60,7 @@ async def connect(url: str, settings: ConnectSettings, *, id: str) -> Link:
     By HTTP nothing is sent before the first frame: what is wrong shows then. HTTP+SSE opens its stream here, and raises
     LinkRefused, its kinds, LinkTimeout or LinkBroken. Raises ConfigError for what is no URL, or a file that cannot be read.
     """
-    where = parse(url).where.removeprefix(_SSE)
+    where = (settings.shown or parse(url).where).removeprefix(_SSE)
     try:
         address = URL(url.removeprefix(_SSE))
     except ValueError:

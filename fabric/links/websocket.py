@@ -33,7 +33,7 @@ async def listen(handler: Handler, settings: http.HttpSettings) -> http.HttpList
 async def connect(url: str, settings: ConnectSettings, *, id: str, options: WebSocketSettings | None = None) -> Link:
     """See links/base.Connect. The server's name is checked against its certificate, and told in the handshake (SNI)."""
     options = options or WebSocketSettings(compression=settings.compression)
-    handshake = Opening(url, settings.headers, compression=options.compression)
+    handshake = Opening(url, settings.headers, compression=options.compression, shown=settings.shown)
     context = client_context(settings.trust) if handshake.secure else None
     limits = StreamLimits(max_frame_bytes=settings.max_frame_bytes, stall_timeout=settings.stall_timeout)
     async with opening(handshake.where, settings.timeout):

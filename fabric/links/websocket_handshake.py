@@ -70,15 +70,15 @@ _FIELD = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 class Opening:
     """A client's handshake. host, port, secure: whom to call. where: the same for people, without credentials or query."""
 
-    def __init__(self, url: str, headers: Sequence[tuple[str, str]], *, compression: bool) -> None:
-        """Raises ConfigError, which quotes neither URL nor header values."""
+    def __init__(self, url: str, headers: Sequence[tuple[str, str]], *, compression: bool, shown: str = "") -> None:
+        """shown: as in ConnectSettings. Raises ConfigError, which quotes neither URL nor header values."""
         try:
             uri = parse_uri(url)
         except (InvalidURI, ValueError):
             raise ConfigError("is not ws://HOST[:PORT]/PATH or wss://HOST[:PORT]/PATH") from None
         self.host, self.port, self.secure = uri.host, uri.port, uri.secure
         authority = f"[{uri.host}]" if ":" in uri.host else uri.host
-        self.where = f"{'wss' if uri.secure else 'ws'}://{authority}:{uri.port}{uri.path}"
+        self.where = shown or f"{'wss' if uri.secure else 'ws'}://{authority}:{uri.port}{uri.path}"
         extensions = [ClientPerMessageDeflateFactory(client_max_window_bits=True)] if compression else None
         self._protocol = ClientProtocol(uri, subprotocols=[MCP], extensions=extensions)
         request = self._protocol.connect()

@@ -174,7 +174,16 @@ def _definition(
         check_command=tuple(shlex.split(health.command or "")),
         digest=_digest(server, written.entries[name]),
         unready=unready,
+        shown=_shown(url, written.entries[name].get("url") or ""),
     )
+
+
+def _shown(url: str, written: str) -> str:
+    """A URL in which variables were replaced, as people may read it: in its path they stand by name, as they were written."""
+    if not url or "${" not in written:
+        return ""
+    path = written.partition("://")[2].partition("?")[0].partition("/")[2]
+    return msgspec.structs.replace(parse_link_url(url), path=f"/{path}", parameters=()).where
 
 
 def _digest(server: ServerSection, entry: Mapping[str, Any]) -> str:

@@ -37,11 +37,12 @@ class Door(msgspec.Struct, frozen=True, kw_only=True):
 class ServerDefinition(msgspec.Struct, frozen=True, kw_only=True):
     """One MCP server, ready to be started or connected to.
 
-    url: where it listens; empty for one that is started. command: a name to find on the PATH of `env`, or an absolute path.
-    env: its whole environment. cwd: absolute. headers: of requests to its URL. trust: of its certificate. check_command: what
-    checks it, empty where that is a question to it. digest: of what it is, however many and wherever: equal on machines that
-    were given the same definition. unready: why it cannot be run by this process, a line for each variable that is not set; all
-    that would run it is unknown then. era: what it speaks, where that is configured. start_timeout, grace: seconds.
+    url: where it listens; empty for one that is started. shown: as in ConnectSettings. command: a name to find on the PATH of
+    `env`, or an absolute path. env: its whole environment. cwd: absolute. headers: of requests to its URL. trust: of its
+    certificate. check_command: what checks it, empty where that is a question to it. digest: of what it is, however many and
+    wherever: equal on machines that were given the same definition. unready: why it cannot be run by this process, a line for
+    each variable that is not set; all that would run it is unknown then. era: what it speaks, where that is configured.
+    start_timeout, grace: seconds.
     """
 
     name: str
@@ -64,6 +65,7 @@ class ServerDefinition(msgspec.Struct, frozen=True, kw_only=True):
     check_command: tuple[str, ...]
     digest: str
     unready: tuple[str, ...] = ()
+    shown: str = ""
 
     def __repr__(self) -> str:
         return f"ServerDefinition({self.name!r}, digest={self.digest!r})"  # url, headers, args and env may hold credentials

@@ -18,6 +18,7 @@ FILE = """{
       "type": "stdio", "command": "sh", "args": ["-c", "env > seen; exec ${PYTHON} -m mcp_server_time"],
       "env": {"KEY": "${input:api-key}", "PORT": 80}, "envFile": "${workspaceFolder}/.env", "dev": {"watch": "*.py"},
     },
+    "far": {"type": "http", "url": "http://127.0.0.1:9/s/${input:api-key}/mcp"},
     "off": {"command": "no-such-program", "args": ["${NOT_SET}"], "disabled": true},
   },
 }
@@ -37,13 +38,14 @@ def test_a_hosts_file_is_checked_and_served_as_it_is(tmp_path: Path) -> None:
     done = ask("config", "check", path, state=state, **given)
     assert (done.returncode, done.stdout) == (2, "")
     reason = "the input api-key is asked for by hosts, not here; set the variable INPUT_API_KEY"
-    assert done.stderr == f"mcp-fabric: {path}: servers.time.env.KEY: {reason}\n"
+    places = ("servers.time.env.KEY", "servers.far.url")
+    assert done.stderr.splitlines() == [f"mcp-fabric: {path}: {place}: {reason}" for place in places]
 
     given["INPUT_API_KEY"] = KEY
     done = ask("config", "check", path, state=state, **given)
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout.splitlines() == [
-        f"{path}: fabric default, 1 server: time",
+        f"{path}: fabric default, 2 servers: time, far",
         f"{path}: passed over, as known to hosts alone: dev (time)",
     ]
 
@@ -51,10 +53,12 @@ def test_a_hosts_file_is_checked_and_served_as_it_is(tmp_path: Path) -> None:
         assert process.url().startswith("http://127.0.0.1:")
         called = ask("call", "time", "get_current_time", "timezone=UTC", "--json", state=state)
         assert json.loads(called.stdout), called.stderr
+        shown = ask("ls", state=state).stdout
+        assert "http://127.0.0.1:9/s/${input:api-key}/mcp: nobody listens there" in shown
         said = process.log.read_text()
     seen = dict(line.split("=", 1) for line in (tmp_path / "seen").read_text().splitlines())
     assert (seen["KEY"], seen["PORT"], seen["FROM_FILE"], seen["HTTPS_PROXY"], seen["USER"]) == (
         KEY, "80", "a b", "http://proxy", "someone",
     )  # fmt: skip
     assert not seen.keys() & {"INPUT_API_KEY", "FABRIC_INHERIT_ENV", "PYTHON"}
-    assert KEY not in said
+    assert KEY not in said + shown

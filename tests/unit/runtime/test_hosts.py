@@ -227,6 +227,25 @@ def test_what_a_variable_holds_is_never_in_a_refusal(tmp_path: Path) -> None:
         assert TOKEN not in refusal(tmp_path / "mcp.json", json.dumps({"mcpServers": {"a": entry}}))
 
 
+@pytest.mark.parametrize(
+    ("written", "shown"),
+    [
+        (
+            "https://ann:${TOKEN}@far.example:8443/s/${TOKEN}/mcp?${TOKEN}&key=${TOKEN}",
+            "https://far.example:8443/s/${TOKEN}/mcp",
+        ),
+        ("sse+http://far.example/${env:TOKEN}", "sse+http://far.example/${env:TOKEN}"),
+        ("ws://far.example/${NOT_SET:-a}/${TOKEN}", "ws://far.example/${NOT_SET:-a}/${TOKEN}"),
+        ("${WHOLE}", "https://far.example/"),
+        ("https://far.example/s/mcp", ""),
+    ],
+)
+def test_what_a_variable_holds_is_not_shown_with_a_url(tmp_path: Path, written: str, shown: str) -> None:
+    found = server(tmp_path / "mcp.json", {"command": None, "url": written}, {"WHOLE": f"https://far.example/s/{TOKEN}/mcp"})
+    assert found.shown == shown
+    assert "${" not in found.url
+
+
 def test_a_process_that_runs_no_server_needs_no_variable_of_one(tmp_path: Path) -> None:
     text = json.dumps({"mcpServers": {"a": {"url": "https://${HOST}/mcp", "type": "http", "retryCalls": True}}})
     found = settings(tmp_path / "mcp.json", text, runs=False)

@@ -50,11 +50,15 @@ class Embedded:
 async def ensure(state_dir: Path) -> Embedded:
     """The broker of this directory, started if it is not running; it runs at least until aclose() or the end of this process.
 
-    Raises ConfigError if the directory is not ours alone, BrokerRefused if there is no nats-server or it ends at once,
-    BrokerTimeout if it does not come up.
+    Raises ConfigError if the directory is not ours alone or nothing can be written there, BrokerRefused if there is no
+    nats-server or it ends at once, BrokerTimeout if it does not come up.
     """
-    _own(state_dir)
-    lock = os.open(state_dir / "users.lock", os.O_RDWR | os.O_CREAT, 0o600)  # not inherited: servers we start are no users
+    try:
+        _own(state_dir)
+        lock = os.open(state_dir / "users.lock", os.O_RDWR | os.O_CREAT, 0o600)  # not inherited: servers we start are no users
+    except OSError as error:
+        reason = f"the embedded broker cannot be kept here: {error.strerror}; FABRIC_STATE names another folder"
+        raise ConfigError(reason, where=str(state_dir)) from error
     try:
         async with asyncio.timeout(START_TIMEOUT):
             while not _locked(lock):  # noqa: ASYNC110 - a keeper is just cleaning up, and only the kernel knows when it has

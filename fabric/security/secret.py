@@ -120,5 +120,6 @@ def made_once(folder: Path) -> Keyring:
         except OSError as error:
             raise ConfigError(f"the fabric secret cannot be made here: {error.strerror}", where=str(folder)) from error
         finally:
-            draft.unlink(missing_ok=True)
+            with contextlib.suppress(OSError):  # where it could not be made
+                draft.unlink()
     return from_file(path)

@@ -268,6 +268,12 @@ async def test_a_broker_that_does_not_start_says_where_to_look(
     assert "no such luck" in (state / "broker.log").read_text()
 
 
+async def test_a_directory_where_nothing_can_be_written_is_named(state: Path) -> None:
+    (state / "users.lock").mkdir(parents=True)
+    with pytest.raises(ConfigError, match=r"cannot be kept here: .*; FABRIC_STATE names another folder"):
+        await ensure(state)
+
+
 async def test_a_directory_of_another_user_is_refused() -> None:
     if os.geteuid() == 0:
         pytest.skip("root owns everything here")

@@ -106,5 +106,7 @@ def test_processes_that_race_to_make_the_secret_agree_on_one(tmp_path: Path) -> 
 
 
 def test_a_folder_that_cannot_hold_the_secret_is_named(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match="cannot be made here"):
-        made_once(tmp_path / "absent")
+    (tmp_path / "file").touch()
+    for name in ("absent", "file"):
+        with pytest.raises(ConfigError, match="cannot be made here"):
+            made_once(tmp_path / name)

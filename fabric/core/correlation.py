@@ -52,7 +52,8 @@ class Exchange(msgspec.Struct, eq=False):
     goes on; of any other, the number its answer has in it. opening: an initialize frame as its client wrote it; promised: the
     owner that its client was given a session of before there was an answer.
     out: how many sendings may have left this process. number: of its message in its owner's data lane, if it went there.
-    ended: attempts that are over; a late `taken` of one counts for nothing. due, lapses: idle and absolute deadline. resend:
+    ended: attempts that are over; a late `taken` of one counts for nothing. begun: a server may have begun it, though it came
+    back; starts: how often that ended badly. due, lapses: idle and absolute deadline. resend:
     when to send it again; backstop: that is only in case a broker that keeps work has not kept it. crowded: the last that is
     known of it is that a bridge had no room for it. streaming: its client has got something of it before the answer;
     answer_only: and takes nothing of that kind. queued: published to its server's queue. carried: the traceparent of its
@@ -85,10 +86,11 @@ class Exchange(msgspec.Struct, eq=False):
     attempt: int = 0
     out: int = 0
     number: int = 0
-    ended: tuple[int, ...] = ()
+    ended: frozenset[int] = frozenset()
     owner: str = ""
     owner_attempt: int = 0
     granted: bool = False
+    begun: bool = False
     starts: int = 0
     pause: float = RETURN_PAUSE
     resend: float = NEVER
@@ -108,7 +110,7 @@ class Exchange(msgspec.Struct, eq=False):
     @property
     def unstarted(self) -> bool:
         """It is proven that no server has begun it: never sent, in need of a grant that nobody has, or come back each time."""
-        came_back = self.crowded and not self.starts and len(self.ended) == self.attempt
+        came_back = self.crowded and not self.begun and len(self.ended) == self.attempt
         return not self.out or not (self.granted or self.repeatable) or came_back
 
 
@@ -232,11 +234,15 @@ class CorrelationRouter:
         return True
 
     def returned(self, peer: str, envelope: Envelope, now: float) -> None:
-        """A bridge gives an attempt back: it has no slot, or (with a reason in the body) its server died under it."""
+        """A bridge gives an attempt back: it has no slot, or (with a reason in the body) its server died under it.
+
+        The envelope is `repeatable` where a server had begun it.
+        """
         exchange = self.exchanges.get(envelope.exchange)
         if exchange is None:
             return
-        exchange.ended += (envelope.attempt,)
+        exchange.ended |= {envelope.attempt}
+        exchange.begun |= envelope.repeatable
         if exchange.owner:
             if (exchange.owner, exchange.owner_attempt) != (peer, envelope.attempt):
                 return
@@ -267,6 +273,7 @@ class CorrelationRouter:
             self._returned.pop(ended.server, None)
 
     def _started_too_often(self, exchange: Exchange, reason: str, now: float) -> bool:
+        exchange.begun = True
         exchange.starts += 1
         if exchange.starts < STARTS_MOST:
             return False
@@ -317,7 +324,7 @@ class CorrelationRouter:
     def lost(self, peer: str, now: float) -> None:
         """The bridge is given up: each exchange it owned goes by the table of outcomes."""
         for exchange in [exchange for exchange in self.exchanges.values() if exchange.owner == peer]:
-            exchange.ended += (exchange.owner_attempt,)
+            exchange.ended |= {exchange.owner_attempt}
             exchange.owner = ""
             if exchange.session:
                 message = f"the bridge that ran this session of {exchange.server} is gone"
@@ -353,7 +360,7 @@ class CorrelationRouter:
             return
         if not sent:
             exchange.out -= 1
-            exchange.ended += (envelope.attempt,)
+            exchange.ended |= {envelope.attempt}
         if not exchange.owner and exchange.attempt == envelope.attempt:
             self._resend_at(exchange, now + exchange.pause)
             exchange.pause = min(exchange.pause * 2, RETURN_PAUSE_MOST)

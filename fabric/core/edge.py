@@ -177,8 +177,7 @@ class EdgeCore:
         hopeless = [
             (exchange, fault)
             for exchange in self.router.exchanges.values()
-            if not exchange.owner
-            and (fault := self.serving.hopeless(exchange.server, now, begun=exchange.starts > 0)) is not None
+            if not exchange.owner and (fault := self.serving.hopeless(exchange.server, now, begun=exchange.begun)) is not None
         ]
         for exchange, fault in hopeless:
             self.router.close(exchange, b"", fault, now)

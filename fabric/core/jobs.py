@@ -135,9 +135,9 @@ class Jobs:
     def give_back(self, job: Job, reason: str, now: float) -> None:
         """Not started here, or fit to be run again elsewhere: its edge decides. reason: why it failed after its start."""
         self.drop(job, now)
-        number = self._member.control(
-            job.edge, now, Envelope(kind=Kind.RETURNED, exchange=job.exchange, attempt=job.attempt, body=reason.encode())
-        )
+        kind, exchange, attempt = Kind.RETURNED, job.exchange, job.attempt
+        returned = Envelope(kind=kind, exchange=exchange, attempt=attempt, repeatable=job.started, body=reason.encode())
+        number = self._member.control(job.edge, now, returned)
         self._copies.hold(job.edge, Lane.CONTROL, number, job.delivery)
         self._record(job, "returned", 0, now)
 

@@ -97,6 +97,21 @@ def test_what_may_run_again_holds_up_no_old_process() -> None:
     held(world, client)
 
 
+def test_what_was_begun_in_an_old_process_and_finds_no_room_again_is_not_called_retryable() -> None:
+    world = scene(slots=1, limits=Limits(idle=FINISH_IN + 8.0))
+    client, others = Http(world, "h", "tools", legacy=False), LongLink(world, "o", "tools", legacy=False)
+    client.call("read", delay=4 * FINISH_IN)
+    until_started(world, last(client))
+    restarted(world, "tools")
+    for _ in range(25):  # they ask again each second, so that one of them has the slot before the first comes back
+        others.call("write", delay=2 * FINISH_IN, progress=20)
+        world.run(0.04)
+    world.fault("a full server", lasts=6 * FINISH_IN)
+    assert world.run_until(lambda: any(other.key in world.started for other in others.requests), FINISH_IN)
+    assert until_answered(world, last(client), FINISH_IN) == "overloaded"
+    held(world, client, others)
+
+
 def test_a_session_keeps_its_process_until_it_ends_and_the_next_has_a_new_one() -> None:
     world = scene()
     first = LongLink(world, "first", "old", legacy=True)

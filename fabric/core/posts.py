@@ -114,7 +114,7 @@ class Posts:
         owner = session.owner
         if owner in self._member.leases.peers:
             self._requests.to_session(exchange, owner, now)
-        elif since >= self._member.away_since:  # it cannot be heard of
+        elif now >= self._member.away_since:  # there is no broker: it cannot be heard of
             if now - since < self._router.limits.broker:
                 self.orphans.append((since, exchange, session))
             else:

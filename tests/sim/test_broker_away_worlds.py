@@ -8,10 +8,11 @@ from fabric.core.bridge import BridgeCore
 from fabric.core.correlation import CorrelationRouter, Limits
 from fabric.core.edge import EdgeCore
 from fabric.core.pair import Pairs
+from fabric.envelope import Kind
 from tests.sim.clients import Client, LongLink
 from tests.sim.http_clients import Http
 from tests.sim.invariants import finish
-from tests.sim.scene import held, last, scene, until_answered, until_started
+from tests.sim.scene import held, held_up, last, scene, until_answered, until_started
 from tests.sim.world import Plant, World
 
 both_kinds = pytest.mark.parametrize("keeps", [False, True], ids=["forgets", "keeps"])
@@ -126,6 +127,28 @@ def test_a_fresh_edge_without_a_broker_does_not_call_a_session_lost(keeps: bool)
         edge.kill()
     fresh = world.edge()
     client.call("write")
+    assert world.run_until(lambda: last(client).edge is fresh and bool(last(client).answers), WAIT + 1.5)
+    assert (last(client).answers[0].reason, last(client).answers[0].retryable) == ("unavailable", True)
+    world.run(20.0)
+    client.call("write")
+    assert until_answered(world, last(client), 3.0) == ""
+    held(world, client)
+
+
+@both_kinds
+def test_a_fresh_edge_whose_broker_goes_away_before_it_knows_who_is_there_calls_no_session_lost(keeps: bool) -> None:
+    world = scene(keeps=keeps, edges=1, session_idle=60.0)
+    client = Http(world, "c", "old", legacy=True)
+    client.call("read")
+    assert world.run_until(lambda: not (client.unmade or client.waits), 3.0)
+    held_up(world, Kind.ANNOUNCE, world.bridges[0].name, None)
+    world.edges[0].kill()
+    fresh = world.edge()
+    world.run(0.3)
+    client.call("write")
+    world.run(0.1)
+    lose_broker(world, 25.0)
+    world.broker.meddle = None
     assert world.run_until(lambda: last(client).edge is fresh and bool(last(client).answers), WAIT + 1.5)
     assert (last(client).answers[0].reason, last(client).answers[0].retryable) == ("unavailable", True)
     world.run(20.0)

@@ -20,6 +20,8 @@ KEPT = 16
 """How many of one server may be left alone for all of the idle time; of n more, each for a share of it: KEPT / n."""
 WAITS = 2.0
 """Seconds for which a new session that found no process is said to wait; its edge asks again within one."""
+LOOK_AGAIN = 0.25
+"""Seconds after a look at all sessions of a server that found none to give way before the next, however many wait."""
 
 
 class Eviction:
@@ -27,6 +29,7 @@ class Eviction:
 
     def __init__(self, idle: float) -> None:
         self._idle = idle
+        self._looked: dict[str, float] = {}  # by server, when none was found
         self._waiting: dict[str, dict[str, float]] = {}  # by server, the new ones that found no process, and when
 
     def next(self, sessions: Iterable[Session], pool: Pool, opening: str, now: float) -> Session | None:
@@ -36,15 +39,18 @@ class Eviction:
         waiting[opening] = now
         while now - waiting[first := next(iter(waiting))] > WAITS:
             del waiting[first]
-        oldest = next(iter(_left_alone(sessions, pool)), None)
+        if now - self._looked.get(pool.name, float("-inf")) < LOOK_AGAIN:
+            return None
+        oldest = min(_left_alone(sessions, pool), key=_alone_since, default=None)
         if oldest is None or now - oldest.alone_since < max(EVICT_AFTER_LEAST, EVICT_AFTER / len(waiting)):
+            self._looked[pool.name] = now
             return None
         del waiting[opening]
         return oldest
 
     def due(self, sessions: Iterable[Session], pool: Pool, now: float) -> list[Session]:
         """Those that have been left alone for too long for how many there are."""
-        left = _left_alone(sessions, pool)
+        left = sorted(_left_alone(sessions, pool), key=_alone_since)
         for count, session in enumerate(left):
             if now - session.alone_since <= allowed(len(left) - count, self._idle):
                 return left[:count]
@@ -57,6 +63,10 @@ def allowed(left_alone: int, idle: float) -> float:
 
 
 def _left_alone(sessions: Iterable[Session], pool: Pool) -> list[Session]:
-    """The sessions of a server that are left alone, the longest first."""
+    """The sessions of a server that are left alone."""
     left = [session for session in sessions if session.server == pool.name and not session.bound and not session.waited_for]
-    return sorted((one for one in left if not pool.children[one.child].jobs), key=lambda one: one.alone_since)
+    return [session for session in left if not pool.children[session.child].jobs]
+
+
+def _alone_since(session: Session) -> float:
+    return session.alone_since

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import pytest
 
-from fabric.core.eviction import EVICT_AFTER, KEPT, allowed
+from fabric.core.deadlines import Deadlines
+from fabric.core.eviction import EVICT_AFTER, KEPT, LOOK_AGAIN, Eviction, allowed
+from fabric.core.pool import Pool, ServerLimits
+from fabric.core.session import Session
 
 
 @pytest.mark.parametrize(
@@ -17,3 +22,22 @@ def test_the_more_are_left_alone_the_sooner_each_goes(left_alone: int, seconds: 
 
 def test_an_idle_time_that_is_shorter_than_the_least_counts() -> None:
     assert allowed(1000, 2.0) == 2.0
+
+
+class NoSessions:
+    """Sessions of which none gives way. It counts how often all of them were looked at."""
+
+    def __init__(self) -> None:
+        self.looks = 0
+
+    def __iter__(self) -> Iterator[Session]:
+        self.looks += 1
+        return iter(())
+
+
+def test_however_many_wait_sessions_are_looked_at_a_few_times_a_second() -> None:
+    sessions, eviction = NoSessions(), Eviction(1800.0)
+    pool = Pool("s", ServerLimits(digest="d"), Deadlines(), [])
+    for number in range(1000):
+        assert eviction.next(sessions, pool, f"new{number}", number / 1000) is None
+    assert sessions.looks == 1 / LOOK_AGAIN

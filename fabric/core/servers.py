@@ -117,7 +117,7 @@ class Servers:
             return
         pool, child = found
         for job in child.jobs.values():
-            if job.exchange in unsent:
+            if job.exchange in unsent or not child.started:
                 job.started = False
         pool.exited(child, reason, now, refused=refused)
         self._orphan(child, reason, now)

@@ -124,3 +124,25 @@ def test_the_era_of_a_definition_is_found_out_once() -> None:
     world.run(1.0)
     assert probed.asked == ["initialize"]
     assert announced(world, "old")[0] is Health.HEALTHY
+
+
+def test_a_session_whose_own_process_could_not_be_started_was_not_begun() -> None:
+    world = scene()
+    clients = [LongLink(world, name, "old", legacy=True) for name in "ab"]  # one process is warm
+
+    def failed() -> bool:
+        starting = [
+            child for child in processes(world, "old") if the_bridge(world).core.pools["old"].children[child.child].backlog
+        ]
+        for process in starting:
+            process.crash()
+        return bool(starting)
+
+    world.fault("server crash")
+    the_bridge(world).touched.append("server crash")
+    assert world.run_until(failed, 2.0)
+    reasons = sorted(until_answered(world, client.requests[0], 3.0) for client in clients)
+    assert reasons == ["", "unavailable"]
+    refused = next(client.requests[0].answers[0] for client in clients if client.requests[0].answers[0].reason)
+    assert refused.retryable
+    held(world, *clients)

@@ -158,6 +158,7 @@ class BridgeCore:
         for pool in self.pools.values():
             for child in list(pool.children.values()):
                 pool.stop(child)
+        self.sessions.open.clear()  # what is due before it is gone concerns nobody
         self.member.leave()
         return self.member.take()
 

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from fabric.core.bridge import SWEEP
 from fabric.core.eviction import EVICT_AFTER
 from tests.sim.http_clients import Http
 from tests.sim.scene import held, last, scene, until_answered, until_started
@@ -138,3 +139,12 @@ def test_a_session_that_nothing_was_said_in_for_long_waits_for_a_client_whose_st
     assert until_answered(world, last(client), 2.0) == ""
     assert client.session_id == session
     held(world, client)
+
+
+def test_a_bridge_that_has_said_goodbye_looks_for_no_idle_session() -> None:
+    world = scene(session_idle=12.0)
+    opened(world, "c")
+    world.run(20.0)
+    [bridge] = world.bridges
+    bridge.core.leave(bridge.clock)
+    assert bridge.core.expire(bridge.clock + SWEEP) == []

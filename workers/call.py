@@ -18,7 +18,7 @@ from workers.logs import configure_logging
 from workers.person import Person
 from workers.shape import Shape, among
 from workers.showing import show
-from workers.terminal import complain
+from workers.terminal import complain, harmless
 from workers.tool_words import tool_lines, usage
 from workers.visit import unless_refused, visit
 
@@ -54,8 +54,8 @@ async def _explain(settings: Settings, server: str, name: str) -> int:
         complain(_unknown(server, name, tools))
         return 1
     width = shutil.get_terminal_size((HELP_WIDTH, 0)).columns
-    print(f"Usage: {usage(server, tool)}\n")
-    print("\n".join(tool_lines(tool, width, whole=True)))
+    print(harmless(f"Usage: {usage(server, tool)}\n"))
+    print(harmless("\n".join(tool_lines(tool, width, whole=True))))
     return 0
 
 

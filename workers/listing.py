@@ -12,7 +12,7 @@ from fabric.runtime.settings import Settings
 from workers.example import example
 from workers.joining import unless_stopped
 from workers.logs import configure_logging
-from workers.terminal import complain, say
+from workers.terminal import complain, harmless, say
 from workers.tool_words import prompt_lines, resource_lines, tool_lines, usage
 from workers.visit import unless_refused, visit
 
@@ -49,7 +49,7 @@ async def _run(settings: Settings, kind: str, server: str, *, json: bool) -> int
         complain(f"{server} has no {kind}")
         return 0
     blocks = ["\n".join(_KINDS[kind][key][1](each, width)) for key, listed in found.items() for each in listed]
-    print("\n\n".join(blocks), flush=True)
+    print(harmless("\n\n".join(blocks)), flush=True)
     if kind == "tools":
         tried = example({server: found["tools"]})
         say([(f"try: {f'mcp-fabric call {tried.words}' if tried else usage(server, found['tools'][0])}", "cyan")])

@@ -13,6 +13,7 @@ import msgspec
 from fabric.core.record import Record
 from fabric.runtime.settings import Settings
 from workers.stderr import detach_stderr
+from workers.terminal import harmless
 
 log = logging.getLogger("mcp-fabric")
 
@@ -25,7 +26,7 @@ _SILENT = ("nats", "aio_pika", "aiormq")  # the bus says what there is to say
 
 def configure_logging(settings: Settings, level: str) -> None:
     """Logs go to stderr, and never wait for whoever reads it. level: the command's own, where the settings say none."""
-    formatter = JsonLines() if settings.log_format == "json" else logging.Formatter(_TEXT, "%H:%M:%S")
+    formatter = JsonLines() if settings.log_format == "json" else TextLines(_TEXT, "%H:%M:%S")
 
     def dropped(count: int) -> str:
         message = "%d lines are missing here: nobody read them"
@@ -43,6 +44,14 @@ def configure_logging(settings: Settings, level: str) -> None:
 
 
 _TEXT = "%(asctime)s %(levelname)-7s %(message)s"
+
+
+class TextLines(logging.Formatter):
+    """Lines for people, whose terminals obey nothing in them: some quote what a server wrote."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """One line, or more with an exception."""
+        return harmless(super().format(record))
 
 
 class JsonLines(logging.Formatter):

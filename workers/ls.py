@@ -13,7 +13,7 @@ from fabric.core.announcement import Announcement, Health, Role, Served
 from fabric.runtime.settings import Settings
 from workers.joining import everyone, starting, unless_stopped
 from workers.logs import configure_logging
-from workers.terminal import complain
+from workers.terminal import complain, harmless
 
 PIPE_WIDTH = 240
 """Columns of a table that no terminal shows."""
@@ -119,5 +119,5 @@ def _table(*titles: str, rows: list[tuple[Any, ...]]) -> Table:
     for title in titles:
         table.add_column(title, overflow="fold", no_wrap=False)
     for row in rows:
-        table.add_row(*(str(cell) for cell in row))
+        table.add_row(*(harmless(str(cell)) for cell in row))
     return table

@@ -17,7 +17,7 @@ from fabric.runtime.settings import Settings
 from workers.joining import joined, settle, starting, unless_stopped
 from workers.logs import configure_logging
 from workers.shape import among
-from workers.terminal import complain, moving
+from workers.terminal import complain, moving, say
 
 DEAF_AFTER = 5.0
 """Seconds without a word about the restart after which a bridge is taken for one of a release that knows none."""
@@ -59,7 +59,7 @@ async def _run(settings: Settings, name: str, *, json: bool) -> int:
         print(msgspec.json.format(msgspec.json.encode(outcomes)).decode())
     else:
         for outcome in outcomes:
-            print(f"{'ok  ' if outcome.ok else 'FAIL'}  bridge {outcome.bridge}: {outcome.detail}")
+            say([(f"{'ok  ' if outcome.ok else 'FAIL'}  bridge {outcome.bridge}: {outcome.detail}", "")], result=True)
     return 0 if all(outcome.ok for outcome in outcomes) else 1
 
 

@@ -82,4 +82,6 @@ def _console() -> Console:
 
 def harmless(text: str) -> str:
     """A text of a stranger's, without the control characters that a terminal would obey."""
+    if text.isprintable():
+        return text
     return "".join(each if each.isprintable() or each in "\n\t" else "\N{REPLACEMENT CHARACTER}" for each in text)

@@ -12,7 +12,12 @@ from typing import Any
 
 SIN = sys.argv[1]
 TOOLS = [
-    {"name": name, "inputSchema": {"type": "object"}, "annotations": {"readOnlyHint": name == "again"}}
+    {
+        "name": name,
+        "description": "\x1b[2Jcleared",
+        "inputSchema": {"type": "object"},
+        "annotations": {"readOnlyHint": name == "again"},
+    }
     for name in ("once", "again")
 ]
 CACHED = {"resultType": "complete", "ttlMs": 60_000, "cacheScope": "public"}
@@ -127,7 +132,7 @@ def sin(ident: str, how: str) -> None:
 
 def main() -> None:
     if SIN == "an end at once":
-        sys.exit("no database")
+        sys.exit("\x1b[2Jno database")
     if SIN == "silence at the start":
         print("waiting for the database", file=sys.stderr, flush=True)
     for line in sys.stdin.buffer:

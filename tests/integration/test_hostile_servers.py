@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from tests.contract.http_client import Client
-from tests.fabrics import Process, up
+from tests.fabrics import Process, ask, up
 from tests.integration.conftest import ECHO, servers, until
 from tests.integration.talk import call, connections, reason, text
 
@@ -163,3 +163,17 @@ async def test_a_server_that_never_comes_up_is_unhealthy_with_the_reason(
     answer = await call(client, "once", 1, path(sin))
     assert (reason(answer), answer["error"]["data"]["retryable"]) == ("unavailable", True)
     assert UNHEALTHY[sin] in answer["error"]["message"]
+
+
+@pytest.mark.requirement("C03")
+def test_no_server_can_have_a_terminal_obey_it(fabric: tuple[Process, Path]) -> None:
+    process, state = fabric
+    sees = {
+        "ls": ask("ls", state=state).stdout,
+        "tools": ask("tools", "silence", state=state).stdout,
+        "help": ask("call", "silence", "once", "--help", state=state).stdout,
+        "log": process.log.read_text(),
+    }
+    for where, what in {"ls": "no database", "tools": "cleared", "help": "cleared", "log": "no database"}.items():
+        assert f"\N{REPLACEMENT CHARACTER}[2J{what}" in sees[where]
+        assert "\x1b" not in sees[where], where

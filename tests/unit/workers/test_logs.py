@@ -8,7 +8,7 @@ import re
 
 import pytest
 
-from workers.logs import JsonLines
+from workers.logs import JsonLines, TextLines
 
 pytestmark = pytest.mark.requirement("O05")
 
@@ -21,6 +21,11 @@ def line(message: str, *values: object, about: dict[str, str] | None = None, err
     assert "\n" not in written
     found: dict[str, str] = json.loads(written)
     return found
+
+
+def test_a_line_for_people_moves_no_terminal() -> None:
+    record = logging.getLogger("mcp-fabric").makeRecord("mcp-fabric", 30, "file", 1, "%s", ("\x1b[2J\rx\ty",), None)
+    assert TextLines().format(record) == "\ufffd[2J\ufffdx\ty"
 
 
 def test_a_json_line_has_time_level_and_message() -> None:

@@ -264,6 +264,8 @@ class EdgeProcess(Process):
             case Establish(link) if link in self.links:
                 self._say(link, lambda end: end.established(effect), 0)
             case CloseLink(link, reason) if link in self.links:
+                self._held.setdefault(link, [])  # what its client writes while it still takes what it was sent is not read
+                self._releasing.discard(link)
                 self._say(link, lambda _: self._shut(link, reason), 0)
                 self.world.after(0.0, self.feed, LinkClosed(link))
             case Conflict(reason):

@@ -256,7 +256,8 @@ def _recipe(text: str, folder: Path) -> str:
     """With what `make up` does in place of it, but for the set-up: a test's clone is set up."""
     if not text.startswith("make up"):
         return text
-    dry = subprocess.run(["make", "-n", *text.split()[1:]], cwd=folder, capture_output=True, text=True, timeout=60, check=True)
+    command = ["make", "-n", "--no-print-directory", *text.split()[1:]]  # within `make test` it would print where it is
+    dry = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=60, check=True)
     recipe = [line for line in dry.stdout.splitlines() if ".ci/setup.py" not in line]
     titles = re.findall(r'step\("([^"]+)"', (ROOT / ".ci" / "setup.py").read_text())[:2]
     return "\n".join([*(f"echo 'set-up: {title} ... 1 s'" for title in titles), *recipe])

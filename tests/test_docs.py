@@ -111,6 +111,7 @@ def test_what_a_page_uses_besides_is_said_on_it(page: Path) -> None:
         f"and {correlation.Limits().absolute:g} s after it began",
         f"not used for {bridge.SESSION_IDLE / 60:g} minutes ends",
         f"{eviction.KEPT} of one server at one bridge may be left alone for so long",
+        f"never less than {eviction.SHARE_LEAST:g} s",
         f"if that is {eviction.EVICT_AFTER:g} s or more",
         f"or {eviction.EVICT_AFTER_LEAST:g} s, where",
         f"after {FabricSection().stall_timeout:g} s (`stallTimeout`)",

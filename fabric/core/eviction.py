@@ -16,8 +16,10 @@ EVICT_AFTER = 10.0
 """Seconds a session has to be left alone before it gives way, unless so many wait that this is too long."""
 EVICT_AFTER_LEAST = 1.0
 """Seconds it has to be left alone in any case: a client may be between two requests."""
-KEPT = 16
-"""How many of one server may be left alone for all of the idle time; of n more, each for a share of it: KEPT / n."""
+KEPT = 128
+"""How many of one server may be left alone for all of the idle time; where n are, each for a share of it: KEPT / n."""
+SHARE_LEAST = 60.0
+"""Seconds a session may be left alone however many are, where none waits for its process: a person may be thinking."""
 WAITS = 2.0
 """Seconds for which a new session that found no process is said to wait; its edge asks again within one."""
 LOOK_AGAIN = 0.25
@@ -59,7 +61,7 @@ class Eviction:
 
 def allowed(left_alone: int, idle: float) -> float:
     """Seconds for which a session may be left alone, when so many of its server are."""
-    return min(idle, max(EVICT_AFTER, idle * KEPT / left_alone))
+    return min(idle, max(SHARE_LEAST, idle * KEPT / left_alone))
 
 
 def _left_alone(sessions: Iterable[Session], pool: Pool) -> list[Session]:

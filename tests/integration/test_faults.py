@@ -97,7 +97,8 @@ async def test_what_finds_no_slot_before_its_deadline_is_never_started_and_may_b
     async with connections([fabric.address] * 2) as (first, second):
         await begin(first, "narrow", 7.0, **CREDENTIALS)
         late = messages(await post(second, "narrow", "add", a=1, b=2))[-1]
-        assert (reason(late), late["error"]["data"]["retryable"]) == ("deadline", True)
+        assert (reason(late), late["error"]["data"]["retryable"]) == ("overloaded", True)
+        assert late["error"]["data"]["retryAfterMs"] > 0
         assert text(await rest(first)) == "waited 7 s"
         assert text(messages(await post(second, "narrow", "add", a=1, b=2))[-1]) == "3"
 

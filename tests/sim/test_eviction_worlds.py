@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 
 from fabric.core.bridge import SWEEP
-from fabric.core.eviction import EVICT_AFTER
+from fabric.core.bridge import SWEEP
+from fabric.core.eviction import EVICT_AFTER, KEPT, allowed
 from tests.sim.http_clients import Http
 from tests.sim.scene import held, last, scene, until_answered, until_started
 from tests.sim.world import World
@@ -37,20 +38,22 @@ def sessions(world: World) -> set[str]:
 
 
 def test_the_more_sessions_are_left_alone_the_sooner_they_go_and_the_longest_first() -> None:
-    world = scene(most=100, session_idle=400.0)
-    clients = [gone(opened(world, f"c{number}")) for number in range(48)]
+    world = scene(most=3 * KEPT, session_idle=400.0)
+    clients, left_at = [], []
+    for number in range(3 * KEPT):
+        clients.append(gone(opened(world, f"c{number}")))
+        left_at.append(world.now)
     order = [client.session_id for client in clients]
     counts = []
-    for _ in range(5):
+    for _ in range(4):
         world.run(90.0)
-        left = sessions(world)
-        counts.append(len(left))
-        assert left == set(order[len(order) - len(left) :])
-    assert counts[0] == 48  # 400 s * 16 / 48 have not passed
-    assert 30 < counts[1] <= 36
-    assert 21 < counts[2] <= 24
-    assert 15 < counts[3] <= 18
-    assert counts[4] == 0
+        counts.append(len(left := sessions(world)))
+        assert left == set(order[-len(left) :])
+        assert world.now - left_at[-len(left)] < allowed(len(left), 400.0) + SWEEP + 1
+    assert sorted(set(counts), reverse=True) == counts
+    assert 3 * KEPT > counts[0] > KEPT > counts[-1] > 0  # few enough keep all of the 400 s
+    world.run(90.0)
+    assert not sessions(world)
     held(world)
 
 

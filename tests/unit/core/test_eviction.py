@@ -7,14 +7,14 @@ from collections.abc import Iterator
 import pytest
 
 from fabric.core.deadlines import Deadlines
-from fabric.core.eviction import EVICT_AFTER, KEPT, LOOK_AGAIN, Eviction, allowed
+from fabric.core.eviction import KEPT, LOOK_AGAIN, SHARE_LEAST, Eviction, allowed
 from fabric.core.pool import Pool, ServerLimits
 from fabric.core.session import Session
 
 
 @pytest.mark.parametrize(
     ("left_alone", "seconds"),
-    [(1, 1800.0), (KEPT, 1800.0), (2 * KEPT, 900.0), (10 * KEPT, 180.0), (3000, EVICT_AFTER), (10**6, EVICT_AFTER)],
+    [(1, 1800.0), (KEPT, 1800.0), (2 * KEPT, 900.0), (10 * KEPT, 180.0), (10**4, SHARE_LEAST), (10**6, SHARE_LEAST)],
 )
 def test_the_more_are_left_alone_the_sooner_each_goes(left_alone: int, seconds: float) -> None:
     assert allowed(left_alone, 1800.0) == seconds

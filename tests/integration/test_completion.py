@@ -46,7 +46,8 @@ def test_nothing_is_offered_and_nothing_said_where_no_fabric_runs(tmp_path: Path
 
 
 def test_bash_completes_by_the_script_that_it_is_given(running: Path) -> None:
-    script = ask("--show-completion", "bash", state=running).stdout
+    named = {"_TYPER_COMPLETE_TEST_DISABLE_SHELL_DETECTION": "1"}  # the shell is the one we name, not the one we run below
+    script = ask("--show-completion", "bash", state=running, **named).stdout
     program = f"""
 PATH={PROGRAM.parent}:$PATH
 {script}
@@ -54,6 +55,6 @@ COMP_WORDS=(mcp-fabric call conf); COMP_CWORD=2
 _mcp_fabric_completion mcp-fabric conf call
 echo "${{COMPREPLY[@]}}"
 """
-    environment = {**around(running), "_TYPER_COMPLETE_TEST_DISABLE_SHELL_DETECTION": "1"}
+    environment = {**around(running), **named}
     done = subprocess.run(["bash", "-c", program], capture_output=True, text=True, timeout=60, env=environment, check=False)
     assert (done.stdout.split(), done.stderr) == (["conformance"], "")

@@ -126,7 +126,7 @@ class RequestReader:
                 if self._offer is None:
                     return rest
                 self._parser = HttpRequestParser(self)
-                data = _framing(self._offer.head.headers) + rest
+                data = _framed(self._offer.head.headers) + rest
         return b""
 
     def drop(self) -> None:
@@ -202,7 +202,7 @@ class RequestReader:
         head = Head(method, target.partition(b"?")[0], headers, persistent, chunked, upgrade)
         self._request = Request(head)
         self.requests.append(self._request)
-        if upgrade and _framing(headers):
+        if upgrade and announces_body(headers):
             self._offer = self._request
         self._idle_bytes = 0
 
@@ -235,12 +235,16 @@ class RequestReader:
         raise ValueError(status)
 
 
-def _framing(headers: dict[bytes, bytes]) -> bytes:
-    """The head of a request that has the same body and offers nothing; empty where there is no body."""
+def announces_body(headers: dict[bytes, bytes]) -> bool:
+    """Whether a body follows these; some clients say of each request that has none that its length is 0."""
+    return b"transfer-encoding" in headers or bool(headers.get(b"content-length", b"0").strip(b"0"))
+
+
+def _framed(headers: dict[bytes, bytes]) -> bytes:
+    """The head of a request that has the same body and offers nothing."""
     if b"transfer-encoding" in headers:
         return b"POST / HTTP/1.1\r\ntransfer-encoding: chunked\r\n\r\n"
-    length = headers.get(b"content-length", b"0")
-    return b"POST / HTTP/1.1\r\ncontent-length: %b\r\n\r\n" % length if length.strip(b"0") else b""
+    return b"POST / HTTP/1.1\r\ncontent-length: %b\r\n\r\n" % headers[b"content-length"]
 
 
 def _origin_form(target: bytes, headers: dict[bytes, bytes]) -> bytes:

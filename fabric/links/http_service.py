@@ -19,7 +19,7 @@ from fabric.links.conversations import StreamLimits
 from fabric.links.http_connection import Connection, Limits
 from fabric.links.http_door import Door, Entry
 from fabric.links.http_link import HttpLink
-from fabric.links.http_reader import Head, Request
+from fabric.links.http_reader import Head, Request, announces_body
 from fabric.links.http_rules import Admission, Answer, Said, accepted, admit_bodiless, admit_post, check_post, read_post, refuse
 from fabric.links.tasks import LinkTasks
 from fabric.links.websocket_connection import WebSocket, WebSocketSettings
@@ -132,8 +132,7 @@ class HttpService:
         accepted = accept(head.headers, compression=self._websocket.compression)
         if isinstance(accepted, Answer):
             return accepted
-        bodiless = head.headers.keys().isdisjoint((b"content-length", b"transfer-encoding"))
-        if not (head.upgrade and head.chunked and bodiless):
+        if not (head.upgrade and head.chunked) or announces_body(head.headers):
             return refuse(400, Reason.INVALID, "an upgrade is HTTP/1.1 and has no body")
         found.upgrade, head.found = accepted, found
         return None

@@ -175,6 +175,12 @@ async def test_a_websocket_is_taken_where_it_is_offered_among_others(opened: Ope
         assert (reply.status, reply.headers["upgrade"]) == (101, "websocket")
 
 
+async def test_a_handshake_may_say_that_its_body_is_empty_as_javas_client_does(opened: Open) -> None:
+    async with await Client.open((await opened()).address) as client:
+        client.send("GET", "/ws", UPGRADE | {"Content-Length": "0"})
+        assert (await client.head()).status == 101
+
+
 async def test_a_websocket_is_opened_by_get_alone(opened: Open) -> None:
     async with await Client.open((await opened()).address) as client:
         reply = await client.ask("POST", "/ws", UPGRADE, b"{}")

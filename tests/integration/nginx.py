@@ -25,6 +25,8 @@ from tests.ports import free_port
 
 PAGE = DOCS / "howto" / "behind-a-proxy.md"
 NAME = "mcp.example"
+SILENCE = 3
+"""Seconds after which this nginx gives up an answer that says nothing; the page has it wait for longer."""
 
 
 def certify(folder: Path) -> Path:
@@ -71,7 +73,8 @@ def nginx(folder: Path, edges: Sequence[int]) -> Iterator[tuple[int, ssl.SSLCont
     port, context = free_port(), ssl.create_default_context(cafile=certify(folder))
     [text] = blocks(PAGE, "nginx")
     given = {"127.0.0.1:8081": f"127.0.0.1:{edges[0]}", "127.0.0.1:8082": f"127.0.0.1:{edges[1]}", "/etc/nginx": str(folder)}
-    for shown, real in (given | {"listen 443 ssl": f"listen 127.0.0.1:{port} ssl"}).items():
+    given |= {"listen 443 ssl": f"listen 127.0.0.1:{port} ssl", "proxy_read_timeout 60s": f"proxy_read_timeout {SILENCE}s"}
+    for shown, real in given.items():
         assert text.count(shown), f"{PAGE.name} does not say {shown}"
         text = text.replace(shown, real)
     paths = "".join(f"{kind}_temp_path {folder};\n" for kind in ("client_body", "proxy", "fastcgi", "uwsgi", "scgi"))

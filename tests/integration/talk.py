@@ -11,6 +11,7 @@ from typing import Any, Self, TypeVar
 from tests.contract.http_client import BOTH, Client, Reply, modern, request
 
 VERSION = "2025-11-25"
+REVISIONS = ("2025-03-26", "2025-06-18", VERSION, "2026-07-28")
 T = TypeVar("T")
 INITIALIZE = {"protocolVersion": VERSION, "clientInfo": {"name": "raw", "version": "1"}}
 
@@ -51,6 +52,17 @@ def reason(answer: Any) -> str:
 async def call(client: Client, tool: str, id: object = 1, path: str = "/mcp", **arguments: Any) -> Any:
     """A modern tool call; its response."""
     return messages(await client.ask("POST", path, *modern("tools/call", id, name=tool, arguments=arguments)))[-1]
+
+
+async def calling(client: Client, path: str, version: str, **params: Any) -> tuple[dict[str, str], bytes]:
+    """Headers and body of a tool call in a revision, in a new session where that has sessions."""
+    if version == REVISIONS[-1]:
+        return modern("tools/call", **params)
+    opening = request("initialize", **INITIALIZE | {"protocolVersion": version}, capabilities={})
+    reply = await client.ask("POST", path, BOTH, opening)
+    assert messages(reply)[-1]["result"]["protocolVersion"] == version
+    session = {"Mcp-Session-Id": reply.headers["mcp-session-id"], "MCP-Protocol-Version": version}
+    return BOTH | session, request("tools/call", **params)
 
 
 async def begin(client: Client, server: str, seconds: float, **headers: str) -> None:

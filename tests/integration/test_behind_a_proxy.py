@@ -25,9 +25,9 @@ from tests.contract.test_websocket import UPGRADE
 from tests.fabrics import ROOT, ask, bridge, edge
 from tests.fabrics import SECRET as FABRIC_SECRET
 from tests.integration.conftest import ECHO
-from tests.integration.nginx import NAME, nginx
+from tests.integration.nginx import NAME, SILENCE, nginx
 from tests.integration.otlp import Receiver, Span, receiving
-from tests.integration.talk import Session, call, event, rest, text
+from tests.integration.talk import REVISIONS, Session, call, calling, event, messages, rest, text
 from tests.integration.test_cluster import MIRROR
 from tests.integration.test_tracing import QUICK, client_context
 
@@ -145,6 +145,18 @@ async def test_progress_arrives_while_the_call_runs(front: Front) -> None:
         first = time.monotonic()
         assert text(await rest(client)) == "waited 3 s"
         assert time.monotonic() - first >= 0.7
+
+
+async def test_a_call_that_is_silent_for_longer_than_the_proxy_waits_is_answered_in_every_revision(front: Front) -> None:
+    seconds = 2.5 * SILENCE
+
+    async def answer(version: str) -> Any:
+        async with front.client() as client:
+            asked = await calling(client, "/tools/mcp", version, name="slow", arguments={"seconds": seconds})
+            return messages(await client.ask("POST", "/tools/mcp", *asked))[-1]
+
+    answers = await asyncio.gather(*map(answer, REVISIONS))
+    assert [text(each) for each in answers] == [f"waited {seconds:g} s"] * len(REVISIONS)
 
 
 async def test_a_session_and_its_own_stream_live_across_both_edges(front: Front) -> None:

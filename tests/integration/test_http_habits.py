@@ -17,7 +17,7 @@ from tests.brokers import missing
 from tests.contract.http_client import BOTH, Client, modern, request
 from tests.fabrics import ROOT, Process, up
 from tests.integration.conftest import ECHO
-from tests.integration.talk import INITIALIZE, Session, event, events, messages, text
+from tests.integration.talk import INITIALIZE, REVISIONS, Session, calling, event, events, messages, text
 
 pytestmark = [pytest.mark.requirement("L07", "L08"), pytest.mark.timeout(120)]
 ECHO_SERVER = ROOT / "examples" / "servers" / "echo.py"
@@ -116,16 +116,10 @@ async def test_a_client_that_takes_json_alone_is_asked_on_its_sessions_own_strea
 
 
 # ---------------------------------------------------------------- calls that take long
-@pytest.mark.parametrize("version", ["2026-07-28", "2025-03-26", "2025-06-18", "2025-11-25"])
+@pytest.mark.parametrize("version", REVISIONS)
 async def test_a_call_that_takes_long_is_a_stream_with_comments_for_every_revision(client: Client, version: str) -> None:
-    params = {"name": "slow", "arguments": {"seconds": 4 * KEEP_ALIVE}}
-    headers, body = modern("tools/call", **params)
-    if version != "2026-07-28":
-        reply = await client.ask("POST", "/mcp", BOTH, request("initialize", **INITIALIZE | {"protocolVersion": version}))
-        assert messages(reply)[-1]["result"]["protocolVersion"] == version
-        headers = BOTH | {"Mcp-Session-Id": reply.headers["mcp-session-id"], "MCP-Protocol-Version": version}
-        body = request("tools/call", **params)
-    reply = await client.ask("POST", "/mcp", headers, body)
+    asked = await calling(client, "/mcp", version, name="slow", arguments={"seconds": 4 * KEEP_ALIVE})
+    reply = await client.ask("POST", "/mcp", *asked)
     assert (reply.status, reply.headers["content-type"]) == (200, "text/event-stream")
     assert reply.body.count(COMMENT) >= 2
     assert [text(answer) for answer in events(reply.body)] == [f"waited {4 * KEEP_ALIVE:g} s"]

@@ -28,13 +28,15 @@ class Outgoing:
         self.sent_at = 0.0  # when the oldest kept message was last sent
         self.owed_since = 0.0  # since when nothing of what is kept was acknowledged
 
-    def keep(self, envelope: Envelope, now: float) -> None:
-        """Remember a message until it is acknowledged. Its number is `next`."""
+    def keep(self, envelope: Envelope, now: float) -> int:
+        """Remember a message until it is acknowledged. Its number is `next`. Returns its weight."""
         if not self.kept:
             self.sent_at = self.owed_since = now
         self.kept.append(envelope)
-        self.kept_bytes += weight(envelope)
+        size = weight(envelope)
+        self.kept_bytes += size
         self.next += 1
+        return size
 
     def acknowledge(self, number: int, now: float) -> None:
         """The peer has everything up to `number`."""

@@ -29,7 +29,7 @@ RESEND_AFTER = 1.0
 class Pair:
     """What this process knows of its lanes with one other incarnation."""
 
-    __slots__ = ("control_in", "control_out", "data_in", "data_out", "generation", "owes", "peer", "pending", "stale")
+    __slots__ = ("control_in", "control_out", "data_in", "data_out", "generation", "owes", "peer", "pending", "pending_bytes")
 
     def __init__(self, peer: str, generation: int = 1) -> None:
         self.peer = peer
@@ -41,6 +41,7 @@ class Pair:
         self.data_out, self.control_out = Outgoing(), Outgoing()
         self.data_in, self.control_in = Incoming(), Incoming()
         self.pending: list[Envelope] = []
+        self.pending_bytes = 0  # or more, for what was withdrawn
         self.owes = False  # an acknowledgement, or our generation
 
     @property
@@ -84,7 +85,7 @@ class Pairs:
         number = pair.data_out.next
         force_setattr(envelope, "lane", Lane.DATA)  # numbering is the last step of its making: nobody has seen it yet
         force_setattr(envelope, "number", number)
-        pair.data_out.keep(envelope, now)
+        pair.pending_bytes += pair.data_out.keep(envelope, now)
         pair.pending.append(envelope)
         self.dirty[peer] = pair
         return number
@@ -108,7 +109,7 @@ class Pairs:
         force_setattr(envelope, "lane", Lane.CONTROL)
         force_setattr(envelope, "number", number)
         force_setattr(envelope, "after", pair.data_out.next - 1)
-        pair.control_out.keep(envelope, now)
+        pair.pending_bytes += pair.control_out.keep(envelope, now)
         pair.pending.append(envelope)
         self.dirty[peer] = pair
         return number
@@ -197,6 +198,7 @@ class Pairs:
                 out.sent_at = now
                 waiting = {id(envelope) for envelope in pair.pending}
                 pair.pending += [envelope for envelope in out.kept if id(envelope) not in waiting]
+                pair.pending_bytes += out.kept_bytes
                 self.dirty[pair.peer] = pair
 
     def transmit(self) -> list[Effect]:
@@ -208,7 +210,8 @@ class Pairs:
         effects: list[Effect] = []
         for pair in self.dirty.values():
             pending, pair.pending, pair.owes = pair.pending, [], False
-            for envelopes in self._split(pending):
+            size, pair.pending_bytes = pair.pending_bytes, 0
+            for envelopes in self._split(pending) if size > self.pack_bytes else (pending,):
                 header = (pair.generation, pair.data_in.contiguous, pair.control_in.contiguous)
                 effects.append(Publish(inbox(pair.peer), Pack(VERSION, self.me, *header, tuple(envelopes))))
         self.dirty.clear()

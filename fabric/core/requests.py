@@ -69,7 +69,8 @@ class Requests:
             reason = "neither a session (send initialize first) nor _meta with io.modelcontextprotocol/protocolVersion"
             raise InvalidFrame(jsonrpc.INVALID_PARAMS, reason, message.id)
         exchange.exclusive = bool(meta.fields.log_level)
-        exchange.repeatable = self._repeatable(exchange, message)
+        if exchange.session or message.method != "tools/call":  # without a session, the tools may have to be listed first
+            exchange.repeatable = self._repeatable(exchange, message)
         spans = self._member.identity.spans
         if spans is not None:
             exchange.trace = jsonrpc.text(meta.fields.traceparent) or exchange.carried
@@ -78,7 +79,9 @@ class Requests:
 
     def route(self, exchange: Exchange, message: Message, params: Params, now: float) -> None:
         """Send a request that belongs to no session on its way. params: its Mcp-Param-* headers, None where there are none."""
-        fault = self._oversized(exchange.body) or self._serving.hopeless(exchange.server, now) or self._crowded(exchange)
+        fault = self._oversized(exchange.body) or self._serving.hopeless(exchange.server, now)
+        if fault is None and len(exchange.body) >= LITTLE_BYTES:
+            fault = self._crowded(exchange)
         if fault is not None:
             self._refuse(exchange, fault, now)
             return
@@ -124,8 +127,6 @@ class Requests:
 
     def _crowded(self, exchange: Exchange) -> Fault | None:
         """Why a request of some length is not to wait for room, too."""
-        if len(exchange.body) < LITTLE_BYTES:
-            return None
         waiting = self._router.crowding_bytes(exchange.server)
         if not waiting or waiting + len(exchange.body) <= self._member.identity.lane_bytes:
             return None

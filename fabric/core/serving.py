@@ -19,18 +19,21 @@ class Serving:
         self._configured = configured
         self._now: dict[str, list[Served]] = {}
         self._able: set[str] = set()  # those that some bridge serves, and not as unhealthy
+        self._modern: set[str] = set()  # those that answer requests without a session
         self._last: dict[str, float] = {}  # when somebody last served it
         self._ill: dict[str, float] = {}  # since when it is unhealthy at every bridge
 
     def look(self, now: float) -> None:
         """Take in what the living bridges announce."""
-        self._now, self._able = {}, set()
+        self._now, self._able, self._modern = {}, set(), set()
         for _, said in self._leases.alive(Role.BRIDGE):
             for name, served in said.serves.items():
                 self._now.setdefault(name, []).append(served)
                 self._last[name] = now
                 if served.health is not Health.UNHEALTHY:
                     self._able.add(name)
+                if MODERN in served.eras:
+                    self._modern.add(name)
         self._ill = {name: self._ill.get(name, now) for name in self._now if name not in self._able}
 
     def known(self, server: str) -> bool:
@@ -51,7 +54,7 @@ class Serving:
 
     def modern(self, server: str) -> bool:
         """Whether it is known to answer requests without a session."""
-        return any(MODERN in served.eras for served in self._now.get(server, ()))
+        return server in self._modern
 
     def free(self, server: str) -> bool:
         """Whether a living bridge announces a free slot for it."""

@@ -62,12 +62,13 @@ class Sessions:
             return
         pool = self._pools[session.server]
         session.used = now
-        if self._overloaded(session):
+        child = pool.children[session.child]
+        if child.unread and self._overloaded(session):
             self._jobs.fault(job, _too_much(session.server), now)
             return
         session.join(job)
         self._jobs.add(job)
-        self._jobs.write(job, pool.children[session.child], pool, now)
+        self._jobs.write(job, child, pool, now)
 
     def frame(self, peer: str, envelope: Envelope, now: float) -> None:
         """A notification or a response of a session's client."""

@@ -114,8 +114,9 @@ class NeverAgain(Outgoing):
 
     __slots__ = ()
 
-    def keep(self, envelope: Envelope, now: float) -> None:
+    def keep(self, envelope: Envelope, now: float) -> int:
         self.next += 1
+        return 0
 
 
 class ForgetfulPairs(Pairs):

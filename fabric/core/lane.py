@@ -44,6 +44,9 @@ class Outgoing:
             return
         self.acknowledged = number
         kept = self.kept
+        if number == self.next - 1:
+            kept.clear()
+            self.kept_bytes = 0
         while kept and kept[0].number <= number:
             self.kept_bytes -= weight(kept.popleft())
         self.sent_at = self.owed_since = now

@@ -14,9 +14,9 @@ import uvloop
 
 from benchmarks import echo
 from fabric.errors import LinkError
-from fabric.jsonrpc import Message
 from fabric.links import http, stdio, tcp, unix
 from fabric.links.base import Link, RequestLink
+from fabric.mcp.jsonrpc import Message
 
 
 class _Posts:

@@ -6,7 +6,7 @@ import shutil
 from collections.abc import Sequence
 from typing import Any
 
-from fabric import jsonrpc
+from fabric.mcp import jsonrpc
 from fabric.runtime.settings import Settings
 from workers.answers import Answers, Given
 from workers.arguments import Written, arguments

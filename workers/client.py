@@ -16,13 +16,14 @@ from typing import Any
 
 import msgspec
 
-from fabric import jsonrpc
-from fabric.core import eras
-from fabric.core.catalog import PAGES_MOST
-from fabric.core.faults import CODES
 from fabric.errors import FabricError, LinkError
-from fabric.jsonrpc import Message, MessageKind
+from fabric.faults import CODES
 from fabric.links.base import Link
+from fabric.mcp import eras, jsonrpc
+from fabric.mcp.answers import Error
+from fabric.mcp.jsonrpc import Message, MessageKind
+from fabric.mcp.requests import initialize_params, modern_meta
+from fabric.mcp.tools import PAGES_MOST
 from workers.host import Host, Nobody, Unanswered
 
 COME_AGAIN = 1.0
@@ -44,15 +45,8 @@ class Refused(FabricError):
         self.reason: str = data.get("reason", "") if ours else ""
 
 
-class _Error(msgspec.Struct):
-    code: int = 0
-    message: str = ""
-    data: Any = None
-
-
 class _Response(msgspec.Struct):
     result: dict[str, Any] = {}
-    error: _Error | None = None
 
 
 class Client:
@@ -74,12 +68,7 @@ class Client:
         if modern and await self._discovered():
             return
         self.eras = (eras.LEGACY,)
-        opening = {
-            "protocolVersion": eras.LATEST_LEGACY,
-            "capabilities": self._host.capabilities,
-            "clientInfo": self._who,
-        }
-        await self.request("initialize", opening)
+        await self.request("initialize", initialize_params(self._who, self._host.capabilities))
         self._send({"method": "notifications/initialized"})
 
     async def _discovered(self) -> bool:
@@ -158,11 +147,7 @@ class Client:
     async def _exchange(self, method: str, params: dict[str, Any]) -> Message:
         id = f"fabric-{next(self._numbers)}"
         if self.eras[0] == eras.MODERN:
-            meta = {
-                "io.modelcontextprotocol/protocolVersion": jsonrpc.MODERN_VERSION,
-                "io.modelcontextprotocol/clientInfo": self._who,
-                "io.modelcontextprotocol/clientCapabilities": self._host.capabilities,
-            }
+            meta = modern_meta(self._who, self._host.capabilities)
             params = {**params, "_meta": {**params.get("_meta", {}), **meta}}
         self._send({"id": id, "method": method, "params": params})
         async with _answering() as answering:
@@ -232,7 +217,7 @@ def _result(answer: Message) -> dict[str, Any]:
 
 def _refusal(answer: Message) -> Refused:
     try:
-        error = msgspec.json.decode(answer.error, type=_Error)
+        error = msgspec.json.decode(answer.error, type=Error)
     except msgspec.ValidationError:
         return Refused(jsonrpc.INVALID_REQUEST, f"a malformed error: {bytes(answer.error)[:200]!r}", None)
     return Refused(error.code, error.message, error.data)

@@ -9,10 +9,10 @@ from typing import Any
 
 import msgspec
 
-from fabric.core.faults import Fault, Reason, fault_frame
 from fabric.errors import BrokerUnavailable, ConfigError, FabricError, InvalidFrame, LinkClosed, LinkError, LinkOverflow
-from fabric.jsonrpc import MessageKind
+from fabric.faults import Fault, Reason, fault_frame
 from fabric.links.stdio import own
+from fabric.mcp.jsonrpc import MessageKind
 from fabric.runtime.edge import Edge
 from fabric.runtime.settings import Settings, refuse_missing_commands
 from workers.joining import NOT_RUNNING, absence, runs_here, settle, starting, unless_stopped

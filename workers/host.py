@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any, Protocol
 
-from fabric import jsonrpc
 from fabric.errors import FabricError
+from fabric.mcp import jsonrpc
 
 
 class Unanswered(FabricError):

@@ -14,9 +14,9 @@ from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from typing import Any
 from urllib.parse import quote
 
-from fabric.core import eras
 from fabric.core.announcement import Announcement, Health, Role, Served
 from fabric.errors import FabricError
+from fabric.mcp import eras
 from fabric.runtime.bridge import Bridge
 from fabric.runtime.edge import Edge
 from fabric.runtime.settings import Settings

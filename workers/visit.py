@@ -6,8 +6,8 @@ from collections.abc import AsyncIterator, Coroutine
 from contextlib import asynccontextmanager
 from typing import Any
 
-from fabric.core.faults import Reason
 from fabric.errors import BrokerUnavailable
+from fabric.faults import Reason
 from fabric.runtime.settings import Settings
 from workers.client import Client, Refused
 from workers.host import Host

@@ -8,8 +8,7 @@ from __future__ import annotations
 
 import msgspec
 
-from fabric import jsonrpc, jsonrpc_swap
-from fabric.core import eras, parked
+from fabric.core import request_state
 from fabric.core.announcement import Announcement, Role, Served
 from fabric.core.copies import Copies
 from fabric.core.deadlines import Deadlines
@@ -29,7 +28,6 @@ from fabric.core.events import (
     ServerStarted,
     WorkArrived,
 )
-from fabric.core.faults import Fault, Reason
 from fabric.core.job import Job, job_of
 from fabric.core.jobs import Jobs
 from fabric.core.member import Identity, Loss, Member, announcing
@@ -38,6 +36,8 @@ from fabric.core.servers import Servers
 from fabric.core.sessions import Sessions
 from fabric.envelope import Envelope, Kind, Lane
 from fabric.errors import InvalidFrame
+from fabric.faults import Fault, Reason
+from fabric.mcp import eras, jsonrpc, swap
 
 SESSION_IDLE = 1800.0
 """Seconds without a message after which an HTTP session ends, unless told otherwise."""
@@ -326,13 +326,13 @@ class BridgeCore:
     def _retry(self, job: Job, now: float) -> None:
         """A request that bears our requestState: for the process that issued it, and for no other."""
         pool = self.pools.get(job.server)
-        state = parked.unwrap(jsonrpc.text(jsonrpc.request_state(job.body)))
+        state = request_state.unwrap(jsonrpc.text(jsonrpc.request_state(job.body)))
         child = pool.issuer(state[1]) if pool is not None and state is not None else None
         if pool is None or state is None or child is None:
             text = f"the process of {job.server} that asked for this input is gone; the call may have been carried out in part"
             self.jobs.fault(job, Fault(Reason.OUTCOME_UNKNOWN, text), now)
             return
-        job.body = jsonrpc_swap.with_request_state(job.body, jsonrpc.quoted(state[2]))
+        job.body = swap.with_request_state(job.body, jsonrpc.quoted(state[2]))
         self.jobs.add(job)
         self.jobs.to_shared(job, child, pool, now)
 

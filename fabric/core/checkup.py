@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from fabric.core import eras
 from fabric.core.child import Child
 from fabric.core.effects import CheckServer
+from fabric.mcp import requests
 
 if TYPE_CHECKING:
     from fabric.core.pool import Pool
@@ -60,7 +60,7 @@ class Checkup:
             self._count += 1
             id = f"check-{self._count}"
             self.under_way = Check(now + self._checks.timeout, child, id)
-            pool.write(child, eras.discover_request(id) if child is shared else eras.ping_request(id))
+            pool.write(child, requests.discover(id) if child is shared else requests.ping(id))
 
     def passed(self, now: float) -> None:
         """The check under way is passed."""

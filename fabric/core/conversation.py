@@ -8,8 +8,8 @@ from enum import StrEnum
 from fabric.core.correlation import Exchange
 from fabric.core.record import Caller
 from fabric.errors import InvalidFrame
-from fabric.jsonrpc import INVALID_REQUEST, Message, MessageKind
-from fabric.jsonrpc_batch import Answers
+from fabric.mcp.batches import Answers
+from fabric.mcp.jsonrpc import INVALID_REQUEST, Message, MessageKind
 
 HELD_FRAMES = 1024
 """How many frames may be pipelined behind an initialize."""

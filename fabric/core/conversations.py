@@ -4,19 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from fabric import jsonrpc, jsonrpc_batch, jsonrpc_swap
-from fabric.core import eras
 from fabric.core.conversation import HELD_BYTES, Conversation, Phase
 from fabric.core.correlation import CorrelationRouter, Exchange
 from fabric.core.effects import CloseLink, Effect, HoldLink, ReleaseLink, Send
 from fabric.core.events import LinkOpened
-from fabric.core.faults import Fault, Reason
 from fabric.core.member import Member
 from fabric.core.requests import Requests
 from fabric.core.slow_links import SlowLinks
 from fabric.envelope import Envelope, Kind
 from fabric.errors import InvalidFrame
-from fabric.jsonrpc import Message, MessageKind
+from fabric.faults import Fault, Reason
+from fabric.mcp import batches, jsonrpc, swap
+from fabric.mcp.initialize import negotiated
+from fabric.mcp.jsonrpc import Message, MessageKind
 
 PROCESS, LANE, OPENING, CLIENT = "process", "lane", "opening", "client"
 """Why nothing more is read from a link: its session's process reads too little, the lane to its owner is full, too much waits
@@ -77,7 +77,7 @@ class Conversations:
                 exchange = conversation.newest(jsonrpc.refers_to(message))
                 if exchange is not None:
                     conversation.done(exchange)
-                    frame = jsonrpc_swap.with_reference(message.frame, jsonrpc.quoted(exchange.id))
+                    frame = swap.with_reference(message.frame, jsonrpc.quoted(exchange.id))
                     self._router.cancel(exchange, now, frame if len(frame) <= self._member.largest_body_bytes else b"")
                     self._cancelled(exchange, now)
         except InvalidFrame as error:
@@ -85,10 +85,10 @@ class Conversations:
                 self._out.append(Send(conversation.link, jsonrpc.error_frame(message.id, error.code, error.reason)))
 
     def _batch(self, conversation: Conversation, message: Message, now: float) -> None:
-        if conversation.version != jsonrpc_batch.REVISION:
-            raise InvalidFrame(jsonrpc.INVALID_REQUEST, jsonrpc_batch.MISPLACED)
-        members = jsonrpc_batch.split(message)
-        batch = jsonrpc_batch.Answers(len(members))
+        if conversation.version != batches.REVISION:
+            raise InvalidFrame(jsonrpc.INVALID_REQUEST, batches.MISPLACED)
+        members = batches.split(message)
+        batch = batches.Answers(len(members))
         for member in members:
             error = member
             if isinstance(member, Message):
@@ -110,7 +110,7 @@ class Conversations:
         self._requests.route(exchange, message, None, now)
 
     def _session_frame(
-        self, conversation: Conversation, message: Message, now: float, batch: jsonrpc_batch.Answers | None = None
+        self, conversation: Conversation, message: Message, now: float, batch: batches.Answers | None = None
     ) -> None:
         owner, session = conversation.owner, conversation.session
         if message.kind is MessageKind.REQUEST:
@@ -175,7 +175,7 @@ class Conversations:
         """Its initialize was answered."""
         conversation.phase = Phase.SESSION if ok else Phase.NEW
         if ok:
-            conversation.version = eras.negotiated(answer)
+            conversation.version = negotiated(answer)
             conversation.session, conversation.owner = exchange.id, exchange.owner
             self.bound[exchange.id] = conversation
         for message in conversation.release():

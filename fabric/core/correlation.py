@@ -17,11 +17,11 @@ from fabric.core import trace
 from fabric.core.deadlines import Deadlines
 from fabric.core.detours import Detours
 from fabric.core.effects import Effect, Publish
-from fabric.core.faults import Fault, Reason
 from fabric.core.member import Member
 from fabric.core.record import NOBODY, Caller
 from fabric.envelope import Envelope, Kind, single
-from fabric.jsonrpc import MessageKind
+from fabric.faults import Fault, Reason
+from fabric.mcp.jsonrpc import MessageKind
 
 RESEND_UNKEPT = 0.5
 """Seconds without an owner after which work is sent again through a broker that does not keep it."""

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import msgspec
 
-from fabric import jsonrpc, jsonrpc_swap
+from fabric import faults
 from fabric.core.announcement import Announcement, Role
 from fabric.core.conversations import CLIENT, PROCESS, Conversations
 from fabric.core.correlation import CorrelationRouter, Exchange, Limits
@@ -30,15 +30,16 @@ from fabric.core.events import (
     SessionEnded,
     StreamOpened,
 )
-from fabric.core.faults import CODES, Fault, Reason, fault_frame
 from fabric.core.member import Identity, Loss, Member, announcing
 from fabric.core.posts import Posts
-from fabric.core.record import Record, Side, judged
+from fabric.core.record import Record, Side
 from fabric.core.requests import Requests
 from fabric.core.serving import Serving
 from fabric.core.slow_links import SlowLinks
 from fabric.envelope import Envelope, Kind
 from fabric.errors import InvalidFrame
+from fabric.faults import CODES, Fault, Reason, fault_frame
+from fabric.mcp import jsonrpc, swap
 
 
 class EdgeCore:
@@ -317,7 +318,7 @@ class EdgeCore:
                 if exchange.sent_kind is Kind.OPEN:
                     self.conversations.opened(conversation, exchange, answer, outcome == "ok", now)
         if exchange.span and answer:
-            outcome, code = judged(answer)
+            outcome, code = faults.outcome(answer)
         if exchange.span:
             self._record(exchange, outcome, code, now)
 
@@ -358,9 +359,9 @@ class EdgeCore:
 def _restored(exchange: Exchange, answer: bytes) -> tuple[bytes, bool]:
     """The client's own ids in a server's answer, and whether it is a result."""
     try:
-        frame = jsonrpc_swap.with_answer_id(answer, exchange.id, exchange.client_id or b"null")
+        frame = swap.with_answer_id(answer, exchange.id, exchange.client_id or b"null")
         if exchange.method == "subscriptions/listen":
-            frame = jsonrpc_swap.with_result_subscription(frame, exchange.client_id)
+            frame = swap.with_result_subscription(frame, exchange.client_id)
         return frame, b'"error"' not in answer or not jsonrpc.parse(answer).error
     except InvalidFrame as error:
         fault = Fault(Reason.INVALID, f"{exchange.server} sent an answer that cannot be carried: {error}")
@@ -371,7 +372,7 @@ def _named(exchange: Exchange, frame: bytes) -> bytes | None:
     """The client's own token or id in a server's notification; None for one that must not reach the client."""
     try:
         if exchange.method == "subscriptions/listen":
-            return jsonrpc_swap.with_reference(frame, exchange.client_id)
+            return swap.with_reference(frame, exchange.client_id)
         if not exchange.token or b'"progressToken"' not in frame:
             return frame
         message = jsonrpc.parse(frame)
@@ -381,6 +382,6 @@ def _named(exchange: Exchange, frame: bytes) -> bytes | None:
         if progress <= exchange.progress:
             return None  # a re-run repeats its progress from the start
         exchange.progress = progress
-        return jsonrpc_swap.with_reference(frame, exchange.token)
+        return swap.with_reference(frame, exchange.token)
     except InvalidFrame:
         return None  # written in a way that nobody could name its request in

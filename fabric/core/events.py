@@ -6,7 +6,7 @@ import msgspec
 
 from fabric.core.record import NOBODY, Caller
 from fabric.envelope import Envelope, Pack
-from fabric.jsonrpc import Message
+from fabric.mcp.jsonrpc import Message
 
 
 class SessionRef(msgspec.Struct, frozen=True, gc=False):

@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
-from fabric import jsonrpc, jsonrpc_swap
-from fabric.core import parked, trace
+from fabric.core import request_state, trace
 from fabric.core.child import Child
 from fabric.core.copies import Copies
 from fabric.core.deadlines import Delay
 from fabric.core.effects import Completed, Effect
-from fabric.core.faults import Fault, Lost, Reason, fault_frame
 from fabric.core.job import Job, job_of
 from fabric.core.member import Member
 from fabric.core.pool import Pool
-from fabric.core.record import Record, Side, judged
+from fabric.core.record import Record, Side
 from fabric.core.renewal import INPUT_IN
 from fabric.core.stream import LONGEST_NAMES
 from fabric.envelope import Envelope, Kind, Lane
 from fabric.errors import InvalidFrame
+from fabric.faults import Fault, Lost, Reason, fault_frame, outcome
+from fabric.mcp import jsonrpc, swap
 
 TAKEN_AFTER = 0.05
 """Seconds after which a `taken` of its own is owed for repeatable work that has not been answered."""
@@ -90,7 +90,7 @@ class Jobs:
             message = jsonrpc.parse(frame)
             named = jsonrpc.meta(message)
             job.method, job.target = message.method, jsonrpc.text(named.name) or jsonrpc.text(named.uri)
-            return jsonrpc_swap.with_traceparent(message, trace.after(job.span, trace.CALL) if job.span else job.trace)
+            return swap.with_traceparent(message, trace.after(job.span, trace.CALL) if job.span else job.trace)
         except InvalidFrame:
             return frame  # its client wrote a context in a way that cannot be replaced
 
@@ -101,8 +101,8 @@ class Jobs:
             state = jsonrpc.text(jsonrpc.request_state(frame))
             if state and job.child:
                 self._pools[job.server].children[job.child].awaits_input_until = now + INPUT_IN
-                wrapped = jsonrpc.quoted(parked.wrap(self._member.me, job.child, state))
-                frame = jsonrpc_swap.with_request_state(frame, wrapped)
+                wrapped = jsonrpc.quoted(request_state.wrap(self._member.me, job.child, state))
+                frame = swap.with_request_state(frame, wrapped)
         limit = self._member.largest_body_bytes - (LONGEST_NAMES if job.stream is not None else 0)
         if len(frame) > limit:
             text = f"the answer of {job.server} has {len(frame)} bytes; at most {limit} bytes pass this broker"
@@ -124,7 +124,7 @@ class Jobs:
             number = self._member.data(job.edge, now, answer)
             self._copies.hold(job.edge, Lane.DATA, number, job.delivery, answered=job.exchange if job.queued else "")
         if job.trace:
-            self._record(job, *judged(frame), now)
+            self._record(job, *outcome(frame), now)
 
     def refuse(self, edge: str, envelope: Envelope, error: InvalidFrame, now: float) -> None:
         """Answer a message from a lane in which an id or state cannot be swapped."""

@@ -11,7 +11,6 @@ from collections.abc import Callable
 
 import msgspec
 
-from fabric.core import eras
 from fabric.core.announcement import Health, Served
 from fabric.core.checkup import Checkup
 from fabric.core.child import Child
@@ -21,7 +20,8 @@ from fabric.core.health import Checks, Condition
 from fabric.core.job import Job
 from fabric.core.probe import Known, Probe, Step, configured
 from fabric.core.renewal import Renewal
-from fabric.jsonrpc import Message
+from fabric.mcp import eras
+from fabric.mcp.jsonrpc import Message
 
 START_TIMEOUT = 120.0
 """Seconds a process has from its start to its first answer, unless told otherwise."""

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from fabric import jsonrpc
 from fabric.core.correlation import CorrelationRouter, Exchange, never_sent
 from fabric.core.effects import Accept, Effect, Establish, Finish, Send
 from fabric.core.events import RequestPosted, SessionEnded, SessionRef, StreamOpened
-from fabric.core.faults import Fault, Reason
 from fabric.core.member import Member
 from fabric.core.requests import Requests
 from fabric.envelope import Envelope, Kind
 from fabric.errors import InvalidFrame
-from fabric.jsonrpc import MessageKind
+from fabric.faults import Fault, Reason
+from fabric.mcp import jsonrpc
+from fabric.mcp.jsonrpc import MessageKind
 
 LONGEST_NUMBER = 15
 """Digits of a number in an event id."""

@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import msgspec
 
-from fabric.core import eras
 from fabric.core.child import Child
-from fabric.jsonrpc import Message
+from fabric.mcp import eras, requests
+from fabric.mcp.answers import complaint
+from fabric.mcp.jsonrpc import Message
 
 SECOND_QUESTION = 2.0
 """Seconds without an answer to server/discover after which initialize is asked as well."""
@@ -84,7 +85,7 @@ class Probe:
             return Step()
         asked = " nor ".join(self._asked)
         answers = "answers neither" if len(self._asked) > 1 else "does not answer"
-        return Step(failure=f"it {answers} {asked}{eras.complaint(answer)}")
+        return Step(failure=f"it {answers} {asked}{complaint(answer)}")
 
     def _spoken(self, method: str, answer: Message) -> tuple[str, ...]:
         """The eras that the answer to a question shows; none where it shows none."""
@@ -104,4 +105,4 @@ class Probe:
     def _ask(self, method: str) -> bytes:
         self._asked.append(method)
         self._open.add(method)
-        return (eras.discover_request if method == DISCOVER else eras.initialize_request)(f"probe {method}")
+        return (requests.discover if method == DISCOVER else requests.initialize)(f"probe {method}")

@@ -6,8 +6,6 @@ from enum import StrEnum
 
 import msgspec
 
-from fabric.core.faults import CODES
-
 
 class Side(StrEnum):
     """Who recorded."""
@@ -38,7 +36,7 @@ class Record(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     arrived: the client's frame came (edge), or the envelope (bridge). begun: it was published first (edge), or written to the
     server (bridge). ended: the answer was sent on. sendings: when each attempt was published (edge). sent: when this attempt
     was, by the edge's clock (bridge). queued: it went through the server's queue, else through its owner's inbox. outcome: see
-    `judged`, or `cancelled`, or `returned` to the edge. code: of a JSON-RPC error, 0 for none.
+    `faults.outcome`, or `cancelled`, or `returned` to the edge. code: of a JSON-RPC error, 0 for none.
 
     caller: who asked the edge. trace: the traceparent the side continues. span: its own, see core/trace.py; empty when not
     sampled. carried: what the client's transport carried. method, target, version, id (raw JSON) are the request's own words; a
@@ -79,33 +77,3 @@ class Attempt(msgspec.Struct, frozen=True):
     name: str
     number: int
     failure: str = ""
-
-
-class _Error(msgspec.Struct, gc=False):
-    code: int = 0
-
-
-class _Result(msgspec.Struct, gc=False):
-    failed: bool = msgspec.field(default=False, name="isError")
-
-
-class _Answer(msgspec.Struct, gc=False):
-    error: _Error | None = None
-    result: _Result | None = None
-
-
-_answer = msgspec.json.Decoder(_Answer)
-_REASONS = {code: reason.value for reason, code in CODES.items()}
-
-
-def judged(answer: bytes) -> tuple[str, int]:
-    """The outcome a response is, and its error's code: `ok`, a fault's reason, `error`, or `tool_error` in a result."""
-    if b'"error"' not in answer and b'"isError"' not in answer:
-        return "ok", 0
-    try:
-        found = _answer.decode(answer)
-    except msgspec.DecodeError:
-        return "ok", 0  # a shape we do not know is for its client to judge
-    if found.error is not None:
-        return _REASONS.get(found.error.code, "error"), found.error.code
-    return "tool_error" if found.result is not None and found.result.failed else "ok", 0

@@ -4,18 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from fabric import jsonrpc, jsonrpc_swap
-from fabric.core import parked
+from fabric.core import request_state
 from fabric.core.announcement import Role
-from fabric.core.catalog import REPEATABLE_METHODS, Catalog
 from fabric.core.correlation import CorrelationRouter, Exchange
-from fabric.core.faults import CODES, Fault, Reason
 from fabric.core.member import Member
 from fabric.core.serving import Serving
 from fabric.core.tools import Tools
 from fabric.envelope import Envelope, Kind
 from fabric.errors import InvalidFrame
-from fabric.jsonrpc import Message, MessageKind
+from fabric.faults import CODES, Fault, Reason
+from fabric.mcp import jsonrpc, swap
+from fabric.mcp.jsonrpc import Message, MessageKind
+from fabric.mcp.requests import REPEATABLE_METHODS
+from fabric.mcp.tools import Catalog
 
 _TOKEN_STARTS = b'"-0123456789'
 """How a progress token begins; what is no string or number is the server's to refuse."""
@@ -52,11 +53,11 @@ class Requests:
         exchange.method, exchange.client_id = message.method, message.id
         exchange.target = jsonrpc.text(meta.name) or jsonrpc.text(meta.uri)
         minted = b'"%b"' % exchange.id.encode()
-        frame = jsonrpc_swap.with_id(message, minted)
+        frame = swap.with_id(message, minted)
         token = bytes(meta.fields.progress_token)
         if token and token[0] in _TOKEN_STARTS:
             exchange.token = token
-            frame = jsonrpc_swap.with_progress_token(frame, minted)
+            frame = swap.with_progress_token(frame, minted)
         exchange.body = frame
         if message.method == "initialize":
             if meta.fields.version:
@@ -85,7 +86,7 @@ class Requests:
         if fault is not None:
             self._refuse(exchange, fault, now)
             return
-        state = parked.unwrap(jsonrpc.text(jsonrpc.meta(message).request_state))
+        state = request_state.unwrap(jsonrpc.text(jsonrpc.meta(message).request_state))
         if state:
             self._to_parked(exchange, state[0], now)
         elif message.method == "tools/call":

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from fabric import jsonrpc
 from fabric.core.child import Child
-from fabric.core.faults import Fault, Lost, Reason, lost
 from fabric.core.jobs import Jobs
 from fabric.core.member import Member
 from fabric.core.pool import Pool
-from fabric.core.record import judged
 from fabric.core.sessions import Sessions
 from fabric.envelope import Envelope, Kind
 from fabric.errors import InvalidFrame
-from fabric.jsonrpc import Message, MessageKind
+from fabric.faults import Fault, Lost, Reason, lost
+from fabric.mcp import jsonrpc
+from fabric.mcp.answers import error_code
+from fabric.mcp.jsonrpc import Message, MessageKind
 
 
 class Servers:
@@ -187,6 +187,6 @@ def _of_the_only(child: Child, message: Message) -> Message:
         return message
     if isinstance(message, Lost):
         return lost(id, message.fault, started=message.started, again=message.again)
-    if judged(message.frame)[1] == jsonrpc.PARSE_ERROR:
+    if error_code(message) == jsonrpc.PARSE_ERROR:
         return jsonrpc.parse(b'{"jsonrpc":"2.0","id":' + id + b',"error":' + bytes(message.error) + b"}")
     return message

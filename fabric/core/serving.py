@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from fabric.core.announcement import Health, Role, Served
-from fabric.core.eras import MODERN
-from fabric.core.faults import Fault, Reason
 from fabric.core.lease import Leases
+from fabric.faults import Fault, Reason
+from fabric.mcp.eras import MODERN
 
 RESTART_PATIENCE = 10.0
 """Seconds that work which its server has begun before waits for that server to be started again."""

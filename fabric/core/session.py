@@ -9,12 +9,12 @@ from __future__ import annotations
 
 from itertools import chain
 
-from fabric import jsonrpc, jsonrpc_swap
-from fabric.core import eras
 from fabric.core.job import Job
 from fabric.core.stream import LONGEST_NAMES, Stream
 from fabric.envelope import Kind
-from fabric.jsonrpc import Message
+from fabric.mcp import jsonrpc, swap
+from fabric.mcp.initialize import negotiated
+from fabric.mcp.jsonrpc import Message
 
 PRIMED_SINCE = "2025-11-25"
 """The oldest revision whose clients know an event without data."""
@@ -80,23 +80,23 @@ class Session:
             self._requests[minted] = message.id
             if len(self._requests) > OPEN_REQUESTS:
                 del self._requests[next(iter(self._requests))]
-            return jsonrpc_swap.with_id(message, jsonrpc.quoted(minted))
+            return swap.with_id(message, jsonrpc.quoted(minted))
         if message.method == "notifications/cancelled":
             own = jsonrpc.refers_to(message)
             for minted, id in self._requests.items():
                 if id == own:
                     del self._requests[minted]
-                    return jsonrpc_swap.with_reference(message.frame, jsonrpc.quoted(minted))
+                    return swap.with_reference(message.frame, jsonrpc.quoted(minted))
         return message.frame
 
     def to_server(self, message: Message) -> bytes:
         """A client's response with the id its server gave; empty for one the server does not wait for."""
         own = self._requests.pop(jsonrpc.text(message.id), b"") if message.id[:1] == b'"' else b""
-        return jsonrpc_swap.with_id(message, own) if own else b""
+        return swap.with_id(message, own) if own else b""
 
     def opened(self, answer: bytes) -> None:
         """The server has answered the initialize."""
-        self.primes = eras.negotiated(answer) >= PRIMED_SINCE
+        self.primes = negotiated(answer) >= PRIMED_SINCE
 
     def newest(self, client_id: bytes) -> Job | None:
         """The newest request in flight of this id."""

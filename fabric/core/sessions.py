@@ -4,10 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from fabric import jsonrpc, jsonrpc_swap
 from fabric.core.child import Child
 from fabric.core.eviction import Eviction
-from fabric.core.faults import CODES, Fault, Reason, fault_frame
 from fabric.core.holds import Holds
 from fabric.core.job import Job, job_of
 from fabric.core.jobs import Jobs
@@ -16,7 +14,9 @@ from fabric.core.pool import Pool
 from fabric.core.session import Session
 from fabric.core.stream import LONGEST_NAMES, Stream
 from fabric.envelope import Envelope, Kind, Lane
-from fabric.jsonrpc import Message, MessageKind
+from fabric.faults import CODES, Fault, Reason, fault_frame
+from fabric.mcp import jsonrpc, swap
+from fabric.mcp.jsonrpc import Message, MessageKind
 
 PROGRESS = "notifications/progress"
 PRIMED_AFTER = 0.5
@@ -92,7 +92,7 @@ class Sessions:
                 self._defer(peer, envelope)
             else:
                 self._cancelled(session, job, now)
-                self._jobs.cancel(job, jsonrpc_swap.with_reference(message.frame, jsonrpc.quoted(job.exchange)), now)
+                self._jobs.cancel(job, swap.with_reference(message.frame, jsonrpc.quoted(job.exchange)), now)
         if frame:
             pool = self._pools[session.server]
             pool.write(pool.children[session.child], frame)

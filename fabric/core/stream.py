@@ -8,11 +8,11 @@ from __future__ import annotations
 
 from collections import deque
 
-from fabric import jsonrpc, jsonrpc_swap
 from fabric.core.member import Member
 from fabric.envelope import Envelope, Kind
 from fabric.errors import InvalidFrame
-from fabric.jsonrpc import MessageKind
+from fabric.mcp import jsonrpc, swap
+from fabric.mcp.jsonrpc import MessageKind
 
 KEPT_MESSAGES = 256
 KEPT_BYTES = 1024 * 1024
@@ -110,9 +110,9 @@ class Stream:
         try:
             message = jsonrpc.parse(frame)
             if message.kind is MessageKind.RESPONSE:
-                return jsonrpc_swap.with_id(message, self._client_id)
+                return swap.with_id(message, self._client_id)
             if self._token and message.method == "notifications/progress":
-                return jsonrpc_swap.with_reference(frame, self._token)
+                return swap.with_reference(frame, self._token)
         except InvalidFrame:
             pass  # no server's frame came this far in which these cannot be replaced
         return frame

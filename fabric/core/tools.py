@@ -6,9 +6,10 @@ calls. A server that only has sessions is never asked; there the lists count tha
 
 from __future__ import annotations
 
-from fabric.core.catalog import Catalog, list_request
 from fabric.core.correlation import NEVER, CorrelationRouter, Exchange
 from fabric.core.serving import Serving
+from fabric.mcp import requests
+from fabric.mcp.tools import Catalog
 
 LIST_TIMEOUT = 10.0
 """Seconds after which calls stop waiting for their server's list of tools, unless the server itself is still starting."""
@@ -62,7 +63,7 @@ class Tools:
     def _fetch(self, server: str, cursor: str, due: float, now: float) -> None:
         exchange = self._router.new("", server, now)
         exchange.method, exchange.repeatable = "tools/list", True
-        exchange.body = list_request(exchange.id, cursor)
+        exchange.body = requests.list_tools(exchange.id, cursor)
         self._router.offer(exchange, now)
         exchange.lapses = min(due, exchange.lapses)
         self._router.deadlines.set(exchange.id, min(exchange.resend, exchange.due, exchange.lapses))

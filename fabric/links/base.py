@@ -15,7 +15,7 @@ from typing import Protocol, TypeVar
 import msgspec
 
 from fabric.core.record import NOBODY, Caller
-from fabric.jsonrpc import Message
+from fabric.mcp.jsonrpc import Message
 from fabric.security.tls import Trust
 
 T = TypeVar("T")

@@ -10,7 +10,7 @@ from typing import Protocol, cast
 
 import msgspec
 
-from fabric.core.faults import Reason
+from fabric.faults import Reason
 from fabric.links.http_reader import Request, RequestReader
 from fabric.links.http_rules import SECURE, Answer, refuse, too_large
 from fabric.links.http_wire import CHUNKED, CLOSE, CONTINUE, LAST_CHUNK, chunk, head

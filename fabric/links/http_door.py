@@ -14,8 +14,8 @@ from urllib.parse import unquote_to_bytes
 
 import msgspec
 
-from fabric.core.faults import Reason
 from fabric.core.record import Caller
+from fabric.faults import Reason
 from fabric.links.base import Purpose
 from fabric.links.http_rules import NO_SSE, Answer, Headers, refuse
 from fabric.links.websocket_handshake import asks_for_websocket

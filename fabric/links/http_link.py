@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from fabric.errors import LinkBroken, LinkClosed, LinkError
-from fabric.jsonrpc import Message, MessageKind
-from fabric.jsonrpc_batch import asks, split
 from fabric.links.base import LinkInfo, Purpose, Reception
 from fabric.links.event_stream import COMMENT, encode_event
 from fabric.links.http_connection import Connection
 from fabric.links.http_rules import JSON, SECURE, Answer
 from fabric.links.http_status import answer_status
+from fabric.mcp.batches import asks, split
+from fabric.mcp.jsonrpc import Message, MessageKind
 
 _JSON = JSON + SECURE
 _EVENTS = (

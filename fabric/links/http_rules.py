@@ -15,10 +15,10 @@ from functools import lru_cache
 
 import msgspec
 
-from fabric import jsonrpc, jsonrpc_batch
-from fabric.core.faults import Fault, Reason, fault_frame
 from fabric.errors import InvalidFrame
-from fabric.jsonrpc import Message, MessageKind
+from fabric.faults import Fault, Reason, fault_frame
+from fabric.mcp import batches, jsonrpc
+from fabric.mcp.jsonrpc import Message, MessageKind
 
 LEGACY_VERSIONS = ("2024-11-05", "2025-03-26", "2025-06-18", "2025-11-25")
 
@@ -118,9 +118,9 @@ def admit_post(headers: Headers, message: Message, said: Said) -> Admission | An
     """Hold a POST's headers against its message."""
     claimed = headers.get(b"mcp-protocol-version", b"")
     if message.kind is MessageKind.BATCH and (
-        b"mcp-session-id" not in headers or claimed not in (b"", jsonrpc_batch.REVISION.encode())
+        b"mcp-session-id" not in headers or claimed not in (b"", batches.REVISION.encode())
     ):
-        return _invalid(InvalidFrame(jsonrpc.INVALID_REQUEST, jsonrpc_batch.MISPLACED))
+        return _invalid(InvalidFrame(jsonrpc.INVALID_REQUEST, batches.MISPLACED))
     if message.method == "subscriptions/listen" and not accepted(headers)[1]:
         reason = "a subscription is answered by text/event-stream, which the Accept header has not"
         return Answer(406, jsonrpc.error_frame(message.id, jsonrpc.INVALID_REQUEST, reason))

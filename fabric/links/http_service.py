@@ -12,8 +12,8 @@ from collections import Counter
 
 import msgspec
 
-from fabric.core.faults import Reason
 from fabric.core.record import Caller
+from fabric.faults import Reason
 from fabric.links.base import LinkInfo, Purpose, Reception, minted_id
 from fabric.links.conversations import StreamLimits
 from fabric.links.http_connection import Connection, Limits

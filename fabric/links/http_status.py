@@ -6,11 +6,9 @@ only to a lost session.
 
 from __future__ import annotations
 
-import msgspec
-
-from fabric import jsonrpc, jsonrpc_batch
-from fabric.core.faults import CODES, Reason
 from fabric.errors import InvalidFrame
+from fabric.faults import CODES, Reason
+from fabric.mcp import answers, batches, jsonrpc
 
 # An error status ends more than one call for old clients (mcp 1.30 closes its whole connection on any but 404), so in the
 # legacy era an answered request has status 200 wherever no revision says otherwise.
@@ -28,20 +26,6 @@ _MODERN_STATUS = _LEGACY_STATUS | {
     CODES[Reason.OVERLOADED]: 503,
 }
 _HEAD_BYTES = 256
-_EMPTY = msgspec.Raw()
-
-
-class _Error(msgspec.Struct, gc=False):
-    code: int = 0
-    data: msgspec.Raw = _EMPTY
-
-
-class _Advice(msgspec.Struct, gc=False):
-    retry_after_ms: int = msgspec.field(default=0, name="retryAfterMs")
-
-
-_error = msgspec.json.Decoder(_Error)
-_advice = msgspec.json.Decoder(_Advice)
 
 
 def answer_status(frame: bytes, *, modern: bool, otherwise: int) -> tuple[int, bytes]:
@@ -51,20 +35,17 @@ def answer_status(frame: bytes, *, modern: bool, otherwise: int) -> tuple[int, b
     client of both eras takes an unexplained 400 for a legacy server.
     """
     if frame[:1] == b"[":  # a batch's answers: where its session is lost, each of them says so
-        frame = jsonrpc_batch.first(frame)
+        frame = batches.first(frame)
     if frame.find(b'"error"', 0, _HEAD_BYTES) < 0 and (
         len(frame) <= _HEAD_BYTES or frame.find(b'"result":', 0, _HEAD_BYTES) >= 0 or b'"error"' not in frame
     ):
         return 200, b""
     try:
-        raw = jsonrpc.parse(frame).error
-        if not raw:
-            return 200, b""
-        error = _error.decode(raw)
-        status = (_MODERN_STATUS if modern else _LEGACY_STATUS).get(error.code, otherwise)
-        if status != 503 or not error.data:
-            return status, b""
-        wait = _advice.decode(error.data).retry_after_ms
-    except (InvalidFrame, msgspec.DecodeError):
+        answer = jsonrpc.parse(frame)
+    except InvalidFrame:
         return otherwise, b""
+    if not answer.error:
+        return 200, b""
+    status = (_MODERN_STATUS if modern else _LEGACY_STATUS).get(answers.error_code(answer), otherwise)
+    wait = answers.retry_after_ms(answer) if status == 503 else 0
     return status, b"retry-after: %d\r\n" % max(1, -(-wait // 1000)) if wait else b""

@@ -15,10 +15,7 @@ from functools import partial
 
 from yarl import URL
 
-from fabric import jsonrpc
 from fabric.capabilities import Capabilities
-from fabric.core import catalog
-from fabric.core.faults import Lost
 from fabric.errors import (
     ConfigError,
     EndOfLink,
@@ -30,7 +27,7 @@ from fabric.errors import (
     LinkRefused,
     LinkTimeout,
 )
-from fabric.jsonrpc import Message, MessageKind
+from fabric.faults import Lost
 from fabric.links import http_upstream_rules as rules
 from fabric.links.base import ConnectSettings, Link, LinkInfo
 from fabric.links.http_upstream_endpoint import Endpoint
@@ -40,6 +37,10 @@ from fabric.links.http_upstream_pool import Pool, pool_for, release
 from fabric.links.http_upstream_sse import SseStream
 from fabric.links.http_upstream_stream import RETRY_FIRST, StreamReader
 from fabric.links.url import parse
+from fabric.mcp import jsonrpc, requests
+from fabric.mcp.initialize import negotiated
+from fabric.mcp.jsonrpc import Message, MessageKind
+from fabric.mcp.tools import Catalog
 
 CAPABILITIES = {
     "http": Capabilities(resumable=True),
@@ -99,7 +100,7 @@ class UpstreamLink:
         self._waiting: dict[bytes, Message] = {}  # requests that have no connection yet
         self.unsent: list[bytes] = []
         """See base.Link.unsent."""
-        self._tools = catalog.Catalog()
+        self._tools = Catalog()
         self._lists = 0
         self._closing: asyncio.Task[None] | None = None
 
@@ -279,11 +280,11 @@ class UpstreamLink:
 
     async def _learn(self) -> None:
         """Ask which headers calls have to carry."""
-        tools, cursor = catalog.Catalog(), ""
+        tools, cursor = Catalog(), ""
         while True:
             self._lists += 1
             pages: list[Message] = []
-            await self._attempt(jsonrpc.parse(catalog.list_request(f"headers-{self._lists}", cursor)), pages.append)
+            await self._attempt(jsonrpc.parse(requests.list_tools(f"headers-{self._lists}", cursor)), pages.append)
             following = tools.page(pages[-1].frame, 0.0) if pages else None
             if following is None:
                 return  # it failed, perhaps half-way: what was known counts
@@ -298,7 +299,7 @@ class UpstreamLink:
         if not isinstance(message, Lost):
             self._proven = True
             if request.method == "initialize" and message.kind is MessageKind.RESPONSE:
-                self._endpoint.version = rules.negotiated(message)
+                self._endpoint.version = negotiated(message.frame)
             elif request.method == "tools/list" and b'"x-mcp-header"' in message.frame:
                 self._tools.page(message.frame, 0.0)
         self._inbox.put(message)

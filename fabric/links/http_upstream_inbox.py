@@ -6,7 +6,7 @@ import asyncio
 from collections import deque
 
 from fabric.errors import InvalidFrame, LinkClosed, LinkError, LinkOverflow
-from fabric.jsonrpc import Message
+from fabric.mcp.jsonrpc import Message
 
 _FULL_BYTES = 1024 * 1024
 _ROOM_BYTES = 256 * 1024

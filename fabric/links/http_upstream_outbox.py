@@ -8,7 +8,7 @@ from collections.abc import Callable, Coroutine
 from typing import Any
 
 from fabric.errors import LinkBroken, LinkClosed, LinkError
-from fabric.jsonrpc import Message
+from fabric.mcp.jsonrpc import Message
 
 _LITTLE_BYTES = 256 * 1024
 _MESSAGE_OVERHEAD_BYTES = 64

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import msgspec
-
-from fabric import jsonrpc, jsonrpc_batch
-from fabric.core.catalog import Catalog
-from fabric.core.faults import Fault, Reason, lost
 from fabric.errors import EndOfLink, InvalidFrame, LinkError, LinkHandshakeError
-from fabric.jsonrpc import Message, MessageKind, Meta
+from fabric.faults import Fault, Reason, lost
 from fabric.links.http_rules import NAMED, encoded
 from fabric.links.mending import mended
+from fabric.mcp import batches, jsonrpc
+from fabric.mcp.answers import error_code
+from fabric.mcp.jsonrpc import Message, MessageKind, Meta
+from fabric.mcp.tools import Catalog
 
 USER_AGENT = "mcp-transport-fabric"
 POST = {"Accept": "application/json, text/event-stream", "Content-Type": "application/json", "Accept-Encoding": "identity"}
@@ -21,18 +20,6 @@ GET = {"Accept": "text/event-stream", "Cache-Control": "no-store", "Accept-Encod
 _RETRY_AFTER = 1.0
 OTHER = "is this the URL of an MCP server?"
 _SHUT_OUT = frozenset({401, 403, 407})
-
-
-class _Initialized(msgspec.Struct, frozen=True):
-    version: str = msgspec.field(default="", name="protocolVersion")
-
-
-class _InitializeAnswer(msgspec.Struct):
-    result: _Initialized = _Initialized()
-
-
-class _Error(msgspec.Struct):
-    code: int = 0
 
 
 def modern_headers(message: Message, meta: Meta, tools: Catalog) -> dict[str, str]:
@@ -47,20 +34,9 @@ def modern_headers(message: Message, meta: Meta, tools: Catalog) -> dict[str, st
     return headers
 
 
-def negotiated(answer: Message) -> str:
-    """The revision that an initialize was answered with; empty for none."""
-    try:
-        return msgspec.json.decode(answer.frame, type=_InitializeAnswer).result.version
-    except msgspec.DecodeError:
-        return ""
-
-
 def mismatched(answer: Message) -> bool:
     """Whether a server refuses a request for what its headers lack."""
-    try:
-        return bool(answer.error) and msgspec.json.decode(answer.error, type=_Error).code == jsonrpc.HEADER_MISMATCH
-    except msgspec.DecodeError:
-        return False
+    return error_code(answer) == jsonrpc.HEADER_MISMATCH
 
 
 def read(body: bytes) -> list[Message]:
@@ -68,7 +44,7 @@ def read(body: bytes) -> list[Message]:
     message = jsonrpc.parse(body)
     if message.kind is not MessageKind.BATCH:
         return [message]
-    return [member for member in jsonrpc_batch.split(message) if isinstance(member, Message)]
+    return [member for member in batches.split(message) if isinstance(member, Message)]
 
 
 def own(answer: Message, request: Message) -> Message:

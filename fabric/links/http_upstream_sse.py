@@ -9,12 +9,12 @@ from contextlib import suppress
 from yarl import URL
 
 from fabric.errors import EndOfLink, InvalidFrame, LinkError, LinkHandshakeError, LinkOverflow, LinkRefused, LinkTimeout
-from fabric.jsonrpc import Message, MessageKind
 from fabric.links import http_upstream_rules as rules
 from fabric.links.event_stream import EventDecoder, ServerEvent
 from fabric.links.http_upstream_inbox import Inbox
 from fabric.links.http_upstream_pool import Answer, Pool
 from fabric.links.mending import mended
+from fabric.mcp.jsonrpc import Message, MessageKind
 
 _ENDPOINT_BYTES = 8192
 

@@ -6,12 +6,12 @@ import asyncio
 from collections.abc import Awaitable, Callable
 
 from fabric.errors import EndOfLink, InvalidFrame, LinkError, LinkOverflow
-from fabric.jsonrpc import Message
 from fabric.links import http_upstream_rules as rules
 from fabric.links.event_stream import EventDecoder, ServerEvent
 from fabric.links.http_upstream_inbox import Inbox
 from fabric.links.http_upstream_pool import Answer
 from fabric.links.mending import mended
+from fabric.mcp.jsonrpc import Message
 
 RETRY_FIRST, RETRY_MOST = 1.0, 30.0
 """Seconds before a stream is opened again, unless the server says how many: doubling from the first to the most."""

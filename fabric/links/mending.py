@@ -11,10 +11,10 @@ import re
 from contextlib import suppress
 from typing import Any
 
-from fabric import jsonrpc
-from fabric.core.faults import Fault, Reason, lost
 from fabric.errors import InvalidFrame
-from fabric.jsonrpc import Message, MessageKind
+from fabric.faults import Fault, Reason, lost
+from fabric.mcp import jsonrpc
+from fabric.mcp.jsonrpc import Message, MessageKind
 
 _PIECES = 8  # of one line that are tried
 _LINES = 10_000  # of one message

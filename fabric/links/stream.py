@@ -12,10 +12,10 @@ from collections.abc import Callable, Coroutine
 from typing import Protocol
 
 from fabric.errors import InvalidFrame, LinkBroken, LinkClosed, LinkError, LinkOverflow
-from fabric.jsonrpc import Message, parse
 from fabric.links.base import LinkInfo
 from fabric.links.framing import LineDecoder, lines, one_line
 from fabric.links.mending import Mender
+from fabric.mcp.jsonrpc import Message, parse
 
 _PAUSE_BYTES = 1024 * 1024
 _RESUME_BYTES = 256 * 1024

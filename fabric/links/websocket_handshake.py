@@ -16,8 +16,8 @@ from websockets.server import ServerProtocol
 from websockets.typing import Subprotocol
 from websockets.uri import parse_uri
 
-from fabric.core.faults import Reason
 from fabric.errors import ConfigError, LinkHandshakeError
+from fabric.faults import Reason
 from fabric.links.http_rules import Answer, Headers, refuse
 
 MCP = Subprotocol("mcp")

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import msgspec
 
-from fabric import jsonrpc
-from fabric.core.faults import Fault, Reason, fault_frame
 from fabric.errors import InvalidFrame
-from fabric.jsonrpc import Message, MessageKind
-from fabric.jsonrpc_batch import ARRAY_BYTES, Answers, asks
+from fabric.faults import Fault, Reason, fault_frame
 from fabric.links.base import LinkInfo, RequestLink
+from fabric.mcp import jsonrpc
+from fabric.mcp.batches import ARRAY_BYTES, Answers, asks
+from fabric.mcp.jsonrpc import Message, MessageKind
 
 
 class PostedBatch:

@@ -8,7 +8,6 @@ from collections.abc import Callable, Coroutine, Iterable, Mapping
 from contextlib import suppress
 from typing import Any
 
-from fabric import jsonrpc, jsonrpc_batch
 from fabric.core.announcement import Served
 from fabric.core.bridge import BridgeCore
 from fabric.core.effects import (
@@ -35,14 +34,15 @@ from fabric.core.events import (
     ServerFrame,
     ServerStarted,
 )
-from fabric.core.faults import Lost, Reason
 from fabric.core.member import Identity
 from fabric.core.pool import ServerLimits
 from fabric.core.record import Record
 from fabric.errors import ConfigError, InvalidFrame, LinkError, LinkOverflow, LinkRefused, LinkTimeout
-from fabric.jsonrpc import Message, MessageKind
+from fabric.faults import Lost, Reason
 from fabric.links.base import Link
 from fabric.links.mending import broken, too_long
+from fabric.mcp import batches, jsonrpc
+from fabric.mcp.jsonrpc import Message, MessageKind
 from fabric.runtime.complaints import Complaints
 from fabric.runtime.node import Node
 from fabric.runtime.pacing import Pacing
@@ -226,7 +226,7 @@ class Bridge:
 def _members(server: str, batch: Message) -> list[Message]:
     """The messages of an array that a server wrote, each broken one told to whom it answers."""
     try:
-        members = jsonrpc_batch.split(batch)
+        members = batches.split(batch)
     except InvalidFrame as error:
         return [broken(b"", server, error.reason)]
     found = [each if isinstance(each, Message) else broken(each.id, server, each.reason) for each in members]

@@ -7,11 +7,7 @@ import logging
 import time
 from collections.abc import Callable
 from contextlib import suppress
-from typing import TypeVar
 
-import msgspec
-
-from fabric import jsonrpc, jsonrpc_batch
 from fabric.core.announcement import Role
 from fabric.core.correlation import Limits
 from fabric.core.edge import EdgeCore
@@ -29,12 +25,14 @@ from fabric.core.events import (
     SessionRef,
     StreamOpened,
 )
-from fabric.core.faults import Fault, Reason, fault_frame
 from fabric.core.member import Identity
 from fabric.core.record import Record
 from fabric.errors import EndOfLink, InvalidFrame, InvalidToken, LinkError, LinkOverflow
-from fabric.jsonrpc import Message, MessageKind
+from fabric.faults import Fault, Reason, fault_frame
 from fabric.links.base import Link, LinkInfo, Purpose, RequestLink
+from fabric.mcp import batches, jsonrpc
+from fabric.mcp.initialize import negotiated, offered
+from fabric.mcp.jsonrpc import Message, MessageKind
 from fabric.runtime.batch import PostedBatch
 from fabric.runtime.half_closed import HalfClosed
 from fabric.runtime.node import Node
@@ -43,8 +41,6 @@ from fabric.runtime.retry import Connects
 from fabric.security.seal import SessionSealer, SessionToken
 
 log = logging.getLogger(__name__)
-
-T = TypeVar("T", bound=msgspec.Struct)
 
 
 class Edge:
@@ -114,9 +110,9 @@ class Edge:
 
     def _requested_batch(self, link: RequestLink, message: Message, session: SessionRef | None, version: str) -> None:
         try:
-            if version != jsonrpc_batch.REVISION:
-                raise InvalidFrame(jsonrpc.INVALID_REQUEST, jsonrpc_batch.MISPLACED)
-            members = jsonrpc_batch.split(message)
+            if version != batches.REVISION:
+                raise InvalidFrame(jsonrpc.INVALID_REQUEST, batches.MISPLACED)
+            members = batches.split(message)
         except InvalidFrame as error:
             link.send(jsonrpc.error_frame(error.id, error.code, error.reason), final=True)
             return
@@ -253,46 +249,20 @@ class Edge:
             log.info("link %s: %s", effect.link, error)
 
     def _token(self, effect: Establish) -> SessionToken:
-        opening, answer = _read(effect.opening, _Opening).params, _read(effect.answer, _Answer).result
+        offer = offered(effect.opening)
         return SessionToken(
             fabric=self._fabric,
             session=effect.session,
             owner=effect.owner,
             server=effect.server,
-            version=answer.version or opening.version,  # of an initialize that is not answered yet, what its client asked for
-            client=bytes(opening.client).decode(),
-            capabilities=bytes(opening.capabilities).decode(),
+            version=negotiated(effect.answer) or offer.version,  # while it is not answered, what its client asked for
+            client=bytes(offer.client).decode(),
+            capabilities=bytes(offer.capabilities).decode(),
             principal=effect.principal,
             expires=time.time() + self._lifetime,
         )
 
 
-def _read(frame: bytes, shape: type[T]) -> T:
-    """What a frame says, or the shape's defaults: neither its client nor its server has to speak the schema."""
-    try:
-        return msgspec.json.decode(frame, type=shape)
-    except msgspec.DecodeError:
-        return shape()
-
-
 def _closed(task: asyncio.Task[None]) -> None:
     if not task.cancelled() and (error := task.exception()) is not None:
         log.error("closing a link failed: %s", error)
-
-
-class _Params(msgspec.Struct):
-    version: str = msgspec.field(default="", name="protocolVersion")
-    client: msgspec.Raw = msgspec.field(default=msgspec.Raw(b"{}"), name="clientInfo")
-    capabilities: msgspec.Raw = msgspec.Raw(b"{}")
-
-
-class _Opening(msgspec.Struct):
-    params: _Params = msgspec.field(default_factory=_Params)
-
-
-class _Result(msgspec.Struct):
-    version: str = msgspec.field(default="", name="protocolVersion")
-
-
-class _Answer(msgspec.Struct):
-    result: _Result = msgspec.field(default_factory=_Result)

@@ -10,9 +10,9 @@ from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.sdk.util.instrumentation import InstrumentationScope
 from opentelemetry.trace import Link, SpanContext, SpanKind, Status, StatusCode, TraceFlags
 
-from fabric import jsonrpc
 from fabric.core import trace
 from fabric.core.record import Record, Side
+from fabric.mcp import jsonrpc
 from fabric.telemetry import names
 
 MAX_TEXT = 256

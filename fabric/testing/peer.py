@@ -8,9 +8,9 @@ from typing import Any
 import msgspec
 
 from fabric.errors import LinkError
-from fabric.jsonrpc import METHOD_NOT_FOUND, Message, MessageKind, error_frame, quoted
 from fabric.links.base import Link, LinkInfo
 from fabric.links.memory import pair
+from fabric.mcp.jsonrpc import METHOD_NOT_FOUND, Message, MessageKind, error_frame, quoted
 
 Answer = Callable[[Any], Any]
 """From a request's decoded params (None without) to its result."""

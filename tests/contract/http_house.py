@@ -8,9 +8,9 @@ import msgspec
 import pytest
 
 from fabric.errors import LinkError
-from fabric.jsonrpc import Message
 from fabric.links.base import LinkInfo, RequestLink
 from fabric.links.http import HttpListener, HttpSettings, listen
+from fabric.mcp.jsonrpc import Message
 from tests.contract.http_client import TIMEOUT, Client
 
 SERVERS = {"": "default", "echo": "echo", "a b/c": "odd"}

@@ -12,11 +12,11 @@ from typing import Any, Self
 
 import pytest
 
-from fabric.core.faults import Lost
 from fabric.errors import LinkError
-from fabric.jsonrpc import Message
+from fabric.faults import Lost
 from fabric.links.base import ConnectSettings, Link
 from fabric.links.registry import connect
+from fabric.mcp.jsonrpc import Message
 from tests.conversing import conversing
 from tests.ports import free_port
 

@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from fabric import jsonrpc
+from fabric.mcp import jsonrpc
 from tests.contract.http_client import BOTH, LEGACY, modern, request
 from tests.contract.http_house import House, open_house
 

@@ -8,11 +8,11 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from fabric import jsonrpc
 from fabric.errors import LinkBroken, LinkClosed, LinkRefused
-from fabric.jsonrpc import Message
 from fabric.links.base import Purpose, RequestLink
 from fabric.links.http import HttpSettings, listen
+from fabric.mcp import jsonrpc
+from fabric.mcp.jsonrpc import Message
 from tests.contract.http_client import BOTH, LEGACY, STREAM, TIMEOUT, Client, modern, request
 from tests.contract.http_house import SERVERS, House, open_house
 

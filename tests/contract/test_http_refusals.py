@@ -9,8 +9,8 @@ from collections.abc import AsyncIterator, Sequence
 
 import pytest
 
-from fabric import jsonrpc
-from fabric.core.faults import Fault, Reason, fault_frame
+from fabric.faults import Fault, Reason, fault_frame
+from fabric.mcp import jsonrpc
 from fabric.security.access import AccessRules
 from tests.contract.http_client import BOTH, LEGACY, STREAM, TIMEOUT, modern, request
 from tests.contract.http_house import House, open_house

@@ -7,8 +7,8 @@ import json
 
 import pytest
 
-from fabric.core.faults import Reason
 from fabric.errors import EndOfLink, LinkClosed
+from fabric.faults import Reason
 from fabric.links.base import ConnectSettings
 from fabric.links.registry import connect
 from tests.contract.http_upstream import (

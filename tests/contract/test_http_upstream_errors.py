@@ -8,11 +8,11 @@ from contextlib import suppress
 
 import pytest
 
-from fabric.core.faults import Lost, Reason
 from fabric.errors import ConfigError, InvalidFrame, LinkHandshakeError, LinkOverflow, LinkRefused, LinkTimeout
-from fabric.jsonrpc import Message
+from fabric.faults import Lost, Reason
 from fabric.links.base import ConnectSettings
 from fabric.links.registry import connect
+from fabric.mcp.jsonrpc import Message
 from tests.certificates import Authority
 from tests.contract.http_upstream import Upstream, answer, ended, frame, lost, modern, proven, received, result, session
 from tests.conversing import conversing

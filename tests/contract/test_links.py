@@ -9,10 +9,10 @@ from typing import Any, TypeVar
 
 import pytest
 
-from fabric.core.faults import Lost, Reason
 from fabric.errors import InvalidFrame, LinkBroken, LinkClosed, LinkOverflow, LinkProtocolError, LinkTimeout
-from fabric.jsonrpc import MessageKind
+from fabric.faults import Lost, Reason
 from fabric.links.base import Link
+from fabric.mcp.jsonrpc import MessageKind
 from tests.contract.links import MEMBERS, WAIT, Joined, Member
 
 T = TypeVar("T")

@@ -13,7 +13,7 @@ import pytest
 from websockets.asyncio.client import connect
 from websockets.typing import Subprotocol
 
-from fabric import jsonrpc, jsonrpc_batch
+from fabric.mcp import batches, jsonrpc
 from tests.contract.http_client import BOTH, Client, Reply, request
 from tests.fabrics import up
 from tests.integration.conftest import ECHO, Write
@@ -22,7 +22,7 @@ from tests.integration.test_cluster import MIRROR
 from tests.integration.test_connect import Host
 
 pytestmark = [pytest.mark.requirement("P14"), pytest.mark.timeout(240)]
-REVISION = jsonrpc_batch.REVISION
+REVISION = batches.REVISION
 OTHERS = ("2024-11-05", "2025-06-18", "2025-11-25")
 INITIALIZED = {"jsonrpc": "2.0", "method": "notifications/initialized"}
 Say = Callable[[Any], Awaitable[Any]]
@@ -140,7 +140,7 @@ async def test_a_batch_is_refused_where_it_does_not_belong_and_in_part_where_a_p
             refused = await client.ask("POST", "/mcp", lines, json.dumps(body).encode())
             assert (refused.status, refused.json["error"]["code"]) == (400, jsonrpc.INVALID_REQUEST)
         session = await fresh.open()
-        for body in ([], [call(1, "echo", text="a")] * (jsonrpc_batch.MOST + 1)):
+        for body in ([], [call(1, "echo", text="a")] * (batches.MOST + 1)):
             refused = await session.post(body)
             assert (refused.status, refused.json["error"]["code"]) == (400, jsonrpc.INVALID_REQUEST)
         reply = await session.post([initialize(REVISION), call(1, "echo", text="a"), 7, {"jsonrpc": "1.0", "id": 5}])

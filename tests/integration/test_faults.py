@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from fabric.core.faults import CODES, Reason
+from fabric.faults import CODES, Reason
 from tests import brokers
 from tests.contract.http_client import BOTH, Client, Reply, modern, request
 from tests.fabrics import Process, bridge, edge

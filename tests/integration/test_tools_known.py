@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from fabric.core.catalog import FRESH_AT_LEAST
+from fabric.mcp.tools import FRESH_AT_LEAST
 from tests.fabrics import up
 from tests.integration.conftest import Write
 from tests.integration.talk import Session, call, connections, reason, text

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from fabric import jsonrpc
 from fabric.core.effects import Establish, Send
 from fabric.core.events import LinkOpened
-from fabric.jsonrpc import Message, MessageKind
+from fabric.mcp import jsonrpc
+from fabric.mcp.jsonrpc import Message, MessageKind
 from tests.sim.process import EdgeProcess
 from tests.sim.requests import Request, call, checked, initialize, notification, reply
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from fabric.core.effects import Establish, Send
 from fabric.core.events import AnswerAwaited, RequestPosted, SessionEnded, SessionRef, StreamOpened
-from fabric.jsonrpc import Message, MessageKind
+from fabric.mcp.jsonrpc import Message, MessageKind
 from tests.sim.clients import AGAIN, Client
 from tests.sim.process import EdgeProcess
 from tests.sim.requests import Request, call, checked, initialize, notification, reply

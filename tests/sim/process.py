@@ -43,7 +43,7 @@ from fabric.core.events import (
     RestartAsked,
 )
 from fabric.core.observer import ObserverCore
-from fabric.jsonrpc import Message
+from fabric.mcp.jsonrpc import Message
 from tests.sim.servers import SimServer
 from tests.sim.wires import Wire
 

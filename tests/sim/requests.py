@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from fabric import jsonrpc
 from fabric.errors import FabricError
+from fabric.mcp import jsonrpc
 
 if TYPE_CHECKING:
     from tests.sim.process import EdgeProcess

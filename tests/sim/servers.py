@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from fabric import jsonrpc
 from fabric.core.events import ServerBehind, ServerCaughtUp, ServerExited, ServerFrame, ServerStarted
-from fabric.core.faults import Fault, Reason, lost
+from fabric.faults import Fault, Reason, lost
+from fabric.mcp import jsonrpc
 from tests.sim.wires import BEHIND_BYTES, PIPE_BYTES, Wire
 
 if TYPE_CHECKING:

@@ -7,9 +7,9 @@ from typing import Any
 import msgspec
 import pytest
 
-from fabric import jsonrpc, jsonrpc_batch
 from fabric.core.effects import Establish, Send
 from fabric.core.events import FrameArrived, LinkOpened
+from fabric.mcp import batches, jsonrpc
 from tests.sim.requests import call, initialize, notification
 from tests.sim.scene import held, scene
 from tests.sim.world import World
@@ -28,7 +28,7 @@ class Line:
         self.over = ""
         self.edge.links[link] = self
         self.edge.feed(LinkOpened(link, "old", "c", "stdio"))
-        self.say(initialize(b"0", version=jsonrpc_batch.REVISION))
+        self.say(initialize(b"0", version=batches.REVISION))
         assert world.run_until(lambda: bool(self.heard), 5.0)
 
     def say(self, *messages: jsonrpc.Message) -> None:

@@ -7,12 +7,12 @@ from typing import Any
 import msgspec
 import pytest
 
-from fabric import jsonrpc
 from fabric.core.correlation import Limits
 from fabric.core.effects import Send
 from fabric.core.events import RequestPosted
 from fabric.core.lease import LEASE
 from fabric.envelope import Kind
+from fabric.mcp import jsonrpc
 from tests.sim.clients import LongLink
 from tests.sim.http_clients import Http, Post
 from tests.sim.requests import frame

@@ -6,11 +6,11 @@ from typing import Any
 
 import pytest
 
-from fabric import jsonrpc
 from fabric.core.effects import Send
 from fabric.core.events import FrameArrived, LinkOpened, RequestPosted, SessionEnded, StreamOpened
 from fabric.core.lease import LEASE
 from fabric.envelope import Kind
+from fabric.mcp import jsonrpc
 from tests.sim.clients import Client, LongLink
 from tests.sim.http_clients import Http, Post
 from tests.sim.requests import Request, call, frame, initialize, notification

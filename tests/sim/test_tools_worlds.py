@@ -5,11 +5,11 @@ from __future__ import annotations
 import pytest
 
 from fabric.core.bridge import BridgeCore
-from fabric.core.catalog import Catalog
 from fabric.core.correlation import Exchange
 from fabric.core.edge import EdgeCore
 from fabric.core.lease import LEASE
 from fabric.core.tools import LIST_TIMEOUT, PAUSE, Tools
+from fabric.mcp.tools import Catalog
 from tests.sim.clients import LongLink
 from tests.sim.http_clients import Http
 from tests.sim.requests import frame

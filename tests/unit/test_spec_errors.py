@@ -8,8 +8,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from fabric.core.faults import CODES, Fault, Reason, fault_frame
 from fabric.errors import TransportError
+from fabric.faults import CODES, Fault, Reason, fault_frame
 from fabric.links.http_status import answer_status
 from tests.pages import DOCS, ROOT, table
 

@@ -8,12 +8,12 @@ from fabric.core.announcement import Health
 from fabric.core.bridge import BridgeCore
 from fabric.core.effects import StartServer, Write
 from fabric.core.events import BrokerConnected, PackArrived, ServerFrame, ServerStarted, WorkArrived
-from fabric.core.faults import Fault, Reason, lost
 from fabric.core.jobs import QUIET_AFTER_CANCEL
 from fabric.core.member import Identity
 from fabric.core.pool import ServerLimits
 from fabric.envelope import VERSION, Envelope, Kind, Lane, Pack, single
-from fabric.jsonrpc import Message, parse
+from fabric.faults import Fault, Reason, lost
+from fabric.mcp.jsonrpc import Message, parse
 
 DISCOVERED = {"resultType": "complete", "supportedVersions": ["2026-07-28"]}
 LOG = parse(b'{"jsonrpc":"2.0","method":"notifications/message","params":{"level":"info","data":"secret of the first"}}')

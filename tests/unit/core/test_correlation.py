@@ -6,9 +6,9 @@ from fabric.core.announcement import Announcement, Role
 from fabric.core.correlation import CorrelationRouter, Exchange, Limits
 from fabric.core.detours import Detours
 from fabric.core.effects import Effect
-from fabric.core.faults import Fault
 from fabric.core.member import Identity, Loss, Member, announcing
 from fabric.envelope import Envelope, Kind
+from fabric.faults import Fault
 
 
 class Owner:

@@ -4,7 +4,6 @@ from typing import Any
 
 import pytest
 
-from fabric import jsonrpc
 from fabric.core.announcement import Health
 from fabric.core.deadlines import Deadlines
 from fabric.core.effects import CheckServer, Effect, StartServer, StopServer, Write
@@ -13,6 +12,7 @@ from fabric.core.job import job_of
 from fabric.core.pool import FORGIVEN, Pool, ServerLimits
 from fabric.core.probe import SECOND_QUESTION
 from fabric.envelope import Envelope, Kind
+from fabric.mcp import jsonrpc
 
 MODERN = b'"result":{"supportedVersions":["2026-07-28"]}'
 DUAL = b'"result":{"supportedVersions":["2026-07-28","2025-11-25"]}'

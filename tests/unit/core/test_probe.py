@@ -2,10 +2,10 @@
 
 import pytest
 
-from fabric import jsonrpc
 from fabric.core.child import Child
-from fabric.core.eras import LEGACY, MODERN
 from fabric.core.probe import SECOND_QUESTION, Known, Probe, Step, configured
+from fabric.mcp import jsonrpc
+from fabric.mcp.eras import LEGACY, MODERN
 
 DISCOVERED = b'"result":{"supportedVersions":["2026-07-28"]}'
 BOTH = b'"result":{"supportedVersions":["2026-07-28","2025-11-25"]}'

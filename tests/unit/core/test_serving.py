@@ -1,9 +1,9 @@
 """Who serves what: when work need not wait, and when it must."""
 
 from fabric.core.announcement import Announcement, Health, Role, Served
-from fabric.core.faults import Reason
 from fabric.core.lease import Leases
 from fabric.core.serving import RESTART_PATIENCE, Serving
+from fabric.faults import Reason
 
 
 def announced(leases: Leases, health: Health, now: float, bridge: str = "b") -> None:

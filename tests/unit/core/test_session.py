@@ -1,9 +1,9 @@
 """A session: ids its client can tell apart, and the stream each of the server's messages goes to."""
 
-from fabric import jsonrpc
 from fabric.core.job import Job, job_of
 from fabric.core.session import Session
 from fabric.envelope import Envelope, Kind
+from fabric.mcp import jsonrpc
 
 
 def job(exchange: str, client_id: bytes = b"1", *, kind: Kind = Kind.REQUEST) -> Job:

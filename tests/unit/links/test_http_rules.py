@@ -7,7 +7,6 @@ import json
 
 import pytest
 
-from fabric import jsonrpc
 from fabric.links.http_rules import (
     Admission,
     Answer,
@@ -18,6 +17,7 @@ from fabric.links.http_rules import (
     check_post,
     read_post,
 )
+from fabric.mcp import jsonrpc
 
 META = {"io.modelcontextprotocol/protocolVersion": "2026-07-28", "io.modelcontextprotocol/clientCapabilities": {}}
 CALL = {b"mcp-protocol-version": b"2026-07-28", b"mcp-method": b"tools/call", b"mcp-name": b"echo"}

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from fabric import jsonrpc
-from fabric.core.faults import Fault, Reason, fault_frame
+from fabric.faults import Fault, Reason, fault_frame
 from fabric.links.http_status import answer_status
+from fabric.mcp import jsonrpc
 
 
 def error(code: int, data: object | None = None) -> bytes:

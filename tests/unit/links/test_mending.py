@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 
-from fabric.core.faults import Lost, Reason
 from fabric.errors import InvalidFrame
-from fabric.jsonrpc import parse
+from fabric.faults import Lost, Reason
 from fabric.links.mending import Mender, mended, too_long
+from fabric.mcp.jsonrpc import parse
 
 ANSWER = b'{"jsonrpc":"2.0","id":"b-1","result":{"text":"done"}}'
 LAST_ID = b'{"result":{"structuredContent":{"id":"b-9"}},"jsonrpc":"2.0","id":"b-1"}'

@@ -10,10 +10,11 @@ from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.trace import SpanKind, StatusCode, format_span_id
 
-from fabric import jsonrpc, jsonrpc_swap
 from fabric.core import trace
-from fabric.core.faults import CODES, Fault, Reason, fault_frame
-from fabric.core.record import Record, Side, judged
+from fabric.core.record import Record, Side
+from fabric.faults import CODES, Fault, Reason, fault_frame
+from fabric.faults import outcome as outcome_of
+from fabric.mcp import jsonrpc, swap
 from fabric.telemetry.spans import MAX_SENDINGS, MAX_TEXT, SpanMaker, context
 
 TRACE = "0af7651916cd43dd8448eb211c80319c"
@@ -117,12 +118,12 @@ def test_a_failure_has_a_type_a_code_and_a_status(outcome: str, code: int, type:
     ],
 )
 def test_an_answer_is_judged_by_its_own_members_alone(answer: bytes, outcome: str, code: int) -> None:
-    assert judged(answer) == (outcome, code)
+    assert outcome_of(answer) == (outcome, code)
 
 
 def test_a_frame_that_hides_the_place_of_its_context_stays_as_it_is() -> None:
     hidden = b'{"jsonrpc":"2.0","id":1,"method":"m","params":{"a":[' + b'{"_meta":{}},' * 5000 + b'1],"_meta":{"b":1}}}'
-    assert jsonrpc_swap.with_traceparent(jsonrpc.parse(hidden), CLIENT) == hidden
+    assert swap.with_traceparent(jsonrpc.parse(hidden), CLIENT) == hidden
     plain = b'{"jsonrpc":"2.0","id":1,"method":"m","params":{"a":{"_meta":{}},"_meta":{"b":1}}}'
-    carrying = jsonrpc.parse(jsonrpc_swap.with_traceparent(jsonrpc.parse(plain), CLIENT))
+    carrying = jsonrpc.parse(swap.with_traceparent(jsonrpc.parse(plain), CLIENT))
     assert jsonrpc.text(jsonrpc.meta(carrying).fields.traceparent) == CLIENT

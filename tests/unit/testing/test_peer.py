@@ -6,7 +6,7 @@ import asyncio
 
 import msgspec
 
-from fabric.jsonrpc import METHOD_NOT_FOUND
+from fabric.mcp.jsonrpc import METHOD_NOT_FOUND
 from fabric.testing.peer import peers
 
 

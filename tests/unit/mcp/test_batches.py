@@ -6,10 +6,10 @@ import time
 
 import pytest
 
-from fabric import jsonrpc, jsonrpc_batch
 from fabric.errors import InvalidFrame
-from fabric.jsonrpc import Message, MessageKind
-from fabric.jsonrpc_batch import Answers, split
+from fabric.mcp import batches, jsonrpc
+from fabric.mcp.batches import Answers, split
+from fabric.mcp.jsonrpc import Message, MessageKind
 
 pytestmark = pytest.mark.requirement("P14")
 PING = b'{"jsonrpc":"2.0","id":1,"method":"ping"}'
@@ -57,8 +57,8 @@ def test_what_is_not_json_is_no_batch_either(frame: bytes) -> None:
 
 
 def test_a_batch_of_too_many_is_refused_however_many_there_are() -> None:
-    assert len(members(b"[" + b",".join([PING] * jsonrpc_batch.MOST) + b"]")) == jsonrpc_batch.MOST
-    for many in (jsonrpc_batch.MOST + 1, 2_000_000):
+    assert len(members(b"[" + b",".join([PING] * batches.MOST) + b"]")) == batches.MOST
+    for many in (batches.MOST + 1, 2_000_000):
         began = time.process_time()
         with pytest.raises(InvalidFrame):
             members(b"[{}" + b",1" * (many - 1) + b"]")
@@ -78,7 +78,7 @@ def test_a_batch_without_a_request_has_no_answer() -> None:
 
 
 def test_answers_that_grow_too_large_together_do_not_wait() -> None:
-    answers, large = Answers(3), b"x" * jsonrpc_batch.ARRAY_BYTES
+    answers, large = Answers(3), b"x" * batches.ARRAY_BYTES
     assert answers.settle(large) == b""
     assert answers.settle(b"1") == b"[" + large + b",1]"
     assert answers.settle(b"2") == b"[2]"

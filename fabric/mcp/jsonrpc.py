@@ -1,7 +1,7 @@
 """A look at a JSON-RPC frame without taking it apart: kind, id, method and MCP metadata.
 
 A frame is the UTF-8 bytes of one message of MCP's JSON-RPC 2.0. Ids and tokens are handled as raw JSON: `7` and `"7"` differ.
-What the fabric changes in one is done by jsonrpc_swap.py.
+What the fabric changes in one is done by swap.py.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ MODERN_VERSION = "2026-07-28"
 
 
 class MessageKind(IntEnum):
-    """The three shapes of a JSON-RPC message, and an array of them (see jsonrpc_batch.py)."""
+    """The three shapes of a JSON-RPC message, and an array of them (see batches.py)."""
 
     REQUEST = 1
     NOTIFICATION = 2

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fabric.core.parked import unwrap, wrap
+from fabric.core.request_state import unwrap, wrap
 
 
 @given(st.text(alphabet="abc0123456789-", min_size=1), st.text(min_size=1, max_size=200), st.text())

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from fabric.errors import InvalidFrame
-from fabric.jsonrpc import (
+from fabric.mcp.jsonrpc import (
     INVALID_REQUEST,
     Message,
     message_id,

@@ -9,28 +9,10 @@ from typing import Any
 
 import msgspec
 
-from fabric import jsonrpc
-from fabric.jsonrpc import Message
-
-REPEATABLE_METHODS = frozenset(
-    {
-        "server/discover",
-        "tools/list",
-        "prompts/list",
-        "prompts/get",
-        "resources/list",
-        "resources/templates/list",
-        "resources/read",
-        "completion/complete",
-        "subscriptions/listen",
-        "ping",
-    }
-)
-"""Methods of the specification that change nothing; any other is not repeatable."""
+from fabric.mcp.jsonrpc import Message
 
 FRESH_AT_LEAST, FRESH_AT_MOST = 5.0, 300.0
 """Bounds, in seconds, of how long a list is believed; between them the server's ttlMs decides."""
-
 
 PAGES_MOST = 100
 """How many pages of tools are asked for; a server may have a next one for ever."""
@@ -69,20 +51,6 @@ class _Answer(msgspec.Struct):
 
 class _Arguments(msgspec.Struct):
     arguments: dict[str, Any] = {}
-
-
-def list_request(id: str, cursor: str) -> bytes:
-    """The tools/list an edge sends of its own accord; `cursor` is empty for the first page."""
-    params: dict[str, Any] = {
-        "_meta": {
-            "io.modelcontextprotocol/protocolVersion": jsonrpc.MODERN_VERSION,
-            "io.modelcontextprotocol/clientInfo": {"name": "mcp-transport-fabric", "version": "0"},
-            "io.modelcontextprotocol/clientCapabilities": {},
-        }
-    }
-    if cursor:
-        params["cursor"] = cursor
-    return msgspec.json.encode({"jsonrpc": "2.0", "id": id, "method": "tools/list", "params": params})
 
 
 class Catalog:

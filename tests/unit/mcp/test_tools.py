@@ -5,8 +5,8 @@ from typing import Any
 import msgspec
 import pytest
 
-from fabric import jsonrpc
-from fabric.core.catalog import FRESH_AT_LEAST, FRESH_AT_MOST, PAGES_MOST, Catalog
+from fabric.mcp import jsonrpc
+from fabric.mcp.tools import FRESH_AT_LEAST, FRESH_AT_MOST, PAGES_MOST, Catalog
 
 
 def page(*tools: dict[str, Any], **more: Any) -> bytes:

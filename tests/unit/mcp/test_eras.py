@@ -2,9 +2,8 @@
 
 import pytest
 
-from fabric import jsonrpc
-from fabric.core import eras
-from fabric.core.eras import LEGACY, MODERN
+from fabric.mcp import eras, jsonrpc, requests
+from fabric.mcp.eras import LEGACY, MODERN
 
 
 @pytest.mark.parametrize(
@@ -25,7 +24,7 @@ def test_what_an_answer_to_the_probe_says(answer: bytes, found: tuple[str, ...])
 
 
 def test_the_questions_are_requests_of_their_era() -> None:
-    discover, initialize = jsonrpc.parse(eras.discover_request("p")), jsonrpc.parse(eras.initialize_request("p"))
+    discover, initialize = jsonrpc.parse(requests.discover("p")), jsonrpc.parse(requests.initialize("p"))
     assert (discover.method, initialize.method) == ("server/discover", "initialize")
     assert jsonrpc.meta(discover).fields.version
     assert not jsonrpc.meta(initialize).fields.version

@@ -9,8 +9,8 @@ from enum import StrEnum
 
 import msgspec
 
-from fabric import jsonrpc
-from fabric.jsonrpc import Message
+from fabric.mcp import answers, jsonrpc
+from fabric.mcp.jsonrpc import Message
 
 
 class Reason(StrEnum):
@@ -31,6 +31,8 @@ class Reason(StrEnum):
 
 CODES = {reason: -31001 - position for position, reason in enumerate(Reason)}
 """JSON-RPC code of each reason. Only ever appended to: clients know them."""
+
+_REASONS = {code: reason.value for reason, code in CODES.items()}
 
 
 class Fault(msgspec.Struct, frozen=True):
@@ -75,3 +77,9 @@ def lost(id: bytes, fault: Fault, *, started: bool, again: bool) -> Lost:
     frame = fault_frame(id, fault)
     seen = jsonrpc.parse(frame)
     return Lost(frame, seen.kind, id, "", seen.params, seen.error, fault=fault, started=started, again=again)
+
+
+def outcome(answer: bytes) -> tuple[str, int]:
+    """The outcome that a response is, and its error's code: `ok`, a fault's reason, `error`, or `tool_error` in a result."""
+    found, code = answers.outcome(answer)
+    return (_REASONS.get(code, found), code) if code else (found, code)

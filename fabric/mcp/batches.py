@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import msgspec
 
-from fabric import jsonrpc
 from fabric.errors import InvalidFrame
-from fabric.jsonrpc import Message, MessageKind
+from fabric.mcp import jsonrpc
+from fabric.mcp.jsonrpc import Message, MessageKind
 
 REVISION = "2025-03-26"
 """The only revision with batches."""

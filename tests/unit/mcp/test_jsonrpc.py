@@ -3,9 +3,9 @@
 import pytest
 from msgspec import Raw
 
-from fabric import jsonrpc
 from fabric.errors import InvalidFrame
-from fabric.jsonrpc import MessageKind
+from fabric.mcp import jsonrpc
+from fabric.mcp.jsonrpc import MessageKind
 
 
 @pytest.mark.parametrize(

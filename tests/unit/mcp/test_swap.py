@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fabric import jsonrpc, jsonrpc_swap
+from fabric.mcp import jsonrpc, swap
 
 keys = st.sampled_from(["id", "a", '"id":', "requestState"])
 values = st.recursive(
@@ -22,14 +22,14 @@ ids = st.integers(-(2**53), 2**53) | st.text(max_size=10)
 def test_a_swapped_id_changes_nothing_else(old: Any, new: Any, params: Any, order: list[str], indent: int | None) -> None:
     parts = {"jsonrpc": "2.0", "id": old, "method": "x", "params": {"nested": params}}
     frame = json.dumps({key: parts[key] for key in order}, indent=indent).encode()
-    swapped = jsonrpc_swap.with_id(jsonrpc.parse(frame), json.dumps(new).encode())
+    swapped = swap.with_id(jsonrpc.parse(frame), json.dumps(new).encode())
     assert json.loads(swapped) == parts | {"id": new}
 
 
 @given(ids, values)
 def test_an_answer_gets_its_clients_own_id_back(id: Any, result: Any) -> None:
     frame = json.dumps({"jsonrpc": "2.0", "id": "e-1", "result": {"id": "e-1", "value": result}}).encode()
-    back = json.loads(jsonrpc_swap.with_answer_id(frame, "e-1", json.dumps(id).encode()))
+    back = json.loads(swap.with_answer_id(frame, "e-1", json.dumps(id).encode()))
     assert back == {"jsonrpc": "2.0", "id": id, "result": {"id": "e-1", "value": result}}
 
 
@@ -37,7 +37,7 @@ def test_an_answer_gets_its_clients_own_id_back(id: Any, result: Any) -> None:
 def test_a_swapped_progress_token_is_the_requests_own(token: Any, arguments: Any) -> None:
     meta = {"progressToken": "old", "other": {"progressToken": "not this"}}
     parts = {"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": {"arguments": [arguments, meta], "_meta": meta}}
-    swapped = json.loads(jsonrpc_swap.with_progress_token(json.dumps(parts).encode(), json.dumps(token).encode()))
+    swapped = json.loads(swap.with_progress_token(json.dumps(parts).encode(), json.dumps(token).encode()))
     assert swapped["params"]["_meta"] == meta | {"progressToken": token}
     assert swapped["params"]["arguments"] == [arguments, meta]
 
@@ -47,7 +47,7 @@ def test_a_swap_in_a_frame_of_a_thousand_lookalikes_is_quick_and_right() -> None
     for _ in range(100):
         nested = {"requestState": "no", "deeper": [nested, {"requestState": "no"}]}
     parts = {"jsonrpc": "2.0", "id": 1, "method": "x", "params": {"arguments": nested, "requestState": "yes"}}
-    swapped = json.loads(jsonrpc_swap.with_request_state(json.dumps(parts).encode(), b'"new"'))
+    swapped = json.loads(swap.with_request_state(json.dumps(parts).encode(), b'"new"'))
     assert swapped["params"]["requestState"] == "new"
     assert swapped["params"]["arguments"] == nested
 
@@ -63,7 +63,7 @@ def test_a_swap_in_a_frame_of_a_thousand_lookalikes_is_quick_and_right() -> None
 )
 def test_the_request_a_notification_names_is_replaced(params: str) -> None:
     frame = f'{{"jsonrpc":"2.0","method":"n","params":{params}}}'.encode()
-    assert jsonrpc.refers_to(jsonrpc.parse(jsonrpc_swap.with_reference(frame, b'"mine"'))) == b'"mine"'
+    assert jsonrpc.refers_to(jsonrpc.parse(swap.with_reference(frame, b'"mine"'))) == b'"mine"'
 
 
 @pytest.mark.parametrize(
@@ -72,7 +72,7 @@ def test_the_request_a_notification_names_is_replaced(params: str) -> None:
 def test_a_traceparent_is_added_or_replaced(params: str) -> None:
     message = jsonrpc.parse(f'{{"jsonrpc":"2.0","id":1,"method":"x"{params}}}'.encode())
     before = json.loads(message.frame)
-    after = json.loads(jsonrpc_swap.with_traceparent(message, "00-a-b-01"))
+    after = json.loads(swap.with_traceparent(message, "00-a-b-01"))
     assert after["params"]["_meta"].pop("traceparent") == "00-a-b-01"
     before.setdefault("params", {}).setdefault("_meta", {}).pop("traceparent", None)
     assert after == before

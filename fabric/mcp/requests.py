@@ -1,0 +1,71 @@
+"""The requests that the fabric makes of its own accord, as the specification words them, and which methods change nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import msgspec
+
+from fabric.mcp.initialize import LATEST_LEGACY
+from fabric.mcp.jsonrpc import MODERN_VERSION
+
+FABRIC = {"name": "mcp-transport-fabric", "version": "0"}
+"""The clientInfo of the fabric itself. Its version is not the server's business, and a fixed one keeps probes comparable."""
+
+REPEATABLE_METHODS = frozenset(
+    {
+        "server/discover",
+        "tools/list",
+        "prompts/list",
+        "prompts/get",
+        "resources/list",
+        "resources/templates/list",
+        "resources/read",
+        "completion/complete",
+        "subscriptions/listen",
+        "ping",
+    }
+)
+"""Methods of the specification that change nothing; any other is not repeatable."""
+
+
+def modern_meta(client: Mapping[str, Any], capabilities: Mapping[str, Any]) -> dict[str, Any]:
+    """What `params._meta` of every modern request holds (2026-07-28 basic/index): the revision, and who asks."""
+    return {
+        "io.modelcontextprotocol/protocolVersion": MODERN_VERSION,
+        "io.modelcontextprotocol/clientInfo": client,
+        "io.modelcontextprotocol/clientCapabilities": capabilities,
+    }
+
+
+def initialize_params(client: Mapping[str, Any], capabilities: Mapping[str, Any]) -> dict[str, Any]:
+    """The params of an initialize that offers the newest revision with sessions."""
+    return {"protocolVersion": LATEST_LEGACY, "capabilities": capabilities, "clientInfo": client}
+
+
+def discover(id: str) -> bytes:
+    """The question of the modern era: who are you, and which revisions do you speak?"""
+    return _request(id, "server/discover", {"_meta": modern_meta(FABRIC, {})})
+
+
+def initialize(id: str) -> bytes:
+    """The legacy handshake, sent only to see whether a server that knows no discovery answers at all."""
+    return _request(id, "initialize", initialize_params(FABRIC, {}))
+
+
+def ping(id: str) -> bytes:
+    """The legacy question whether the peer is there, which may be asked before the handshake."""
+    return _request(id, "ping", {})
+
+
+def list_tools(id: str, cursor: str) -> bytes:
+    """A modern tools/list; `cursor` is empty for the first page."""
+    params: dict[str, Any] = {"_meta": modern_meta(FABRIC, {})}
+    if cursor:
+        params["cursor"] = cursor
+    return _request(id, "tools/list", params)
+
+
+def _request(id: str, method: str, params: dict[str, Any]) -> bytes:
+    return msgspec.json.encode({"jsonrpc": "2.0", "id": id, "method": method, "params": params})

@@ -10,8 +10,12 @@ import pytest
 import typer
 
 from fabric.brokers import amqp, keeper, nats, redis_streams
-from fabric.core import bridge, correlation, eviction, lease, pool
-from fabric.core.member import Identity
+from fabric.core.bridge.core import SESSION_IDLE
+from fabric.core.bridge.processes import pool
+from fabric.core.bridge.sessions import eviction
+from fabric.core.edge import correlation
+from fabric.core.peers import lease
+from fabric.core.peers.member import Identity
 from fabric.envelope import HEADER_BYTES
 from fabric.runtime.schema import FabricSection
 from tests.pages import DOCS, ROOT, blocks
@@ -109,7 +113,7 @@ def test_what_a_page_uses_besides_is_said_on_it(page: Path) -> None:
         f"The **lease** is {lease.LEASE:g} s",
         f"A request ends {correlation.Limits().idle:g} s after the last message about it",
         f"and {correlation.Limits().absolute:g} s after it began",
-        f"not used for {bridge.SESSION_IDLE / 60:g} minutes ends",
+        f"not used for {SESSION_IDLE / 60:g} minutes ends",
         f"{eviction.KEPT} of one server at one bridge may be left alone for so long",
         f"never less than {eviction.SHARE_LEAST:g} s",
         f"if that is {eviction.EVICT_AFTER:g} s or more",

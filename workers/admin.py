@@ -7,7 +7,7 @@ from typing import Any
 
 import msgspec
 
-from fabric.core.announcement import Served
+from fabric.core.peers.announcement import Served
 from fabric.errors import ConfigError, LinkRefused
 from fabric.links.http import HttpListener, HttpSettings, listen
 from fabric.links.http_door import Page

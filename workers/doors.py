@@ -48,12 +48,12 @@ async def open_doors(settings: Settings, edge: Edge, life: Life, nodes: Sequence
 
     def resolve(name: str) -> str | None:
         if not name:
-            return settings.default_server or _only(edge.core.serving.names())
-        return name if edge.core.serving.known(name) else None
+            return settings.default_server or _only(edge.core.directory.names())
+        return name if edge.core.directory.known(name) else None
 
     http = HttpSettings(
         resolve=resolve,
-        names=edge.core.serving.names,
+        names=edge.core.directory.names,
         host=settings.http.host,
         port=settings.http.port,
         path_prefix=settings.path_prefix,

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from fabric.brokers import embedded, registry
-from fabric.core.announcement import Announcement, Role
+from fabric.core.peers.announcement import Announcement, Role
 from fabric.errors import BrokerRefused, BrokerTimeout
 from fabric.runtime.node import Node
 from fabric.runtime.observer import Observer

@@ -9,7 +9,7 @@ import msgspec
 from rich.console import Console
 from rich.table import Table
 
-from fabric.core.announcement import Announcement, Health, Role, Served
+from fabric.core.peers.announcement import Announcement, Health, Role, Served
 from fabric.runtime.settings import Settings
 from workers.joining import everyone, starting, unless_stopped
 from workers.logs import configure_logging

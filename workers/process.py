@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from fabric.brokers import embedded, registry
-from fabric.core.announcement import Health, Role
-from fabric.core.member import Identity
+from fabric.core.peers.announcement import Health, Role
+from fabric.core.peers.member import Identity
 from fabric.links.processes import Processes
 from fabric.runtime.keys import keyring
 from fabric.runtime.node import Node

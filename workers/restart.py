@@ -9,8 +9,8 @@ from collections.abc import Mapping
 
 import msgspec
 
-from fabric.core.announcement import Announcement, Restart, Role
 from fabric.core.events import RestartAsked
+from fabric.core.peers.announcement import Announcement, Restart, Role
 from fabric.runtime.observer import Observer
 from fabric.runtime.retry import Connects
 from fabric.runtime.settings import Settings

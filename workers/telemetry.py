@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from fabric.core.member import Identity
+from fabric.core.peers.member import Identity
 from fabric.core.record import Record
 from fabric.runtime.retry import Connects
 from workers.extras import refuse_missing_extras, wants

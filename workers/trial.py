@@ -9,7 +9,7 @@ from contextlib import asynccontextmanager
 
 import msgspec
 
-from fabric.core.announcement import Health, Served
+from fabric.core.peers.announcement import Health, Served
 from fabric.errors import FabricError
 from fabric.runtime.bridge import Bridge
 from fabric.runtime.edge import Edge

@@ -8,8 +8,8 @@ from collections.abc import Callable, Coroutine, Iterable, Mapping
 from contextlib import suppress
 from typing import Any
 
-from fabric.core.announcement import Served
-from fabric.core.bridge import BridgeCore
+from fabric.core.bridge.core import BridgeCore
+from fabric.core.bridge.processes.pool import ServerLimits
 from fabric.core.effects import (
     Ack,
     CheckServer,
@@ -34,8 +34,8 @@ from fabric.core.events import (
     ServerFrame,
     ServerStarted,
 )
-from fabric.core.member import Identity
-from fabric.core.pool import ServerLimits
+from fabric.core.peers.announcement import Served
+from fabric.core.peers.member import Identity
 from fabric.core.record import Record
 from fabric.errors import ConfigError, InvalidFrame, LinkError, LinkOverflow, LinkRefused, LinkTimeout
 from fabric.faults import Lost, Reason

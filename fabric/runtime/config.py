@@ -18,7 +18,7 @@ from typing import Any
 
 import msgspec
 
-from fabric.core.health import Checks
+from fabric.core.bridge.processes.health import Checks
 from fabric.errors import ConfigError
 from fabric.links.stdio import environment as child_environment
 from fabric.links.url import parse as parse_link_url

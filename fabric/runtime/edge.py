@@ -8,9 +8,8 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 
-from fabric.core.announcement import Role
-from fabric.core.correlation import Limits
-from fabric.core.edge import EdgeCore
+from fabric.core.edge.core import EdgeCore
+from fabric.core.edge.correlation import Limits
 from fabric.core.effects import Accept, CloseLink, Completed, Effect, Establish, Finish, HoldLink, ReleaseLink, Send, Skipped
 from fabric.core.events import (
     AnswerAwaited,
@@ -25,7 +24,8 @@ from fabric.core.events import (
     SessionRef,
     StreamOpened,
 )
-from fabric.core.member import Identity
+from fabric.core.peers.announcement import Role
+from fabric.core.peers.member import Identity
 from fabric.core.record import Record
 from fabric.errors import EndOfLink, InvalidFrame, InvalidToken, LinkError, LinkOverflow
 from fabric.faults import Fault, Reason, fault_frame
@@ -67,7 +67,7 @@ class Edge:
         self._lifetime = session_lifetime
         self._completed = completed
         self._links: dict[str, Link] = {}
-        self._half_closed = HalfClosed(lambda link: bool(self.core.conversations.unanswered(link)))
+        self._half_closed = HalfClosed(lambda link: bool(self.core.long_links.unanswered(link)))
         self._requests: dict[str, RequestLink] = {}
         self._pacing = Pacing(self.node.feed, LinkBehind, LinkCaughtUp)
 
@@ -181,7 +181,7 @@ class Edge:
 
     def _lapse(self, link: str) -> list[str]:
         """Nobody is waited for any longer: answer what is open, and return its methods."""
-        methods = [exchange.method for exchange in self.core.conversations.unanswered(link)]
+        methods = [exchange.method for exchange in self.core.long_links.unanswered(link)]
         if methods:
             log.info("link %s: its client ended its input, and was not answered in time: %s", link, ", ".join(methods))
             self.node.feed(InputLapsed(link))

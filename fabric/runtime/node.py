@@ -6,9 +6,9 @@ import asyncio
 from collections.abc import Callable
 from typing import Protocol
 
-from fabric.core.announcement import Announcement
 from fabric.core.effects import Conflict, Effect, Publish
-from fabric.core.member import Member
+from fabric.core.peers.announcement import Announcement
+from fabric.core.peers.member import Member
 from fabric.errors import ConfigError
 from fabric.runtime import loop
 from fabric.runtime.bus import Bus

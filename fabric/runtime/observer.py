@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from fabric.core.effects import Effect
-from fabric.core.member import Identity
-from fabric.core.observer import ObserverCore
+from fabric.core.peers.member import Identity
+from fabric.core.peers.observer import ObserverCore
 from fabric.runtime.node import Node
 from fabric.runtime.retry import Connects
 

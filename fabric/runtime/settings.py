@@ -9,7 +9,7 @@ from pathlib import Path
 
 import msgspec
 
-from fabric.core.health import Checks
+from fabric.core.bridge.processes.health import Checks
 from fabric.errors import ConfigError
 from fabric.runtime.retry import RetryPolicy
 from fabric.security.tls import Trust, client_context

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
-from fabric.core.bridge import BridgeCore
-from fabric.core.edge import EdgeCore
-from fabric.core.lease import LEASE
-from fabric.core.observer import ObserverCore
+from fabric.core.bridge.core import BridgeCore
+from fabric.core.edge.core import EdgeCore
+from fabric.core.peers.lease import LEASE
+from fabric.core.peers.observer import ObserverCore
 
 if TYPE_CHECKING:
     from tests.sim.clients import Client
@@ -88,10 +88,10 @@ def _edge_holds(core: EdgeCore) -> dict[str, object]:
     deadlines = core.router.deadlines
     return {
         "exchanges": sorted(core.router.exchanges),
-        "posted": sorted(core.posts.open),
-        "conversations": sorted(core.conversations.open),
-        "bound": sorted(core.conversations.bound),
-        "orphans": core.posts.orphans,
+        "posted": sorted(core.http_requests.open),
+        "conversations": sorted(core.long_links.open),
+        "bound": sorted(core.long_links.bound),
+        "orphans": core.http_requests.orphans,
         "waiting calls": core.requests._waiting,
         "listings": core.requests.tools.listing,
         "deadlines": len(deadlines) or len(deadlines._heap) > 512,
@@ -104,7 +104,7 @@ def _bridge_holds(core: BridgeCore) -> dict[str, object]:
         "jobs": sorted(core.jobs.open),
         "sessions": sorted(core.sessions.open),
         "deferred": core._deferred,
-        "copies": core.copies._waiting,
+        "copies": core.deliveries._waiting,
         "slots": sum(pool.taken for pool in pools),
         "pending": [job.exchange for pool in pools for job in pool.pending],
         "children's jobs": [child.id for pool in pools for child in pool.children.values() if child.jobs or child.waiting],

@@ -6,8 +6,8 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Protocol
 
 from fabric.addressing import ChannelKind
-from fabric.core.bridge import BridgeCore
-from fabric.core.edge import EdgeCore
+from fabric.core.bridge.core import BridgeCore
+from fabric.core.edge.core import EdgeCore
 from fabric.core.effects import (
     Accept,
     Ack,
@@ -42,7 +42,7 @@ from fabric.core.events import (
     PublishFailed,
     RestartAsked,
 )
-from fabric.core.observer import ObserverCore
+from fabric.core.peers.observer import ObserverCore
 from fabric.mcp.jsonrpc import Message
 from tests.sim.servers import SimServer
 from tests.sim.wires import Wire

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from fabric.core.bridge import BridgeCore
-from fabric.core.correlation import CorrelationRouter, Limits
-from fabric.core.edge import EdgeCore
-from fabric.core.pair import Pairs
+from fabric.core.bridge.core import BridgeCore
+from fabric.core.edge.core import EdgeCore
+from fabric.core.edge.correlation import CorrelationRouter, Limits
+from fabric.core.peers.pair import Pairs
 from fabric.envelope import Kind
 from tests.sim.clients import Client, LongLink
 from tests.sim.http_clients import Http

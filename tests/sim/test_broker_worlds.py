@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from fabric.core.lease import LEASE
+from fabric.core.peers.lease import LEASE
 from fabric.envelope import Kind
 from tests.sim.clients import LongLink
 from tests.sim.http_clients import Http

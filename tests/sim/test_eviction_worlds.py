@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from fabric.core.bridge import SWEEP
-from fabric.core.eviction import EVICT_AFTER, KEPT, allowed
+from fabric.core.bridge.core import SWEEP
+from fabric.core.bridge.sessions.eviction import EVICT_AFTER, KEPT, allowed
 from tests.sim.http_clients import Http
 from tests.sim.scene import held, last, scene, until_answered, until_started
 from tests.sim.world import World

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from fabric.core.correlation import Limits
+from fabric.core.edge.correlation import Limits
 from tests.sim.clients import LongLink
 from tests.sim.http_clients import Http
 from tests.sim.process import BridgeProcess
@@ -337,7 +337,7 @@ def test_frames_behind_an_unanswered_initialize_are_not_read_without_bound() -> 
     for number in range(20):
         world.after(0.01 * number, call, client, "write", 300_000)
     world.run(1.0)
-    assert edge.core.conversations.open[client.link].held_bytes < 1_500_000
+    assert edge.core.long_links.open[client.link].held_bytes < 1_500_000
     bridge.thaw()
     for each in client.requests:
         until_answered(world, each, 10.0)

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from fabric.core.announcement import Health
-from fabric.core.correlation import Limits
-from fabric.core.health import Checks
+from fabric.core.bridge.processes.health import Checks
+from fabric.core.edge.correlation import Limits
+from fabric.core.peers.announcement import Health
 from tests.sim.http_clients import Http
 from tests.sim.process import BridgeProcess
 from tests.sim.scene import held, last, scene, until_answered, until_started

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from fabric.core.lease import LEASE, SETTLE
+from fabric.core.peers.lease import LEASE, SETTLE
 from fabric.envelope import Kind, Pack
 from tests.sim.http_clients import Http
 from tests.sim.process import EdgeProcess, Process

@@ -7,10 +7,10 @@ from typing import Any
 import msgspec
 import pytest
 
-from fabric.core.correlation import Limits
+from fabric.core.edge.correlation import Limits
 from fabric.core.effects import Send
 from fabric.core.events import RequestPosted
-from fabric.core.lease import LEASE
+from fabric.core.peers.lease import LEASE
 from fabric.envelope import Kind
 from fabric.mcp import jsonrpc
 from tests.sim.clients import LongLink

@@ -11,22 +11,22 @@ from collections.abc import Callable
 import msgspec
 import pytest
 
-from fabric.core.bridge import BridgeCore
-from fabric.core.child import Child
-from fabric.core.copies import Copies
-from fabric.core.correlation import CorrelationRouter
+from fabric.core.bridge.core import BridgeCore
+from fabric.core.bridge.deliveries import PendingDeliveries
+from fabric.core.bridge.job import Job
+from fabric.core.bridge.processes.child import Child
+from fabric.core.bridge.processes.pool import Pool
+from fabric.core.bridge.sessions.holds import Holds
+from fabric.core.bridge.sessions.session import Session
+from fabric.core.bridge.sessions.sessions import Sessions
+from fabric.core.bridge.sessions.stream import Stream
 from fabric.core.deadlines import Deadlines
-from fabric.core.edge import EdgeCore
-from fabric.core.holds import Holds
-from fabric.core.job import Job
-from fabric.core.lane import Incoming, Outgoing
-from fabric.core.lease import Leases
-from fabric.core.member import Member
-from fabric.core.pair import Pairs
-from fabric.core.pool import Pool
-from fabric.core.session import Session
-from fabric.core.sessions import Sessions
-from fabric.core.stream import Stream
+from fabric.core.edge.core import EdgeCore
+from fabric.core.edge.correlation import CorrelationRouter
+from fabric.core.peers.lane import Incoming, Outgoing
+from fabric.core.peers.lease import Leases
+from fabric.core.peers.member import Member
+from fabric.core.peers.pair import Pairs
 from fabric.envelope import Envelope, Kind, Lane, Pack
 from tests.sim.http_clients import Http
 from tests.sim.scene import held_up, last, scene
@@ -37,7 +37,7 @@ WITHIN = 300
 """Seeds among which a planted bug is found."""
 
 
-class EarlyAck(Copies):
+class EarlyAck(PendingDeliveries):
     """Work is acknowledged to the broker as soon as it is taken."""
 
     def hold(self, peer: str, lane: Lane, number: int, delivery: int, *, answered: str = "") -> None:
@@ -197,7 +197,7 @@ def sessions_are(made: type[Session]) -> type[Sessions]:
 
 def early_ack(core: EdgeCore | BridgeCore) -> None:
     if isinstance(core, BridgeCore):
-        core.copies.__class__ = EarlyAck
+        core.deliveries.__class__ = EarlyAck
 
 
 def no_dedup(core: EdgeCore | BridgeCore) -> None:

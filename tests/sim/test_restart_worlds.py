@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from fabric.core.announcement import Health, Restart
-from fabric.core.correlation import Limits
-from fabric.core.renewal import FINISH_IN, INPUT_IN
+from fabric.core.bridge.processes.renewal import FINISH_IN, INPUT_IN
+from fabric.core.edge.correlation import Limits
+from fabric.core.peers.announcement import Health, Restart
 from tests.sim.clients import Client, LongLink
 from tests.sim.http_clients import Http
 from tests.sim.process import BridgeProcess, ObserverProcess

@@ -6,10 +6,10 @@ from typing import Any
 
 import pytest
 
-from fabric.core import session, stream
+from fabric.core.bridge.sessions import session, stream
+from fabric.core.bridge.sessions.session import Session
 from fabric.core.effects import Send
 from fabric.core.events import LinkClosed, StreamOpened
-from fabric.core.session import Session
 from fabric.mcp import jsonrpc
 from tests.sim.clients import AGAIN
 from tests.sim.http_clients import Http, Post

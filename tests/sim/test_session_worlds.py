@@ -8,7 +8,7 @@ import pytest
 
 from fabric.core.effects import Send
 from fabric.core.events import FrameArrived, LinkOpened, RequestPosted, SessionEnded, StreamOpened
-from fabric.core.lease import LEASE
+from fabric.core.peers.lease import LEASE
 from fabric.envelope import Kind
 from fabric.mcp import jsonrpc
 from tests.sim.clients import Client, LongLink

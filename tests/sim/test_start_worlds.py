@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from fabric.core.announcement import Health
-from fabric.core.correlation import Limits
-from fabric.core.probe import SECOND_QUESTION
+from fabric.core.bridge.processes.probe import SECOND_QUESTION
+from fabric.core.edge.correlation import Limits
+from fabric.core.peers.announcement import Health
 from tests.sim.clients import Client, LongLink
 from tests.sim.http_clients import Http
 from tests.sim.process import BridgeProcess

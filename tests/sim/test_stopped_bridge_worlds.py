@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import pytest
 
-from fabric.core.bridge import BridgeCore
-from fabric.core.correlation import CorrelationRouter
-from fabric.core.detours import Detours
-from fabric.core.edge import EdgeCore
-from fabric.core.lease import LEASE
-from fabric.core.member import Member
+from fabric.core.bridge.core import BridgeCore
+from fabric.core.edge.core import EdgeCore
+from fabric.core.edge.correlation import CorrelationRouter
+from fabric.core.edge.detours import Detours
+from fabric.core.peers.lease import LEASE
+from fabric.core.peers.member import Member
 from tests.sim.http_clients import Http
 from tests.sim.requests import Request
 from tests.sim.scene import held, last, scene, until_answered, until_started

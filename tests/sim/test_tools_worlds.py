@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import pytest
 
-from fabric.core.bridge import BridgeCore
-from fabric.core.correlation import Exchange
-from fabric.core.edge import EdgeCore
-from fabric.core.lease import LEASE
-from fabric.core.tools import LIST_TIMEOUT, PAUSE, Tools
+from fabric.core.bridge.core import BridgeCore
+from fabric.core.edge.core import EdgeCore
+from fabric.core.edge.correlation import Exchange
+from fabric.core.edge.tool_lists import LIST_TIMEOUT, PAUSE, ToolLists
+from fabric.core.peers.lease import LEASE
 from fabric.mcp.tools import Catalog
 from tests.sim.clients import LongLink
 from tests.sim.http_clients import Http
@@ -126,7 +126,7 @@ def test_a_call_whose_session_dies_is_judged_by_its_tool(keeps: bool, server: st
 
 
 # ---------------------------------------------------------------- planted bugs
-class Forgetful(Tools):
+class Forgetful(ToolLists):
     """A list that fails replaces the one before."""
 
     def listed(self, exchange: Exchange, answer: bytes, now: float) -> Catalog | None:

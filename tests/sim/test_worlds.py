@@ -5,9 +5,9 @@ from __future__ import annotations
 import msgspec
 import pytest
 
-from fabric.core.correlation import Limits
+from fabric.core.edge.correlation import Limits
 from fabric.core.events import PackArrived
-from fabric.core.lease import LEASE
+from fabric.core.peers.lease import LEASE
 from fabric.envelope import Kind, Pack
 from tests.sim.clients import LongLink
 from tests.sim.http_clients import Http

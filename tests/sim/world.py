@@ -13,13 +13,13 @@ from typing import Any
 
 import msgspec
 
-from fabric.core.bridge import BridgeCore
-from fabric.core.correlation import Limits
-from fabric.core.edge import EdgeCore
+from fabric.core.bridge.core import BridgeCore
+from fabric.core.bridge.processes.pool import ServerLimits
+from fabric.core.edge.core import EdgeCore
+from fabric.core.edge.correlation import Limits
 from fabric.core.events import FrameArrived, PackArrived, RequestPosted, ServerFrame, WorkArrived
-from fabric.core.member import Identity
-from fabric.core.observer import ObserverCore
-from fabric.core.pool import ServerLimits
+from fabric.core.peers.member import Identity
+from fabric.core.peers.observer import ObserverCore
 from fabric.envelope import Envelope, Kind, Pack
 from tests.sim.broker import SimBroker
 from tests.sim.process import BridgeProcess, EdgeProcess, ObserverProcess, Process

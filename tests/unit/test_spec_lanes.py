@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from fabric.core import correlation, detours, jobs, lease, pair
+from fabric.core.bridge import jobs
+from fabric.core.edge import correlation, detours
+from fabric.core.peers import lease, pair
 from tests.pages import DOCS
 
 PROSE = " ".join((DOCS / "spec" / "lanes.md").read_text().split())

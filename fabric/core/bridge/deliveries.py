@@ -1,0 +1,58 @@
+"""The broker's copies of work taken, and what was answered: kept until the edge has acknowledged, on a lane, that it knows."""
+
+from __future__ import annotations
+
+from collections import deque
+
+from fabric.core.effects import Ack, Effect, Nack
+from fabric.core.peers.pair import Pair
+from fabric.envelope import Lane
+
+
+class PendingDeliveries:
+    """Deliveries by the lane message whose acknowledgement settles them.
+
+    answered: the number of the answer on its data lane, of each exchange whose edge has not acknowledged it. Until then the
+    edge may not know that a copy of the exchange that comes now is of no use.
+    """
+
+    def __init__(self, out: list[Effect]) -> None:
+        self.answered: dict[str, int] = {}
+        self._out = out
+        self._waiting: dict[tuple[str, Lane], deque[tuple[int, int, str]]] = {}
+
+    def hold(self, peer: str, lane: Lane, number: int, delivery: int, *, answered: str = "") -> None:
+        """Settle `delivery` (0: none) when `peer` has acknowledged message `number` of that lane, which answers `answered`."""
+        if answered:
+            self.answered[answered] = number
+        elif not delivery:
+            return
+        waiting = self._waiting.get((peer, lane))
+        if waiting is None:
+            waiting = self._waiting[peer, lane] = deque()
+        waiting.append((number, delivery, answered))
+
+    def advanced(self, pair: Pair) -> None:
+        """The pair has moved on."""
+        for lane, out in ((Lane.DATA, pair.data_out), (Lane.CONTROL, pair.control_out)):
+            waiting = self._waiting.get((pair.peer, lane))
+            if waiting is None:
+                continue
+            while waiting and waiting[0][0] <= out.acknowledged:
+                _, delivery, answered = waiting.popleft()
+                self.settle(delivery, done=True)
+                self.answered.pop(answered, None)
+            if not waiting:
+                del self._waiting[pair.peer, lane]
+
+    def lost(self, peer: str, *, gone: bool) -> None:
+        """The pair is reset: nobody wants a dead edge's work any more, a living one's goes to another."""
+        for lane in (Lane.DATA, Lane.CONTROL):
+            for _, delivery, answered in self._waiting.pop((peer, lane), ()):
+                self.settle(delivery, done=gone)
+                self.answered.pop(answered, None)
+
+    def settle(self, delivery: int, *, done: bool) -> None:
+        """Ack (done) or nack a delivery now; 0 is none."""
+        if delivery:
+            self._out.append(Ack(delivery) if done else Nack(delivery))

@@ -1,0 +1,1 @@
+"""The processes of a server: started, asked what they speak, checked, renewed, ended."""

@@ -1,0 +1,82 @@
+"""The regular checks of one server: when one is due, which process is asked, and what its outcome means."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from fabric.core.bridge.processes.child import Child
+from fabric.core.effects import CheckServer
+from fabric.mcp import requests
+
+if TYPE_CHECKING:
+    from fabric.core.bridge.processes.pool import Pool
+
+
+class Check(msgspec.Struct, frozen=True):
+    """A check under way: a question to a process by this id, or a command; failed if it is not passed when it is due."""
+
+    due: float
+    child: Child | None = None
+    id: str = ""
+
+
+class Checkup:
+    """The checks of the server whose processes are in `pool`."""
+
+    def __init__(self, pool: Pool) -> None:
+        self.under_way: Check | None = None
+        self._pool = pool
+        self._checks = pool.limits.checks
+        self._next = 0.0
+        self._count = 0
+
+    def put_off(self, now: float) -> None:
+        """It has just shown that it is well: the next check comes after the interval."""
+        self._next = now + self._checks.interval
+
+    def look(self, now: float) -> str:
+        """Begin a check that is due. Returns how the one under way has failed, if it is late."""
+        if self.under_way is not None:
+            if self.under_way.child is not None and self.under_way.child.behind:  # the question waits behind what is unread
+                self.under_way = msgspec.structs.replace(self.under_way, due=now + self._checks.timeout)
+            late = f"it did not pass a check within {self._checks.timeout:g} s"
+            return f"{late}{self._pool.limits.last_words()}" if now >= self.under_way.due else ""
+        condition = self._pool.condition
+        due = now >= self._next and self._checks.enabled
+        if due and (condition.down or (condition.serves and self._pool.children)):
+            self._begin(now)
+        return ""
+
+    def _begin(self, now: float) -> None:
+        pool, shared = self._pool, self._pool.shared()
+        child = shared or (pool.harmless_to_ask if self._checks.ping else None)
+        self.put_off(now)
+        if self._checks.command:
+            self.under_way = Check(now + 2 * self._checks.timeout)  # its runner keeps the time
+            pool.out.append(CheckServer(pool.name))
+        elif child is not None and child.started and not child.behind:
+            self._count += 1
+            id = f"check-{self._count}"
+            self.under_way = Check(now + self._checks.timeout, child, id)
+            pool.write(child, requests.discover(id) if child is shared else requests.ping(id))
+
+    def passed(self, now: float) -> None:
+        """The check under way is passed."""
+        self.under_way = None
+        self.put_off(now)
+        self._pool.condition.passed()
+        self._pool.refill(now)
+
+    def failed(self, reason: str, now: float) -> list[Child]:
+        """The check under way has failed. Returns the processes that are replaced for it; sessions keep theirs."""
+        check, self.under_way = self.under_way, None
+        pool, condition = self._pool, self._pool.condition
+        served = condition.serves
+        if check is None or not (served or condition.down) or (check.child and check.child.id not in pool.children):
+            return []  # what was asked is gone
+        self.put_off(now)
+        jobs = check.child.jobs.values() if check.child else ()  # a command knows better
+        condition.failed(reason, busy=any(now - job.begun < self._checks.patience for job in jobs))
+        return pool.give_up(reason, now) if served and not condition.serves else []

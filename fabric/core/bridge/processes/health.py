@@ -1,0 +1,94 @@
+"""How one server is, by what it is seen to do: answer its first question, answer checks, or end. Pure counting.
+
+    unknown > checking <> healthy <> degraded > unhealthy > degraded
+                   └───────────────────────────────┘
+
+A failed check degrades a server, `down` of them in a row make it unhealthy; `up` passed ones in a row make it healthy again.
+A server whose process ends in service is checking again if the next one takes long to answer. One that checks have brought down
+comes back degraded once its new process answers, and that answer is the first of the `up`;
+where a command checks it, only that command can bring it back.
+"""
+
+from __future__ import annotations
+
+import msgspec
+
+from fabric.core.peers.announcement import Health
+
+
+class Checks(msgspec.Struct, frozen=True, kw_only=True):
+    """One server's settings. interval: seconds from the end of one check to the next. timeout: seconds to pass one.
+
+    command: checks are a command's, not questions to the server. ping: it may be pinged before the handshake. patience:
+    seconds that a request may run during which a server that answers nothing else counts as busy and not as down.
+    """
+
+    enabled: bool = True
+    interval: float = 30.0
+    timeout: float = 5.0
+    down: int = 3
+    up: int = 2
+    command: bool = False
+    ping: bool = True
+    patience: float = 300.0
+
+
+class Condition:
+    """What is known of one server. reason: why it is not healthy."""
+
+    def __init__(self, checks: Checks) -> None:
+        self.health = Health.UNKNOWN
+        self.reason = ""
+        self._checks = checks
+        self._failed = 0  # in a row
+        self._passed = 0  # in a row
+        self._brought_down = False  # by checks
+
+    @property
+    def serves(self) -> bool:
+        """Whether it may be given work."""
+        return self.health in (Health.HEALTHY, Health.DEGRADED)
+
+    @property
+    def down(self) -> bool:
+        """Whether it is down until the command that checks it says otherwise."""
+        return self._brought_down and self._checks.command
+
+    def begun(self) -> None:
+        """A process of it was asked its first question."""
+        if self.health is Health.UNKNOWN:
+            self.health = Health.CHECKING
+
+    def waiting(self) -> None:
+        """The process that is to replace the one in service takes long to start."""
+        if self.serves:
+            self.health, self.reason = Health.CHECKING, ""
+
+    def answered(self) -> None:
+        """A new process has answered it."""
+        if self.down:
+            return
+        if self._brought_down:
+            self._brought_down, self.health = False, Health.DEGRADED
+        elif self.health is not Health.DEGRADED:
+            self.health, self.reason = Health.HEALTHY, ""
+        self.passed()
+
+    def passed(self) -> None:
+        """It passed a check."""
+        self._failed = 0
+        self._passed += 1
+        if (self.health is Health.DEGRADED or self.down) and self._passed >= self._checks.up:
+            self._brought_down, self.health, self.reason = False, Health.HEALTHY, ""
+
+    def failed(self, reason: str, *, busy: bool) -> None:
+        """It failed a check. busy: a request is under way that may be why, and that is not to be cut short."""
+        self._passed = 0
+        self._failed += 1
+        self.reason = reason
+        self._brought_down = self.down or (self._failed >= self._checks.down and not busy)
+        self.health = Health.UNHEALTHY if self._brought_down else Health.DEGRADED
+
+    def ended(self, reason: str) -> None:
+        """It did not start, did not answer its first question, or ended too soon."""
+        self.health, self.reason = Health.UNHEALTHY, reason

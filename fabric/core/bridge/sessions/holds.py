@@ -1,0 +1,72 @@
+"""Flow control of sessions at their bridge: while one end of a session falls behind, nothing more is read from the other.
+
+A client that takes less than its server writes holds that server's process, and so does an edge that acknowledges less than
+comes; a process that reads less than its client writes holds that client's long link. Nobody else waits: a session's process
+serves one client. What many clients share is never held (slow_links.py). Each hold ends by a release, or with its edge.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from fabric.core.bridge.processes.pool import Pool
+from fabric.core.bridge.sessions.session import Session
+from fabric.core.effects import HoldServer, ReleaseServer
+from fabric.core.peers.member import Member
+from fabric.core.peers.pair import Pair
+from fabric.envelope import Envelope, Kind
+
+_LANE = "lane"
+"""Stands for a link where the lane to an edge is full. No exchange has such an id."""
+
+
+class Holds:
+    """Of all sessions of a bridge. A session's own, by edge and link, are in `session.holds`."""
+
+    def __init__(self, member: Member, pools: dict[str, Pool]) -> None:
+        self.crowding: dict[str, list[Session]] = {}  # by edge, those that are held because the lane to it is full
+        self._member = member
+        self._pools = pools
+
+    def hold(self, session: Session, edge: str, link: str) -> None:
+        """A client of this edge falls behind with what comes for it under this exchange; empty for its long link."""
+        if not session.holds:
+            self._pools[session.server].out.append(HoldServer(session.child))
+        session.holds.add((edge, link))
+
+    def release(self, session: Session, edge: str, link: str) -> None:
+        """It has caught up, or is gone."""
+        self._drop(session, {(edge, link)})
+
+    def posted(self, session: Session, edge: str) -> None:
+        """A message was posted to this edge: when its lane is full, the process that wrote it waits."""
+        if edge and self._member.pairs.full(edge) and (edge, _LANE) not in session.holds:
+            if not session.holds:
+                self._pools[session.server].out.append(HoldServer(session.child))
+            session.holds.add((edge, _LANE))
+            self.crowding.setdefault(edge, []).append(session)
+
+    def eased(self, pair: Pair) -> None:
+        """An edge has acknowledged more."""
+        if pair.peer in self.crowding and self._member.pairs.roomy(pair.peer):
+            for session in self.crowding.pop(pair.peer):
+                self._drop(session, {(pair.peer, _LANE)})
+
+    def lost(self, edge: str, sessions: Iterable[Session]) -> None:
+        """An edge is gone, and with it all that its links and its lane held up."""
+        self.crowding.pop(edge, None)
+        for session in sessions:
+            if session.holds:
+                self._drop(session, {hold for hold in session.holds if hold[0] == edge})
+
+    def tell(self, session: Session, *, behind: bool, now: float) -> None:
+        """A session's process falls behind, or has caught up: the same goes for reading its client's long link."""
+        if session.bound:
+            kind = Kind.HOLD if behind else Kind.RELEASE
+            self._member.control(session.edge, now, Envelope(kind=kind, session=session.id))
+
+    def _drop(self, session: Session, holds: set[tuple[str, str]]) -> None:
+        held = bool(session.holds)
+        session.holds -= holds
+        if held and not session.holds:
+            self._pools[session.server].out.append(ReleaseServer(session.child))

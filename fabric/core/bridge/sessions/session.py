@@ -1,0 +1,159 @@
+"""A legacy session at the bridge that owns it: one MCP server process, the ids it uses, and the stream each message goes to.
+
+The owner picks the stream of every server message, so that any edge can carry it: an HTTP session's messages go to the request
+they name, else to the newest one in flight, else to the session's own (GET) stream, where they wait for a reader.
+A session that is bound to one long link needs no streams. (2025-11-25 basic/transports.mdx, Multiple Connections.)
+"""
+
+from __future__ import annotations
+
+from itertools import chain
+
+from fabric.core.bridge.job import Job
+from fabric.core.bridge.sessions.stream import LONGEST_NAMES, Stream
+from fabric.envelope import Kind
+from fabric.mcp import jsonrpc, swap
+from fabric.mcp.initialize import negotiated
+from fabric.mcp.jsonrpc import Message
+
+PRIMED_SINCE = "2025-11-25"
+"""The oldest revision whose clients know an event without data."""
+
+OPEN_REQUESTS = 1024
+"""How many of a server's requests its client may leave unanswered; the oldest can then be answered no more."""
+
+UNRELATED = frozenset(
+    {
+        "notifications/tools/list_changed",
+        "notifications/prompts/list_changed",
+        "notifications/resources/list_changed",
+        "notifications/resources/updated",
+    }
+)
+"""What belongs to no request even when one is in flight."""
+
+
+ENDED_STREAMS = 16
+ENDED_BYTES = 4 * 1024 * 1024
+ENDED_FOR = 300.0
+"""How many streams that have had their answer are kept for a client that missed it, of how many bytes together (the newest
+stays, whatever it has), and for how many seconds."""
+
+
+class Session:
+    """State of one legacy session."""
+
+    __slots__ = (
+        "_count", "_requests", "bound", "child", "edge", "epoch", "holds", "id", "jobs", "own", "primes", "principal", "server",
+        "streams", "used", "waited_for_at",
+    )  # fmt: skip
+
+    def __init__(self, id: str, server: str, child: str, opened_by: Job, now: float) -> None:
+        self.id = id
+        self.server = server
+        self.child = child
+        self.edge = opened_by.edge
+        self.bound = opened_by.bound
+        self.principal = opened_by.principal
+        self.epoch = 0
+        self.jobs: dict[str, Job] = {}
+        self.join(opened_by)
+        self.own = Stream(id)
+        self.streams: dict[str, Stream] = {}  # of requests, also of some that were answered
+        self.primes = False
+        self.used = now  # when something was last said in it
+        self.waited_for_at = now  # when somebody was last seen to wait for it: see `waited_for`
+        self.holds: set[tuple[str, str]] = set()  # why its process is not read now: see Holds
+        self._requests: dict[str, bytes] = {}  # minted id to the server's own
+        self._count = 0
+
+    def join(self, job: Job) -> None:
+        """A request of this session begins; it leaves by itself when it ends."""
+        self.jobs[job.exchange] = job
+        job.siblings = self.jobs
+
+    def to_client(self, message: Message) -> bytes:
+        """A server's request or notification with ids its client can tell apart; the server's own come back in `to_server`."""
+        if message.id:
+            self._count += 1
+            minted = f"e{self.epoch}-{self._count}"
+            self._requests[minted] = message.id
+            if len(self._requests) > OPEN_REQUESTS:
+                del self._requests[next(iter(self._requests))]
+            return swap.with_id(message, jsonrpc.quoted(minted))
+        if message.method == "notifications/cancelled":
+            own = jsonrpc.refers_to(message)
+            for minted, id in self._requests.items():
+                if id == own:
+                    del self._requests[minted]
+                    return swap.with_reference(message.frame, jsonrpc.quoted(minted))
+        return message.frame
+
+    def to_server(self, message: Message) -> bytes:
+        """A client's response with the id its server gave; empty for one the server does not wait for."""
+        own = self._requests.pop(jsonrpc.text(message.id), b"") if message.id[:1] == b'"' else b""
+        return swap.with_id(message, own) if own else b""
+
+    def opened(self, answer: bytes) -> None:
+        """The server has answered the initialize."""
+        self.primes = negotiated(answer) >= PRIMED_SINCE
+
+    def newest(self, client_id: bytes) -> Job | None:
+        """The newest request in flight of this id."""
+        for job in reversed(self.jobs.values()):
+            if job.kind is Kind.REQUEST and job.client_id == client_id:
+                return job
+        return None
+
+    def related(self, message: Message) -> Job | None:
+        """The request in flight that a server's message goes with; None for the session's own stream."""
+        if message.method == "notifications/progress":
+            return self.jobs.get(jsonrpc.text(jsonrpc.refers_to(message)))
+        if message.method in UNRELATED and self.own.edge:
+            return None
+        unread = None
+        for job in reversed(self.jobs.values()):
+            if job.kind is Kind.REQUEST and not job.answer_only:
+                if job.stream is None or job.stream.edge:
+                    return job
+                unread = unread or job
+        return None if self.own.edge else unread
+
+    # ------------------------------------------------------------ streams
+    def resumable(self, job: Job) -> Stream | None:
+        """The resumable stream of a request, made at first use; None where its client takes none, or named it at length."""
+        if job.stream is None and not job.answer_only and len(job.client_id) + len(job.token) <= LONGEST_NAMES:
+            job.stream = Stream(job.exchange, job.edge, client_id=job.client_id, token=job.token)
+            self.streams[job.exchange] = job.stream
+        return job.stream
+
+    def named(self, id: str) -> Stream | None:
+        """The stream of this id; no id means the session's own."""
+        return self.own if id in ("", self.id) else self.streams.get(id)
+
+    @property
+    def waited_for(self) -> bool:
+        """Somebody reads a stream of it, or waits for an answer."""
+        return bool(self.own.edge) or any(job.edge or (job.stream and job.stream.edge) for job in self.jobs.values())
+
+    @property
+    def alone_since(self) -> float:
+        """When it was last in use, where nobody waits for it now."""
+        return max(self.used, self.waited_for_at)
+
+    def left(self, edge: str, exchange: str = "") -> None:
+        """An edge is gone, or there the client that read under this exchange."""
+        for stream in chain((self.own,), self.streams.values()):
+            if stream.edge == edge and exchange in ("", stream.exchange):
+                stream.leave()
+
+    def trim(self, now: float) -> None:
+        """Forget streams that had their answer long ago, or have too many behind them."""
+        ended = [stream for stream in self.streams.values() if stream.ended]
+        held = sum(stream.kept_bytes for stream in ended)
+        for at, stream in enumerate(ended):
+            rest = len(ended) - at
+            crowded = rest > ENDED_STREAMS or (held > ENDED_BYTES and rest > 1)
+            if crowded or now - stream.ended > ENDED_FOR:
+                held -= stream.kept_bytes
+                del self.streams[stream.id]

@@ -1,0 +1,290 @@
+"""The legacy sessions a bridge owns: opened by an initialize, fed by any edge, each message on the stream it belongs to."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from fabric.core.bridge.job import Job, job_of
+from fabric.core.bridge.jobs import Jobs
+from fabric.core.bridge.processes.child import Child
+from fabric.core.bridge.processes.pool import Pool
+from fabric.core.bridge.sessions.eviction import Eviction
+from fabric.core.bridge.sessions.holds import Holds
+from fabric.core.bridge.sessions.session import Session
+from fabric.core.bridge.sessions.stream import LONGEST_NAMES, Stream
+from fabric.core.peers.member import Member
+from fabric.envelope import Envelope, Kind, Lane
+from fabric.faults import CODES, Fault, Reason, fault_frame
+from fabric.mcp import jsonrpc, swap
+from fabric.mcp.jsonrpc import Message, MessageKind
+
+PROGRESS = "notifications/progress"
+PRIMED_AFTER = 0.5
+"""Seconds after which a request that has not been answered becomes resumable, though its server has said nothing yet."""
+ENDED = "this session has ended; begin a new one"
+
+
+class Sessions:
+    """Every session of one bridge, by id. `defer(peer, envelope)` keeps a cancel that came before what it cancels."""
+
+    def __init__(
+        self, member: Member, pools: dict[str, Pool], jobs: Jobs, idle: float, defer: Callable[[str, Envelope], None]
+    ) -> None:
+        self.open: dict[str, Session] = {}
+        self.holds = Holds(member, pools)
+        self._member = member
+        self._pools = pools
+        self._jobs = jobs
+        self._idle = idle
+        self._eviction = Eviction(idle)
+        self._defer = defer
+
+    def begin(self, job: Job, child: Child, now: float) -> None:
+        """An initialize was given to a process: the session is this bridge's."""
+        self.open[job.exchange] = Session(job.exchange, job.server, child.id, job, now)
+
+    def opened(self, job: Job, answer: Message, now: float) -> None:
+        """The initialize was answered: with an error, there is no session."""
+        session = self.open.get(job.exchange)
+        if session is None:
+            return
+        session.opened(answer.frame)
+        self._jobs.answer(job, answer.frame, now, session="" if answer.error else session.id)
+        if answer.error:
+            self.end(session, now)
+
+    # ------------------------------------------------------------ what clients say
+    def request(self, job: Job, now: float) -> None:
+        """A request of a session's client."""
+        session = self.open.get(job.session)
+        if session is None:
+            self._jobs.fault(job, Fault(Reason.SESSION_LOST, ENDED, retryable=True), now)
+            return
+        pool = self._pools[session.server]
+        session.used = now
+        child = pool.children[session.child]
+        if child.unread and self._overloaded(session):
+            self._jobs.fault(job, _too_much(session.server), now)
+            return
+        session.join(job)
+        self._jobs.add(job)
+        self._jobs.write(job, child, pool, now)
+
+    def frame(self, peer: str, envelope: Envelope, now: float) -> None:
+        """A notification or a response of a session's client."""
+        session = self.open.get(envelope.session)
+        if session is None:
+            if envelope.exchange:
+                self._unknown(peer, envelope, now)
+            return
+        session.used = now
+        if envelope.exchange and envelope.lane is Lane.DATA and self._overloaded(session):
+            self._jobs.fault(job_of(peer, envelope, 0, now, queued=False), _too_much(session.server), now)
+            return
+        message = jsonrpc.parse(envelope.body)
+        frame = message.frame
+        if message.kind is MessageKind.RESPONSE:
+            frame = session.to_server(message)
+        elif message.method == "notifications/cancelled":
+            frame = b""
+            job = session.newest(jsonrpc.refers_to(message))
+            if job is None:
+                self._defer(peer, envelope)
+            else:
+                self._cancelled(session, job, now)
+                self._jobs.cancel(job, swap.with_reference(message.frame, jsonrpc.quoted(job.exchange)), now)
+        if frame:
+            pool = self._pools[session.server]
+            pool.write(pool.children[session.child], frame)
+        if envelope.exchange:
+            self._member.data(peer, now, Envelope(kind=Kind.WRITTEN, exchange=envelope.exchange))
+
+    def _cancelled(self, session: Session, job: Job, now: float) -> None:
+        """Its client has cancelled: wherever that waits, nothing more comes."""
+        if job.edge:
+            self._member.data(job.edge, now, Envelope(kind=Kind.ENDED, exchange=job.exchange))
+        stream = session.streams.pop(job.exchange, None)
+        if stream is not None:
+            stream.close(self._member, now)
+
+    def late(self, job: Job, now: float) -> None:
+        """The edge that owns its deadline has given it up. A client that reads elsewhere hears so on the stream."""
+        if job.stream is not None:
+            reason = Reason.DEADLINE if job.repeatable else Reason.OUTCOME_UNKNOWN
+            fault = Fault(reason, f"{job.server} did not answer in time")
+            frame = fault_frame(jsonrpc.quoted(job.exchange), fault, server=job.server, exchange=job.exchange)
+            job.stream.answer(self._member, frame, now)
+
+    def attach(self, peer: str, envelope: Envelope, now: float) -> None:
+        """A client opened its session's own stream, or goes on reading one, through this edge."""
+        session = self.open.get(envelope.session)
+        if session is None:
+            self._unknown(peer, envelope, now)
+            return
+        session.used = now
+        stream = session.named(envelope.body.decode(errors="replace"))
+        if stream is None:
+            text = "nothing is kept of the stream that this Last-Event-ID names, or it is no stream of this session"
+            self._jobs.fault(job_of(peer, envelope, 0, now, queued=False), Fault(Reason.INVALID, text), now)
+            return
+        stream.attach(self._member, peer, envelope.exchange, envelope.event, now, primes=session.primes)
+
+    def detach(self, peer: str, envelope: Envelope) -> None:
+        """The client that read a stream there is gone."""
+        session = self.open.get(envelope.session)
+        if session is not None:
+            session.left(peer, envelope.exchange)
+
+    def _unknown(self, peer: str, envelope: Envelope, now: float) -> None:
+        job = job_of(peer, envelope, 0, now, queued=False)
+        self._jobs.fault(job, Fault(Reason.SESSION_LOST, ENDED, retryable=True), now)
+
+    # ------------------------------------------------------------ what servers say
+    def said(self, session: Session, message: Message, now: float) -> None:
+        """A request or notification of the session's server."""
+        progress = message.method == PROGRESS
+        job = session.related(message)
+        if progress and (job is None or (job.kind is Kind.OPEN and not session.bound)):
+            return  # none after its response, nor before a session's first
+        if len(message.frame) + LONGEST_NAMES > self._member.largest_body_bytes:
+            if message.id:
+                text = f"a request of {len(message.frame)} bytes is more than passes this broker"
+                pool = self._pools[session.server]
+                pool.write(pool.children[session.child], jsonrpc.error_frame(message.id, CODES[Reason.TOO_LARGE], text))
+            return
+        frame = session.to_client(message)
+        session.used = now
+        if session.bound:
+            edge, exchange = session.edge, job.exchange if job is not None and progress else ""
+            self._member.data(edge, now, Envelope(kind=Kind.MESSAGE, exchange=exchange, session=session.id, body=frame))
+        elif job is None or job.kind is Kind.OPEN:  # whose answer has to be the first that its client hears
+            edge = session.own.edge
+            session.own.say(self._member, frame, now)
+        elif (stream := self._stream(session, job, now)) is not None:
+            edge = stream.edge
+            stream.say(self._member, frame, now)
+            if job.edge and stream.exchange != job.exchange:  # its deadline is still kept there
+                self._member.data(job.edge, now, Envelope(kind=Kind.MESSAGE, exchange=job.exchange))
+        else:
+            edge = job.edge
+            if edge:
+                self._member.data(edge, now, Envelope(kind=Kind.MESSAGE, exchange=job.exchange, body=frame))
+        self.holds.posted(session, edge)
+
+    def _stream(self, session: Session, job: Job, now: float) -> Stream | None:
+        fresh = job.stream is None
+        stream = session.resumable(job)
+        if fresh and stream is not None:
+            session.trim(now)
+            if session.primes:
+                stream.open(self._member, now, primes=True)
+        return stream
+
+    def prime(self, now: float) -> None:
+        """The regular look: what takes long becomes resumable, where the client's revision knows that.
+
+        To be left alone begins when nobody waits any more, however long ago something was said.
+        """
+        for session in self.open.values():
+            if session.bound:
+                continue
+            if session.waited_for:
+                session.waited_for_at = now
+            if session.primes and session.jobs:
+                for job in session.jobs.values():
+                    if job.stream is None and job.kind is Kind.REQUEST and now - job.begun >= PRIMED_AFTER:
+                        self._stream(session, job, now)
+
+    # ------------------------------------------------------------ who falls behind
+    def hold(self, peer: str, envelope: Envelope) -> None:
+        """A client takes less than comes for it on one of its links."""
+        session = self.open.get(envelope.session)
+        if session is not None:
+            self.holds.hold(session, peer, envelope.exchange)
+
+    def release(self, peer: str, envelope: Envelope) -> None:
+        """It has caught up, or that link is gone."""
+        session = self.open.get(envelope.session)
+        if session is not None:
+            self.holds.release(session, peer, envelope.exchange)
+
+    def pace(self, child: Child, now: float) -> None:
+        """A process has fallen behind, or caught up, with what its client writes."""
+        session = self.open.get(child.session)
+        if session is not None:
+            self.holds.tell(session, behind=child.behind, now=now)
+
+    def _overloaded(self, session: Session) -> bool:
+        """Whether its process leaves so much unread that nothing more is taken over HTTP; a long link is held instead."""
+        pool = self._pools[session.server]
+        return not session.bound and pool.children[session.child].unread > pool.limits.unread_bytes
+
+    # ------------------------------------------------------------ ends
+    def leave(self, peer: str, envelope: Envelope, now: float) -> None:
+        """A session's client, or the edge in its name, ends it. Over HTTP it waits for the word that this was done."""
+        session = self.open.get(envelope.session)
+        if session is None:
+            if envelope.exchange:
+                self._unknown(peer, envelope, now)
+            return
+        self.end(session, now)
+        if envelope.exchange:
+            self._member.data(peer, now, Envelope(kind=Kind.WRITTEN, exchange=envelope.exchange))
+
+    def end(self, session: Session, now: float) -> None:
+        """The session is over: what is open in it is answered, and its process stops."""
+        self.open.pop(session.id, None)
+        pool = self._pools[session.server]
+        child = pool.children.get(session.child)
+        if child is not None:
+            for job in list(child.jobs.values()):
+                self._jobs.orphaned(job, "its session was ended", now)
+            pool.stop(child)
+        session.own.close(self._member, now)
+
+    def exited(self, child: Child, reason: str, now: float) -> None:
+        """The session's process has ended by itself; its jobs have been answered."""
+        session = self.open.pop(child.session, None)
+        if session is None:
+            return
+        if session.bound:
+            self._member.data(session.edge, now, Envelope(kind=Kind.ENDED, session=session.id, body=reason.encode()))
+        session.own.close(self._member, now)
+
+    def lost(self, edge: str, now: float) -> None:
+        """An edge is gone: sessions bound to its links end, the others wait for their client to come back."""
+        for session in [session for session in self.open.values() if session.bound and session.edge == edge]:
+            for job in list(session.jobs.values()):
+                self._jobs.drop(job, now)  # nobody waits for its answer
+            self.end(session, now)
+        self.holds.lost(edge, self.open.values())
+        for session in self.open.values():
+            session.left(edge)
+            for job in [job for job in session.jobs.values() if job.edge == edge]:
+                session.used = now
+                job.edge = ""
+                if job.stream is None:  # it runs on, but its client knows no event to go on from
+                    del session.jobs[job.exchange]
+                    job.siblings = None
+
+    def giving_way(self, pool: Pool, opening: str, now: float) -> Session | None:
+        """The session whose place on a full server the new one takes."""
+        return self._eviction.next(self.open.values(), pool, opening, now)
+
+    def sweep(self, now: float) -> None:
+        """End the HTTP sessions nobody has used for too long, and in those silent for as long what has no edge any more."""
+        for session in list(self.open.values()):
+            session.trim(now)
+            if not session.bound and now - session.used > self._idle:
+                child = self._pools[session.server].children[session.child]
+                for job in [job for job in child.jobs.values() if not job.edge]:
+                    self.late(job, now)
+                    self._jobs.cancel(job, b"", now)
+        for pool in self._pools.values():
+            for session in self._eviction.due(self.open.values(), pool, now):
+                self.end(session, now)
+
+
+def _too_much(server: str) -> Fault:
+    text = f"this session's process of {server} has not read what was sent to it before; send this again later"
+    return Fault(Reason.OVERLOADED, text, retryable=True, retry_after=1.0)

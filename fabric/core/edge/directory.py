@@ -1,0 +1,79 @@
+"""Who serves what, as one edge sees it: the ground for saying at once that nobody does."""
+
+from __future__ import annotations
+
+from fabric.core.peers.announcement import Health, Role, Served
+from fabric.core.peers.lease import Leases
+from fabric.faults import Fault, Reason
+from fabric.mcp.eras import MODERN
+
+RESTART_PATIENCE = 10.0
+"""Seconds that work which its server has begun before waits for that server to be started again."""
+
+
+class ServerDirectory:
+    """The servers of the fabric: those of the configuration, and those that living bridges announce."""
+
+    def __init__(self, leases: Leases, configured: frozenset[str]) -> None:
+        self._leases = leases
+        self._configured = configured
+        self._now: dict[str, list[Served]] = {}
+        self._able: set[str] = set()  # those that some bridge serves, and not as unhealthy
+        self._modern: set[str] = set()  # those that answer requests without a session
+        self._last: dict[str, float] = {}  # when somebody last served it
+        self._ill: dict[str, float] = {}  # since when it is unhealthy at every bridge
+
+    def look(self, now: float) -> None:
+        """Take in what the living bridges announce."""
+        self._now, self._able, self._modern = {}, set(), set()
+        for _, said in self._leases.alive(Role.BRIDGE):
+            for name, served in said.serves.items():
+                self._now.setdefault(name, []).append(served)
+                self._last[name] = now
+                if served.health is not Health.UNHEALTHY:
+                    self._able.add(name)
+                if MODERN in served.eras:
+                    self._modern.add(name)
+        self._ill = {name: self._ill.get(name, now) for name in self._now if name not in self._able}
+
+    def known(self, server: str) -> bool:
+        """Whether there is, or recently was, such a server."""
+        return server in self._configured or server in self._last
+
+    def names(self) -> list[str]:
+        """Every known server."""
+        return sorted(self._configured | self._last.keys())
+
+    def untaken(self, server: str) -> str:
+        """Why nobody takes work of this server, for people; empty where somebody would, who may be busy."""
+        bridges = self._now.get(server)
+        if not bridges:
+            return f"no bridge serves {server}"
+        starting = all(served.health in (Health.CHECKING, Health.UNKNOWN) for served in bridges)
+        return f"{server} has not answered yet, {bridges[0].reason or 'starting'}" if starting else ""
+
+    def modern(self, server: str) -> bool:
+        """Whether it is known to answer requests without a session."""
+        return server in self._modern
+
+    def free(self, server: str) -> bool:
+        """Whether a living bridge announces a free slot for it."""
+        return any(served.free for served in self._now.get(server, ()))
+
+    def hopeless(self, server: str, now: float, *, begun: bool = False) -> Fault | None:
+        """Why work for this server need not wait; None while it may find somebody. begun: its server has begun it before."""
+        if server in self._able:
+            return None
+        self.look(now)  # nothing is refused for what has been announced since the last look
+        if server in self._able:
+            return None
+        if bridges := self._now.get(server):
+            if begun and now - self._ill[server] < RESTART_PATIENCE:
+                return None
+            message = f"{server} is unhealthy: {bridges[0].reason}"
+            return Fault(Reason.UNAVAILABLE, message, retryable=True, retry_after=1.0)
+        if self._leases.sure(now) and now - self._last.get(server, float("-inf")) > self._leases.lease:
+            if server not in self._configured and server not in self._last:
+                return Fault(Reason.UNKNOWN_SERVER, f"no server is named {server!r}", retryable=True)
+            return Fault(Reason.NO_WORKER, f"no bridge serves {server}", retryable=True, retry_after=1.0)
+        return None

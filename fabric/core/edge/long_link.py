@@ -1,0 +1,109 @@
+"""A client's long link, as its edge sees it: which era it speaks, its session if it has one, and what is open on it."""
+
+from __future__ import annotations
+
+from collections import deque
+from enum import StrEnum
+
+from fabric.core.edge.correlation import Exchange
+from fabric.core.record import Caller
+from fabric.errors import InvalidFrame
+from fabric.mcp.batches import Answers
+from fabric.mcp.jsonrpc import INVALID_REQUEST, Message, MessageKind
+
+HELD_FRAMES = 1024
+"""How many frames may be pipelined behind an initialize."""
+HELD_BYTES = 1024 * 1024
+"""How many bytes of them are read before the link is held until that is answered."""
+
+
+class Phase(StrEnum):
+    """NEW until an initialize; modern requests leave it there, for each stands alone."""
+
+    NEW = "new"
+    OPENING = "opening"
+    SESSION = "session"
+    ENDED = "ended"
+
+
+class LongLink:
+    """State of one long link.
+
+    batches: by the exchanges that are members of one. version: what its session has negotiated. held_bytes: of the frames that
+    came behind an initialize.
+    """
+
+    __slots__ = (
+        "_by_client_id",
+        "_held",
+        "_open",
+        "batches",
+        "caller",
+        "held_bytes",
+        "holds",
+        "link",
+        "owner",
+        "phase",
+        "principal",
+        "server",
+        "session",
+        "transport",
+        "version",
+    )
+
+    def __init__(self, link: str, server: str, principal: str, transport: str, caller: Caller) -> None:
+        self.link = link
+        self.server = server
+        self.principal = principal
+        self.transport = transport
+        self.caller = caller
+        self.phase = Phase.NEW
+        self.session = ""
+        self.owner = ""
+        self.version = ""
+        self.batches: dict[str, Answers] = {}
+        self._open: dict[str, Exchange] = {}
+        self._by_client_id: dict[bytes, list[Exchange]] = {}
+        self._held: deque[Message] = deque()
+        self.held_bytes = 0
+        self.holds: set[str] = set()  # why its link is not read now
+
+    def add(self, exchange: Exchange) -> None:
+        """An exchange begins. Its client's id may be in use already: each gets its own answer."""
+        self._open[exchange.id] = exchange
+        self._by_client_id.setdefault(exchange.client_id, []).append(exchange)
+
+    def done(self, exchange: Exchange) -> None:
+        """An exchange is over."""
+        if self._open.pop(exchange.id, None) is not None:
+            same = self._by_client_id[exchange.client_id]
+            same.remove(exchange)
+            if not same:
+                del self._by_client_id[exchange.client_id]
+
+    def settle(self, exchange: Exchange, answer: bytes) -> bytes:
+        """What to send now that an exchange is over: its answer, or where it is of a batch and not the last one, nothing."""
+        batch = self.batches.pop(exchange.id, None)
+        return answer if batch is None else batch.settle(answer)
+
+    def open(self) -> list[Exchange]:
+        """What is open, oldest first."""
+        return list(self._open.values())
+
+    def newest(self, client_id: bytes) -> Exchange | None:
+        """The exchange a cancel of this id means."""
+        same = self._by_client_id.get(client_id)
+        return same[-1] if same else None
+
+    def hold(self, message: Message) -> None:
+        """Keep a frame that came behind an initialize. Raises InvalidFrame when there are too many."""
+        if len(self._held) >= HELD_FRAMES and message.kind in (MessageKind.REQUEST, MessageKind.BATCH):
+            raise InvalidFrame(INVALID_REQUEST, f"more than {HELD_FRAMES} frames behind an unanswered initialize", message.id)
+        if len(self._held) < 2 * HELD_FRAMES:
+            self._held.append(message)
+            self.held_bytes += len(message.frame)
+
+    def release(self) -> list[Message]:
+        """The frames kept, in order; none are kept any more."""
+        held, self._held, self.held_bytes = list(self._held), deque(), 0
+        return held

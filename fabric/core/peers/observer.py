@@ -1,0 +1,76 @@
+"""The observer core: it says hello, hears who answers, and takes no part in anything but what a person asks of all bridges."""
+
+from __future__ import annotations
+
+import msgspec
+
+from fabric.core.effects import Effect
+from fabric.core.events import BrokerConnected, BrokerLost, Event, PackArrived, PublishFailed, RestartAsked
+from fabric.core.peers.announcement import Announcement, Role
+from fabric.core.peers.member import Identity, Loss, Member, announcing
+
+
+class ObserverCore:
+    """A member of the fabric that only listens."""
+
+    def __init__(self, identity: Identity) -> None:
+        self._out: list[Effect] = []
+        self._restart: dict[str, str] = {}  # the token of each request, by server
+        self.member = Member(identity, self, self._out)
+
+    def handle(self, event: Event, now: float) -> list[Effect]:
+        """Take in one event."""
+        match event:
+            case PackArrived(pack):
+                self.member.receive(pack, now)
+            case BrokerConnected(keeps, largest_message_bytes):
+                self.member.connected(keeps, largest_message_bytes, now)
+            case BrokerLost():
+                self.member.disconnected(now)
+            case RestartAsked(server, token):
+                self._restart[server] = token
+                self.member.announce(now)
+            case PublishFailed():
+                pass  # the next announcement is due within a second
+            case _:
+                raise TypeError(f"not an event of an observer: {type(event).__name__}")
+        return self.member.take()
+
+    def expire(self, now: float) -> list[Effect]:
+        """Act on every deadline that has come by `now`."""
+        if now >= self.member.next_beat:
+            self.member.beat(now)
+        return self.member.take()
+
+    def next_deadline(self) -> float:
+        """When `expire` is to be called at the latest."""
+        return self.member.next_beat
+
+    @property
+    def soonest(self) -> float:
+        """The same."""
+        return self.member.next_beat
+
+    def settled(self, now: float) -> bool:
+        """Whether it knows who is there."""
+        return self.member.leases.settled(now)
+
+    def transmit(self) -> list[Effect]:
+        """What waits in the lanes: nothing, or that a peer's message was received."""
+        return self.member.pairs.transmit()
+
+    def leave(self, now: float) -> list[Effect]:  # noqa: ARG002 - as every core's
+        """Say goodbye to everyone."""
+        self.member.leave()
+        return self.member.take()
+
+    # ------------------------------------------------------------ what a member asks of its owner
+    def describe(self, number: int, now: float) -> Announcement:  # noqa: ARG002 - a bridge says how long something lasts
+        """What it announces now."""
+        return msgspec.structs.replace(announcing(self.member.identity, Role.OBSERVER, number), restart=dict(self._restart))
+
+    def lost(self, peer: str, now: float, loss: Loss) -> None:
+        """Nothing hangs on anybody."""
+
+    def recovered(self, now: float) -> None:
+        """Nothing was sent that could have been lost."""

@@ -1,0 +1,178 @@
+"""The bridge core alone: logs that name no request reach one client only; what a link could not carry ends as it was."""
+
+import msgspec
+import pytest
+
+from fabric.core.bridge.core import BridgeCore
+from fabric.core.bridge.jobs import QUIET_AFTER_CANCEL
+from fabric.core.bridge.processes.pool import ServerLimits
+from fabric.core.effects import StartServer, Write
+from fabric.core.events import BrokerConnected, PackArrived, ServerFrame, ServerStarted, WorkArrived
+from fabric.core.peers import announcement
+from fabric.core.peers.announcement import Health
+from fabric.core.peers.member import Identity
+from fabric.envelope import VERSION, Envelope, Kind, Lane, Pack, single
+from fabric.faults import Fault, Reason, lost
+from fabric.mcp.jsonrpc import Message, parse
+
+DISCOVERED = {"resultType": "complete", "supportedVersions": ["2026-07-28"]}
+LOG = parse(b'{"jsonrpc":"2.0","method":"notifications/message","params":{"level":"info","data":"secret of the first"}}')
+
+
+def directory() -> tuple[BridgeCore, str]:
+    """A bridge that is settled and whose one server has answered the probe, and the id of that server's process."""
+    core = BridgeCore(Identity(incarnation="b", key="k"), {"s": ServerLimits("d")})
+    started = core.handle(BrokerConnected(keeps=False, largest_message_bytes=1 << 20), 0.0)
+    child = next(effect.child for effect in started if isinstance(effect, StartServer))
+    asked = core.handle(ServerStarted(child), 0.0)
+    probe = next(parse(effect.frame).id for effect in asked if isinstance(effect, Write))
+    answer = b'{"jsonrpc":"2.0","id":' + probe + b',"result":' + msgspec.json.encode(DISCOVERED) + b"}"
+    core.handle(ServerFrame(child, parse(answer)), 0.0)
+    heard = Envelope(kind=Kind.ANNOUNCE, body=announcement.encode(core.describe(1, 0.0)))
+    core.handle(PackArrived(single("b", heard)), 0.0)
+    core.expire(0.5)
+    return core, child
+
+
+def told(core: BridgeCore) -> list[str]:
+    """The exchanges that a message was posted for."""
+    lane = core.member.pairs.get("e").data_out.kept
+    return [envelope.exchange for envelope in lane if envelope.kind is Kind.MESSAGE]
+
+
+def work(exchange: str) -> Pack:
+    body = b'{"jsonrpc":"2.0","id":"' + exchange.encode() + b'","method":"tools/call"}'
+    return single("e", Envelope(kind=Kind.REQUEST, exchange=exchange, server="s", attempt=1, repeatable=True, body=body))
+
+
+def test_work_that_comes_straight_to_a_bridge_is_taken_like_that_of_a_queue_once() -> None:
+    core, _ = directory()
+    for _ in range(2):
+        core.handle(PackArrived(work("x")), 1.0)
+    assert [job.exchange for job in core.jobs.open.values()] == ["x"]
+    assert core.pools["s"].taken == 1
+
+
+def test_work_that_comes_straight_to_a_bridge_that_takes_none_yet_is_returned() -> None:
+    core = BridgeCore(Identity(incarnation="b", key="k"), {"s": ServerLimits("d")})
+    core.handle(BrokerConnected(keeps=False, largest_message_bytes=1 << 20), 0.0)
+    core.handle(PackArrived(work("x")), 0.0)
+    assert not core.jobs.open
+    assert [envelope.kind for envelope in core.member.pairs.get("e").control_out.kept] == [Kind.RETURNED]
+    assert core.served(0.0)["s"].free == 0
+
+
+def test_what_a_cancelled_request_still_logs_reaches_nobody_else() -> None:
+    core, child = directory()
+    for exchange in ("first", "second"):
+        body = b'{"jsonrpc":"2.0","id":"' + exchange.encode() + b'","method":"tools/call"}'
+        asked = Envelope(
+            kind=Kind.REQUEST, exchange=exchange, server="s", attempt=1, repeatable=True, exclusive=True, body=body
+        )
+        core.handle(WorkArrived("e", asked, 0), 1.0)
+    core.handle(ServerFrame(child, LOG), 1.0)
+    assert told(core) == ["first"]
+    cancel = Envelope(kind=Kind.CANCEL, exchange="first", lane=Lane.CONTROL, number=1, attempt=1)
+    effects = core.handle(PackArrived(Pack(VERSION, "e", 1, 0, 0, (cancel,))), 2.0)
+    assert [parse(effect.frame).method for effect in effects if isinstance(effect, Write)] == [
+        "notifications/cancelled",
+        "tools/call",
+    ]
+    core.handle(ServerFrame(child, LOG), 2.5)
+    assert told(core) == ["first"]
+    core.handle(ServerFrame(child, LOG), 2.0 + QUIET_AFTER_CANCEL)
+    assert told(core) == ["first", "second"]
+
+
+@pytest.mark.parametrize(
+    ("repeatable", "started", "again", "said"),
+    [
+        (True, True, True, (Kind.RETURNED, "it broke off")),  # counted as a start, and run elsewhere
+        (True, False, True, (Kind.RETURNED, "")),
+        (False, False, True, (Kind.RETURNED, "")),
+        (False, True, True, (Kind.ANSWER, "outcome_unknown")),
+        (True, True, False, (Kind.ANSWER, "outcome_unknown")),
+        (True, False, False, (Kind.ANSWER, "outcome_unknown")),
+    ],
+)
+def test_a_request_that_its_link_lost_runs_again_only_where_that_is_safe(
+    repeatable: bool, started: bool, again: bool, said: tuple[Kind, str]
+) -> None:
+    core, child = directory()
+    body = b'{"jsonrpc":"2.0","id":"x","method":"tools/call"}'
+    asked = Envelope(kind=Kind.REQUEST, exchange="x", server="s", attempt=1, repeatable=repeatable, body=body)
+    core.handle(WorkArrived("e", asked, 0), 1.0)
+    if not repeatable:
+        grant = Envelope(kind=Kind.GRANT, exchange="x", lane=Lane.CONTROL, number=1, attempt=1)
+        core.handle(PackArrived(Pack(VERSION, "e", 1, 0, 0, (grant,))), 1.0)
+    fault = Fault(Reason.OUTCOME_UNKNOWN, "it broke off")
+    core.handle(ServerFrame(child, lost(b'"x"', fault, started=started, again=again)), 2.0)
+    pair = core.member.pairs.get("e")
+    (last,) = [each for each in (*pair.data_out.kept, *pair.control_out.kept) if each.kind in (Kind.ANSWER, Kind.RETURNED)]
+    if last.kind is Kind.ANSWER:
+        data = msgspec.json.decode(last.body)["error"]["data"]
+        assert (last.kind, data["reason"]) == said
+        assert (data["server"], data["exchange"]) == ("s", "x")
+    else:
+        assert (last.kind, last.body.decode()) == said
+    assert not core.jobs.open
+    assert core.pools["s"].condition.health is Health.HEALTHY
+
+
+CARRIED_OUT = "; the call may have been carried out"
+PARSE = b'{"jsonrpc":"2.0","id":null,"error":{"code":-32700,"message":"Parse error"}}'
+UNKNOWN = b'{"jsonrpc":"2.0","id":null,"error":{"code":-32601,"message":"Method not found"}}'
+
+
+@pytest.mark.parametrize(
+    ("open", "said", "ends"),
+    [
+        (["x"], parse(PARSE), {"x": "Parse error"}),
+        (["x", "y"], parse(PARSE), {}),  # whose it is cannot be told
+        (["x"], parse(UNKNOWN), {}),  # of a notification: no request is unreadable for its method
+        (["x"], parse(b'{"jsonrpc":"2.0","id":7,"result":{}}'), {}),
+        (["x"], lost(b"", Fault(Reason.INVALID, "not JSON"), started=True, again=False), {"x": f"not JSON{CARRIED_OUT}"}),
+        (["x", "y"], lost(b"", Fault(Reason.INVALID, "not JSON"), started=True, again=False), {}),
+        (
+            ["x", "y"],
+            lost(b'"y"', Fault(Reason.INVALID, "not JSON"), started=True, again=False),
+            {"y": f"not JSON{CARRIED_OUT}"},
+        ),
+        (["x"], lost(b'"other"', Fault(Reason.INVALID, "not JSON"), started=True, again=False), {}),
+    ],
+)
+def test_an_answer_that_names_no_request_is_that_of_the_only_one_or_of_none(
+    open: list[str], said: Message, ends: dict[str, str]
+) -> None:
+    core, child = directory()
+    for exchange in open:
+        body = b'{"jsonrpc":"2.0","id":"' + exchange.encode() + b'","method":"tools/call"}'
+        asked = Envelope(kind=Kind.REQUEST, exchange=exchange, server="s", attempt=1, repeatable=True, body=body)
+        core.handle(WorkArrived("e", asked, 0), 1.0)
+    core.handle(ServerFrame(child, said), 2.0)
+    answers = [each for each in core.member.pairs.get("e").data_out.kept if each.kind is Kind.ANSWER]
+    errors = {each.exchange: msgspec.json.decode(each.body) for each in answers}
+    assert {exchange: answer["error"]["message"] for exchange, answer in errors.items()} == ends
+    assert all(answer["id"] == exchange for exchange, answer in errors.items())
+    assert core.jobs.open.keys() == set(open) - ends.keys()
+
+
+@pytest.mark.requirement("R07")
+def test_a_check_passes_by_whatever_the_server_says_and_fails_at_once_where_its_link_lost_the_question() -> None:
+    core, child = directory()
+    checks, now = core.pools["s"].limits.checks, 0.0
+
+    def asked() -> bytes:
+        nonlocal now
+        now += 2 * checks.interval
+        [id] = [parse(effect.frame).id for effect in core.expire(now) if isinstance(effect, Write)]
+        return id
+
+    fault = Fault(Reason.UNAVAILABLE, "nobody listens")
+    core.handle(ServerFrame(child, lost(asked(), fault, started=False, again=True)), now)
+    assert core.served(now)["s"].health is Health.DEGRADED
+    assert core.served(now)["s"].reason == "nobody listens"
+    for _ in range(checks.up):
+        asked()
+        core.handle(ServerFrame(child, parse(b'{"jsonrpc":"2.0","method":"notifications/message"}')), now)
+    assert core.served(now)["s"].health is Health.HEALTHY

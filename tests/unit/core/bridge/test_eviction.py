@@ -1,0 +1,43 @@
+"""The rule of who gives way is a matter of figures alone: how many are left alone, and for how long."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from fabric.core.bridge.processes.pool import Pool, ServerLimits
+from fabric.core.bridge.sessions.eviction import KEPT, LOOK_AGAIN, SHARE_LEAST, Eviction, allowed
+from fabric.core.bridge.sessions.session import Session
+from fabric.core.deadlines import Deadlines
+
+
+@pytest.mark.parametrize(
+    ("left_alone", "seconds"),
+    [(1, 1800.0), (KEPT, 1800.0), (2 * KEPT, 900.0), (10 * KEPT, 180.0), (10**4, SHARE_LEAST), (10**6, SHARE_LEAST)],
+)
+def test_the_more_are_left_alone_the_sooner_each_goes(left_alone: int, seconds: float) -> None:
+    assert allowed(left_alone, 1800.0) == seconds
+
+
+def test_an_idle_time_that_is_shorter_than_the_least_counts() -> None:
+    assert allowed(1000, 2.0) == 2.0
+
+
+class NoSessions:
+    """Sessions of which none gives way. It counts how often all of them were looked at."""
+
+    def __init__(self) -> None:
+        self.looks = 0
+
+    def __iter__(self) -> Iterator[Session]:
+        self.looks += 1
+        return iter(())
+
+
+def test_however_many_wait_sessions_are_looked_at_a_few_times_a_second() -> None:
+    sessions, eviction = NoSessions(), Eviction(1800.0)
+    pool = Pool("s", ServerLimits(digest="d"), Deadlines(), [])
+    for number in range(1000):
+        assert eviction.next(sessions, pool, f"new{number}", number / 1000) is None
+    assert sessions.looks == 1 / LOOK_AGAIN

@@ -1,0 +1,362 @@
+"""A pool: a probe that finds the era, warm processes for sessions, and restarts that wait longer each time."""
+
+from typing import Any
+
+import pytest
+
+from fabric.core.bridge.job import job_of
+from fabric.core.bridge.processes.health import Checks
+from fabric.core.bridge.processes.pool import FORGIVEN, Pool, ServerLimits
+from fabric.core.bridge.processes.probe import SECOND_QUESTION
+from fabric.core.deadlines import Deadlines
+from fabric.core.effects import CheckServer, Effect, StartServer, StopServer, Write
+from fabric.core.peers.announcement import Health
+from fabric.envelope import Envelope, Kind
+from fabric.mcp import jsonrpc
+
+MODERN = b'"result":{"supportedVersions":["2026-07-28"]}'
+DUAL = b'"result":{"supportedVersions":["2026-07-28","2025-11-25"]}'
+UNKNOWN = b'"error":{"code":-32601,"message":"unknown"}'
+
+
+class Scene:
+    """A pool that has started its first process."""
+
+    def __init__(self, **limits: Any) -> None:
+        self.out: list[Effect] = []
+        self.deadlines = Deadlines()
+        self.pool = Pool("s", ServerLimits(digest="d", **limits), self.deadlines, self.out)
+        self.pool.start(0.0)
+        self.first = next(iter(self.pool.children.values()))
+
+    def of(self, kind: type[Effect]) -> list[Effect]:
+        return [effect for effect in self.out if type(effect) is kind]
+
+    def up(self, answer: bytes, now: float = 0.1) -> None:
+        """The newest process runs and answers the newest question."""
+        child = list(self.pool.children.values())[-1]
+        self.pool.started(child)
+        self.reply(answer, now)
+
+    def reply(self, answer: bytes, now: float = 0.1) -> None:
+        question = self.of(Write)[-1]
+        assert isinstance(question, Write)
+        id = jsonrpc.parse(question.frame).id
+        message = jsonrpc.parse(b'{"jsonrpc":"2.0","id":' + id + b"," + answer + b"}")
+        assert self.pool.probed(self.pool.children[question.child], jsonrpc.text(id), message, now)
+
+
+def test_a_modern_server_shares_the_process_that_was_probed() -> None:
+    scene = Scene()
+    assert scene.of(Write) == []  # nothing is written before it runs
+    scene.up(MODERN)
+    assert scene.pool.condition.health is Health.HEALTHY
+    assert scene.pool.shared() is scene.first
+    assert len(scene.of(StartServer)) == 1
+
+
+def test_a_legacy_server_is_asked_twice_and_gets_fresh_processes_for_sessions() -> None:
+    scene = Scene(warm=2, most=3)
+    scene.up(UNKNOWN)
+    scene.reply(b'"result":{"protocolVersion":"2025-11-25"}')
+    assert scene.pool.eras == ("legacy",)
+    assert scene.of(StopServer) == [StopServer(scene.first.id)]
+    assert scene.pool.shared() is None
+    warm = list(scene.pool.children.values())
+    assert [scene.pool.for_session(id, 1.0) for id in "ab"] == warm
+    assert scene.pool.for_session("c", 1.0) is not None
+    assert scene.pool.for_session("d", 1.0) is None
+    assert scene.pool.full
+
+
+def test_a_server_that_dies_of_the_modern_question_is_asked_the_legacy_one() -> None:
+    scene = Scene()
+    scene.pool.started(scene.first)
+    scene.pool.exited(scene.first, "died", 0.1)
+    scene.up(b'"result":{"protocolVersion":"2025-11-25"}', 0.2)
+    assert scene.pool.eras == ("legacy",)
+
+
+def test_a_server_that_ends_of_the_modern_question_after_a_long_start_is_asked_the_legacy_one() -> None:
+    scene = Scene()
+    scene.pool.started(scene.first)
+    scene.pool.late(SECOND_QUESTION)
+    scene.pool.exited(scene.first, "died", 40.0)
+    assert scene.pool.condition.health is Health.CHECKING
+    scene.up(b'"result":{"protocolVersion":"2025-11-25"}', 80.0)
+    assert scene.pool.eras == ("legacy",)
+
+
+def test_a_silent_process_lives_as_long_as_its_start_may_take_and_says_for_how_long() -> None:
+    scene = Scene(start_timeout=30.0)
+    scene.pool.started(scene.first)
+    for now in (SECOND_QUESTION, 29.0):
+        assert scene.deadlines.next() == (SECOND_QUESTION if now == SECOND_QUESTION else 30.0)
+        served = scene.pool.describe(True, now)
+        assert (served.health, served.reason, served.free) == (Health.CHECKING, f"starting for {now:.0f} s", 0)
+        scene.pool.late(now)
+        scene.deadlines.expired(now)
+    assert list(scene.pool.children.values()) == [scene.first]
+    scene.pool.late(30.0)
+    assert scene.pool.describe(True, 30.0).health is Health.UNHEALTHY
+    assert scene.pool.describe(True, 30.0).reason == scene.pool.condition.reason
+    assert "neither" in scene.pool.condition.reason
+    assert not scene.pool.children
+
+
+def test_a_server_that_comes_back_slowly_is_starting_again_and_not_unhealthy() -> None:
+    scene = Scene()
+    scene.up(MODERN)
+    scene.pool.exited(scene.first, "killed", 100.0)
+    assert scene.pool.describe(True, 100.0).health is Health.HEALTHY  # most are back before anybody has noticed
+    scene.pool.start(100.1)
+    scene.pool.late(100.1 + SECOND_QUESTION)
+    assert scene.pool.describe(True, 125.1).reason == "starting for 25 s"
+    scene.up(MODERN, 126.0)
+    assert scene.pool.describe(True, 126.0).health is Health.HEALTHY
+
+
+def test_one_that_served_is_unhealthy_only_when_it_has_failed_to_start_several_times() -> None:
+    scene = Scene(warm=0)
+    scene.up(MODERN)
+    scene.pool.exited(scene.first, "killed", 1.0)
+    for again in range(FORGIVEN):
+        assert scene.pool.condition.health is Health.HEALTHY
+        scene.pool.start(2.0 + again)
+        scene.pool.exited(next(iter(scene.pool.children.values())), "no database", 2.0 + again)
+    assert scene.pool.condition.health is Health.UNHEALTHY
+    assert scene.pool.condition.reason == "no database"
+
+
+def test_a_warm_process_that_dies_young_has_another_started_and_refuses_nobody() -> None:
+    scene = Scene()
+    scene.up(UNKNOWN)
+    scene.reply(b'"result":{"protocolVersion":"2025-11-25"}')
+    [warm] = scene.pool.children.values()
+    scene.pool.exited(warm, "killed", 1.0)
+    assert scene.pool.condition.health is Health.HEALTHY
+    assert scene.pool.for_session("s", 1.0) is not None
+    assert scene.deadlines.expired(1.2) == ["restart s"]
+
+
+def test_what_is_known_of_a_definition_is_not_asked_of_its_next_process() -> None:
+    scene = Scene()
+    scene.up(UNKNOWN)
+    scene.reply(b'"result":{"protocolVersion":"2025-11-25"}')
+    [warm] = scene.pool.children.values()
+    scene.pool.exited(warm, "killed", 1.0)
+    scene.out.clear()
+    scene.pool.start(1.1)
+    scene.up(b'"result":{"protocolVersion":"2025-11-25"}', 1.2)
+    assert [jsonrpc.parse(effect.frame).method for effect in scene.of(Write) if isinstance(effect, Write)] == ["initialize"]
+    assert scene.pool.eras == ("legacy",)
+
+
+def test_a_configured_era_is_not_asked_for() -> None:
+    scene = Scene(era="legacy")
+    scene.up(b'"result":{"protocolVersion":"2025-11-25"}')
+    assert len(scene.of(Write)) == 1
+    assert scene.pool.eras == ("legacy",)
+
+
+def test_a_server_that_dies_at_start_is_started_again_later_each_time() -> None:
+    scene = Scene()
+    now, waits = 0.0, []
+    for _ in range(9):
+        child = next(iter(scene.pool.children.values()))
+        scene.pool.exited(child, "no such command", now)
+        due = scene.deadlines.next()
+        assert due is not None
+        waits.append(round(due - now, 3))
+        now = due
+        scene.deadlines.expired(now)
+        scene.pool.start(now)
+    assert waits == [0.1, 0.2, 0.4, 0.8, 1.6, 3.2, 6.4, 10.0, 10.0]
+    assert scene.pool.describe(True, 0.0).reason == "no such command"
+    assert scene.pool.describe(True, 0.0).free == 0
+
+
+def test_a_warm_process_that_dies_young_does_not_take_the_shared_one_with_it() -> None:
+    scene = Scene()
+    scene.up(DUAL)
+    warm = list(scene.pool.children.values())[-1]
+    assert warm is not scene.first
+    scene.pool.exited(warm, "died", 1.0)
+    assert scene.pool.shared() is scene.first
+    assert scene.pool.condition.health is Health.HEALTHY
+
+
+def test_a_server_whose_processes_all_die_is_started_again_and_not_called_ill_meanwhile() -> None:
+    scene = Scene()
+    scene.up(DUAL)
+    for child in list(scene.pool.children.values()):
+        scene.pool.exited(child, "killed", 1.0)
+    assert scene.pool.condition.health is Health.HEALTHY
+    assert scene.deadlines.expired(1.2) == ["restart s"]
+
+
+def test_a_server_that_refuses_the_handshake_is_unhealthy_in_its_own_words() -> None:
+    scene = Scene()
+    scene.up(UNKNOWN)
+    scene.reply(b'"error":{"code":-32600,"message":"no such server"}')
+    assert scene.pool.condition.health is Health.UNHEALTHY
+    assert scene.pool.condition.reason.endswith(": no such server")
+
+
+def test_a_session_for_whom_nobody_was_there_has_the_server_probed_again() -> None:
+    scene = Scene(warm=0)
+    scene.up(UNKNOWN)
+    scene.reply(b'"result":{"protocolVersion":"2025-11-25"}')
+    for refused, health in ((False, Health.HEALTHY), (True, Health.UNHEALTHY)):
+        child = scene.pool.for_session("a", 1.0)
+        assert child
+        scene.pool.exited(child, "nobody listens", 50.0, refused=refused)
+        assert scene.pool.condition.health is health
+    assert scene.deadlines.expired(51.0) == ["restart s"]
+
+
+CHECKS = Checks(interval=10.0, timeout=2.0)
+
+
+class Checked(Scene):
+    """A pool whose server has come up, at 0.1."""
+
+    def __init__(self, answer: bytes = MODERN, checks: Checks = CHECKS, **limits: Any) -> None:
+        super().__init__(checks=checks, **limits)
+        self.up(answer)
+        if answer is UNKNOWN:
+            self.reply(b'"result":{"protocolVersion":"2025-11-25"}')
+            for child in self.pool.children.values():
+                self.pool.started(child)
+        self.out.clear()
+
+    def asked(self) -> list[str]:
+        return [jsonrpc.parse(effect.frame).method for effect in self.of(Write) if isinstance(effect, Write)]
+
+    def fail(self, now: float, times: int = 1) -> float:
+        """Checks come and are not passed; when the last was given up."""
+        for _ in range(times):
+            assert self.pool.checkup.look(now) == ""
+            now += CHECKS.timeout
+            reason = self.pool.checkup.look(now)
+            assert "within 2 s" in reason
+            self.pool.checkup.failed(reason, now)
+            now += CHECKS.interval
+        return now - CHECKS.interval
+
+
+@pytest.mark.requirement("R07")
+def test_a_shared_process_is_asked_after_the_interval_and_passes_by_whatever_it_says() -> None:
+    scene = Checked()
+    assert (scene.pool.checkup.look(10.0), scene.asked()) == ("", [])
+    assert (scene.pool.checkup.look(10.1), scene.asked()) == ("", ["server/discover"])
+    assert scene.pool.checkup.look(11.0) == ""
+    scene.pool.checkup.passed(11.0)
+    assert scene.pool.condition.health is Health.HEALTHY
+    assert (scene.pool.checkup.look(20.9), len(scene.asked())) == ("", 1)
+    scene.pool.checkup.look(21.0)
+    assert len(scene.asked()) == 2
+
+
+@pytest.mark.requirement("R07")
+def test_of_a_legacy_server_a_warm_process_is_pinged_and_where_there_is_none_none_is_started() -> None:
+    scene = Checked(UNKNOWN)
+    scene.pool.checkup.look(10.1)
+    assert scene.asked() == ["ping"]
+    scene = Checked(UNKNOWN, warm=0)
+    for now in range(100):
+        assert scene.pool.checkup.look(now) == ""
+    assert scene.out == []
+    scene = Checked(UNKNOWN, Checks(interval=10.0, ping=False))
+    assert (scene.pool.checkup.look(10.1), scene.out) == ("", [])
+
+
+@pytest.mark.requirement("R07")
+def test_a_process_that_may_mind_is_asked_nothing_before_its_handshake() -> None:
+    scene = Scene(checks=CHECKS)
+    scene.pool.started(scene.first)
+    scene.pool.exited(scene.first, "it expects initialize", 0.1)
+    scene.up(b'"result":{"protocolVersion":"2025-11-25"}', 0.2)
+    for child in scene.pool.children.values():
+        scene.pool.started(child)
+    scene.out.clear()
+    for now in range(100):
+        assert scene.pool.checkup.look(now) == ""
+    assert (scene.out, scene.pool.condition.health) == ([], Health.HEALTHY)
+
+
+@pytest.mark.requirement("R07")
+def test_three_failed_checks_replace_the_processes_but_not_those_of_sessions() -> None:
+    scene = Checked(DUAL, warm=2)
+    session = scene.pool.for_session("s", 1.0)
+    assert session is not None
+    now = scene.fail(10.1, 2)
+    assert (scene.pool.condition.health, scene.of(StopServer)) == (Health.DEGRADED, [])
+    assert scene.pool.describe(True, 0.0).free == 64
+    scene.fail(now + 10.0)
+    assert scene.pool.describe(True, 0.0).health is Health.UNHEALTHY
+    assert scene.pool.describe(True, 0.0).free == 0
+    assert list(scene.pool.children.values()) == [session]
+    assert len(scene.of(StopServer)) == 2
+    assert scene.deadlines.expired(now + 20.0) == ["restart s"]
+    scene.pool.start(now + 20.0)
+    scene.up(DUAL, now + 20.0)
+    assert scene.pool.condition.health is Health.DEGRADED
+    assert scene.pool.shared() is not None
+
+
+@pytest.mark.requirement("R07")
+def test_a_process_that_runs_a_request_is_busy_and_not_down_until_patience_ends() -> None:
+    scene = Checked(checks=Checks(interval=10.0, timeout=2.0, patience=50.0))
+    job = job_of("edge", Envelope(kind=Kind.REQUEST, exchange="e", body=b"{}"), 0, 5.0, queued=True)
+    job.begun = 5.0
+    scene.first.jobs["e"] = job
+    now = scene.fail(10.1, 4)
+    assert (scene.pool.condition.health, scene.of(StopServer)) == (Health.DEGRADED, [])
+    scene.fail(now + 10.0, 1)
+    assert scene.pool.condition.health is Health.UNHEALTHY
+
+
+@pytest.mark.requirement("R07")
+def test_a_command_checks_while_the_server_has_a_process_and_its_word_counts() -> None:
+    scene = Checked(checks=Checks(interval=10.0, timeout=2.0, down=1, command=True))
+    scene.pool.checkup.look(10.1)
+    assert scene.of(CheckServer) == [CheckServer("s")]
+    assert scene.of(Write) == []
+    scene.pool.checkup.failed("no database", 11.0)
+    assert scene.pool.describe(True, 0.0).health is Health.UNHEALTHY
+    assert scene.pool.describe(True, 0.0).reason == "no database"
+    scene.pool.start(12.0)
+    scene.up(MODERN, 12.0)
+    assert scene.pool.describe(True, 0.0).free == 0  # it answers, and the command has not said so
+    for now in (22.0, 33.0):
+        scene.pool.checkup.look(now)
+        scene.pool.checkup.passed(now + 1.0)
+    assert scene.pool.describe(True, 0.0).free == 64
+    scene = Checked(UNKNOWN, Checks(interval=10.0, command=True), warm=0)
+    for now in range(100):
+        scene.pool.checkup.look(now)
+    assert scene.out == []
+
+
+def test_a_check_of_a_process_that_is_gone_proves_nothing() -> None:
+    scene = Checked()
+    scene.pool.checkup.look(10.1)
+    scene.pool.exited(scene.first, "killed", 11.0)
+    assert scene.pool.checkup.failed(scene.pool.checkup.look(12.1), 12.1) == []
+    assert scene.pool.condition.health is Health.HEALTHY
+
+
+def test_checks_can_be_switched_off() -> None:
+    scene = Checked(checks=Checks(enabled=False))
+    assert (scene.pool.checkup.look(1000.0), scene.out) == ("", [])
+
+
+def test_a_silent_server_is_quoted_with_its_last_words() -> None:
+    scene = Scene(last_words=lambda: "; its last stderr lines: waiting for the database")
+    assert scene.pool.describe(True, 3.0).reason == "starting for 3 s; its last stderr lines: waiting for the database"
+    scene.pool.started(scene.first)
+    for now in (SECOND_QUESTION, 120.0):
+        scene.pool.late(now)
+    assert scene.pool.condition.health is Health.UNHEALTHY
+    assert scene.pool.condition.reason.endswith("; its last stderr lines: waiting for the database")

@@ -1,0 +1,67 @@
+"""A session: ids its client can tell apart, and the stream each of the server's messages goes to."""
+
+from fabric.core.bridge.job import Job, job_of
+from fabric.core.bridge.sessions.session import Session
+from fabric.envelope import Envelope, Kind
+from fabric.mcp import jsonrpc
+
+
+def job(exchange: str, client_id: bytes = b"1", *, kind: Kind = Kind.REQUEST) -> Job:
+    return job_of("edge", Envelope(kind=kind, exchange=exchange, client_id=client_id), 0, 0.0, queued=False)
+
+
+def session() -> Session:
+    opened = Session("s", "server", "child", job("s", kind=Kind.OPEN), 0.0)
+    opened.jobs.clear()
+    return opened
+
+
+def parsed(text: str) -> jsonrpc.Message:
+    return jsonrpc.parse(text.encode())
+
+
+def test_a_servers_ids_of_any_type_come_back_as_they_were() -> None:
+    open = session()
+    for own in (b"0", b'"0"', b'"a\\"b"', b"-7"):
+        sent = jsonrpc.parse(open.to_client(jsonrpc.parse(b'{"jsonrpc":"2.0","id":' + own + b',"method":"ping"}')))
+        back = jsonrpc.parse(b'{"jsonrpc":"2.0","id":' + sent.id + b',"result":{}}')
+        assert jsonrpc.parse(open.to_server(back)).id == own
+        assert open.to_server(back) == b""  # it is answered once
+
+
+def test_a_response_nobody_asked_for_goes_nowhere() -> None:
+    for id in ("7", '"e0-9"', '"x"'):
+        assert session().to_server(parsed(f'{{"jsonrpc":"2.0","id":{id},"result":{{}}}}')) == b""
+
+
+def test_a_servers_cancel_names_its_request_as_the_client_knows_it() -> None:
+    open = session()
+    minted = jsonrpc.parse(open.to_client(parsed('{"jsonrpc":"2.0","id":3,"method":"ping"}'))).id
+    cancel = parsed('{"jsonrpc":"2.0","method":"notifications/cancelled","params":{"requestId":3}}')
+    assert jsonrpc.refers_to(jsonrpc.parse(open.to_client(cancel))) == minted
+
+
+def test_a_cancel_means_the_newest_request_of_that_id() -> None:
+    open = session()
+    for exchange, id in (("a", b"1"), ("b", b'"1"'), ("c", b"1"), ("d", b"2")):
+        open.join(job(exchange, id))
+    newest = open.newest(b"1")
+    assert newest is not None
+    assert newest.exchange == "c"
+    assert open.newest(b"9") is None
+
+
+def test_each_message_goes_to_the_stream_it_belongs_to() -> None:
+    open = session()
+    progress = parsed('{"jsonrpc":"2.0","method":"notifications/progress","params":{"progressToken":"a","progress":1}}')
+    log = parsed('{"jsonrpc":"2.0","method":"notifications/message","params":{}}')
+    changed = parsed('{"jsonrpc":"2.0","method":"notifications/tools/list_changed"}')
+    assert open.related(log) is None
+    a, b = job("a"), job("b")
+    open.join(a)
+    open.join(b)
+    assert open.related(progress) is a
+    assert open.related(log) is b
+    assert open.related(changed) is b  # nothing else is open
+    open.own.edge = "edge"
+    assert open.related(changed) is None

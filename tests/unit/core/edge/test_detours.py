@@ -1,0 +1,113 @@
+"""Detours: whose queue is not trusted, and whom its work is sent straight to."""
+
+from fabric.core.edge.detours import UNNOTICED, UNNOTICED_KEPT, Detours
+from fabric.core.effects import Effect
+from fabric.core.peers import announcement
+from fabric.core.peers.announcement import Announcement, Health, Role, Served
+from fabric.core.peers.lease import GAP
+from fabric.core.peers.member import Identity, Loss, Member, announcing
+from fabric.envelope import Envelope, Kind, single
+
+
+class Owner:
+    """An edge that sends nothing."""
+
+    def describe(self, number: int, now: float) -> Announcement:
+        return announcing(Identity(incarnation="me", key="k"), Role.EDGE, number)
+
+    def lost(self, peer: str, now: float, loss: Loss) -> None: ...
+
+    def recovered(self, now: float) -> None: ...
+
+
+class Scene:
+    """An edge that hears itself, and bridges of server `s` that announce themselves when told to."""
+
+    def __init__(self, *, keeps: bool = False) -> None:
+        out: list[Effect] = []
+        self.member = Member(Identity(incarnation="me", key="k"), Owner(), out)
+        self.member.keeps = keeps
+        self.detours = Detours(self.member)
+
+    def hear(self, now: float, **free: int) -> None:
+        """Announcements of these bridges, and our own, come now; then the regular look."""
+        number = self.member.leases.force(now)
+        for name, slots in free.items():
+            served = Served(digest="d", free=slots, health=Health.HEALTHY)
+            self.announce(name, Announcement(role=Role.BRIDGE, number=1, key="k", versions=(1,), serves={"s": served}), now)
+        self.announce("me", Owner().describe(number, now), now)
+        self.detours.look(now)
+
+    def announce(self, name: str, said: Announcement, now: float) -> None:
+        self.member.receive(single(name, Envelope(kind=Kind.ANNOUNCE, body=announcement.encode(said))), now)
+
+
+def test_a_queue_is_trusted_until_a_bridge_that_reads_it_is_silent_and_the_other_gets_the_work() -> None:
+    scene = Scene()
+    scene.hear(0.0, a=4, b=4)
+    assert not scene.detours.needed("s")
+    scene.hear(1.0, b=4)
+    assert not scene.detours.needed("s")
+    scene.hear(GAP + 0.1, b=4)
+    assert scene.detours.needed("s")
+    assert {scene.detours.bridge("s", GAP + 0.1) for _ in range(9)} == {"b"}
+    scene.hear(2.0, a=4, b=4)
+    assert not scene.detours.needed("s")
+
+
+def test_a_bridge_that_leaves_unacknowledged_what_it_was_sent_is_in_doubt_though_it_is_heard() -> None:
+    scene = Scene()
+    scene.hear(0.0, a=4, b=4)
+    scene.member.control("a", 0.0, Envelope(kind=Kind.GRANT))
+    scene.hear(1.0, a=4, b=4)
+    assert not scene.detours.needed("s")
+    scene.hear(1.1, a=4, b=4)
+    assert scene.detours.needed("s")
+    assert scene.detours.bridge("s", 1.1) == "b"
+
+
+def test_who_does_not_hear_himself_doubts_nobody() -> None:
+    scene = Scene()
+    scene.hear(0.0, a=4, b=4)
+    scene.detours.look(GAP + 1.0)
+    assert not scene.detours.needed("s")
+
+
+def test_work_goes_where_there_is_most_room_and_what_was_sent_there_counts() -> None:
+    scene = Scene()
+    scene.hear(0.0, a=3, b=1)
+    assert sorted(scene.detours.bridge("s", 0.1) for _ in range(4)) == ["a", "a", "a", "b"]
+    assert {scene.detours.bridge("s", 0.1) for _ in range(2)} == {"a", "b"}  # beyond its room, still in turn
+    scene.hear(0.2, a=0, b=1)
+    assert scene.detours.bridge("s", 0.2) == "b"
+
+
+def test_who_was_heard_just_now_is_preferred_to_who_has_more_room() -> None:
+    scene = Scene()
+    scene.hear(0.0, a=9, b=1)
+    scene.hear(0.6, b=1)
+    assert scene.detours.bridge("s", 0.6) == "b"
+
+
+def test_a_bridge_that_was_given_up_stays_in_doubt_until_it_is_heard_or_the_broker_has_surely_noticed() -> None:
+    for keeps, unnoticed in ((False, UNNOTICED), (True, UNNOTICED_KEPT)):
+        scene = Scene(keeps=keeps)
+        scene.hear(0.0, a=4, b=4)
+        scene.member.leases.end("a")
+        assert scene.detours.lost("a", 4.0) == {"s"}
+        scene.hear(4.0 + unnoticed - 0.1, b=4)
+        assert scene.detours.needed("s")
+        assert scene.detours.bridge("s", 4.0 + unnoticed - 0.1) == "b"
+        scene.hear(4.0 + unnoticed, b=4)
+        assert not scene.detours.needed("s")
+        assert scene.detours.lost("nobody", 4.0 + unnoticed) == frozenset()
+
+
+def test_where_nobody_is_left_there_is_no_way_round() -> None:
+    scene = Scene()
+    assert scene.detours.bridge("s", 0.0) == ""
+    scene.hear(0.0, a=4)
+    scene.hear(1.0)
+    scene.hear(GAP + 0.1)
+    assert scene.detours.needed("s")
+    assert scene.detours.bridge("s", GAP + 0.1) == ""

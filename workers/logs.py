@@ -10,7 +10,7 @@ from collections.abc import Callable
 
 import msgspec
 
-from fabric.core.record import Record
+from fabric.core.telemetry_record import Record
 from fabric.runtime.settings import Settings
 from workers.stderr import detach_stderr
 from workers.terminal import harmless

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from fabric.core.peers.member import Identity
-from fabric.core.record import Record
+from fabric.core.telemetry_record import Record
 from fabric.runtime.retry import Connects
 from workers.extras import refuse_missing_extras, wants
 from workers.logs import logging_completed

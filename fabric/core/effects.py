@@ -5,7 +5,7 @@ from __future__ import annotations
 import msgspec
 
 from fabric.addressing import Channel
-from fabric.core.record import Record
+from fabric.core.telemetry_record import Record
 from fabric.envelope import Pack
 
 

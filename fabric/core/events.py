@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
-from fabric.core.record import NOBODY, Caller
+from fabric.caller import NOBODY, Caller
 from fabric.envelope import Envelope, Pack
 from fabric.mcp.jsonrpc import Message
 

@@ -14,7 +14,7 @@ from typing import Protocol, TypeVar
 
 import msgspec
 
-from fabric.core.record import NOBODY, Caller
+from fabric.caller import NOBODY, Caller
 from fabric.mcp.jsonrpc import Message
 from fabric.security.tls import Trust
 

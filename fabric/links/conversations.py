@@ -11,7 +11,7 @@ from typing import cast
 
 import msgspec
 
-from fabric.core.record import NOBODY, Caller
+from fabric.caller import NOBODY, Caller
 from fabric.errors import EndOfLink, LinkBroken, LinkProtocolError
 from fabric.links.base import DEFAULT_FRAME_BYTES, DEFAULT_STALL_TIMEOUT, Handler, LinkInfo, minted_id
 from fabric.links.mending import Mender

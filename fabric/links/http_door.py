@@ -14,7 +14,7 @@ from urllib.parse import unquote_to_bytes
 
 import msgspec
 
-from fabric.core.record import Caller
+from fabric.caller import Caller
 from fabric.faults import Reason
 from fabric.links.base import Purpose
 from fabric.links.http_rules import NO_SSE, Answer, Headers, refuse

@@ -12,7 +12,7 @@ from collections import Counter
 
 import msgspec
 
-from fabric.core.record import Caller
+from fabric.caller import Caller
 from fabric.faults import Reason
 from fabric.links.base import LinkInfo, Purpose, Reception, minted_id
 from fabric.links.conversations import StreamLimits

@@ -36,7 +36,7 @@ from fabric.core.events import (
 )
 from fabric.core.peers.announcement import Served
 from fabric.core.peers.member import Identity
-from fabric.core.record import Record
+from fabric.core.telemetry_record import Record
 from fabric.errors import ConfigError, InvalidFrame, LinkError, LinkOverflow, LinkRefused, LinkTimeout
 from fabric.faults import Lost, Reason
 from fabric.links.base import Link

@@ -26,7 +26,7 @@ from fabric.core.events import (
 )
 from fabric.core.peers.announcement import Role
 from fabric.core.peers.member import Identity
-from fabric.core.record import Record
+from fabric.core.telemetry_record import Record
 from fabric.errors import EndOfLink, InvalidFrame, InvalidToken, LinkError, LinkOverflow
 from fabric.faults import Fault, Reason, fault_frame
 from fabric.links.base import Link, LinkInfo, Purpose, RequestLink

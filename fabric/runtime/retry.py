@@ -13,7 +13,7 @@ from typing import Literal, TypeVar, get_args
 import msgspec
 import tenacity
 
-from fabric.core.record import Attempt
+from fabric.core.telemetry_record import ConnectAttempt
 from fabric.errors import (
     BrokerCertificateError,
     BrokerDenied,
@@ -65,7 +65,7 @@ class RetryPolicy(msgspec.Struct, frozen=True, kw_only=True):
 class Connects:
     """Opens the connections of one process. `tried` is told of each attempt."""
 
-    def __init__(self, policy: RetryPolicy | None = None, tried: Callable[[Attempt], None] = lambda _: None) -> None:
+    def __init__(self, policy: RetryPolicy | None = None, tried: Callable[[ConnectAttempt], None] = lambda _: None) -> None:
         self._policy = policy or RetryPolicy()
         self._tried = tried
         self._reached: set[tuple[Peer, str]] = set()
@@ -94,9 +94,9 @@ class Connects:
             try:
                 opened = await connect()
             except TransportError as error:
-                self._tried(Attempt(peer, name, number, failure(error)))
+                self._tried(ConnectAttempt(peer, name, number, failure(error)))
                 raise
-            self._tried(Attempt(peer, name, number))
+            self._tried(ConnectAttempt(peer, name, number))
             self._reached.add((peer, name))
             return opened
 

@@ -13,7 +13,7 @@ from functools import lru_cache
 
 import msgspec
 
-from fabric.core.record import Caller
+from fabric.caller import Caller
 
 _PAIR = re.compile(r"([\w!#$%&'*+.^`|~-]+)=(?:([\w!#$%&'*+.^`|~-]+)|\"((?:[^\"\\]|\\.)*)\")", re.ASCII)
 _BLANK = re.compile(r"[ \t]*")

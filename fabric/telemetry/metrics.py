@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from opentelemetry.metrics import Meter
 
-from fabric.core.record import Attempt
+from fabric.core.telemetry_record import ConnectAttempt
 from fabric.telemetry import names
 
 
@@ -16,7 +16,7 @@ class Metrics:
             names.CONNECTS, "{attempt}", "Attempts to connect to the broker or to an MCP server"
         )
 
-    def tried(self, attempt: Attempt) -> None:
+    def tried(self, attempt: ConnectAttempt) -> None:
         """Count an attempt to connect."""
         attributes: dict[str, str | bool] = {names.PEER: attempt.peer, names.RETRY: attempt.number > 1}
         attributes[names.SYSTEM if attempt.peer == "broker" else names.SERVER] = attempt.name

@@ -10,8 +10,7 @@ from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.sdk.util.instrumentation import InstrumentationScope
 from opentelemetry.trace import Link, SpanContext, SpanKind, Status, StatusCode, TraceFlags
 
-from fabric.core import trace
-from fabric.core.record import Record, Side
+from fabric.core.telemetry_record import CALL, WAIT, Record, Side, id_after
 from fabric.mcp import jsonrpc
 from fabric.telemetry import names
 
@@ -87,7 +86,7 @@ class SpanMaker:
 
     def _bridge(self, record: Record, own: SpanContext) -> Iterator[ReadableSpan]:
         status, destination = _status(record), _destination(record)
-        wait = _after(own, trace.WAIT)
+        wait = _after(own, WAIT)
         since = min(record.sent, record.arrived)  # another machine's clock may run ahead of ours
         name, attributes = (
             names.messaging_span(names.RECEIVE, destination),
@@ -102,7 +101,7 @@ class SpanMaker:
         _judge(attributes, record)
         yield self._span(name, SpanKind.CONSUMER, own, wait, record.arrived, record.ended, attributes, status)
         if record.begun:
-            call = _after(own, trace.CALL)
+            call = _after(own, CALL)
             attributes, name = _request(record)
             _judge(attributes, record)
             yield self._span(name, SpanKind.CLIENT, call, own, record.begun, record.ended, attributes, status)
@@ -147,7 +146,7 @@ class SpanMaker:
 
 
 def _after(span: SpanContext, number: int) -> SpanContext:
-    return SpanContext(span.trace_id, trace.id_after(span.span_id, number), is_remote=False, trace_flags=span.trace_flags)
+    return SpanContext(span.trace_id, id_after(span.span_id, number), is_remote=False, trace_flags=span.trace_flags)
 
 
 def _destination(record: Record) -> str:

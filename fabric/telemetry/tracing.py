@@ -16,7 +16,7 @@ from opentelemetry.sdk.trace.id_generator import RandomIdGenerator
 from opentelemetry.sdk.trace.sampling import Decision, Sampler
 from opentelemetry.trace import NonRecordingSpan, set_span_in_context
 
-from fabric.core.record import Record
+from fabric.core.telemetry_record import Record
 from fabric.telemetry import names
 from fabric.telemetry.spans import SpanMaker, context
 

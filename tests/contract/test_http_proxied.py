@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from fabric.core.record import Caller
+from fabric.caller import Caller
 from fabric.links.base import LinkInfo
 from fabric.security.access import AccessRules
 from fabric.security.forwarded import Proxies

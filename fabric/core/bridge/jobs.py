@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from fabric.core import request_state, trace
+from fabric.core import request_state
 from fabric.core.bridge.deliveries import PendingDeliveries
 from fabric.core.bridge.job import Job, job_of
 from fabric.core.bridge.processes.child import Child
@@ -12,7 +12,7 @@ from fabric.core.bridge.sessions.stream import LONGEST_NAMES
 from fabric.core.deadlines import Delay
 from fabric.core.effects import Completed, Effect
 from fabric.core.peers.member import Member
-from fabric.core.record import Record, Side
+from fabric.core.telemetry_record import CALL, Record, Side, after
 from fabric.envelope import Envelope, Kind, Lane
 from fabric.errors import InvalidFrame
 from fabric.faults import Fault, Lost, Reason, fault_frame, outcome
@@ -90,7 +90,7 @@ class Jobs:
             message = jsonrpc.parse(frame)
             named = jsonrpc.meta(message)
             job.method, job.target = message.method, jsonrpc.text(named.name) or jsonrpc.text(named.uri)
-            return swap.with_traceparent(message, trace.after(job.span, trace.CALL) if job.span else job.trace)
+            return swap.with_traceparent(message, after(job.span, CALL) if job.span else job.trace)
         except InvalidFrame:
             return frame  # its client wrote a context in a way that cannot be replaced
 

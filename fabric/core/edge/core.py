@@ -35,7 +35,7 @@ from fabric.core.events import (
 )
 from fabric.core.peers.announcement import Announcement, Role
 from fabric.core.peers.member import Identity, Loss, Member, announcing
-from fabric.core.record import Record, Side
+from fabric.core.telemetry_record import Record, Side
 from fabric.envelope import Envelope, Kind
 from fabric.errors import InvalidFrame
 from fabric.faults import CODES, Fault, Reason, fault_frame

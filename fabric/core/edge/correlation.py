@@ -13,12 +13,12 @@ from collections.abc import Callable
 import msgspec
 
 from fabric.addressing import inbox, work
-from fabric.core import trace
+from fabric.caller import NOBODY, Caller
 from fabric.core.deadlines import Deadlines
 from fabric.core.edge.detours import Detours
 from fabric.core.effects import Effect, Publish
 from fabric.core.peers.member import Member
-from fabric.core.record import NOBODY, Caller
+from fabric.core.telemetry_record import after
 from fabric.envelope import Envelope, Kind, single
 from fabric.faults import Fault, Reason
 from fabric.mcp.jsonrpc import MessageKind
@@ -194,7 +194,7 @@ class CorrelationRouter:
             bound=exchange.bound,
             answer_only=exchange.answer_only and bool(exchange.session),
             principal=exchange.principal,
-            trace=trace.after(span, exchange.attempt) if span else "",
+            trace=after(span, exchange.attempt) if span else "",
             sent=now + self._member.identity.wall if span else 0.0,
             body=exchange.body,
         )

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections import deque
 from enum import StrEnum
 
+from fabric.caller import Caller
 from fabric.core.edge.correlation import Exchange
-from fabric.core.record import Caller
 from fabric.errors import InvalidFrame
 from fabric.mcp.batches import Answers
 from fabric.mcp.jsonrpc import INVALID_REQUEST, Message, MessageKind

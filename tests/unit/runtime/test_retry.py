@@ -7,7 +7,7 @@ from typing import get_args
 import pytest
 import tenacity
 
-from fabric.core.record import Attempt
+from fabric.core.telemetry_record import ConnectAttempt
 from fabric.errors import (
     BrokerClosed,
     BrokerDenied,
@@ -31,7 +31,7 @@ class Peer:
 
     def __init__(self, *failures: TransportError, policy: RetryPolicy = QUICK) -> None:
         self.failures = list(failures)
-        self.told: list[Attempt] = []
+        self.told: list[ConnectAttempt] = []
         self.again: list[int] = []
         self.connects = Connects(policy, self.told.append)
 
@@ -48,7 +48,7 @@ async def test_it_is_tried_again_until_it_opens_and_each_attempt_is_told() -> No
     peer = Peer(BrokerRefused("no"), BrokerTimeout("no"), BrokerDenied("no"))
     assert await peer.open() == "open"
     outcomes = ["refused", "timeout", "denied", ""]
-    assert peer.told == [Attempt("broker", "nats", number, outcome) for number, outcome in enumerate(outcomes, 1)]
+    assert peer.told == [ConnectAttempt("broker", "nats", number, outcome) for number, outcome in enumerate(outcomes, 1)]
     assert peer.again == [1, 2, 3]
 
 

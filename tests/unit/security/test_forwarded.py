@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fabric.core.record import Caller
+from fabric.caller import Caller
 from fabric.security.forwarded import Proxies
 
 LISTED = ("10.0.0.0/8", "192.0.2.7", "fd00::/8")

@@ -10,8 +10,8 @@ from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.trace import SpanKind, StatusCode, format_span_id
 
-from fabric.core import trace
-from fabric.core.record import Record, Side
+from fabric.core import telemetry_record
+from fabric.core.telemetry_record import Record, Side
 from fabric.faults import CODES, Fault, Reason, fault_frame
 from fabric.faults import outcome as outcome_of
 from fabric.mcp import jsonrpc, swap
@@ -36,7 +36,7 @@ def attributes(span: ReadableSpan) -> dict[str, Any]:
 
 
 def test_span_ids_follow_the_minted_one_also_beyond_the_largest() -> None:
-    assert trace.after(SPAN, 2) == f"00-{TRACE}-0000000000000001-01"
+    assert telemetry_record.after(SPAN, 2) == f"00-{TRACE}-0000000000000001-01"
     edge, sending = spans(EDGE)
     assert (edge.context.span_id, sending.context.span_id) == ((1 << 64) - 1, 0)
 
@@ -74,8 +74,8 @@ def test_a_job_that_was_never_written_has_no_span_of_its_server() -> None:
 def test_an_exchange_that_was_sent_often_shows_its_first_and_its_last_sendings() -> None:
     often = spans(EDGE, sendings=tuple(float(second) for second in range(100)))[1:]
     assert len(often) == MAX_SENDINGS
-    assert often[-1].context.span_id == trace.id_after((1 << 64) - 1, 100)
-    assert [format_span_id(link.context.span_id) for link in often[-1].links] == [trace.after(SPAN, 99)[36:52]]
+    assert often[-1].context.span_id == telemetry_record.id_after((1 << 64) - 1, 100)
+    assert [format_span_id(link.context.span_id) for link in often[-1].links] == [telemetry_record.after(SPAN, 99)[36:52]]
 
 
 def test_a_resource_is_an_attribute_without_credentials_and_not_part_of_the_name() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import signal
 from collections.abc import Callable, Coroutine
@@ -60,6 +61,8 @@ def run(command: str, settings: Settings, *arguments: object, **options: object)
     import uvloop
 
     work: Callable[..., Coroutine[Any, Any, int]] = import_module(f"workers.{command}").run
+    gc.freeze()
+    gc.enable()  # cli.py has disabled it
     try:
         code = uvloop.run(work(settings, *arguments, **options))
     finally:

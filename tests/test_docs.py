@@ -10,6 +10,7 @@ import pytest
 import typer
 
 from fabric.brokers import amqp, keeper, nats, redis_streams
+from fabric.config.schema.fabric import FabricSection
 from fabric.core.bridge.core import SESSION_IDLE
 from fabric.core.bridge.processes import pool
 from fabric.core.bridge.sessions import eviction
@@ -17,7 +18,6 @@ from fabric.core.edge import correlation
 from fabric.core.peers import lease
 from fabric.core.peers.member import Identity
 from fabric.envelope import HEADER_BYTES
-from fabric.runtime.schema import FabricSection
 from tests.pages import DOCS, ROOT, blocks
 from workers.commands import app
 

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
+from fabric.config.load import load
+from fabric.config.settings import Address, ListenerSettings
 from fabric.errors import ConfigError
-from fabric.runtime.config import load
-from fabric.runtime.settings import Address, Door
 
 Write = Callable[[object], Path]
 ENVIRONMENT = {"HOME": "/home/someone", "PATH": os.environ["PATH"]}
@@ -33,16 +33,16 @@ def test_doors_beside_http_are_settings_of_those_who_open_them(write: Write) -> 
     section = {"tcp": ["127.0.0.1:0=a"], "unix": ["run/b.sock"], "unixMode": "660", "unixRemove": False, "ws": "[::1]:7"}
     path = write({"mcpServers": {"a": TIME, "b": TIME}, "defaultServer": "b", "fabric": section})
     opened = load(
-        str(path), environment={**ENVIRONMENT, "FABRIC_TCP": "127.0.0.1:1=b,127.0.0.1:2"}, arguments={}, listens=("doors",)
+        str(path), environment={**ENVIRONMENT, "FABRIC_TCP": "127.0.0.1:1=b,127.0.0.1:2"}, arguments={}, listens=("others",)
     )
-    assert opened.doors == (
-        Door(scheme="tcp", server="b", address=Address("127.0.0.1", 1)),
-        Door(scheme="tcp", server="b", address=Address("127.0.0.1", 2)),
-        Door(scheme="unix", server="b", path=path.parent / "run/b.sock"),
-        Door(scheme="ws", server="", address=Address("::1", 7)),
+    assert opened.listen.others == (
+        ListenerSettings(scheme="tcp", server="b", address=Address("127.0.0.1", 1)),
+        ListenerSettings(scheme="tcp", server="b", address=Address("127.0.0.1", 2)),
+        ListenerSettings(scheme="unix", server="b", path=path.parent / "run/b.sock"),
+        ListenerSettings(scheme="ws", server="", address=Address("::1", 7)),
     )
-    assert (opened.unix_mode, opened.unix_remove) == (0o660, False)
-    assert load(str(path), environment=ENVIRONMENT, arguments={}).doors == (), "who opens none has none"
+    assert (opened.listen.unix_mode, opened.listen.unix_remove) == (0o660, False)
+    assert load(str(path), environment=ENVIRONMENT, arguments={}).listen.others == (), "who opens none has none"
 
 
 @pytest.mark.parametrize(("written", "port"), [(8181, 8181), ("8181", 8181), ("127.0.0.1:8181", 8181), ("0", 0)])
@@ -50,10 +50,10 @@ def test_a_bare_port_is_one_of_this_machine(write: Write, written: str | int, po
     path = write({"mcpServers": {"a": TIME}, "fabric": {"http": written, "tcp": [7000, "7001=a"], "ws": 7002}})
     ways: list[tuple[dict[str, str], dict[str, object]]] = [({}, {"admin": "9090"}), ({"FABRIC_ADMIN": "9090"}, {})]
     for given, arguments in ways:
-        found = load(str(path), environment=ENVIRONMENT | given, arguments=arguments, listens=("http", "admin", "doors"))
-        assert (found.http, found.admin) == (Address("127.0.0.1", port), Address("127.0.0.1", 9090))
+        found = load(str(path), environment=ENVIRONMENT | given, arguments=arguments, listens=("http", "admin", "others"))
+        assert (found.listen.http, found.listen.admin) == (Address("127.0.0.1", port), Address("127.0.0.1", 9090))
         doors = [("tcp", "127.0.0.1:7000"), ("tcp", "127.0.0.1:7001"), ("ws", "127.0.0.1:7002")]
-        assert [(door.scheme, str(door.address)) for door in found.doors] == doors
+        assert [(door.scheme, str(door.address)) for door in found.listen.others] == doors
 
 
 TCP = "127.0.0.1:7000"
@@ -81,7 +81,7 @@ def test_two_doors_at_one_address_are_refused_by_name(tmp_path: Path, section: d
     path.parent.mkdir()
     path.write_text(json.dumps({"mcpServers": {"a": TIME, "b": TIME}, "fabric": section}))
     with pytest.raises(ConfigError) as refused:
-        load(str(path), environment=ENVIRONMENT, arguments={}, listens=("http", "admin", "doors"))
+        load(str(path), environment=ENVIRONMENT, arguments={}, listens=("http", "admin", "others"))
     assert str(refused.value).partition("mcp.json: ")[2].startswith(expected)
 
 
@@ -93,4 +93,4 @@ def test_doors_that_only_look_alike_are_opened(write: Write) -> None:
         "unix": ["a=a", "b=a"],
     }
     path = write({"mcpServers": {"a": TIME}, "fabric": {**section, "allowUnauthenticated": True}})
-    assert len(load(str(path), environment=ENVIRONMENT, arguments={}, listens=("http", "doors")).doors) == 7
+    assert len(load(str(path), environment=ENVIRONMENT, arguments={}, listens=("http", "others")).listen.others) == 7

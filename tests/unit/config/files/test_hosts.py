@@ -10,9 +10,10 @@ from typing import Any
 
 import pytest
 
+from fabric.config.load import load
+from fabric.config.server_definition import ServerDefinition, refuse_missing_commands
+from fabric.config.settings import Settings
 from fabric.errors import ConfigError
-from fabric.runtime.config import load
-from fabric.runtime.settings import ServerDefinition, Settings, refuse_missing_commands
 
 TOKEN = "hunter2-of-github"
 ENVIRONMENT = {"HOME": "/home/someone", "PATH": os.environ["PATH"], "TOKEN": TOKEN}
@@ -123,7 +124,7 @@ def test_the_file_of_a_host_is_taken_as_it_is(tmp_path: Path, host: str) -> None
     assert found.servers.keys() - {"time"} == ({"far"} if '"far"' in text else set())
     if far := found.servers.get("far"):
         assert (far.url, dict(far.headers)) == ("https://far.example/mcp", {"Authorization": f"Bearer {TOKEN}"})
-    assert list(found.passed_over) == passed_over
+    assert list(found.source.passed_over) == passed_over
     assert not [line for definition in found.servers.values() for line in definition.unready]
     assert TOKEN not in repr(found) + repr(found.servers)
 

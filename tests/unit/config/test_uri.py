@@ -6,11 +6,11 @@ import pytest
 
 from fabric.brokers.registry import ADAPTERS
 from fabric.brokers.url import BrokerUrl
+from fabric.config.uri import parse
 from fabric.errors import ConfigError
 from fabric.links.registry import TRANSPORTS
 from fabric.links.stdio import ServerCommand
 from fabric.links.url import LinkUrl
-from fabric.runtime.uri import parse
 
 PASSWORD = "hunter2-of-the-server"
 

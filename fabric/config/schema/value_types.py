@@ -9,8 +9,8 @@ from typing import Annotated
 
 from pydantic import AfterValidator, BeforeValidator, Field
 
-from fabric.runtime import values
-from fabric.runtime.retry import Failure
+from fabric.config.retry_policy import Failure
+from fabric.config.schema import values
 
 _FLOAT = BeforeValidator(values.number, json_schema_input_type=float)
 _INT = BeforeValidator(values.number, json_schema_input_type=int)
@@ -27,12 +27,12 @@ Inherited = Annotated[tuple[Annotated[str, AfterValidator(values.inherited)], ..
 CommandLine = Annotated[str, AfterValidator(values.command_line)]
 
 HostPort = Annotated[str, AfterValidator(values.address), BeforeValidator(values.port, json_schema_input_type=str | int)]
-Doors = Annotated[
-    tuple[Annotated[str, AfterValidator(values.door)], ...],
-    BeforeValidator(values.doors, json_schema_input_type=tuple[str | int, ...] | str | int),
+Listeners = Annotated[
+    tuple[Annotated[str, AfterValidator(values.listener)], ...],
+    BeforeValidator(values.listeners, json_schema_input_type=tuple[str | int, ...] | str | int),
 ]
 """Each HOST:PORT=SERVER or PORT=SERVER, or without the server."""
-SocketDoors = Annotated[tuple[Annotated[str, AfterValidator(values.socket)], ...], _LIST]
+SocketListeners = Annotated[tuple[Annotated[str, AfterValidator(values.socket_listener)], ...], _LIST]
 """Each PATH=SERVER, or without the server."""
 Mode = Annotated[str, BeforeValidator(values.mode), Field(json_schema_extra={"pattern": values.MODE})]
 Networks = Annotated[tuple[Annotated[str, AfterValidator(values.network)], ...], _LIST]

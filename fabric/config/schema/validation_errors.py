@@ -1,35 +1,36 @@
-"""Says what is wrong with a configuration file: the place, the key and the reason, never the value."""
+"""Checks a configuration against the schema; an error names the place, the key and the reason, never the value."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any
 
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
+from fabric.config.merge import Origins
+from fabric.config.schema.fabric import FabricSection
+from fabric.config.schema.file import ConfigFile
+from fabric.config.schema.nearest import nearest
+from fabric.config.schema.section import nested
+from fabric.config.schema.server import ServerSection
+from fabric.config.server_definition import Source
 from fabric.errors import ConfigError
-from fabric.runtime.nearest import nearest
-from fabric.runtime.schema import ConfigFile, FabricSection, ServerSection, nested
 
-_ALIKE = 0.6  # far enough for a guess, now that the key is refused
+_ALIKE = 0.6  # low: the key is refused in any case, and this is only a guess
 
 
-def validated(content: Any, source: str, servers_at: str, origins: Mapping[str, str]) -> ConfigFile:
-    """The file with this content, from `source`; `origins` says who gave those `fabric` keys that others gave.
-
-    servers_at: what the file has for `mcpServers`. Raises ConfigError about the first error, with a line for each other one.
-    """
+def validated(content: Any, source: Source, origins: Origins) -> ConfigFile:
+    """The checked file with this content. Raises ConfigError about the first error, with a line for each other one."""
     try:
         return ConfigFile.model_validate(content)
     except ValidationError as error:
-        found = [(_where(item["loc"], source, servers_at, origins), _reason(item)) for item in _telling(error.errors())]
+        found = [(_where(item["loc"], source, origins), _reason(item)) for item in _causes(error.errors())]
     where, reason = found[0]
     raise ConfigError("\n".join([reason, *(f"{other}: {why}" for other, why in found[1:])]), where=where)
 
 
-def _telling(errors: list[ErrorDetails]) -> list[ErrorDetails]:
-    """The errors without those that follow from others: a missing key that is misspelt."""
+def _causes(errors: list[ErrorDetails]) -> list[ErrorDetails]:
+    """The errors without those that follow from others: a key is missing because it is misspelt."""
     unknown = [error["loc"] for error in errors if error["type"] == "extra_forbidden"]
     misspelt = {(*loc[:-1], guess) for loc in unknown if (guess := _meant(loc))}
     return [error for error in errors if not (error["type"] == "missing" and error["loc"] in misspelt)]
@@ -44,14 +45,14 @@ def _meant(loc: tuple[int | str, ...]) -> str | None:
     return nearest(str(loc[-1]), known, _ALIKE)
 
 
-def _where(loc: tuple[int | str, ...], source: str, servers_at: str, origins: Mapping[str, str]) -> str:
+def _where(loc: tuple[int | str, ...], source: Source, origins: Origins) -> str:
     keys = [".".join(map(str, loc[1:end])) for end in range(2, len(loc) + 1)] if loc[:1] == ("fabric",) else []
-    if said := [origins[key] for key in keys if key in origins]:
-        return said[0]
+    if given := [origins.others[key] for key in keys if key in origins.others]:
+        return given[0]
     if loc[:1] == ("mcpServers",):
-        loc = (servers_at, *loc[1:])
+        loc = (source.servers_at, *loc[1:])
     path = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in loc if part != "[key]")
-    return f"{source}: {path[1:]}" if path else source
+    return f"{source.name}: {path[1:]}" if path else source.name
 
 
 def _reason(error: ErrorDetails) -> str:

@@ -10,9 +10,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
+from fabric.config.schema.file import ConfigFile
+from fabric.config.schema.nearest import nearest
+from fabric.config.schema.server import ServerSection
 from fabric.errors import ConfigError
-from fabric.runtime.nearest import nearest
-from fabric.runtime.schema import ConfigFile, ServerSection
 
 SERVERS_AT = ("mcpServers", "servers", "context_servers", "mcp.servers", "experimental.modelContextProtocolServers")
 """Where files keep their servers: ours and most hosts', VS Code, Zed, VS Code's settings, Continue's older config.json."""

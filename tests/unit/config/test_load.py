@@ -16,12 +16,15 @@ from pydantic import BaseModel
 from pydantic.alias_generators import to_camel
 from pydantic.fields import FieldInfo
 
+from fabric.config.load import load
+from fabric.config.schema.fabric import FabricSection
+from fabric.config.schema.file import json_schema_text
+from fabric.config.schema.section import leaves, nested
+from fabric.config.schema.server import ServerSection
+from fabric.config.secret import keyring
+from fabric.config.server_definition import refuse_missing_commands
+from fabric.config.settings import Address, Settings
 from fabric.errors import ConfigError
-from fabric.runtime.config import load
-from fabric.runtime.keys import keyring
-from fabric.runtime.schema import FabricSection, ServerSection, json_schema_text, leaves, nested
-from fabric.runtime.settings import Address, Settings, refuse_missing_commands
-from fabric.runtime.state import prepare, state_path
 
 Write = Callable[[object], Path]
 ENVIRONMENT = {"HOME": "/home/someone", "PATH": os.environ["PATH"], "LC_ALL": "C.UTF-8", "GITHUB_TOKEN": "not-for-servers"}
@@ -61,10 +64,12 @@ def test_an_ordinary_mcp_servers_file_is_a_config(write: Write) -> None:
     found = settings(path)
     time = found.servers["time"]
     assert (time.command, time.args, time.cwd) == ("python3", ("-m", "mcp_server_time"), str(path.parent))
-    assert (found.name, found.broker, found.http, found.admin) == ("default", None, Address("127.0.0.1", 8080), None)
-    assert (found.lease, found.broker_wait, found.idle_timeout, found.absolute_timeout) == (3.5, 10, 300, 3600)
-    assert (found.keep_alive, found.half_closed_timeout) == (15, 30)
-    assert found.max_frame_bytes == 16 * 2**20
+    assert (found.fabric.name, found.fabric.broker) == ("default", None)
+    assert (found.listen.http, found.listen.admin) == (Address("127.0.0.1", 8080), None)
+    assert (found.fabric.lease, found.fabric.broker_wait) == (3.5, 10)
+    assert (found.times.idle_timeout, found.times.absolute_timeout) == (300, 3600)
+    assert (found.links.keep_alive, found.links.half_closed_timeout) == (15, 30)
+    assert found.links.max_frame_bytes == 16 * 2**20
     assert (time.max_in_flight, time.warm, time.max_processes, time.retry_calls, time.grace) == (64, 1, 64, False, 5.0)
     assert found.default_server == "time"
 
@@ -99,7 +104,7 @@ def test_relative_paths_are_relative_to_the_folder_of_the_file(write: Write) -> 
     found = settings(path)
     assert found.servers["a"].command == str(path.parent / "bin/server")
     assert found.servers["a"].cwd == str(path.parent / "data")
-    assert (found.secret_file, found.state) == (path.parent / "secret", path.parent / "state")
+    assert (found.secret.secret_file, found.fabric.state) == (path.parent / "secret", path.parent / "state")
 
 
 def test_a_disabled_server_is_left_out(write: Write) -> None:
@@ -116,27 +121,28 @@ def test_command_line_wins_over_environment_over_file_over_default(write: Write)
     path = write({"mcpServers": {"a": TIME}, "fabric": {"name": "file", "lease": 4, "idleTimeout": 10, "http": "127.0.0.1:1"}})
     environment = {"FABRIC_NAME": "environment", "FABRIC_LEASE": "5", "FABRIC_ALLOWED_HOSTS": "a.example, b.example"}
     found = settings(path, environment, name="argument", http=None)
-    assert (found.name, found.lease, found.idle_timeout, found.http.port) == ("argument", 5.0, 10.0, 1)
-    assert found.allowed_hosts == ("a.example", "b.example")
+    assert (found.fabric.name, found.fabric.lease) == ("argument", 5.0)
+    assert (found.times.idle_timeout, found.listen.http.port) == (10.0, 1)
+    assert found.access.allowed_hosts == ("a.example", "b.example")
 
 
 @pytest.mark.requirement("S11")
 def test_what_stands_before_the_edge_is_a_setting(write: Write) -> None:
     environment = {"FABRIC_TRUSTED_PROXIES": "127.0.0.1, fd00::/8", "FABRIC_PATH_PREFIX": "/tools/"}
     found = settings(write({"mcpServers": {"a": TIME}, "fabric": {"publicUrl": "https://[::1]:8443/tools/"}}), environment)
-    assert (found.trusted_proxies, found.path_prefix) == (("127.0.0.1", "fd00::/8"), "/tools")
-    assert (found.public_url, found.keep_alive) == ("https://[::1]:8443/tools", 15.0)
+    assert (found.access.trusted_proxies, found.listen.path_prefix) == (("127.0.0.1", "fd00::/8"), "/tools")
+    assert (found.listen.public_url, found.links.keep_alive) == ("https://[::1]:8443/tools", 15.0)
 
 
 def test_websockets_are_compressed_where_it_is_set(write: Write) -> None:
     path = write({"mcpServers": {"a": TIME}})
-    assert not settings(path).ws_compression
-    assert settings(path, {"FABRIC_WS_COMPRESSION": "true"}).ws_compression
+    assert not settings(path).links.ws_compression
+    assert settings(path, {"FABRIC_WS_COMPRESSION": "true"}).links.ws_compression
 
 
 def test_an_empty_variable_is_not_set(write: Write) -> None:
     found = settings(write({"mcpServers": {"a": TIME}}), {"FABRIC_BROKER": "", "CONFIG_FILE": "", "HOST": ""})
-    assert (found.broker, found.http.host) == (None, "127.0.0.1")
+    assert (found.fabric.broker, found.listen.http.host) == (None, "127.0.0.1")
 
 
 @pytest.mark.requirement("C02")
@@ -144,11 +150,11 @@ def test_the_settings_of_mcp_server_runner_work_unchanged(write: Write) -> None:
     found = settings(None, {"PROGRAM": "npx", "ARGS": "-y,some-server", "HOST": "127.0.0.2", "PORT": "9000"})
     server = found.servers["default"]
     assert (server.command, server.args, found.default_server) == ("npx", ("-y", "some-server"), "default")
-    assert found.http == Address("127.0.0.2", 9000)
-    assert settings(None, {"PROGRAM": "npx"}).http == Address("127.0.0.1", 8080)
+    assert found.listen.http == Address("127.0.0.2", 9000)
+    assert settings(None, {"PROGRAM": "npx"}).listen.http == Address("127.0.0.1", 8080)
     path = write({"mcpServers": {"a": TIME, "b": TIME}, "defaultServer": "b", "host": "127.0.0.3", "port": 1234})
     found = settings(None, {"CONFIG_FILE": str(path), "PROGRAM": "npx", "PORT": "9000"})
-    assert (list(found.servers), found.default_server, found.http) == (["a", "b"], "b", Address("127.0.0.3", 1234))
+    assert (list(found.servers), found.default_server, found.listen.http) == (["a", "b"], "b", Address("127.0.0.3", 1234))
 
 
 @pytest.mark.requirement("C02")
@@ -345,7 +351,7 @@ def test_a_setting_from_elsewhere_is_refused_by_the_name_it_was_given_under(writ
     assert refusal(path, {"PORT": "http"}) == "PORT: 'http' is not a port"
     assert refusal(path, http="nowhere").startswith("--http: 'nowhere' is not PORT or HOST:PORT")
     assert refusal(path, name="").startswith("--fabric: ")
-    assert settings(path, {"FABRIC_CFG_PATH": "/of/other/software"}).name == "default"
+    assert settings(path, {"FABRIC_CFG_PATH": "/of/other/software"}).fabric.name == "default"
 
 
 @pytest.mark.requirement("C04")
@@ -396,11 +402,12 @@ def test_a_listener_beyond_loopback_without_authentication_is_refused(write: Wri
     path = write({"mcpServers": {"a": TIME}, "fabric": {"http": "0.0.0.0:0"}})
     assert refusal(path).startswith("mcp.json: fabric.http: 0.0.0.0 can be reached from other machines")
     assert refusal(None, {"PROGRAM": "npx", "HOST": "0.0.0.0"}).startswith("HOST: 0.0.0.0 can be reached")
-    assert settings(path, {"AUTH_USER": "u", "AUTH_PASSWORD": "p"}).auth_user == "u"
-    assert settings(path, allowUnauthenticated=True).allow_unauthenticated
+    assert settings(path, {"AUTH_USER": "u", "AUTH_PASSWORD": "p"}).access.auth_user == "u"
+    assert settings(path, allowUnauthenticated=True).access.allow_unauthenticated
     assert refusal(path, {"AUTH_USER": "u"}).endswith("AUTH_USER and AUTH_PASSWORD go together; one is missing")
     assert refusal(path, http="127.0.0.1:0", admin="[::]:0").startswith("--admin: :: can be reached from other machines")
-    assert load(str(path), environment=ENVIRONMENT, arguments={}).http.host == "0.0.0.0", "who does not listen is not refused"
+    unheard = load(str(path), environment=ENVIRONMENT, arguments={})
+    assert unheard.listen.http.host == "0.0.0.0", "who does not listen is not refused"
 
 
 @pytest.mark.requirement("C04")
@@ -451,31 +458,9 @@ def test_with_a_given_broker_the_secret_is_required_and_it_is_said_how_to_make_o
 def test_a_secret_of_the_environment_wins_over_one_of_the_file(write: Write) -> None:
     path = write({"mcpServers": {"a": TIME}, "fabric": {"secretFile": "absent"}})
     found = settings(path, {"FABRIC_SECRET": "s" * 32})
-    assert found.secret_file is None
+    assert found.secret.secret_file is None
     assert keyring(found).ids == keyring(settings(None, {"PROGRAM": "x", "FABRIC_SECRET": "s" * 32})).ids
     assert "set one" in refusal(path, {"FABRIC_SECRET": "s" * 32, "FABRIC_SECRET_COMMAND": "pass show fabric"})
-
-
-def test_the_state_folder_is_the_users_own(tmp_path: Path) -> None:
-    home = {"HOME": str(tmp_path)}
-    assert state_path(home) == tmp_path / ".local/state/mcp-fabric"
-    assert state_path({**home, "XDG_STATE_HOME": "/x"}) == Path("/x/mcp-fabric")
-    assert state_path({**home, "XDG_STATE_HOME": "/x", "XDG_RUNTIME_DIR": str(tmp_path)}) == tmp_path / "mcp-fabric"
-    assert state_path({**home, "XDG_RUNTIME_DIR": str(tmp_path / "gone")}) == tmp_path / ".local/state/mcp-fabric"
-    assert stat.S_IMODE(prepare(tmp_path / "a" / "state").stat().st_mode) == 0o700
-    (tmp_path / "open").mkdir(mode=0o755)
-    (tmp_path / "link").symlink_to(tmp_path / "a" / "state")
-    for name, reason in [("open", "chmod 700"), ("link", "is a link or a file")]:
-        with pytest.raises(ConfigError, match=reason):
-            prepare(tmp_path / name)
-
-
-@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a folder away")
-def test_a_state_folder_of_somebody_else_is_refused(tmp_path: Path) -> None:
-    folder = prepare(tmp_path / "state")
-    os.chown(folder, 1, 1)
-    with pytest.raises(ConfigError, match=r"belongs to .*, and nobody else may enter it"):
-        prepare(folder)
 
 
 @pytest.mark.requirement("C04")

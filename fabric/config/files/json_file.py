@@ -11,9 +11,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from fabric.config.files.json_mistakes import mistake, repeated
+from fabric.config.files.jsonc import plain
 from fabric.errors import ConfigError
-from fabric.runtime.json_mistakes import mistake, repeated
-from fabric.runtime.jsonc import plain
 
 _OTHERS = {".yaml": "YAML", ".yml": "YAML", ".toml": "TOML"}
 

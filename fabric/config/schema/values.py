@@ -14,10 +14,10 @@ from typing import Any
 from fabric.addressing import escape
 from fabric.brokers.registry import ADAPTERS
 from fabric.brokers.url import parse
+from fabric.config.files.variables import is_ours
 from fabric.errors import ConfigError, InvalidName
 from fabric.links.registry import TRANSPORTS
 from fabric.links.url import parse as parse_link_url
-from fabric.runtime.variables import is_ours
 
 MODE = "^0?[0-7]{3}$"
 """A file mode, as chmod takes it."""
@@ -32,7 +32,7 @@ def split_address(text: str) -> tuple[str, int]:
     return bare, int(port)
 
 
-def split_door(entry: str) -> tuple[str, str]:
+def split_listener(entry: str) -> tuple[str, str]:
     """Address and server of ADDRESS=SERVER; without one the server is empty."""
     place, equals, server = entry.rpartition("=")
     return (place, server) if equals else (entry, "")
@@ -73,7 +73,7 @@ def port(value: Any) -> Any:
     return str(value) if isinstance(value, int) and not isinstance(value, bool) else value
 
 
-def doors(value: Any) -> Any:
+def listeners(value: Any) -> Any:
     """A list of addresses, or one; each may be the number of a port."""
     value = listed(port(value))
     return [port(each) for each in value] if isinstance(value, list) else value
@@ -117,18 +117,18 @@ def address(text: str) -> str:
     return text
 
 
-def door(text: str) -> str:
+def listener(text: str) -> str:
     """HOST:PORT=SERVER, or without either host or server."""
-    place, server = split_door(text)
+    place, server = split_listener(text)
     split_address(place)
     if place != text:
         channel_part(server)
     return text
 
 
-def socket(text: str) -> str:
+def socket_listener(text: str) -> str:
     """PATH=SERVER, or PATH."""
-    place, server = split_door(text)
+    place, server = split_listener(text)
     if not place:
         raise ValueError(f"{text!r} is not PATH=SERVER, such as time.sock=time")
     if place != text:

@@ -12,7 +12,7 @@ import psutil
 import pytest
 
 from fabric.links.processes import Processes
-from fabric.runtime.checking import run_check
+from fabric.runtime.health_command import run_check
 
 pytestmark = pytest.mark.requirement("R07")
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
+from fabric.config import load, quick_load
 from fabric.errors import ConfigError
-from fabric.runtime import config, quick_config
 
 HOME = {"HOME": "/home/someone", "LANG": "C.UTF-8", "FABRIC_LEASE": ""}
 BROKER = "nats://someone:hidden@127.0.0.1:4222"
@@ -26,9 +26,9 @@ BROKER = "nats://someone:hidden@127.0.0.1:4222"
     {"logLevel": "debug", "logFormat": "json"},
 ])  # fmt: skip
 def test_settings_read_quickly_are_those_of_the_schema(environment: dict[str, str], arguments: dict[str, object]) -> None:
-    quick = quick_config.load({**HOME, **environment}, arguments)
+    quick = quick_load.load({**HOME, **environment}, arguments)
     assert quick is not None
-    assert quick == config.load(None, environment={**HOME, **environment}, arguments=arguments)
+    assert quick == load.load(None, environment={**HOME, **environment}, arguments=arguments)
 
 
 @pytest.mark.parametrize("environment", [
@@ -44,9 +44,9 @@ def test_settings_read_quickly_are_those_of_the_schema(environment: dict[str, st
     {"CONFIG_FILE": "/nowhere/mcp.json"},
 ])  # fmt: skip
 def test_what_is_refused_is_left_to_the_schema(environment: dict[str, str]) -> None:
-    assert quick_config.load({**HOME, **environment}, {}) is None
+    assert quick_load.load({**HOME, **environment}, {}) is None
     with pytest.raises(ConfigError):
-        config.load(None, environment={**HOME, **environment}, arguments={})
+        load.load(None, environment={**HOME, **environment}, arguments={})
 
 
 @pytest.mark.parametrize(("environment", "arguments"), [
@@ -60,12 +60,12 @@ def test_what_is_refused_is_left_to_the_schema(environment: dict[str, str]) -> N
 def test_what_says_more_than_which_fabric_is_left_to_the_schema(
     environment: dict[str, str], arguments: dict[str, object]
 ) -> None:
-    assert quick_config.load({**HOME, **environment}, arguments) is None
+    assert quick_load.load({**HOME, **environment}, arguments) is None
 
 
 def test_a_home_that_is_missing_is_refused_in_the_same_words() -> None:
     with pytest.raises(ConfigError) as quick:
-        quick_config.load({"XDG_RUNTIME_DIR": "/nowhere"}, {})
+        quick_load.load({"XDG_RUNTIME_DIR": "/nowhere"}, {})
     with pytest.raises(ConfigError) as thorough:
-        config.load(None, environment={"XDG_RUNTIME_DIR": "/nowhere"}, arguments={})
+        load.load(None, environment={"XDG_RUNTIME_DIR": "/nowhere"}, arguments={})
     assert str(quick.value) == str(thorough.value)

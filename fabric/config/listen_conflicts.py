@@ -1,4 +1,4 @@
-"""Where one process listens: no two of its doors at one address, which is refused before any of them opens."""
+"""Refuses two listeners of one process at one address, before any of them opens."""
 
 from __future__ import annotations
 
@@ -9,33 +9,36 @@ from pathlib import Path
 
 import msgspec
 
+from fabric.config.settings import Address
 from fabric.errors import ConfigError
-from fabric.runtime.settings import Address
 
 
-class Place(msgspec.Struct, frozen=True):
-    """A door. key: of the `fabric` section that asks for it. said: what was said there. at: a port, or a Unix socket's file."""
+class ListenPoint(msgspec.Struct, frozen=True):
+    """The address of one listener."""
 
     key: str
-    said: str
+    """The key of the `fabric` section that asks for it."""
+    entry: str
+    """The text that was written there."""
     at: Address | Path
+    """A port, or the file of a Unix socket."""
 
 
-def refuse_shared(places: Sequence[Place], where: Callable[[str], str]) -> None:
-    """Raise ConfigError for two of them at one address. where: who said a key."""
-    for one, other in combinations(places, 2):
-        if (one.key, one.said) == (other.key, other.said) and _overlap(one.at, other.at):
-            raise ConfigError(f"{one.said} is there twice; leave one out", where=where(one.key))
+def refuse_conflicts(points: Sequence[ListenPoint], origin: Callable[[str], str]) -> None:
+    """Raise ConfigError if two of them are at one address. origin: of a key, for people."""
+    for one, other in combinations(points, 2):
+        if (one.key, one.entry) == (other.key, other.entry) and _overlap(one.at, other.at):
+            raise ConfigError(f"{one.entry} is there twice; leave one out", where=origin(one.key))
         if _overlap(one.at, other.at):
             remedy = "a path of its own" if isinstance(one.at, Path) else "a port of its own; 0 picks a free one"
             raise ConfigError(
-                f"{one.key} {one.said} and {other.key} {other.said} are at one address; give each {remedy}",
-                where=where(other.key),
+                f"{one.key} {one.entry} and {other.key} {other.entry} are at one address; give each {remedy}",
+                where=origin(other.key),
             )
 
 
 def _overlap(one: Address | Path, other: Address | Path) -> bool:
-    """Whether only one of the two can listen. A host's name is not looked up, but for localhost."""
+    """Whether only one of the two can listen. No host name is looked up; localhost is known."""
     if isinstance(one, Path) or isinstance(other, Path):
         return isinstance(one, Path) and isinstance(other, Path) and _real(one) == _real(other)
     if one.port != other.port or not one.port:

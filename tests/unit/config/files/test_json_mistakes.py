@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from fabric.config.files.json_file import content_of
 from fabric.errors import ConfigError
-from fabric.runtime.json_file import content_of
 
 ENVIRONMENT = {"PATH": "/usr/bin:/bin"}
 

@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from fabric.runtime.jsonc import plain
+from fabric.config.files.jsonc import plain
 
 
 @pytest.mark.parametrize(

@@ -8,6 +8,7 @@ from __future__ import annotations
 from importlib import import_module
 
 from fabric.brokers.base import Broker
+from fabric.brokers.url import masked as masked
 from fabric.brokers.url import redacted as redacted
 from fabric.capabilities import Capabilities
 from fabric.errors import ConfigError

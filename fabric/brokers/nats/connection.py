@@ -77,7 +77,7 @@ class NatsConnection:
                 user=(lambda: self._over_tls(url.user)) if has_password else None,
                 password=url.password if has_password else None,
                 token=(lambda: self._over_tls(url.user)) if url.user is not None and not has_password else None,
-                tls=url.tls_context(),
+                tls=url.tls_context() if url.ca else None,  # nats-py makes the usual one, which takes time, where it needs it
                 allow_reconnect=False,
                 connect_timeout=math.ceil(timeout),
                 pending_size=-1,  # no buffering while down, and no blocking flush inside publish(), which swallows cancellation

@@ -1,52 +1,28 @@
-"""An edge and a bridge made from settings; what `edge`, `bridge`, `up` and `connect` put together."""
+"""A bridge made from settings, and the start of its servers; for `bridge`, `up` and `connect`."""
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Awaitable, Callable
 from functools import partial
 from typing import TypeVar
 
 from fabric.core.bridge.processes.pool import ServerLimits
-from fabric.core.edge.correlation import Limits
 from fabric.links import registry
 from fabric.links.base import DEFAULT_STALL_TIMEOUT, ConnectSettings, Link, Redial
 from fabric.links.processes import Processes
 from fabric.links.stdio import ServerCommand, spawn
 from fabric.runtime.bridge import Bridge
 from fabric.runtime.checking import run_check
-from fabric.runtime.edge import Edge
 from fabric.runtime.retry import Connects
 from fabric.runtime.settings import ServerDefinition
-from fabric.security.seal import SessionSealer
 from workers.process import Place
 from workers.server_log import ServerLog
 from workers.telemetry import observed
-
-log = logging.getLogger("mcp-fabric")
 
 T = TypeVar("T")
 
 REMOTE_ATTEMPTS = 5
 """Attempts to reach a remote server before it is said to be unhealthy; it, and a process, are then tried again by the core."""
-
-
-def make_edge(place: Place) -> Edge:
-    """An edge, not yet started."""
-    settings = place.settings
-    told = observed(place, "edge")
-    return Edge(
-        place.url,
-        settings.name,
-        told.identity,
-        limits=Limits(idle=settings.idle_timeout, absolute=settings.absolute_timeout, broker=settings.broker_wait),
-        servers=frozenset(settings.servers),
-        retry_calls=frozenset(name for name, server in settings.servers.items() if server.retry_calls),
-        sealer=SessionSealer(place.keys, settings.name),
-        session_lifetime=settings.session_lifetime,
-        completed=told.completed,
-        connects=told.connects,
-    )
 
 
 def make_bridge(place: Place) -> Bridge:

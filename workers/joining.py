@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from fabric.brokers import embedded, registry
+from fabric.brokers import registry
+from fabric.brokers.embedded import nats_server
 from fabric.config.settings import DEFAULTS, Settings
 from fabric.config.state_folder import refuse_foreign
 from fabric.core.peers.announcement import Announcement, Role
@@ -35,7 +36,7 @@ JOIN_TIMEOUT = 5.0
 async def runs_here(settings: Settings) -> bool:
     """Whether the embedded broker runs. Raises ConfigError where its folder belongs to somebody else."""
     refuse_foreign(settings.fabric.state)
-    return await embedded.find(settings.fabric.state) is not None
+    return await nats_server.find(settings.fabric.state) is not None
 
 
 def starting(settings: Settings, *roles: str) -> str:

@@ -14,7 +14,8 @@ from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
-from fabric.brokers import embedded, registry
+from fabric.brokers import registry
+from fabric.brokers.embedded import nats_server
 from fabric.config.secret import keyring
 from fabric.config.settings import Settings
 from fabric.config.state_folder import prepare
@@ -72,7 +73,7 @@ async def placed(settings: Settings) -> AsyncIterator[Place]:
         async with _closing(Place(settings, settings.fabric.broker, keys)) as place:
             yield place
         return
-    broker = await embedded.ensure(prepare(settings.fabric.state))
+    broker = await nats_server.ensure(prepare(settings.fabric.state))
     try:
         async with _closing(Place(settings, broker.url, keys)) as place:
             yield place

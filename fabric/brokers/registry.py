@@ -15,12 +15,12 @@ from fabric.errors import ConfigError
 
 ADAPTERS = {
     "memory": "fabric.brokers.memory",
-    "nats": "fabric.brokers.nats",
-    "tls": "fabric.brokers.nats",  # NATS clients' own name for NATS over TLS
-    "redis": "fabric.brokers.redis_streams",
-    "rediss": "fabric.brokers.redis_streams",
-    "amqp": "fabric.brokers.amqp",
-    "amqps": "fabric.brokers.amqp",
+    "nats": "fabric.brokers.nats.adapter",
+    "tls": "fabric.brokers.nats.adapter",  # NATS clients' own name for NATS over TLS
+    "redis": "fabric.brokers.redis.adapter",
+    "rediss": "fabric.brokers.redis.adapter",
+    "amqp": "fabric.brokers.amqp.adapter",
+    "amqps": "fabric.brokers.amqp.adapter",
 }
 """The module of each URL scheme."""
 

@@ -16,9 +16,9 @@ from fabric.addressing import Channel, ChannelKind, inbox
 from fabric.brokers import registry
 from fabric.errors import BrokerError, BrokerProtocolError, BrokerReset, BrokerTimeout, BrokerUnavailable
 from tests.brokers import Server
-from tests.contract.brokers import SEPARATE, say, soon
+from tests.contract.brokers.steps import SEPARATE, say, soon
+from tests.contract.brokers.test_errors import clear
 from tests.contract.conftest import BOTH_LOOPS
-from tests.contract.test_broker_errors import clear
 from tests.conversing import conversing
 
 pytestmark = [pytest.mark.requirement("K01", "L20"), pytest.mark.timeout(240), SEPARATE]

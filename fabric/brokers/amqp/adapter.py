@@ -28,22 +28,22 @@ from aiormq.abc import DeliveredMessage
 from pamqp.commands import Basic
 from pamqp.common import FieldTable
 
-from fabric import capabilities
 from fabric.addressing import Channel, ChannelKind, channel_name, escape, work
-from fabric.brokers.amqp_connection import SPEAKS, AmqpConnection, Step
-from fabric.brokers.amqp_work import Work
-from fabric.brokers.base import Broker, Capabilities, Delivery, Outgoing, Rights, Subscription
+from fabric.brokers.amqp.connection import SPEAKS, AmqpConnection, ChannelStep
+from fabric.brokers.amqp.work_reader import WorkReader
+from fabric.brokers.base import Broker, BrokerTraits, Delivery, OutgoingMessage, Rights, Subscription
 from fabric.brokers.failure import full, too_long, unreachable
 from fabric.brokers.listener import Listener
 from fabric.brokers.mailbox import Mailbox
 from fabric.brokers.url import BrokerUrl, parse
+from fabric.capabilities import Capabilities
 from fabric.errors import BrokerClosed, BrokerDenied, BrokerError, BrokerUnavailable, PublishFailed
 
 LARGEST_MESSAGE_BYTES = 16 * 1024 * 1024
 """What RabbitMQ 4 takes unless told otherwise."""
 CAPABILITIES = {
-    "amqp": capabilities.Capabilities(resumable=True, largest_message_bytes=LARGEST_MESSAGE_BYTES),
-    "amqps": capabilities.Capabilities(resumable=True, encryption=True, largest_message_bytes=LARGEST_MESSAGE_BYTES),
+    "amqp": Capabilities(resumable=True, largest_message_bytes=LARGEST_MESSAGE_BYTES),
+    "amqps": Capabilities(resumable=True, encryption=True, largest_message_bytes=LARGEST_MESSAGE_BYTES),
 }
 
 MOST_WORK = 10_000
@@ -67,7 +67,7 @@ async def connect(url: str, *, fabric: str, incarnation: str, timeout: float = 5
     Raises ConfigError, BrokerDenied for refused credentials or rights, and of BrokerUnavailable the kind it is.
     """
     parts = parse(url, default_port=5671 if url.lower().startswith("amqps:") else 5672)
-    connection = _Amqp(parts, fabric, incarnation)
+    connection = _AmqpBroker(parts, fabric, incarnation)
     try:
         async with asyncio.timeout(timeout):
             await connection.open(timeout)
@@ -79,10 +79,10 @@ async def connect(url: str, *, fabric: str, incarnation: str, timeout: float = 5
     return connection
 
 
-class _Amqp:
+class _AmqpBroker:
     """One connection. See Broker."""
 
-    capabilities = Capabilities(keeps=True, largest_message_bytes=LARGEST_MESSAGE_BYTES)
+    traits = BrokerTraits(keeps=True, largest_message_bytes=LARGEST_MESSAGE_BYTES)
 
     def __init__(self, url: BrokerUrl, fabric: str, incarnation: str) -> None:
         self._url = url
@@ -90,7 +90,7 @@ class _Amqp:
         self._exchange = f"mcpf.{escape(fabric)}"
         self._queue = f"{self._exchange}.reader.{uuid4().hex}"
         self._declared: dict[str, float] = {}
-        self._readers: list[Work | Listener] = []
+        self._readers: list[WorkReader | Listener] = []
         self._listeners: defaultdict[str, list[Mailbox]] = defaultdict(list)
         self._ids = count(1)
         self._given_up: asyncio.Future[None] | None = None
@@ -114,7 +114,7 @@ class _Amqp:
         self._connection.follow(self._out, "write")
         self._upkeep = asyncio.create_task(self._keep(), name="amqp upkeep")
 
-    async def publish(self, messages: Sequence[Outgoing]) -> None:
+    async def publish(self, messages: Sequence[OutgoingMessage]) -> None:
         self._check_open()
         named = [(self._name(message.channel), message) for message in messages]
         if self._ended.done() or self._connection.blocked:
@@ -156,10 +156,10 @@ class _Amqp:
         name = self._name(channel)
         if self._ended.done():
             raise self._ended.result().anew()
-        reader: Work | Listener
+        reader: WorkReader | Listener
         if channel.kind is ChannelKind.WORK:
             await self._declare(name)
-            reader = Work(name, self._connection, await self._connection.channel())
+            reader = WorkReader(name, self._connection, await self._connection.channel())
             await reader.prove()
         else:
             reader = Listener(partial(self._leave, name))
@@ -208,7 +208,7 @@ class _Amqp:
             self._upkeep.cancel()
             await asyncio.wait([self._upkeep])
 
-    async def _send(self, name: str, message: Outgoing) -> None:
+    async def _send(self, name: str, message: OutgoingMessage) -> None:
         """Only work that reaches no queue is sent back to us; an inbox of nobody is nobody's loss."""
         headers: FieldTable | None = {**dict(message.headers)} or None
         await self._out.basic_publish(
@@ -230,7 +230,7 @@ class _Amqp:
         for mailbox in self._listeners.get(message.routing_key or "", ()):
             mailbox.put(Delivery(message.body))
 
-    def _binding(self, queue: str, key: str) -> Step:
+    def _binding(self, queue: str, key: str) -> ChannelStep:
         async def bind(channel: AbstractChannel) -> None:
             await (await channel.get_underlay_channel()).queue_bind(queue, self._exchange, key)
 
@@ -264,7 +264,7 @@ class _Amqp:
         while True:
             await asyncio.sleep(DECLARE_EVERY)
             for reader in self._readers:
-                if isinstance(reader, Work) and not reader.ended:
+                if isinstance(reader, WorkReader) and not reader.ended:
                     try:
                         await self._declare(reader.queue, again=True)
                     except BrokerError as error:

@@ -12,20 +12,20 @@ from collections.abc import Collection, Sequence
 from contextlib import suppress
 from functools import lru_cache, partial
 
-from fabric import capabilities
 from fabric.addressing import Channel, ChannelKind, channel_name, escape
-from fabric.brokers.base import Broker, Capabilities, Delivery, Outgoing, Rights, Subscription
+from fabric.brokers.base import Broker, BrokerTraits, Delivery, OutgoingMessage, Rights, Subscription
 from fabric.brokers.failure import denied_right, too_long
 from fabric.brokers.listener import Listener
 from fabric.brokers.mailbox import Mailbox
-from fabric.brokers.nats_client import NatsError
-from fabric.brokers.nats_connection import CLOSE_TIMEOUT, PULSE, NatsConnection, refusal, words
-from fabric.brokers.nats_jetstream import Inlet, JetStream
-from fabric.brokers.nats_work import Work
+from fabric.brokers.nats.client import NatsError
+from fabric.brokers.nats.connection import CLOSE_TIMEOUT, PULSE, NatsConnection, refusal, words
+from fabric.brokers.nats.jetstream import Inlet, JetStream
+from fabric.brokers.nats.work_reader import WorkReader
 from fabric.brokers.url import BrokerUrl, parse
+from fabric.capabilities import Capabilities
 from fabric.errors import BrokerClosed, BrokerDenied, BrokerError, BrokerReset, FabricError, PublishFailed
 
-CAPABILITIES = {"nats": capabilities.Capabilities(), "tls": capabilities.Capabilities(encryption=True)}
+CAPABILITIES = {"nats": Capabilities(), "tls": Capabilities(encryption=True)}
 
 HEADER_RESERVE_BYTES = 1024
 """What the server's limit on a message leaves for headers, which count too."""
@@ -42,7 +42,7 @@ async def connect(url: str, *, fabric: str, incarnation: str, timeout: float = 5
     Raises ConfigError, BrokerDenied for refused credentials, and of BrokerUnavailable the kind it is.
     """
     parts = parse(url, default_port=4222)
-    broker = _Nats(parts, fabric)
+    broker = _NatsBroker(parts, fabric)
     try:
         async with asyncio.timeout(timeout):
             await broker.open(incarnation, timeout)
@@ -54,7 +54,7 @@ async def connect(url: str, *, fabric: str, incarnation: str, timeout: float = 5
     return broker
 
 
-class _Nats:
+class _NatsBroker:
     """One connection. See Broker."""
 
     def __init__(self, url: BrokerUrl, fabric: str) -> None:
@@ -66,25 +66,25 @@ class _Nats:
         self._mailboxes: list[Mailbox] = []
         jetstream = url.options.get("work") == "jetstream"
         self._stream = JetStream(connection.client, url.where, fabric, connection.lose) if jetstream else None
-        self._work: list[Work] = []
+        self._work: list[WorkReader] = []
         self._renew_at = 0.0
-        self.capabilities = Capabilities(keeps=False, largest_message_bytes=0)
+        self.traits = BrokerTraits(keeps=False, largest_message_bytes=0)
 
     async def open(self, name: str, timeout: float) -> None:
         """Connect, once. Raises what nats-py raises, BrokerError."""
         await self._connection.open(name, timeout)
-        self.capabilities = Capabilities(
+        self.traits = BrokerTraits(
             keeps=self._stream is not None, largest_message_bytes=max(1, self._client.max_payload - HEADER_RESERVE_BYTES)
         )
         if self._stream is not None:
             await self._stream.open()
 
-    async def publish(self, messages: Sequence[Outgoing]) -> None:
+    async def publish(self, messages: Sequence[OutgoingMessage]) -> None:
         self._check_open()
         named = [(self._name(message.channel), message) for message in messages]
         if self._ended.done():
             raise PublishFailed(str(self._ended.result()), unsent=range(len(named))) from self._ended.result()
-        count, largest = len(named), self.capabilities.largest_message_bytes
+        count, largest = len(named), self.traits.largest_message_bytes
         reasons: dict[int, str] = {}  # of what surely was not sent
         expected: dict[int, asyncio.Future[BrokerError | None]] = {}
         denial: BrokerDenied | None = None
@@ -151,7 +151,7 @@ class _Nats:
         return listener
 
     async def _consume(self, stream: JetStream, server: str, name: str) -> Subscription:
-        reading = Work(stream, name, escape(server), self._connection.round_trip)
+        reading = WorkReader(stream, name, escape(server), self._connection.round_trip)
         self._work.append(reading)
         try:
             await reading.open()
@@ -213,7 +213,7 @@ class _Nats:
             self._stream.end(error)
 
 
-def _header_bytes(message: Outgoing) -> int:
+def _header_bytes(message: OutgoingMessage) -> int:
     """What the headers take on the wire: `NATS/1.0`, a line each, an empty line."""
     return 12 + sum(len(name) + len(value.encode()) + 4 for name, value in message.headers) if message.headers else 0
 

@@ -16,7 +16,7 @@ import msgspec
 
 from fabric.addressing import escape
 from fabric.brokers.failure import denied_right, full
-from fabric.brokers.nats_client import Client, Msg, NatsError, Subscription
+from fabric.brokers.nats.client import Client, Msg, NatsError, Subscription
 from fabric.errors import (
     BrokerDenied,
     BrokerError,
@@ -44,7 +44,7 @@ NO_STREAM, NAME_IN_USE, QUEUE_FULL = 10059, 10058, 10077
 Lose = Callable[[str, type[BrokerError]], None]
 """Ends the connection, for a reason, by an error of that kind."""
 
-Reply = Callable[[Msg | BrokerError], None]
+TakeReply = Callable[[Msg | BrokerError], None]
 """Takes a reply, or why there will be none."""
 
 
@@ -92,7 +92,7 @@ class JetStream:
         self.lose = lose
         self._subjects = f"mcpf.{escape(fabric)}.work.*"
         self._replies = f"mcpf.{escape(fabric)}.reply.{secrets.token_hex(8)}"
-        self._waiting: dict[str, tuple[str, Reply]] = {}
+        self._waiting: dict[str, tuple[str, TakeReply]] = {}
         self._count = 0
         self._gone = self._ended = False
         self._made = False  # by this connection
@@ -230,7 +230,7 @@ class JetStream:
             if refused.code != NAME_IN_USE:  # somebody made it in the same moment, in another way
                 raise
 
-    def _expect(self, subject: str, take: Reply) -> str:
+    def _expect(self, subject: str, take: TakeReply) -> str:
         self._count += 1
         reply = self.subject(str(self._count))
         self._waiting[reply] = subject, take

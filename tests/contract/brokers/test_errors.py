@@ -18,8 +18,8 @@ from fabric.errors import (
     PublishFailed,
 )
 from tests.brokers import SECRET, Server
-from tests.contract.brokers import BOUNDED, EVERY, SEPARATE, say
-from tests.contract.conftest import Connect
+from tests.contract.brokers.conftest import Connect
+from tests.contract.brokers.steps import BOUNDED, EVERY, SEPARATE, say
 from tests.conversing import conversing
 from tests.ports import free_port
 
@@ -93,13 +93,13 @@ async def test_wrong_credentials_are_denied(server: Server, connect: Connect) ->
     clear(denied.value, server.port, "credentials")
 
 
-# ---------------------------------------------------------------- connected (test_broker_connections.py loses connections)
+# ---------------------------------------------------------------- connected (test_connections.py loses connections)
 
 
 @EVERY
 async def test_too_long_a_message_is_said_to_overflow(server: Server, connect: Connect) -> None:
     broker = await connect(server.url)
-    largest = broker.capabilities.largest_message_bytes
+    largest = broker.traits.largest_message_bytes
     with pytest.raises(PublishFailed, match=f"overflow.* {largest} ") as failed:
         await broker.publish(say(inbox("long"), bytes(largest + 1)))
     clear(failed.value)
@@ -109,7 +109,7 @@ async def test_too_long_a_message_is_said_to_overflow(server: Server, connect: C
 async def test_a_full_queue_is_said_to_be_full(server: Server, connect: Connect) -> None:
     broker = await connect(server.url)
     await broker.subscribe(work("full"))
-    filling = say(work("full"), *[bytes(1024 * 1024) if not broker.capabilities.keeps else b"x"] * 1000)
+    filling = say(work("full"), *[bytes(1024 * 1024) if not broker.traits.keeps else b"x"] * 1000)
 
     async def overfill() -> None:
         while True:

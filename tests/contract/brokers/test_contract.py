@@ -8,11 +8,11 @@ import random
 import pytest
 
 from fabric.addressing import Channel, ChannelKind, inbox, work
-from fabric.brokers.base import Delivery, Outgoing
+from fabric.brokers.base import Delivery, OutgoingMessage
 from fabric.errors import InvalidName, PublishFailed
 from tests.brokers import Family, Proxy, Server
-from tests.contract.brokers import BOUNDED, EVERY, KEEPING, KINDS, bodies, numbered, say, take
-from tests.contract.conftest import Connect
+from tests.contract.brokers.conftest import Connect
+from tests.contract.brokers.steps import BOUNDED, EVERY, KEEPING, KINDS, bodies, numbered, say, take
 
 pytestmark = [pytest.mark.requirement("K01"), pytest.mark.timeout(240)]
 
@@ -77,7 +77,7 @@ async def test_one_connection_reads_many_channels_side_by_side(server: Server, c
     broker = await connect(server.url)
     channels = [Channel(kind, name) for kind in ChannelKind for name in ("one", "two")]
     subscriptions = [await broker.subscribe(channel) for channel in channels]
-    await broker.publish([Outgoing(channel, f"{channel.kind} {channel.name}".encode()) for channel in channels])
+    await broker.publish([OutgoingMessage(channel, f"{channel.kind} {channel.name}".encode()) for channel in channels])
     for channel, subscription in zip(channels, subscriptions, strict=True):
         received = await take(subscription, 1)
         assert bodies(received) == [f"{channel.kind} {channel.name}".encode()]
@@ -143,7 +143,7 @@ async def test_headers_do_not_change_the_body(server: Server, connect: Connect) 
     broker = await connect(server.url)
     for channel in (work("headed"), inbox("headed"), Channel(ChannelKind.TOPIC, "headed")):
         subscription = await broker.subscribe(channel)
-        await broker.publish([Outgoing(channel, b"\0body\r\n", (("traceparent", "00-aa-bb-01"), ("expires", "1")))])
+        await broker.publish([OutgoingMessage(channel, b"\0body\r\n", (("traceparent", "00-aa-bb-01"), ("expires", "1")))])
         received = await take(subscription, 1)
         assert bodies(received) == [b"\0body\r\n"]
         await subscription.ack(received)
@@ -271,7 +271,7 @@ async def test_an_ack_or_nack_of_an_older_connection_does_nothing(server: Server
 async def test_a_full_work_queue_refuses_more_and_says_what_was_not_sent(server: Server, connect: Connect) -> None:
     broker = await connect(server.url)
     subscription = await broker.subscribe(work("full"))
-    filling = say(work("full"), *[bytes(1024 * 1024) if not broker.capabilities.keeps else b"x"] * 1000)
+    filling = say(work("full"), *[bytes(1024 * 1024) if not broker.traits.keeps else b"x"] * 1000)
     accepted = 0
 
     async def overfill() -> None:
@@ -362,8 +362,8 @@ async def test_hostile_names_neither_collide_nor_leak(server: Server, connect: C
     broker = await connect(server.url)
     names = [name for name in HOSTILE if len(name) < 120] + ["x" * 119, "x" * 120]
     subscriptions = {name: await broker.subscribe(Channel(kind, name)) for name in names}
-    await broker.publish([Outgoing(Channel(kind, name), repr(name).encode()) for name in names])
-    await broker.publish([Outgoing(Channel(kind, name), b"end") for name in names])
+    await broker.publish([OutgoingMessage(Channel(kind, name), repr(name).encode()) for name in names])
+    await broker.publish([OutgoingMessage(Channel(kind, name), b"end") for name in names])
     for name, subscription in subscriptions.items():
         received = await take(subscription, 2)
         await subscription.ack(received)
@@ -377,7 +377,7 @@ async def test_a_name_no_channel_can_carry_is_refused_before_anything_is_sent(se
     subscription = await broker.subscribe(inbox("good"))
     for name in ("", "x" * 121, "*" * 41, "\ud800"):
         with pytest.raises(InvalidName):
-            await broker.publish([Outgoing(inbox("good"), b"sent too early"), Outgoing(inbox(name), b"x")])
+            await broker.publish([OutgoingMessage(inbox("good"), b"sent too early"), OutgoingMessage(inbox(name), b"x")])
         with pytest.raises(InvalidName):
             await broker.subscribe(inbox(name))
     await broker.publish(say(inbox("good"), b"sent"))
@@ -408,7 +408,7 @@ async def test_two_fabrics_on_one_broker_never_meet(server: Server, connect: Con
 @EVERY
 async def test_the_largest_message_passes_and_a_byte_more_is_refused_alone(server: Server, connect: Connect) -> None:
     broker = await connect(server.url)
-    largest = broker.capabilities.largest_message_bytes
+    largest = broker.traits.largest_message_bytes
     for channel in (work("large"), inbox("large")):
         subscription = await broker.subscribe(channel)
         await broker.publish(say(channel, bytes(largest)))

@@ -13,8 +13,8 @@ from fabric.addressing import Channel, ChannelKind, inbox
 from fabric.brokers.base import Broker, Subscription
 from fabric.errors import BrokerClosed, BrokerDenied, BrokerReset, BrokerTimeout, BrokerUnavailable, ConfigError, PublishFailed
 from tests.brokers import SECRET, Proxy, Server
-from tests.contract.brokers import EVERY, SEPARATE, bodies, say, soon, take
-from tests.contract.conftest import Connect
+from tests.contract.brokers.conftest import Connect
+from tests.contract.brokers.steps import EVERY, SEPARATE, bodies, say, soon, take
 from tests.ports import free_port
 
 pytestmark = [pytest.mark.requirement("K01"), pytest.mark.timeout(240)]

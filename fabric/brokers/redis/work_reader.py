@@ -12,10 +12,10 @@ from typing import Any, NamedTuple
 
 from redis.exceptions import ResponseError
 
-from fabric.brokers import redis_scripts as scripts
 from fabric.brokers.base import Delivery
-from fabric.brokers.redis_pipe import Command, Pipe, Reply
-from fabric.brokers.redis_reads import BLOCK, Accept, Lose, Reads
+from fabric.brokers.redis import scripts
+from fabric.brokers.redis.blocking_reader import BLOCK, Accept, BlockingReader, Lose
+from fabric.brokers.redis.connection import Command, RedisConnection, Reply
 from fabric.errors import BrokerClosed, BrokerError
 
 GROUP = "consumers"
@@ -44,17 +44,17 @@ def consumers(key: str) -> str:
 class _Held(NamedTuple):
     """A delivery's token: which reader got it, so that no other acts on it, and its id."""
 
-    reader: Work
+    reader: WorkReader
     id: bytes
 
 
-class Work:
+class WorkReader:
     """One consumer of a work stream. See Subscription."""
 
-    def __init__(self, key: str, consumer: str, reads: Pipe, commands: Pipe, lose: Lose) -> None:
+    def __init__(self, key: str, consumer: str, reads: RedisConnection, commands: RedisConnection, lose: Lose) -> None:
         self._key = key
         self._consumer = consumer
-        self._reads = Reads(reads, key, lose)
+        self._reads = BlockingReader(reads, key, lose)
         self._commands = commands
         self._lose = lose
         self._held: set[bytes] = set()

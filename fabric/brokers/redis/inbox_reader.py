@@ -8,8 +8,8 @@ from typing import Any
 from redis.exceptions import ResponseError
 
 from fabric.brokers.base import Delivery
-from fabric.brokers.redis_pipe import Command, Pipe, Reply
-from fabric.brokers.redis_reads import BLOCK, Accept, Lose, Reads
+from fabric.brokers.redis.blocking_reader import BLOCK, Accept, BlockingReader, Lose
+from fabric.brokers.redis.connection import Command, RedisConnection, Reply
 from fabric.errors import BrokerClosed, BrokerError
 
 MOST_MESSAGES_AT_ONCE = 128
@@ -19,12 +19,12 @@ INBOX_TTL = 60
 """Seconds an inbox outlives its owner."""
 
 
-class Inbox:
+class InboxReader:
     """The one reader of an inbox. What it has read is deleted with the next read. See Subscription."""
 
-    def __init__(self, key: str, reads: Pipe, commands: Pipe, lose: Lose) -> None:
+    def __init__(self, key: str, reads: RedisConnection, commands: RedisConnection, lose: Lose) -> None:
         self._key = key
-        self._reads = Reads(reads, key, lose)
+        self._reads = BlockingReader(reads, key, lose)
         self._commands = commands
         self._lose = lose
         self._last = b"0-0"

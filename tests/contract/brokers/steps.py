@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import pytest
 
 from fabric.addressing import Channel, ChannelKind
-from fabric.brokers.base import Delivery, Outgoing, Subscription
+from fabric.brokers.base import Delivery, OutgoingMessage, Subscription
 from fabric.errors import BrokerError
 from tests.brokers import FAMILIES
 
@@ -19,8 +19,8 @@ SEPARATE = pytest.mark.parametrize("family", [family for family in FAMILIES if f
 KINDS = pytest.mark.parametrize("kind", list(ChannelKind), ids=str)
 
 
-def say(channel: Channel, *bodies: bytes) -> list[Outgoing]:
-    return [Outgoing(channel, body) for body in bodies]
+def say(channel: Channel, *bodies: bytes) -> list[OutgoingMessage]:
+    return [OutgoingMessage(channel, body) for body in bodies]
 
 
 def numbered(count: int, word: str = "") -> list[bytes]:

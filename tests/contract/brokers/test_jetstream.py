@@ -12,13 +12,13 @@ import nats
 import pytest
 
 from fabric.addressing import work
-from fabric.brokers.nats_work import PULL
+from fabric.brokers.nats.work_reader import PULL
 from fabric.errors import BrokerProtocolError, BrokerReset, PublishFailed
 from tests import brokers
 from tests.brokers import FAMILIES, SECRET, Family, Server
-from tests.contract.brokers import bodies, numbered, say, take
-from tests.contract.conftest import Connect
-from tests.contract.test_broker_errors import clear
+from tests.contract.brokers.conftest import Connect
+from tests.contract.brokers.steps import bodies, numbered, say, take
+from tests.contract.brokers.test_errors import clear
 
 pytestmark = [
     pytest.mark.requirement("K03"),

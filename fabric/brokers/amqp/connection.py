@@ -18,7 +18,7 @@ from aiormq import abc
 from aiormq.channel import EXCEPTION_MAPPING as OF_CHANNELS
 from aiormq.connection import EXCEPTION_MAPPING as OF_CONNECTIONS
 
-from fabric.brokers.amqp_socket import Socket
+from fabric.brokers.amqp.watched_socket import WatchedSocket
 from fabric.brokers.failure import denied_credentials, denied_right, stranger, unreachable
 from fabric.brokers.url import BrokerUrl
 from fabric.errors import (
@@ -51,7 +51,7 @@ _CODES: dict[type[BaseException], int] = {
 }
 
 T = TypeVar("T")
-Step = tuple[str, Callable[[AbstractChannel], Awaitable[object]]]
+ChannelStep = tuple[str, Callable[[AbstractChannel], Awaitable[object]]]
 """A question, and the right it needs."""
 
 
@@ -68,7 +68,7 @@ class AmqpConnection:
         self._looked_at = self._loop.time()
         self._tick: asyncio.TimerHandle | None = None
         self._tasks: set[asyncio.Task[Any]] = set()
-        self._socket = Socket(url.host, url.port, url.tls_context() if url.scheme == "amqps" else None)
+        self._socket = WatchedSocket(url.host, url.port, url.tls_context() if url.scheme == "amqps" else None)
         user, password = ("guest", "guest") if url.user is None else (url.user, url.password or "")
         vhost = url.path.removeprefix("/") or "/"
         self._connection = aio_pika.Connection(
@@ -151,7 +151,7 @@ class AmqpConnection:
 
         return await self.ask(open_one())
 
-    async def do(self, *steps: Step) -> None:
+    async def do(self, *steps: ChannelStep) -> None:
         """Ask on a channel of its own, so that a refusal closes nothing else. Raises BrokerError."""
 
         async def ask_all() -> None:

@@ -14,12 +14,12 @@ import redis.asyncio
 
 from fabric.addressing import ANNOUNCEMENTS, inbox, work
 from fabric.brokers.base import Broker, Subscription, TellsRights
-from fabric.brokers.embedded import server_program
+from fabric.brokers.embedded.nats_server import server_program
 from fabric.errors import BrokerDenied, BrokerError, PublishFailed
 from tests import brokers
 from tests.brokers import Server
-from tests.contract.brokers import say
-from tests.contract.conftest import Connect
+from tests.contract.brokers.conftest import Connect
+from tests.contract.brokers.steps import say
 from tests.pages import blocks
 from tests.ports import free_port
 from tests.rights import PAGE, ROLES, password, rabbitmq_less, snippet

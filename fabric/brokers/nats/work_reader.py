@@ -15,8 +15,8 @@ from typing import NamedTuple
 import msgspec
 
 from fabric.brokers.base import Delivery
-from fabric.brokers.nats_client import Msg, NatsError, Subscription
-from fabric.brokers.nats_jetstream import API, JetStream
+from fabric.brokers.nats.client import Msg, NatsError, Subscription
+from fabric.brokers.nats.jetstream import API, JetStream
 from fabric.errors import BrokerClosed, BrokerError
 
 ACK_WAIT = 6
@@ -37,7 +37,7 @@ ACK, NAK, WORKING = b"+ACK", b"-NAK", b"+WPI"
 class _Held(NamedTuple):
     """A delivery's token: which reader got it, so that no other acts on it, and its number in the stream."""
 
-    reader: Work
+    reader: WorkReader
     number: int
 
 
@@ -48,7 +48,7 @@ class _Hold(msgspec.Struct):
     said: float
 
 
-class Work:
+class WorkReader:
     """One reader of one server's queue. See Subscription."""
 
     def __init__(self, stream: JetStream, name: str, consumer: str, round_trip: Callable[[], Awaitable[None]]) -> None:

@@ -11,7 +11,7 @@ from typing import NamedTuple
 from aiormq import Channel
 from aiormq.abc import DeliveredMessage
 
-from fabric.brokers.amqp_connection import AmqpConnection
+from fabric.brokers.amqp.connection import AmqpConnection
 from fabric.brokers.base import Delivery
 from fabric.errors import BrokerClosed, BrokerError
 
@@ -24,11 +24,11 @@ MOST_WORK_AT_ONCE = 16
 class _Held(NamedTuple):
     """A delivery's token: which reader got it, so that no other acts on it, and its tag on that reader's channel."""
 
-    reader: Work
+    reader: WorkReader
     tag: int
 
 
-class Work:
+class WorkReader:
     """One consumer of a work queue, on a channel of its own. See Subscription.
 
     It consumes only while somebody waits for work, each time with a prefetch of what was asked for: who has no room takes

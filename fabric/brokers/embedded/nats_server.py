@@ -29,7 +29,7 @@ START_TIMEOUT = 10.0
 """Seconds until the broker runs, whoever starts it."""
 
 
-class Embedded:
+class EmbeddedServer:
     """A running embedded broker and our use of it. `url` holds its token; `log` is its log file."""
 
     def __init__(self, url: str, log: Path, lock: int) -> None:
@@ -47,7 +47,7 @@ class Embedded:
             self._lock = -1
 
 
-async def ensure(state_dir: Path) -> Embedded:
+async def ensure(state_dir: Path) -> EmbeddedServer:
     """The broker of this directory, started if it is not running; it runs at least until aclose() or the end of this process.
 
     Raises ConfigError if the directory is not ours alone or nothing can be written there, BrokerRefused if there is no
@@ -72,7 +72,7 @@ async def ensure(state_dir: Path) -> Embedded:
     except BaseException:
         os.close(lock)
         raise
-    return Embedded(url, _log(state_dir), lock)
+    return EmbeddedServer(url, _log(state_dir), lock)
 
 
 async def find(state_dir: Path) -> str | None:

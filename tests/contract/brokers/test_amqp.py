@@ -16,13 +16,13 @@ from aiormq.abc import AbstractConnection
 from pamqp.common import FieldValue
 
 from fabric.addressing import Channel, ChannelKind, inbox, work
-from fabric.brokers.amqp import MOST_WORK, WORK_TTL
-from fabric.brokers.base import Outgoing
+from fabric.brokers.amqp.adapter import MOST_WORK, WORK_TTL
+from fabric.brokers.base import OutgoingMessage
 from fabric.errors import BrokerDenied, PublishFailed
 from tests.brokers import FAMILIES, SECRET, Proxy, Server, Shared
-from tests.contract.brokers import bodies, say, take
-from tests.contract.conftest import Connect
-from tests.contract.test_broker_errors import clear
+from tests.contract.brokers.conftest import Connect
+from tests.contract.brokers.steps import bodies, say, take
+from tests.contract.brokers.test_errors import clear
 
 pytestmark = [
     pytest.mark.timeout(240),
@@ -71,7 +71,7 @@ async def test_an_orderly_end_leaves_nothing_but_what_expires(
     broker, sender = await connect(server.url), await connect(server.url)
     for kind in ChannelKind:
         subscription = await broker.subscribe(Channel(kind, "tidy"))
-        await sender.publish([Outgoing(Channel(kind, "tidy"), b"x")])
+        await sender.publish([OutgoingMessage(Channel(kind, "tidy"), b"x")])
         await subscription.ack(await subscription.receive(1))
     mine = vars(broker)["_queue"]
     assert await there(mine)
@@ -207,7 +207,7 @@ async def test_the_rights_of_the_page_are_enough_and_an_edge_reads_no_work(serve
     for reader, writer in ((edge, bridge), (bridge, edge)):
         for kind in (ChannelKind.INBOX, ChannelKind.TOPIC):
             subscription = await reader.subscribe(Channel(kind, "mine"))
-            await writer.publish([Outgoing(Channel(kind, "mine"), b"x")])
+            await writer.publish([OutgoingMessage(Channel(kind, "mine"), b"x")])
             assert bodies(await take(subscription, 1)) == [b"x"]
     with pytest.raises(BrokerDenied, match="rights") as denied:
         await edge.subscribe(work("theirs"))

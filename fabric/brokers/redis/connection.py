@@ -56,7 +56,7 @@ class _Asked(msgspec.Struct):
     result: asyncio.Future[Replies]
 
 
-class Pipe:
+class RedisConnection:
     """One connection; `client` is its number there. `pushed` gets what comes unasked: channel and body of pub/sub messages."""
 
     def __init__(

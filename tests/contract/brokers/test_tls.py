@@ -16,13 +16,13 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from fabric.addressing import Channel, ChannelKind
-from fabric.brokers.base import Outgoing
+from fabric.brokers.base import OutgoingMessage
 from fabric.errors import BrokerCertificateError, BrokerProtocolError, BrokerReset, BrokerTimeout
 from tests import brokers
 from tests.brokers import SECRET, Server
-from tests.contract.brokers import bodies, take
-from tests.contract.conftest import Connect
-from tests.contract.test_broker_errors import clear
+from tests.contract.brokers.conftest import Connect
+from tests.contract.brokers.steps import bodies, take
+from tests.contract.brokers.test_errors import clear
 from tests.conversing import conversing
 
 pytestmark = [pytest.mark.requirement("K04"), pytest.mark.timeout(240)]
@@ -97,7 +97,7 @@ async def test_messages_pass_when_we_trust_the_certificate(
     broker = await connect(trusting(secure.url, certificate))
     for kind in ChannelKind:
         subscription = await broker.subscribe(Channel(kind, "secret"))
-        await broker.publish([Outgoing(Channel(kind, "secret"), b"x" * 100_000)])
+        await broker.publish([OutgoingMessage(Channel(kind, "secret"), b"x" * 100_000)])
         received = await take(subscription, 1)
         await subscription.ack(received)
         assert bodies(received) == [b"x" * 100_000]

@@ -20,25 +20,25 @@ from itertools import chain
 
 from redis.exceptions import NoPermissionError, ResponseError
 
-from fabric import capabilities
 from fabric.addressing import ANNOUNCEMENTS, Channel, ChannelKind, channel_name, work
-from fabric.brokers import redis_scripts as scripts
-from fabric.brokers.base import Broker, Capabilities, Delivery, Outgoing, Rights, Subscription
+from fabric.brokers.base import Broker, BrokerTraits, Delivery, OutgoingMessage, Rights, Subscription
 from fabric.brokers.failure import denied_right, full, too_long
 from fabric.brokers.listener import Listener
 from fabric.brokers.mailbox import Mailbox
-from fabric.brokers.redis_inbox import INBOX_TTL, Inbox
-from fabric.brokers.redis_pipe import Command, Pipe, Replies, Reply
-from fabric.brokers.redis_rights import look
-from fabric.brokers.redis_work import GROUP, WORK_TTL, Work, consumers
+from fabric.brokers.redis import scripts
+from fabric.brokers.redis.connection import Command, RedisConnection, Replies, Reply
+from fabric.brokers.redis.inbox_reader import INBOX_TTL, InboxReader
+from fabric.brokers.redis.rights import look
+from fabric.brokers.redis.work_reader import GROUP, WORK_TTL, WorkReader, consumers
 from fabric.brokers.url import BrokerUrl, parse
+from fabric.capabilities import Capabilities
 from fabric.errors import BrokerClosed, BrokerDenied, BrokerError, BrokerReset, BrokerTimeout, BrokerUnavailable, PublishFailed
 
 LARGEST_MESSAGE_BYTES = 32 * 1024 * 1024
 """Redis takes 512 MiB, but serves nobody else while it copies."""
 CAPABILITIES = {
-    "redis": capabilities.Capabilities(resumable=True, largest_message_bytes=LARGEST_MESSAGE_BYTES),
-    "rediss": capabilities.Capabilities(resumable=True, encryption=True, largest_message_bytes=LARGEST_MESSAGE_BYTES),
+    "redis": Capabilities(resumable=True, largest_message_bytes=LARGEST_MESSAGE_BYTES),
+    "rediss": Capabilities(resumable=True, encryption=True, largest_message_bytes=LARGEST_MESSAGE_BYTES),
 }
 
 MOST_WORK = 10_000
@@ -62,25 +62,25 @@ async def connect(url: str, *, fabric: str, incarnation: str, timeout: float = 5
 
     Raises ConfigError, BrokerDenied for refused credentials, and of BrokerUnavailable the kind it is.
     """
-    connection = _Redis(parse(url, default_port=6379), fabric, incarnation, timeout)
+    connection = _RedisBroker(parse(url, default_port=6379), fabric, incarnation, timeout)
     await connection.open()
     return connection
 
 
-class _Redis:
+class _RedisBroker:
     """One connection: a pipe for commands, one for each stream that is read, one for all topics. See Broker."""
 
-    capabilities = Capabilities(keeps=True, largest_message_bytes=LARGEST_MESSAGE_BYTES)
+    traits = BrokerTraits(keeps=True, largest_message_bytes=LARGEST_MESSAGE_BYTES)
 
     def __init__(self, url: BrokerUrl, fabric: str, incarnation: str, timeout: float) -> None:
         self._url = url
         self._name = lru_cache(maxsize=4096)(partial(channel_name, fabric))
         self._incarnation = incarnation
         self._timeout = timeout
-        self._readers: list[Inbox | Work] = []
-        self._pipes: list[Pipe] = []
+        self._readers: list[InboxReader | WorkReader] = []
+        self._pipes: list[RedisConnection] = []
         self._listeners: defaultdict[bytes, list[Mailbox]] = defaultdict(list)  # by topic
-        self._news: Pipe | None = None
+        self._news: RedisConnection | None = None
         self._news_lock = asyncio.Lock()
         self._closed = False
         self._ended: asyncio.Future[BrokerError] = asyncio.get_running_loop().create_future()
@@ -90,7 +90,7 @@ class _Redis:
         self._commands = await self._pipe()
         self._pulse = asyncio.create_task(self._beat(), name="redis pulse")
 
-    async def publish(self, messages: Sequence[Outgoing]) -> None:
+    async def publish(self, messages: Sequence[OutgoingMessage]) -> None:
         self._check_open()
         commands = [self._publishing(message) for message in messages]
         if self._ended.done():
@@ -121,13 +121,13 @@ class _Redis:
             raise self._ended.result().anew()
         if channel.kind is ChannelKind.TOPIC:
             return await self._listen(self._topic(name))
-        reader: Inbox | Work
+        reader: InboxReader | WorkReader
         if channel.kind is ChannelKind.INBOX:
             await self._do(name, "EVAL", scripts.OPEN_INBOX, 1, name, INBOX_TTL)
-            reader = Inbox(name, await self._pipe(), self._commands, self._lose)
+            reader = InboxReader(name, await self._pipe(), self._commands, self._lose)
         else:
             await self._do(name, "EVAL", scripts.JOIN, 2, name, consumers(name), GROUP, self._incarnation, WORK_TTL)
-            reader = Work(name, self._incarnation, await self._pipe(), self._commands, self._lose)
+            reader = WorkReader(name, self._incarnation, await self._pipe(), self._commands, self._lose)
         self._readers.append(reader)
         return reader
 
@@ -162,7 +162,7 @@ class _Redis:
         for pipe in self._pipes:
             await pipe.aclose()
 
-    def _publishing(self, message: Outgoing) -> Command:
+    def _publishing(self, message: OutgoingMessage) -> Command:
         name = self._name(message.channel)
         fields: tuple[str | bytes, ...] = ("b", message.body, *(word for header in message.headers for word in header))
         match message.channel.kind:
@@ -203,8 +203,8 @@ class _Redis:
         for mailbox in self._listeners.get(channel, ()):
             mailbox.put(Delivery(body))
 
-    async def _pipe(self, pushed: Callable[[bytes, bytes], None] | None = None) -> Pipe:
-        pipe = await Pipe.open(self._url, self._timeout, self._lose, pushed)
+    async def _pipe(self, pushed: Callable[[bytes, bytes], None] | None = None) -> RedisConnection:
+        pipe = await RedisConnection.open(self._url, self._timeout, self._lose, pushed)
         self._pipes.append(pipe)
         return pipe
 

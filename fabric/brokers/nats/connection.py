@@ -14,7 +14,7 @@ from collections.abc import Awaitable, Callable
 from contextlib import suppress
 
 from fabric.brokers.failure import denied_credentials, stranger, unreachable
-from fabric.brokers.nats_client import Client, NatsError, TcpTransport
+from fabric.brokers.nats.client import Client, NatsError, TcpTransport
 from fabric.brokers.url import BrokerUrl
 from fabric.errors import (
     BrokerClosed,

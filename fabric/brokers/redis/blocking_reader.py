@@ -10,7 +10,7 @@ from typing import Any, Protocol
 from redis.exceptions import ResponseError
 
 from fabric.brokers.base import Delivery
-from fabric.brokers.redis_pipe import Command, Pipe, Replies, Reply
+from fabric.brokers.redis.connection import Command, RedisConnection, Replies, Reply
 from fabric.errors import BrokerError, BrokerReset
 
 BLOCK = 2.0
@@ -27,14 +27,14 @@ class Lose(Protocol):
 Accept = Callable[[Any], None]  # takes a reply whose shape the command fixes
 
 
-class Reads:
+class BlockingReader:
     """The reads of one stream, on a connection of their own since a blocking read holds up all behind it.
 
     ready: what came and nobody has asked for yet. end: what reading raises from now on. under_way: a read, and what takes its
     reply.
     """
 
-    def __init__(self, pipe: Pipe, key: str, lose: Lose) -> None:
+    def __init__(self, pipe: RedisConnection, key: str, lose: Lose) -> None:
         self.pipe = pipe
         self._key = key
         self.ready: deque[Delivery] = deque()

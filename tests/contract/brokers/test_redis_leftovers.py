@@ -9,12 +9,13 @@ import pytest
 from redis.asyncio import Redis
 
 from fabric.addressing import Channel, ChannelKind, inbox, work
-from fabric.brokers.base import Outgoing
-from fabric.brokers.redis_inbox import INBOX_TTL
-from fabric.brokers.redis_work import FORGET_AFTER, WORK_TTL
+from fabric.brokers.base import OutgoingMessage
+from fabric.brokers.redis.inbox_reader import INBOX_TTL
+from fabric.brokers.redis.work_reader import FORGET_AFTER, WORK_TTL
 from fabric.errors import PublishFailed
 from tests.brokers import FAMILIES, Proxy, Server
-from tests.contract.conftest import Connect
+from tests.contract.brokers.conftest import Connect
+from tests.contract.brokers.steps import say
 
 pytestmark = [
     pytest.mark.timeout(240),
@@ -50,7 +51,7 @@ async def test_an_orderly_end_leaves_nothing(server: Server, connect: Connect, r
     broker, sender = await connect(server.url), await connect(server.url)
     for kind in ChannelKind:
         subscription = await broker.subscribe(Channel(kind, "tidy"))
-        await sender.publish([Outgoing(Channel(kind, "tidy"), b"x")])
+        await sender.publish([OutgoingMessage(Channel(kind, "tidy"), b"x")])
         await subscription.ack(await subscription.receive(1))
     assert await keys()
     assert await redis.pubsub_channels(f"mcpf.{fabric}.*")
@@ -63,7 +64,7 @@ async def test_an_orderly_end_leaves_nothing(server: Server, connect: Connect, r
 async def test_what_has_been_read_or_done_takes_no_room(server: Server, connect: Connect, redis: Redis, fabric: str) -> None:
     broker = await connect(server.url)
     done, read = await broker.subscribe(work("w")), await broker.subscribe(inbox("i"))
-    await broker.publish([Outgoing(channel, b"x") for channel in (work("w"), inbox("i")) for _ in range(10)])
+    await broker.publish([OutgoingMessage(channel, b"x") for channel in (work("w"), inbox("i")) for _ in range(10)])
     async with asyncio.timeout(30):
         await done.ack(await done.receive(10))
         await read.receive(10)
@@ -88,7 +89,7 @@ async def test_what_a_killed_process_leaves_expires(server: Server, connect: Con
         broker = await connect(server.url.replace(str(server.port), str(proxy.port)))
         for kind in ChannelKind:
             await broker.subscribe(Channel(kind, "dead"))
-        await broker.publish([Outgoing(work("dead"), b"x"), Outgoing(work("other"), b"x")])
+        await broker.publish([OutgoingMessage(work("dead"), b"x"), OutgoingMessage(work("other"), b"x")])
         proxy.cut()
         async with asyncio.timeout(20):
             await broker.lost()
@@ -153,7 +154,7 @@ async def test_an_inbox_that_vanished_ends_the_connection(server: Server, connec
 
 async def test_sending_makes_no_inbox(server: Server, connect: Connect, keys: Keys) -> None:
     broker = await connect(server.url)
-    await broker.publish([Outgoing(inbox("nobody"), b"x")])
+    await broker.publish([OutgoingMessage(inbox("nobody"), b"x")])
     assert await keys() == {}
 
 
@@ -161,7 +162,7 @@ async def test_what_redis_refuses_was_surely_not_sent(server: Server, connect: C
     broker = await connect(server.url)
     await redis.set(f"mcpf.{fabric}.inbox.taken", "by something else")
     with pytest.raises(PublishFailed, match="WRONGTYPE") as failed:
-        await broker.publish([Outgoing(work("fine"), b"1"), Outgoing(inbox("taken"), b"2"), Outgoing(work("fine"), b"3")])
+        await broker.publish([*say(work("fine"), b"1"), *say(inbox("taken"), b"2"), *say(work("fine"), b"3")])
     assert (failed.value.unsent, failed.value.unknown) == ((1,), ())
     assert await redis.xlen(f"mcpf.{fabric}.work.fine") == 2
 
@@ -170,8 +171,8 @@ async def test_databases_of_one_redis_are_apart(server: Server, connect: Connect
     brokers = [await connect(f"{server.url}{path}") for path in ("", "/1")]
     for kind in ChannelKind:
         subscriptions = [await broker.subscribe(Channel(kind, "same")) for broker in brokers]
-        await brokers[1].publish([Outgoing(Channel(kind, "same"), b"one")])
-        await brokers[0].publish([Outgoing(Channel(kind, "same"), b"zero")])
+        await brokers[1].publish([OutgoingMessage(Channel(kind, "same"), b"one")])
+        await brokers[0].publish([OutgoingMessage(Channel(kind, "same"), b"zero")])
         async with asyncio.timeout(30):
             for subscription, expected in zip(subscriptions, (b"zero", b"one"), strict=True):
                 received = await subscription.receive(8)

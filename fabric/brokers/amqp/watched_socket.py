@@ -13,7 +13,7 @@ from pamqp.exceptions import PAMQPException
 _METHOD_FRAME = 1
 
 
-class Incoming(asyncio.StreamReader):
+class WatchedReader(asyncio.StreamReader):
     """What the broker says. at: when it last did, by the loop's clock. strange: it did not begin as AMQP does."""
 
     def __init__(self) -> None:
@@ -45,12 +45,12 @@ class Incoming(asyncio.StreamReader):
         return said if isinstance(said, commands.Connection.Close) else None
 
 
-class Socket(TransportFactory):
+class WatchedSocket(TransportFactory):
     """How the library gets its socket: given to it as `transport_factory`. transport: there once it is connected."""
 
     def __init__(self, host: str, port: int, context: ssl.SSLContext | None) -> None:
         self._to = host, port, context
-        self.incoming = Incoming()
+        self.incoming = WatchedReader()
         self.transport: asyncio.Transport | None = None
 
     async def create(self, url: object, **_: Any) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:

@@ -18,8 +18,8 @@ import pytest
 
 from fabric.addressing import inbox
 from fabric.brokers import registry
-from fabric.brokers.base import Outgoing
-from fabric.brokers.embedded import Embedded, ensure, find
+from fabric.brokers.base import OutgoingMessage
+from fabric.brokers.embedded.nats_server import EmbeddedServer, ensure, find
 from fabric.errors import BrokerDenied, BrokerUnavailable, ConfigError
 
 pytestmark = [pytest.mark.requirement("K02"), pytest.mark.timeout(240)]
@@ -27,7 +27,7 @@ pytestmark = [pytest.mark.requirement("K02"), pytest.mark.timeout(240)]
 USER = """
 import asyncio, sys
 from pathlib import Path
-from fabric.brokers.embedded import ensure
+from fabric.brokers.embedded.nats_server import ensure
 
 async def main():
     broker = await ensure(Path(sys.argv[1]))
@@ -44,17 +44,17 @@ def state(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-async def use(state: Path) -> AsyncIterator[Callable[[], asyncio.Future[Embedded]]]:
+async def use(state: Path) -> AsyncIterator[Callable[[], asyncio.Future[EmbeddedServer]]]:
     """Become a user; every use ends with the test, and the broker is gone then."""
-    uses: list[asyncio.Task[Embedded]] = []
+    uses: list[asyncio.Task[EmbeddedServer]] = []
 
-    def begin() -> asyncio.Future[Embedded]:
+    def begin() -> asyncio.Future[EmbeddedServer]:
         uses.append(asyncio.create_task(ensure(state)))
         return uses[-1]
 
     yield begin
     for broker in await asyncio.gather(*uses, return_exceptions=True):
-        if isinstance(broker, Embedded):
+        if isinstance(broker, EmbeddedServer):
             await broker.aclose()
     await gone(state)
 
@@ -123,7 +123,7 @@ async def exchange(url: str, body: bytes) -> bytes:
     broker = await registry.connect(url, fabric="test", incarnation="one")
     try:
         subscription = await broker.subscribe(inbox("one"))
-        await broker.publish([Outgoing(inbox("one"), body)])
+        await broker.publish([OutgoingMessage(inbox("one"), body)])
         async with asyncio.timeout(20):
             (delivery,) = await subscription.receive(1)
         return delivery.body
@@ -132,7 +132,7 @@ async def exchange(url: str, body: bytes) -> bytes:
 
 
 async def test_one_broker_serves_all_processes_and_many_starts_at_once(
-    state: Path, use: Callable[[], asyncio.Future[Embedded]]
+    state: Path, use: Callable[[], asyncio.Future[EmbeddedServer]]
 ) -> None:
     mine, users = await asyncio.gather(
         asyncio.gather(*(use() for _ in range(5))), asyncio.gather(*(another_user(state) for _ in range(2)))
@@ -144,7 +144,7 @@ async def test_one_broker_serves_all_processes_and_many_starts_at_once(
 
 
 @pytest.mark.requirement("K04")
-async def test_only_its_user_can_reach_it(state: Path, use: Callable[[], asyncio.Future[Embedded]]) -> None:
+async def test_only_its_user_can_reach_it(state: Path, use: Callable[[], asyncio.Future[EmbeddedServer]]) -> None:
     broker = await use()
     assert open_to_others(state) == []
     token, _, address = broker.url.removeprefix("nats://").partition("@")
@@ -183,7 +183,7 @@ async def test_it_goes_when_its_last_user_is_killed(state: Path) -> None:
     await until(lambda: not runs(pid) and not runs(keeper))
 
 
-async def test_a_child_of_a_user_does_not_keep_it(state: Path, use: Callable[[], asyncio.Future[Embedded]]) -> None:
+async def test_a_child_of_a_user_does_not_keep_it(state: Path, use: Callable[[], asyncio.Future[EmbeddedServer]]) -> None:
     broker = await use()
     child = await asyncio.create_subprocess_exec(
         *(sys.executable, "-c", "import sys; sys.stdin.read()"), stdin=asyncio.subprocess.PIPE, close_fds=False
@@ -202,7 +202,7 @@ async def test_a_new_one_starts_while_the_old_one_is_going(state: Path) -> None:
 
 
 async def test_one_that_is_killed_is_back_on_the_same_port_with_the_same_token(
-    state: Path, use: Callable[[], asyncio.Future[Embedded]]
+    state: Path, use: Callable[[], asyncio.Future[EmbeddedServer]]
 ) -> None:
     broker = await use()
     for _ in range(2):
@@ -217,7 +217,7 @@ async def test_one_that_is_killed_is_back_on_the_same_port_with_the_same_token(
 
 
 async def test_a_killed_keeper_is_replaced_and_takes_no_broker_with_it_for_good(
-    state: Path, use: Callable[[], asyncio.Future[Embedded]]
+    state: Path, use: Callable[[], asyncio.Future[EmbeddedServer]]
 ) -> None:
     broker, told = await use(), account(state)
     os.kill(told["keeper"], signal.SIGKILL)
@@ -230,7 +230,7 @@ async def test_a_killed_keeper_is_replaced_and_takes_no_broker_with_it_for_good(
 
 
 async def test_what_reads_our_output_does_not_wait_for_the_broker(
-    state: Path, use: Callable[[], asyncio.Future[Embedded]]
+    state: Path, use: Callable[[], asyncio.Future[EmbeddedServer]]
 ) -> None:
     command = f"{shlex.join([sys.executable, '-c', USER, str(state)])} </dev/null 2>&1 | cat"
     process = await asyncio.create_subprocess_exec("sh", "-c", command, stdout=asyncio.subprocess.PIPE)
@@ -244,7 +244,7 @@ async def test_nothing_runs_where_nothing_was_started(state: Path) -> None:
     assert await find(state) is None
 
 
-async def test_a_stale_account_is_not_believed(state: Path, use: Callable[[], asyncio.Future[Embedded]]) -> None:
+async def test_a_stale_account_is_not_believed(state: Path, use: Callable[[], asyncio.Future[EmbeddedServer]]) -> None:
     await asyncio.to_thread(state.mkdir, 0o700)
     with socket.create_server(("127.0.0.1", 0)) as stranger:  # listens where a broker of long ago did, and says nothing
         port = stranger.getsockname()[1]

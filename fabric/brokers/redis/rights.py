@@ -5,7 +5,7 @@ from __future__ import annotations
 from redis.exceptions import NoPermissionError
 
 from fabric.brokers.base import Rights
-from fabric.brokers.redis_pipe import Command, Pipe
+from fabric.brokers.redis.connection import Command, RedisConnection
 
 KEY, CHANNEL = "{key}", "{channel}"
 
@@ -54,7 +54,7 @@ TOO_MUCH: dict[str, Command] = {
 """What no worker needs, in words."""
 
 
-async def look(pipe: Pipe, prefix: str, topic: str) -> Rights:
+async def look(pipe: RedisConnection, prefix: str, topic: str) -> Rights:
     """Try them; `prefix` is what the fabric's keys begin with. The pipe is of no use afterwards."""
     everything = TOO_MUCH | BRIDGE | WORKER
     replies = await pipe.send(

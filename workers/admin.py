@@ -9,8 +9,8 @@ import msgspec
 
 from fabric.core.peers.announcement import Served
 from fabric.errors import ConfigError, LinkRefused
-from fabric.links.http import HttpListener, HttpSettings, listen
-from fabric.links.http_door import Page
+from fabric.links.http.access import Page
+from fabric.links.http.listener import HttpListener, HttpSettings, listen
 from fabric.runtime.settings import Address
 from fabric.security.access import AccessRules
 

@@ -11,7 +11,7 @@ import msgspec
 
 from fabric.errors import BrokerUnavailable, ConfigError, FabricError, InvalidFrame, LinkClosed, LinkError, LinkOverflow
 from fabric.faults import Fault, Reason, fault_frame
-from fabric.links.stdio import own
+from fabric.links.stdio.own_streams import own
 from fabric.mcp.jsonrpc import MessageKind
 from fabric.runtime.edge import Edge
 from fabric.runtime.settings import Settings, refuse_missing_commands

@@ -9,11 +9,12 @@ from functools import partial
 import msgspec
 
 from fabric.errors import ConfigError, LinkRefused
-from fabric.links import tcp, unix, websocket
 from fabric.links.base import Listener
-from fabric.links.conversations import StreamLimits
-from fabric.links.http import HttpListener, HttpSettings, listen
-from fabric.links.websocket_connection import WebSocketSettings
+from fabric.links.http import websockets
+from fabric.links.http.listener import HttpListener, HttpSettings, listen
+from fabric.links.settings import LinkLimits
+from fabric.links.sockets import tcp, unix
+from fabric.links.websocket.connection import WebSocketSettings
 from fabric.runtime.edge import Edge
 from fabric.runtime.node import Node
 from fabric.runtime.settings import Door, Settings
@@ -83,7 +84,7 @@ async def open_doors(settings: Settings, edge: Edge, life: Life, nodes: Sequence
 
 async def _open(door: Door, settings: Settings, edge: Edge, http: HttpSettings) -> Listener:
     attend = partial(edge.attend, linger=settings.half_closed_timeout)
-    limits = StreamLimits(max_frame_bytes=settings.max_frame_bytes, stall_timeout=settings.stall_timeout)
+    limits = LinkLimits(max_frame_bytes=settings.max_frame_bytes, stall_timeout=settings.stall_timeout)
     server, path, address = door.server, door.path, door.address
     if path is not None:
         mode, remove = settings.unix_mode, settings.unix_remove
@@ -97,7 +98,7 @@ async def _open(door: Door, settings: Settings, edge: Edge, http: HttpSettings) 
 
     resolve, names = (only, lambda: [server]) if server else (http.resolve, http.names)
     alike = msgspec.structs.replace(http, resolve=resolve, names=names, host=address.host, port=address.port, pages={})
-    return await websocket.listen(partial(edge.attend, linger=http.close_timeout), alike)
+    return await websockets.listen(partial(edge.attend, linger=http.close_timeout), alike)
 
 
 def _only(names: list[str]) -> str | None:

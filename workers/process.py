@@ -17,7 +17,7 @@ from urllib.parse import urlsplit
 from fabric.brokers import embedded, registry
 from fabric.core.peers.announcement import Health, Role
 from fabric.core.peers.member import Identity
-from fabric.links.processes import Processes
+from fabric.links.stdio.processes import Processes
 from fabric.runtime.keys import keyring
 from fabric.runtime.node import Node
 from fabric.runtime.settings import Settings

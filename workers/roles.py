@@ -10,9 +10,11 @@ from typing import TypeVar
 from fabric.core.bridge.processes.pool import ServerLimits
 from fabric.core.edge.correlation import Limits
 from fabric.links import registry
-from fabric.links.base import DEFAULT_STALL_TIMEOUT, ConnectSettings, Link, Redial
-from fabric.links.processes import Processes
-from fabric.links.stdio import ServerCommand, spawn
+from fabric.links.base import Link
+from fabric.links.settings import DEFAULT_STALL_TIMEOUT, ConnectSettings, Redial
+from fabric.links.stdio.command import ServerCommand
+from fabric.links.stdio.processes import Processes
+from fabric.links.stdio.server import spawn
 from fabric.runtime.bridge import Bridge
 from fabric.runtime.checking import run_check
 from fabric.runtime.edge import Edge

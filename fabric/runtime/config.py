@@ -20,7 +20,7 @@ import msgspec
 
 from fabric.core.bridge.processes.health import Checks
 from fabric.errors import ConfigError
-from fabric.links.stdio import environment as child_environment
+from fabric.links.stdio.command import environment as child_environment
 from fabric.links.url import parse as parse_link_url
 from fabric.runtime.doors import doors_of
 from fabric.runtime.env_file import read_env_file

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 from pydantic.alias_generators import to_camel
 
 from fabric.errors import ConfigError
-from fabric.links.stdio import ServerCommand
+from fabric.links.stdio.command import ServerCommand
 from fabric.links.url import LinkUrl
 from fabric.runtime.hosts import adopt
 from fabric.runtime.json_file import content_of

@@ -17,7 +17,7 @@ from fabric.addressing import escape
 from fabric.brokers.registry import ADAPTERS
 from fabric.brokers.url import parse
 from fabric.errors import ConfigError, InvalidName
-from fabric.links.registry import TRANSPORTS
+from fabric.links.registry import CONNECTORS
 from fabric.links.url import parse as parse_link_url
 from fabric.runtime.retry import Failure
 from fabric.runtime.variables import is_ours
@@ -174,8 +174,8 @@ def _broker_url(url: str) -> str:
 
 
 def _server_url(url: str) -> str:
-    if url.partition("://")[0] not in TRANSPORTS:
-        raise ValueError(f"is no MCP server's URL; known are {', '.join(f'{name}://' for name in TRANSPORTS)}")
+    if url.partition("://")[0] not in CONNECTORS:
+        raise ValueError(f"is no MCP server's URL; known are {', '.join(f'{name}://' for name in CONNECTORS)}")
     try:
         parse_link_url(url)
     except ConfigError as error:

@@ -17,7 +17,7 @@ pytestmark = pytest.mark.requirement("C03")
 
 HEAVY = {
     *("aio_pika", "aiormq", "redis", "aiohttp.client", "websockets", "httptools", "opentelemetry", "cryptography"),
-    *("fabric.links.http", "fabric.links.websocket", "fabric.telemetry"),
+    *("fabric.links.http.listener", "fabric.links.websocket.client", "fabric.telemetry"),
 }
 """What none of these commands needs on the embedded broker."""
 CALL = ["call", "time", "get_current_time", "timezone=UTC"]

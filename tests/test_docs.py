@@ -9,7 +9,10 @@ from pathlib import Path
 import pytest
 import typer
 
-from fabric.brokers import amqp, keeper, nats, redis_streams
+from fabric.brokers.amqp import adapter as amqp
+from fabric.brokers.embedded import keeper
+from fabric.brokers.nats import adapter as nats
+from fabric.brokers.redis import adapter as redis
 from fabric.core.bridge.core import SESSION_IDLE
 from fabric.core.bridge.processes import pool
 from fabric.core.bridge.sessions import eviction
@@ -124,7 +127,7 @@ def test_what_a_page_uses_besides_is_said_on_it(page: Path) -> None:
         f"{Identity(incarnation='', key='').lane_bytes >> 22} MiB may wait for a slow client",
         f"{keeper.LARGEST_PAYLOAD_BYTES >> 20} MiB embedded",
         f"{amqp.LARGEST_MESSAGE_BYTES >> 20} MiB RabbitMQ",
-        f"{redis_streams.LARGEST_MESSAGE_BYTES >> 20} MiB Redis",
+        f"{redis.LARGEST_MESSAGE_BYTES >> 20} MiB Redis",
         f"each less {HEADER_BYTES} bytes, NATS less {HEADER_BYTES + nats.HEADER_RESERVE_BYTES} bytes",
     ],
 )

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from fabric.runtime.settings import Settings
+from workers.bridge_role import make_bridge
 from workers.logs import configure_logging
 from workers.process import Life, administered, placed, ready_line
-from workers.roles import make_bridge
 
 
 async def run(settings: Settings) -> int:

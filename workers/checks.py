@@ -15,7 +15,7 @@ import msgspec
 
 from fabric.addressing import ANNOUNCEMENTS, Channel, ChannelKind, channel_name, inbox, work
 from fabric.brokers import registry
-from fabric.brokers.base import Broker, Outgoing, Rights, Subscription, TellsRights, Tidies
+from fabric.brokers.base import Broker, OutgoingMessage, Rights, Subscription, TellsRights, Tidies
 from fabric.envelope import Envelope, Kind, encode, single
 from fabric.errors import BrokerDenied, BrokerError, FabricError
 from fabric.runtime.keys import keyring
@@ -98,7 +98,7 @@ async def broker(place: Place) -> AsyncIterator[Finding]:
 
     try:
         async with connected() as connection:
-            limit = connection.capabilities.largest_message_bytes
+            limit = connection.traits.largest_message_bytes
             yield Finding("broker", True, f"{registry.redacted(place.url)}; messages up to {limit} bytes")
             if place.settings.broker is not None and isinstance(connection, TellsRights):
                 yield _rights(await _within(connection.rights()))
@@ -199,12 +199,12 @@ async def _trip(connection: Broker, channel: Channel, me: str) -> float:
     return took
 
 
-def _message(channel: Channel, me: str) -> Outgoing:
+def _message(channel: Channel, me: str) -> OutgoingMessage:
     """What disturbs nobody, whoever reads it."""
-    return Outgoing(channel, encode(single(me, Envelope(kind=Kind.BYE, exchange=secrets.token_hex(8)))))
+    return OutgoingMessage(channel, encode(single(me, Envelope(kind=Kind.BYE, exchange=secrets.token_hex(8)))))
 
 
-async def _comes_back(subscription: Subscription, message: Outgoing, timeout: float) -> None:
+async def _comes_back(subscription: Subscription, message: OutgoingMessage, timeout: float) -> None:
     """Read and acknowledge until it is there; a topic carries what others say, too. Raises TimeoutError, BrokerError."""
     async with asyncio.timeout(timeout):
         found = False

@@ -15,10 +15,10 @@ from fabric.links.stdio.own_streams import own
 from fabric.mcp.jsonrpc import MessageKind
 from fabric.runtime.edge import Edge
 from fabric.runtime.settings import Settings, refuse_missing_commands
+from workers.edge_role import make_edge
 from workers.joining import NOT_RUNNING, absence, runs_here, settle, starting, unless_stopped
 from workers.logs import configure_logging
 from workers.process import Place, placed
-from workers.roles import make_bridge, make_edge
 from workers.terminal import complain
 
 FAREWELL_TIMEOUT = 2.0
@@ -74,6 +74,8 @@ async def _found(edge: Edge, place: Place, name: str, stack: AsyncExitStack) -> 
     if missing and name not in settings.servers:
         raise BrokerUnavailable(missing)
     if missing:
+        from workers.bridge_role import make_bridge  # here: most hosts only join, and wait for what is imported
+
         refuse_missing_commands(settings)
         bridge = make_bridge(place)
         stack.push_async_callback(bridge.aclose)

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from fabric.runtime.settings import Settings
 from workers.doors import open_doors
+from workers.edge_role import make_edge
 from workers.logs import configure_logging
 from workers.process import Life, administered, placed, ready_line
-from workers.roles import make_edge
 
 
 async def run(settings: Settings) -> int:

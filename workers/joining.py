@@ -11,17 +11,16 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from fabric.brokers import embedded, registry
+from fabric.brokers import registry
+from fabric.brokers.embedded import nats_server
 from fabric.core.peers.announcement import Announcement, Role
 from fabric.errors import BrokerRefused, BrokerTimeout
 from fabric.runtime.node import Node
 from fabric.runtime.observer import Observer
 from fabric.runtime.retry import Connects
-from fabric.runtime.schema import DEFAULT_NAME
-from fabric.runtime.settings import Settings
+from fabric.runtime.settings import DEFAULTS, Settings
 from fabric.runtime.state import refuse_foreign
 from workers.process import Life, Place, placed, stopped_by
-from workers.second_terminal import shown
 from workers.shape import among
 from workers.terminal import complain
 
@@ -37,15 +36,16 @@ JOIN_TIMEOUT = 5.0
 async def runs_here(settings: Settings) -> bool:
     """Whether the embedded broker runs. Raises ConfigError where its folder belongs to somebody else."""
     refuse_foreign(settings.state)
-    return await embedded.find(settings.state) is not None
+    return await nats_server.find(settings.state) is not None
 
 
 def starting(settings: Settings, *roles: str) -> str:
     """The commands that start what is missing; `roles` of them where the broker is a given one."""
-    name = "" if settings.name == DEFAULT_NAME else f" --fabric {shlex.quote(settings.name)}"
+    name = "" if settings.name == DEFAULTS.name else f" --fabric {shlex.quote(settings.name)}"
     if settings.broker is None:
         return f"mcp-fabric up CONFIG{name}"
-    return " and ".join(f"mcp-fabric {role} CONFIG --broker {shlex.quote(shown(settings.broker))}{name}" for role in roles)
+    broker = shlex.quote(registry.masked(settings.broker))
+    return " and ".join(f"mcp-fabric {role} CONFIG --broker {broker}{name}" for role in roles)
 
 
 @asynccontextmanager

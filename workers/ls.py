@@ -2,21 +2,15 @@
 
 from __future__ import annotations
 
-import sys
-from typing import Any
-
 import msgspec
-from rich.console import Console
-from rich.table import Table
 
 from fabric.core.peers.announcement import Announcement, Health, Role, Served
 from fabric.runtime.settings import Settings
+from workers import table
 from workers.joining import everyone, starting, unless_stopped
 from workers.logs import configure_logging
-from workers.terminal import complain, harmless
+from workers.terminal import complain
 
-PIPE_WIDTH = 240
-"""Columns of a table that no terminal shows."""
 BEST_FIRST = (Health.HEALTHY, Health.DEGRADED, Health.CHECKING, Health.UNKNOWN, Health.UNHEALTHY)
 
 
@@ -105,19 +99,9 @@ def _health(said: Announcement) -> Health:
 
 
 def _print(servers: list[ServerRow], workers: list[WorkerRow]) -> None:
-    console = Console(width=None if sys.stdout.isatty() else PIPE_WIDTH, highlight=False, markup=False)
-    console.print(_table("server", "eras", "health", "bridges", "sessions", "free slots", "reason", rows=[
+    table.show("server", "eras", "health", "bridges", "sessions", "free slots", "reason", rows=[
         (row.name, " ".join(row.eras), row.health, row.bridges, row.sessions, row.free, row.reason) for row in servers
-    ]))  # fmt: skip
-    console.print(_table("worker", "process", "health", "address", "serves", rows=[
+    ])  # fmt: skip
+    table.show("worker", "process", "health", "address", "serves", rows=[
         (row.role, row.host or row.incarnation, row.health, row.address, " ".join(row.servers)) for row in workers
-    ]))  # fmt: skip
-
-
-def _table(*titles: str, rows: list[tuple[Any, ...]]) -> Table:
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    for title in titles:
-        table.add_column(title, overflow="fold", no_wrap=False)
-    for row in rows:
-        table.add_row(*(harmless(str(cell)) for cell in row))
-    return table
+    ])  # fmt: skip

@@ -14,7 +14,8 @@ from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
-from fabric.brokers import embedded, registry
+from fabric.brokers import registry
+from fabric.brokers.embedded import nats_server
 from fabric.core.peers.announcement import Health, Role
 from fabric.core.peers.member import Identity
 from fabric.links.stdio.processes import Processes
@@ -72,7 +73,7 @@ async def placed(settings: Settings) -> AsyncIterator[Place]:
         async with _closing(Place(settings, settings.broker, keys)) as place:
             yield place
         return
-    broker = await embedded.ensure(prepare(settings.state))
+    broker = await nats_server.ensure(prepare(settings.state))
     try:
         async with _closing(Place(settings, broker.url, keys)) as place:
             yield place

@@ -25,12 +25,6 @@ def typed(settings: Settings, environment: Mapping[str, str], command: str, argu
     return " ".join(filter(None, [*before, _program(), command, shlex.join(words), arguments]))
 
 
-def shown(broker: str) -> str:
-    """A broker's URL to be typed; `***` stands for its credentials."""
-    known = registry.redacted(broker)
-    return known if known == broker else known.replace("://", "://***@", 1)
-
-
 def _options(settings: Settings, plain: Mapping[str, str]) -> tuple[list[str], list[str]]:
     """The least options that lead to this fabric, and the variables to set before them."""
     ours = _reached(settings)
@@ -41,7 +35,7 @@ def _options(settings: Settings, plain: Mapping[str, str]) -> tuple[list[str], l
         return ["--config", settings.source], []
     words = ["--fabric", settings.name] if default is None or settings.name != default.name else []
     if settings.broker is not None:
-        return [*words, "--broker", shown(settings.broker)], []
+        return [*words, "--broker", registry.masked(settings.broker)], []
     moved = default is None or settings.state != default.state
     return words, [f"FABRIC_STATE={shlex.quote(str(settings.state))}"] if moved else []
 

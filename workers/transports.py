@@ -2,18 +2,12 @@
 
 from __future__ import annotations
 
-import sys
-
 import msgspec
-from rich.console import Console
-from rich.table import Table
 
 from fabric.brokers import registry as brokers
 from fabric.capabilities import Capabilities
 from fabric.links import registry as links
-
-PIPE_WIDTH = 160
-"""Columns of a table that no terminal shows."""
+from workers import table
 
 
 class Row(msgspec.Struct, frozen=True):
@@ -35,12 +29,7 @@ def show(*, json: bool) -> None:
     if json:
         print(msgspec.json.format(msgspec.json.encode(rows())).decode())
         return
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    for title in titles():
-        table.add_column(title)
-    for row in rows():
-        table.add_row(*cells(row))
-    Console(width=None if sys.stdout.isatty() else PIPE_WIDTH, highlight=False, markup=False).print(table)
+    table.show(*titles(), rows=[cells(row) for row in rows()])
 
 
 def titles() -> list[str]:

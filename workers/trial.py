@@ -14,10 +14,11 @@ from fabric.errors import FabricError
 from fabric.runtime.bridge import Bridge
 from fabric.runtime.edge import Edge
 from fabric.runtime.settings import Settings
+from workers.bridge_role import make_bridge
 from workers.checks import Finding, failed
+from workers.edge_role import make_edge
 from workers.inside import conversation
 from workers.process import placed
-from workers.roles import make_bridge, make_edge
 
 LIST_TIMEOUT = 30.0
 """Seconds a server has to list its tools."""

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from fabric.runtime.settings import Settings
+from workers.bridge_role import make_bridge
 from workers.doors import open_doors
+from workers.edge_role import make_edge
 from workers.logs import configure_logging
 from workers.process import Life, administered, placed
-from workers.roles import make_bridge, make_edge
 from workers.summary import Summary
 
 

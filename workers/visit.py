@@ -10,10 +10,10 @@ from fabric.errors import BrokerUnavailable
 from fabric.faults import Reason
 from fabric.runtime.settings import Settings
 from workers.client import Client, Refused
+from workers.edge_role import make_edge
 from workers.host import Host
 from workers.inside import conversation
 from workers.joining import absence, joined
-from workers.roles import make_edge
 from workers.terminal import complain
 
 NOBODY = (Reason.NO_WORKER, Reason.UNKNOWN_SERVER)

@@ -2,8 +2,8 @@
 
 An adapter moves bytes and nothing else: it never retries, reconnects, buffers, traces, logs or interprets. A lost connection
 ends it; whoever owns it makes a new one. Whatever its client library raises, also outside of the library's own error tree,
-leaves the adapter as an error of this family. tests/contract/test_brokers.py holds every member to this page, and
-test_broker_strangers.py says what a port may do to it. (Modelled on the driver interfaces of go-cloud's pubsub: a small driver,
+leaves the adapter as an error of this family. tests/contract/brokers/test_contract.py holds every member to this page, and
+test_strangers.py says what a port may do to it. (Modelled on the driver interfaces of go-cloud's pubsub: a small driver,
 one portable type above it.)
 """
 
@@ -17,14 +17,14 @@ import msgspec
 from fabric.addressing import Channel
 
 
-class Capabilities(msgspec.Struct, frozen=True):
+class BrokerTraits(msgspec.Struct, frozen=True):
     """What differs between brokers. keeps: work is kept until acknowledged. largest_message_bytes: of one published body."""
 
     keeps: bool
     largest_message_bytes: int
 
 
-class Outgoing(msgspec.Struct, frozen=True):
+class OutgoingMessage(msgspec.Struct, frozen=True):
     """One message to publish. `headers` are mirrored in the broker's native properties where it has them."""
 
     channel: Channel
@@ -81,11 +81,11 @@ class Broker(Protocol):
     """One connection to a broker, for one fabric and one incarnation. Made by the adapter's `connect`."""
 
     @property
-    def capabilities(self) -> Capabilities:
+    def traits(self) -> BrokerTraits:
         """What this broker is like."""
         ...
 
-    async def publish(self, messages: Sequence[Outgoing]) -> None:
+    async def publish(self, messages: Sequence[OutgoingMessage]) -> None:
         """Publish in order, pipelined; returns when the broker has what it confirms (or the socket, where it confirms nothing).
 
         One call at a time. A message to an inbox that does not exist is dropped, and never creates it. Raises PublishFailed,

@@ -13,18 +13,18 @@ from functools import lru_cache, partial
 from typing import NoReturn
 from weakref import WeakValueDictionary
 
-from fabric import capabilities
 from fabric.addressing import Channel, ChannelKind, channel_name
-from fabric.brokers.base import Broker, Capabilities, Delivery, Outgoing, Subscription
+from fabric.brokers.base import Broker, BrokerTraits, Delivery, OutgoingMessage, Subscription
 from fabric.brokers.failure import too_long
 from fabric.brokers.listener import Listener
 from fabric.brokers.mailbox import Mailbox
 from fabric.brokers.url import parse
+from fabric.capabilities import Capabilities
 from fabric.errors import BrokerClosed, PublishFailed
 
 LARGEST_MESSAGE_BYTES = 8 * 1024 * 1024
 """Longest body it takes: what the embedded NATS server takes."""
-CAPABILITIES = {"memory": capabilities.Capabilities(largest_message_bytes=LARGEST_MESSAGE_BYTES)}
+CAPABILITIES = {"memory": Capabilities(largest_message_bytes=LARGEST_MESSAGE_BYTES)}
 
 
 class _Hub:
@@ -55,13 +55,13 @@ _hubs: WeakValueDictionary[str, _Hub] = WeakValueDictionary()
 async def connect(url: str, *, fabric: str, incarnation: str, timeout: float = 5.0) -> Broker:
     """Join the hub the URL names, which exists while somebody uses it. Nothing to wait for, so `timeout` is not used."""
     del incarnation, timeout
-    return _Memory(_hubs.setdefault(parse(url, default_port=0).host, _Hub()), fabric)
+    return _MemoryBroker(_hubs.setdefault(parse(url, default_port=0).host, _Hub()), fabric)
 
 
-class _Memory:
+class _MemoryBroker:
     """A connection to a hub. See Broker."""
 
-    capabilities = Capabilities(keeps=False, largest_message_bytes=LARGEST_MESSAGE_BYTES)
+    traits = BrokerTraits(keeps=False, largest_message_bytes=LARGEST_MESSAGE_BYTES)
 
     def __init__(self, hub: _Hub, fabric: str) -> None:
         self._hub = hub
@@ -69,7 +69,7 @@ class _Memory:
         self._listeners: list[Listener] = []
         self._closed = False
 
-    async def publish(self, messages: Sequence[Outgoing]) -> None:
+    async def publish(self, messages: Sequence[OutgoingMessage]) -> None:
         self._check_open()
         named = [(self._name(message.channel), message) for message in messages]
         refused: dict[int, str] = {}

@@ -167,7 +167,7 @@ class RequestHandler(Protocol):
         ...
 
     def on_disconnect(self, link: RequestLink) -> None:
-        """The client disconnected, or the listener closed, before the link was ended. Sending raises LinkBroken or LinkClosed."""
+        """The client left, or the listener closed, before the link was ended. Sending raises LinkBroken or LinkClosed."""
         ...
 
 

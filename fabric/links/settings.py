@@ -57,8 +57,8 @@ class ConnectSettings(msgspec.Struct, frozen=True, kw_only=True):
     connections: int = 192
     """Most connections to one server at once, where a link is many requests."""
     idle: float = 4.0
-    """Seconds after which an unused one of those is closed. Many servers close theirs after 5 s, and a request that is on its way
-    by then may have arrived or not."""
+    """Seconds after which an unused one of those is closed. Many servers close theirs after 5 s; a request that is under way by
+    then may have arrived or not."""
     shown: str = ""
     """The server's URL as people may read it; empty for what LinkUrl.where shows of it."""
 

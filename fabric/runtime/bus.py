@@ -16,7 +16,7 @@ from typing import Any
 
 from fabric.addressing import ANNOUNCEMENTS, Channel, ChannelKind, inbox, work
 from fabric.brokers import registry
-from fabric.brokers.base import Broker, Delivery, Outgoing, Subscription
+from fabric.brokers.base import Broker, Delivery, OutgoingMessage, Subscription
 from fabric.core.effects import Effect, Publish
 from fabric.core.events import BrokerConnected, BrokerLost, Event, PackArrived, PublishFailed, WorkArrived
 from fabric.envelope import Pack, decode, encode
@@ -163,7 +163,7 @@ class Bus:
                 for server in self._served:
                     self._read(broker, work(server))
                 log.info("connected to broker %s", self._where)
-                self._feed(BrokerConnected(broker.capabilities.keeps, broker.capabilities.largest_message_bytes))
+                self._feed(BrokerConnected(broker.traits.keeps, broker.traits.largest_message_bytes))
                 reason = await broker.lost()
             except BrokerError as error:
                 reason = str(error)
@@ -216,7 +216,7 @@ class Bus:
         except BrokerError as error:
             log.error("cannot read the work queue of %s: %s", channel.name, error)
             return
-        keeps = broker.capabilities.keeps
+        keeps = broker.traits.keeps
         try:
             while True:
                 while (credit := self._credit(channel.name)) <= 0:
@@ -275,7 +275,7 @@ class Bus:
             self._failed(batch, range(len(batch)), sent=False, reason="no broker")
             return
         try:
-            await broker.publish([Outgoing(effect.channel, encode(effect.pack)) for effect in batch])
+            await broker.publish([OutgoingMessage(effect.channel, encode(effect.pack)) for effect in batch])
         except NotPublished as error:
             if isinstance(error.__cause__, BrokerDenied) and not self._denied:
                 self._denied = True

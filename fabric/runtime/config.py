@@ -27,8 +27,8 @@ from fabric.runtime.env_file import read_env_file
 from fabric.runtime.hosts import SERVERS_AT
 from fabric.runtime.refusal import validated
 from fabric.runtime.schema import ConfigFile, ServerSection, TrustSection, address
-from fabric.runtime.settings import Address, ServerDefinition, Settings
-from fabric.runtime.sources import ENVIRONMENT, Written, override, read
+from fabric.runtime.settings import DEFAULTS, ENVIRONMENT, Address, ServerDefinition, Settings
+from fabric.runtime.sources import Written, override, read
 from fabric.runtime.state import state_path
 from fabric.runtime.values import split_address
 from fabric.runtime.variables import is_ours
@@ -124,10 +124,10 @@ def _http(file: ConfigFile, source: str, environment: Mapping[str, str], origins
     """Where HTTP listens, and who said so: `http`, else mcp-server-runner's host and port, the file's before HOST and PORT."""
     if file.fabric.http:
         return Address(*split_address(file.fabric.http)), origins.get("http", f"{source}: fabric.http")
-    port: int | str = file.port if file.port is not None else environment.get("PORT", 8080)
+    port: int | str = file.port if file.port is not None else environment.get("PORT", DEFAULTS.http.port)
     if isinstance(port, str) and not (port.isdecimal() and int(port) <= 65535):
         raise ConfigError(f"{port!r} is not a port", where="PORT")
-    host = file.host or environment.get("HOST", "127.0.0.1")
+    host = file.host or environment.get("HOST", DEFAULTS.http.host)
     return Address(host.strip("[]"), int(port)), f"{source}: host" if file.host else "HOST"
 
 

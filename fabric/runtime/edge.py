@@ -44,7 +44,7 @@ log = logging.getLogger(__name__)
 
 
 class Edge:
-    """One edge, and the RequestHandler of its HTTP listeners. Its `node` is started on a running loop, and closed after them."""
+    """One edge, and the RequestHandler of its HTTP listeners. Its `node` is started on a running loop and closed after them."""
 
     def __init__(
         self,

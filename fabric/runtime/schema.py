@@ -15,7 +15,8 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from pydantic.alias_generators import to_camel
 
 from fabric.runtime.retry import Failure, RetryPolicy
-from fabric.runtime.values import (
+from fabric.runtime.settings import DEFAULTS
+from fabric.runtime.value_types import (
     BrokerUrl,
     CommandLine,
     Count,
@@ -60,10 +61,6 @@ _OF_COMMANDS = {"args", "env", "env_file", "cwd", "grace"}
 _OF_URLS = {"headers", "tls"}
 _WITH_TLS = ("tls", "wss", "https", "sse+https")
 _WITHOUT_HEADERS = ("tcp", "tls", "unix")
-
-
-DEFAULT_NAME = "default"
-"""Of a fabric that was given none."""
 
 
 class _Section(BaseModel):
@@ -187,17 +184,17 @@ class ServerSection(_Section):
 class RetrySection(_Section):
     """How a connection to the broker or to a remote server is tried again when it fails."""
 
-    enabled: bool = True
+    enabled: bool = DEFAULTS.retry.enabled
     """False: one attempt."""
-    initial: Seconds = 0.1
+    initial: Seconds = DEFAULTS.retry.initial
     """Seconds before the second attempt."""
-    factor: Factor = 2.0
+    factor: Factor = DEFAULTS.retry.factor
     """By which each pause is longer than the last."""
-    longest: Seconds = 10.0
+    longest: Seconds = DEFAULTS.retry.longest
     """The longest pause."""
-    jitter: Share = 0.1
+    jitter: Share = DEFAULTS.retry.jitter
     """The share of each pause that chance may take off."""
-    attempts: Count = 0
+    attempts: Count = DEFAULTS.retry.attempts
     """Attempts until it is given up, and the process ends; 0 for never."""
     on: Failures = get_args(Failure)
     """Failures after which it is tried again."""
@@ -210,7 +207,7 @@ class RetrySection(_Section):
 class FabricSection(_Section):
     """How the fabric runs. Each key is also an environment variable, `maxFrameBytes` as FABRIC_MAX_FRAME_BYTES."""
 
-    name: Name = DEFAULT_NAME
+    name: Name = DEFAULTS.name
     """The fabric's name; fabrics of different names on one broker never meet."""
     broker: BrokerUrl | None = None
     """The broker's URL; without one, an embedded NATS server that all processes of this user share."""
@@ -220,9 +217,9 @@ class FabricSection(_Section):
     """HOST:PORT=SERVER or PORT=SERVER of each TCP listener: newline-delimited JSON-RPC with that server, or the default one."""
     unix: SocketDoors = ()
     """PATH=SERVER of each Unix socket, likewise; a path is relative to the folder of this file."""
-    unix_mode: Mode = "0600"
+    unix_mode: Mode = f"{DEFAULTS.unix_mode:04o}"
     """The mode of the sockets' files: who may connect."""
-    unix_remove: bool = True
+    unix_remove: bool = DEFAULTS.unix_remove
     """Remove the sockets' files on stop."""
     ws: Doors = ()
     """[HOST:]PORT or [HOST:]PORT=SERVER of each listener of its own for WebSockets, which the HTTP edge accepts too."""
@@ -230,7 +227,7 @@ class FabricSection(_Section):
     """HOST:PORT of the health endpoints, or PORT for 127.0.0.1; none if absent."""
     inherit_env: Inherited = ()
     """Names of further environment variables that servers inherit, such as HTTPS_PROXY; none of the fabric's own."""
-    allow_unauthenticated: bool = False
+    allow_unauthenticated: bool = DEFAULTS.allow_unauthenticated
     """Allow a listener beyond loopback without authentication."""
     allowed_hosts: Words = ()
     """Host header values accepted besides loopback and the address listened on."""
@@ -238,37 +235,37 @@ class FabricSection(_Section):
     """Origin header values accepted besides loopback."""
     trusted_proxies: Networks = ()
     """Addresses and networks of the reverse proxies whose Forwarded or X-Forwarded-* headers count."""
-    path_prefix: PathPrefix = ""
+    path_prefix: PathPrefix = DEFAULTS.path_prefix
     """What the paths of servers begin with: with `/tools`, servers are at /tools/mcp and /tools/{server}/mcp."""
     public_url: PublicUrl | None = None
     """Where clients reach this edge if not where it listens, such as https://mcp.example/tools; its host is accepted."""
-    keep_alive: Seconds = 15.0
+    keep_alive: Seconds = DEFAULTS.keep_alive
     """Seconds of silence after which a stream gets a comment, and a WebSocket a ping: proxies hang up on silence."""
-    half_closed_timeout: Seconds = 30.0
+    half_closed_timeout: Seconds = DEFAULTS.half_closed_timeout
     """Seconds that what was asked still has to be answered once a client has ended its input: stdin, its side of a socket."""
-    ws_compression: bool = False
+    ws_compression: bool = DEFAULTS.ws_compression
     """Agree to, and ask for, permessage-deflate on WebSockets; it costs more CPU than small messages are worth."""
-    max_frame_bytes: Size = 16 * 1024 * 1024
+    max_frame_bytes: Size = DEFAULTS.max_frame_bytes
     """The longest message carried."""
-    stall_timeout: Seconds = 60.0
+    stall_timeout: Seconds = DEFAULTS.stall_timeout
     """Seconds for which a client or a server may read nothing of what waits for it; then it is given up."""
     log_level: LogLevel | None = None
     """What is logged: at `debug` the servers' stderr, too. `info` if nothing says otherwise, but `warning` for `connect`."""
-    log_format: Literal["text", "json"] = "text"
+    log_format: Literal["text", "json"] = DEFAULTS.log_format
     """A line for people, or a JSON object a line."""
     retry: RetrySection = RetrySection()
     """How connections that fail are tried again. Each key is a variable, too: `attempts` is FABRIC_RETRY_ATTEMPTS."""
-    lease: Lease = 3.5
+    lease: Lease = DEFAULTS.lease
     """Seconds of silence after which a process is given up; all processes announce themselves each second."""
-    broker_wait: Seconds = 10.0
+    broker_wait: Seconds = DEFAULTS.broker_wait
     """Seconds for which a request that could not be sent waits for the broker before it is refused."""
-    idle_timeout: Seconds = 300.0
+    idle_timeout: Seconds = DEFAULTS.idle_timeout
     """Seconds without an answer or progress after which a request is ended."""
-    absolute_timeout: Seconds = 3600.0
+    absolute_timeout: Seconds = DEFAULTS.absolute_timeout
     """Seconds after which a request is ended whatever its progress."""
-    drain_timeout: Seconds = 5.0
+    drain_timeout: Seconds = DEFAULTS.drain_timeout
     """Seconds that running requests have to end when a process with servers is told to stop."""
-    session_lifetime: Seconds = 3600.0
+    session_lifetime: Seconds = DEFAULTS.session_lifetime
     """Seconds after which a session id is no longer accepted."""
     secret_file: Word | None = None
     """File of the fabric secret, relative to the folder of this file, readable by its owner alone."""

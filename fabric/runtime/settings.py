@@ -6,6 +6,7 @@ import os
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Literal
 
 import msgspec
 
@@ -13,6 +14,10 @@ from fabric.core.bridge.processes.health import Checks
 from fabric.errors import ConfigError
 from fabric.runtime.retry import RetryPolicy
 from fabric.security.tls import Trust, client_context
+
+ENVIRONMENT = "the environment"
+COMMAND_LINE = "the command line"
+"""Sources of settings that are no file."""
 
 
 class Address(msgspec.Struct, frozen=True):
@@ -72,9 +77,9 @@ class ServerDefinition(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Settings(msgspec.Struct, frozen=True, kw_only=True):
-    """All settings of a process. Times are seconds.
+    """All settings of a process, each with its default, which schema.py takes from here. Times are seconds.
 
-    source: the file's name as given, "the environment" or "the command line". broker: None for the embedded one. doors: of a
+    source: the file's name as given, ENVIRONMENT or COMMAND_LINE. broker: None for the embedded one. doors: of a
     process that opens them. public_url: None for where the edge listens. At most one of `secret`, `secret_file` and
     `secret_command` is set. default_server: what /mcp means, if anything. state: the folder of the embedded broker, not yet
     made. auth_user, auth_password: HTTP Basic, empty for none. log_level: None for what suits the command. servers_at: the key
@@ -82,41 +87,41 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """
 
     source: str
-    name: str
-    broker: str | None
-    http: Address
-    doors: tuple[Door, ...]
-    unix_mode: int
-    unix_remove: bool
-    admin: Address | None
-    allow_unauthenticated: bool
-    allowed_hosts: tuple[str, ...]
-    allowed_origins: tuple[str, ...]
-    trusted_proxies: tuple[str, ...]
-    path_prefix: str
-    public_url: str | None
-    keep_alive: float
-    half_closed_timeout: float
-    ws_compression: bool
-    max_frame_bytes: int
-    stall_timeout: float
-    log_level: str | None
-    log_format: str
-    retry: RetryPolicy
-    lease: float
-    broker_wait: float
-    idle_timeout: float
-    absolute_timeout: float
-    drain_timeout: float
-    session_lifetime: float
-    secret: str | None
-    secret_file: Path | None
-    secret_command: tuple[str, ...] | None
     state: Path
-    auth_user: str
-    auth_password: str
-    servers: Mapping[str, ServerDefinition]
-    default_server: str | None
+    name: str = "default"
+    broker: str | None = None
+    http: Address = Address("127.0.0.1", 8080)
+    doors: tuple[Door, ...] = ()
+    unix_mode: int = 0o600
+    unix_remove: bool = True
+    admin: Address | None = None
+    allow_unauthenticated: bool = False
+    allowed_hosts: tuple[str, ...] = ()
+    allowed_origins: tuple[str, ...] = ()
+    trusted_proxies: tuple[str, ...] = ()
+    path_prefix: str = ""
+    public_url: str | None = None
+    keep_alive: float = 15.0
+    half_closed_timeout: float = 30.0
+    ws_compression: bool = False
+    max_frame_bytes: int = 16 * 1024 * 1024
+    stall_timeout: float = 60.0
+    log_level: str | None = None
+    log_format: Literal["text", "json"] = "text"
+    retry: RetryPolicy = RetryPolicy()
+    lease: float = 3.5
+    broker_wait: float = 10.0
+    idle_timeout: float = 300.0
+    absolute_timeout: float = 3600.0
+    drain_timeout: float = 5.0
+    session_lifetime: float = 3600.0
+    secret: str | None = None
+    secret_file: Path | None = None
+    secret_command: tuple[str, ...] | None = None
+    auth_user: str = ""
+    auth_password: str = ""
+    servers: Mapping[str, ServerDefinition] = {}
+    default_server: str | None = None
     servers_at: str = "mcpServers"
     passed_over: tuple[str, ...] = ()
 
@@ -128,6 +133,10 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
 
     def __repr__(self) -> str:
         return f"Settings(source={self.source!r}, name={self.name!r}, servers={list(self.servers)})"
+
+
+DEFAULTS = Settings(source="", state=Path())
+"""What holds where nothing was said; but source and state, which depend on the process."""
 
 
 def refuse_missing_commands(settings: Settings) -> None:

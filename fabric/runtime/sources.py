@@ -19,12 +19,10 @@ from fabric.links.url import LinkUrl
 from fabric.runtime.hosts import adopt
 from fabric.runtime.json_file import content_of
 from fabric.runtime.schema import FabricSection, leaves
+from fabric.runtime.settings import COMMAND_LINE, ENVIRONMENT
 from fabric.runtime.uri import has_scheme
 from fabric.runtime.uri import parse as parse_uri
 from fabric.runtime.variables import Variables, folder_of
-
-ENVIRONMENT = "the environment"
-COMMAND_LINE = "the command line"
 
 _VARIABLES = {f"FABRIC_{'_'.join(path).upper()}": ".".join(map(to_camel, path)) for path in leaves(FabricSection)}
 _SECRET_VARIABLES = ("FABRIC_SECRET", "FABRIC_SECRET_FILE", "FABRIC_SECRET_COMMAND")

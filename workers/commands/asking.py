@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from workers.answers import Given
     from workers.arguments import Written
 
-app = typer.Typer()
+app = typer.Typer(rich_markup_mode=None)
 
 ServerName = Annotated[str, typer.Argument(metavar="NAME", help="The server.", autocompletion=servers, show_default=False)]
 

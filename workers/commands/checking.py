@@ -15,7 +15,7 @@ from workers.commands.options import (
 )
 from workers.commands.running import given_options, run, settings_of
 
-app = typer.Typer()
+app = typer.Typer(rich_markup_mode=None)
 
 
 config_app = typer.Typer(help="Check a config file, or print its JSON Schema.", no_args_is_help=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import signal
 from collections.abc import Callable, Coroutine
@@ -30,6 +31,11 @@ def settings_of(
     config: str | None, given: dict[str, object], *, needs_servers: bool = False, listens: tuple[str, ...] = ()
 ) -> Settings:
     """The settings as `load` of config.py has them, for this process's environment. Raises ConfigError."""
+    from fabric.runtime import quick_config
+
+    joins_only = config is None and not needs_servers and not listens
+    if joins_only and (settings := quick_config.load(os.environ, given)) is not None:
+        return settings
     from fabric.runtime.config import load
 
     return load(config, environment=os.environ, arguments=given, needs_servers=needs_servers, listens=listens)
@@ -55,6 +61,8 @@ def run(command: str, settings: Settings, *arguments: object, **options: object)
     import uvloop
 
     work: Callable[..., Coroutine[Any, Any, int]] = import_module(f"workers.{command}").run
+    gc.freeze()
+    gc.enable()  # cli.py has disabled it
     try:
         code = uvloop.run(work(settings, *arguments, **options))
     finally:

@@ -24,7 +24,7 @@ from workers.commands.options import (
 )
 from workers.commands.running import given_options, log_options, refuse_missing_extras, run, servable, settings_of
 
-app = typer.Typer()
+app = typer.Typer(rich_markup_mode=None)
 
 
 @app.command(

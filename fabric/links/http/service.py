@@ -132,7 +132,9 @@ class HttpService:
     def _judge_upgrade(self, head: Head, found: _Found) -> Response | None:
         upgrade = accept(head.headers, compression=self._websocket.compression)
         if isinstance(upgrade, UpgradeRefused):
-            return refuse(upgrade.status, Reason.INVALID, upgrade.reason, lines=upgrade.lines)
+            if upgrade.asked:
+                return refuse(400, Reason.INVALID, upgrade.reason, lines=upgrade.lines)
+            return refuse(426, Reason.INVALID, upgrade.reason, lines=upgrade.lines)
         if not (head.upgrade and head.chunked) or announces_body(head.headers):
             return refuse(400, Reason.INVALID, "an upgrade is HTTP/1.1 and has no body")
         found.upgrade, head.found = upgrade, found

@@ -36,8 +36,8 @@ class Upgrade(msgspec.Struct, frozen=True):
 class UpgradeRefused(msgspec.Struct, frozen=True):
     """A handshake that does not."""
 
-    status: int
-    """The HTTP status to answer."""
+    asked: bool
+    """Whether the request asks for a WebSocket at all."""
     reason: str
     """Why, for people."""
     lines: bytes = b"upgrade: websocket\r\nconnection: upgrade\r\nsec-websocket-version: 13\r\n"
@@ -61,8 +61,8 @@ def accept(headers: Headers, *, compression: bool) -> Upgrade | UpgradeRefused:
     if response.status_code != 101:
         if isinstance(protocol.handshake_exc, InvalidUpgrade):
             reason = f"this is the address of a WebSocket, for clients of ws:// URLs: {protocol.handshake_exc}"
-            return UpgradeRefused(426, reason)
-        return UpgradeRefused(400, f"this is no handshake of a WebSocket: {protocol.handshake_exc}")
+            return UpgradeRefused(asked=False, reason=reason)
+        return UpgradeRefused(asked=True, reason=f"this is no handshake of a WebSocket: {protocol.handshake_exc}")
     kept = ((name, value) for name, value in response.headers.raw_items() if name != "Date")
     lines = "".join(f"{name.lower()}: {value}\r\n" for name, value in kept)
     return Upgrade(lines.encode(), next(iter(protocol.extensions), None))

@@ -41,6 +41,7 @@ class Sessions:
 
     def begin(self, job: Job, child: Child, now: float) -> None:
         """An initialize was given to a process: the session is this bridge's."""
+        self._eviction.begun(job.server, job.exchange)
         self.open[job.exchange] = Session(job.exchange, job.server, child.id, job, now)
 
     def opened(self, job: Job, answer: Message, now: float) -> None:

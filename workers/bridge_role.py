@@ -9,9 +9,11 @@ from typing import TypeVar
 from fabric.config.server_definition import ServerDefinition
 from fabric.core.bridge.processes.pool import ServerLimits
 from fabric.links import registry
-from fabric.links.base import DEFAULT_STALL_TIMEOUT, ConnectSettings, Link, Redial
-from fabric.links.processes import Processes
-from fabric.links.stdio import ServerCommand, spawn
+from fabric.links.base import Link
+from fabric.links.settings import DEFAULT_STALL_TIMEOUT, ConnectSettings, Redial
+from fabric.links.stdio.command import ServerCommand
+from fabric.links.stdio.processes import Processes
+from fabric.links.stdio.server import spawn
 from fabric.runtime.bridge import Bridge
 from fabric.runtime.health_command import run_check
 from fabric.runtime.retry import Connects

@@ -13,7 +13,7 @@ from fabric.config.server_definition import refuse_missing_commands
 from fabric.config.settings import Settings
 from fabric.errors import BrokerUnavailable, ConfigError, FabricError, InvalidFrame, LinkClosed, LinkError, LinkOverflow
 from fabric.faults import Fault, Reason, fault_frame
-from fabric.links.stdio import own
+from fabric.links.stdio.own_streams import own
 from fabric.mcp.jsonrpc import MessageKind
 from fabric.runtime.edge import Edge
 from workers.edge_role import make_edge

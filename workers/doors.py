@@ -10,11 +10,12 @@ import msgspec
 
 from fabric.config.settings import ListenerSettings, Settings
 from fabric.errors import ConfigError, LinkRefused
-from fabric.links import tcp, unix, websocket
 from fabric.links.base import Listener
-from fabric.links.conversations import StreamLimits
-from fabric.links.http import HttpListener, HttpSettings, listen
-from fabric.links.websocket_connection import WebSocketSettings
+from fabric.links.http import websockets
+from fabric.links.http.listener import HttpListener, HttpSettings, listen
+from fabric.links.settings import LinkLimits
+from fabric.links.sockets import tcp, unix
+from fabric.links.websocket.connection import WebSocketSettings
 from fabric.runtime.edge import Edge
 from fabric.runtime.node import Node
 from fabric.security.forwarded import Proxies
@@ -85,7 +86,7 @@ async def open_doors(settings: Settings, edge: Edge, life: Life, nodes: Sequence
 
 async def _open(door: ListenerSettings, settings: Settings, edge: Edge, http: HttpSettings) -> Listener:
     attend = partial(edge.attend, linger=settings.links.half_closed_timeout)
-    limits = StreamLimits(max_frame_bytes=settings.links.max_frame_bytes, stall_timeout=settings.links.stall_timeout)
+    limits = LinkLimits(max_frame_bytes=settings.links.max_frame_bytes, stall_timeout=settings.links.stall_timeout)
     server, path, address = door.server, door.path, door.address
     if path is not None:
         mode, remove = settings.listen.unix_mode, settings.listen.unix_remove
@@ -99,7 +100,7 @@ async def _open(door: ListenerSettings, settings: Settings, edge: Edge, http: Ht
 
     resolve, names = (only, lambda: [server]) if server else (http.resolve, http.names)
     alike = msgspec.structs.replace(http, resolve=resolve, names=names, host=address.host, port=address.port, pages={})
-    return await websocket.listen(partial(edge.attend, linger=http.close_timeout), alike)
+    return await websockets.listen(partial(edge.attend, linger=http.close_timeout), alike)
 
 
 def _only(names: list[str]) -> str | None:

@@ -21,7 +21,7 @@ from fabric.config.settings import Settings
 from fabric.config.state_folder import prepare
 from fabric.core.peers.announcement import Health, Role
 from fabric.core.peers.member import Identity
-from fabric.links.processes import Processes
+from fabric.links.stdio.processes import Processes
 from fabric.runtime.node import Node
 from fabric.security.access import AccessRules
 from fabric.security.secret import Keyring

@@ -53,7 +53,7 @@ def _real(path: Path) -> Path:
 
 def _literal(host: str) -> str:
     if host.lower() == "localhost":
-        return "127.0.0.1"  # as links/binding.py has it
+        return "127.0.0.1"  # as links/sockets/binding.py has it
     try:
         return str(ip_address(host))
     except ValueError:

@@ -21,7 +21,7 @@ from fabric.config.schema.server import ServerSection, TrustSection, address
 from fabric.config.server_definition import ServerDefinition
 from fabric.core.bridge.processes.health import Checks
 from fabric.errors import ConfigError
-from fabric.links.stdio import environment as child_environment
+from fabric.links.stdio.command import environment as child_environment
 from fabric.links.url import parse as parse_link_url
 from fabric.security.tls import Trust
 

@@ -10,8 +10,8 @@ from fabric.brokers.registry import ADAPTERS
 from fabric.brokers.url import BrokerUrl
 from fabric.errors import ConfigError
 from fabric.links import url as link_url
-from fabric.links.registry import TRANSPORTS
-from fabric.links.stdio import ServerCommand
+from fabric.links.registry import CONNECTORS
+from fabric.links.stdio.command import ServerCommand
 from fabric.links.url import LinkUrl
 
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*):")
@@ -26,13 +26,13 @@ def parse(uri: str) -> ServerCommand | LinkUrl | BrokerUrl:
     scheme = found[1].lower() if found else "stdio"
     if scheme == "stdio":
         return _command(uri[found.end() :] if found else uri)
-    if scheme in TRANSPORTS and uri[len(scheme) :].startswith("://"):
+    if scheme in CONNECTORS and uri[len(scheme) :].startswith("://"):
         return link_url.parse(uri)
     if scheme == "memory":
         return BrokerUrl(scheme=scheme, host=uri[len("memory://") :], port=0)
     if scheme in ADAPTERS and uri[len(scheme) :].startswith("://"):
         return broker_url.parse(uri, default_port=0)
-    known = ["stdio:", *(f"{name}://" for name in dict.fromkeys((*TRANSPORTS, *ADAPTERS)))]
+    known = ["stdio:", *(f"{name}://" for name in dict.fromkeys((*CONNECTORS, *ADAPTERS)))]
     raise ConfigError(f"unknown scheme {scheme}; known are {', '.join(known)}, and a bare command")
 
 

@@ -7,8 +7,8 @@ import os
 import signal
 from collections.abc import Mapping, Sequence
 
-from fabric.links.pipes import open_source
-from fabric.links.processes import Processes
+from fabric.links.stdio.pipes import open_source
+from fabric.links.stdio.processes import Processes
 
 _KEPT_BYTES = 2048
 _REASON_CHARS = 200

@@ -19,7 +19,7 @@ from fabric.config.server_definition import COMMAND_LINE, ENVIRONMENT, Source
 from fabric.config.uri import has_scheme
 from fabric.config.uri import parse as parse_uri
 from fabric.errors import ConfigError
-from fabric.links.stdio import ServerCommand
+from fabric.links.stdio.command import ServerCommand
 from fabric.links.url import LinkUrl
 
 

@@ -16,7 +16,7 @@ from fabric.brokers.registry import ADAPTERS
 from fabric.brokers.url import parse
 from fabric.config.files.variables import is_ours
 from fabric.errors import ConfigError, InvalidName
-from fabric.links.registry import TRANSPORTS
+from fabric.links.registry import CONNECTORS
 from fabric.links.url import parse as parse_link_url
 
 MODE = "^0?[0-7]{3}$"
@@ -189,8 +189,8 @@ def broker_url(url: str) -> str:
 
 def server_url(url: str) -> str:
     """The URL of an MCP server that a transport reaches."""
-    if url.partition("://")[0] not in TRANSPORTS:
-        raise ValueError(f"is no MCP server's URL; known are {', '.join(f'{name}://' for name in TRANSPORTS)}")
+    if url.partition("://")[0] not in CONNECTORS:
+        raise ValueError(f"is no MCP server's URL; known are {', '.join(f'{name}://' for name in CONNECTORS)}")
     try:
         parse_link_url(url)
     except ConfigError as error:

@@ -8,8 +8,8 @@ from fabric.brokers.registry import ADAPTERS
 from fabric.brokers.url import BrokerUrl
 from fabric.config.uri import parse
 from fabric.errors import ConfigError
-from fabric.links.registry import TRANSPORTS
-from fabric.links.stdio import ServerCommand
+from fabric.links.registry import CONNECTORS
+from fabric.links.stdio.command import ServerCommand
 from fabric.links.url import LinkUrl
 
 PASSWORD = "hunter2-of-the-server"
@@ -35,7 +35,7 @@ def test_a_servers_url_is_taken_apart(uri: str, meant: LinkUrl) -> None:
     assert parse(uri) == meant
 
 
-@pytest.mark.parametrize("scheme", sorted(ADAPTERS.keys() - TRANSPORTS.keys()))
+@pytest.mark.parametrize("scheme", sorted(ADAPTERS.keys() - CONNECTORS.keys()))
 def test_a_brokers_url_is_known_by_its_scheme(scheme: str) -> None:
     found = parse(f"{scheme}://user:{PASSWORD}@broker.example:1")
     assert isinstance(found, BrokerUrl)
@@ -46,7 +46,7 @@ def test_a_brokers_url_is_known_by_its_scheme(scheme: str) -> None:
 def test_an_unknown_scheme_is_refused_with_the_known_ones(uri: str) -> None:
     with pytest.raises(ConfigError) as refused:
         parse(uri)
-    for scheme in (*TRANSPORTS, *ADAPTERS):
+    for scheme in (*CONNECTORS, *ADAPTERS):
         assert f"{scheme}://" in str(refused.value)
     assert "stdio:" in str(refused.value)
 

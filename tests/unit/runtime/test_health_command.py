@@ -11,7 +11,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from fabric.links.processes import Processes
+from fabric.links.stdio.processes import Processes
 from fabric.runtime.health_command import run_check
 
 pytestmark = pytest.mark.requirement("R07")

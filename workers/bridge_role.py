@@ -6,15 +6,17 @@ from collections.abc import Awaitable, Callable
 from functools import partial
 from typing import TypeVar
 
+from fabric.config.server_definition import ServerDefinition
 from fabric.core.bridge.processes.pool import ServerLimits
 from fabric.links import registry
-from fabric.links.base import DEFAULT_STALL_TIMEOUT, ConnectSettings, Link, Redial
-from fabric.links.processes import Processes
-from fabric.links.stdio import ServerCommand, spawn
+from fabric.links.base import Link
+from fabric.links.settings import DEFAULT_STALL_TIMEOUT, ConnectSettings, Redial
+from fabric.links.stdio.command import ServerCommand
+from fabric.links.stdio.processes import Processes
+from fabric.links.stdio.server import spawn
 from fabric.runtime.bridge import Bridge
-from fabric.runtime.checking import run_check
+from fabric.runtime.health_command import run_check
 from fabric.runtime.retry import Connects
-from fabric.runtime.settings import ServerDefinition
 from workers.process import Place
 from workers.server_log import ServerLog
 from workers.telemetry import observed
@@ -56,9 +58,9 @@ def make_bridge(place: Place) -> Bridge:
             id,
             place.processes,
             logs[server],
-            settings.max_frame_bytes,
-            stall_timeout=settings.stall_timeout,
-            compression=settings.ws_compression,
+            settings.links.max_frame_bytes,
+            stall_timeout=settings.links.stall_timeout,
+            compression=settings.links.ws_compression,
             redial=redial,
         )
         if not definition.url:
@@ -77,7 +79,7 @@ def make_bridge(place: Place) -> Bridge:
 
     return Bridge(
         place.url,
-        settings.name,
+        settings.fabric.name,
         told.identity,
         servers=limits,
         connect=connect,

@@ -33,7 +33,7 @@ class Observed(msgspec.Struct, frozen=True):
 
 def observed(place: Place, role: str) -> Observed:
     """For a new `edge` or `bridge`. Raises ConfigError where OTEL_* ask for what is not there."""
-    identity, policy = place.identity(), place.settings.retry
+    identity, policy = place.identity(), place.settings.fabric.retry
     refuse_missing_extras(os.environ)
     traces, metrics = wants(os.environ, "traces"), wants(os.environ, "metrics")
     if not (traces or metrics):
@@ -83,7 +83,7 @@ def _metered(place: Place, resource: Resource) -> Connects:
 
     provider = MeterProvider([PeriodicExportingMetricReader(OTLPMetricExporter())], resource, shutdown_on_exit=False)
     place.closing.append(lambda timeout: provider.shutdown(timeout * 1000))
-    return Connects(place.settings.retry, Metrics(provider.get_meter(names.SCOPE)).tried)
+    return Connects(place.settings.fabric.retry, Metrics(provider.get_meter(names.SCOPE)).tried)
 
 
 def _untraced(record: Record) -> None:

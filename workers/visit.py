@@ -6,9 +6,9 @@ from collections.abc import AsyncIterator, Coroutine
 from contextlib import asynccontextmanager
 from typing import Any
 
+from fabric.config.settings import Settings
 from fabric.errors import BrokerUnavailable
 from fabric.faults import Reason
-from fabric.runtime.settings import Settings
 from workers.client import Client, Refused
 from workers.edge_role import make_edge
 from workers.host import Host
@@ -29,7 +29,7 @@ async def visit(settings: Settings, server: str, host: Host | None = None) -> As
         try:
             if missing := await absence(edge, place, server):
                 raise BrokerUnavailable(missing)
-            async with conversation(edge, server, settings.max_frame_bytes, host) as client:
+            async with conversation(edge, server, settings.links.max_frame_bytes, host) as client:
                 yield client
         finally:
             await edge.node.aclose()

@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import random
 from collections.abc import Awaitable, Callable
-from typing import Literal, TypeVar, get_args
+from typing import Literal, TypeVar
 
-import msgspec
 import tenacity
 
+from fabric.config.retry_policy import Failure, RetryPolicy
 from fabric.core.telemetry_record import ConnectAttempt
 from fabric.errors import (
     BrokerCertificateError,
@@ -31,9 +31,6 @@ from fabric.errors import (
 
 T = TypeVar("T")
 
-Failure = Literal["refused", "reset", "timeout", "protocol", "certificate", "denied", "other"]
-"""What may come of an attempt. docs/spec/errors.md has the errors behind each."""
-
 Peer = Literal["broker", "server"]
 
 _FAILURES: tuple[tuple[Failure, tuple[type[TransportError], ...]], ...] = (
@@ -44,22 +41,6 @@ _FAILURES: tuple[tuple[Failure, tuple[type[TransportError], ...]], ...] = (
     ("reset", (BrokerReset, LinkBroken)),
     ("refused", (BrokerRefused, LinkRefused)),
 )
-
-
-class RetryPolicy(msgspec.Struct, frozen=True, kw_only=True):
-    """Times are seconds. attempts: 0 for no end. on: the failures after which it is worth trying again.
-
-    first_attempts: at most so many to reach a peer for the first time, whatever `attempts` says; 0 for no such bound.
-    """
-
-    enabled: bool = True
-    initial: float = 0.1
-    factor: float = 2.0
-    longest: float = 10.0
-    jitter: float = 0.1
-    attempts: int = 0
-    on: frozenset[Failure] = frozenset(get_args(Failure))
-    first_attempts: int = 0
 
 
 class Connects:

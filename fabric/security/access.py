@@ -36,7 +36,7 @@ class AccessRules(msgspec.Struct, frozen=True, kw_only=True):
         return f"AccessRules(hosts={self.allowed_hosts}, origins={self.allowed_origins}, user={self.user!r}, password={secret})"
 
 
-class Gate:
+class AccessCheck:
     """AccessRules made ready for asking on every request."""
 
     def __init__(self, rules: AccessRules, bound_host: str) -> None:

@@ -13,7 +13,7 @@ from fabric.faults import Fault, Reason, fault_frame
 from fabric.mcp import jsonrpc
 from fabric.security.access import AccessRules
 from tests.contract.http_client import BOTH, LEGACY, STREAM, TIMEOUT, modern, request
-from tests.contract.http_house import House, open_house
+from tests.contract.http_receiver import House, open_house
 
 
 @pytest.fixture

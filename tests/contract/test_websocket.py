@@ -14,11 +14,11 @@ from websockets.typing import Subprotocol
 
 from fabric.errors import EndOfLink, LinkBroken, LinkError, LinkOverflow
 from fabric.links.base import Link
-from fabric.links.http import HttpListener, HttpSettings, listen
-from fabric.links.websocket_connection import WebSocketSettings
+from fabric.links.http.listener import HttpListener, HttpSettings, listen
+from fabric.links.websocket.connection import WebSocketSettings
 from fabric.security.access import AccessRules
 from tests.contract.http_client import TIMEOUT, Client, modern
-from tests.contract.http_house import SERVERS, House
+from tests.contract.http_receiver import SERVERS, House
 
 UPGRADE = {
     "Connection": "keep-alive, Upgrade",

@@ -7,6 +7,7 @@ from typing import get_args
 import pytest
 import tenacity
 
+from fabric.config.retry_policy import Failure, RetryPolicy
 from fabric.core.telemetry_record import ConnectAttempt
 from fabric.errors import (
     BrokerClosed,
@@ -19,7 +20,7 @@ from fabric.errors import (
     LinkRefused,
     TransportError,
 )
-from fabric.runtime.retry import Connects, Failure, RetryPolicy, failure, pauses
+from fabric.runtime.retry import Connects, failure, pauses
 
 pytestmark = pytest.mark.requirement("R05")
 

@@ -7,7 +7,7 @@ import base64
 import pytest
 
 from fabric.errors import ConfigError
-from fabric.security.access import AccessRules, Gate, refuse_open_listener
+from fabric.security.access import AccessCheck, AccessRules, refuse_open_listener
 
 
 @pytest.mark.requirement("S03")
@@ -32,12 +32,12 @@ from fabric.security.access import AccessRules, Gate, refuse_open_listener
     ],
 )
 def test_only_known_hosts_are_answered(host: str, allowed: bool) -> None:
-    assert Gate(AccessRules(allowed_hosts=("MCP.example",)), "edge").host_allowed(host) is allowed
+    assert AccessCheck(AccessRules(allowed_hosts=("MCP.example",)), "edge").host_allowed(host) is allowed
 
 
 @pytest.mark.requirement("S03")
 def test_a_listener_on_every_address_answers_to_addresses_but_not_to_names() -> None:
-    gate = Gate(AccessRules(), "0.0.0.0")
+    gate = AccessCheck(AccessRules(), "0.0.0.0")
     assert gate.host_allowed("10.1.2.3:8080")
     assert gate.host_allowed("[fe80::1]:8080")
     assert not gate.host_allowed("rebound.example:8080")
@@ -61,12 +61,12 @@ def test_a_listener_on_every_address_answers_to_addresses_but_not_to_names() -> 
     ],
 )
 def test_only_listed_and_local_pages_may_call(origin: str, allowed: bool) -> None:
-    assert Gate(AccessRules(allowed_origins=("https://app.example/",)), "127.0.0.1").origin_allowed(origin) is allowed
+    assert AccessCheck(AccessRules(allowed_origins=("https://app.example/",)), "127.0.0.1").origin_allowed(origin) is allowed
 
 
 @pytest.mark.requirement("S03")
 def test_loopback_can_be_taken_off_the_lists() -> None:
-    gate = Gate(AccessRules(allow_loopback=False, allowed_hosts=("mcp.example",)), "10.0.0.1")
+    gate = AccessCheck(AccessRules(allow_loopback=False, allowed_hosts=("mcp.example",)), "10.0.0.1")
     assert not gate.host_allowed("localhost")
     assert not gate.origin_allowed("http://localhost")
     assert gate.host_allowed("mcp.example")
@@ -87,11 +87,11 @@ def test_loopback_can_be_taken_off_the_lists() -> None:
     ],
 )
 def test_basic_credentials_prove_the_user(authorization: str, principal: str | None) -> None:
-    assert Gate(AccessRules(user="ann", password="p:ä"), "127.0.0.1").principal(authorization) == principal
+    assert AccessCheck(AccessRules(user="ann", password="p:ä"), "127.0.0.1").principal(authorization) == principal
 
 
 def test_nobody_is_asked_where_no_user_is_set() -> None:
-    assert Gate(AccessRules(), "127.0.0.1").principal("Basic whatever") == ""
+    assert AccessCheck(AccessRules(), "127.0.0.1").principal("Basic whatever") == ""
 
 
 @pytest.mark.requirement("K04")

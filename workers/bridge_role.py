@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable
 from functools import partial
 from typing import TypeVar
 
-from fabric.core.bridge.processes.pool import ServerLimits
+from fabric.core.bridge.processes.limits import ServerLimits
 from fabric.links import registry
 from fabric.links.base import DEFAULT_STALL_TIMEOUT, ConnectSettings, Link, Redial
 from fabric.links.processes import Processes

@@ -190,7 +190,7 @@ def _digest(server: ServerSection, entry: Mapping[str, Any]) -> str:
     """What makes a definition equal on two machines. entry: as it was written.
 
     It is announced, and a short secret could be guessed from it: so variables are in it by name, and neither the values of env
-    nor user, password and query of a url are. Nor is what may differ from machine to machine, folders and capacity.
+    nor user, password and query of a url are. Nor is what may differ from machine to machine: the file's folder, and capacity.
     """
     args = [each if isinstance(each, str) else text for each, text in zip(entry.get("args") or (), server.args, strict=False)]
     defined = [entry.get("command") or "", args, sorted(server.env), entry.get("cwd"), server.retry_calls, server.sessions]

@@ -16,7 +16,7 @@ from fabric.links.stdio.processes import Processes
 from fabric.links.stdio.server import spawn
 from fabric.runtime.bridge import Bridge
 from fabric.runtime.health_command import run_check
-from fabric.runtime.retry import Connects
+from fabric.runtime.retry import Dialer
 from workers.process import Place
 from workers.server_log import ServerLog
 from workers.telemetry import observed
@@ -48,7 +48,7 @@ def make_bridge(place: Place) -> Bridge:
         for name, server in settings.servers.items()
     }
 
-    redials = {name: _redial(told.connects, name) for name in settings.servers}
+    redials = {name: _redial(told.dialer, name) for name in settings.servers}
 
     async def connect(server: str, id: str) -> Link:
         definition, redial = settings.servers[server], redials[server]
@@ -64,7 +64,7 @@ def make_bridge(place: Place) -> Bridge:
             redial=redial,
         )
         if not definition.url:
-            return await told.connects.open("server", server, start, most=1)  # the core has it started again
+            return await told.dialer.dial("server", server, start, most=1)  # the core has it started again
         return await (start() if _transport(definition) == "http" else redial(start))
 
     async def check(server: str) -> str:
@@ -85,13 +85,13 @@ def make_bridge(place: Place) -> Bridge:
         connect=connect,
         check=check,
         completed=told.completed,
-        connects=told.connects,
+        dialer=told.dialer,
     )
 
 
-def _redial(connects: Connects, server: str) -> Redial:
+def _redial(dialer: Dialer, server: str) -> Redial:
     async def redial(connect: Callable[[], Awaitable[T]]) -> T:
-        return await connects.open("server", server, connect, most=REMOTE_ATTEMPTS)
+        return await dialer.dial("server", server, connect, most=REMOTE_ATTEMPTS)
 
     return redial
 

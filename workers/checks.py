@@ -21,7 +21,7 @@ from fabric.config.settings import Address, Settings
 from fabric.envelope import Envelope, Kind, encode, single
 from fabric.errors import BrokerDenied, BrokerError, FabricError
 from fabric.runtime.observer import Observer
-from fabric.runtime.retry import Connects
+from fabric.runtime.retry import Dialer
 from fabric.security.secret import HOW_TO_MAKE_ONE
 from workers.joining import settle
 from workers.process import Place
@@ -228,7 +228,7 @@ def _rights(rights: Rights) -> Finding:
 
 async def _members(place: Place) -> Finding:
     """Our own announcement through the topic, and who answers it."""
-    observer = Observer(place.url, place.settings.fabric.name, place.identity(), Connects(place.settings.fabric.retry))
+    observer = Observer(place.url, place.settings.fabric.name, place.identity(), Dialer(place.settings.fabric.retry))
     observer.node.start()
     try:
         await settle(observer.node, place, lambda: observer.node.ready)

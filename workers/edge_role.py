@@ -25,5 +25,5 @@ def make_edge(place: Place) -> Edge:
         sealer=SessionSealer(place.keys, settings.fabric.name),
         session_lifetime=settings.times.session_lifetime,
         completed=told.completed,
-        connects=told.connects,
+        dialer=told.dialer,
     )

@@ -19,7 +19,7 @@ from fabric.core.peers.announcement import Announcement, Role
 from fabric.errors import BrokerRefused, BrokerTimeout
 from fabric.runtime.node import Node
 from fabric.runtime.observer import Observer
-from fabric.runtime.retry import Connects
+from fabric.runtime.retry import Dialer
 from workers.process import Life, Place, placed, stopped_by
 from workers.shape import among
 from workers.terminal import complain
@@ -77,7 +77,7 @@ async def settle(worker: Node, place: Place, until: Callable[[], bool]) -> None:
 async def everyone(settings: Settings) -> list[tuple[str, Announcement]]:
     """Every edge and bridge that is there, by incarnation. Raises as `joined` and `settle`."""
     async with joined(settings) as place:
-        observer = Observer(place.url, settings.fabric.name, place.identity(), Connects(place.settings.fabric.retry))
+        observer = Observer(place.url, settings.fabric.name, place.identity(), Dialer(place.settings.fabric.retry))
         observer.node.start()
         try:
             await settle(observer.node, place, lambda: observer.node.ready)

@@ -37,7 +37,7 @@ from fabric.runtime.batch import PostedBatch
 from fabric.runtime.half_closed import HalfClosed
 from fabric.runtime.node import Node
 from fabric.runtime.pacing import Pacing
-from fabric.runtime.retry import Connects
+from fabric.runtime.retry import Dialer
 from fabric.security.seal import SessionSealer, SessionToken
 
 log = logging.getLogger(__name__)
@@ -58,10 +58,10 @@ class Edge:
         sealer: SessionSealer,
         session_lifetime: float,
         completed: Callable[[Record], None],
-        connects: Connects,
+        dialer: Dialer,
     ) -> None:
         self.core = EdgeCore(identity, limits, servers, retry_calls=retry_calls)
-        self.node = Node(url, fabric, self.core, self._perform, connects)
+        self.node = Node(url, fabric, self.core, self._perform, dialer)
         self._fabric = fabric
         self._sealer = sealer
         self._lifetime = session_lifetime

@@ -13,6 +13,7 @@ from fabric.brokers.amqp import adapter as amqp
 from fabric.brokers.embedded import keeper
 from fabric.brokers.nats import adapter as nats
 from fabric.brokers.redis import adapter as redis
+from fabric.config.schema.fabric import FabricSection
 from fabric.core.bridge.core import SESSION_IDLE
 from fabric.core.bridge.processes.limits import UNREAD_BYTES
 from fabric.core.bridge.sessions import eviction
@@ -20,7 +21,6 @@ from fabric.core.edge import correlation
 from fabric.core.peers import lease
 from fabric.core.peers.member import Identity
 from fabric.envelope import HEADER_BYTES
-from fabric.runtime.schema import FabricSection
 from tests.pages import DOCS, ROOT, blocks
 from workers.commands import app
 

@@ -7,11 +7,11 @@ from typing import Any
 
 import msgspec
 
+from fabric.config.settings import Address
 from fabric.core.peers.announcement import Served
 from fabric.errors import ConfigError, LinkRefused
-from fabric.links.http import HttpListener, HttpSettings, listen
-from fabric.links.http_door import Page
-from fabric.runtime.settings import Address
+from fabric.links.http.listener import HttpListener, listen
+from fabric.links.http.settings import HttpSettings, Page
 from fabric.security.access import AccessRules
 
 Readiness = Callable[[], tuple[bool, Mapping[str, Any]]]

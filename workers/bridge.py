@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from fabric.runtime.settings import Settings
+from fabric.config.settings import Settings
 from workers.bridge_role import make_bridge
 from workers.logs import configure_logging
 from workers.process import Life, administered, placed, ready_line
@@ -20,5 +20,5 @@ async def run(settings: Settings) -> int:
                 said = ready_line(f"bridge {', '.join(settings.servers)}{admin}")
                 return await life.serve([bridge.node], place, said)
         finally:
-            await bridge.drain(settings.drain_timeout)
+            await bridge.drain(settings.times.drain_timeout)
             await bridge.aclose()

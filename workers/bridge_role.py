@@ -6,15 +6,17 @@ from collections.abc import Awaitable, Callable
 from functools import partial
 from typing import TypeVar
 
+from fabric.config.server_definition import ServerDefinition
 from fabric.core.bridge.processes.limits import ServerLimits
 from fabric.links import registry
-from fabric.links.base import DEFAULT_STALL_TIMEOUT, ConnectSettings, Link, Redial
-from fabric.links.processes import Processes
-from fabric.links.stdio import ServerCommand, spawn
+from fabric.links.base import Link
+from fabric.links.settings import DEFAULT_STALL_TIMEOUT, ConnectSettings, Redial
+from fabric.links.stdio.command import ServerCommand
+from fabric.links.stdio.processes import Processes
+from fabric.links.stdio.server import spawn
 from fabric.runtime.bridge import Bridge
-from fabric.runtime.checking import run_check
-from fabric.runtime.retry import Connects
-from fabric.runtime.settings import ServerDefinition
+from fabric.runtime.health_command import run_check
+from fabric.runtime.retry import Dialer
 from workers.process import Place
 from workers.server_log import ServerLog
 from workers.telemetry import observed
@@ -46,7 +48,7 @@ def make_bridge(place: Place) -> Bridge:
         for name, server in settings.servers.items()
     }
 
-    redials = {name: _redial(told.connects, name) for name in settings.servers}
+    redials = {name: _redial(told.dialer, name) for name in settings.servers}
 
     async def connect(server: str, id: str) -> Link:
         definition, redial = settings.servers[server], redials[server]
@@ -56,13 +58,13 @@ def make_bridge(place: Place) -> Bridge:
             id,
             place.processes,
             logs[server],
-            settings.max_frame_bytes,
-            stall_timeout=settings.stall_timeout,
-            compression=settings.ws_compression,
+            settings.links.max_frame_bytes,
+            stall_timeout=settings.links.stall_timeout,
+            compression=settings.links.ws_compression,
             redial=redial,
         )
         if not definition.url:
-            return await told.connects.open("server", server, start, most=1)  # the core has it started again
+            return await told.dialer.dial("server", server, start, most=1)  # the core has it started again
         return await (start() if _transport(definition) == "http" else redial(start))
 
     async def check(server: str) -> str:
@@ -77,19 +79,19 @@ def make_bridge(place: Place) -> Bridge:
 
     return Bridge(
         place.url,
-        settings.name,
+        settings.fabric.name,
         told.identity,
         servers=limits,
         connect=connect,
         check=check,
         completed=told.completed,
-        connects=told.connects,
+        dialer=told.dialer,
     )
 
 
-def _redial(connects: Connects, server: str) -> Redial:
+def _redial(dialer: Dialer, server: str) -> Redial:
     async def redial(connect: Callable[[], Awaitable[T]]) -> T:
-        return await connects.open("server", server, connect, most=REMOTE_ATTEMPTS)
+        return await dialer.dial("server", server, connect, most=REMOTE_ATTEMPTS)
 
     return redial
 

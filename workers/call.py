@@ -6,8 +6,8 @@ import shutil
 from collections.abc import Sequence
 from typing import Any
 
+from fabric.config.settings import Settings
 from fabric.mcp import jsonrpc
-from fabric.runtime.settings import Settings
 from workers.answers import Answers, Given
 from workers.arguments import Written, arguments
 from workers.client import Client, Refused

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from fabric.runtime.config import load
-from fabric.runtime.keys import keyring
-from fabric.runtime.settings import Settings, refuse_missing_commands
+from fabric.config.load import load
+from fabric.config.secret import keyring
+from fabric.config.server_definition import refuse_missing_commands
+from fabric.config.settings import Settings
 
 
 def check(path: str | None, environment: Mapping[str, str]) -> Settings:
     """The settings as `up` would have them. Raises ConfigError as `up` would; makes no secret, no folder and no connection."""
-    settings = load(path, environment=environment, arguments={}, needs_servers=True, listens=("http", "admin", "doors"))
+    settings = load(path, environment=environment, arguments={}, needs_servers=True, listens=("http", "admin", "others"))
     refuse_missing_commands(settings)
     if not settings.makes_its_secret:
         keyring(settings)

@@ -16,12 +16,12 @@ import msgspec
 from fabric.addressing import ANNOUNCEMENTS, Channel, ChannelKind, channel_name, inbox, work
 from fabric.brokers import registry
 from fabric.brokers.base import Broker, OutgoingMessage, Rights, Subscription, TellsRights, Tidies
+from fabric.config.secret import keyring
+from fabric.config.settings import Address, Settings
 from fabric.envelope import Envelope, Kind, encode, single
 from fabric.errors import BrokerDenied, BrokerError, FabricError
-from fabric.runtime.keys import keyring
 from fabric.runtime.observer import Observer
-from fabric.runtime.retry import Connects
-from fabric.runtime.settings import Address, Settings
+from fabric.runtime.retry import Dialer
 from fabric.security.secret import HOW_TO_MAKE_ONE
 from workers.joining import settle
 from workers.process import Place
@@ -79,14 +79,15 @@ def secret(settings: Settings) -> Finding:
         keys = keyring(settings)
     except FabricError as error:
         return Finding(
-            "secret", False, str(error), HOW_TO_MAKE_ONE if settings.broker else "set FABRIC_STATE to a folder of yours"
+            "secret", False, str(error), HOW_TO_MAKE_ONE if settings.fabric.broker else "set FABRIC_STATE to a folder of yours"
         )
-    return Finding("secret", True, f"key {keys.signing_id}" + ("" if settings.broker else f", state in {settings.state}"))
+    state = "" if settings.fabric.broker else f", state in {settings.fabric.state}"
+    return Finding("secret", True, f"key {keys.signing_id}{state}")
 
 
 async def broker(place: Place) -> AsyncIterator[Finding]:
     """A message of our own through inbox, work queue and topic: the broker is there, and we may; and who else is there."""
-    fabric, me = place.settings.name, f"doctor-{secrets.token_hex(8)}"
+    fabric, me = place.settings.fabric.name, f"doctor-{secrets.token_hex(8)}"
 
     @asynccontextmanager
     async def connected() -> AsyncIterator[Broker]:
@@ -100,7 +101,7 @@ async def broker(place: Place) -> AsyncIterator[Finding]:
         async with connected() as connection:
             limit = connection.traits.largest_message_bytes
             yield Finding("broker", True, f"{registry.redacted(place.url)}; messages up to {limit} bytes")
-            if place.settings.broker is not None and isinstance(connection, TellsRights):
+            if place.settings.fabric.broker is not None and isinstance(connection, TellsRights):
                 yield _rights(await _within(connection.rights()))
             try:
                 for channel in (inbox(me), work(me)):
@@ -227,7 +228,7 @@ def _rights(rights: Rights) -> Finding:
 
 async def _members(place: Place) -> Finding:
     """Our own announcement through the topic, and who answers it."""
-    observer = Observer(place.url, place.settings.name, place.identity(), Connects(place.settings.retry))
+    observer = Observer(place.url, place.settings.fabric.name, place.identity(), Dialer(place.settings.fabric.retry))
     observer.node.start()
     try:
         await settle(observer.node, place, lambda: observer.node.ready)

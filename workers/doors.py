@@ -8,15 +8,17 @@ from functools import partial
 
 import msgspec
 
+from fabric.config.settings import ListenerSettings, Settings
 from fabric.errors import ConfigError, LinkRefused
-from fabric.links import tcp, unix, websocket
 from fabric.links.base import Listener
-from fabric.links.conversations import StreamLimits
-from fabric.links.http import HttpListener, HttpSettings, listen
-from fabric.links.websocket_connection import WebSocketSettings
+from fabric.links.http import websockets
+from fabric.links.http.listener import HttpListener, listen
+from fabric.links.http.settings import HttpSettings
+from fabric.links.settings import LinkLimits
+from fabric.links.sockets import tcp, unix
+from fabric.links.websocket.connection import WebSocketSettings
 from fabric.runtime.edge import Edge
 from fabric.runtime.node import Node
-from fabric.runtime.settings import Door, Settings
 from fabric.security.forwarded import Proxies
 from workers.admin import Servers, health_pages
 from workers.process import Life, access_rules
@@ -28,8 +30,8 @@ class Doors:
     def __init__(self, settings: Settings, http: HttpListener) -> None:
         self.http = http
         self.others: list[tuple[Listener, str]] = []
-        self.url = settings.public_url or http.address
-        self._first = f"{settings.public_url}, by {http.address}" if settings.public_url else http.address
+        self.url = settings.listen.public_url or http.address
+        self._first = f"{settings.listen.public_url}, by {http.address}" if settings.listen.public_url else http.address
 
     @property
     def where(self) -> str:
@@ -54,26 +56,29 @@ async def open_doors(settings: Settings, edge: Edge, life: Life, nodes: Sequence
     http = HttpSettings(
         resolve=resolve,
         names=edge.core.directory.names,
-        host=settings.http.host,
-        port=settings.http.port,
-        path_prefix=settings.path_prefix,
+        host=settings.listen.http.host,
+        port=settings.listen.http.port,
+        path_prefix=settings.listen.path_prefix,
         access=access_rules(settings),
-        proxies=Proxies(settings.trusted_proxies),
+        authenticator=settings.access.authenticator,
+        proxies=Proxies(settings.access.trusted_proxies),
         pages=health_pages(lambda: life.readiness(nodes, servers)),
-        max_body_bytes=settings.max_frame_bytes,
-        keep_alive_timeout=settings.keep_alive,
-        stall_timeout=settings.stall_timeout,
+        max_body_bytes=settings.links.max_frame_bytes,
+        keep_alive_timeout=settings.links.keep_alive,
+        stall_timeout=settings.links.stall_timeout,
         websocket=WebSocketSettings(
-            ping_interval=settings.keep_alive, ping_timeout=settings.keep_alive, compression=settings.ws_compression
+            ping_interval=settings.links.keep_alive,
+            ping_timeout=settings.links.keep_alive,
+            compression=settings.links.ws_compression,
         ),
     )
     try:
-        doors = Doors(settings, await listen(edge, http, converse=partial(edge.attend, linger=http.close_timeout)))
+        doors = Doors(settings, await listen(edge, http, websocket_handler=partial(edge.attend, linger=http.close_timeout)))
     except LinkRefused as error:
         raise ConfigError(str(error), where="http") from error
     edge.core.address = doors.url
     try:
-        for door in settings.doors:
+        for door in settings.listen.others:
             doors.others.append((await _open(door, settings, edge, http), door.server))
     except LinkRefused as error:
         await doors.aclose()
@@ -81,12 +86,12 @@ async def open_doors(settings: Settings, edge: Edge, life: Life, nodes: Sequence
     return doors
 
 
-async def _open(door: Door, settings: Settings, edge: Edge, http: HttpSettings) -> Listener:
-    attend = partial(edge.attend, linger=settings.half_closed_timeout)
-    limits = StreamLimits(max_frame_bytes=settings.max_frame_bytes, stall_timeout=settings.stall_timeout)
+async def _open(door: ListenerSettings, settings: Settings, edge: Edge, http: HttpSettings) -> Listener:
+    attend = partial(edge.attend, linger=settings.links.half_closed_timeout)
+    limits = LinkLimits(max_frame_bytes=settings.links.max_frame_bytes, stall_timeout=settings.links.stall_timeout)
     server, path, address = door.server, door.path, door.address
     if path is not None:
-        mode, remove = settings.unix_mode, settings.unix_remove
+        mode, remove = settings.listen.unix_mode, settings.listen.unix_remove
         return await unix.listen(attend, unix.UnixSettings(server=server, path=path, mode=mode, remove=remove, limits=limits))
     assert address is not None  # noqa: S101 (only a Unix socket has a path)
     if door.scheme == "tcp":
@@ -97,7 +102,7 @@ async def _open(door: Door, settings: Settings, edge: Edge, http: HttpSettings) 
 
     resolve, names = (only, lambda: [server]) if server else (http.resolve, http.names)
     alike = msgspec.structs.replace(http, resolve=resolve, names=names, host=address.host, port=address.port, pages={})
-    return await websocket.listen(partial(edge.attend, linger=http.close_timeout), alike)
+    return await websockets.listen(partial(edge.attend, linger=http.close_timeout), alike)
 
 
 def _only(names: list[str]) -> str | None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from fabric.runtime.settings import Settings
+from fabric.config.settings import Settings
 from workers.doors import open_doors
 from workers.edge_role import make_edge
 from workers.logs import configure_logging

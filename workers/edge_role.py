@@ -15,13 +15,15 @@ def make_edge(place: Place) -> Edge:
     told = observed(place, "edge")
     return Edge(
         place.url,
-        settings.name,
+        settings.fabric.name,
         told.identity,
-        limits=Limits(idle=settings.idle_timeout, absolute=settings.absolute_timeout, broker=settings.broker_wait),
+        limits=Limits(
+            idle=settings.times.idle_timeout, absolute=settings.times.absolute_timeout, broker=settings.fabric.broker_wait
+        ),
         servers=frozenset(settings.servers),
         retry_calls=frozenset(name for name, server in settings.servers.items() if server.retry_calls),
-        sealer=SessionSealer(place.keys, settings.name),
-        session_lifetime=settings.session_lifetime,
+        sealer=SessionSealer(place.keys, settings.fabric.name),
+        session_lifetime=settings.times.session_lifetime,
         completed=told.completed,
-        connects=told.connects,
+        dialer=told.dialer,
     )

@@ -13,13 +13,13 @@ import msgspec
 
 from fabric.brokers import registry
 from fabric.brokers.embedded import nats_server
+from fabric.config.settings import DEFAULTS, Settings
+from fabric.config.state_folder import refuse_foreign
 from fabric.core.peers.announcement import Announcement, Role
 from fabric.errors import BrokerRefused, BrokerTimeout
 from fabric.runtime.node import Node
 from fabric.runtime.observer import Observer
-from fabric.runtime.retry import Connects
-from fabric.runtime.settings import DEFAULTS, Settings
-from fabric.runtime.state import refuse_foreign
+from fabric.runtime.retry import Dialer
 from workers.process import Life, Place, placed, stopped_by
 from workers.shape import among
 from workers.terminal import complain
@@ -35,16 +35,16 @@ JOIN_TIMEOUT = 5.0
 
 async def runs_here(settings: Settings) -> bool:
     """Whether the embedded broker runs. Raises ConfigError where its folder belongs to somebody else."""
-    refuse_foreign(settings.state)
-    return await nats_server.find(settings.state) is not None
+    refuse_foreign(settings.fabric.state)
+    return await nats_server.find(settings.fabric.state) is not None
 
 
 def starting(settings: Settings, *roles: str) -> str:
     """The commands that start what is missing; `roles` of them where the broker is a given one."""
-    name = "" if settings.name == DEFAULTS.name else f" --fabric {shlex.quote(settings.name)}"
-    if settings.broker is None:
+    name = "" if settings.fabric.name == DEFAULTS.fabric.name else f" --fabric {shlex.quote(settings.fabric.name)}"
+    if settings.fabric.broker is None:
         return f"mcp-fabric up CONFIG{name}"
-    broker = shlex.quote(registry.masked(settings.broker))
+    broker = shlex.quote(registry.masked(settings.fabric.broker))
     return " and ".join(f"mcp-fabric {role} CONFIG --broker {broker}{name}" for role in roles)
 
 
@@ -54,17 +54,18 @@ async def joined(settings: Settings) -> AsyncIterator[Place]:
 
     A person waits for what is done there, so a broker that cannot be reached is said at the first attempt.
     """
-    if settings.broker is None and not await runs_here(settings):
+    if settings.fabric.broker is None and not await runs_here(settings):
         raise BrokerRefused(NOT_RUNNING)
-    hasty = msgspec.structs.replace(settings.retry, first_attempts=1)
-    async with placed(msgspec.structs.replace(settings, retry=hasty)) as place:
+    retry = msgspec.structs.replace(settings.fabric.retry, first_attempts=1)
+    hasty = msgspec.structs.replace(settings.fabric, retry=retry)
+    async with placed(msgspec.structs.replace(settings, fabric=hasty)) as place:
         yield place
 
 
 async def settle(worker: Node, place: Place, until: Callable[[], bool]) -> None:
     """Wait until `until` holds. Raises BrokerTimeout, and what the worker has failed of: ConfigError if it must not join."""
     try:
-        async with asyncio.timeout(JOIN_TIMEOUT + place.settings.lease):
+        async with asyncio.timeout(JOIN_TIMEOUT + place.settings.fabric.lease):
             while not until():
                 if worker.failed.done():
                     worker.failed.result()
@@ -76,7 +77,7 @@ async def settle(worker: Node, place: Place, until: Callable[[], bool]) -> None:
 async def everyone(settings: Settings) -> list[tuple[str, Announcement]]:
     """Every edge and bridge that is there, by incarnation. Raises as `joined` and `settle`."""
     async with joined(settings) as place:
-        observer = Observer(place.url, settings.name, place.identity(), Connects(place.settings.retry))
+        observer = Observer(place.url, settings.fabric.name, place.identity(), Dialer(place.settings.fabric.retry))
         observer.node.start()
         try:
             await settle(observer.node, place, lambda: observer.node.ready)
@@ -91,7 +92,7 @@ async def absence(edge: Edge, place: Place, name: str) -> str:
     On the embedded broker the silence of those who are asked is enough; on a given one, workers may have lost it and be on
     their way back.
     """
-    own = place.settings.broker is None
+    own = place.settings.fabric.broker is None
     await settle(edge.node, place, lambda: name in edge.served() or edge.sure or (own and edge.node.ready))
     served = edge.served()
     if name in served:

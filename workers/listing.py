@@ -8,7 +8,7 @@ from typing import Any
 
 import msgspec
 
-from fabric.runtime.settings import Settings
+from fabric.config.settings import Settings
 from workers.example import example
 from workers.joining import unless_stopped
 from workers.logs import configure_logging

@@ -10,8 +10,8 @@ from collections.abc import Callable
 
 import msgspec
 
+from fabric.config.settings import Settings
 from fabric.core.telemetry_record import Record
-from fabric.runtime.settings import Settings
 from workers.stderr import detach_stderr
 from workers.terminal import harmless
 
@@ -26,7 +26,7 @@ _SILENT = ("nats", "aio_pika", "aiormq")  # the bus says what there is to say
 
 def configure_logging(settings: Settings, level: str) -> None:
     """Logs go to stderr, and never wait for whoever reads it. level: the command's own, where the settings say none."""
-    formatter = JsonLines() if settings.log_format == "json" else TextLines(_TEXT, "%H:%M:%S")
+    formatter = JsonLines() if settings.log.log_format == "json" else TextLines(_TEXT, "%H:%M:%S")
 
     def dropped(count: int) -> str:
         message = "%d lines are missing here: nobody read them"
@@ -38,7 +38,7 @@ def configure_logging(settings: Settings, level: str) -> None:
     handler.setFormatter(formatter)
     logging.basicConfig(handlers=[handler], level=logging.WARNING)
     for name in _OURS:
-        logging.getLogger(name).setLevel((settings.log_level or level).upper())
+        logging.getLogger(name).setLevel((settings.log.log_level or level).upper())
     for name in _SILENT:
         logging.getLogger(name).setLevel(logging.CRITICAL)
 

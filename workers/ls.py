@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import msgspec
 
+from fabric.config.settings import Settings
 from fabric.core.peers.announcement import Announcement, Health, Role, Served
-from fabric.runtime.settings import Settings
 from workers import table
 from workers.joining import everyone, starting, unless_stopped
 from workers.logs import configure_logging
@@ -52,7 +52,7 @@ async def _run(settings: Settings, *, json: bool) -> int:
     elif heard:
         _print(servers, workers)
     if not heard:
-        complain(f"nobody answers in fabric {settings.name!r}; start it: {starting(settings, 'bridge', 'edge')}")
+        complain(f"nobody answers in fabric {settings.fabric.name!r}; start it: {starting(settings, 'bridge', 'edge')}")
         return 3
     return 0
 

@@ -16,13 +16,13 @@ from urllib.parse import urlsplit
 
 from fabric.brokers import registry
 from fabric.brokers.embedded import nats_server
+from fabric.config.secret import keyring
+from fabric.config.settings import Settings
+from fabric.config.state_folder import prepare
 from fabric.core.peers.announcement import Health, Role
 from fabric.core.peers.member import Identity
-from fabric.links.processes import Processes
-from fabric.runtime.keys import keyring
+from fabric.links.stdio.processes import Processes
 from fabric.runtime.node import Node
-from fabric.runtime.settings import Settings
-from fabric.runtime.state import prepare
 from fabric.security.access import AccessRules
 from fabric.security.secret import Keyring
 from workers.terminal import Line, complain, moving, say
@@ -60,7 +60,7 @@ class Place:
             salt=secrets.token_bytes(32),
             key=",".join(self.keys.ids),
             host=f"{socket.gethostname()}:{os.getpid()}",
-            lease=self.settings.lease,
+            lease=self.settings.fabric.lease,
             wall=time.time() - time.monotonic(),
         )
 
@@ -69,11 +69,11 @@ class Place:
 async def placed(settings: Settings) -> AsyncIterator[Place]:
     """The broker that was given, or the embedded one for as long as this lasts; and the secret that goes with it."""
     keys = keyring(settings)
-    if settings.broker is not None:
-        async with _closing(Place(settings, settings.broker, keys)) as place:
+    if settings.fabric.broker is not None:
+        async with _closing(Place(settings, settings.fabric.broker, keys)) as place:
             yield place
         return
-    broker = await nats_server.ensure(prepare(settings.state))
+    broker = await nats_server.ensure(prepare(settings.fabric.state))
     try:
         async with _closing(Place(settings, broker.url, keys)) as place:
             yield place
@@ -92,14 +92,12 @@ async def _closing(place: Place) -> AsyncIterator[Place]:
 
 
 def access_rules(settings: Settings) -> AccessRules:
-    """Who may come in over HTTP."""
-    public = urlsplit(settings.public_url).hostname if settings.public_url else None
+    """Which Host and Origin headers the HTTP listeners accept."""
+    public = urlsplit(settings.listen.public_url).hostname if settings.listen.public_url else None
     own = (f"[{public}]" if ":" in public else public,) if public else ()
     return AccessRules(
-        allowed_hosts=(*settings.allowed_hosts, *own),
-        allowed_origins=settings.allowed_origins,
-        user=settings.auth_user,
-        password=settings.auth_password,
+        allowed_hosts=(*settings.access.allowed_hosts, *own),
+        allowed_origins=settings.access.allowed_origins,
     )
 
 
@@ -168,14 +166,14 @@ class Life:
     async def _speak(self, nodes: Sequence[Node], place: Place, lines: AsyncIterator[Sequence[Line]]) -> None:
         with moving() as show:
             await self._ready(nodes, place, show)
-        if others := joined(nodes, place.settings.name):
+        if others := joined(nodes, place.settings.fabric.name):
             say(*others)
         async for said in lines:
             say(*said)
             self._said = True
 
     async def _ready(self, nodes: Sequence[Node], place: Place, show: Callable[[str], None]) -> None:
-        where = "the embedded broker" if place.settings.broker is None else f"broker {registry.redacted(place.url)}"
+        where = "the embedded broker" if place.settings.fabric.broker is None else f"broker {registry.redacted(place.url)}"
         waited = 0.0
         while not all(node.ready for node in nodes):
             doing = "looking who is there, through" if all(node.connected for node in nodes) else "connecting to"
@@ -203,13 +201,13 @@ class Life:
 @asynccontextmanager
 async def administered(settings: Settings, life: Life, nodes: Sequence[Node], servers: Servers = dict) -> AsyncIterator[str]:
     """The health endpoints, if they were asked for; yields what to add to the ready line."""
-    if settings.admin is None:
+    if settings.listen.admin is None:
         yield ""
         return
     from workers.admin import serve_admin
 
     access = access_rules(settings)
-    listener = await serve_admin(settings.admin, lambda: life.readiness(nodes, servers), servers, access=access)
+    listener = await serve_admin(settings.listen.admin, lambda: life.readiness(nodes, servers), servers, access=access)
     try:
         yield f" admin {listener.address}"
     finally:

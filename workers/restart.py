@@ -9,11 +9,11 @@ from collections.abc import Mapping
 
 import msgspec
 
+from fabric.config.settings import Settings
 from fabric.core.events import RestartAsked
 from fabric.core.peers.announcement import Announcement, Restart, Role
 from fabric.runtime.observer import Observer
-from fabric.runtime.retry import Connects
-from fabric.runtime.settings import Settings
+from fabric.runtime.retry import Dialer
 from workers.joining import joined, settle, starting, unless_stopped
 from workers.logs import configure_logging
 from workers.shape import among
@@ -43,7 +43,7 @@ async def run(settings: Settings, name: str, *, json: bool) -> int:
 
 async def _run(settings: Settings, name: str, *, json: bool) -> int:
     async with joined(settings) as place:
-        observer = Observer(place.url, settings.name, place.identity(), Connects(place.settings.retry))
+        observer = Observer(place.url, settings.fabric.name, place.identity(), Dialer(place.settings.fabric.retry))
         observer.node.start()
         try:
             await settle(observer.node, place, lambda: observer.node.ready)

@@ -10,9 +10,9 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from fabric.brokers import registry
+from fabric.config.load import load
+from fabric.config.settings import Settings
 from fabric.errors import ConfigError
-from fabric.runtime.config import load
-from fabric.runtime.settings import Settings
 
 
 def typed(settings: Settings, environment: Mapping[str, str], command: str, arguments: str = "") -> str:
@@ -28,16 +28,17 @@ def typed(settings: Settings, environment: Mapping[str, str], command: str, argu
 def _options(settings: Settings, plain: Mapping[str, str]) -> tuple[list[str], list[str]]:
     """The least options that lead to this fabric, and the variables to set before them."""
     ours = _reached(settings)
-    default, of_file = _loaded(None, plain), _loaded(settings.source, plain) if Path(settings.source).is_file() else None
+    default, file = _loaded(None, plain), settings.source.name
+    of_file = _loaded(file, plain) if Path(file).is_file() else None
     if default is not None and _reached(default) == ours:
         return [], []
     if of_file is not None and _reached(of_file) == ours:
-        return ["--config", settings.source], []
-    words = ["--fabric", settings.name] if default is None or settings.name != default.name else []
-    if settings.broker is not None:
-        return [*words, "--broker", registry.masked(settings.broker)], []
-    moved = default is None or settings.state != default.state
-    return words, [f"FABRIC_STATE={shlex.quote(str(settings.state))}"] if moved else []
+        return ["--config", file], []
+    words = ["--fabric", settings.fabric.name] if default is None or settings.fabric.name != default.fabric.name else []
+    if settings.fabric.broker is not None:
+        return [*words, "--broker", registry.masked(settings.fabric.broker)], []
+    moved = default is None or settings.fabric.state != default.fabric.state
+    return words, [f"FABRIC_STATE={shlex.quote(str(settings.fabric.state))}"] if moved else []
 
 
 def _loaded(file: str | None, environment: Mapping[str, str]) -> Settings | None:
@@ -49,8 +50,8 @@ def _loaded(file: str | None, environment: Mapping[str, str]) -> Settings | None
 
 def _reached(settings: Settings) -> tuple[object, ...]:
     """What decides which fabric a process joins, and whether it may."""
-    given = settings.broker and (settings.secret_file, settings.secret_command)
-    return settings.name, settings.broker, settings.broker is None and settings.state, given
+    given = settings.fabric.broker and (settings.secret.secret_file, settings.secret.secret_command)
+    return settings.fabric.name, settings.fabric.broker, settings.fabric.broker is None and settings.fabric.state, given
 
 
 def _program() -> str:

@@ -7,7 +7,7 @@ import logging
 from collections import deque
 from collections.abc import Sequence
 
-from fabric.links.stdio import LAST_LINES, last_words
+from fabric.links.stdio.server import LAST_LINES, last_words
 
 log = logging.getLogger("mcp-fabric")
 

@@ -14,12 +14,12 @@ from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from typing import Any
 from urllib.parse import quote
 
+from fabric.config.settings import Settings
 from fabric.core.peers.announcement import Announcement, Health, Role, Served
 from fabric.errors import FabricError
 from fabric.mcp import eras
 from fabric.runtime.bridge import Bridge
 from fabric.runtime.edge import Edge
-from fabric.runtime.settings import Settings
 from workers.doors import Doors
 from workers.example import example
 from workers.inside import conversation
@@ -104,7 +104,7 @@ class Summary:
             try:
                 async with (
                     asyncio.timeout(LIST_TIMEOUT),
-                    conversation(self._edge, name, self._settings.max_frame_bytes) as client,
+                    conversation(self._edge, name, self._settings.links.max_frame_bytes) as client,
                 ):
                     tools = await client.tools()
             except (FabricError, TimeoutError):

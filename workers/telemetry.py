@@ -11,7 +11,7 @@ import msgspec
 
 from fabric.core.peers.member import Identity
 from fabric.core.telemetry_record import Record
-from fabric.runtime.retry import Connects
+from fabric.runtime.retry import Dialer
 from workers.extras import refuse_missing_extras, wants
 from workers.logs import logging_completed
 from workers.process import Place
@@ -28,21 +28,21 @@ class Observed(msgspec.Struct, frozen=True):
 
     identity: Identity
     completed: Callable[[Record], None]
-    connects: Connects
+    dialer: Dialer
 
 
 def observed(place: Place, role: str) -> Observed:
     """For a new `edge` or `bridge`. Raises ConfigError where OTEL_* ask for what is not there."""
-    identity, policy = place.identity(), place.settings.retry
+    identity, policy = place.identity(), place.settings.fabric.retry
     refuse_missing_extras(os.environ)
     traces, metrics = wants(os.environ, "traces"), wants(os.environ, "metrics")
     if not (traces or metrics):
-        return Observed(identity, logging_completed(_untraced), Connects(policy))
+        return Observed(identity, logging_completed(_untraced), Dialer(policy))
     resource = _resource(identity, role)
-    connects = _metered(place, resource) if metrics else Connects(policy)
+    dialer = _metered(place, resource) if metrics else Dialer(policy)
     if not traces:
-        return Observed(identity, logging_completed(_untraced), connects)
-    found = _traced(place, identity, resource, connects)
+        return Observed(identity, logging_completed(_untraced), dialer)
+    found = _traced(place, identity, resource, dialer)
     return msgspec.structs.replace(found, completed=logging_completed(found.completed))
 
 
@@ -57,7 +57,7 @@ def _resource(identity: Identity, role: str) -> Resource:
     return Resource.create(said).merge(asked).merge(Resource({names.SERVICE_INSTANCE: identity.incarnation}))
 
 
-def _traced(place: Place, identity: Identity, resource: Resource, connects: Connects) -> Observed:
+def _traced(place: Place, identity: Identity, resource: Resource, dialer: Dialer) -> Observed:
     from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
     from opentelemetry.sdk.trace import TracerProvider
     from opentelemetry.sdk.trace.export import BatchSpanProcessor
@@ -70,10 +70,10 @@ def _traced(place: Place, identity: Identity, resource: Resource, connects: Conn
     maker = SpanMaker(resource, SYSTEMS.get(scheme, scheme), identity.wall)
     tracing = Tracing(sampler, maker, BatchSpanProcessor(OTLPSpanExporter()))
     place.closing.append(tracing.close)
-    return Observed(msgspec.structs.replace(identity, spans=tracing.mint), tracing.completed, connects)
+    return Observed(msgspec.structs.replace(identity, spans=tracing.mint), tracing.completed, dialer)
 
 
-def _metered(place: Place, resource: Resource) -> Connects:
+def _metered(place: Place, resource: Resource) -> Dialer:
     from opentelemetry.exporter.otlp.proto.http.metric_exporter import OTLPMetricExporter
     from opentelemetry.sdk.metrics import MeterProvider
     from opentelemetry.sdk.metrics.export import PeriodicExportingMetricReader
@@ -83,7 +83,7 @@ def _metered(place: Place, resource: Resource) -> Connects:
 
     provider = MeterProvider([PeriodicExportingMetricReader(OTLPMetricExporter())], resource, shutdown_on_exit=False)
     place.closing.append(lambda timeout: provider.shutdown(timeout * 1000))
-    return Connects(place.settings.retry, Metrics(provider.get_meter(names.SCOPE)).tried)
+    return Dialer(place.settings.fabric.retry, Metrics(provider.get_meter(names.SCOPE)).connect_attempt)
 
 
 def _untraced(record: Record) -> None:

@@ -9,11 +9,11 @@ from contextlib import asynccontextmanager
 
 import msgspec
 
+from fabric.config.settings import SecretSettings, Settings
 from fabric.core.peers.announcement import Health, Served
 from fabric.errors import FabricError
 from fabric.runtime.bridge import Bridge
 from fabric.runtime.edge import Edge
-from fabric.runtime.settings import Settings
 from workers.bridge_role import make_bridge
 from workers.checks import Finding, failed
 from workers.edge_role import make_edge
@@ -42,7 +42,7 @@ async def server(name: str, settings: Settings) -> Finding:
                 return failed(check, FabricError(served.reason), by_hand)
             if served.health is Health.UNHEALTHY:
                 return Finding(check, False, served.reason, by_hand)
-            async with conversation(edge, name, settings.max_frame_bytes) as client:
+            async with conversation(edge, name, settings.links.max_frame_bytes) as client:
                 tools = await client.tools()
     except TimeoutError:
         return Finding(check, False, f"no answer within {limit(name, settings):g} s{last_words()}", by_hand)
@@ -57,10 +57,8 @@ async def _alone(name: str, settings: Settings) -> AsyncIterator[tuple[Edge, Bri
     apart = msgspec.structs.replace(
         settings,
         servers={name: msgspec.structs.replace(settings.servers[name], warm=0)},
-        broker=f"memory://{secrets.token_hex(8)}",
-        secret=secrets.token_hex(16),
-        secret_file=None,
-        secret_command=None,
+        fabric=msgspec.structs.replace(settings.fabric, broker=f"memory://{secrets.token_hex(8)}"),
+        secret=SecretSettings(secret=secrets.token_hex(16)),
     )
     async with placed(apart) as place:
         edge, bridge = make_edge(place), make_bridge(place)

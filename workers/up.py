@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from fabric.runtime.settings import Settings
+from fabric.config.settings import Settings
 from workers.bridge_role import make_bridge
 from workers.doors import open_doors
 from workers.edge_role import make_edge
@@ -27,6 +27,6 @@ async def run(settings: Settings) -> int:
                 return await life.serve(nodes, place, summary.lines())
         finally:
             await doors.aclose()
-            await bridge.drain(settings.drain_timeout)
+            await bridge.drain(settings.times.drain_timeout)
             await edge.node.aclose()
             await bridge.aclose()

@@ -46,7 +46,7 @@ from fabric.mcp.jsonrpc import Message, MessageKind
 from fabric.runtime.complaints import Complaints
 from fabric.runtime.node import Node
 from fabric.runtime.pacing import Pacing
-from fabric.runtime.retry import Connects
+from fabric.runtime.retry import Dialer
 
 log = logging.getLogger(__name__)
 
@@ -73,10 +73,10 @@ class Bridge:
         connect: Connector,
         check: Checker,
         completed: Callable[[Record], None],
-        connects: Connects,
+        dialer: Dialer,
     ) -> None:
         self.core = BridgeCore(identity, dict(servers))
-        self.node = Node(url, fabric, self.core, self._perform, connects, self.core.credit)
+        self.node = Node(url, fabric, self.core, self._perform, dialer, self.core.credit)
         self._connect = connect
         self._check = check
         self._completed = completed

@@ -22,7 +22,7 @@ from fabric.core.events import BrokerConnected, BrokerLost, Event, PackArrived, 
 from fabric.envelope import Pack, decode, encode
 from fabric.errors import BrokerDenied, BrokerError, InvalidEnvelope, TransportError
 from fabric.errors import PublishFailed as NotPublished
-from fabric.runtime.retry import Connects
+from fabric.runtime.retry import Dialer
 
 log = logging.getLogger(__name__)
 
@@ -47,7 +47,7 @@ class Bus:
         transmit: Callable[[], list[Effect]],
         credit: Callable[[str], int],
         ended: Callable[[asyncio.Task[None]], None],
-        connects: Connects,
+        dialer: Dialer,
     ) -> None:
         """What it works for.
 
@@ -62,7 +62,7 @@ class Bus:
         self._transmit = transmit
         self._credit = credit
         self._ended = ended
-        self._connects = connects
+        self._dialer = dialer
         self._broker: Broker | None = None
         self._queue: list[Publish] = []
         self._wake = asyncio.Event()
@@ -179,7 +179,7 @@ class Bus:
 
     async def _join(self) -> tuple[Broker, dict[Channel, Subscription]]:
         """Connect, and read what every process reads; again and again, as the policy has it."""
-        return await self._connects.open("broker", self._url.partition(":")[0], self._try_to_join, failed=self._say_retry)
+        return await self._dialer.dial("broker", self._url.partition(":")[0], self._try_to_join, on_failure=self._say_retry)
 
     async def _try_to_join(self) -> tuple[Broker, dict[Channel, Subscription]]:
         broker = await registry.connect(self._url, fabric=self._fabric, incarnation=self._incarnation)

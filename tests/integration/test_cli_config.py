@@ -13,8 +13,8 @@ from typing import Any
 
 import pytest
 
+from fabric.config.settings import Address
 from fabric.errors import ConfigError
-from fabric.runtime.settings import Address
 from fabric.security.access import AccessRules
 from workers.admin import serve_admin
 from workers.extras import refuse_missing_extras

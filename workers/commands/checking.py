@@ -44,15 +44,15 @@ def config_check(config: ConfigArgument = None) -> None:
 
     settings = check(config, os.environ)
     count = "1 server" if len(settings.servers) == 1 else f"{len(settings.servers)} servers"
-    typer.echo(f"{settings.source}: fabric {settings.name}, {count}: {', '.join(settings.servers)}")
-    if settings.passed_over:
-        typer.echo(f"{settings.source}: passed over, as known to hosts alone: {', '.join(settings.passed_over)}")
+    typer.echo(f"{settings.source.name}: fabric {settings.fabric.name}, {count}: {', '.join(settings.servers)}")
+    if settings.source.passed_over:
+        typer.echo(f"{settings.source.name}: passed over, as known to hosts alone: {', '.join(settings.source.passed_over)}")
 
 
 @config_app.command("schema", epilog="mcp-fabric config schema > config.schema.json")
 def config_schema() -> None:
     """Print the JSON Schema of the config file."""
-    from fabric.runtime.schema import json_schema_text
+    from fabric.config.schema.file import json_schema_text
 
     typer.echo(json_schema_text(), nl=False)
 

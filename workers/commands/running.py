@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import typer
 
 if TYPE_CHECKING:
-    from fabric.runtime.settings import Settings  # pydantic and all; --help shall not wait for it
+    from fabric.config.settings import Settings  # pydantic and all; --help shall not wait for it
 
 
 def given_options(broker: str | None, fabric: str | None, **others: object) -> dict[str, object]:
@@ -30,20 +30,20 @@ def log_options(level: str | None, format: str | None, *, quiet: bool) -> dict[s
 def settings_of(
     config: str | None, given: dict[str, object], *, needs_servers: bool = False, listens: tuple[str, ...] = ()
 ) -> Settings:
-    """The settings as `load` of config.py has them, for this process's environment. Raises ConfigError."""
-    from fabric.runtime import quick_config
+    """The settings as fabric/config/load.py has them, for this process's environment. Raises ConfigError."""
+    from fabric.config import quick_load
 
     joins_only = config is None and not needs_servers and not listens
-    if joins_only and (settings := quick_config.load(os.environ, given)) is not None:
+    if joins_only and (settings := quick_load.load(os.environ, given)) is not None:
         return settings
-    from fabric.runtime.config import load
+    from fabric.config.load import load
 
     return load(config, environment=os.environ, arguments=given, needs_servers=needs_servers, listens=listens)
 
 
 def servable(settings: Settings) -> Settings:
     """The same settings. Raises ConfigError if a server's command is not there."""
-    from fabric.runtime.settings import refuse_missing_commands
+    from fabric.config.server_definition import refuse_missing_commands
 
     refuse_missing_commands(settings)
     return settings

@@ -50,7 +50,7 @@ def up(
     others = {"tcp": tcp or None, "unix": unix or None, "ws": ws or None, **log_options(log_level, log_format, quiet=quiet)}
     given = given_options(broker, fabric, http=http, admin=admin, allowUnauthenticated=allow_unauthenticated or None, **others)
     refuse_missing_extras()
-    run("up", servable(settings_of(config, given, needs_servers=True, listens=("http", "admin", "doors"))))
+    run("up", servable(settings_of(config, given, needs_servers=True, listens=("http", "admin", "others"))))
 
 
 @app.command(epilog="mcp-fabric edge mcp.json --broker nats://127.0.0.1:4222 --http 127.0.0.1:8080")
@@ -72,7 +72,7 @@ def edge(
     others = {"tcp": tcp or None, "unix": unix or None, "ws": ws or None, **log_options(log_level, log_format, quiet=quiet)}
     given = given_options(broker, fabric, http=http, admin=admin, allowUnauthenticated=allow_unauthenticated or None, **others)
     refuse_missing_extras()
-    run("edge", settings_of(config, given, listens=("http", "admin", "doors")))
+    run("edge", settings_of(config, given, listens=("http", "admin", "others")))
 
 
 @app.command(epilog="mcp-fabric bridge mcp.json --broker nats://127.0.0.1:4222")

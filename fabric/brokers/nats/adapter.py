@@ -1,26 +1,26 @@
 """NATS, `nats://` and `tls://`: work is a queue group, inbox and topic are plain subjects; nothing is kept or confirmed.
 
-With `?work=jetstream` work is kept until acknowledged and its publishes are confirmed: nats_jetstream.py, nats_work.py. The
-connection itself is nats_connection.py. A message costs nats-py 8-10 us by its own queue and task for each subscription, and a
-tenth of that where `subscribe` is given a future to fulfil.
+With `?work=jetstream` work is kept until acknowledged and its publishes are confirmed: jetstream.py, work_reader.py. The
+connection itself is connection.py. nats-py spends 8-10 us on a message by a queue and a task for each subscription, and a tenth
+of that where `subscribe` is given a future to fulfil.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from functools import lru_cache, partial
 
 from fabric.addressing import Channel, ChannelKind, channel_name, escape
 from fabric.brokers.base import Broker, BrokerTraits, Delivery, OutgoingMessage, Rights, Subscription
 from fabric.brokers.failure import denied_right, too_long
-from fabric.brokers.listener import Listener
 from fabric.brokers.mailbox import Mailbox
 from fabric.brokers.nats.client import NatsError
 from fabric.brokers.nats.connection import CLOSE_TIMEOUT, PULSE, NatsConnection, refusal, words
 from fabric.brokers.nats.jetstream import Inlet, JetStream
 from fabric.brokers.nats.work_reader import WorkReader
+from fabric.brokers.publish_report import PublishReport
 from fabric.brokers.url import BrokerUrl, parse
 from fabric.capabilities import Capabilities
 from fabric.errors import BrokerClosed, BrokerDenied, BrokerError, BrokerReset, FabricError, PublishFailed
@@ -28,7 +28,7 @@ from fabric.errors import BrokerClosed, BrokerDenied, BrokerError, BrokerReset, 
 CAPABILITIES = {"nats": Capabilities(), "tls": Capabilities(encryption=True)}
 
 HEADER_RESERVE_BYTES = 1024
-"""What the server's limit on a message leaves for headers, which count too."""
+"""The part of the server's limit on a message that is kept free for headers, which count too."""
 
 OUTSIDE = "outside-of-every-fabric"
 RIGHTS = ("publish to", "subscribe to")
@@ -50,7 +50,7 @@ async def connect(url: str, *, fabric: str, incarnation: str, timeout: float = 5
         await broker.aclose()
         if isinstance(error, FabricError) or not isinstance(error, Exception):
             raise
-        raise refusal(parts.where, error, timeout) from None  # whatever nats-py raises, or a codec below it
+        raise refusal(parts.where, error, timeout) from None  # nats-py's own, or of a codec below it
     return broker
 
 
@@ -61,8 +61,8 @@ class _NatsBroker:
         self._where = url.where
         self._name = lru_cache(maxsize=4096)(partial(channel_name, fabric))
         self._connection = connection = NatsConnection(url, lost=self._lost, refused=self._refused, beat=self._renew)
-        self._client, self._denied, self._ended = connection.client, connection.denied, connection.ended
-        self._check_open, self._written = connection.check_open, connection.written
+        self._client, self._denied = connection.client, connection.denied
+        self._state, self._written = connection.state, connection.written
         self._mailboxes: list[Mailbox] = []
         jetstream = url.options.get("work") == "jetstream"
         self._stream = JetStream(connection.client, url.where, fabric, connection.lose) if jetstream else None
@@ -80,21 +80,18 @@ class _NatsBroker:
             await self._stream.open()
 
     async def publish(self, messages: Sequence[OutgoingMessage]) -> None:
-        self._check_open()
+        self._state.check_open()
         named = [(self._name(message.channel), message) for message in messages]
-        if self._ended.done():
-            raise PublishFailed(str(self._ended.result()), unsent=range(len(named))) from self._ended.result()
         count, largest = len(named), self.traits.largest_message_bytes
-        reasons: dict[int, str] = {}  # of what surely was not sent
+        self._state.check_can_publish(count)
+        report = PublishReport()
         expected: dict[int, asyncio.Future[BrokerError | None]] = {}
-        denial: BrokerDenied | None = None
         for at, (name, message) in enumerate(named):
             if self._denied and self._connection.is_denied("publish to", name):
-                denial = BrokerDenied(denied_right(self._where, "publish to", name))
-                reasons[at] = str(denial)
+                report.refuse(at, BrokerDenied(denied_right(self._where, "publish to", name)))
                 continue
             if len(message.body) > largest or _header_bytes(message) > HEADER_RESERVE_BYTES:
-                reasons[at] = too_long(self._where, largest)
+                report.refuse(at, too_long(self._where, largest))
                 continue
             reply = ""
             if self._stream is not None and message.channel.kind is ChannelKind.WORK:
@@ -103,28 +100,25 @@ class _NatsBroker:
             try:
                 await self._client.publish(name, message.body, reply, headers)
             except Exception as error:  # nats-py's, or the loop's of a socket that is gone
-                reason = f"{self._where}: {words(error)}"
-                raise PublishFailed(reason, unsent=[*reasons, *range(at, count)], unknown=_but(reasons, at)) from None
+                unsent = [*report.unsent, *range(at, count)]
+                unknown = [earlier for earlier in range(at) if earlier not in report.unsent]
+                raise PublishFailed(f"{self._where}: {words(error)}", unsent=unsent, unknown=unknown) from None
         await self._written()
         outcomes = await self._stream.confirmed(expected) if self._stream is not None and expected else {}
-        for at, why in outcomes.items():
-            if why is not None:
-                reasons[at] = str(why)
-                denial = why if isinstance(why, BrokerDenied) else denial
-        if self._ended.done():
-            unknown = [at for at in _but(reasons, count) if at not in outcomes]
-            ended = self._ended.result()
-            raise PublishFailed(str(ended), unsent=sorted(reasons), unknown=unknown) from ended
-        if unknown := [at for at in expected if at not in outcomes]:
-            reason = f"{self._where}: JetStream has not confirmed what was sent; see its log"
-            raise PublishFailed(reason, unsent=sorted(reasons), unknown=unknown)
-        if reasons:
-            raise PublishFailed(reasons[min(reasons)], unsent=sorted(reasons)) from denial
+        for at, refused in outcomes.items():
+            if refused is not None:
+                report.refuse(at, refused)
+        loss = self._state.loss
+        unsure = expected if loss is None else range(count)  # core NATS confirms nothing: what is written counts as published
+        report.conclude(
+            [at for at in unsure if at not in outcomes and at not in report.unsent],
+            loss=loss,
+            unconfirmed=f"{self._where}: JetStream has not confirmed what was sent; see its log",
+        )
 
     async def subscribe(self, channel: Channel) -> Subscription:
-        self._check_open()
+        self._state.check_up()
         name = self._name(channel)
-        self._connection.check_there()
         if self._stream is not None and channel.kind is ChannelKind.WORK:
             return await self._consume(self._stream, channel.name, name)
         self._denied.discard(f"subscribe to {name}".lower())
@@ -134,8 +128,7 @@ class _NatsBroker:
             with suppress(NatsError):  # already closed, or the connection is lost
                 await subscription.unsubscribe()
 
-        listener = Listener(leave)
-        mailbox = listener.mailbox
+        mailbox = Mailbox(leave)
         inlet = Inlet(lambda message: mailbox.put(Delivery(message.data)))
         try:
             subscription = await self._client.subscribe(name, queue, future=inlet)
@@ -144,11 +137,11 @@ class _NatsBroker:
         self._mailboxes = [*(mailbox for mailbox in self._mailboxes if not mailbox.ended), mailbox]
         await self._written()
         await self._connection.round_trip()
-        self._connection.check_there()
+        self._state.check_up()
         if self._connection.is_denied("subscribe to", name):
-            await listener.aclose()
+            await mailbox.aclose()
             raise BrokerDenied(denied_right(self._where, "subscribe to", name))
-        return listener
+        return mailbox
 
     async def _consume(self, stream: JetStream, server: str, name: str) -> Subscription:
         reading = WorkReader(stream, name, escape(server), self._connection.round_trip)
@@ -161,8 +154,8 @@ class _NatsBroker:
         return reading
 
     async def rights(self) -> Rights:
-        """See TellsRights. What is missing shows where it is used; here we see only whether there is more."""
-        self._check_open()
+        """See TellsRights. A missing right shows where it is used; this looks for rights in excess only."""
+        self._state.check_open()
         await (await self._client.subscribe(OUTSIDE, future=Inlet(lambda _: None))).unsubscribe()
         await self._client.publish(OUTSIDE)
         await self._written()
@@ -171,16 +164,16 @@ class _NatsBroker:
         return Rights(excess=tuple(f"{right} subjects of others" for right in excess))
 
     async def tidy(self, server: str) -> None:
-        """See Tidies. Without JetStream nothing stays."""
-        self._check_open()
+        """See Tidies. Without JetStream nothing is left."""
+        self._state.check_open()
         if self._stream is not None:
             await self._stream.tidy(server)
 
     async def lost(self) -> str:
-        return str(await asyncio.shield(self._ended))
+        return await self._state.lost()
 
     async def aclose(self) -> None:
-        if not self._connection.close():
+        if not self._state.close():
             return
         for mailbox in self._mailboxes:
             mailbox.clear()
@@ -191,7 +184,7 @@ class _NatsBroker:
         await self._connection.aclose()
 
     async def _renew(self) -> None:
-        """Say, each PULSE, that we hold what we hold."""
+        """Tell JetStream, each PULSE, that we still work on what we hold."""
         now = asyncio.get_running_loop().time()
         if self._stream is None or now < self._renew_at:
             return
@@ -214,10 +207,5 @@ class _NatsBroker:
 
 
 def _header_bytes(message: OutgoingMessage) -> int:
-    """What the headers take on the wire: `NATS/1.0`, a line each, an empty line."""
+    """The size of the headers on the wire: `NATS/1.0`, a line for each, an empty line."""
     return 12 + sum(len(name) + len(value.encode()) + 4 for name, value in message.headers) if message.headers else 0
-
-
-def _but(refused: Collection[int], count: int) -> list[int]:
-    """The positions below `count` that were not refused."""
-    return [at for at in range(count) if at not in refused]

@@ -1,8 +1,8 @@
-"""What the adapter uses of nats-py, imported without what it does not use: every short command waits for this import.
+"""The parts of nats-py that the adapter uses, imported without those it does not: every short command waits for this import.
 
-aiohttp is for servers behind a WebSocket. We connect to none, and nats-py does without where it is not installed, so that is
-what it finds during its own import. nats.js is an API for JetStream, of which its connection now and then needs the name of a
-header: it finds a module that imports nats.js at the first use. Others import both as ever.
+nats-py needs aiohttp for servers behind a WebSocket only, and works where it is not installed: its import runs as if that were
+so. nats.js is its API for JetStream, of which its connection now and then needs the name of a header: its import gets a module
+that imports nats.js at the first use. Imports of both elsewhere are not affected.
 """
 
 from __future__ import annotations
@@ -16,11 +16,11 @@ from types import ModuleType
 
 @contextmanager
 def _replaced(module: str, other: ModuleType | None) -> Iterator[None]:
-    """Whoever imports `module` meanwhile gets the other, unless it has been imported before; None is one not installed."""
+    """Make imports of `module` get `other` meanwhile, unless it was imported before. None stands for a module not installed."""
     if module in sys.modules:
         yield
         return
-    sys.modules[module] = other  # type: ignore[assignment]  # None is how the import system is told
+    sys.modules[module] = other  # type: ignore[assignment]  # None means to the import system: not installed
     try:
         yield
     finally:
@@ -28,7 +28,7 @@ def _replaced(module: str, other: ModuleType | None) -> Iterator[None]:
 
 
 def _at_first_use(module: str) -> ModuleType:
-    """What imports `module` when something of it is used."""
+    """A module that imports `module` when one of its names is used."""
     other = ModuleType(module)
     vars(other)["__getattr__"] = lambda name: getattr(import_module(module), name)
     return other
@@ -42,7 +42,7 @@ with _replaced("aiohttp", None), _replaced("nats.js", _jetstream):
     from nats.aio.subscription import Subscription as Subscription
     from nats.aio.transport import TcpTransport as TcpTransport
     from nats.errors import Error as NatsError
-if "js" not in vars(nats):  # where the import system puts only what it has found itself
+if "js" not in vars(nats):  # the import system puts only modules there that it found itself
     nats.js = _jetstream
 
 __all__ = ["Client", "Msg", "NatsError", "Subscription", "TcpTransport"]

@@ -1,8 +1,8 @@
-"""One plain connection of nats-py's: made once, asked for signs of life, its errors told as the family's.
+"""One connection of nats-py's: made once, asked for signs of life, its errors mapped to those of the broker family.
 
-Of nats-py this uses the connection and switches off the rest: one attempt to connect, no reconnecting, no buffering while down.
-Two of its ways shape the code. A PING overtakes what is queued, so it proves something only when nothing is. A PONG that comes
-for a cancelled flush() kills its reader, so one task sends all PINGs and nobody cancels it.
+This file uses nats-py's connection and switches off the rest: one attempt to connect, no reconnecting, no buffering while down.
+Two habits of nats-py shape the code. A PING overtakes what is queued, so it proves something only when nothing is queued. A
+PONG that arrives for a cancelled flush() kills nats-py's reader, so one task, never cancelled while up, sends all PINGs.
 """
 
 from __future__ import annotations
@@ -13,11 +13,11 @@ import re
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 
+from fabric.brokers.connection_state import ConnectionState
 from fabric.brokers.failure import denied_credentials, stranger, unreachable
 from fabric.brokers.nats.client import Client, NatsError, TcpTransport
 from fabric.brokers.url import BrokerUrl
 from fabric.errors import (
-    BrokerClosed,
     BrokerDenied,
     BrokerError,
     BrokerProtocolError,
@@ -39,11 +39,7 @@ PERMISSIONS_VIOLATION = re.compile('permissions violation for (publish|subscript
 
 
 class NatsConnection:
-    """The connection; `client` is nats-py's. `ended` is fulfilled by why it was lost, unless we closed it first.
-
-    lost: told of that, too. refused: told of each subject the server has not let us publish or subscribe to, in lower case.
-    beat: awaited before each PING.
-    """
+    """The connection; `client` is nats-py's."""
 
     def __init__(
         self,
@@ -53,21 +49,26 @@ class NatsConnection:
         refused: Callable[[str], None],
         beat: Callable[[], Awaitable[None]],
     ) -> None:
+        """Make it, unconnected.
+
+        lost: called with the reason when the connection is lost. refused: called with each subject that the server did not let
+        us publish or subscribe to, in lower case. beat: awaited before each PING.
+        """
         self.where = url.where
         self.client = Client()
-        self.ended: asyncio.Future[BrokerError] = asyncio.get_running_loop().create_future()
+        self.state = ConnectionState()
         self.denied: set[str] = set()  # a right and a subject, as in `is_denied`
         self._url = url
         self._lost = lost
         self._refused = refused
         self._before_ping = beat
-        self._connected = self._closed = False
+        self._connected = False
         self._pulse: asyncio.Task[None] | None = None
         self._asked = asyncio.Event()
         self._waiting: list[asyncio.Future[None]] = []
 
     async def open(self, name: str, timeout: float) -> None:
-        """Connect, once, within `timeout` seconds; the broker lists us as `name`. What it raises, `refusal` tells."""
+        """Connect, once, within `timeout` seconds; the broker lists us as `name`. `refusal` maps what it raises."""
         url = self._url
         has_password = url.user is not None and url.password is not None
         try:
@@ -95,24 +96,14 @@ class NatsConnection:
             self.client._reading_task.add_done_callback(self._on_reader_done)
         self._pulse = asyncio.create_task(self._beat(), name="nats pulse")
 
-    def check_open(self) -> None:
-        """Raise BrokerClosed once it is closed."""
-        if self._closed:
-            raise BrokerClosed("the broker connection is closed")
-
-    def check_there(self) -> None:
-        """Raise why it was lost, if it was."""
-        if self.ended.done():
-            raise self.ended.result().anew()
-
     def is_denied(self, right: str, subject: str) -> bool:
-        """Whether the server has said so; nats-py hands on what it says in lower case. right: such as `publish to`."""
+        """Whether the server refused us a right such as `publish to`. nats-py passes on its words in lower case."""
         return f"{right} {subject}".lower() in self.denied
 
     async def written(self) -> None:
         """Let nats-py write what it has queued; where the socket is full, wait until the broker has read on."""
         await asyncio.sleep(0)
-        while self.client.pending_data_size and not self.ended.done():
+        while self.client.pending_data_size and not self.state.ended.done():
             await self.round_trip()
 
     async def round_trip(self) -> None:
@@ -120,21 +111,14 @@ class NatsConnection:
         waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._waiting.append(waiter)
         self._asked.set()
-        await asyncio.wait((waiter, self.ended), return_when=asyncio.FIRST_COMPLETED)
+        await asyncio.wait((waiter, self.state.ended), return_when=asyncio.FIRST_COMPLETED)
 
     def lose(self, reason: str, kind: type[BrokerError] = BrokerReset) -> None:
-        """The connection is of no more use, for this reason."""
-        if self._closed or self.ended.done():
-            return
+        """Give the connection up for this reason."""
         error = kind(f"{self.where}: {reason}")
-        self.ended.set_result(error)
-        self._lost(error)
-        self._asked.set()
-
-    def close(self) -> bool:
-        """From now on nothing is asked of it but to end. False if that was so before."""
-        closed, self._closed = self._closed, True
-        return not closed
+        if self.state.lose(error):
+            self._lost(error)
+            self._asked.set()
 
     async def aclose(self) -> None:
         """End it; what is queued has CLOSE_TIMEOUT to leave."""
@@ -149,8 +133,8 @@ class NatsConnection:
             await asyncio.wait([self._pulse])
 
     async def _beat(self) -> None:
-        """Send PINGs: for whoever waits, else each PULSE."""
-        while not self.ended.done():
+        """Send PINGs: at once for a waiting round_trip(), else each PULSE."""
+        while not self.state.ended.done():
             with suppress(TimeoutError):
                 await asyncio.wait_for(self._asked.wait(), PULSE)
             self._asked.clear()
@@ -166,8 +150,8 @@ class NatsConnection:
                 waiter.set_result(None)
 
     def _over_tls(self, secret: str | None) -> str:
-        """`secret`, unless it would leave in the clear despite tls://: nats-py encrypts only where the server says so."""
-        # no public attribute of nats-py tells what the server said
+        """Return `secret`, unless it would leave in the clear despite tls://: nats-py encrypts only if the server says so."""
+        # no public attribute of nats-py shows that
         if self._url.scheme == "tls" and not self.client._server_info.get("tls_required"):
             raise _NoTls
         return secret or ""
@@ -188,11 +172,11 @@ class NatsConnection:
 
 
 class _NoTls(NatsError):
-    """tls:// was asked for, and this server does not require TLS: nats-py would go on in the clear."""
+    """The URL says tls:// and the server does not require TLS: nats-py would go on in the clear."""
 
 
 def refusal(where: str, error: Exception, timeout: float) -> BrokerError:
-    """Why we are not in, told from what `open` raised. timeout: the seconds it was given."""
+    """Map what `open` raised within `timeout` seconds to an error of the broker family."""
     said = words(error)
     if isinstance(error, _NoTls):
         return BrokerProtocolError(f"{where}: this server does not require TLS; give it `tls`, or ask by nats://")

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from fabric.runtime.config import load
+from fabric.config.load import load
 from workers.second_terminal import typed
 
 

@@ -113,7 +113,7 @@ def _digest(server: ServerSection, entry: Mapping[str, Any]) -> str:
     """Is equal for equal definitions, on whichever machines. entry: the section as it was written.
 
     It is announced, and a short secret could be guessed from it. So it has variables by name; it has neither the values of env
-    nor user, password and query of a url. It leaves out what may differ from machine to machine: folders and capacity.
+    nor user, password and query of a url. It leaves out what may differ between machines: the file's folder, and capacity.
     """
     args = [each if isinstance(each, str) else text for each, text in zip(entry.get("args") or (), server.args, strict=False)]
     defined = [entry.get("command") or "", args, sorted(server.env), entry.get("cwd"), server.retry_calls, server.sessions]

@@ -13,6 +13,7 @@ import msgspec
 
 from fabric.config.retry_policy import RetryPolicy
 from fabric.config.server_definition import ServerDefinition, Source
+from fabric.security.auth.base import Authenticator
 
 
 class Address(msgspec.Struct, frozen=True):
@@ -93,17 +94,13 @@ class AccessSettings(msgspec.Struct, frozen=True, kw_only=True):
     """Who may connect."""
 
     allow_unauthenticated: bool = False
-    """Whether a listener may be reached from other machines although it asks nobody for a password."""
+    """Whether a listener may be reached from other machines although it does not authenticate its clients."""
     allowed_hosts: tuple[str, ...] = ()
     allowed_origins: tuple[str, ...] = ()
     trusted_proxies: tuple[str, ...] = ()
     """Addresses and networks of proxies whose headers count."""
-    auth_user: str = ""
-    """The user of HTTP Basic; empty: nobody is asked."""
-    auth_password: str = ""
-
-    def __repr__(self) -> str:
-        return f"AccessSettings(auth_user={self.auth_user!r})"  # no password
+    authenticator: Authenticator | None = None
+    """How clients of HTTP prove who they are; None: they are not asked."""
 
 
 class LinkSettings(msgspec.Struct, frozen=True, kw_only=True):

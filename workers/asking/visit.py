@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Coroutine
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, nullcontext
 from typing import Any
 
 from fabric.config.settings import Settings
@@ -13,6 +13,7 @@ from workers.answering.host import Host
 from workers.asking.client import Client, Refused
 from workers.asking.conversation import conversation
 from workers.asking.join import join, why_unserved
+from workers.asking.patience import patience
 from workers.process.edge import make_edge
 from workers.screen.terminal import complain
 
@@ -20,8 +21,11 @@ NOBODY = (Reason.NO_WORKER, Reason.UNKNOWN_SERVER)
 
 
 @asynccontextmanager
-async def visit(settings: Settings, server: str, host: Host | None = None) -> AsyncIterator[Client]:
-    """An open client of that server. Raises Refused, and BrokerUnavailable with the reason if nobody serves it."""
+async def visit(settings: Settings, server: str, host: Host | None = None, *, silent: bool = False) -> AsyncIterator[Client]:
+    """An open client of that server. A line tells people why the server is waited for, unless `silent`.
+
+    Raises Refused, and BrokerUnavailable with the reason if nobody serves it.
+    """
     async with join(settings) as context:
         edge = make_edge(context)
         edge.core.address = "call"
@@ -29,7 +33,9 @@ async def visit(settings: Settings, server: str, host: Host | None = None) -> As
         try:
             if missing := await why_unserved(edge, context, server):
                 raise BrokerUnavailable(missing)
-            async with conversation(edge, server, settings.links.max_frame_bytes, host) as client:
+            async with AsyncExitStack() as stack:
+                async with nullcontext() if silent else patience(server, lambda: edge.core.directory.untaken(server)):
+                    client = await stack.enter_async_context(conversation(edge, server, settings.links.max_frame_bytes, host))
                 yield client
         finally:
             await edge.node.aclose()

@@ -54,7 +54,7 @@ async def _servers(settings: Settings, _: dict[str, Any]) -> Offers:
 async def _tools(settings: Settings, said: dict[str, Any]) -> Offers:
     from workers.asking.visit import visit
 
-    async with visit(settings, said["name"]) as client:
+    async with visit(settings, said["name"], silent=True) as client:
         return [(tool["name"], _first_line(tool.get("description"))) for tool in await client.tools() if tool.get("name")]
 
 

@@ -1,4 +1,4 @@
-"""Who may use the HTTP listeners of a worker, as its settings say."""
+"""Which requests the HTTP listeners of a worker accept, as its settings say."""
 
 from __future__ import annotations
 
@@ -9,12 +9,10 @@ from fabric.security.access import AccessRules
 
 
 def access_rules(settings: Settings) -> AccessRules:
-    """Who may come in over HTTP."""
+    """Which Host and Origin headers the HTTP listeners accept."""
     public = urlsplit(settings.listen.public_url).hostname if settings.listen.public_url else None
     own = (f"[{public}]" if ":" in public else public,) if public else ()
     return AccessRules(
         allowed_hosts=(*settings.access.allowed_hosts, *own),
         allowed_origins=settings.access.allowed_origins,
-        user=settings.access.auth_user,
-        password=settings.access.auth_password,
     )

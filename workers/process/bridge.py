@@ -7,7 +7,7 @@ from functools import partial
 from typing import TypeVar
 
 from fabric.config.server_definition import ServerDefinition
-from fabric.core.bridge.processes.pool import ServerLimits
+from fabric.core.bridge.processes.limits import ServerLimits
 from fabric.links import registry
 from fabric.links.base import Link
 from fabric.links.settings import DEFAULT_STALL_TIMEOUT, ConnectSettings, Redial

@@ -10,8 +10,8 @@ import msgspec
 from fabric.config.settings import Address
 from fabric.core.peers.announcement import Served
 from fabric.errors import ConfigError, LinkRefused
-from fabric.links.http.access import Page
-from fabric.links.http.listener import HttpListener, HttpSettings, listen
+from fabric.links.http.listener import HttpListener, listen
+from fabric.links.http.settings import HttpSettings, Page
 from fabric.security.access import AccessRules
 
 Readiness = Callable[[], tuple[bool, Mapping[str, Any]]]

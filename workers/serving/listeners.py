@@ -12,7 +12,8 @@ from fabric.config.settings import ListenerSettings, Settings
 from fabric.errors import ConfigError, LinkRefused
 from fabric.links.base import Listener
 from fabric.links.http import websockets
-from fabric.links.http.listener import HttpListener, HttpSettings, listen
+from fabric.links.http.listener import HttpListener, listen
+from fabric.links.http.settings import HttpSettings
 from fabric.links.settings import LinkLimits
 from fabric.links.sockets import tcp, unix
 from fabric.links.websocket.connection import WebSocketSettings
@@ -63,6 +64,7 @@ async def open_listeners(
         port=settings.listen.http.port,
         path_prefix=settings.listen.path_prefix,
         access=access_rules(settings),
+        authenticator=settings.access.authenticator,
         proxies=Proxies(settings.access.trusted_proxies),
         pages=health_pages(lambda: lifecycle.readiness(nodes, servers)),
         max_body_bytes=settings.links.max_frame_bytes,
@@ -75,7 +77,8 @@ async def open_listeners(
         ),
     )
     try:
-        listeners = Listeners(settings, await listen(edge, http, converse=partial(edge.attend, linger=http.close_timeout)))
+        websocket_handler = partial(edge.attend, linger=http.close_timeout)
+        listeners = Listeners(settings, await listen(edge, http, websocket_handler=websocket_handler))
     except LinkRefused as error:
         raise ConfigError(str(error), where="http") from error
     edge.core.address = listeners.url

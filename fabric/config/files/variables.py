@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from fabric.errors import ConfigError
+from fabric.security.auth.registry import VARIABLES as AUTHENTICATION
 
 _REPLACED = ("command", "args", "env", "cwd", "url", "headers", "envFile")
 _WITH_URL = ("type", "tls")
@@ -21,7 +22,7 @@ _HOST_FOLDERS = frozenset({".vscode", ".cursor", ".zed", ".continue", ".roo", ".
 
 def is_ours(name: str) -> bool:
     """Whether a variable holds a setting of the fabric: its broker's URL, its secret, its clients' password."""
-    return name.startswith("FABRIC_") or name in ("AUTH_USER", "AUTH_PASSWORD")
+    return name.startswith("FABRIC_") or name in AUTHENTICATION
 
 
 def folder_of(file: Path) -> Path:

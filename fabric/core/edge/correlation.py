@@ -135,7 +135,7 @@ class CorrelationRouter:
         finish: Callable[[Exchange, bytes, Fault | None, float], None],
     ) -> None:
         self.exchanges: dict[str, Exchange] = {}
-        self.deadlines = Deadlines()
+        self.deadlines = Deadlines[str]()
         self._member = member
         self._out = out
         self.limits = limits

@@ -109,9 +109,7 @@ class LongLinks:
         long_link.add(exchange)
         self._requests.route(exchange, message, None, now)
 
-    def _session_frame(
-        self, long_link: LongLink, message: Message, now: float, batch: batches.Answers | None = None
-    ) -> None:
+    def _session_frame(self, long_link: LongLink, message: Message, now: float, batch: batches.Answers | None = None) -> None:
         owner, session = long_link.owner, long_link.session
         if message.kind is MessageKind.REQUEST:
             exchange = self._exchange(long_link, now)

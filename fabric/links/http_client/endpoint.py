@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 from yarl import URL
 
-from fabric.links.http_client import rules as rules
+from fabric.links.http_client import rules
 from fabric.links.http_client.connection_pool import ConnectionPool, ServerResponse
 
 

@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable
 
 from fabric.errors import EndOfLink, InvalidFrame, LinkError, LinkOverflow
 from fabric.links.event_stream import EventDecoder, ServerEvent
-from fabric.links.http_client import rules as rules
+from fabric.links.http_client import rules
 from fabric.links.http_client.connection_pool import ServerResponse
 from fabric.links.http_client.receive_queue import ReceiveQueue
 from fabric.links.mending import mended

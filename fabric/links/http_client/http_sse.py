@@ -10,7 +10,7 @@ from yarl import URL
 
 from fabric.errors import EndOfLink, InvalidFrame, LinkError, LinkHandshakeError, LinkOverflow, LinkRefused, LinkTimeout
 from fabric.links.event_stream import EventDecoder, ServerEvent
-from fabric.links.http_client import rules as rules
+from fabric.links.http_client import rules
 from fabric.links.http_client.connection_pool import ConnectionPool, ServerResponse
 from fabric.links.http_client.receive_queue import ReceiveQueue
 from fabric.links.mending import mended

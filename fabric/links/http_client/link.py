@@ -29,7 +29,7 @@ from fabric.errors import (
 )
 from fabric.faults import Lost
 from fabric.links.base import Link, LinkInfo
-from fabric.links.http_client import rules as rules
+from fabric.links.http_client import rules
 from fabric.links.http_client.connection_pool import ConnectionPool, pool_for, release
 from fabric.links.http_client.endpoint import Endpoint
 from fabric.links.http_client.event_stream_reader import RETRY_FIRST, EventStreamReader

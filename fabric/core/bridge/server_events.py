@@ -1,15 +1,20 @@
-"""The servers of one bridge: what their processes say, whether they are well, and what that means for the work they have."""
+"""What happens at the servers of a bridge, and what that means for jobs, sessions and announcements.
+
+Above it: the core, which hands the events on. Below it: jobs, sessions, and the pool of each server.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
+from fabric.core.bridge.intake import Intake
+from fabric.core.bridge.job import Job
 from fabric.core.bridge.jobs import Jobs
 from fabric.core.bridge.processes.child import Child
 from fabric.core.bridge.processes.pool import Pool
 from fabric.core.bridge.sessions.sessions import Sessions
+from fabric.core.bridge.sessions.stream import LONGEST_NAMES
+from fabric.core.bridge.speaking.base import Answer, Reply
 from fabric.core.peers.member import Member
-from fabric.envelope import Envelope, Kind
+from fabric.envelope import Kind
 from fabric.errors import InvalidFrame
 from fabric.faults import Fault, Lost, Reason, lost
 from fabric.mcp import jsonrpc
@@ -17,31 +22,38 @@ from fabric.mcp.answers import error_code
 from fabric.mcp.jsonrpc import Message, MessageKind
 
 
-class Servers:
-    """They are in `pools`, by name. serve: told that the health of one has changed, before that is announced."""
+class ServerEvents:
+    """Takes in what the processes of all servers do, and the regular look at their health."""
 
     def __init__(
-        self, member: Member, pools: dict[str, Pool], jobs: Jobs, sessions: Sessions, serve: Callable[[float], None]
+        self,
+        member: Member,
+        pools: dict[str, Pool],
+        processes: dict[str, Child],
+        jobs: Jobs,
+        sessions: Sessions,
+        intake: Intake,
     ) -> None:
         self._member = member
         self._pools = pools
+        self._processes = processes
         self._jobs = jobs
         self._sessions = sessions
-        self._serve = serve
+        self._intake = intake
 
     # ------------------------------------------------------------ what processes do
     def started(self, child_id: str) -> None:
         """A process runs."""
-        found = self._find(child_id)
-        if found is not None:
-            found[0].started(found[1])
+        child = self._processes.get(child_id)
+        if child is not None:
+            self._pools[child.server].started(child)
 
-    def said(self, child_id: str, message: Message, now: float) -> None:
+    def heard(self, child_id: str, message: Message, now: float) -> None:
         """A process wrote a message, or failed to. Raises InvalidFrame where its ids cannot be swapped: see `garbled`."""
-        found = self._find(child_id)
-        if found is None:
+        child = self._processes.get(child_id)
+        if child is None:
             return  # of a process that is being stopped
-        pool, child = found
+        pool = self._pools[child.server]
         check = pool.checkup.under_way
         if check is not None and check.child is child:
             if not isinstance(message, Lost) or message.spoke:
@@ -49,6 +61,7 @@ class Servers:
             elif jsonrpc.text(message.id) == check.id:
                 self.checked(pool, message.fault.message, now)
         session = self._sessions.open.get(child.session) if child.session else None
+        job = None
         if message.kind is MessageKind.RESPONSE:
             if message.id[:1] != b'"' and len(child.jobs) == 1:
                 message = _of_the_only(child, message)
@@ -61,64 +74,67 @@ class Servers:
             if session is not None:
                 session.used = now
             if isinstance(message, Lost):
-                self._jobs.lost(job, message, now)
-                opening = self._sessions.open.get(job.exchange)
-                if opening is not None:
-                    self._sessions.end(opening, now)
-            elif job.kind is Kind.OPEN:
-                pool.opened(message, now)
-                self._sessions.opened(job, message, now)
-            else:
-                self._jobs.answer(job, message.frame, now)
-        elif session is not None:
-            self._sessions.said(session, message, now)
-        elif message.kind is MessageKind.NOTIFICATION:
-            named = jsonrpc.text(jsonrpc.refers_to(message) or b'""')
-            logs = message.method == "notifications/message" and now >= child.quiet_until
-            job = child.jobs.get(named) if named else child.exclusive if logs else None
-            # What is too large for the broker would block the lane for ever.
-            if job is not None and len(message.frame) <= self._member.largest_body_bytes:
-                self._member.data(
-                    job.edge, now, Envelope(kind=Kind.MESSAGE, exchange=job.exchange, attempt=job.attempt, body=message.frame)
-                )
-        else:
-            reason = f"{message.method} is not a request this client takes"
-            pool.write(child, jsonrpc.error_frame(message.id, jsonrpc.METHOD_NOT_FOUND, reason))
+                self._lost(job, message, now)
+                return
+        elif session is not None and len(message.frame) + LONGEST_NAMES > self._member.largest_body_bytes:
+            self._sessions.refuse(session, message)
+            return
+        for heard in child.speaker.hear(message, job, now):
+            if isinstance(heard, Answer):
+                if heard.job.kind is Kind.OPEN:
+                    self._opened(child, heard, now, failed=bool(message.error))
+                else:
+                    self._jobs.answer(heard.job, heard.frame, now)
+            elif isinstance(heard, Reply):
+                pool.write(child, heard.frame)
+            elif session is not None:
+                self._sessions.message(session, heard.message, heard.frame, now)
+            elif heard.job is not None:
+                self._jobs.message(heard.job, heard.frame, now)
+
+    def _opened(self, child: Child, answer: Answer, now: float, *, failed: bool) -> None:
+        if not failed:
+            self._pools[child.server].opened(child, now)
+        self._sessions.opened(answer.job, answer.frame, now, failed=failed)
+
+    def _lost(self, job: Job, answer: Lost, now: float) -> None:
+        self._jobs.lost(job, answer, now)
+        opening = self._sessions.open.get(job.exchange)
+        if opening is not None:
+            self._sessions.end(opening, now)
 
     def garbled(self, child_id: str, message: Message, error: InvalidFrame, now: float) -> None:
         """A server's message in which its ids cannot be swapped: an answer becomes an error, anything else goes nowhere."""
-        found = self._find(child_id)
-        job = (
-            found[1].jobs.get(jsonrpc.text(message.id)) if found is not None and message.kind is MessageKind.RESPONSE else None
-        )
-        if job is not None:
-            self._jobs.fault(job, Fault(Reason.INVALID, f"{job.server} sent an answer that cannot be carried: {error}"), now)
+        child = self._processes.get(child_id)
+        if child is not None and message.kind is MessageKind.RESPONSE:
+            job = child.jobs.get(jsonrpc.text(message.id))
+            if job is not None:
+                reason = f"{job.server} sent an answer that cannot be carried: {error}"
+                self._jobs.fault(job, Fault(Reason.INVALID, reason), now)
 
     def behind(self, child_id: str, unread_bytes: int, now: float) -> None:
         """A process reads less than is written to it: the link of its session, if there is one, is held."""
-        found = self._find(child_id)
-        if found is not None:
-            child = found[1]
-            child.behind, child.unread = True, unread_bytes
+        child = self._processes.get(child_id)
+        if child is not None:
+            self._pools[child.server].behind(child, unread_bytes)
             self._sessions.pace(child, now)
 
     def caught_up(self, child_id: str, now: float) -> None:
-        """It has read nearly all of it."""
-        found = self._find(child_id)
-        if found is not None:
-            child = found[1]
-            child.behind, child.unread = False, 0
+        """A process has read nearly all of what was written to it."""
+        child = self._processes.get(child_id)
+        if child is not None:
+            self._pools[child.server].caught_up(child)
             self._sessions.pace(child, now)
 
     def exited(self, child_id: str, reason: str, now: float, *, refused: bool, unsent: frozenset[str]) -> None:
         """A process has ended by itself, or never started. refused: as in Pool.exited. unsent: as in ServerExited."""
-        found = self._find(child_id)
-        if found is None:
+        child = self._processes.get(child_id)
+        if child is None:
             return
-        pool, child = found
+        pool = self._pools[child.server]
         for job in child.jobs.values():
             if job.exchange in unsent or not child.started:
-                job.started = False
+                self._jobs.unsent(job)
         pool.exited(child, reason, now, refused=refused)
         self._orphan(child, reason, now)
         self._sessions.exited(child, reason, now)
@@ -136,7 +152,7 @@ class Servers:
                 self._changed(pool, now)
 
     def renew(self, pool: Pool, token: str, now: float) -> None:
-        """A person wants new processes for this server; asked as often as he is heard."""
+        """A person wants new processes for this server. token: of the request, which is repeated each second."""
         if pool.renew(token, now):
             self._changed(pool, now)
 
@@ -157,31 +173,26 @@ class Servers:
         self._changed(pool, now)
 
     def _changed(self, pool: Pool, now: float) -> None:
-        """A server's health or era may have changed: give its waiting work out or back, and say so at once."""
+        """A server's health or era may have changed: give its waiting work out or back, and announce that at once."""
         shared = pool.shared()
         if shared is not None:
-            pending, pool.pending = pool.pending, []
-            for job in pending:
-                self._jobs.to_shared(job, shared, pool, now)
+            for job in pool.slots.release():
+                self._jobs.run(job, shared, now)
         elif not pool.condition.serves:  # another bridge may run it sooner
-            for job in list(pool.pending):
+            for job in list(pool.slots.waiting):
                 self._jobs.give_back(job, "", now)
-        self._serve(now)
+        self._intake.look(now)
         if not self._member.left:
             self._member.announce(now)
 
-    def _find(self, child_id: str) -> tuple[Pool, Child] | None:
-        pool = self._pools[child_id.rpartition("#")[0]]
-        child = pool.children.get(child_id)
-        return (pool, child) if child is not None else None
-
     def _orphan(self, child: Child, reason: str, now: float) -> None:
-        for job in [*child.jobs.values(), *child.waiting]:
+        turns = child.speaker.turns
+        for job in [*child.jobs.values(), *(turns.waiting if turns is not None else ())]:
             self._jobs.orphaned(job, reason, now)
 
 
 def _of_the_only(child: Child, message: Message) -> Message:
-    """An answer that names no request, with the id of the only one open, if it is broken or says that our request was."""
+    """A response without an id, as the answer to the only open job, if it is broken or says that our request was broken."""
     id = jsonrpc.quoted(next(iter(child.jobs)))
     if message.id not in (b"", b"null"):
         return message

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from benchmarks.starting import StartError, accepts, free_port, running
-from fabric.brokers.embedded import server_program
+from fabric.brokers.embedded.nats_server import server_program
 
 _RABBIT = "/usr/lib/rabbitmq/bin"  # Debian's; its /usr/sbin/rabbitmq-server changes the user and the environment
 

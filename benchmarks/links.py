@@ -14,15 +14,18 @@ import uvloop
 
 from benchmarks import echo
 from fabric.errors import LinkError
-from fabric.links import http, stdio, tcp, unix
 from fabric.links.base import Link, RequestLink
+from fabric.links.http import listener
+from fabric.links.http.settings import HttpSettings
+from fabric.links.sockets import tcp, unix
+from fabric.links.stdio.own_streams import own
 from fabric.mcp.jsonrpc import Message
 
 
 class _Posts:
     """A Reception: of HTTP requests."""
 
-    def requested(self, link: RequestLink, message: Message | None) -> None:
+    def on_request(self, link: RequestLink, message: Message | None) -> None:
         """Answer a POST; there is one session, and it never ends."""
         if message and (response := echo.answer(message.frame)):
             if message.method == "initialize":
@@ -31,10 +34,10 @@ class _Posts:
         else:
             link.accept()
 
-    def awaited(self, link: RequestLink) -> None:
+    def on_waiting(self, link: RequestLink) -> None:
         """No answer takes that long here."""
 
-    def left(self, link: RequestLink) -> None:
+    def on_disconnect(self, link: RequestLink) -> None:
         """Its answer was on its way."""
 
 
@@ -50,7 +53,7 @@ async def _converse(link: Link) -> None:
 
 
 async def _listen(path: Path) -> None:
-    web = await http.listen(_Posts(), http.HttpSettings(resolve=lambda name: name or None), _converse)
+    web = await listener.listen(_Posts(), HttpSettings(resolve=lambda name: name or None), _converse)
     conversations = [
         await tcp.listen(_converse, tcp.TcpSettings(server="echo")),
         await unix.listen(_converse, unix.UnixSettings(server="echo", path=path)),
@@ -61,7 +64,7 @@ async def _listen(path: Path) -> None:
 
 
 async def _stdio() -> None:
-    await _converse(await stdio.own("stdio", "echo"))
+    await _converse(await own("stdio", "echo"))
 
 
 if __name__ == "__main__":

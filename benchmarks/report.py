@@ -23,7 +23,7 @@ from benchmarks.peers import PEERS
 from benchmarks.rounds import WINDOW, Row, Series
 from benchmarks.starting import StartError
 from benchmarks.targets import GRANTED, REPEATABLE
-from fabric.brokers.embedded import server_program
+from fabric.brokers.embedded.nats_server import server_program
 
 Table = tuple[str, Sequence[str], list[list[str]]]
 """A title, headings, and lines of cells; the cells of the first columns are words, those of the others figures."""

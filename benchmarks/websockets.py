@@ -24,9 +24,9 @@ from websockets.server import ServerProtocol
 
 from fabric.errors import LinkError
 from fabric.links.base import Link
-from fabric.links.http import HttpSettings
-from fabric.links.websocket import listen
-from fabric.links.websocket_frames import FrameReader, FrameWriter
+from fabric.links.http.settings import HttpSettings
+from fabric.links.http.websockets import listen
+from fabric.links.websocket.frames import FrameReader, FrameWriter
 
 UPGRADE = (
     b"GET /ws HTTP/1.1\r\nHost: localhost\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"

@@ -22,7 +22,7 @@ from uuid import uuid4
 import pytest
 
 from fabric.brokers import registry
-from fabric.brokers.embedded import server_program
+from fabric.brokers.embedded.nats_server import server_program
 from tests.conversing import conversing
 from tests.ports import free_port
 from tests.rights import RIGHTS, rabbitmq_users

@@ -9,15 +9,18 @@ from pathlib import Path
 import pytest
 import typer
 
-from fabric.brokers import amqp, keeper, nats, redis_streams
+from fabric.brokers.amqp import adapter as amqp
+from fabric.brokers.embedded import keeper
+from fabric.brokers.nats import adapter as nats
+from fabric.brokers.redis import adapter as redis
+from fabric.config.schema.fabric import FabricSection
 from fabric.core.bridge.core import SESSION_IDLE
-from fabric.core.bridge.processes import pool
+from fabric.core.bridge.processes.limits import UNREAD_BYTES
 from fabric.core.bridge.sessions import eviction
 from fabric.core.edge import correlation
 from fabric.core.peers import lease
 from fabric.core.peers.member import Identity
 from fabric.envelope import HEADER_BYTES
-from fabric.runtime.schema import FabricSection
 from tests.pages import DOCS, ROOT, blocks
 from workers.commands import app
 
@@ -119,12 +122,12 @@ def test_what_a_page_uses_besides_is_said_on_it(page: Path) -> None:
         f"if that is {eviction.EVICT_AFTER:g} s or more",
         f"or {eviction.EVICT_AFTER_LEAST:g} s, where",
         f"after {FabricSection().stall_timeout:g} s (`stallTimeout`)",
-        f"at most {pool.UNREAD_BYTES >> 20} MiB waiting for it",
+        f"at most {UNREAD_BYTES >> 20} MiB waiting for it",
         f"behind {Identity(incarnation='', key='').lane_bytes >> 20} MiB of such work",
         f"{Identity(incarnation='', key='').lane_bytes >> 22} MiB may wait for a slow client",
         f"{keeper.LARGEST_PAYLOAD_BYTES >> 20} MiB embedded",
         f"{amqp.LARGEST_MESSAGE_BYTES >> 20} MiB RabbitMQ",
-        f"{redis_streams.LARGEST_MESSAGE_BYTES >> 20} MiB Redis",
+        f"{redis.LARGEST_MESSAGE_BYTES >> 20} MiB Redis",
         f"each less {HEADER_BYTES} bytes, NATS less {HEADER_BYTES + nats.HEADER_RESERVE_BYTES} bytes",
     ],
 )

@@ -1,1 +1,6 @@
-"""One file a broker: how packs travel between processes."""
+"""How packs travel between processes: a folder for each broker, and what all adapters share.
+
+base.py is the contract of one connection. Each adapter (nats, redis, amqp, memory) keeps it, and registry.py finds the
+adapter by the scheme of a broker's URL. Above this package, fabric/runtime/bus.py keeps a process connected and speaks the
+events and effects of the core; an adapter knows neither. Below it are addressing (what channels are called) and the errors.
+"""

@@ -1,10 +1,10 @@
-"""The broker family's contract: one connection to one message broker.
+"""The contract of a broker adapter: one connection to one message broker.
 
 An adapter moves bytes and nothing else: it never retries, reconnects, buffers, traces, logs or interprets. A lost connection
-ends it; whoever owns it makes a new one. Whatever its client library raises, also outside of the library's own error tree,
-leaves the adapter as an error of this family. tests/contract/test_brokers.py holds every member to this page, and
-test_broker_strangers.py says what a port may do to it. (Modelled on the driver interfaces of go-cloud's pubsub: a small driver,
-one portable type above it.)
+ends it; its owner makes a new one. Whatever its client library raises, also outside of the library's own error tree, leaves the
+adapter as an error of this family. tests/contract/brokers/test_contract.py holds every adapter to this page, and
+test_strangers.py says what a foreign port may do to it. (Modelled on the driver interfaces of go-cloud's pubsub: a small
+driver, one portable type above it, which is fabric/runtime/bus.py.)
 """
 
 from __future__ import annotations
@@ -17,39 +17,43 @@ import msgspec
 from fabric.addressing import Channel
 
 
-class Capabilities(msgspec.Struct, frozen=True):
-    """What differs between brokers. keeps: work is kept until acknowledged. largest_message_bytes: of one published body."""
+class BrokerTraits(msgspec.Struct, frozen=True):
+    """What differs between brokers."""
 
     keeps: bool
+    """Whether work is kept until it is acknowledged."""
     largest_message_bytes: int
+    """The longest body of a message."""
 
 
-class Outgoing(msgspec.Struct, frozen=True):
-    """One message to publish. `headers` are mirrored in the broker's native properties where it has them."""
+class OutgoingMessage(msgspec.Struct, frozen=True):
+    """One message to publish."""
 
     channel: Channel
     body: bytes
     headers: tuple[tuple[str, str], ...] = ()
+    """Mirrored in the broker's native properties where it has them."""
 
 
 class Delivery(msgspec.Struct, frozen=True):
-    """One message received. `token` is the adapter's own; it is void once the connection that delivered it is gone."""
+    """One message received."""
 
     body: bytes
     token: object = None
+    """The adapter's own; void once the connection that delivered the message is gone."""
     redelivered: bool = False
+    """Whether the broker gave the message to a reader before."""
 
 
 class Rights(msgspec.Struct, frozen=True):
-    """What our user may do at a broker, in the broker's own words.
-
-    missing: what every worker needs and it has not. missing_to_bridges: what only bridges need, if it has some of that: who has
-    none of it is meant for an edge. excess: what nobody needs.
-    """
+    """What our user may do at a broker, in the broker's own words."""
 
     missing: tuple[str, ...] = ()
+    """Rights that every worker needs and the user has not."""
     missing_to_bridges: tuple[str, ...] = ()
+    """Rights that only bridges need. Empty if the user has none of them at all: it is meant for an edge."""
     excess: tuple[str, ...] = ()
+    """Rights that no worker needs."""
 
 
 class Subscription(Protocol):
@@ -65,11 +69,11 @@ class Subscription(Protocol):
         ...
 
     async def ack(self, deliveries: Sequence[Delivery]) -> None:
-        """Work is done with: the broker forgets it. Of an older connection, or of a broker that keeps nothing: no effect."""
+        """Tell the broker to forget this work. No effect on deliveries of an older connection, or where nothing is kept."""
         ...
 
     async def nack(self, deliveries: Sequence[Delivery]) -> None:
-        """Work is given back at once, to any consumer. Of an older connection, or a broker that keeps nothing: no effect."""
+        """Give this work back at once, to any consumer. No effect where ack() has none."""
         ...
 
     async def aclose(self) -> None:
@@ -81,11 +85,11 @@ class Broker(Protocol):
     """One connection to a broker, for one fabric and one incarnation. Made by the adapter's `connect`."""
 
     @property
-    def capabilities(self) -> Capabilities:
-        """What this broker is like."""
+    def traits(self) -> BrokerTraits:
+        """How this broker differs from others."""
         ...
 
-    async def publish(self, messages: Sequence[Outgoing]) -> None:
+    async def publish(self, messages: Sequence[OutgoingMessage]) -> None:
         """Publish in order, pipelined; returns when the broker has what it confirms (or the socket, where it confirms nothing).
 
         One call at a time. A message to an inbox that does not exist is dropped, and never creates it. Raises PublishFailed,
@@ -112,7 +116,7 @@ class Broker(Protocol):
 
 @runtime_checkable
 class TellsRights(Protocol):
-    """A broker connection that can find out what its user may do. Optional: `doctor` asks, nobody else."""
+    """A broker connection that can find out what its user may do. Optional: only `doctor` asks."""
 
     async def rights(self) -> Rights:
         """Find out, without leaving anything behind. Raises BrokerError."""
@@ -121,7 +125,7 @@ class TellsRights(Protocol):
 
 @runtime_checkable
 class Tidies(Protocol):
-    """A broker connection that can take away what else would stay for minutes. Optional: `doctor` asks, nobody else."""
+    """A broker connection that can remove what else would stay for minutes. Optional: only `doctor` asks."""
 
     async def tidy(self, server: str) -> None:
         """Remove the work queue of a server that only we know of, and what this connection made for it. Raises BrokerError."""

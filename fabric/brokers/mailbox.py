@@ -1,29 +1,34 @@
-"""What a connection has received and nobody has asked for yet, for brokers that push."""
+"""A subscription to what a broker pushes and does not keep: the deliveries that have come and were not asked for yet."""
 
 from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 
 from fabric.brokers.base import Delivery
-from fabric.errors import BrokerError
+from fabric.errors import BrokerClosed, BrokerError
 
 LARGEST_MAILBOX_BYTES = 128 * 1024 * 1024
 """A mailbox this full takes no more, as brokers themselves drop for a consumer too slow; lanes find the gap and ask again."""
 
 
 class Mailbox:
-    """Deliveries in order of arrival, bounded in bytes, for one reader."""
+    """Deliveries in order of arrival, bounded in bytes, for one reader of an inbox, a topic or unkept work. See Subscription.
 
-    def __init__(self) -> None:
+    The adapter puts in what arrives, and calls `end` when nothing more will.
+    """
+
+    def __init__(self, leave: Callable[[Mailbox], Awaitable[None]]) -> None:
+        """Start empty. The adapter's `leave` is awaited when the reader closes the subscription."""
+        self._leave = leave
         self._items: deque[Delivery] = deque()
         self._held_bytes = 0
         self._waiter: asyncio.Future[None] | None = None
         self._end: BrokerError | None = None
 
     def put(self, delivery: Delivery) -> bool:
-        """Add one and wake the reader. False, and nothing added, when it is full or has ended."""
+        """Add a delivery and wake the reader. False, and nothing added, when the mailbox is full or has ended."""
         size = len(delivery.body)
         if self._end is not None or self._held_bytes + size > LARGEST_MAILBOX_BYTES:
             return False
@@ -33,22 +38,22 @@ class Mailbox:
         return True
 
     def end(self, error: BrokerError) -> None:
-        """Nothing more will come: the reader gets what is here, then such an error, again and again. The first end counts."""
+        """Let the reader have what is here, then raise such an error at each call. Only the first call counts."""
         self._end = self._end or error
         self._wake()
 
     @property
     def ended(self) -> bool:
-        """Whether nothing more will come."""
+        """Whether nothing more will arrive."""
         return self._end is not None
 
     def clear(self) -> None:
-        """Forget what is here."""
+        """Drop what is here."""
         self._items.clear()
         self._held_bytes = 0
 
     async def receive(self, limit: int) -> Sequence[Delivery]:
-        """Subscription.receive: at least one delivery, at most `limit`. Cancelling it takes nothing out."""
+        """See Subscription. Cancelling it takes nothing out."""
         while not self._items:
             if self._end is not None:
                 raise self._end.anew()
@@ -60,6 +65,18 @@ class Mailbox:
         taken = [self._items.popleft() for _ in range(min(limit, len(self._items)))]
         self._held_bytes -= sum(len(delivery.body) for delivery in taken)
         return taken
+
+    async def ack(self, deliveries: Sequence[Delivery]) -> None:
+        """Do nothing: the broker keeps nothing."""
+
+    async def nack(self, deliveries: Sequence[Delivery]) -> None:
+        """Do nothing: the broker keeps nothing."""
+
+    async def aclose(self) -> None:
+        """See Subscription."""
+        self.clear()
+        self.end(BrokerClosed("the subscription is closed"))
+        await self._leave(self)
 
     def _wake(self) -> None:
         if self._waiter is not None and not self._waiter.done():

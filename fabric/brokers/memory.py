@@ -1,7 +1,7 @@
 """The broker inside this process, `memory://name`: for tests and for a fabric that is one process.
 
-It behaves as NATS core does, or it would hide what a real broker does: messages are bytes, work goes to one of its consumers in
-turn and is kept for nobody, and what nobody reads is dropped. All its connections belong to one event loop.
+It behaves as core NATS does, or it would hide what a real broker does: messages are bytes, work goes to one of its consumers in
+turn and is not kept, and a message that nobody reads is dropped. All its connections belong to one event loop.
 """
 
 from __future__ import annotations
@@ -10,21 +10,20 @@ import asyncio
 from collections import deque
 from collections.abc import Sequence
 from functools import lru_cache, partial
-from typing import NoReturn
 from weakref import WeakValueDictionary
 
-from fabric import capabilities
 from fabric.addressing import Channel, ChannelKind, channel_name
-from fabric.brokers.base import Broker, Capabilities, Delivery, Outgoing, Subscription
+from fabric.brokers.base import Broker, BrokerTraits, Delivery, OutgoingMessage, Subscription
+from fabric.brokers.connection_state import ConnectionState
 from fabric.brokers.failure import too_long
-from fabric.brokers.listener import Listener
 from fabric.brokers.mailbox import Mailbox
+from fabric.brokers.publish_report import PublishReport
 from fabric.brokers.url import parse
-from fabric.errors import BrokerClosed, PublishFailed
+from fabric.capabilities import Capabilities
 
 LARGEST_MESSAGE_BYTES = 8 * 1024 * 1024
 """Longest body it takes: what the embedded NATS server takes."""
-CAPABILITIES = {"memory": capabilities.Capabilities(largest_message_bytes=LARGEST_MESSAGE_BYTES)}
+CAPABILITIES = {"memory": Capabilities(largest_message_bytes=LARGEST_MESSAGE_BYTES)}
 
 
 class _Hub:
@@ -34,7 +33,7 @@ class _Hub:
         self.readers: dict[str, deque[Mailbox]] = {}
 
     def deliver(self, kind: ChannelKind, name: str, body: bytes) -> bool:
-        """Hand a message to whoever reads the channel. False when it is work and every consumer is full."""
+        """Hand a message to the channel's readers. False when it is work and every consumer is full."""
         readers = self.readers.get(name)
         if readers is None:
             return True
@@ -53,51 +52,49 @@ _hubs: WeakValueDictionary[str, _Hub] = WeakValueDictionary()
 
 
 async def connect(url: str, *, fabric: str, incarnation: str, timeout: float = 5.0) -> Broker:
-    """Join the hub the URL names, which exists while somebody uses it. Nothing to wait for, so `timeout` is not used."""
+    """Join the hub that the URL names, which exists while somebody uses it. Nothing is waited for: `timeout` is not used."""
     del incarnation, timeout
-    return _Memory(_hubs.setdefault(parse(url, default_port=0).host, _Hub()), fabric)
+    return _MemoryBroker(_hubs.setdefault(parse(url, default_port=0).host, _Hub()), fabric)
 
 
-class _Memory:
-    """A connection to a hub. See Broker."""
+class _MemoryBroker:
+    """A connection to a hub, never lost. See Broker."""
 
-    capabilities = Capabilities(keeps=False, largest_message_bytes=LARGEST_MESSAGE_BYTES)
+    traits = BrokerTraits(keeps=False, largest_message_bytes=LARGEST_MESSAGE_BYTES)
 
     def __init__(self, hub: _Hub, fabric: str) -> None:
         self._hub = hub
         self._name = lru_cache(maxsize=4096)(partial(channel_name, fabric))
-        self._listeners: list[Listener] = []
-        self._closed = False
+        self._mailboxes: list[Mailbox] = []
+        self._state = ConnectionState()
 
-    async def publish(self, messages: Sequence[Outgoing]) -> None:
-        self._check_open()
+    async def publish(self, messages: Sequence[OutgoingMessage]) -> None:
+        self._state.check_open()
         named = [(self._name(message.channel), message) for message in messages]
-        refused: dict[int, str] = {}
+        report = PublishReport()
         for at, (name, message) in enumerate(named):
             if len(message.body) > LARGEST_MESSAGE_BYTES:
-                refused[at] = too_long("memory", LARGEST_MESSAGE_BYTES)
+                report.refuse(at, too_long("memory", LARGEST_MESSAGE_BYTES))
             elif not self._hub.deliver(message.channel.kind, name, message.body):
-                refused[at] = f"memory: {name} is full, as is every consumer's queue; start more bridges"
+                report.refuse(at, f"memory: {name} is full, as is every consumer's queue; start more bridges")
         await asyncio.sleep(0)  # as a socket write would, let others run
-        if refused:
-            raise PublishFailed(refused[min(refused)], unsent=list(refused))
+        report.conclude()
 
     async def subscribe(self, channel: Channel) -> Subscription:
-        self._check_open()
+        self._state.check_open()
         name = self._name(channel)
-        listener = Listener(partial(self._leave, name))
-        self._hub.readers.setdefault(name, deque()).append(listener.mailbox)
-        self._listeners = [*(each for each in self._listeners if not each.ended), listener]
-        return listener
+        mailbox = Mailbox(partial(self._leave, name))
+        self._hub.readers.setdefault(name, deque()).append(mailbox)
+        self._mailboxes = [*(each for each in self._mailboxes if not each.ended), mailbox]
+        return mailbox
 
-    async def lost(self) -> NoReturn:
-        await asyncio.get_running_loop().create_future()
-        raise AssertionError("memory is never lost")
+    async def lost(self) -> str:
+        return await self._state.lost()
 
     async def aclose(self) -> None:
-        self._closed = True
-        for listener in self._listeners:
-            await listener.aclose()
+        self._state.close()
+        for mailbox in self._mailboxes:
+            await mailbox.aclose()
 
     async def _leave(self, name: str, mailbox: Mailbox) -> None:
         readers = self._hub.readers.get(name)
@@ -105,7 +102,3 @@ class _Memory:
             readers.remove(mailbox)
             if not readers:
                 del self._hub.readers[name]
-
-    def _check_open(self) -> None:
-        if self._closed:
-            raise BrokerClosed("the broker connection is closed")

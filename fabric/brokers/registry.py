@@ -8,18 +8,19 @@ from __future__ import annotations
 from importlib import import_module
 
 from fabric.brokers.base import Broker
+from fabric.brokers.url import masked as masked
 from fabric.brokers.url import redacted as redacted
 from fabric.capabilities import Capabilities
 from fabric.errors import ConfigError
 
 ADAPTERS = {
     "memory": "fabric.brokers.memory",
-    "nats": "fabric.brokers.nats",
-    "tls": "fabric.brokers.nats",  # NATS clients' own name for NATS over TLS
-    "redis": "fabric.brokers.redis_streams",
-    "rediss": "fabric.brokers.redis_streams",
-    "amqp": "fabric.brokers.amqp",
-    "amqps": "fabric.brokers.amqp",
+    "nats": "fabric.brokers.nats.adapter",
+    "tls": "fabric.brokers.nats.adapter",  # NATS clients' own name for NATS over TLS
+    "redis": "fabric.brokers.redis.adapter",
+    "rediss": "fabric.brokers.redis.adapter",
+    "amqp": "fabric.brokers.amqp.adapter",
+    "amqps": "fabric.brokers.amqp.adapter",
 }
 """The module of each URL scheme."""
 

@@ -85,3 +85,9 @@ def redacted(url: str) -> str:
         return parse(url.partition("?")[0], default_port=0).where
     except ConfigError:
         return "(an unreadable broker URL)"
+
+
+def masked(url: str) -> str:
+    """`url` for commands that are to be typed: `***` stands for its credentials."""
+    known = redacted(url)
+    return known if known == url else known.replace("://", "://***@", 1)

@@ -10,99 +10,63 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Sequence
 from enum import StrEnum
 from itertools import count
-from typing import Protocol, TypeVar
+from typing import Protocol
 
 import msgspec
 
 from fabric.caller import NOBODY, Caller
+from fabric.links.settings import ConnectSettings
 from fabric.mcp.jsonrpc import Message
-from fabric.security.tls import Trust
-
-T = TypeVar("T")
-
-DEFAULT_FRAME_BYTES = 16 * 1024 * 1024
-"""Longest frame accepted, unless told otherwise."""
-DEFAULT_STALL_TIMEOUT = 60.0
-"""Seconds for which a peer may take nothing of what waits for it, unless told otherwise."""
-
 
 _numbers = count(1)
 
 
-def minted_id(transport: str) -> str:
-    """An id for a link that no other of this process has, whichever listener it came in by."""
+def new_link_id(transport: str) -> str:
+    """An id that no other link of this process has, whichever listener accepted it."""
     return f"{transport}-{next(_numbers)}"
 
 
 class Purpose(StrEnum):
-    """What a link is for. All but a conversation are one HTTP request each."""
+    """What a link is for. All but a long link are one HTTP request each."""
 
-    CONVERSATION = "conversation"  # a duplex that lasts: stdio, a socket
-    EXCHANGE = "exchange"  # a POST: one message in; an answer, an acceptance or a stream of messages out
-    STREAM = "stream"  # a GET of a legacy session: nothing in, the session's own messages out
-    FAREWELL = "farewell"  # a DELETE of a legacy session: nothing in, an acceptance out
+    LONG_LINK = "long link"
+    """A duplex that lasts: stdio, a socket."""
+    POST = "POST"
+    """One message in; an answer, an acceptance or a stream of messages out."""
+    EVENT_STREAM = "event stream"
+    """A GET of a legacy session: nothing in, the session's own messages out."""
+    DELETE_SESSION = "DELETE session"
+    """A DELETE of a legacy session: nothing in, an acceptance out."""
 
 
 class LinkInfo(msgspec.Struct, frozen=True, kw_only=True):
-    """What is known of a link when it opens.
-
-    id: unique in this process. transport: `stdio`, `http`, `tcp` and so on. server: the MCP server that its client asked for.
-    principal: who calls, empty for nobody in particular. peer: the other end, for people. caller: who that is, as far as the
-    transport tells. session, version, last_event, params: of an HTTP request, its Mcp-Session-Id, MCP-Protocol-Version,
-    Last-Event-ID and decoded Mcp-Param-* headers by lower-case name. trace: its traceparent header, unchecked. answer_only: its
-    client takes the answer, and nothing that would come before it.
-    """
+    """What is known of a link when it opens."""
 
     id: str
+    """Unique in this process."""
     transport: str
-    purpose: Purpose = Purpose.CONVERSATION
+    """`stdio`, `http`, `tcp` and so on."""
+    purpose: Purpose = Purpose.LONG_LINK
     server: str = ""
+    """The MCP server that its client asked for."""
     principal: str = ""
+    """The caller as authentication has it, empty for nobody in particular."""
     peer: str = ""
+    """The other end, for people."""
     caller: Caller = NOBODY
+    """The caller's address, scheme and host, as far as the transport tells."""
     session: str = ""
+    """The Mcp-Session-Id of an HTTP request."""
     version: str = ""
+    """Its MCP-Protocol-Version."""
     last_event: str = ""
+    """Its Last-Event-ID."""
     params: tuple[tuple[str, str], ...] = ()
+    """Its decoded Mcp-Param-* headers, by lower-case name."""
     trace: str = ""
+    """Its traceparent header, unchecked."""
     answer_only: bool = False
-
-
-class Redial(Protocol):
-    """Calls `connect` until it opens something; fabric/runtime/retry.py is one."""
-
-    async def __call__(self, connect: Callable[[], Awaitable[T]], /) -> T:
-        """What it returns."""
-        ...
-
-
-class ConnectSettings(msgspec.Struct, frozen=True, kw_only=True):
-    """How to open a link to an MCP server; one record for every transport.
-
-    headers: sent with the request that opens the link, where there is one. timeout: seconds to reach the server, TLS
-    included. answer_timeout: seconds that a server which was reached has to open the link: to answer a WebSocket's
-    handshake, or to say where messages are posted to. trust: how to judge its certificate, where there is one.
-    stall_timeout: seconds for which a server may take nothing of what waits for it. compression: ask for it, where the
-    transport knows it. redial: where a link connects as it goes, what tries a connection again that could not be made.
-    connections, idle: where a link is many requests, most connections to one server at once, and seconds after which one
-    that nobody uses is closed. Many servers close theirs after 5 s, and of a request that is on its way by then nobody
-    knows more. shown: the server's URL as people may read it; empty for what LinkUrl.where shows of it.
-    """
-
-    headers: tuple[tuple[str, str], ...] = ()
-    timeout: float = 10.0
-    answer_timeout: float = 10.0
-    trust: Trust = Trust()
-    max_frame_bytes: int = DEFAULT_FRAME_BYTES
-    stall_timeout: float = DEFAULT_STALL_TIMEOUT
-    compression: bool = False
-    redial: Redial | None = None
-    connections: int = 192
-    idle: float = 4.0
-    shown: str = ""
-
-    def __repr__(self) -> str:
-        return f"ConnectSettings({len(self.headers)} headers, timeout={self.timeout:g})"  # their values may be secrets
+    """Its client takes the answer, and nothing that would come before it."""
 
 
 class Link(Protocol):
@@ -151,7 +115,7 @@ class Link(Protocol):
 
 
 class RequestLink(Protocol):
-    """The link of one HTTP request. Its message is told (see Reception), not received; its end may be no final frame.
+    """The link of one HTTP request. Its RequestHandler is given the message; the link may end without a final frame.
 
     Where its client takes the answer alone (`info.answer_only`), nothing else is sent.
     """
@@ -171,7 +135,7 @@ class RequestLink(Protocol):
         ...
 
     def accept(self) -> None:
-        """End it with 202 Accepted (200 for a farewell) and no body."""
+        """End it with 202 Accepted (200 for the end of a session) and no body."""
         ...
 
     def establish(self, token: str) -> None:
@@ -187,35 +151,35 @@ class RequestLink(Protocol):
         ...
 
 
-class Reception(Protocol):
-    """Whom a listener tells of HTTP requests, one call each: a task or a future for every POST would cost more than the POST.
+class RequestHandler(Protocol):
+    """Handles a listener's HTTP requests, by one call each: a task or a future for every POST would cost more than the POST.
 
-    For each link `requested` comes first; `awaited` may follow, more than once. Then either the receiver ends it (a final
-    frame, `accept` or `finish`), or `left` comes once.
+    `on_request` comes first for each link; `on_waiting` may follow, more than once. Then either the handler ends the link (by a
+    final frame, `accept` or `finish`), or `on_disconnect` comes once.
     """
 
-    def requested(self, link: RequestLink, message: Message | None) -> None:
-        """A whole request that passed the door's rules: an exchange with its message, a stream or a farewell with None."""
+    def on_request(self, link: RequestLink, message: Message | None) -> None:
+        """A whole request was admitted: a POST with its message, an event stream or the end of a session with None."""
         ...
 
-    def awaited(self, link: RequestLink) -> None:
-        """The client of an initialize has heard nothing for long: `establish`, then `send(b"")`, give it a stream."""
+    def on_waiting(self, link: RequestLink) -> None:
+        """The client of an initialize has waited long without a byte: `establish`, then `send(b"")`, give it a stream."""
         ...
 
-    def left(self, link: RequestLink) -> None:
-        """Its client has gone, or the door has closed, before it was ended. Sending raises LinkBroken or LinkClosed."""
+    def on_disconnect(self, link: RequestLink) -> None:
+        """The client left, or the listener closed, before the link was ended. Sending raises LinkBroken or LinkClosed."""
         ...
 
 
-Handler = Callable[[Link], Awaitable[object]]
-"""What a listener of conversations does with each: it runs until the link has ended, and its caller closes the link."""
+LinkHandler = Callable[[Link], Awaitable[object]]
+"""Serves a long link that a listener accepted: it runs until the link has ended; the listener closes the link afterwards."""
 
 
 class Connect(Protocol):
-    """What the module of each transport to MCP servers calls `connect`."""
+    """The function `connect` in the module of each transport to MCP servers; registry.CONNECTORS lists them."""
 
     async def __call__(self, url: str, settings: ConnectSettings, *, id: str) -> Link:
-        """Open a conversation with the server at `url`. Raises LinkRefused and its kinds, LinkTimeout, ConfigError."""
+        """Open a long link to the server at `url`. Raises LinkRefused and its kinds, LinkTimeout, ConfigError."""
         ...
 
 

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from fabric.errors import EndOfLink, LinkBroken, LinkError
-from fabric.links.base import DEFAULT_FRAME_BYTES, DEFAULT_STALL_TIMEOUT, Link, LinkInfo
-from fabric.links.stream import Incoming, Outgoing, StreamLink
+from fabric.links.base import Link, LinkInfo
+from fabric.links.settings import DEFAULT_FRAME_BYTES, DEFAULT_STALL_TIMEOUT
+from fabric.links.stream import IncomingFrames, OutgoingFrames, StreamLink
 
 
 def pair(
     a: LinkInfo, b: LinkInfo, *, max_frame_bytes: int = DEFAULT_FRAME_BYTES, stall_timeout: float = DEFAULT_STALL_TIMEOUT
 ) -> tuple[Link, Link]:
     """Two links; what is sent on one is received on the other. When one closes, the other gets EndOfLink after the last."""
-    a_in, b_in = Incoming(max_frame_bytes), Incoming(max_frame_bytes)
-    a_out, b_out = Outgoing(stall_timeout), Outgoing(stall_timeout)
+    a_in, b_in = IncomingFrames(max_frame_bytes), IncomingFrames(max_frame_bytes)
+    a_out, b_out = OutgoingFrames(stall_timeout), OutgoingFrames(stall_timeout)
     to_b, to_a = _Wire(a_out, b_in, b_out), _Wire(b_out, a_in, a_out)
     a_out.attach(to_b)
     b_in.attach(to_b)
@@ -24,7 +25,7 @@ def pair(
 class _Wire:
     """One direction: the sink of the writer and the source of the reader."""
 
-    def __init__(self, writer: Outgoing, reader: Incoming, readers_own: Outgoing) -> None:
+    def __init__(self, writer: OutgoingFrames, reader: IncomingFrames, readers_own: OutgoingFrames) -> None:
         self._writer, self._reader, self._readers_own = writer, reader, readers_own
         self._closed = False
 

@@ -65,7 +65,7 @@ def drop(sink: Sink) -> None:
         sink.abort()
 
 
-async def left(
+async def flushed(
     gone: asyncio.Future[None], sink: Sink, *, patience: float = FLUSH_TIMEOUT, most: float = FLUSH_TIMEOUT_MOST
 ) -> None:
     """Wait until what was written has left, and a little more for the far end to be `gone`.
@@ -81,7 +81,7 @@ async def left(
         quiet = 0.0 if unsent < before else quiet + tick
 
 
-class Incoming:
+class IncomingFrames:
     """Frames that have arrived. The source is paused above 1 MiB and resumed below 256 KiB; one error ends it."""
 
     def __init__(self, max_frame_bytes: int) -> None:
@@ -167,7 +167,7 @@ class Incoming:
             self._waiter.set_result(None)
 
 
-class Outgoing:
+class OutgoingFrames:
     """Frames that wait to leave: those of one turn of the loop leave in one write, framed by `join`: each with its newline.
 
     The sink says by pause and resume whether it takes more; what it does not take waits here, and how much that may be is for
@@ -314,8 +314,8 @@ class StreamLink:
     def __init__(
         self,
         info: LinkInfo,
-        incoming: Incoming,
-        outgoing: Outgoing,
+        incoming: IncomingFrames,
+        outgoing: OutgoingFrames,
         shut: Callable[[], Coroutine[None, None, None]],
         on_noise: Callable[[bytes], None] | None = None,
         mender: Mender | None = None,

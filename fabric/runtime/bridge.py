@@ -9,7 +9,7 @@ from contextlib import suppress
 from typing import Any
 
 from fabric.core.bridge.core import BridgeCore
-from fabric.core.bridge.processes.pool import ServerLimits
+from fabric.core.bridge.processes.limits import ServerLimits
 from fabric.core.effects import (
     Ack,
     CheckServer,
@@ -41,12 +41,12 @@ from fabric.errors import ConfigError, InvalidFrame, LinkError, LinkOverflow, Li
 from fabric.faults import Lost, Reason
 from fabric.links.base import Link
 from fabric.links.mending import broken, too_long
-from fabric.mcp import batches, jsonrpc
+from fabric.mcp import answers, batches, jsonrpc
 from fabric.mcp.jsonrpc import Message, MessageKind
 from fabric.runtime.complaints import Complaints
 from fabric.runtime.node import Node
 from fabric.runtime.pacing import Pacing
-from fabric.runtime.retry import Connects
+from fabric.runtime.retry import Dialer
 
 log = logging.getLogger(__name__)
 
@@ -73,10 +73,10 @@ class Bridge:
         connect: Connector,
         check: Checker,
         completed: Callable[[Record], None],
-        connects: Connects,
+        dialer: Dialer,
     ) -> None:
         self.core = BridgeCore(identity, dict(servers))
-        self.node = Node(url, fabric, self.core, self._perform, connects, self.core.credit)
+        self.node = Node(url, fabric, self.core, self._perform, dialer, self.core.credit)
         self._connect = connect
         self._check = check
         self._completed = completed
@@ -181,8 +181,8 @@ class Bridge:
                         log.warning("server %s: not a JSON-RPC message, skipped: %s", child, error)
                     continue
                 for said in _members(server, message) if message.kind is MessageKind.BATCH else (message,):
-                    if isinstance(said, Lost) and said.fault.reason is Reason.INVALID:
-                        self._tell(server, said.fault.message)
+                    if wrong := _wrong(said):
+                        self._tell(server, wrong)
                     self.node.feed(ServerFrame(child, said))
         except LinkError as error:
             if self._children.pop(child, None) is not None:
@@ -221,6 +221,16 @@ class Bridge:
             closing.add_done_callback(self._stopping.discard)
         elif task is not None:
             task.cancel()  # it has not started yet
+
+
+def _wrong(said: Message) -> str:
+    """What is wrong with what a server wrote, where its caller may never hear of it; empty for nothing."""
+    if isinstance(said, Lost):
+        return said.fault.message if said.fault.reason is Reason.INVALID else ""
+    if said.kind is MessageKind.RESPONSE and said.id[:1] != b'"':  # all ids of ours are strings
+        named = f"the id {said.id.decode()}" if said.id else "no id"
+        return f"it answered with {named}, which names no request{answers.complaint(said)}"
+    return ""
 
 
 def _members(server: str, batch: Message) -> list[Message]:

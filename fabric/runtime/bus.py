@@ -16,13 +16,13 @@ from typing import Any
 
 from fabric.addressing import ANNOUNCEMENTS, Channel, ChannelKind, inbox, work
 from fabric.brokers import registry
-from fabric.brokers.base import Broker, Delivery, Outgoing, Subscription
+from fabric.brokers.base import Broker, Delivery, OutgoingMessage, Subscription
 from fabric.core.effects import Effect, Publish
 from fabric.core.events import BrokerConnected, BrokerLost, Event, PackArrived, PublishFailed, WorkArrived
 from fabric.envelope import Pack, decode, encode
 from fabric.errors import BrokerDenied, BrokerError, InvalidEnvelope, TransportError
 from fabric.errors import PublishFailed as NotPublished
-from fabric.runtime.retry import Connects
+from fabric.runtime.retry import Dialer
 
 log = logging.getLogger(__name__)
 
@@ -47,7 +47,7 @@ class Bus:
         transmit: Callable[[], list[Effect]],
         credit: Callable[[str], int],
         ended: Callable[[asyncio.Task[None]], None],
-        connects: Connects,
+        dialer: Dialer,
     ) -> None:
         """What it works for.
 
@@ -62,7 +62,7 @@ class Bus:
         self._transmit = transmit
         self._credit = credit
         self._ended = ended
-        self._connects = connects
+        self._dialer = dialer
         self._broker: Broker | None = None
         self._queue: list[Publish] = []
         self._wake = asyncio.Event()
@@ -163,7 +163,7 @@ class Bus:
                 for server in self._served:
                     self._read(broker, work(server))
                 log.info("connected to broker %s", self._where)
-                self._feed(BrokerConnected(broker.capabilities.keeps, broker.capabilities.largest_message_bytes))
+                self._feed(BrokerConnected(broker.traits.keeps, broker.traits.largest_message_bytes))
                 reason = await broker.lost()
             except BrokerError as error:
                 reason = str(error)
@@ -179,7 +179,7 @@ class Bus:
 
     async def _join(self) -> tuple[Broker, dict[Channel, Subscription]]:
         """Connect, and read what every process reads; again and again, as the policy has it."""
-        return await self._connects.open("broker", self._url.partition(":")[0], self._try_to_join, failed=self._say_retry)
+        return await self._dialer.dial("broker", self._url.partition(":")[0], self._try_to_join, on_failure=self._say_retry)
 
     async def _try_to_join(self) -> tuple[Broker, dict[Channel, Subscription]]:
         broker = await registry.connect(self._url, fabric=self._fabric, incarnation=self._incarnation)
@@ -216,7 +216,7 @@ class Bus:
         except BrokerError as error:
             log.error("cannot read the work queue of %s: %s", channel.name, error)
             return
-        keeps = broker.capabilities.keeps
+        keeps = broker.traits.keeps
         try:
             while True:
                 while (credit := self._credit(channel.name)) <= 0:
@@ -275,7 +275,7 @@ class Bus:
             self._failed(batch, range(len(batch)), sent=False, reason="no broker")
             return
         try:
-            await broker.publish([Outgoing(effect.channel, encode(effect.pack)) for effect in batch])
+            await broker.publish([OutgoingMessage(effect.channel, encode(effect.pack)) for effect in batch])
         except NotPublished as error:
             if isinstance(error.__cause__, BrokerDenied) and not self._denied:
                 self._denied = True

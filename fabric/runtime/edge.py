@@ -37,14 +37,14 @@ from fabric.runtime.batch import PostedBatch
 from fabric.runtime.half_closed import HalfClosed
 from fabric.runtime.node import Node
 from fabric.runtime.pacing import Pacing
-from fabric.runtime.retry import Connects
+from fabric.runtime.retry import Dialer
 from fabric.security.seal import SessionSealer, SessionToken
 
 log = logging.getLogger(__name__)
 
 
 class Edge:
-    """One edge, a Reception for HTTP listeners. Its `node` is started on a running loop, and closed after the listeners."""
+    """One edge, and the RequestHandler of its HTTP listeners. Its `node` is started on a running loop and closed after them."""
 
     def __init__(
         self,
@@ -58,10 +58,10 @@ class Edge:
         sealer: SessionSealer,
         session_lifetime: float,
         completed: Callable[[Record], None],
-        connects: Connects,
+        dialer: Dialer,
     ) -> None:
         self.core = EdgeCore(identity, limits, servers, retry_calls=retry_calls)
-        self.node = Node(url, fabric, self.core, self._perform, connects)
+        self.node = Node(url, fabric, self.core, self._perform, dialer)
         self._fabric = fabric
         self._sealer = sealer
         self._lifetime = session_lifetime
@@ -81,8 +81,8 @@ class Edge:
         return sorted({name for _, said in self.core.member.leases.alive(Role.BRIDGE) for name in said.serves})
 
     # ------------------------------------------------------------ links
-    def requested(self, link: RequestLink, message: Message | None) -> None:
-        """See Reception.requested."""
+    def on_request(self, link: RequestLink, message: Message | None) -> None:
+        """See RequestHandler.on_request."""
         info = link.info
         session, version = None, ""
         if info.session:
@@ -98,8 +98,8 @@ class Edge:
         self._requests[info.id] = link
         if message is not None:
             self._posted(info, message, session)
-        elif session is not None:  # the door lets none of these in without
-            opened = info.purpose is Purpose.STREAM
+        elif session is not None:  # the listener refuses these without one
+            opened = info.purpose is Purpose.EVENT_STREAM
             self.node.feed(StreamOpened(info.id, session, info.last_event) if opened else SessionEnded(info.id, session))
 
     def _posted(self, info: LinkInfo, message: Message, session: SessionRef | None) -> None:
@@ -122,12 +122,12 @@ class Edge:
             if member.info.id in self._requests:  # else its client has gone meanwhile
                 self._posted(member.info, said, session)
 
-    def awaited(self, link: RequestLink) -> None:
-        """See Reception.awaited."""
+    def on_waiting(self, link: RequestLink) -> None:
+        """See RequestHandler.on_waiting."""
         self.node.feed(AnswerAwaited(link.info.id))
 
-    def left(self, link: RequestLink) -> None:
-        """See Reception.left."""
+    def on_disconnect(self, link: RequestLink) -> None:
+        """See RequestHandler.on_disconnect."""
         id = link.info.id
         ids = [id] if id in self._requests else [member for member in self._requests if member.startswith(f"{id}#")]
         for gone in ids:

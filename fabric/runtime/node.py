@@ -13,7 +13,7 @@ from fabric.errors import ConfigError
 from fabric.runtime import loop
 from fabric.runtime.bus import Bus
 from fabric.runtime.loop import Loop
-from fabric.runtime.retry import Connects
+from fabric.runtime.retry import Dialer
 
 
 class Core(loop.Core, Protocol):
@@ -43,7 +43,7 @@ class Node:
         fabric: str,
         core: Core,
         perform: Callable[[Effect], None],
-        connects: Connects,
+        dialer: Dialer,
         credit: Callable[[str], int] = lambda _: 0,
     ) -> None:
         self._core = core
@@ -61,7 +61,7 @@ class Node:
             transmit=core.transmit,
             credit=credit,
             ended=self.loop.ended,
-            connects=connects,
+            dialer=dialer,
         )
 
     @property

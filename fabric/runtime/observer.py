@@ -6,15 +6,15 @@ from fabric.core.effects import Effect
 from fabric.core.peers.member import Identity
 from fabric.core.peers.observer import ObserverCore
 from fabric.runtime.node import Node
-from fabric.runtime.retry import Connects
+from fabric.runtime.retry import Dialer
 
 
 class Observer:
     """One observer. Its `node` is started on a running loop; once that is `ready` it has heard everybody who is there."""
 
-    def __init__(self, url: str, fabric: str, identity: Identity, connects: Connects) -> None:
+    def __init__(self, url: str, fabric: str, identity: Identity, dialer: Dialer) -> None:
         self.core = ObserverCore(identity)
-        self.node = Node(url, fabric, self.core, self._perform, connects)
+        self.node = Node(url, fabric, self.core, self._perform, dialer)
 
     def _perform(self, effect: Effect) -> None:
         raise TypeError(f"not an effect of an observer: {type(effect).__name__}")

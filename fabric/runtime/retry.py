@@ -1,18 +1,18 @@
-"""Connects again: one policy for whatever this process dials, and who is told of each attempt.
+"""Connects to brokers and servers, and tries again what failed: one policy for all connections of a process.
 
-The pauses grow from `initial` by `factor` up to `longest`; chance takes up to the share `jitter` off each, so that those who
-lost the same peer at the same time do not come back at the same time.
+The pauses grow from `initial` by `factor` up to `longest`; chance takes up to the share `jitter` off each, so that processes
+that lost the same peer at the same time do not come back at the same time.
 """
 
 from __future__ import annotations
 
 import random
 from collections.abc import Awaitable, Callable
-from typing import Literal, TypeVar, get_args
+from typing import Literal, TypeVar
 
-import msgspec
 import tenacity
 
+from fabric.config.retry_policy import Failure, RetryPolicy
 from fabric.core.telemetry_record import ConnectAttempt
 from fabric.errors import (
     BrokerCertificateError,
@@ -31,13 +31,10 @@ from fabric.errors import (
 
 T = TypeVar("T")
 
-Failure = Literal["refused", "reset", "timeout", "protocol", "certificate", "denied", "other"]
-"""What may come of an attempt. docs/spec/errors.md has the errors behind each."""
-
 Peer = Literal["broker", "server"]
 
 _FAILURES: tuple[tuple[Failure, tuple[type[TransportError], ...]], ...] = (
-    ("certificate", (BrokerCertificateError, LinkCertificateError)),  # before what it is a kind of
+    ("certificate", (BrokerCertificateError, LinkCertificateError)),  # before the errors that they are kinds of
     ("protocol", (BrokerProtocolError, LinkHandshakeError)),
     ("denied", (BrokerDenied,)),
     ("timeout", (BrokerTimeout, LinkTimeout)),
@@ -46,42 +43,29 @@ _FAILURES: tuple[tuple[Failure, tuple[type[TransportError], ...]], ...] = (
 )
 
 
-class RetryPolicy(msgspec.Struct, frozen=True, kw_only=True):
-    """Times are seconds. attempts: 0 for no end. on: the failures after which it is worth trying again.
+class Dialer:
+    """Opens the connections of one process. `on_attempt` is called after each attempt."""
 
-    first_attempts: at most so many to reach a peer for the first time, whatever `attempts` says; 0 for no such bound.
-    """
-
-    enabled: bool = True
-    initial: float = 0.1
-    factor: float = 2.0
-    longest: float = 10.0
-    jitter: float = 0.1
-    attempts: int = 0
-    on: frozenset[Failure] = frozenset(get_args(Failure))
-    first_attempts: int = 0
-
-
-class Connects:
-    """Opens the connections of one process. `tried` is told of each attempt."""
-
-    def __init__(self, policy: RetryPolicy | None = None, tried: Callable[[ConnectAttempt], None] = lambda _: None) -> None:
+    def __init__(
+        self, policy: RetryPolicy | None = None, on_attempt: Callable[[ConnectAttempt], None] = lambda _: None
+    ) -> None:
         self._policy = policy or RetryPolicy()
-        self._tried = tried
+        self._on_attempt = on_attempt
         self._reached: set[tuple[Peer, str]] = set()
 
-    async def open(
+    async def dial(
         self,
         peer: Peer,
         name: str,
         connect: Callable[[], Awaitable[T]],
         *,
         most: int = 0,
-        failed: Callable[[int, TransportError], None] = lambda _number, _error: None,
+        on_failure: Callable[[int, TransportError], None] = lambda _number, _error: None,
     ) -> T:
-        """What `connect` returns, once it does. most: attempts at most, whatever the policy says; 0 for no such bound.
+        """The result of `connect`, once it succeeds.
 
-        failed: is told the number of an attempt and what it raised, if another follows. Raises what the last attempt raised.
+        most: attempts at most, whatever the policy says; 0 for no such bound. on_failure: called with the number of an attempt
+        and its error, if another attempt follows. Raises the error of the last attempt.
         """
         policy = self._policy
         bounds = [policy.attempts, most, 0 if (peer, name) in self._reached else policy.first_attempts]
@@ -94,9 +78,9 @@ class Connects:
             try:
                 opened = await connect()
             except TransportError as error:
-                self._tried(ConnectAttempt(peer, name, number, failure(error)))
+                self._on_attempt(ConnectAttempt(peer, name, number, failure(error)))
                 raise
-            self._tried(ConnectAttempt(peer, name, number))
+            self._on_attempt(ConnectAttempt(peer, name, number))
             self._reached.add((peer, name))
             return opened
 
@@ -106,7 +90,7 @@ class Connects:
         def pausing(state: tenacity.RetryCallState) -> None:
             error = state.outcome.exception() if state.outcome is not None else None
             if isinstance(error, TransportError):
-                failed(number, error)
+                on_failure(number, error)
 
         retrying = tenacity.AsyncRetrying(
             retry=tenacity.retry_if_exception(again),
@@ -119,7 +103,7 @@ class Connects:
 
 
 def failure(error: TransportError) -> Failure:
-    """The kind of what an attempt raised."""
+    """The kind of the error that an attempt raised."""
     return next((name for name, kinds in _FAILURES if isinstance(error, kinds)), "other")
 
 

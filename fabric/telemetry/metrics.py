@@ -16,7 +16,7 @@ class Metrics:
             names.CONNECTS, "{attempt}", "Attempts to connect to the broker or to an MCP server"
         )
 
-    def tried(self, attempt: ConnectAttempt) -> None:
+    def connect_attempt(self, attempt: ConnectAttempt) -> None:
         """Count an attempt to connect."""
         attributes: dict[str, str | bool] = {names.PEER: attempt.peer, names.RETRY: attempt.number > 1}
         attributes[names.SYSTEM if attempt.peer == "broker" else names.SERVER] = attempt.name

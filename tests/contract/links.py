@@ -28,13 +28,17 @@ from websockets.exceptions import ConnectionClosed
 from websockets.typing import Subprotocol
 
 from fabric.errors import EndOfLink, LinkBroken, LinkError
-from fabric.links import registry, tcp, unix, websocket
-from fabric.links.base import ConnectSettings, Link, LinkInfo
-from fabric.links.conversations import StreamLimits
-from fabric.links.http import HttpSettings
+from fabric.links import registry
+from fabric.links.base import Link, LinkInfo
+from fabric.links.http import websockets
+from fabric.links.http.settings import HttpSettings
 from fabric.links.memory import pair
-from fabric.links.processes import Processes
-from fabric.links.stdio import ServerCommand, own, spawn
+from fabric.links.settings import ConnectSettings, LinkLimits
+from fabric.links.sockets import tcp, unix
+from fabric.links.stdio.command import ServerCommand
+from fabric.links.stdio.own_streams import own
+from fabric.links.stdio.processes import Processes
+from fabric.links.stdio.server import spawn
 from fabric.security.tls import Trust
 from tests.certificates import Authority
 from tests.contract.sse_peer import sse
@@ -371,7 +375,7 @@ def accepting(scheme: str, authority: Authority | None = None) -> Open:
             accepted.put_nowait(link)
             await over.wait()
 
-        limits = StreamLimits(max_frame_bytes=max_frame_bytes, stall_timeout=stall_timeout)
+        limits = LinkLimits(max_frame_bytes=max_frame_bytes, stall_timeout=stall_timeout)
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder) / "socket"
             if scheme == "unix":
@@ -445,7 +449,7 @@ async def accepted_websocket(*, max_frame_bytes: int = 1 << 20, stall_timeout: f
         await over.wait()
 
     settings = HttpSettings(resolve=lambda _: "any", max_body_bytes=max_frame_bytes, stall_timeout=stall_timeout)
-    listener = await websocket.listen(handle, settings)
+    listener = await websockets.listen(handle, settings)
     sock = _small(socket.AF_INET)
     sock.setblocking(False)
     await asyncio.get_running_loop().sock_connect(sock, ("127.0.0.1", int(listener.address.rpartition(":")[2])))

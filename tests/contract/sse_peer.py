@@ -9,9 +9,10 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
 from fabric.links import registry
-from fabric.links.base import ConnectSettings, Link
+from fabric.links.base import Link
 from fabric.links.framing import one_line
-from fabric.links.http_wire import LAST_CHUNK, chunk
+from fabric.links.http.response_head import LAST_CHUNK, chunk
+from fabric.links.settings import ConnectSettings
 from tests.conversing import conversing
 
 WAIT = 30.0

@@ -9,7 +9,7 @@ import pytest
 
 from fabric.mcp import jsonrpc
 from tests.contract.http_client import BOTH, LEGACY, modern, request
-from tests.contract.http_house import House, open_house
+from tests.contract.http_receiver import House, open_house
 
 
 @pytest.fixture

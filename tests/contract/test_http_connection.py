@@ -8,9 +8,9 @@ from collections.abc import AsyncIterator
 import pytest
 
 from fabric.errors import LinkBroken
-from fabric.links.http_reader import MAX_HEAD_BYTES
+from fabric.links.http.request_reader import MAX_HEAD_BYTES
 from tests.contract.http_client import BOTH, LEGACY, STREAM, TIMEOUT, Client, modern, request
-from tests.contract.http_house import House, open_house
+from tests.contract.http_receiver import House, open_house
 
 UP = {"/livez": lambda: (200, b"up", "text/plain")}
 CLOSED = pytest.mark.parametrize("way", ["fin", "half", "reset"])

@@ -11,7 +11,7 @@ from fabric.links.base import LinkInfo
 from fabric.security.access import AccessRules
 from fabric.security.forwarded import Proxies
 from tests.contract.http_client import Client, modern
-from tests.contract.http_house import House, open_house
+from tests.contract.http_receiver import House, open_house
 
 pytestmark = pytest.mark.requirement("S11")
 

@@ -10,7 +10,7 @@ import pytest
 
 from fabric.errors import LinkBroken
 from tests.contract.http_client import TIMEOUT, modern
-from tests.contract.http_house import open_house
+from tests.contract.http_receiver import open_house
 
 
 async def test_a_client_that_takes_nothing_for_a_time_is_cut_off_and_others_are_not_touched() -> None:

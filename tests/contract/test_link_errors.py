@@ -27,10 +27,11 @@ from fabric.errors import (
     LinkTimeout,
 )
 from fabric.links import registry
-from fabric.links.base import ConnectSettings
-from fabric.links.processes import Processes
-from fabric.links.stdio import ServerCommand, spawn
-from tests.contract.http_upstream import modern
+from fabric.links.settings import ConnectSettings
+from fabric.links.stdio.command import ServerCommand
+from fabric.links.stdio.processes import Processes
+from fabric.links.stdio.server import spawn
+from tests.contract.http_server import modern
 from tests.contract.links import MEMBERS, WAIT, Joined, Member, SocketPeer, WebSocketPeer, authority
 from tests.conversing import conversing
 from tests.ports import free_port

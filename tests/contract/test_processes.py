@@ -19,8 +19,9 @@ import pytest
 
 from fabric.errors import LinkBroken
 from fabric.links.base import Link
-from fabric.links.processes import Processes
-from fabric.links.stdio import ServerCommand, spawn
+from fabric.links.stdio.command import ServerCommand
+from fabric.links.stdio.processes import Processes
+from fabric.links.stdio.server import spawn
 from tests.contract.links import WAIT
 
 pytestmark = [
@@ -79,7 +80,7 @@ def runs(process: psutil.Process) -> bool:
 
 def keeper() -> psutil.Process:
     """That of our only Processes."""
-    (found,) = (child for child in psutil.Process().children() if any("links/keeper.py" in word for word in child.cmdline()))
+    (found,) = (child for child in psutil.Process().children() if any("stdio/keeper.py" in word for word in child.cmdline()))
     return found
 
 
@@ -158,7 +159,7 @@ def test_when_we_are_killed_nothing_is_left(tmp_path: Path, both: bool) -> None:
     script = f"""
 import asyncio, os
 from pathlib import Path
-from fabric.links.processes import Processes
+from fabric.links.stdio.processes import Processes
 from tests.contract.test_processes import clinging
 async def main():
     processes = Processes()

@@ -14,9 +14,11 @@ from pathlib import Path
 import pytest
 
 from fabric.errors import EndOfLink, InvalidFrame, LinkBroken, LinkError, LinkProtocolError, LinkRefused
-from fabric.links import registry, tcp, unix
-from fabric.links.base import ConnectSettings, Handler, Link
-from fabric.links.conversations import Connection, ConversationListener, StreamLimits
+from fabric.links import registry
+from fabric.links.base import Link, LinkHandler
+from fabric.links.settings import ConnectSettings, LinkLimits
+from fabric.links.sockets import tcp, unix
+from fabric.links.sockets.stream_socket import SocketConnection, SocketListener
 from tests.contract.links import WAIT, authority
 
 SAY = b'{"jsonrpc":"2.0","id":1,"method":"say","params":{"from":%d}}'
@@ -47,10 +49,10 @@ class Echo:
 
 
 @asynccontextmanager
-async def listening(kind: str, folder: Path, handler: Handler, limits: StreamLimits | None = None) -> AsyncIterator[str]:
+async def listening(kind: str, folder: Path, handler: LinkHandler, limits: LinkLimits | None = None) -> AsyncIterator[str]:
     """A listener of this kind: its address."""
-    limits = limits or StreamLimits()
-    listener: ConversationListener
+    limits = limits or LinkLimits()
+    listener: SocketListener
     if kind == "unix":
         listener = await unix.listen(handler, unix.UnixSettings(server="any", path=folder / "socket", limits=limits))
     else:
@@ -102,7 +104,7 @@ async def test_a_thousand_clients_with_the_same_id_each_get_their_own_answer(kin
 @each_kind
 async def test_a_client_that_does_not_read_slows_only_itself(kind: str, tmp_path: Path) -> None:
     echo = Echo()
-    async with listening(kind, tmp_path, echo, StreamLimits(stall_timeout=0.5)) as address:
+    async with listening(kind, tmp_path, echo, LinkLimits(stall_timeout=0.5)) as address:
         slow, other = [await registry.connect(address, SETTINGS, id=id) for id in ("slow", "other")]
         big = b'{"jsonrpc":"2.0","id":1,"method":"say","params":"%s"}' % (b"x" * 100_000)
 
@@ -230,7 +232,7 @@ async def test_small_writes_leave_at_once_and_silence_is_questioned() -> None:
         link = await tcp.connect(listener.address, SETTINGS, id="one", options=options)
         assert await asked(link, SAY % 1) == SAY % 1
         for _, connection in listener._tasks._open.values():
-            assert isinstance(connection, Connection)
+            assert isinstance(connection, SocketConnection)
             sock = connection.transport.get_extra_info("socket")
             found.append(
                 (
@@ -262,7 +264,7 @@ async def test_an_address_of_another_machine_is_refused_by_name(host: str, shown
 
 
 # ---------------------------------------------------------------- Unix
-async def unix_listener(path: Path, **settings: object) -> ConversationListener:
+async def unix_listener(path: Path, **settings: object) -> SocketListener:
     return await unix.listen(Echo(), unix.UnixSettings(server="any", path=path, **settings))  # type: ignore[arg-type]  # a test's
 
 
@@ -324,7 +326,7 @@ async def test_of_two_that_begin_at_once_on_a_dead_socket_one_listens(tmp_path: 
     with socket.socket(socket.AF_UNIX) as dead:
         dead.bind(str(path))
     found = await asyncio.gather(*(unix_listener(path) for _ in range(5)), return_exceptions=True)
-    living = [each for each in found if isinstance(each, ConversationListener)]
+    living = [each for each in found if isinstance(each, SocketListener)]
     assert len(living) == 1
     assert all(isinstance(each, LinkRefused) for each in found if each is not living[0])
     link = await registry.connect(living[0].address, SETTINGS, id="one")

@@ -22,9 +22,10 @@ import pytest
 
 from fabric.errors import LinkBroken, LinkRefused
 from fabric.links.base import Link
-from fabric.links.keeper import MARK
-from fabric.links.processes import Processes
-from fabric.links.stdio import STDERR_LINE_BYTES, OnStderr, ServerCommand, environment, spawn
+from fabric.links.stdio.command import ServerCommand, environment
+from fabric.links.stdio.keeper import MARK
+from fabric.links.stdio.processes import Processes
+from fabric.links.stdio.server import STDERR_LINE_BYTES, OnStderr, spawn
 from tests.contract.links import WAIT
 
 pytestmark = pytest.mark.requirement("L02")
@@ -331,7 +332,7 @@ async def test_arguments_and_variables_of_a_command_do_not_show_in_its_repr() ->
 OWN = """
 import asyncio, sys, uvloop
 from fabric.errors import FabricError, InvalidFrame, LinkError
-from fabric.links.stdio import own
+from fabric.links.stdio.own_streams import own
 
 async def main():
     link = await own("own", "echo")

@@ -12,9 +12,9 @@ from websockets.asyncio.server import ServerConnection, serve
 from websockets.utils import accept_key
 
 from fabric.errors import ConfigError, EndOfLink, LinkBroken, LinkHandshakeError, LinkOverflow, LinkTimeout
-from fabric.links.base import ConnectSettings
-from fabric.links.websocket import connect
-from fabric.links.websocket_connection import WebSocketSettings
+from fabric.links.settings import ConnectSettings
+from fabric.links.websocket.client import connect
+from fabric.links.websocket.connection import WebSocketSettings
 from tests.contract.links import QUIET, WAIT
 from tests.conversing import conversing
 

@@ -119,6 +119,8 @@ def sin(ident: str, how: str) -> None:
             answer(ident)
         case "bad writing":
             write(written(ident, how))
+        case "an error without an id":
+            send({"id": None, "error": {"code": -32603, "message": "\x1b[2Jno such table"}})
         case "silence":
             pass
         case "an endless list":

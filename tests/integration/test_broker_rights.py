@@ -11,7 +11,7 @@ import pytest
 
 from tests import brokers
 from tests.brokers import FAMILIES, Family, Server
-from tests.contract.test_broker_rights import at, nats, redis_server, without
+from tests.contract.brokers.test_rights import at, nats, redis_server, without
 from tests.fabrics import SECRET, ask, bridge, edge
 from tests.integration.conftest import Write
 from tests.integration.talk import call, connections, text

@@ -42,7 +42,7 @@ TOLD = {
     "no result": "a message has a method, a result or an error",
 }
 PASSED_OVER = ("byte order mark", "log text", "two on a line", "many lines")
-UNANSWERED = ("an endless line", "silence")
+UNANSWERED = ("an endless line", "silence", "an error without an id")
 ENDED = {"no stdout": "closed its stdout", "an end": "out of memory"}
 UNHEALTHY = {"an end at once": "no database", "silence at the start": "last stderr lines: waiting for the database"}
 
@@ -133,6 +133,10 @@ async def test_a_call_that_is_not_answered_ends_by_its_deadline(fabric: tuple[Pr
         answers = await asyncio.gather(*(call(c, tool, 1, path(sin)) for c, (sin, tool) in zip(clients, asked, strict=True)))
     assert [reason(answer) for answer in answers] == ["outcome_unknown", "deadline"] * len(UNANSWERED)
     assert all(f"did not answer within {IDLE:g} s" in answer["error"]["message"] for answer in answers)
+    log = fabric[0].log.read_text()
+    assert (
+        "server an error without an id: it answered with the id null, which names no request: \N{REPLACEMENT CHARACTER}" in log
+    )
 
 
 @pytest.mark.requirement("D01", "D09")

@@ -19,7 +19,9 @@ import nats
 import pytest
 from redis import Redis
 
-from fabric.brokers import amqp, nats_jetstream, redis_work
+from fabric.brokers.amqp import adapter as amqp
+from fabric.brokers.nats import jetstream
+from fabric.brokers.redis import work_reader as redis_work
 from tests import brokers
 from tests.brokers import SECRET, Server, Shared
 from tests.fabrics import bridge, edge
@@ -123,7 +125,7 @@ def expiry(arguments: str) -> float:
 
 BROKERS = {
     "nats": (of_nats, 0.0),
-    "jetstream": (of_jetstream, nats_jetstream.WORK_TTL),
+    "jetstream": (of_jetstream, jetstream.WORK_TTL),
     "redis": (of_redis, redis_work.WORK_TTL),
     "amqp": (of_amqp, amqp.WORK_TTL),
 }

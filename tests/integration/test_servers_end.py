@@ -43,7 +43,7 @@ def families(folder: Path) -> dict[int, list[psutil.Process]]:
 
 def keepers(process: Process) -> list[psutil.Process]:
     """The one that the process has, if it is there."""
-    return [each for each in psutil.Process(process.pid).children() if "links/keeper.py" in " ".join(each.cmdline())]
+    return [each for each in psutil.Process(process.pid).children() if "links/stdio/keeper.py" in " ".join(each.cmdline())]
 
 
 @contextmanager

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -11,11 +12,13 @@ from typing import Any
 import pytest
 
 from tests.contract.http_client import Client
-from tests.fabrics import Process, ask, up
+from tests.fabrics import PROGRAM, Process, ask, up
 from tests.integration.conftest import Write, descendants, servers, until
 from tests.integration.talk import Session, call, reason, text
+from tests.terminals import Terminal
 
 SERVER = Path(__file__).with_name("starting_server.py")
+WAITING = re.compile(r"^mcp-fabric: slow has not answered yet, starting for .*; waiting for it$", re.MULTILINE)
 OFTEN = {"interval": 0.1, "timeout": 0.2}
 """Checks that come, and fail, many times while a test looks."""
 
@@ -75,6 +78,24 @@ async def test_a_call_that_gives_up_on_a_slow_server_is_told_that_it_is_still_st
             answer = await call(client, "pid", path="/slow/mcp")
     assert (reason(answer), answer["error"]["data"]["retryable"]) == ("no_worker", True)
     assert "slow has not answered yet, starting for " in answer["error"]["message"]
+
+
+async def test_who_calls_a_slow_server_from_a_terminal_sees_what_is_waited_for(
+    config: Write, tmp_path: Path, gate: Path
+) -> None:
+    with up(config(slow=starting("modern", f"until={gate}")), tmp_path) as process:
+        process.url()
+        with (
+            Process(PROGRAM, "call", "slow", "pid", state=tmp_path) as plain,
+            Terminal("call", "slow", "pid", state=tmp_path) as terminal,
+        ):
+            line = await asyncio.to_thread(plain.ready, WAITING)
+            for _ in range(2):  # it moves
+                await asyncio.to_thread(terminal.shows, "slow has not answered yet, starting for ")
+            await asyncio.to_thread(gate.touch)
+            code, said = await asyncio.to_thread(terminal.end)
+            await asyncio.to_thread(until, lambda: plain.log.read_text() == f"{line}\n{said}")
+    assert code == 0
 
 
 async def test_what_takes_no_question_before_its_handshake_is_asked_once_and_its_warm_process_lives(

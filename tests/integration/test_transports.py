@@ -13,7 +13,7 @@ from fabric.capabilities import Capabilities
 from fabric.links import registry as links
 from tests.fabrics import ask
 from tests.pages import DOCS, table
-from workers.transports import cells, rows
+from workers.checking.transports import cells, rows
 
 pytestmark = pytest.mark.requirement("L13")
 
@@ -26,7 +26,7 @@ def declared() -> dict[str, Capabilities]:
 
 
 def test_every_scheme_declares_what_it_can_do() -> None:
-    assert links.capabilities().keys() == {"stdio", *links.TRANSPORTS}
+    assert links.capabilities().keys() == {"stdio", *links.CONNECTORS}
     assert brokers.capabilities().keys() == brokers.ADAPTERS.keys()
     everything = declared()
     encrypted = {scheme for scheme, can in everything.items() if can.encryption}

@@ -108,6 +108,17 @@ def test_on_a_full_server_a_session_gives_way_sooner_when_many_wait() -> None:
     held(world, one, *many)
 
 
+def test_those_who_come_to_a_full_server_all_at_once_do_not_hold_each_other_up() -> None:
+    world = scene(most=10, slots=64, session_idle=60.0)
+    world.fault("full server", lasts=12.0)
+    for number in range(10):
+        gone(opened(world, f"c{number}"))
+    many = [Http(world, f"m{number}", "old", legacy=True) for number in range(10)]
+    assert world.run_until(lambda: sum(client.session is not None for client in many) >= 6, 3.5)
+    assert world.run_until(lambda: all(client.session for client in many), 11.0)
+    held(world, *many)
+
+
 def unread(client: Http) -> Http:
     """The connection on which it reads its session's own stream ends, and it opens no other."""
     for edge in client.world.edges:

@@ -5,22 +5,19 @@ from __future__ import annotations
 import pytest
 
 from fabric.addressing import MAX_NAME_BYTES, Channel, ChannelKind, channel_name, escape
-from fabric.brokers import (
-    amqp,
-    amqp_connection,
-    amqp_work,
-    keeper,
-    mailbox,
-    memory,
-    nats,
-    nats_connection,
-    nats_jetstream,
-    nats_work,
-    redis_inbox,
-    redis_reads,
-    redis_streams,
-    redis_work,
-)
+from fabric.brokers import mailbox, memory
+from fabric.brokers.amqp import adapter as amqp
+from fabric.brokers.amqp import connection as amqp_connection
+from fabric.brokers.amqp import work_reader as amqp_work
+from fabric.brokers.embedded import keeper
+from fabric.brokers.nats import adapter as nats
+from fabric.brokers.nats import connection as nats_connection
+from fabric.brokers.nats import jetstream
+from fabric.brokers.nats import work_reader as nats_work
+from fabric.brokers.redis import adapter as redis
+from fabric.brokers.redis import blocking_reader as redis_reads
+from fabric.brokers.redis import inbox_reader as redis_inbox
+from fabric.brokers.redis import work_reader as redis_work
 from tests.pages import DOCS, table
 
 PAGE = DOCS / "spec" / "channels.md"
@@ -43,18 +40,18 @@ def test_the_kinds_are_the_codes() -> None:
         f"longer than {MAX_NAME_BYTES} bytes when escaped",
         f"`max_payload` less {nats.HEADER_RESERVE_BYTES} bytes.",
         f"The embedded server takes {keeper.LARGEST_PAYLOAD_BYTES // MIB} MiB",
-        f"per subject beyond {nats_jetstream.MOST_WORK} messages, a message is kept {nats_jetstream.WORK_TTL} s",
+        f"per subject beyond {jetstream.MOST_WORK} messages, a message is kept {jetstream.WORK_TTL} s",
         f"acknowledgement after at most {nats_work.ACK_WAIT} s, any number pending, gone {nats_work.INACTIVE} s after",
-        f"refuses what comes (error {nats_jetstream.QUEUE_FULL})",
+        f"refuses what comes (error {jetstream.QUEUE_FULL})",
         f"request for at most {nats_work.MOST_WORK_AT_ONCE} messages standing for {nats_work.PULL:g} s",
         f"Every {nats_connection.PULSE:g} s it says `+WPI`",
-        f"The largest body is {redis_streams.LARGEST_MESSAGE_BYTES // MIB} MiB",
+        f"The largest body is {redis.LARGEST_MESSAGE_BYTES // MIB} MiB",
         f"group `{redis_work.GROUP}`",
         f"the channel's name and `{redis_work.consumers('')}`",
-        f"refused beyond {redis_streams.MOST_WORK} entries",
+        f"refused beyond {redis.MOST_WORK} entries",
         f"{redis_work.WORK_TTL} s after the last publish",
         f"{redis_inbox.INBOX_TTL} s after its owner's last sign of life",
-        f"shows every {redis_streams.PULSE:g} s that it lives",
+        f"shows every {redis.PULSE:g} s that it lives",
         f"`XREADGROUP`, at most {redis_work.MOST_WORK_AT_ONCE} entries at once, waiting {redis_reads.BLOCK:g} s",
         f"`XREAD` from `0-0` on, at most {redis_inbox.MOST_MESSAGES_AT_ONCE} entries at once",
         f"not renewed for {redis_work.CLAIM_AFTER:g} s is claimed",

@@ -10,7 +10,7 @@ import pytest
 
 from fabric.errors import TransportError
 from fabric.faults import CODES, Fault, Reason, fault_frame
-from fabric.links.http_status import answer_status
+from fabric.links.http.response_status import answer_status
 from tests.pages import DOCS, ROOT, table
 
 PAGE = DOCS / "spec" / "errors.md"

@@ -2,19 +2,56 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from collections.abc import Iterator, Mapping
+from functools import cache
+from importlib import import_module
+from typing import Annotated, Any
 
 import typer
-
-from workers.commands import asking, checking, serving
+import typer.main
+from typer.core import TyperGroup
 
 _EXIT_CODES = (
     "Exit codes: 0 done, 1 failed, 2 wrong usage or configuration, 3 nobody answers, 130 interrupted (Ctrl-C), 143 ended by "
     "SIGTERM before it was done. SIGTERM is how up, edge, bridge and connect are stopped: 0."
 )
 
+MODULES = {
+    **dict.fromkeys(("up", "edge", "bridge", "connect"), "workers.commands.serving"),
+    **dict.fromkeys(("ls", "tools", "resources", "prompts", "call", "restart"), "workers.commands.asking"),
+    **dict.fromkeys(("doctor", "transports", "config"), "workers.commands.checking"),
+}
+"""Where each command is, in the order of the help."""
+
+
+class _Commands(Mapping[str, Any]):
+    """The commands by name, each made when it is asked for: typer takes longer to make them all than to run one."""
+
+    def __getitem__(self, name: str) -> Any:
+        return _group(MODULES[name]).commands[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(MODULES)
+
+    def __len__(self) -> int:
+        return len(MODULES)
+
+
+@cache
+def _group(module: str) -> TyperGroup:
+    return typer.main.get_group(import_module(module).app)
+
+
+class _Root(TyperGroup):
+    """`mcp-fabric` itself."""
+
+    def __init__(self, **attributes: Any) -> None:
+        super().__init__(**{**attributes, "commands": _Commands()})
+
+
 app = typer.Typer(
     name="mcp-fabric",
+    cls=_Root,
     help="Serve MCP servers to many clients, on one machine or on many, through NATS, Redis Streams or RabbitMQ.",
     epilog=f"Start with: mcp-fabric up mcp.json\n\n{_EXIT_CODES}",
     no_args_is_help=True,
@@ -31,7 +68,3 @@ def _root(version: Annotated[bool, typer.Option("--version", help="Print the ver
 
         typer.echo(version_of("mcp-transport-fabric"))
         raise typer.Exit
-
-
-for group in (serving.app, asking.app, checking.app):
-    app.add_typer(group)

@@ -15,7 +15,7 @@ from workers.commands.options import (
 )
 from workers.commands.running import given_options, run, settings_of
 
-app = typer.Typer()
+app = typer.Typer(rich_markup_mode=None)
 
 
 config_app = typer.Typer(help="Check a config file, or print its JSON Schema.", no_args_is_help=True)
@@ -26,13 +26,13 @@ def doctor(
     config: ConfigArgument = None, http: Http = None, broker: Broker = None, fabric: Fabric = None, json: Json = False
 ) -> None:
     """Find what is wrong, and say what to do. One remedy a line."""
-    run("doctor", settings_of(config, given_options(broker, fabric, http=http)), json=json)
+    run("checking.doctor", settings_of(config, given_options(broker, fabric, http=http)), json=json)
 
 
 @app.command(epilog="mcp-fabric transports\n\nmcp-fabric transports --json")
 def transports(json: Json = False) -> None:
     """List the transports, by the scheme of their URLs, and what each can do."""
-    from workers.transports import show
+    from workers.checking.transports import show
 
     show(json=json)
 
@@ -40,19 +40,19 @@ def transports(json: Json = False) -> None:
 @config_app.command("check", epilog="mcp-fabric config check mcp.json")
 def config_check(config: ConfigArgument = None) -> None:
     """Refuse a wrong setting, naming file, key and reason, and name what is passed over. Starts nothing."""
-    from workers.check import check
+    from workers.checking.config_check import check
 
     settings = check(config, os.environ)
     count = "1 server" if len(settings.servers) == 1 else f"{len(settings.servers)} servers"
-    typer.echo(f"{settings.source}: fabric {settings.name}, {count}: {', '.join(settings.servers)}")
-    if settings.passed_over:
-        typer.echo(f"{settings.source}: passed over, as known to hosts alone: {', '.join(settings.passed_over)}")
+    typer.echo(f"{settings.source.name}: fabric {settings.fabric.name}, {count}: {', '.join(settings.servers)}")
+    if settings.source.passed_over:
+        typer.echo(f"{settings.source.name}: passed over, as known to hosts alone: {', '.join(settings.source.passed_over)}")
 
 
 @config_app.command("schema", epilog="mcp-fabric config schema > config.schema.json")
 def config_schema() -> None:
     """Print the JSON Schema of the config file."""
-    from fabric.runtime.schema import json_schema_text
+    from fabric.config.schema.file import json_schema_text
 
     typer.echo(json_schema_text(), nl=False)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import signal
 from collections.abc import Callable, Coroutine
@@ -11,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import typer
 
 if TYPE_CHECKING:
-    from fabric.runtime.settings import Settings  # pydantic and all; --help shall not wait for it
+    from fabric.config.settings import Settings  # pydantic and all; --help shall not wait for it
 
 
 def given_options(broker: str | None, fabric: str | None, **others: object) -> dict[str, object]:
@@ -29,15 +30,20 @@ def log_options(level: str | None, format: str | None, *, quiet: bool) -> dict[s
 def settings_of(
     config: str | None, given: dict[str, object], *, needs_servers: bool = False, listens: tuple[str, ...] = ()
 ) -> Settings:
-    """The settings as `load` of config.py has them, for this process's environment. Raises ConfigError."""
-    from fabric.runtime.config import load
+    """The settings as fabric/config/load.py has them, for this process's environment. Raises ConfigError."""
+    from fabric.config import quick_load
+
+    joins_only = config is None and not needs_servers and not listens
+    if joins_only and (settings := quick_load.load(os.environ, given)) is not None:
+        return settings
+    from fabric.config.load import load
 
     return load(config, environment=os.environ, arguments=given, needs_servers=needs_servers, listens=listens)
 
 
 def servable(settings: Settings) -> Settings:
     """The same settings. Raises ConfigError if a server's command is not there."""
-    from fabric.runtime.settings import refuse_missing_commands
+    from fabric.config.server_definition import refuse_missing_commands
 
     refuse_missing_commands(settings)
     return settings
@@ -45,16 +51,18 @@ def servable(settings: Settings) -> Settings:
 
 def refuse_missing_extras() -> None:
     """Raise ConfigError if OTEL_* ask for what is not installed."""
-    from workers.extras import refuse_missing_extras
+    from workers.process.extras import refuse_missing_extras
 
     refuse_missing_extras(os.environ)
 
 
-def run(command: str, settings: Settings, *arguments: object, **options: object) -> None:
-    """Await workers.<command>.run(settings, ...); what it returns is the exit code."""
+def run(module: str, settings: Settings, *arguments: object, **options: object) -> None:
+    """Await workers.<module>.run(settings, ...); what it returns is the exit code."""
     import uvloop
 
-    work: Callable[..., Coroutine[Any, Any, int]] = import_module(f"workers.{command}").run
+    work: Callable[..., Coroutine[Any, Any, int]] = import_module(f"workers.{module}").run
+    gc.freeze()
+    gc.enable()  # cli.py has disabled it
     try:
         code = uvloop.run(work(settings, *arguments, **options))
     finally:

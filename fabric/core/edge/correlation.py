@@ -57,7 +57,7 @@ class CorrelationRouter:
 
     def __init__(self, member: Member, out: list[Effect], limits: Limits, detours: Detours, directory: ServerDirectory) -> None:
         self.exchanges: dict[str, Exchange] = {}
-        self.deadlines = Deadlines()
+        self.deadlines = Deadlines[str]()
         self.limits = limits
         self._member = member
         self._out = out

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
-from fabric.links.stream import left
+from fabric.links.stream import flushed
 
 
 class Draining:
@@ -30,7 +30,7 @@ class Draining:
 async def waited(sink: Draining, *, patience: float, most: float) -> float:
     loop = asyncio.get_running_loop()
     began = loop.time()
-    await left(loop.create_future(), sink, patience=patience, most=most)
+    await flushed(loop.create_future(), sink, patience=patience, most=most)
     return loop.time() - began
 
 
@@ -53,4 +53,4 @@ async def test_but_not_for_ever() -> None:
 async def test_one_that_is_gone_is_not_waited_for() -> None:
     gone = asyncio.get_running_loop().create_future()
     gone.set_result(None)
-    await asyncio.wait_for(left(gone, Draining(100, 0), patience=600.0), 10)
+    await asyncio.wait_for(flushed(gone, Draining(100, 0), patience=600.0), 10)

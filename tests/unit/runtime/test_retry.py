@@ -7,6 +7,7 @@ from typing import get_args
 import pytest
 import tenacity
 
+from fabric.config.retry_policy import Failure, RetryPolicy
 from fabric.core.telemetry_record import ConnectAttempt
 from fabric.errors import (
     BrokerClosed,
@@ -19,7 +20,7 @@ from fabric.errors import (
     LinkRefused,
     TransportError,
 )
-from fabric.runtime.retry import Connects, Failure, RetryPolicy, failure, pauses
+from fabric.runtime.retry import Dialer, failure, pauses
 
 pytestmark = pytest.mark.requirement("R05")
 
@@ -33,7 +34,7 @@ class Peer:
         self.failures = list(failures)
         self.told: list[ConnectAttempt] = []
         self.again: list[int] = []
-        self.connects = Connects(policy, self.told.append)
+        self.dialer = Dialer(policy, self.told.append)
 
     async def connect(self) -> str:
         if self.failures:
@@ -41,7 +42,7 @@ class Peer:
         return "open"
 
     async def open(self, most: int = 0) -> str:
-        return await self.connects.open("broker", "nats", self.connect, most=most, failed=lambda n, _: self.again.append(n))
+        return await self.dialer.dial("broker", "nats", self.connect, most=most, on_failure=lambda n, _: self.again.append(n))
 
 
 async def test_it_is_tried_again_until_it_opens_and_each_attempt_is_told() -> None:
@@ -88,7 +89,7 @@ async def test_what_is_no_failure_of_a_transport_is_not_tried_again() -> None:
         raise RuntimeError("ours")
 
     with pytest.raises(RuntimeError):
-        await Connects(QUICK).open("server", "s", broken)
+        await Dialer(QUICK).dial("server", "s", broken)
 
 
 def test_the_pauses_double_from_a_tenth_of_a_second_to_ten_and_chance_takes_off_a_tenth_at_most() -> None:

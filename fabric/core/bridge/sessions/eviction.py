@@ -35,7 +35,10 @@ class Eviction:
         self._waiting: dict[str, dict[str, float]] = {}  # by server, the new ones that found no process, and when
 
     def next(self, sessions: Iterable[Session], pool: Pool, opening: str, now: float) -> Session | None:
-        """The session that gives way to the one to be opened, where no process is left; None makes that wait."""
+        """The session that gives way to the one to be opened, where no process is left; None makes that wait.
+
+        It is asked before the one to be opened is taken from its queue, and again when that begins: until then it waits.
+        """
         waiting = self._waiting.setdefault(pool.name, {})
         waiting.pop(opening, None)
         waiting[opening] = now
@@ -47,8 +50,11 @@ class Eviction:
         if oldest is None or now - oldest.alone_since < max(EVICT_AFTER_LEAST, EVICT_AFTER / len(waiting)):
             self._looked[pool.name] = now
             return None
-        del waiting[opening]
         return oldest
+
+    def begun(self, server: str, opening: str) -> None:
+        """It has a process, and waits no more."""
+        self._waiting.get(server, {}).pop(opening, None)
 
     def due(self, sessions: Iterable[Session], pool: Pool, now: float) -> list[Session]:
         """Those that have been left alone for too long for how many there are."""

@@ -1,0 +1,276 @@
+"""One plain connection of aio-pika's: made and left in bounded time, watched for silence, its errors told as the family's.
+
+aio-pika closes a channel whose caller was cancelled in the middle of a question, so each question runs in a task of its own. It
+sees after twelve seconds that a broker has stalled; amqp_socket.py says earlier when it last heard something.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Coroutine
+from typing import Any, TypeVar, cast
+
+import aio_pika
+import aiormq
+from aio_pika.abc import AbstractChannel
+from aio_pika.connection import make_url
+from aiormq import abc
+from aiormq.channel import EXCEPTION_MAPPING as OF_CHANNELS
+from aiormq.connection import EXCEPTION_MAPPING as OF_CONNECTIONS
+
+from fabric.brokers.amqp.watched_socket import WatchedSocket
+from fabric.brokers.failure import denied_credentials, denied_right, stranger, unreachable
+from fabric.brokers.url import BrokerUrl
+from fabric.errors import (
+    BrokerClosed,
+    BrokerDenied,
+    BrokerError,
+    BrokerProtocolError,
+    BrokerRefused,
+    BrokerReset,
+    BrokerTimeout,
+    BrokerUnavailable,
+)
+
+SPEAKS = "AMQP 0-9-1"
+
+HEARTBEAT = 3
+"""Seconds, as told to the broker: it writes something at latest each 1.5 seconds, and gives up a peer silent for nine."""
+
+SILENCE = 4.5
+"""Seconds without a byte after which the connection is lost: a stalled broker closes nothing."""
+
+TICK = 0.5
+"""Seconds between our looks at the connection."""
+
+ABORTED = 1.0
+"""Seconds the library has to end its tasks once the socket is gone."""
+
+_CODES: dict[type[BaseException], int] = {
+    kind: code for mapping in (OF_CHANNELS, OF_CONNECTIONS) for code, kind in mapping.items()
+}
+
+T = TypeVar("T")
+ChannelStep = tuple[str, Callable[[AbstractChannel], Awaitable[object]]]
+"""A question, and the right it needs."""
+
+
+class AmqpConnection:
+    """The connection. `lost` is told once why it ended, unless we ended it; `blocked`, now and then while it is so."""
+
+    def __init__(self, url: BrokerUrl, name: str, lost: Callable[[BrokerError], None], blocked: Callable[[], None]) -> None:
+        """`name` is what the broker lists. Raises ConfigError for certificates that cannot be read."""
+        self.where = url.where
+        self.end: BrokerError | None = None
+        self._lost = lost
+        self._is_blocked = blocked
+        self._loop = asyncio.get_running_loop()
+        self._looked_at = self._loop.time()
+        self._tick: asyncio.TimerHandle | None = None
+        self._tasks: set[asyncio.Task[Any]] = set()
+        self._socket = WatchedSocket(url.host, url.port, url.tls_context() if url.scheme == "amqps" else None)
+        user, password = ("guest", "guest") if url.user is None else (url.user, url.password or "")
+        vhost = url.path.removeprefix("/") or "/"
+        self._connection = aio_pika.Connection(
+            make_url(host=url.host, port=url.port, login=user, password=password, virtualhost=vhost, heartbeat=HEARTBEAT),
+            client_properties={"product": "mcp-transport-fabric", "connection_name": name},
+        )
+        self._connection.kwargs["transport_factory"] = self._socket
+
+    async def open(self, *, timeout: float) -> None:
+        """Connect and log in, once. timeout: the seconds its caller gives it, to be told. Raises BrokerError."""
+        connecting = self.start(self._connection.connect())
+        try:
+            await asyncio.wait([connecting])
+            connecting.result()
+        except aiormq.AMQPError as error:
+            if self._socket.incoming.strange:
+                raise stranger(self.where, "its answer is no frame", speaks=SPEAKS) from None
+            if isinstance(error, aiormq.ConnectionClosed | aiormq.ProbableAuthenticationError):
+                raise self.refusal(error) from None
+            if isinstance(error, aiormq.InvalidFrameError) and (said := self._socket.incoming.last_word()):
+                raise self.refusal(aiormq.ConnectionClosed(said.reply_code, said.reply_text)) from None
+            raise unreachable(self.where, error.__cause__ or error, timeout=timeout, speaks=SPEAKS) from None
+        except StopAsyncIteration:  # aiormq's word, outside its own tree, for a connection that ended before it was read
+            raise unreachable(self.where, EOFError(), timeout=timeout, speaks=SPEAKS) from None
+        except Exception as error:  # what a codec raises of bytes it was not made for
+            raise unreachable(self.where, error, timeout=timeout, speaks=SPEAKS) from None
+        finally:
+            if not connecting.done():
+                connecting.cancel()
+                if self._socket.transport is not None:
+                    self._socket.transport.abort()
+                await asyncio.wait([connecting], timeout=ABORTED)
+        self._aiormq.closing.add_done_callback(self._ended)
+        self._look()
+
+    @property
+    def _aiormq(self) -> abc.AbstractConnection:
+        if self.end is not None or self._connection.transport is None:
+            raise self.end or BrokerClosed("the broker connection is closed")
+        return self._connection.transport.connection
+
+    @property
+    def blocked(self) -> bool:
+        """Whether the broker takes no publishes for now. One step of the library's wait until it does shows that."""
+        if self.end is not None:
+            return False
+        ready = self._aiormq.ready()
+        try:
+            ready.send(None)
+        except StopIteration:
+            return False
+        ready.close()
+        return True
+
+    def start(self, asking: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
+        """Begin to ask the library; what it raises is heard by whoever waits for it, if anybody does."""
+        task = self._loop.create_task(asking)
+        self._tasks.add(task)
+        task.add_done_callback(self._over)
+        return task
+
+    async def ask(self, asking: Coroutine[Any, Any, T], right: str = "use") -> T:
+        """Ask the library, which is not cancelled with us. Raises BrokerError; BrokerDenied names this right."""
+        task = self.start(asking)
+        await asyncio.wait([task])
+        if task.cancelled():
+            raise self.end or BrokerReset(f"{self.where}: the broker closed the connection; see its log")
+        try:
+            return task.result()
+        except BrokerError:
+            raise
+        except Exception as error:  # aiormq raises RuntimeError and StopAsyncIteration of its own, codecs what they like
+            raise self.end or self.refusal(error, right) from None
+
+    async def channel(self, *, confirms: bool = False) -> aiormq.Channel:
+        """A new channel, as aiormq has it: for what is said for each message. Raises BrokerError."""
+
+        async def open_one() -> aiormq.Channel:
+            return cast("aiormq.Channel", await self._aiormq.channel(publisher_confirms=confirms))
+
+        return await self.ask(open_one())
+
+    async def do(self, *steps: ChannelStep) -> None:
+        """Ask on a channel of its own, so that a refusal closes nothing else. Raises BrokerError."""
+
+        async def ask_all() -> None:
+            if self.end is not None:
+                raise self.end
+            async with self._connection.channel(publisher_confirms=False) as channel:
+                for right, step in steps:
+                    try:
+                        await step(channel)
+                    except aiormq.AMQPError as error:
+                        raise self.refusal(error, right) from None
+
+        await self.ask(ask_all())
+
+    def follow(self, channel: aiormq.Channel, right: str) -> None:
+        """If the broker closes this channel, or ends its consumer, the connection is lost."""
+
+        def closed(closing: asyncio.Future[Any]) -> None:
+            error = None if closing.cancelled() else closing.exception()
+            if isinstance(error, aiormq.ChannelClosed) and _said(error)[0]:
+                self.lose(self.refusal(error, right))
+
+        def cancelled(_: object) -> None:
+            self.lose(BrokerUnavailable(f"{self.where}: a queue is gone: somebody deleted it"))
+
+        channel.closing.add_done_callback(closed)
+        channel.on_consumer_cancel_callbacks.add(cancelled)
+
+    def refusal(self, error: BaseException | None, right: str = "use") -> BrokerError:
+        """Why the broker, or the world, ended a channel or the connection, as the family says it."""
+        code, text = _said(error)
+        where, url = self.where, "the URL's path names the vhost, /%2F the one called /"
+        match code:
+            case 403 if "Login" in text:
+                return BrokerDenied(denied_credentials(where, text))
+            case 403:
+                if right == "bind":
+                    right = "write" if " to queue " in text else "read"
+                return BrokerDenied(denied_right(where, f"{right} this", f"({text})"))
+            case 530 if "limit (" in text:
+                return BrokerRefused(f"{where}: {text}; raise its limit")
+            case 530:
+                return BrokerDenied(f"{where}: {text}; let our user in there, or name another: {url}")
+            case 0 | 320:
+                return BrokerReset(f"{where}: {text or 'the broker closed the connection'}; see its log")
+            case 501 | 502 | 503 | 504 | 505:
+                return BrokerProtocolError(f"{where}: {text}")
+        return BrokerUnavailable(f"{where}: {text}")
+
+    def lose(self, error: BrokerError) -> None:
+        """The connection ends by what we did not want."""
+        if self.end is None:
+            self._finish(error)
+            self._lost(error)
+
+    def close(self) -> None:
+        """End it now; the broker sees that by itself."""
+        self._finish(BrokerClosed("the broker connection is closed"))
+
+    async def say_goodbye(self, timeout: float) -> None:
+        """End it with the broker's knowledge, if it answers within `timeout` seconds: then queues of ours are gone."""
+        if self.end is None:
+            await asyncio.wait([self.start(self._leave())], timeout=timeout)
+        self.close()
+        if self._tasks:
+            await asyncio.wait(self._tasks, timeout=ABORTED)
+
+    # ------------------------------------------------------------ within
+    async def _leave(self) -> None:
+        """What was said last, acknowledgements too, is heard before the end: a channel is opened and closed after it."""
+        await self.do()
+        self.end = self.end or BrokerClosed("the broker connection is closed")
+        await self._connection.close()
+
+    def _finish(self, end: BrokerError) -> None:
+        """Without its socket the library ends its tasks."""
+        self.end = self.end or end
+        if self._tick is not None:
+            self._tick.cancel()
+        if self._socket.transport is not None:
+            self._socket.transport.abort()
+        if not self._connection.is_closed:
+            self.start(self._connection.close())
+
+    def _ended(self, closing: asyncio.Future[Any]) -> None:
+        if self.end is None:
+            self.lose(self.refusal(None if closing.cancelled() else closing.exception()))
+
+    def _over(self, task: asyncio.Task[Any]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled():
+            task.exception()
+
+    def _look(self) -> None:
+        """See that the broker lives, and takes messages. Who was held up himself judges nobody."""
+        if self.end is not None:
+            return
+        now, incoming = self._loop.time(), self._socket.incoming
+        if now > self._looked_at + TICK + 1:
+            incoming.at = now
+        if now > incoming.at + SILENCE:
+            self.lose(BrokerTimeout(f"{self.where}: silent for {SILENCE:g} s; see that it is not stopped"))
+            return
+        if self.blocked:
+            self._is_blocked()
+        self._looked_at = now
+        self._tick = self._loop.call_later(TICK, self._look)
+
+
+def _said(error: BaseException | None) -> tuple[int, str]:
+    """AMQP's code and the broker's words; 0 where it was not the broker who said it."""
+    match error:
+        case aiormq.ProbableAuthenticationError(args=(text,)):
+            return 403, str(text)
+        case aiormq.ConnectionClosed(args=(code, text)) | aiormq.ChannelClosed(args=(code, text)):
+            return code or 0, str(text or "")
+        case aiormq.AMQPError(args=(text,)) if type(error) in _CODES:
+            return _CODES[type(error)], str(text)
+        case None | aiormq.AMQPConnectionError(__cause__=EOFError()):
+            return 0, ""
+        case _:
+            return 0, str(error.__cause__ or error)

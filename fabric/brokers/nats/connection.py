@@ -1,0 +1,194 @@
+"""One connection of nats-py's: made once, asked for signs of life, its errors mapped to those of the broker family.
+
+This file uses nats-py's connection and switches off the rest: one attempt to connect, no reconnecting, no buffering while down.
+Two habits of nats-py shape the code. A PING overtakes what is queued, so it proves something only when nothing is queued. A
+PONG that arrives for a cancelled flush() kills nats-py's reader, so one task, never cancelled while up, sends all PINGs.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import math
+import re
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
+
+from fabric.brokers.connection_state import ConnectionState
+from fabric.brokers.failure import denied_credentials, stranger, unreachable
+from fabric.brokers.nats.client import Client, NatsError, TcpTransport
+from fabric.brokers.url import BrokerUrl
+from fabric.errors import (
+    BrokerDenied,
+    BrokerError,
+    BrokerProtocolError,
+    BrokerRefused,
+    BrokerReset,
+    BrokerTimeout,
+)
+
+PULSE = 2.0
+"""Seconds between PINGs while nothing else asks for one."""
+
+PULSE_TIMEOUT = 4
+"""Seconds until a PING without an answer means that the connection is lost: a stalled broker closes nothing."""
+
+CLOSE_TIMEOUT = 1.0
+"""Seconds aclose() gives what is still queued."""
+
+PERMISSIONS_VIOLATION = re.compile('permissions violation for (publish|subscription) to "([^"]*)"')
+
+
+class NatsConnection:
+    """The connection; `client` is nats-py's."""
+
+    def __init__(
+        self,
+        url: BrokerUrl,
+        *,
+        lost: Callable[[BrokerError], None],
+        refused: Callable[[str], None],
+        beat: Callable[[], Awaitable[None]],
+    ) -> None:
+        """Make it, unconnected.
+
+        lost: called with the reason when the connection is lost. refused: called with each subject that the server did not let
+        us publish or subscribe to, in lower case. beat: awaited before each PING.
+        """
+        self.where = url.where
+        self.client = Client()
+        self.state = ConnectionState()
+        self.denied: set[str] = set()  # a right and a subject, as in `is_denied`
+        self._url = url
+        self._lost = lost
+        self._refused = refused
+        self._before_ping = beat
+        self._connected = False
+        self._pulse: asyncio.Task[None] | None = None
+        self._asked = asyncio.Event()
+        self._waiting: list[asyncio.Future[None]] = []
+
+    async def open(self, name: str, timeout: float) -> None:
+        """Connect, once, within `timeout` seconds; the broker lists us as `name`. `refusal` maps what it raises."""
+        url = self._url
+        has_password = url.user is not None and url.password is not None
+        try:
+            await self.client.connect(
+                url.where,
+                name=name,
+                user=(lambda: self._over_tls(url.user)) if has_password else None,
+                password=url.password if has_password else None,
+                token=(lambda: self._over_tls(url.user)) if url.user is not None and not has_password else None,
+                tls=url.tls_context() if url.ca else None,  # nats-py makes the usual one, which takes time, where it needs it
+                allow_reconnect=False,
+                connect_timeout=math.ceil(timeout),
+                pending_size=-1,  # no buffering while down, and no blocking flush inside publish(), which swallows cancellation
+                skip_subject_validation=True,  # channel_name() leaves nothing to validate
+                error_cb=self._on_error,
+                disconnected_cb=self._on_disconnect,
+            )
+        except NatsError as error:
+            if "info message" in words(error) and self.client._transport is not None and self.client._transport.at_eof():
+                raise EOFError from None  # nats-py takes the end of a connection for a wrong greeting
+            raise
+        self._over_tls("")
+        self._connected = True
+        if self.client._reading_task is not None:  # nats-py is silent where its reader ends by an error that it did not foresee
+            self.client._reading_task.add_done_callback(self._on_reader_done)
+        self._pulse = asyncio.create_task(self._beat(), name="nats pulse")
+
+    def is_denied(self, right: str, subject: str) -> bool:
+        """Whether the server refused us a right such as `publish to`. nats-py passes on its words in lower case."""
+        return f"{right} {subject}".lower() in self.denied
+
+    async def written(self) -> None:
+        """Let nats-py write what it has queued; where the socket is full, wait until the broker has read on."""
+        await asyncio.sleep(0)
+        while self.client.pending_data_size and not self.state.ended.done():
+            await self.round_trip()
+
+    async def round_trip(self) -> None:
+        """Wait for an answer to a PING sent from now on, or for the connection to be lost."""
+        waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._waiting.append(waiter)
+        self._asked.set()
+        await asyncio.wait((waiter, self.state.ended), return_when=asyncio.FIRST_COMPLETED)
+
+    def lose(self, reason: str, kind: type[BrokerError] = BrokerReset) -> None:
+        """Give the connection up for this reason."""
+        error = kind(f"{self.where}: {reason}")
+        if self.state.lose(error):
+            self._lost(error)
+            self._asked.set()
+
+    async def aclose(self) -> None:
+        """End it; what is queued has CLOSE_TIMEOUT to leave."""
+        with suppress(Exception):
+            await asyncio.wait_for(self.client.close(), CLOSE_TIMEOUT)
+        # a stalled broker never takes what is queued, and nothing public of nats-py ends that wait
+        transport = self.client._transport
+        if isinstance(transport, TcpTransport) and transport._io_writer is not None:
+            transport._io_writer.transport.abort()
+        if self._pulse is not None:
+            self._pulse.cancel()
+            await asyncio.wait([self._pulse])
+
+    async def _beat(self) -> None:
+        """Send PINGs: at once for a waiting round_trip(), else each PULSE."""
+        while not self.state.ended.done():
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._asked.wait(), PULSE)
+            self._asked.clear()
+            await self._before_ping()
+            waiting, self._waiting = self._waiting, []
+            try:
+                await self.client.flush(PULSE_TIMEOUT)
+            except Exception as error:  # whatever it is, nobody would see a stall any more
+                stalled = isinstance(error, TimeoutError)
+                reason = f"no answer to a ping within {PULSE_TIMEOUT} s" if stalled else words(error)
+                self.lose(reason, BrokerTimeout if stalled else BrokerReset)
+            for waiter in waiting:
+                waiter.set_result(None)
+
+    def _over_tls(self, secret: str | None) -> str:
+        """Return `secret`, unless it would leave in the clear despite tls://: nats-py encrypts only if the server says so."""
+        # no public attribute of nats-py shows that
+        if self._url.scheme == "tls" and not self.client._server_info.get("tls_required"):
+            raise _NoTls
+        return secret or ""
+
+    async def _on_error(self, error: Exception) -> None:
+        if not self._connected:
+            raise error  # or nats-py tries again until it runs out of attempts
+        if denied := PERMISSIONS_VIOLATION.search(str(error)):
+            self.denied.add(f"{'publish to' if denied[1] == 'publish' else 'subscribe to'} {denied[2]}")
+            self._refused(denied[2])
+
+    def _on_reader_done(self, reading: asyncio.Task[None]) -> None:
+        error = None if reading.cancelled() else reading.exception()
+        self.lose("the broker closed the connection" if error is None else words(error))
+
+    async def _on_disconnect(self) -> None:
+        self.lose(words(self.client.last_error or NatsError("the broker closed the connection")))
+
+
+class _NoTls(NatsError):
+    """The URL says tls:// and the server does not require TLS: nats-py would go on in the clear."""
+
+
+def refusal(where: str, error: Exception, timeout: float) -> BrokerError:
+    """Map what `open` raised within `timeout` seconds to an error of the broker family."""
+    said = words(error)
+    if isinstance(error, _NoTls):
+        return BrokerProtocolError(f"{where}: this server does not require TLS; give it `tls`, or ask by nats://")
+    if "authorization" in said or "authentication" in said:
+        return BrokerDenied(denied_credentials(where, said))
+    if "maximum connections" in said:
+        return BrokerRefused(f"{where}: it takes no more connections; raise its max_connections")
+    if "info message" in said:
+        return stranger(where, "it does not greet as a NATS server does", speaks="NATS")
+    return unreachable(where, error, timeout=timeout, speaks="NATS")
+
+
+def words(error: BaseException) -> str:
+    """What nats-py or the server said."""
+    return str(error).lower().removeprefix("nats: ").strip("'") or type(error).__name__

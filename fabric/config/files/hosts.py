@@ -1,0 +1,117 @@
+"""The files of MCP hosts, brought into the shape of ours: where they keep servers, and by what names they know our keys.
+
+Read are those of Claude Desktop, Claude Code, Cursor, VS Code, Cline, Zed, Continue, Windsurf and Gemini CLI, and of whoever
+writes as they do. What only a host knows is passed over and named; what looks like a key of ours is left for validation to
+refuse.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+from fabric.config.schema.file import ConfigFile
+from fabric.config.schema.nearest import nearest
+from fabric.config.schema.server import ServerSection
+from fabric.errors import ConfigError
+
+SERVERS_AT = ("mcpServers", "servers", "context_servers", "mcp.servers", "experimental.modelContextProtocolServers")
+"""Where files keep their servers: ours and most hosts', VS Code, Zed, VS Code's settings, Continue's older config.json."""
+
+_ALIKE = 0.8  # above it an unknown key is one of ours, misspelt: `env_file` and `maxProceses`, but not `disabledTools`
+_NAMES = {"serverUrl": "url", "httpUrl": "url", "transport": "type", "transportType": "type"}
+_SWITCHES = ("enabled", "isActive")
+
+
+class Adopted(NamedTuple):
+    """A file in the shape of ours. servers_at: where its servers were, as errors say it. passed_over: what only hosts know."""
+
+    content: Any
+    servers_at: str = SERVERS_AT[0]
+    inputs: Any = None
+    passed_over: tuple[str, ...] = ()
+
+
+def adopt(content: Any, source: str) -> Adopted:
+    """A file's content as ConfigFile has it. Raises ConfigError where it has servers in two places or two of one name."""
+    if not isinstance(content, dict):
+        return Adopted(content)
+    places = [place for place in SERVERS_AT if _at(content, place) is not None]
+    if len(places) > 1:
+        raise ConfigError(f"there are servers there and at {places[0]}; put them in one place", where=f"{source}: {places[1]}")
+    servers_at = places[0] if places else SERVERS_AT[0]
+    around = {key: value for key, value in content.items() if key != servers_at.partition(".")[0]}
+    kept, others = _sorted_out(around, ConfigFile)
+    inputs = others.pop("inputs", None) or _at(content, "mcp.inputs")  # which is where VS Code's settings have them
+    passed_over = [*others]
+    if places:
+        servers = _by_name(_at(content, servers_at), f"{source}: {servers_at}")
+        keys: dict[str, list[str]] = {}
+        if isinstance(servers, dict):
+            servers = {name: _entry(name, entry, keys) for name, entry in servers.items()}
+        passed_over += [f"{key} ({', '.join(names)})" for key, names in keys.items()]
+        kept["mcpServers"] = servers
+    return Adopted(kept, servers_at, inputs, tuple(passed_over))
+
+
+def _at(content: dict[str, Any], place: str) -> Any:
+    found: Any = content
+    for key in place.split("."):
+        found = found.get(key) if isinstance(found, dict) else None
+    return found
+
+
+def _by_name(servers: Any, where: str) -> Any:
+    """A list of servers, as Continue has it, by the names they bear."""
+    if not isinstance(servers, list) or not all(isinstance(entry, dict) for entry in servers):
+        return servers
+    named: dict[str, Any] = {}
+    for number, entry in enumerate(servers, 1):
+        name = str(entry.get("name", f"server-{number}"))
+        if name in named:
+            raise ConfigError(f"two servers are called {name}", where=where)
+        named[name] = {key: value for key, value in entry.items() if key != "name"}
+    return named
+
+
+def _entry(name: str, written: Any, passed_over: dict[str, list[str]]) -> Any:
+    """A server's entry in our keys; what is passed over is added, by key, with the server's name."""
+    if not isinstance(written, dict):
+        return written
+    entry = {key: value for key, value in _flat(written) if value is not None}  # as some write what they do not say
+    for theirs, ours in _NAMES.items():
+        if theirs in entry and ours not in entry:
+            entry[ours] = entry.pop(theirs)
+            if theirs == "httpUrl":
+                entry.setdefault("type", "http")
+    switches = [entry.pop(key) for key in _SWITCHES if isinstance(entry.get(key), bool)]
+    if entry.get("disabled") is True or False in switches:
+        return {"disabled": True}
+    if "command" not in entry and "url" not in entry:
+        if "settings" in entry or entry.get("source") == "extension":
+            passed_over.setdefault("servers of Zed's extensions", []).append(name)
+            return {"disabled": True}
+        return entry  # for validation to refuse, with the key that was meant
+    kept, others = _sorted_out(entry, ServerSection)
+    if "url" in kept and "command" not in kept and kept.get("env"):
+        others["env"] = kept.pop("env")
+    for key in others:
+        passed_over.setdefault(key, []).append(name)
+    return kept
+
+
+def _flat(entry: dict[str, Any]) -> Iterator[tuple[str, Any]]:
+    """The keys of an entry with those of Zed's older `command: {path, args, env}` and Continue's `transport: {type, ...}`."""
+    for key, value in entry.items():
+        if key in ("command", "transport") and isinstance(value, dict):
+            yield from (("command" if name == "path" else name, inner) for name, inner in value.items())
+        else:
+            yield key, value
+
+
+def _sorted_out(written: dict[str, Any], section: type[ConfigFile | ServerSection]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """What may be ours, misspelt or not, and what is not."""
+    known = [field.alias or name for name, field in section.model_fields.items()]
+    ours = [key for key in known if key != "$schema"]  # Continue's `schema` says something else
+    kept = {key: value for key, value in written.items() if key in known or nearest(key, ours, _ALIKE)}
+    return kept, {key: value for key, value in written.items() if key not in kept}

@@ -1,0 +1,67 @@
+"""Reads a file of JSON that a person wrote: what cannot be read is refused with its place, and in words that say what to do."""
+
+from __future__ import annotations
+
+import codecs
+import json
+import os
+import shlex
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from fabric.config.files.json_mistakes import mistake, repeated
+from fabric.config.files.jsonc import plain
+from fabric.errors import ConfigError
+
+_OTHERS = {".yaml": "YAML", ".yml": "YAML", ".toml": "TOML"}
+
+
+def content_of(path: Path, environment: Mapping[str, str]) -> Any:
+    """What the file holds; comments and trailing commas are passed over. Raises ConfigError.
+
+    environment: its PATH says whether a name that is no file was meant for a program.
+    """
+    if (format := _OTHERS.get(path.suffix.lower())) and path.is_file():
+        raise ConfigError(f"{format} is not read here; write its servers as JSON, under `mcpServers`", where=str(path))
+    try:
+        raw = path.read_bytes()
+    except OSError as error:
+        hint = _meant(str(path), environment)
+        raise ConfigError(f"cannot be read: {error.strerror}{hint}", where=str(path)) from error
+    text = plain(_decoded(raw, path))
+    try:
+        content = json.loads(text)
+    except json.JSONDecodeError as error:
+        offset, reason = mistake(text, error)
+        raise ConfigError(f"not JSON: {reason}", where=_at(path, text, offset)) from error
+    except RecursionError as error:
+        raise ConfigError("nested too deeply", where=str(path)) from error
+    if (found := repeated(text)) is not None:
+        raise ConfigError(f"key `{found[1]}` is there twice", where=_at(path, text, found[0]))
+    return content
+
+
+def _decoded(raw: bytes, path: Path) -> str:
+    try:
+        return raw.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        wide = raw.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
+        what = "this is UTF-16" if wide else f"not UTF-8 at byte {error.start}"
+        raise ConfigError(f"{what}; save it as UTF-8", where=str(path)) from None
+
+
+def _at(path: Path, text: str, offset: int) -> str:
+    line, start = text.count("\n", 0, offset) + 1, text.rfind("\n", 0, offset) + 1
+    return f"{path}: line {line}, column {offset - start + 1}"
+
+
+def _meant(given: str, environment: Mapping[str, str]) -> str:
+    """What to write instead, where what was given for a file is a command line."""
+    try:
+        program = (shlex.split(given) or [""])[0]
+    except ValueError:  # its quotes do not match
+        return ""
+    found = shutil.which(program, path=environment.get("PATH", os.defpath))
+    return f"; to run it as a server, write {shlex.quote(f'stdio:{given}')}" if found else ""

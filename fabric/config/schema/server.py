@@ -1,0 +1,151 @@
+"""The section of one MCP server: a command to start, or the URL of a server that runs."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from pydantic import ConfigDict, Field, model_validator
+from pydantic.alias_generators import to_camel
+
+from fabric.config.schema.section import Section, open_to_hosts
+from fabric.config.schema.value_types import (
+    CommandLine,
+    Count,
+    Grace,
+    HeaderName,
+    HeaderValue,
+    Positive,
+    Scalar,
+    Seconds,
+    ServerUrl,
+    Variable,
+    Word,
+)
+
+# the `type` that hosts give a url, and the schemes it goes with
+_SPOKEN = {
+    **dict.fromkeys(("stdio", "local"), ()),
+    **dict.fromkeys(("http", "streamable-http", "streamable_http", "streamableHttp"), ("http", "https")),
+    "sse": ("http", "https", "sse+http", "sse+https"),
+    **dict.fromkeys(("ws", "websocket"), ("ws", "wss")),
+}
+Spoken = Literal["stdio", "local", "http", "streamable-http", "streamable_http", "streamableHttp", "sse", "ws", "websocket"]
+
+_OF_COMMANDS = {"args", "env", "env_file", "cwd", "grace"}
+_OF_URLS = {"headers", "tls"}
+_WITH_TLS = ("tls", "wss", "https", "sse+https")
+_WITHOUT_HEADERS = ("tcp", "tls", "unix")
+
+
+def _open_server(schema: dict[str, Any]) -> None:
+    open_to_hosts(schema)
+    schema["anyOf"] = [{"required": [key]} for key in ("command", "url", "serverUrl", "httpUrl")]
+
+
+class HealthSection(Section):
+    """How a server is checked."""
+
+    enabled: bool = True
+    """False: it is not checked; whether its processes start and end is seen all the same."""
+    interval: Seconds = 30.0
+    """Seconds from the end of one check to the next."""
+    timeout: Seconds = 5.0
+    """Seconds that a check may take."""
+    down: Positive = 3
+    """Checks failed in a row that make it unhealthy."""
+    up: Positive = 2
+    """Checks passed in a row that make it healthy again."""
+    command: CommandLine | None = None
+    """Command that checks it instead of a question to it: split as a shell would, run without one where the server runs."""
+
+
+class TrustSection(Section):
+    """TLS with a server by URL. All are PEM files, relative to the folder of this file."""
+
+    ca: Word | None = None
+    """The authorities whose certificates are trusted, instead of the system's."""
+    certificate: Word | None = None
+    """Our own certificate, where the server asks for one."""
+    key: Word | None = None
+    """Its key, unless it is in the same file."""
+
+    @model_validator(mode="after")
+    def _agrees(self) -> TrustSection:
+        if self.key and not self.certificate:
+            raise ValueError("a key goes with a certificate")
+        return self
+
+
+class ServerSection(Section):
+    """One MCP server: a command that speaks MCP on its stdin and stdout, or the URL of one that runs."""
+
+    model_config = ConfigDict(json_schema_extra=_open_server)
+
+    command: Word | None = None
+    """The program: a name to find on PATH, or a path, relative to the folder of this file."""
+    url: ServerUrl | None = None
+    """Where the server listens, instead of a command: http(s)://, sse+http(s)://, ws(s)://, tcp://, tls:// or unix://."""
+    headers: dict[HeaderName, HeaderValue] = Field(default={})
+    """Headers of the requests to a url that is HTTP's or a WebSocket's."""
+    tls: TrustSection = TrustSection()
+    """TLS with a url of tls://, wss://, https:// or sse+https://."""
+    args: tuple[Scalar, ...] = ()
+    """Its arguments."""
+    env: dict[Variable, Scalar | None] = Field(default={})
+    """Environment variables, on top of those it inherits: HOME, LOGNAME, PATH, SHELL, TERM, USER, the locale; null for none."""
+    env_file: Word | None = None
+    """File of further environment variables, NAME=VALUE a line, relative to the folder of this file; `env` wins over it."""
+    cwd: Word | None = None
+    """Its working directory, relative to the folder of this file, which is the default."""
+    type: Spoken | None = None
+    """As hosts write it: of a command `stdio`; of a url what is spoken there, which else its scheme says."""
+    disabled: bool = False
+    """Leave this server out."""
+    max_in_flight: Positive = 64
+    """Requests in progress at once at one bridge; a bridge without a free slot gives work back."""
+    warm: Count = 1
+    """Processes kept started and idle, ready for the next session."""
+    max_processes: Positive = 64
+    """Processes at once at one bridge."""
+    max_log_lines: Count = 20
+    """Lines on its stderr, and of junk on its stdout, that are logged in a second; of more the number is."""
+    retry_calls: bool = False
+    """Its tools may be called again when an outcome is unknown: each call is repeatable."""
+    start_timeout: Seconds = 120.0
+    """Seconds that a new process, or connection, has until its first answer; those who call it wait."""
+    era: Literal["modern", "legacy"] | None = None
+    """What it speaks, instead of asking it: `modern` is revision 2026-07-28, `legacy` an earlier one, with initialize."""
+    grace: Grace = 5.0
+    """Seconds between closing its stdin and TERM, and between TERM and KILL, when it is stopped."""
+    sessions: Literal["separate"] = "separate"
+    """Each legacy session has a process, or a connection, of its own."""
+    health: HealthSection = HealthSection()
+    """How it is checked."""
+
+    @model_validator(mode="after")
+    def _agrees(self) -> ServerSection:
+        if self.disabled:
+            return self
+        if (self.command is None) == (self.url is None):
+            raise ValueError("say command, or url, and not both")
+        ours, theirs = ("command", _OF_URLS) if self.url is None else ("url", _OF_COMMANDS)
+        if given := sorted(key for key in theirs & self.model_fields_set if getattr(self, key)):
+            raise ValueError(f"{to_camel(given[0])} does not go with {ours}")
+        if self.url is None and self.type not in (None, "stdio", "local"):
+            raise ValueError(f"type {self.type} does not go with command")
+        if self.url is not None:
+            scheme = address(self.url, self.type).partition(":")[0]
+            if self.headers and scheme in _WITHOUT_HEADERS:
+                raise ValueError(f"{scheme}:// carries no headers")
+            if "tls" in self.model_fields_set and scheme not in _WITH_TLS:
+                raise ValueError(f"{scheme}:// speaks no TLS; {', '.join(f'{each}://' for each in _WITH_TLS)} do")
+        return self
+
+
+def address(url: str, type: str | None) -> str:
+    """The URL whose scheme says what is spoken, where a host's config says it by `type`. Raises ValueError."""
+    scheme, _, rest = url.partition("://")
+    spoken = _SPOKEN.get(type or "", (scheme,))
+    if scheme not in spoken:
+        raise ValueError(f"type {type} goes with {' and '.join(f'{each}://' for each in spoken)}")
+    return f"sse+{scheme}://{rest}" if type == "sse" and scheme in ("http", "https") else url

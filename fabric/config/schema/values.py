@@ -1,0 +1,212 @@
+"""What one value of the configuration may be: a function for each kind, which refuses the others and says why.
+
+Each returns the value, as it is used from then on, and raises ValueError. A refusal never quotes what may hold a credential.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import shlex
+from ipaddress import ip_network
+from typing import Any
+
+from fabric.addressing import escape
+from fabric.brokers.registry import ADAPTERS
+from fabric.brokers.url import parse
+from fabric.config.files.variables import is_ours
+from fabric.errors import ConfigError, InvalidName
+from fabric.links.registry import CONNECTORS
+from fabric.links.url import parse as parse_link_url
+
+MODE = "^0?[0-7]{3}$"
+"""A file mode, as chmod takes it."""
+
+
+def split_address(text: str) -> tuple[str, int]:
+    """Host and port of HOST:PORT, an IPv6 host in brackets, or of PORT alone, at 127.0.0.1. Raises ValueError."""
+    host, colon, port = (f"127.0.0.1:{text}" if text.isdecimal() else text).rpartition(":")
+    bare = host[1:-1] if host.startswith("[") and host.endswith("]") else host
+    if not colon or not bare or (":" in bare) != (bare is not host) or not port.isdecimal() or int(port) > 65535:
+        raise ValueError(f"{text!r} is not PORT or HOST:PORT, such as 8080, 127.0.0.1:8080 or [::1]:0")
+    return bare, int(port)
+
+
+def split_listener(entry: str) -> tuple[str, str]:
+    """Address and server of ADDRESS=SERVER; without one the server is empty."""
+    place, equals, server = entry.rpartition("=")
+    return (place, server) if equals else (entry, "")
+
+
+def plain(text: str) -> str:
+    """Text that can be an argument, a path or a variable of a child process."""
+    if "\0" in text:
+        raise ValueError("may not contain a NUL character")
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        raise ValueError("is not valid unicode") from None
+    return text
+
+
+def variable(name: str) -> str:
+    """The name of an environment variable."""
+    if not name or "=" in name:
+        raise ValueError("is not a name an environment variable can have")
+    return plain(name)
+
+
+def inherited(name: str) -> str:
+    """The name of a variable that servers may be given."""
+    if is_ours(name):
+        raise ValueError("is a setting of the fabric, which servers are not given")
+    return variable(name)
+
+
+def scalar(value: Any) -> Any:
+    """Hosts write numbers and booleans where a program is given text."""
+    return json.dumps(value) if isinstance(value, bool | int | float) else value
+
+
+def port(value: Any) -> Any:
+    """An address, where a port alone may be a number."""
+    return str(value) if isinstance(value, int) and not isinstance(value, bool) else value
+
+
+def listeners(value: Any) -> Any:
+    """A list of addresses, or one; each may be the number of a port."""
+    value = listed(port(value))
+    return [port(each) for each in value] if isinstance(value, list) else value
+
+
+def listed(value: Any) -> Any:
+    """A list may be written with commas, as it has to be in an environment variable."""
+    return [part.strip() for part in value.split(",") if part.strip()] if isinstance(value, str) else value
+
+
+def command_line(text: str) -> str:
+    """A command that a shell could split into words."""
+    try:
+        words = shlex.split(text)
+    except ValueError as error:
+        raise ValueError(f"is no command line: {error}") from None
+    if not words:
+        raise ValueError("is empty")
+    return text
+
+
+def number(value: Any) -> Any:
+    """No boolean, which Python takes for a number."""
+    if isinstance(value, bool):
+        raise ValueError("should be a number")
+    return value
+
+
+def channel_part(name: str) -> str:
+    """A name that can be part of a channel's, of a fabric or a server."""
+    try:
+        escape(name)
+    except InvalidName as error:
+        raise ValueError(str(error)) from None
+    return name
+
+
+def address(text: str) -> str:
+    """HOST:PORT, or PORT."""
+    split_address(text)
+    return text
+
+
+def listener(text: str) -> str:
+    """HOST:PORT=SERVER, or without either host or server."""
+    place, server = split_listener(text)
+    split_address(place)
+    if place != text:
+        channel_part(server)
+    return text
+
+
+def socket_listener(text: str) -> str:
+    """PATH=SERVER, or PATH."""
+    place, server = split_listener(text)
+    if not place:
+        raise ValueError(f"{text!r} is not PATH=SERVER, such as time.sock=time")
+    if place != text:
+        channel_part(server)
+    return plain(text)
+
+
+def mode(value: Any) -> Any:
+    """A file mode, octal and in quotes: a number would be decimal."""
+    if not isinstance(value, str):
+        raise ValueError('should be an octal file mode in quotes, such as "0600"')
+    if not re.fullmatch(MODE, value):
+        raise ValueError("should be an octal file mode such as 0600")
+    return value
+
+
+def network(text: str) -> str:
+    """An IP address or network."""
+    try:
+        ip_network(text)
+    except ValueError as error:
+        raise ValueError(f"is no address or network: {error}") from None
+    return text
+
+
+def path_prefix(path: str) -> str:
+    """What the paths of URLs begin with; empty, or without a slash at the end."""
+    path = path.rstrip("/")
+    if not re.fullmatch(r"(/[A-Za-z0-9._~-]+)*", path) or {".", ".."} & set(path.split("/")):
+        raise ValueError("is no path prefix, such as /tools")
+    return path
+
+
+def public_url(url: str) -> str:
+    """The URL of an edge, without a slash at the end."""
+    url = url.rstrip("/")
+    if not re.fullmatch(r"https?://([A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(:[0-9]{1,5})?(/[A-Za-z0-9._~-]+)*", url):
+        raise ValueError("is no URL of this kind: https://mcp.example or https://mcp.example/tools")
+    return url
+
+
+def broker_url(url: str) -> str:
+    """The URL of a broker that an adapter speaks."""
+    scheme, separator, _ = url.partition("://")
+    if not separator or not scheme.isalnum():
+        raise ValueError("is not a URL, such as nats://127.0.0.1:4222")
+    if scheme.lower() not in ADAPTERS:
+        raise ValueError(f"scheme {scheme!r} is no broker's; known are {', '.join(ADAPTERS)}")
+    if not url.isprintable() or " " in url:
+        raise ValueError("holds a space or a control character; write it as %20 and the like")
+    if scheme.lower() != "memory":
+        try:
+            parse(url, default_port=0)
+        except ConfigError as error:
+            raise ValueError(error.reason) from None
+    return url
+
+
+def server_url(url: str) -> str:
+    """The URL of an MCP server that a transport reaches."""
+    if url.partition("://")[0] not in CONNECTORS:
+        raise ValueError(f"is no MCP server's URL; known are {', '.join(f'{name}://' for name in CONNECTORS)}")
+    try:
+        parse_link_url(url)
+    except ConfigError as error:
+        raise ValueError(error.reason) from None
+    return url
+
+
+def header(name: str) -> str:
+    """The name of an HTTP header."""
+    if not re.fullmatch(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+", name):
+        raise ValueError("is no header's name")
+    return name
+
+
+def header_value(value: str) -> str:
+    """The value of an HTTP header."""
+    if not value.isprintable() or value != value.strip() or not value.isascii():
+        raise ValueError("is no header's value: printable ASCII")
+    return value

@@ -1,0 +1,29 @@
+"""Finds the secret of the fabric: given as text, in a file or by a command, or made once in the state folder."""
+
+from __future__ import annotations
+
+from fabric.config.settings import Settings
+from fabric.config.state_folder import prepare
+from fabric.errors import ConfigError
+from fabric.security.secret import HOW_TO_MAKE_ONE, Keyring, from_command, from_file, made_once, parse
+
+
+def keyring(settings: Settings) -> Keyring:
+    """The keyring of the secret that was given; without a broker that was given, of a secret made once in the state folder.
+
+    It may wait for a command, so it is called before the event loop runs. Raises ConfigError.
+    """
+    given = settings.secret
+    if given.secret:
+        return parse(given.secret, where="FABRIC_SECRET")
+    if given.secret_file:
+        return from_file(given.secret_file)
+    if given.secret_command:
+        return from_command(given.secret_command, where="secretCommand")
+    if settings.makes_its_secret:
+        return made_once(prepare(settings.fabric.state))
+    raise ConfigError(
+        "a given broker needs the fabric secret, here or in a file that FABRIC_SECRET_FILE or `fabric.secretFile` names; "
+        + HOW_TO_MAKE_ONE,
+        where="FABRIC_SECRET",
+    )

@@ -1,0 +1,132 @@
+"""Makes the definition of each MCP server from its checked section: paths and environment complete, a digest of what it is."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import re
+import shlex
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from fabric.config.files.env_file import read_env_file
+from fabric.config.files.source import Written
+from fabric.config.files.variables import is_ours
+from fabric.config.schema.file import ConfigFile
+from fabric.config.schema.server import ServerSection, TrustSection, address
+from fabric.config.server_definition import ServerDefinition
+from fabric.core.bridge.processes.health import Checks
+from fabric.errors import ConfigError
+from fabric.links.stdio.command import environment as child_environment
+from fabric.links.url import parse as parse_link_url
+from fabric.security.tls import Trust
+
+_PASSWORD = re.compile(r"//[^/@]*@")
+
+
+def definitions(file: ConfigFile, written: Written, environment: Mapping[str, str]) -> dict[str, ServerDefinition]:
+    """The servers of the file that are not disabled, by name. environment: that of our process."""
+    inherited = {name: value for name, value in environment.items() if not is_ours(name)}
+    if written.folder:  # without a file PROGRAM has no other way to be told anything: mcp-server-runner hands on all it has
+        asked = {name: value for name, value in inherited.items() if name in file.fabric.inherit_env}
+        inherited = child_environment(inherited, asked)
+    return {
+        name: _definition(name, server, written, inherited, file.fabric.idle_timeout)
+        for name, server in file.mcp_servers.items()
+        if not server.disabled
+    }
+
+
+def _definition(
+    name: str, server: ServerSection, written: Written, inherited: Mapping[str, str], patience: float
+) -> ServerDefinition:
+    folder, entry = written.folder or Path.cwd(), written.entries[name]
+    command, url = server.command or "", address(server.url, server.type) if server.url else ""
+    env, unready = _environment(name, server, written, inherited, folder)
+    return ServerDefinition(
+        name=name,
+        url=url,
+        headers=tuple(server.headers.items()),
+        trust=_trust(server.tls, folder),
+        command=str(folder / command) if os.sep in command else command,
+        args=server.args,
+        env=env,
+        cwd=str(folder / (server.cwd or "")),
+        max_in_flight=server.max_in_flight,
+        warm=server.warm,
+        max_processes=server.max_processes,
+        max_log_lines=server.max_log_lines,
+        retry_calls=server.retry_calls,
+        era=server.era or "",
+        start_timeout=server.start_timeout,
+        grace=server.grace,
+        checks=_checks(server, patience),
+        check_command=tuple(shlex.split(server.health.command or "")),
+        digest=_digest(server, entry),
+        unready=unready,
+        shown=_shown(url, entry.get("url") or ""),
+    )
+
+
+def _environment(
+    name: str, server: ServerSection, written: Written, inherited: Mapping[str, str], folder: Path
+) -> tuple[dict[str, str], tuple[str, ...]]:
+    """The environment of the server, and why it is not complete, a line for each reason."""
+    unready = written.unready.get(name, ())
+    env: dict[str, str | None] = {**inherited}
+    if server.env_file:
+        try:
+            env |= read_env_file(folder / server.env_file)
+        except ConfigError as error:
+            unready += (f"{written.source.name}: {written.source.servers_at}.{name}.envFile: {error.reason}",)
+    env |= server.env
+    return {key: value for key, value in env.items() if value is not None}, unready
+
+
+def _checks(server: ServerSection, patience: float) -> Checks:
+    health = server.health
+    return Checks(
+        enabled=health.enabled,
+        interval=health.interval,
+        timeout=health.timeout,
+        down=health.down,
+        up=health.up,
+        command=health.command is not None,
+        ping=not server.url,  # HTTP takes nothing before the handshake
+        patience=patience,
+    )
+
+
+def _shown(url: str, written: str) -> str:
+    """A URL in which variables were replaced, for people: its path has the variables by name, as they were written."""
+    if not url or "${" not in written:
+        return ""
+    path = written.partition("://")[2].partition("?")[0].partition("/")[2]
+    return msgspec.structs.replace(parse_link_url(url), path=f"/{path}", parameters=()).where
+
+
+def _digest(server: ServerSection, entry: Mapping[str, Any]) -> str:
+    """Is equal for equal definitions, on whichever machines. entry: the section as it was written.
+
+    It is announced, and a short secret could be guessed from it. So it has variables by name; it has neither the values of env
+    nor user, password and query of a url. It leaves out what may differ between machines: the file's folder, and capacity.
+    """
+    args = [each if isinstance(each, str) else text for each, text in zip(entry.get("args") or (), server.args, strict=False)]
+    defined = [entry.get("command") or "", args, sorted(server.env), entry.get("cwd"), server.retry_calls, server.sessions]
+    if server.env_file:
+        defined.append(server.env_file)
+    if url := entry.get("url"):
+        place = _PASSWORD.sub("//", url.partition("?")[0]) if "${" in url else parse_link_url(address(url, server.type)).where
+        defined += [place, sorted(server.headers)]
+    if server.era:
+        defined.append(server.era)
+    return hashlib.blake2b(json.dumps(defined).encode(), digest_size=16).hexdigest()
+
+
+def _trust(section: TrustSection, folder: Path) -> Trust:
+    files = {"ca": section.ca, "certificate": section.certificate, "key": section.key}
+    return Trust(**{name: str(folder / file) for name, file in files.items() if file})

@@ -1,0 +1,49 @@
+"""A URI chooses the transport: what it names is an MCP server to start, one to connect to, or a broker."""
+
+from __future__ import annotations
+
+import re
+import shlex
+
+from fabric.brokers import url as broker_url
+from fabric.brokers.registry import ADAPTERS
+from fabric.brokers.url import BrokerUrl
+from fabric.errors import ConfigError
+from fabric.links import url as link_url
+from fabric.links.registry import CONNECTORS
+from fabric.links.stdio.command import ServerCommand
+from fabric.links.url import LinkUrl
+
+_SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*):")
+
+
+def parse(uri: str) -> ServerCommand | LinkUrl | BrokerUrl:
+    """What `uri` names; a bare command means stdio. Raises ConfigError, which never quotes it.
+
+    `tls://` is a link: a broker's URL may say it too, for NATS, where nothing but a broker can be meant.
+    """
+    found = _SCHEME.match(uri)
+    scheme = found[1].lower() if found else "stdio"
+    if scheme == "stdio":
+        return _command(uri[found.end() :] if found else uri)
+    if scheme in CONNECTORS and uri[len(scheme) :].startswith("://"):
+        return link_url.parse(uri)
+    if scheme == "memory":
+        return BrokerUrl(scheme=scheme, host=uri[len("memory://") :], port=0)
+    if scheme in ADAPTERS and uri[len(scheme) :].startswith("://"):
+        return broker_url.parse(uri, default_port=0)
+    known = ["stdio:", *(f"{name}://" for name in dict.fromkeys((*CONNECTORS, *ADAPTERS)))]
+    raise ConfigError(f"unknown scheme {scheme}; known are {', '.join(known)}, and a bare command")
+
+
+def has_scheme(text: str) -> bool:
+    """Whether it is a URI that says so, and no path or bare command."""
+    return _SCHEME.match(text) is not None
+
+
+def _command(text: str) -> ServerCommand:
+    try:
+        command, *args = shlex.split(text)
+    except ValueError as error:
+        raise ConfigError(f"is no command line: {error}" if text.strip() else "is empty: no command to start") from None
+    return ServerCommand(command, tuple(args))

@@ -1,0 +1,385 @@
+"""One HTTP connection: one request at a time, answers in order and written at once, and nobody waited for too long.
+
+A client that ends its side of the connection has left, whatever it may still want to read: that is how most of them hang up.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Protocol, cast
+
+import msgspec
+
+from fabric.faults import Reason
+from fabric.links.http.request_reader import Request, RequestReader
+from fabric.links.http.response import SECURE, Response, refuse, too_large
+from fabric.links.http.response_head import CHUNKED, CLOSE, CONTINUE, LAST_CHUNK, chunk, head
+
+MAX_AHEAD_BYTES = 64 * 1024
+"""What a client may send behind a request that is not answered yet before it is no longer read, nor heard leaving."""
+
+_FAULTS = {
+    400: refuse(400, Reason.INVALID, "this is not HTTP/1.1 as RFC 9112 has it"),
+    408: refuse(408, Reason.INVALID, "the request did not arrive in time"),
+    431: refuse(431, Reason.TOO_LARGE, "the head of this request is too long"),
+    501: refuse(501, Reason.INVALID, "no Transfer-Encoding but chunked is known here"),
+    505: refuse(505, Reason.INVALID, "only HTTP/1.1 and HTTP/1.0 are spoken here"),
+}
+
+
+class ConnectionLimits(msgspec.Struct, frozen=True, kw_only=True):
+    """Of one connection.
+
+    idle_timeout: seconds until a next request begins. request_timeout: seconds for its head, and for each further piece of its
+    body. keep_alive_timeout: seconds between looks at a stream that may be silent. stall_timeout: seconds for which a client
+    may take nothing of what waits for it.
+    """
+
+    max_body_bytes: int
+    idle_timeout: float
+    request_timeout: float
+    keep_alive_timeout: float
+    stall_timeout: float
+
+
+class ActiveRequest(Protocol):
+    """Whose request a connection is serving."""
+
+    def disconnected(self) -> None:
+        """The client has gone."""
+        ...
+
+    def keep_alive(self) -> None:
+        """The client has heard nothing for a while."""
+        ...
+
+
+class Service(Protocol):
+    """What becomes of the requests of all connections. now: a coarse clock, in seconds."""
+
+    now: float
+    limits: ConnectionLimits
+
+    def opened(self, connection: HttpConnection) -> None:
+        """A client is here."""
+        ...
+
+    def judge(self, connection: HttpConnection, request: Request) -> Response | None:
+        """What a request is answered for its head alone; None lets it in."""
+        ...
+
+    def serve(self, connection: HttpConnection, request: Request) -> None:
+        """A request that was let in is whole: answer it now or later, by the methods of its connection."""
+        ...
+
+    def refused(self, status: int) -> None:
+        """A request was answered with an error status and never served."""
+        ...
+
+    def closed(self, connection: HttpConnection) -> None:
+        """The client is gone."""
+        ...
+
+
+class HttpConnection(asyncio.Protocol):
+    """A client's connection; `address` is its other end, `peer` the same with the port.
+
+    request: what is being answered; `answer`, or `open`, `write` and `end`, are for whoever serves it. occupant: to be told
+    when the client leaves before that is done. stalled: it was cut off for taking nothing. deadline: when `expire` is due, by
+    the service's clock.
+    """
+
+    def __init__(self, service: Service) -> None:
+        self.address = self.peer = ""
+        self.request: Request | None = None
+        self.active: ActiveRequest | None = None
+        self.streaming = self.stalled = False
+        self.deadline = service.now + service.limits.idle_timeout
+        self._service = service
+        self._reader = RequestReader()
+        self._busy = False  # a request is being answered, or the next one waits for its turn
+        self._ahead = bytearray()
+        self._pending: list[bytes] = []
+        self._deaf = False  # too much is there ahead
+        self._last = False  # hang up after this answer
+        self._over = False  # nothing is read any more
+        self._awaiting_head = False
+        self._writable: asyncio.Future[None] | None = None  # there while the client takes too little
+        self._written = 0
+        self._taken = 0  # of that by the client, at the last look that found some of it waiting,
+        self._taken_at: float | None = None  # and when that was
+
+    # ------------------------------------------------------------ what asyncio says
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """A client is here."""
+        self._transport = cast("asyncio.Transport", transport)  # uvloop's own class is none of asyncio's
+        host, port, *_ = transport.get_extra_info("peername") or ("", 0)
+        self.address, self.peer = host, f"{host}:{port}" if host else ""
+        self._service.opened(self)
+
+    def data_received(self, data: bytes) -> None:
+        """Bytes came."""
+        if self._over:
+            return
+        if self._busy:
+            self._ahead += data
+            if len(self._ahead) > MAX_AHEAD_BYTES and not self._deaf and not self._transport.is_closing():
+                self._deaf = True
+                self._transport.pause_reading()
+            return
+        reader = self._reader
+        self._ahead += reader.feed(data)
+        if reader.requests or reader.fault:
+            self._advance()
+        if not self._busy and not self._over:
+            self._watch()
+
+    def eof_received(self) -> None:
+        """The client has ended its side; the transport closes itself, once what is written has left."""
+        self._leave()
+
+    def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 (asyncio's signature)
+        """The connection is gone, whoever ended it."""
+        self._leave()
+        self._service.closed(self)
+
+    def pause_writing(self) -> None:
+        """The client takes less than it is sent."""
+        self._writable = asyncio.get_running_loop().create_future()
+        self.deadline = min(self.deadline, self._service.now + self._look_after)
+
+    def resume_writing(self) -> None:
+        """It has caught up."""
+        if self._writable is not None and not self._writable.done():  # which it is when the client has left
+            self._writable.set_result(None)
+        self._writable = None
+        if self._busy and self.request is None:
+            self.deadline = self._service.now + self._service.limits.idle_timeout
+            self._resume()
+
+    # ------------------------------------------------------------ the service's side
+    def answer(self, status: int, lines: bytes, body: bytes) -> None:
+        """Send a whole answer."""
+        request = self.request
+        assert request is not None  # noqa: S101 (only who serves one answers)
+        begin = head(status, lines)
+        if request.lines:
+            begin += request.lines
+        if self._last or not request.head.persistent:
+            begin += CLOSE
+        sent = body if request.head.method != "HEAD" else b""
+        data = b"%bcontent-length: %d\r\n\r\n%b" % (begin, len(body), sent)
+        self._written += len(data)
+        self._transport.write(data)
+        self._done(request)
+
+    def refuse(self, answer: Response) -> None:
+        """Send what the door answers by itself."""
+        if answer.status >= 400:
+            self._service.refused(answer.status)
+        self.answer(answer.status, SECURE + answer.lines, answer.body)
+
+    def open(self, lines: bytes) -> None:
+        """Begin a stream: status 200 and the headers; `write` and `end` follow."""
+        request = self.request
+        assert request is not None  # noqa: S101 (only who serves one answers)
+        self.streaming = True
+        self.deadline = self._service.now + self._service.limits.keep_alive_timeout
+        if request.head.chunked:
+            lines += CHUNKED
+        close = CLOSE if self._last or not request.head.persistent else b""
+        self._queue(b"%b%b%b\r\n" % (head(200, lines), request.lines, close))
+
+    def write(self, data: bytes) -> None:
+        """Send a piece of the stream. What is written in one turn of the loop leaves in one write."""
+        assert self.request is not None  # noqa: S101 (as above)
+        self._queue(chunk(data) if self.request.head.chunked else data)
+
+    def end(self) -> None:
+        """End the stream."""
+        request = self.request
+        assert request is not None  # noqa: S101 (only who serves one answers)
+        if request.head.chunked:
+            self._pending.append(LAST_CHUNK)
+        self._flush()
+        self._done(request)
+
+    def switch(self, lines: bytes, protocol: asyncio.Protocol) -> None:
+        """Answer 101 and leave the connection to another protocol, with all that has come behind the request."""
+        rest = bytes(self._ahead)
+        self._transport.write(b"%b\r\n" % (head(101, b"") + lines))
+        self._stop()
+        self._service.closed(self)
+        self._transport.set_protocol(protocol)
+        protocol.connection_made(self._transport)
+        if self._deaf:
+            self._transport.resume_reading()
+        if rest:
+            protocol.data_received(rest)
+
+    @property
+    def unsent_bytes(self) -> int:
+        """What the client has not taken of earlier turns."""
+        return self._transport.get_write_buffer_size()
+
+    @property
+    def _look_after(self) -> float:
+        return self._service.limits.stall_timeout / 4
+
+    async def drain(self) -> None:
+        """Wait until little is unsent, or the connection is gone."""
+        while self._writable is not None and not self._over:
+            await asyncio.shield(self._writable)
+
+    def abort(self) -> None:
+        """Drop the connection and what is unsent."""
+        self._transport.abort()
+
+    # ------------------------------------------------------------ the listener's side
+    def close_when_done(self) -> None:
+        """Serve what is under way and nothing after it."""
+        self._last = True
+        if not self._busy and not self._reader.begun:
+            self._hang_up()
+
+    def expire(self) -> None:
+        """Act on the deadline."""
+        if unsent := self.unsent_bytes:
+            self._wait(self._written - unsent)
+            return
+        self._taken_at = None
+        if self._over:
+            self._transport.abort()
+        elif self.active is not None:
+            self.deadline = self._service.now + self._service.limits.keep_alive_timeout
+            self.active.keep_alive()
+        elif self._reader.begun and not self._busy:
+            self._fail(408)
+        else:
+            self._hang_up()
+
+    def _wait(self, taken: int) -> None:
+        """Something waits for the client: it may be slow to take that, but not stand still."""
+        limits, now = self._service.limits, self._service.now
+        if taken > self._taken or self._taken_at is None:
+            self._taken, self._taken_at = taken, now
+        if now - self._taken_at < limits.stall_timeout:
+            self.deadline = now + self._look_after
+        else:
+            self.stalled = True
+            self._transport.abort()
+
+    # ------------------------------------------------------------ one request after the other
+    def _watch(self) -> None:
+        """Set the deadline of a connection that waits for its client."""
+        waiting, self._awaiting_head = self._awaiting_head, self._reader.awaiting_head
+        if not (waiting and self._awaiting_head):  # a head has one deadline however slowly it trickles in
+            limits = self._service.limits
+            self.deadline = self._service.now + (limits.request_timeout if self._reader.begun else limits.idle_timeout)
+
+    def _advance(self) -> None:
+        """Take up the next request, unless one is being answered."""
+        reader, service = self._reader, self._service
+        while reader.requests and not self._busy:
+            request = reader.requests[0]
+            if reader.fault and not request.whole:
+                break
+            answer = None
+            if not request.judged:
+                request.judged = True
+                answer = service.judge(self, request)
+                if not request.whole and _waits(request):
+                    if answer is None:
+                        self._transport.write(CONTINUE)
+                    else:
+                        self._last = True  # whether the body that was announced still comes cannot be known
+            if answer is None and request.size > service.limits.max_body_bytes:
+                answer = too_large(service.limits.max_body_bytes)
+            if answer is None and not request.whole:
+                break
+            reader.drop()
+            self.request, self._busy = request, True
+            self.deadline = service.now + service.limits.keep_alive_timeout
+            if answer is not None:
+                self.refuse(answer)
+            else:
+                service.serve(self, request)
+        if reader.fault and not self._busy and not self._over:
+            self._fail(reader.fault)
+
+    def _done(self, request: Request) -> None:
+        self.request = self.active = None
+        self.streaming = self._awaiting_head = False
+        self.deadline = self._service.now + (self._service.limits.idle_timeout if self._writable is None else self._look_after)
+        if self._last or not request.head.persistent:
+            self._hang_up(linger=not request.whole)
+        elif self._ahead or self._reader.requests or self._reader.fault or self._writable is not None:
+            asyncio.get_running_loop().call_soon(self._resume)
+        else:
+            self._busy = False
+
+    def _resume(self) -> None:
+        """Go on with what came while a request was being answered, once the client has taken the answer."""
+        if self._over or self.request is not None or self._writable is not None:
+            return
+        self._busy = False
+        self._advance()
+        if not self._busy and not self._over:
+            ahead = bytes(self._ahead)
+            self._ahead.clear()
+            if self._deaf and not self._transport.is_closing():  # which a failed write has made it
+                self._deaf = False
+                self._transport.resume_reading()
+            self.data_received(ahead)
+
+    def _fail(self, status: int) -> None:
+        """Answer what is no request, and hang up."""
+        self._reader.requests.clear()
+        self._service.refused(status)
+        answer = _FAULTS[status]
+        begin = head(status, SECURE + answer.lines + CLOSE)
+        self._transport.write(b"%bcontent-length: %d\r\n\r\n%b" % (begin, len(answer.body), answer.body))
+        self._hang_up(linger=True)
+
+    def _hang_up(self, *, linger: bool = False) -> None:
+        """Close, once what is written has left. linger: let a client that may be sending still read it (RFC 9112 9.6)."""
+        self._stop()
+        if linger and self._transport.can_write_eof():
+            self._transport.write_eof()
+        else:
+            self._transport.close()
+
+    def _leave(self) -> None:
+        """The client has gone."""
+        self._stop()
+        if self._writable is not None and not self._writable.done():
+            self._writable.set_result(None)
+        active, self.active = self.active, None
+        if active is not None:
+            active.disconnected()
+
+    def _stop(self) -> None:
+        """Nothing is read any more."""
+        self._over = True
+        self._reader.close()
+        self._pending.clear()
+        self._ahead.clear()
+        self.deadline = self._service.now + self._service.limits.request_timeout
+
+    def _queue(self, data: bytes) -> None:
+        if not self._pending:
+            asyncio.get_running_loop().call_soon(self._flush)
+        self._pending.append(data)
+
+    def _flush(self) -> None:
+        if self._pending and not self._transport.is_closing():
+            data = b"".join(self._pending)
+            self._written += len(data)
+            self._transport.write(data)
+        self._pending.clear()
+
+
+def _waits(request: Request) -> bool:
+    """Whether the client waits to be told to send its body (RFC 9110 10.1.1)."""
+    head = request.head
+    return not request.size and head.chunked and head.headers.get(b"expect", b"").lower() == b"100-continue"

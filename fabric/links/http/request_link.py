@@ -1,0 +1,170 @@
+"""One Streamable HTTP request as a link: an answer out as JSON or as an event stream."""
+
+from __future__ import annotations
+
+from fabric.errors import LinkBroken, LinkClosed, LinkError
+from fabric.links.base import LinkInfo, Purpose, RequestHandler
+from fabric.links.event_stream import COMMENT, encode_event
+from fabric.links.http.connection import HttpConnection
+from fabric.links.http.response import JSON, SECURE, Response
+from fabric.links.http.response_status import answer_status
+from fabric.mcp.batches import asks, split
+from fabric.mcp.jsonrpc import Message, MessageKind
+
+_JSON = JSON + SECURE
+_EVENTS = (
+    b"content-type: text/event-stream\r\nx-content-type-options: nosniff\r\n"
+    b"cache-control: no-cache\r\nx-accel-buffering: no\r\n"
+)
+_End = tuple[type[LinkError], str]  # raised anew each time: an exception that is kept holds its frames, and they the link
+_ANSWERED: _End = (LinkClosed, "answered")
+_LEFT: _End = (LinkBroken, "the client left")
+_STALLED: _End = (LinkBroken, "the client read nothing of what waited for it for too long")
+_SHUT: _End = (LinkClosed, "the listener closed")
+
+
+class HttpRequestLink:
+    """A RequestLink (links/base.py). Its answer is JSON when the first frame sent is final, else an event stream.
+
+    `send(b"")` opens the stream with a comment, or with `event` primes the client to reconnect. A request that takes long is
+    given its stream by `keep_alive`. Where the client takes no JSON (`json`), a result is a stream of one event; an error with
+    a status of its own is JSON all the same. The client's leaving, orderly or not, is one: HTTP does not tell them apart.
+    """
+
+    __slots__ = ("_connection", "_end", "_handler", "_json", "_message", "_modern", "info")
+
+    def __init__(
+        self,
+        info: LinkInfo,
+        message: Message | None,
+        connection: HttpConnection,
+        handler: RequestHandler,
+        *,
+        modern: bool,
+        json: bool,
+    ) -> None:
+        self.info = info
+        self._json = json
+        self._message = message
+        self._connection = connection
+        self._modern = modern
+        self._handler = handler
+        self._end: _End | None = None
+
+    def send(self, frame: bytes, *, event: str = "", final: bool = False) -> None:
+        """See Link.send."""
+        if self._end is not None:
+            raise self._end[0](self._end[1])
+        connection = self._connection
+        if not connection.streaming:
+            if final:
+                message = self._message
+                asked = (message is not None and message.kind is MessageKind.REQUEST) or frame[:1] == b"["
+                # Where nothing was asked, it is the HTTP request that failed, whatever the era.
+                status, lines = answer_status(frame, modern=self._modern or not asked, otherwise=200 if asked else 503)
+                if self._json or status != 200:
+                    self._end = _ANSWERED
+                    connection.answer(status, _JSON + lines if lines else _JSON, frame)
+                    return
+            connection.open(_EVENTS)
+        connection.write(encode_event(frame, event))
+        if final:
+            self._end = _ANSWERED
+            connection.end()
+
+    @property
+    def unsent_bytes(self) -> int:
+        """See Link.unsent_bytes."""
+        return self._connection.unsent_bytes
+
+    def accept(self) -> None:
+        """See RequestLink.accept."""
+        self._close(_ANSWERED)
+        self._connection.answer(200 if self.info.purpose is Purpose.DELETE_SESSION else 202, SECURE, b"")
+
+    def establish(self, token: str) -> None:
+        """See RequestLink.establish. Raises ValueError for a token that no header may hold."""
+        if not (token.isascii() and token.isprintable() and " " not in token):
+            raise ValueError("a session token is visible ASCII")
+        request = self._connection.request
+        if self._end is None and request is not None:
+            request.lines += b"mcp-session-id: %b\r\n" % token.encode()
+
+    def finish(self) -> None:
+        """See RequestLink.finish. A stream that carried nothing is opened and ended, for a client that takes streams."""
+        self._close(_ANSWERED)
+        if self.info.answer_only:
+            self._connection.answer(202, SECURE, b"")
+            return
+        if not self._connection.streaming:
+            self._connection.open(_EVENTS)
+        self._connection.end()
+
+    async def drain(self) -> None:
+        """See Link.drain."""
+        if self._end is None:
+            await self._connection.drain()
+        if self._end is not None and self._end[0] is LinkBroken:
+            raise LinkBroken(self._end[1])
+
+    # ------------------------------------------------------------ the connection's and the listener's side
+    def disconnected(self) -> None:
+        """See ActiveRequest.disconnected."""
+        if self._end is None:
+            self._end = _STALLED if self._connection.stalled else _LEFT
+        self._handler.on_disconnect(self)
+
+    def keep_alive(self) -> None:
+        """Say something to a client that has heard nothing for long: a comment, which opens the stream if none is open yet."""
+        connection = self._connection
+        if self._end is not None or connection.unsent_bytes:
+            return
+        if not connection.streaming:
+            if not self._may_stream():
+                return
+            if self._begins:
+                self._handler.on_waiting(self)
+                return
+            connection.open(_EVENTS)
+        connection.write(COMMENT)
+
+    def end_stream(self) -> None:
+        """The listener closes: end the stream in order."""
+        if self._end is None:
+            self.finish()
+            self._handler.on_disconnect(self)
+
+    def abort(self) -> None:
+        """The listener closes and waits no longer: drop the connection."""
+        if self._end is None:
+            self._end = _SHUT
+        self._connection.abort()
+
+    def fail(self, answer: Response) -> None:
+        """Whoever was told of the request has failed: give the client `answer`, if it has none yet."""
+        if self._end is not None:
+            return
+        self._end = _SHUT
+        if self._connection.streaming:
+            self._connection.abort()
+        else:
+            self._connection.refuse(answer)
+
+    def _may_stream(self) -> bool:
+        """Whether the answer can still become a stream: something was asked, of a client that takes one."""
+        message = self._message
+        if message is None or self.info.answer_only:
+            return False
+        if message.kind is MessageKind.BATCH:
+            return asks(split(message))
+        return message.kind is MessageKind.REQUEST
+
+    @property
+    def _begins(self) -> bool:
+        """It begins a session, whose id has to be known before a stream can begin."""
+        return self._message is not None and self._message.method == "initialize" and not self._modern
+
+    def _close(self, end: _End) -> None:
+        if self._end is not None:
+            raise self._end[0](self._end[1])
+        self._end = end

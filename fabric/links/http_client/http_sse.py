@@ -1,0 +1,139 @@
+"""The HTTP+SSE transport of 2024-11-05 towards a remote server: one stream brings every message, and says where to POST."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from contextlib import suppress
+
+from yarl import URL
+
+from fabric.errors import EndOfLink, InvalidFrame, LinkError, LinkHandshakeError, LinkOverflow, LinkRefused, LinkTimeout
+from fabric.links.event_stream import EventDecoder, ServerEvent
+from fabric.links.http_client import rules
+from fabric.links.http_client.connection_pool import ConnectionPool, ServerResponse
+from fabric.links.http_client.receive_queue import ReceiveQueue
+from fabric.links.mending import mended
+from fabric.mcp.jsonrpc import Message, MessageKind
+
+_ENDPOINT_BYTES = 8192
+
+
+class SseStream:
+    """One session. `ended` hears how its stream ended, once it had begun."""
+
+    def __init__(
+        self, pool: ConnectionPool, url: URL, max_bytes: int, receive_queue: ReceiveQueue, ended: Callable[[LinkError], None]
+    ) -> None:
+        self._pool = pool
+        self._url = url
+        self._max_bytes = max_bytes
+        self._receive_queue = receive_queue
+        self._ended = ended
+        self._endpoint: asyncio.Future[URL] = asyncio.get_running_loop().create_future()
+        self._reading: asyncio.Task[None] | None = None
+
+    async def open(self, timeout: float) -> None:
+        """Open the stream and hear where to POST, within `timeout` seconds.
+
+        Raises LinkRefused, its kinds, LinkTimeout, LinkBroken.
+        """
+        self._reading = asyncio.create_task(self._read())
+        try:
+            async with asyncio.timeout(timeout):
+                await asyncio.shield(self._endpoint)
+        except TimeoutError:
+            await self.aclose()
+            raise LinkTimeout(f"{self._pool.where} opened no event stream within {timeout:g} s") from None
+        except asyncio.CancelledError:
+            await self.aclose()
+            raise
+
+    async def _read(self) -> None:
+        """The stream, from its opening to its end."""
+        try:
+            async with (
+                self._pool.stream_room,
+                self._pool.room,
+                await self._pool.request("GET", self._url, rules.GET) as answer,
+            ):
+                await self._events(answer)
+        except LinkError as error:
+            if self._endpoint.done():
+                self._ended(error)
+            else:
+                self._endpoint.set_exception(error)
+
+    async def _events(self, answer: ServerResponse) -> None:
+        where = self._pool.where
+        if answer.status != 200 or answer.kind != "text/event-stream":
+            status_text = f"{where} answers {answer.status_text}" + f" with {answer.kind}" * bool(answer.kind)
+            advice = rules.advice(answer.status) or f", which is no event stream; {rules.OTHER}"
+            raise LinkHandshakeError(status_text + advice)
+        events = EventDecoder(self._max_bytes)
+        while chunk := await answer.chunk():
+            for event in events.feed(chunk):
+                if isinstance(event, LinkOverflow):
+                    self._receive_queue.put(event)
+                elif event.kind == "message":
+                    self._take(event)
+                elif event.kind == "endpoint" and not self._endpoint.done():
+                    self._endpoint.set_result(self._checked(event.data))
+            await self._receive_queue.room()
+        raise EndOfLink(f"{where} ended its event stream")
+
+    def _take(self, event: ServerEvent) -> None:
+        try:
+            for message in rules.read(event.data):
+                self._receive_queue.put(message)
+        except InvalidFrame as error:
+            found: list[Message | InvalidFrame] = [*mended(event.data, self._pool.where)]
+            for each in found or [error]:
+                self._receive_queue.put(each)
+
+    def _checked(self, data: bytes) -> URL:
+        with suppress(ValueError):
+            endpoint = self._url.join(URL(data[:_ENDPOINT_BYTES].decode(errors="replace")))
+            if endpoint.origin() == self._url.origin():  # our headers are not for others
+                return endpoint
+        raise LinkHandshakeError(f"{self._pool.where} wants its messages POSTed to another server")
+
+    async def post(self, message: Message, timeout: float) -> None:
+        """POST a message, which the server has `timeout` seconds to accept; else raises LinkTimeout.
+
+        What else goes wrong raises LinkError, or of a request, puts what stands for its answer into the inbox.
+        """
+        asked = message.kind is MessageKind.REQUEST
+        try:
+            async with asyncio.timeout(timeout):
+                async with await self._pool.request("POST", self._endpoint.result(), rules.POST, message.frame) as answer:
+                    body = await answer.body(self._max_bytes)
+        except TimeoutError:
+            raise LinkTimeout(f"{self._pool.where} did not accept a message within {timeout:g} s") from None
+        except LinkError as error:
+            if not asked:
+                raise
+            never = isinstance(error, LinkRefused | LinkTimeout)
+            self._receive_queue.put(rules.unsent(message, str(error)) if never else rules.unknown(message, str(error)))
+            return
+        if 200 <= answer.status < 300:
+            if body and answer.kind == "application/json":  # some servers answer there, too
+                with suppress(InvalidFrame):
+                    for reply in rules.read(body):
+                        self._receive_queue.put(reply)
+        elif asked or answer.status in (400, 404):
+            advice = answer.headers.get("Retry-After", "")
+            where, status_text = self._pool.where, answer.status_text
+            replies, refusal = rules.judged(message, answer.status, where, status_text, body, advice, in_session=True)
+            for reply in replies if asked else ():
+                self._receive_queue.put(reply)
+            if isinstance(refusal, EndOfLink):
+                raise refusal
+
+    async def aclose(self) -> None:
+        """Close the stream, which ends the session."""
+        if self._reading is not None:
+            self._reading.cancel()
+            await asyncio.gather(self._reading, return_exceptions=True)
+        if self._endpoint.done() and not self._endpoint.cancelled():
+            self._endpoint.exception()  # it was told, or nobody waits any more

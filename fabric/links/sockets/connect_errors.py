@@ -1,0 +1,36 @@
+"""What stands in the way of a connection, told as the link family's errors."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import ssl
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from fabric.errors import LinkCertificateError, LinkHandshakeError, LinkRefused, LinkTimeout
+
+
+@asynccontextmanager
+async def mapped_connect_errors(where: str, timeout: float) -> AsyncIterator[None]:
+    """Around the opening of a connection to `where`, within `timeout` seconds. Raises LinkRefused, its kinds, LinkTimeout."""
+    try:
+        async with asyncio.timeout(timeout):
+            yield
+    except TimeoutError as error:
+        raise LinkTimeout(f"{where} did not answer within {timeout:g} s") from error
+    except ssl.SSLCertVerificationError as error:
+        raise LinkCertificateError(f"the certificate of {where} is not trusted: {error.verify_message}") from error
+    except ssl.SSLError as error:
+        said = error.reason or error
+        raise LinkHandshakeError(f"no TLS with {where}: {said}; see that this port speaks TLS, as its URL says") from error
+    except socket.gaierror as error:
+        raise LinkRefused(f"cannot connect to {where}: no such host ({error.strerror}); correct its URL") from error
+    except FileNotFoundError as error:
+        raise LinkRefused(f"cannot connect to {where}: there is no such socket; start it, or correct its URL") from error
+    except ConnectionRefusedError as error:
+        raise LinkRefused(f"cannot connect to {where}: nobody listens there; start it, or correct its URL") from error
+    except (ConnectionResetError, ConnectionAbortedError, BrokenPipeError) as error:
+        raise LinkHandshakeError(f"{where} closed the connection during the handshake; see its log") from error
+    except OSError as error:
+        raise LinkRefused(f"cannot connect to {where}: {error.strerror or error}") from error

@@ -1,0 +1,197 @@
+"""A stream socket as a link, and a listener for such: what TCP, TLS and Unix sockets have in common."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import re
+import ssl
+from collections.abc import Callable
+from typing import cast
+
+from fabric.caller import NOBODY, Caller
+from fabric.errors import EndOfLink, LinkBroken, LinkProtocolError
+from fabric.links.accepted_links import AcceptedLinks
+from fabric.links.base import LinkHandler, LinkInfo, new_link_id
+from fabric.links.mending import Mender
+from fabric.links.settings import LinkLimits
+from fabric.links.stream import FLUSH_TIMEOUT, IncomingFrames, OutgoingFrames, StreamLink, flushed
+
+_FOREIGN = re.compile(rb"[A-Z]{3,} [/*]|HTTP/|\x16\x03")
+"""How HTTP and TLS begin. A web page can make a browser POST to any port, with JSON-RPC lines as the body."""
+_BEGINNING_BYTES = 16  # more than enough to tell
+_LOST_TIMEOUT = 1.0
+
+
+class SocketConnection(asyncio.Protocol):
+    """One end of a stream socket: asyncio's callbacks, handed on to the two halves of a link.
+
+    half_close: a peer that shuts its writing side may still be answered; TLS, as asyncio has it, knows no such thing. made: is
+    called once it is connected.
+    """
+
+    def __init__(self, *, half_close: bool, limits: LinkLimits, made: Callable[[SocketConnection], None] | None = None) -> None:
+        self.incoming, self.outgoing = IncomingFrames(limits.max_frame_bytes), OutgoingFrames(limits.stall_timeout)
+        self._half_close = half_close
+        self._made = made
+        self._beginning: bytes | None = b""
+        loop = asyncio.get_running_loop()
+        self._ended: asyncio.Future[None] = loop.create_future()  # the peer sends no more
+        self._gone: asyncio.Future[None] = loop.create_future()
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """The socket is connected, and its handshake done."""
+        self.transport = cast("asyncio.Transport", transport)
+        self.incoming.attach(self.transport)
+        self.outgoing.attach(self.transport)
+        if self._made is not None:
+            self._made(self)
+
+    def data_received(self, data: bytes) -> None:
+        """Bytes arrived."""
+        if self._beginning is not None:
+            self._judge(data)
+        self.incoming.feed(data)
+
+    def _judge(self, data: bytes) -> None:
+        """End the connection of a peer whose first bytes show that it speaks something else."""
+        self._beginning = beginning = (self._beginning or b"") + data[:_BEGINNING_BYTES]
+        if _FOREIGN.match(beginning):
+            speaks = "TLS" if beginning.startswith(b"\x16") else "HTTP"
+            error = LinkProtocolError(f"the peer speaks {speaks}, not newline-delimited JSON-RPC")
+            self.incoming.end(error)
+            self.outgoing.end(error)
+            self.transport.abort()
+        if len(beginning) >= _BEGINNING_BYTES or b"\n" in beginning:
+            self._beginning = None
+
+    def pause_writing(self) -> None:
+        """The socket is full."""
+        self.outgoing.pause()
+
+    def resume_writing(self) -> None:
+        """It has room."""
+        self.outgoing.resume()
+
+    def eof_received(self) -> bool:
+        """The peer sends no more."""
+        self.incoming.end(EndOfLink("the peer closed the connection"))
+        self._over()
+        return self._half_close
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """It is gone. Of several ends the first counts."""
+        if isinstance(exc, ssl.SSLError):
+            broken: LinkBroken = LinkProtocolError(f"the peer does not keep to TLS, or ended it: {exc.reason or exc}")
+        else:
+            broken = LinkBroken(f"the connection was lost: {exc or 'the peer closed it'}")
+        self.incoming.end(broken)
+        self.outgoing.end(broken)
+        self._over()
+        self._gone.set_result(None)
+
+    def _over(self) -> None:
+        if not self._ended.done():
+            self._ended.set_result(None)
+
+    def stop_receiving(self) -> None:
+        """Take nothing new; what was asked can still be answered."""
+        self.incoming.end(EndOfLink("this end takes nothing new"))
+
+    async def shut(self) -> None:
+        """Close it, in bounded time.
+
+        First only the writing side: a socket that is closed while the peer still sends loses what has not left.
+        """
+        if self._half_close and not self._gone.done():
+            self.transport.write_eof()
+            await flushed(self._ended, self.transport)
+        if not self.transport.is_closing():  # asyncio's TLS of Python 3.11 lets nobody abort what was closed twice
+            self.transport.close()
+        await asyncio.wait({self._gone}, timeout=_LOST_TIMEOUT if self._half_close else FLUSH_TIMEOUT)
+        if not self._gone.done():
+            self.transport.abort()
+            await asyncio.wait({self._gone}, timeout=_LOST_TIMEOUT)
+
+    def link(self, info: LinkInfo, mender: Mender | None = None) -> StreamLink:
+        """The link over it, once it is made; with a mender if the peer is a server."""
+        return StreamLink(info, self.incoming, self.outgoing, self.shut, mender=mender)
+
+
+class SocketListener:
+    """A Listener (base.py) of stream sockets. Each link that comes in has a task, in which `handler` serves it.
+
+    transport: of its links. close_timeout: seconds that what was asked still has to be answered when the listener closes.
+    prepare: is given each transport. release: is called when the listener is closed.
+    """
+
+    def __init__(
+        self,
+        handler: LinkHandler,
+        *,
+        transport: str,
+        address: str,
+        server: str,
+        limits: LinkLimits,
+        close_timeout: float,
+        prepare: Callable[[asyncio.Transport], None] = lambda _: None,
+        release: Callable[[], None] = lambda: None,
+    ) -> None:
+        self._tasks = AcceptedLinks(handler)
+        self._prepare, self._release = prepare, release
+        self._transport, self._address, self._server = transport, address, server
+        self._limits = limits
+        self._close_timeout = close_timeout
+        self._listening: asyncio.Server | None = None
+        self._closing = False
+
+    @property
+    def address(self) -> str:
+        """See Listener.address."""
+        return self._address
+
+    def attach(self, listening: asyncio.Server) -> None:
+        """What accepts, and makes a `connection` for each."""
+        self._listening = listening
+
+    def connection(self) -> SocketConnection:
+        """For a client on its way in."""
+        return SocketConnection(half_close=self._transport != "tls", limits=self._limits, made=self._accepted)
+
+    def _accepted(self, connection: SocketConnection) -> None:
+        if self._closing:
+            connection.transport.abort()
+            return
+        self._prepare(connection.transport)
+        peer = connection.transport.get_extra_info("peername")
+        link = connection.link(
+            LinkInfo(
+                id=new_link_id(self._transport),
+                transport=self._transport,
+                server=self._server,
+                peer=_name(peer),
+                caller=Caller(peer[0]) if isinstance(peer, tuple) else NOBODY,
+            )
+        )
+        self._tasks.begin(link, connection)
+
+    async def aclose(self) -> None:
+        """See Listener.aclose. Links take nothing new; what was asked has `close_timeout` to be answered."""
+        listening, self._listening = self._listening, None
+        if listening is None:
+            return
+        self._closing = True
+        self._release()
+        listening.close()
+        await self._tasks.aclose(self._close_timeout)
+        with contextlib.suppress(TimeoutError):  # from Python 3.12 on it waits for handshakes under way, too
+            async with asyncio.timeout(_LOST_TIMEOUT):
+                await listening.wait_closed()
+
+
+def _name(peer: object) -> str:
+    """An address for people; a Unix socket's client has none."""
+    if not isinstance(peer, tuple):
+        return "a process of this machine"
+    host, port = peer[:2]
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"

@@ -1,0 +1,115 @@
+"""Newline-delimited JSON-RPC over TCP, with TLS or without, both sides: `tcp://host:port` and `tls://host:port`."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import sys
+
+import msgspec
+
+from fabric.capabilities import Capabilities
+from fabric.links.base import Link, LinkHandler, LinkInfo
+from fabric.links.mending import Mender
+from fabric.links.settings import ConnectSettings, LinkLimits
+from fabric.links.sockets.binding import bind_tcp
+from fabric.links.sockets.connect_errors import mapped_connect_errors
+from fabric.links.sockets.stream_socket import SocketConnection, SocketListener
+from fabric.links.url import LinkUrl, parse
+from fabric.security.tls import Certified, client_context, server_context
+
+CAPABILITIES = {"tcp": Capabilities(), "tls": Capabilities(encryption=True)}
+
+
+class TcpOptions(msgspec.Struct, frozen=True, kw_only=True):
+    """Of a socket. no_delay: send small writes at once. keep_alive: seconds until a vanished peer is given up; 0: never."""
+
+    no_delay: bool = True
+    keep_alive: float = 60.0
+
+
+class TcpSettings(msgspec.Struct, frozen=True, kw_only=True):
+    """Where and how to listen.
+
+    port: 0 picks one. server: the MCP server that clients reach here. certified: if given, TLS is spoken; handshake_timeout:
+    seconds a client has for that. close_timeout: seconds that what was asked has to be answered when the listener closes.
+    """
+
+    server: str
+    host: str = "127.0.0.1"
+    port: int = 0
+    certified: Certified | None = None
+    options: TcpOptions = TcpOptions()
+    limits: LinkLimits = LinkLimits()
+    handshake_timeout: float = 10.0
+    close_timeout: float = 5.0
+
+
+async def listen(handler: LinkHandler, settings: TcpSettings) -> SocketListener:
+    """Listen; `handler` serves each conversation. Raises LinkRefused for the address, ConfigError for the certificate."""
+    context = server_context(settings.certified) if settings.certified else None
+    sock = await bind_tcp(settings.host, settings.port)
+    host, port = sock.getsockname()[:2]
+    scheme = "tls" if context else "tcp"
+
+    listener = SocketListener(
+        handler,
+        transport=scheme,
+        address=LinkUrl(scheme=scheme, host=host, port=port).where,
+        server=settings.server,
+        limits=settings.limits,
+        close_timeout=settings.close_timeout,
+        prepare=lambda accepted: _tune(accepted, settings.options),
+    )
+    listener.attach(
+        await asyncio.get_running_loop().create_server(
+            listener.connection,
+            sock=sock,
+            backlog=2048,
+            ssl=context,
+            ssl_handshake_timeout=settings.handshake_timeout if context else None,
+            ssl_shutdown_timeout=_TLS_END_TIMEOUT if context else None,
+        )
+    )
+    return listener
+
+
+async def connect(url: str, settings: ConnectSettings, *, id: str, options: TcpOptions | None = None) -> Link:
+    """See links/base.Connect. The server's name is checked against its certificate, and told in the handshake (SNI)."""
+    target = parse(url)
+    context = client_context(settings.trust) if target.scheme == "tls" else None
+    limits = LinkLimits(max_frame_bytes=settings.max_frame_bytes, stall_timeout=settings.stall_timeout)
+    async with mapped_connect_errors(target.where, settings.timeout):
+        transport, connection = await asyncio.get_running_loop().create_connection(
+            lambda: SocketConnection(half_close=context is None, limits=limits),
+            target.host,
+            target.port,
+            ssl=context,
+            ssl_handshake_timeout=settings.timeout if context else None,
+            ssl_shutdown_timeout=_TLS_END_TIMEOUT if context else None,
+        )
+    _tune(transport, options or TcpOptions())
+    return connection.link(
+        LinkInfo(id=id, transport=target.scheme, peer=target.where), Mender(target.where, settings.max_frame_bytes)
+    )
+
+
+_TLS_END_TIMEOUT = 5.0
+_PROBES = 3
+if sys.platform == "darwin":
+    _IDLE = socket.TCP_KEEPALIVE
+else:
+    _IDLE = socket.TCP_KEEPIDLE
+
+
+def _tune(transport: asyncio.BaseTransport, options: TcpOptions) -> None:
+    """Half of the time is silence, the other half is for three questions that nobody answers."""
+    sock: socket.socket = transport.get_extra_info("socket")
+    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, options.no_delay)
+    if options.keep_alive:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+        sock.setsockopt(socket.IPPROTO_TCP, _IDLE, max(1, round(options.keep_alive / 2)))
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, max(1, round(options.keep_alive / 2 / _PROBES)))
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPCNT, _PROBES)
+        if sys.platform == "linux":  # the same for what was sent and is never acknowledged
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, round(options.keep_alive * 1000))

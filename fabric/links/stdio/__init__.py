@@ -1,0 +1,1 @@
+"""MCP over stdio: servers run as child processes, and this process's own stdin and stdout."""

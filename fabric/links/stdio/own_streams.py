@@ -1,0 +1,74 @@
+"""The stdin and stdout of our own process as a client's link: what `mcp-fabric connect` serves, run by an MCP host."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sys
+
+from fabric.errors import EndOfLink, LinkBroken, LinkRefused
+from fabric.links.base import LinkInfo
+from fabric.links.settings import DEFAULT_FRAME_BYTES, DEFAULT_STALL_TIMEOUT
+from fabric.links.stdio.pipes import open_sink, open_source
+from fabric.links.stream import IncomingFrames, OutgoingFrames, StreamLink, drop, flushed
+
+
+async def own(
+    id: str, server: str, *, max_frame_bytes: int = DEFAULT_FRAME_BYTES, stall_timeout: float = DEFAULT_STALL_TIMEOUT
+) -> StreamLink:
+    """The stdin and stdout of our process as a client's conversation with `server`: pipes, sockets, terminals or files.
+
+    EndOfLink when stdin ends: answers can still be sent. LinkBroken when nobody reads stdout any more. Until aclose(), what
+    else the process prints goes to stderr, so that stdout carries MCP messages only. Raises LinkRefused if one is closed.
+    """
+    stdio = _Own(max_frame_bytes, stall_timeout)
+    try:
+        await stdio.start()
+    except OSError as error:
+        raise LinkRefused(f"stdin or stdout cannot be used: {error}") from error
+    info = LinkInfo(id=id, transport="stdio", server=server, peer="stdin and stdout")
+    return StreamLink(info, stdio.incoming, stdio.outgoing, stdio.shut)
+
+
+class _Own:
+    """Our standard streams while they are a link."""
+
+    def __init__(self, max_frame_bytes: int, stall_timeout: float) -> None:
+        self.incoming = IncomingFrames(max_frame_bytes)
+        self.outgoing = OutgoingFrames(stall_timeout)
+        self._stdout_gone: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+
+    async def start(self) -> None:
+        """Take them over."""
+        sys.stdout.flush()
+        self._blocking = os.get_blocking(0), os.get_blocking(1)
+        self._source = await open_source(os.dup(0), self.incoming.feed, self._stdin_ended)
+        self.incoming.attach(self._source)
+        self._stdout = os.dup(1)
+        self._sink = await open_sink(os.dup(1), self.outgoing, self._stdout_ended)
+        os.dup2(2, 1)
+
+    def _stdin_ended(self) -> None:
+        self.incoming.end(EndOfLink("the client closed our stdin"))
+
+    def _stdout_ended(self) -> None:
+        broken = LinkBroken("the client no longer reads our stdout")
+        self.outgoing.end(broken)
+        self.incoming.end(broken)
+        if not self._stdout_gone.done():
+            self._stdout_gone.set_result(None)
+
+    async def shut(self) -> None:
+        """Send what is queued, in bounded time, and give the streams back as they were."""
+        self._source.close()
+        self._sink.close()
+        try:
+            await flushed(self._stdout_gone, self._sink)
+        finally:
+            drop(self._sink)
+            sys.stdout.flush()  # what was printed meanwhile goes where it was to go, before stdout is itself again
+            os.dup2(self._stdout, 1)
+            os.close(self._stdout)
+            # Whoever started us may share the descriptors, and does not expect them to be non-blocking.
+            os.set_blocking(0, self._blocking[0])
+            os.set_blocking(1, self._blocking[1])

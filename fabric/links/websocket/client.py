@@ -1,0 +1,92 @@
+"""Links to MCP servers over WebSockets, `ws://` and `wss://`.
+
+Each JSON-RPC message is a text frame; the subprotocol is `mcp`. A link that broke is not mended here: who opened it opens it
+anew, as a bridge starts a server anew that has exited. fabric/links/http has the listening side.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import cast
+
+from fabric.capabilities import Capabilities
+from fabric.errors import LinkHandshakeError
+from fabric.links.base import Link, LinkInfo
+from fabric.links.mending import Mender
+from fabric.links.settings import ConnectSettings, LinkLimits
+from fabric.links.sockets.connect_errors import mapped_connect_errors
+from fabric.links.websocket.connection import WebSocket, WebSocketSettings
+from fabric.links.websocket.handshake import ClientHandshake
+from fabric.security.tls import client_context
+
+CAPABILITIES = {"ws": Capabilities(compression=True), "wss": Capabilities(compression=True, encryption=True)}
+
+_MAX_HEAD_BYTES = 64 * 1024
+
+
+async def connect(url: str, settings: ConnectSettings, *, id: str, options: WebSocketSettings | None = None) -> Link:
+    """See links/base.Connect. The server's name is checked against its certificate, and told in the handshake (SNI)."""
+    options = options or WebSocketSettings(compression=settings.compression)
+    handshake = ClientHandshake(url, settings.headers, compression=options.compression, shown=settings.shown)
+    context = client_context(settings.trust) if handshake.secure else None
+    limits = LinkLimits(max_frame_bytes=settings.max_frame_bytes, stall_timeout=settings.stall_timeout)
+    async with mapped_connect_errors(handshake.where, settings.timeout):
+        transport, calling = await asyncio.get_running_loop().create_connection(
+            lambda: _Calling(handshake, options, limits),
+            handshake.host,
+            handshake.port,
+            ssl=context,
+            ssl_handshake_timeout=settings.timeout if context else None,
+        )
+    try:
+        async with mapped_connect_errors(handshake.where, settings.answer_timeout):
+            socket = await calling.opened
+    except BaseException:
+        transport.abort()
+        raise
+    return socket.link(
+        LinkInfo(id=id, transport="websocket", peer=handshake.where), Mender(handshake.where, settings.max_frame_bytes)
+    )
+
+
+class _Calling(asyncio.Protocol):
+    """A connection whose opening handshake is under way; after it, it is the WebSocket's."""
+
+    def __init__(self, handshake: ClientHandshake, options: WebSocketSettings, limits: LinkLimits) -> None:
+        self.opened: asyncio.Future[WebSocket] = asyncio.get_running_loop().create_future()
+        self._handshake = handshake
+        self._options, self._limits = options, limits
+        self._answer = b""
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """The server is there."""
+        self._transport = cast("asyncio.Transport", transport)
+        self._transport.write(self._handshake.request)
+
+    def data_received(self, data: bytes) -> None:
+        """Some of its answer came, and perhaps its first messages with it."""
+        self._answer += data
+        head, end, rest = self._answer.partition(b"\r\n\r\n")
+        if self.opened.done():
+            return
+        if not end and len(head) < _MAX_HEAD_BYTES:
+            return
+        try:
+            deflate = self._handshake.judge(head + end)
+        except LinkHandshakeError as error:
+            self.opened.set_exception(error)
+            return
+        socket = WebSocket(self._options, self._limits, server=False, deflate=deflate)
+        self._transport.set_protocol(socket)
+        socket.connection_made(self._transport)
+        self.opened.set_result(socket)
+        if rest:
+            socket.data_received(rest)
+
+    def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 (asyncio's signature)
+        """The server would not have us."""
+        if not self.opened.done():
+            where = self._handshake.where
+            self.opened.set_exception(
+                LinkHandshakeError(f"{where} closed the connection during the handshake; see that WebSockets are spoken there")
+            )

@@ -1,0 +1,120 @@
+"""Each way a broker fails us is a class of fabric/errors.py that says what, where and what to do, and no secret."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from collections.abc import Iterator
+
+import pytest
+
+from fabric.addressing import inbox, work
+from fabric.errors import (
+    BrokerDenied,
+    BrokerError,
+    BrokerProtocolError,
+    BrokerRefused,
+    BrokerTimeout,
+    PublishFailed,
+)
+from tests.brokers import SECRET, Server
+from tests.contract.brokers.conftest import Connect
+from tests.contract.brokers.steps import BOUNDED, EVERY, SEPARATE, say
+from tests.conversing import conversing
+from tests.ports import free_port
+
+pytestmark = [pytest.mark.requirement("K04", "L20"), pytest.mark.timeout(240)]
+
+
+def chain(error: BaseException) -> Iterator[BaseException]:
+    """The error and all it came from."""
+    cause: BaseException | None = error
+    seen: list[BaseException] = []
+    while cause is not None and cause not in seen:
+        seen.append(cause)
+        yield cause
+        cause = cause.__cause__ or cause.__context__
+
+
+def clear(error: BrokerError, *said: object) -> None:
+    """It says these, and a remedy after what happened; neither it nor what it came from shows a secret."""
+    text = str(error)
+    assert ";" in text, text
+    for word in said:
+        assert str(word) in text
+    for one in chain(error):
+        assert SECRET not in f"{one} {one!r} {one.args!r} {vars(one)!r}"
+
+
+async def failing(connect: Connect, server: Server, port: int, kind: type[BrokerError], timeout: float = 5.0) -> BrokerError:
+    """How connecting to that port, in that server's way, fails."""
+    with pytest.raises(kind) as failed:
+        await connect(server.url.replace(str(server.port), str(port)), timeout=timeout)
+    clear(failed.value, port)
+    return failed.value
+
+
+# ---------------------------------------------------------------- connecting
+
+
+@SEPARATE
+async def test_where_nothing_listens_it_is_refused(server: Server, connect: Connect) -> None:
+    await failing(connect, server, free_port(), BrokerRefused)
+
+
+@SEPARATE
+async def test_a_host_that_does_not_exist_is_refused(server: Server, connect: Connect) -> None:
+    with pytest.raises(BrokerRefused, match=r"no\.such\.invalid") as refused:
+        await connect(server.url.replace("127.0.0.1", "no.such.invalid"))
+    clear(refused.value, server.port)
+
+
+@SEPARATE
+async def test_a_port_that_says_nothing_is_a_timeout(server: Server, connect: Connect) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        await failing(connect, server, silent.getsockname()[1], BrokerTimeout, timeout=0.3)
+
+
+@SEPARATE
+async def test_a_web_server_is_no_broker(server: Server, connect: Connect) -> None:
+    async def web(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(b"HTTP/1.1 408 Request Timeout\r\nconnection: close\r\n\r\n")
+        await writer.drain()
+        await reader.read(1024)
+
+    async with conversing(web) as port:
+        await failing(connect, server, port, BrokerProtocolError, timeout=20)
+
+
+@SEPARATE
+async def test_wrong_credentials_are_denied(server: Server, connect: Connect) -> None:
+    with pytest.raises(BrokerDenied) as denied:
+        await connect(server.denied_url)
+    clear(denied.value, server.port, "credentials")
+
+
+# ---------------------------------------------------------------- connected (test_connections.py loses connections)
+
+
+@EVERY
+async def test_too_long_a_message_is_said_to_overflow(server: Server, connect: Connect) -> None:
+    broker = await connect(server.url)
+    largest = broker.traits.largest_message_bytes
+    with pytest.raises(PublishFailed, match=f"overflow.* {largest} ") as failed:
+        await broker.publish(say(inbox("long"), bytes(largest + 1)))
+    clear(failed.value)
+
+
+@BOUNDED
+async def test_a_full_queue_is_said_to_be_full(server: Server, connect: Connect) -> None:
+    broker = await connect(server.url)
+    await broker.subscribe(work("full"))
+    filling = say(work("full"), *[bytes(1024 * 1024) if not broker.traits.keeps else b"x"] * 1000)
+
+    async def overfill() -> None:
+        while True:
+            await broker.publish(filling)
+
+    with pytest.raises(PublishFailed, match="full") as failed:
+        await overfill()
+    clear(failed.value)

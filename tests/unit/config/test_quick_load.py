@@ -1,0 +1,71 @@
+"""Whoever only joins has the same settings whether they are read quickly or with the schema, which alone refuses."""
+
+from __future__ import annotations
+
+import pytest
+
+from fabric.config import load, quick_load
+from fabric.errors import ConfigError
+
+HOME = {"HOME": "/home/someone", "LANG": "C.UTF-8", "FABRIC_LEASE": ""}
+BROKER = "nats://someone:hidden@127.0.0.1:4222"
+
+
+@pytest.mark.parametrize("environment", [
+    {},
+    {"FABRIC_STATE": "/var/lib/fabric"},
+    {"FABRIC_STATE": "below"},
+    {"FABRIC_BROKER": BROKER, "FABRIC_SECRET": "s3cret"},
+    {"FABRIC_BROKER": BROKER, "FABRIC_SECRET_FILE": "secret"},
+    {"FABRIC_NAME": "my fabric", "XDG_STATE_HOME": "/state"},
+])  # fmt: skip
+@pytest.mark.parametrize("arguments", [
+    {},
+    {"broker": None, "name": None, "logLevel": None, "logFormat": None},
+    {"broker": "redis://127.0.0.1", "name": "other"},
+    {"logLevel": "debug", "logFormat": "json"},
+])  # fmt: skip
+def test_settings_read_quickly_are_those_of_the_schema(environment: dict[str, str], arguments: dict[str, object]) -> None:
+    quick = quick_load.load({**HOME, **environment}, arguments)
+    assert quick is not None
+    assert quick == load.load(None, environment={**HOME, **environment}, arguments=arguments)
+
+
+@pytest.mark.parametrize("environment", [
+    {"FABRIC_BROKER": "4222"},
+    {"FABRIC_BROKER": "carrier-pigeon://127.0.0.1"},
+    {"FABRIC_BROKER": "nats://127.0.0.1?work=hard"},
+    {"FABRIC_NAME": "x" * 1000},
+    {"FABRIC_NAMES": "mine"},
+    {"FABRIC_LEASE": "soon"},
+    {"FABRIC_SECRET": "s3cret", "FABRIC_SECRET_FILE": "secret"},
+    {"AUTH_USER": "someone"},
+    {"PORT": "eighty"},
+    {"CONFIG_FILE": "/nowhere/mcp.json"},
+])  # fmt: skip
+def test_what_is_refused_is_left_to_the_schema(environment: dict[str, str]) -> None:
+    assert quick_load.load({**HOME, **environment}, {}) is None
+    with pytest.raises(ConfigError):
+        load.load(None, environment={**HOME, **environment}, arguments={})
+
+
+@pytest.mark.parametrize(("environment", "arguments"), [
+    ({"FABRIC_LEASE": "5"}, {}),
+    ({"PROGRAM": "server"}, {}),
+    ({"AUTH_USER": "someone", "AUTH_PASSWORD": "hidden"}, {}),
+    ({}, {"http": "8080"}),
+    ({}, {"broker": ""}),
+    ({}, {"name": ""}),
+])  # fmt: skip
+def test_what_says_more_than_which_fabric_is_left_to_the_schema(
+    environment: dict[str, str], arguments: dict[str, object]
+) -> None:
+    assert quick_load.load({**HOME, **environment}, arguments) is None
+
+
+def test_a_home_that_is_missing_is_refused_in_the_same_words() -> None:
+    with pytest.raises(ConfigError) as quick:
+        quick_load.load({"XDG_RUNTIME_DIR": "/nowhere"}, {})
+    with pytest.raises(ConfigError) as thorough:
+        load.load(None, environment={"XDG_RUNTIME_DIR": "/nowhere"}, arguments={})
+    assert str(quick.value) == str(thorough.value)

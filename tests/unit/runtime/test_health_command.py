@@ -1,0 +1,56 @@
+"""The command that checks a server: what its exit code and its last words say, and that it leaves nothing behind."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import time
+from contextlib import aclosing, suppress
+from pathlib import Path
+
+import psutil
+import pytest
+
+from fabric.links.stdio.processes import Processes
+from fabric.runtime.health_command import run_check
+
+pytestmark = pytest.mark.requirement("R07")
+
+
+async def check(folder: Path, script: str, timeout: float = 10.0, **env: str) -> str:
+    return await run(["sh", "-c", script], folder, timeout, PATH=os.environ["PATH"], **env)
+
+
+async def run(command: list[str], folder: Path, timeout: float, **env: str) -> str:
+    async with aclosing(Processes()) as processes:
+        return await run_check(command, processes=processes, cwd=str(folder), env=env, timeout=timeout)
+
+
+async def test_exit_code_0_says_that_it_is_well_whatever_is_printed(tmp_path: Path) -> None:
+    (tmp_path / "data").write_text("here")
+    assert await check(tmp_path, 'echo trouble >&2; test "$(cat data)" = "$WANTED"', WANTED="here") == ""
+
+
+async def test_another_says_that_it_is_not_and_the_last_line_why(tmp_path: Path) -> None:
+    assert await check(tmp_path, "exit 3") == "its check failed with exit code 3"
+    said = await check(tmp_path, "echo first >&2; echo '  no database ' >&2; echo >&2; exit 1")
+    assert said == "its check failed with exit code 1: no database"
+    endless = await check(tmp_path, "yes 0123456789 | head -c 1000000 >&2; exit 1")
+    assert len(endless) < 300
+
+
+async def test_one_that_takes_too_long_is_killed_with_all_it_has_started(tmp_path: Path) -> None:
+    began = time.monotonic()
+    said = await check(tmp_path, "sleep 600 & echo $! > pid; wait", timeout=3.0)
+    assert said == "its check took longer than 3 s"
+    assert time.monotonic() - began < 60
+    with suppress(psutil.NoSuchProcess):
+        child = psutil.Process(int((tmp_path / "pid").read_text()))
+        async with asyncio.timeout(30):
+            while child.is_running() and child.status() != psutil.STATUS_ZOMBIE:  # noqa: ASYNC110 - nobody is told of its end
+                await asyncio.sleep(0.01)
+
+
+async def test_one_that_is_not_there_says_so(tmp_path: Path) -> None:
+    said = await run(["/no/such/check"], tmp_path, timeout=1.0)
+    assert said == "its check cannot be run: /no/such/check: No such file or directory"

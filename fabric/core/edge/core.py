@@ -81,9 +81,7 @@ class EdgeCore:
                 self.slow.caught_up(link, now)
                 self.long_links.caught_up(link)
             case LinkClosed(link):
-                if link in self.http_requests.open:
-                    self.http_requests.closed(link, now)
-                else:
+                if not self.http_requests.closed(link, now):
                     self.long_links.closed(link, now)
                 if link in self.slow.behind:
                     self.slow.caught_up(link, now, gone=True)

@@ -1,4 +1,7 @@
-"""A client's long link, as its edge sees it: which era it speaks, its session if it has one, and what is open on it."""
+"""A client's long link, as its edge sees it: which era it speaks, its session if it has one, and what is open on it.
+
+Above it: long_links.py. Below it: the exchange.
+"""
 
 from __future__ import annotations
 
@@ -6,9 +9,8 @@ from collections import deque
 from enum import StrEnum
 
 from fabric.caller import Caller
-from fabric.core.edge.correlation import Exchange
+from fabric.core.edge.exchange import Exchange
 from fabric.errors import InvalidFrame
-from fabric.mcp.batches import Answers
 from fabric.mcp.jsonrpc import INVALID_REQUEST, Message, MessageKind
 
 HELD_FRAMES = 1024
@@ -27,17 +29,12 @@ class Phase(StrEnum):
 
 
 class LongLink:
-    """State of one long link.
-
-    batches: by the exchanges that are members of one. version: what its session has negotiated. held_bytes: of the frames that
-    came behind an initialize.
-    """
+    """State of one long link."""
 
     __slots__ = (
         "_by_client_id",
         "_held",
         "_open",
-        "batches",
         "caller",
         "held_bytes",
         "holds",
@@ -59,32 +56,32 @@ class LongLink:
         self.caller = caller
         self.phase = Phase.NEW
         self.session = ""
+        """The session that is bound to it."""
         self.owner = ""
+        """The bridge that runs the session."""
         self.version = ""
-        self.batches: dict[str, Answers] = {}
+        """The revision that the session has negotiated."""
+        self.held_bytes = 0
+        """Of the frames that came behind an initialize."""
+        self.holds: set[str] = set()
+        """The reasons for which it is not read now."""
         self._open: dict[str, Exchange] = {}
         self._by_client_id: dict[bytes, list[Exchange]] = {}
         self._held: deque[Message] = deque()
-        self.held_bytes = 0
-        self.holds: set[str] = set()  # why its link is not read now
 
     def add(self, exchange: Exchange) -> None:
         """An exchange begins. Its client's id may be in use already: each gets its own answer."""
         self._open[exchange.id] = exchange
-        self._by_client_id.setdefault(exchange.client_id, []).append(exchange)
+        self._by_client_id.setdefault(exchange.request.client_id, []).append(exchange)
 
     def done(self, exchange: Exchange) -> None:
         """An exchange is over."""
         if self._open.pop(exchange.id, None) is not None:
-            same = self._by_client_id[exchange.client_id]
+            client_id = exchange.request.client_id
+            same = self._by_client_id[client_id]
             same.remove(exchange)
             if not same:
-                del self._by_client_id[exchange.client_id]
-
-    def settle(self, exchange: Exchange, answer: bytes) -> bytes:
-        """What to send now that an exchange is over: its answer, or where it is of a batch and not the last one, nothing."""
-        batch = self.batches.pop(exchange.id, None)
-        return answer if batch is None else batch.settle(answer)
+                del self._by_client_id[client_id]
 
     def open(self) -> list[Exchange]:
         """What is open, oldest first."""

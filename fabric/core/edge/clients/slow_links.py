@@ -3,10 +3,13 @@
 What comes from a session's own process can wait: its bridge is told to read no further from it until the client has caught up.
 A process that many clients share waits for none of them: what it says before an answer is passed over once too much of it waits
 for this client; progress is told anew all the time, and of a subscription's notices each is said again when there is room.
+
+Above it: the edge's core, http_requests.py and long_links.py. Below it: control lanes to the bridges (peers).
 """
 
 from __future__ import annotations
 
+from fabric.core.edge.exchange import Exchange
 from fabric.core.effects import Effect, Send, Skipped
 from fabric.core.peers.member import Member
 from fabric.envelope import Envelope, Kind
@@ -15,49 +18,60 @@ NOTICES = 256
 """How many different notices of its subscriptions are kept to be said again, of those passed over; the newest."""
 
 
-class _Behind:
-    """One such link. bytes: what may wait for it by now. held: by bridge, session and exchange, what it was told to hold."""
+class _SlowLink:
+    """One link whose client is behind."""
 
     __slots__ = ("bytes", "held", "notices", "skipped")
 
     def __init__(self, waiting_bytes: int) -> None:
         self.bytes = waiting_bytes
+        """What may wait for its client by now."""
         self.skipped = 0
+        """How many messages were passed over."""
         self.held: dict[tuple[str, str, str], None] = {}
+        """What bridges were told to hold: bridge, session and exchange."""
         self.notices: dict[bytes, None] = {}
+        """The notices passed over, to be said again."""
 
 
 class SlowLinks:
-    """Those of one edge, by link. Effects are appended to `out`.
+    """The links that are behind, by link.
 
-    What comes from processes that clients share may wait for one of them up to a quarter of what a lane may hold: 8 MiB.
+    What comes from processes that clients share may wait for one client up to a quarter of what a lane may hold: 8 MiB.
     """
 
     def __init__(self, member: Member, out: list[Effect]) -> None:
-        self.behind: dict[str, _Behind] = {}
+        self.behind: dict[str, _SlowLink] = {}
         self._most_bytes = member.identity.lane_bytes // 4
         self._member = member
         self._out = out
 
     def fell_behind(self, link: str, unsent_bytes: int) -> None:
         """A client takes less than it is sent."""
-        self.behind[link] = _Behind(unsent_bytes)
+        self.behind[link] = _SlowLink(unsent_bytes)
 
     def hold(self, link: str, owner: str, session: str, exchange: str, now: float) -> None:
-        """Something of a session came for this link, which is behind: no more of it is to be read, for now."""
+        """A message of a session came for this link, which is behind: its bridge is to read no more of it, for now."""
         held = self.behind[link].held
         if (owner, session, exchange) not in held:
             held[owner, session, exchange] = None
             self._member.control(owner, now, Envelope(kind=Kind.HOLD, session=session, exchange=exchange))
 
-    def admits(self, link: str, frame: bytes, *, notice: bool) -> bool:
-        """Whether what a shared process says may still wait for this client. notice: it is a subscription's."""
+    def admits(self, link: str, exchange: Exchange, frame: bytes, part: str, now: float) -> bool:
+        """Whether a message of an exchange may still wait for this client, which is behind.
+
+        part: what of a session its bridge is to hold then: the exchange's id, or nothing for all of it.
+        """
+        request = exchange.request
+        if request.session:
+            self.hold(link, exchange.owner, request.session, part, now)
+            return True
         slow = self.behind[link]
         if slow.bytes + len(frame) <= self._most_bytes:
             slow.bytes += len(frame)
             return True
         slow.skipped += 1
-        if notice:
+        if request.method == "subscriptions/listen":
             slow.notices.pop(frame, None)
             slow.notices[frame] = None
             if len(slow.notices) > NOTICES:

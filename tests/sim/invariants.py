@@ -89,11 +89,10 @@ def _edge_holds(core: EdgeCore) -> dict[str, object]:
     return {
         "exchanges": sorted(core.router.exchanges),
         "posted": sorted(core.http_requests.open),
-        "conversations": sorted(core.long_links.open),
+        "long links": sorted(core.long_links.open),
         "bound": sorted(core.long_links.bound),
         "orphans": core.http_requests.orphans,
-        "waiting calls": core.requests._waiting,
-        "listings": core.requests.tools.listing,
+        "listings": core.tools.listing,
         "deadlines": len(deadlines) or len(deadlines._heap) > 512,
     }
 

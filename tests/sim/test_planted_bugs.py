@@ -94,9 +94,10 @@ class PairedByClientId(CorrelationRouter):
 
     def answered(self, peer: str, envelope: Envelope, now: float) -> None:
         right = self.exchanges.get(envelope.exchange)
-        for other in reversed(self.exchanges.values()):
-            if right is not None and other.client_id == right.client_id and other.sent_kind is right.sent_kind:
-                right.link, other.link = other.link, right.link
+        for other in reversed(self.exchanges.values()) if right is not None else ():
+            asked = other.request
+            if right is not None and asked.client_id == right.request.client_id and asked.kind is right.request.kind:
+                right.asker, other.asker = other.asker, right.asker
                 break
         super().answered(peer, envelope, now)
 

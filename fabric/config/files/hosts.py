@@ -16,7 +16,7 @@ from fabric.config.schema.server import ServerSection
 from fabric.errors import ConfigError
 
 SERVERS_AT = ("mcpServers", "servers", "context_servers", "mcp.servers", "experimental.modelContextProtocolServers")
-"""The keys that hold servers: ours and most hosts', VS Code's, Zed's, those of VS Code's settings and Continue's config.json."""
+"""The keys that hold servers: ours and most hosts', VS Code's, Zed's, VS Code's settings', Continue's config.json."""
 
 _ALIKE = 0.8  # from here on an unknown key is one of ours, misspelt: `env_file` and `maxProceses`, but not `disabledTools`
 _NAMES = {"serverUrl": "url", "httpUrl": "url", "transport": "type", "transportType": "type"}

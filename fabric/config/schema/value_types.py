@@ -1,7 +1,4 @@
-"""The types of the configuration's values: pydantic's, each with what refuses the others, from values.py.
-
-schema.py says which key takes which type.
-"""
+"""The types of values for pydantic, each with its check from values.py. The sections say which key has which type."""
 
 from __future__ import annotations
 
@@ -9,8 +6,8 @@ from typing import Annotated
 
 from pydantic import AfterValidator, BeforeValidator, Field
 
-from fabric.config.retry_policy import Failure
 from fabric.config.schema import values
+from fabric.config.settings.retry import Failure
 
 _FLOAT = BeforeValidator(values.number, json_schema_input_type=float)
 _INT = BeforeValidator(values.number, json_schema_input_type=int)

@@ -1,4 +1,4 @@
-"""The edge core: what clients say becomes exchanges, and what bridges say goes back to the client that asked.
+"""The edge core: requests of clients become exchanges, and what bridges send of one goes back to the client that asked.
 
 It owns links and exchanges; sessions are owned by bridges, and named here only by their tokens.
 """

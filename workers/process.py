@@ -167,6 +167,7 @@ class Life:
     async def _speak(self, nodes: Sequence[Node], place: Place, lines: AsyncIterator[Sequence[Line]]) -> None:
         with moving() as show:
             await self._ready(nodes, place, show)
+        self._served = True
         if others := joined(nodes, place.settings.name):
             say(*others)
         async for said in lines:
@@ -191,7 +192,6 @@ class Life:
         if self.stopping.is_set():
             return False, {"status": "draining"}
         if all(node.ready for node in nodes):
-            self._served = True
             ill = any(served.health in (Health.DEGRADED, Health.UNHEALTHY) for served in servers().values())
             return True, {"status": "degraded", "reason": "a server is not healthy"} if ill else {"status": "ready"}
         if self._served:

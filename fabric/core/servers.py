@@ -57,6 +57,7 @@ class Servers:
             if job is None:
                 if (not isinstance(message, Lost) or message.spoke) and pool.probed(child, exchange, message, now):
                     self._changed(pool, now)
+                pool.checkup.answered(child, exchange)
                 return
             if session is not None:
                 session.used = now

@@ -11,8 +11,8 @@ class Child:
     """A process: what it runs, and what waits for it."""
 
     __slots__ = (
-        "awaits_input_until", "backlog", "begun", "behind", "exclusive", "id", "jobs", "old", "quiet_until", "session",
-        "started", "unread", "waiting",
+        "awaits_input_until", "backlog", "begun", "behind", "exclusive", "id", "jobs", "old", "open_when_told", "quiet_until",
+        "session", "started", "unread", "waiting",
     )  # fmt: skip
 
     def __init__(self, id: str, now: float) -> None:
@@ -24,6 +24,7 @@ class Child:
         self.backlog: list[bytes] = []  # written before it has started
         self.behind = False  # it reads less than is written to it
         self.unread = 0  # bytes that wait for it, while it is behind or has not started
+        self.open_when_told: frozenset[str] | None = None  # its jobs when it was last told anything; see strays.py
         self.exclusive: Job | None = None
         self.waiting: deque[Job] = deque()  # exclusive jobs behind that one
         self.old = False  # it was there when a restart was asked for

@@ -146,7 +146,7 @@ class Jobs:
         pool = self._pools[job.server]
         child = pool.children.get(job.child)
         if job.started and child is not None and job.kind is not Kind.OPEN:
-            pool.write(child, frame or _cancelled(job.exchange))
+            pool.tell(child, frame or _cancelled(job.exchange))
             if child.exclusive is job:  # its server may go on with it for a while, and must not tell the next client of it
                 child.quiet_until = now + QUIET_AFTER_CANCEL
         self._copies.settle(job.delivery, done=True)

@@ -142,6 +142,10 @@ class Pool:
         self._go_on(probe, step, now)
         return True
 
+    def question(self, child: Child) -> str:
+        """The id of the probe's only open question to this process; empty where there is none, or are two."""
+        return self._probe.only_open if self._probe is not None and self._probe.child is child else ""
+
     def late(self, now: float) -> None:
         """The probe was not answered within the time of one question, or of all."""
         if self._probe is not None:
@@ -313,6 +317,11 @@ class Pool:
         else:
             child.backlog.append(frame)
             child.unread += len(frame)
+
+    def tell(self, child: Child, frame: bytes) -> None:
+        """Write what is no request; some servers answer it nevertheless."""
+        child.open_when_told = frozenset(child.jobs)
+        self.write(child, frame)
 
     # ------------------------------------------------------------ ends
     def stop(self, child: Child) -> None:

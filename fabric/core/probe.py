@@ -101,6 +101,11 @@ class Probe:
         return ()
 
     @property
+    def only_open(self) -> str:
+        """The id of the question that waits for an answer; empty where two do."""
+        return f"probe {next(iter(self._open))}" if len(self._open) == 1 else ""
+
+    @property
     def may_have_harmed(self) -> bool:
         """The process may have ended of server/discover, or stick at it: its first message, where it expects initialize."""
         return DISCOVER in self._open and self.child.started and not self._known.eras

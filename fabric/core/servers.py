@@ -6,12 +6,12 @@ from collections.abc import Callable
 
 from fabric import jsonrpc
 from fabric.core.child import Child
-from fabric.core.faults import Fault, Lost, Reason, lost
+from fabric.core.faults import Fault, Lost, Reason
 from fabric.core.jobs import Jobs
 from fabric.core.member import Member
 from fabric.core.pool import Pool
-from fabric.core.record import judged
 from fabric.core.sessions import Sessions
+from fabric.core.strays import adopted
 from fabric.envelope import Envelope, Kind
 from fabric.errors import InvalidFrame
 from fabric.jsonrpc import Message, MessageKind
@@ -43,22 +43,28 @@ class Servers:
             return  # of a process that is being stopped
         pool, child = found
         check = pool.checkup.under_way
-        if check is not None and check.child is child:
+        if check is not None and check.child is not child:
+            check = None
+        if check is not None:
             if not isinstance(message, Lost) or message.spoke:
                 self.checked(pool, "", now)  # it speaks, so it is there
             elif jsonrpc.text(message.id) == check.id:
                 self.checked(pool, message.fault.message, now)
         session = self._sessions.open.get(child.session) if child.session else None
         if message.kind is MessageKind.RESPONSE:
-            if message.id[:1] != b'"' and len(child.jobs) == 1:
-                message = _of_the_only(child, message)
             exchange = jsonrpc.text(message.id) if message.id[:1] == b'"' else ""
             job = child.jobs.get(exchange)
+            if job is None and check is None and (found_again := adopted(child, message, pool.name)) is not None:
+                message, job = found_again, next(iter(child.jobs.values()))
             if job is None:
+                if message.error and message.id == b"null":
+                    exchange = pool.question(child)
                 if (not isinstance(message, Lost) or message.spoke) and pool.probed(child, exchange, message, now):
                     self._changed(pool, now)
                 pool.checkup.answered(child, exchange)
                 return
+            if child.open_when_told is not None and job.exchange not in child.open_when_told:
+                child.open_when_told = None
             if session is not None:
                 session.used = now
             if isinstance(message, Lost):
@@ -84,7 +90,7 @@ class Servers:
                 )
         else:
             reason = f"{message.method} is not a request this client takes"
-            pool.write(child, jsonrpc.error_frame(message.id, jsonrpc.METHOD_NOT_FOUND, reason))
+            pool.tell(child, jsonrpc.error_frame(message.id, jsonrpc.METHOD_NOT_FOUND, reason))
 
     def garbled(self, child_id: str, message: Message, error: InvalidFrame, now: float) -> None:
         """A server's message in which its ids cannot be swapped: an answer becomes an error, anything else goes nowhere."""
@@ -179,15 +185,3 @@ class Servers:
     def _orphan(self, child: Child, reason: str, now: float) -> None:
         for job in [*child.jobs.values(), *child.waiting]:
             self._jobs.orphaned(job, reason, now)
-
-
-def _of_the_only(child: Child, message: Message) -> Message:
-    """An answer that names no request, with the id of the only one open, if it is broken or says that our request was."""
-    id = jsonrpc.quoted(next(iter(child.jobs)))
-    if message.id not in (b"", b"null"):
-        return message
-    if isinstance(message, Lost):
-        return lost(id, message.fault, started=message.started, again=message.again)
-    if judged(message.frame)[1] == jsonrpc.PARSE_ERROR:
-        return jsonrpc.parse(b'{"jsonrpc":"2.0","id":' + id + b',"error":' + bytes(message.error) + b"}")
-    return message

@@ -96,7 +96,7 @@ class Sessions:
                 self._jobs.cancel(job, jsonrpc_swap.with_reference(message.frame, jsonrpc.quoted(job.exchange)), now)
         if frame:
             pool = self._pools[session.server]
-            pool.write(pool.children[session.child], frame)
+            pool.tell(pool.children[session.child], frame)
         if envelope.exchange:
             self._member.data(peer, now, Envelope(kind=Kind.WRITTEN, exchange=envelope.exchange))
 
@@ -151,7 +151,7 @@ class Sessions:
             if message.id:
                 text = f"a request of {len(message.frame)} bytes is more than passes this broker"
                 pool = self._pools[session.server]
-                pool.write(pool.children[session.child], jsonrpc.error_frame(message.id, CODES[Reason.TOO_LARGE], text))
+                pool.tell(pool.children[session.child], jsonrpc.error_frame(message.id, CODES[Reason.TOO_LARGE], text))
             return
         frame = session.to_client(message)
         session.used = now

@@ -60,6 +60,11 @@ def written(ident: str, how: str) -> bytes:
             return right[:-9] + b"\n"
         case "UTF-16":
             return right.decode().encode("utf-16-le") + b"\n\0"
+        case "absent id":
+            return json.dumps({"jsonrpc": "2.0", "result": result}).encode() + b"\n"
+        case "id null" | "id 0" | "id in a list" | "id of nobody":
+            wrong = {"id null": None, "id 0": 0, "id in a list": [ident], "id of nobody": "nobody's"}[how]
+            return json.dumps({**message, "id": wrong}).encode() + b"\n"
         case "no result":
             return json.dumps({"jsonrpc": "2.0", "id": ident}).encode() + b"\n"
         case "byte order mark":
@@ -76,11 +81,6 @@ def written(ident: str, how: str) -> bytes:
 def sin(ident: str, how: str) -> None:
     """Answer a call in the way of this server."""
     match SIN:
-        case "wrong ids":
-            for wrong in ("nobody's", 1, None, "", True, [ident], {"id": ident}):
-                send({"id": wrong, "result": {}})
-            send({"result": {}})
-            answer(ident)
         case "duplicates":
             answer(ident, "first")
             answer(ident, "second")
@@ -120,6 +120,8 @@ def sin(ident: str, how: str) -> None:
         case "bad writing":
             write(written(ident, how))
         case "an error without an id":
+            if how == "of two":
+                sys.stdin.buffer.readline()  # the other
             send({"id": None, "error": {"code": -32603, "message": "\x1b[2Jno such table"}})
         case "silence":
             pass

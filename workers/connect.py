@@ -4,13 +4,23 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, suppress
 from typing import Any
 
 import msgspec
 
 from fabric.core.faults import Fault, Reason, fault_frame
-from fabric.errors import BrokerUnavailable, ConfigError, FabricError, InvalidFrame, LinkClosed, LinkError, LinkOverflow
+from fabric.errors import (
+    BrokerUnavailable,
+    ConfigError,
+    FabricError,
+    InvalidFrame,
+    LinkClosed,
+    LinkError,
+    LinkOverflow,
+    LinkRefused,
+    LinkUnwritable,
+)
 from fabric.jsonrpc import MessageKind
 from fabric.links.stdio import own
 from fabric.runtime.edge import Edge
@@ -45,8 +55,11 @@ async def _run(settings: Settings, name: str) -> int:
             edge.node.start()
             name = await _found(edge, place, name, stack)
             return await _serve(edge, name, settings)
+    except (LinkRefused, LinkUnwritable):
+        raise  # there is no way to tell the host
     except FabricError as error:
-        await _refuse(name, settings, str(error))
+        with suppress(LinkRefused, LinkUnwritable):
+            await _refuse(name, settings, str(error))
         raise
 
 

@@ -96,7 +96,7 @@ class Catalog:
     def page(self, answer: bytes, now: float) -> str | None:
         """Take in one tools/list response; returns the cursor of the next page, empty after the last, None for no list."""
         try:
-            result = msgspec.json.decode(answer, type=_Answer).result
+            result = jsonrpc.decode(answer, _Answer).result
         except (msgspec.DecodeError, UnicodeDecodeError):
             return None
         self._pages += 1

@@ -65,12 +65,12 @@ def judge(answer: Message) -> tuple[str, ...]:
     """The eras of the server that answered the probe so: modern first where it speaks both."""
     if answer.error:
         try:
-            code = msgspec.json.decode(answer.error, type=_Error).code
+            code = jsonrpc.decode(answer.error, _Error).code
         except msgspec.DecodeError:
             code = 0
         return (MODERN,) if code in MODERN_CODES else (LEGACY,)
     try:
-        found = msgspec.json.decode(answer.frame, type=_Answer).result
+        found = jsonrpc.decode(answer.frame, _Answer).result
     except msgspec.DecodeError:
         return (LEGACY,)
     if found is None or not found.versions:
@@ -89,7 +89,7 @@ class _Opened(msgspec.Struct):
 def negotiated(answer: bytes) -> str:
     """The revision that a server's answer to an initialize names; empty where it does not say."""
     try:
-        return msgspec.json.decode(answer, type=_Opened).result.version
+        return jsonrpc.decode(answer, _Opened).result.version
     except msgspec.DecodeError:
         return ""
 
@@ -97,7 +97,7 @@ def negotiated(answer: bytes) -> str:
 def complaint(answer: Message) -> str:
     """What the error says with which a server answered, for people; empty for nothing."""
     try:
-        said = msgspec.json.decode(answer.error, type=_Error).message
+        said = jsonrpc.decode(answer.error, _Error).message
     except msgspec.DecodeError:
         return ""
     return f": {said[:COMPLAINT_CHARS]}" if said else ""

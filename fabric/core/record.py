@@ -6,6 +6,7 @@ from enum import StrEnum
 
 import msgspec
 
+from fabric import jsonrpc
 from fabric.core.faults import CODES
 
 
@@ -94,7 +95,6 @@ class _Answer(msgspec.Struct, gc=False):
     result: _Result | None = None
 
 
-_answer = msgspec.json.Decoder(_Answer)
 _REASONS = {code: reason.value for reason, code in CODES.items()}
 
 
@@ -103,7 +103,7 @@ def judged(answer: bytes) -> tuple[str, int]:
     if b'"error"' not in answer and b'"isError"' not in answer:
         return "ok", 0
     try:
-        found = _answer.decode(answer)
+        found = jsonrpc.decode(answer, _Answer)
     except msgspec.DecodeError:
         return "ok", 0  # a shape we do not know is for its client to judge
     if found.error is not None:

@@ -50,7 +50,7 @@ def modern_headers(message: Message, meta: Meta, tools: Catalog) -> dict[str, st
 def negotiated(answer: Message) -> str:
     """The revision that an initialize was answered with; empty for none."""
     try:
-        return msgspec.json.decode(answer.frame, type=_InitializeAnswer).result.version
+        return jsonrpc.decode(answer.frame, _InitializeAnswer).result.version
     except msgspec.DecodeError:
         return ""
 
@@ -58,7 +58,7 @@ def negotiated(answer: Message) -> str:
 def mismatched(answer: Message) -> bool:
     """Whether a server refuses a request for what its headers lack."""
     try:
-        return bool(answer.error) and msgspec.json.decode(answer.error, type=_Error).code == jsonrpc.HEADER_MISMATCH
+        return bool(answer.error) and jsonrpc.decode(answer.error, _Error).code == jsonrpc.HEADER_MISMATCH
     except msgspec.DecodeError:
         return False
 

@@ -270,7 +270,7 @@ class Edge:
 def _read(frame: bytes, shape: type[T]) -> T:
     """What a frame says, or the shape's defaults: neither its client nor its server has to speak the schema."""
     try:
-        return msgspec.json.decode(frame, type=shape)
+        return jsonrpc.decode(frame, shape)
     except msgspec.DecodeError:
         return shape()
 

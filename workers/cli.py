@@ -25,7 +25,7 @@ def main() -> None:
     from workers import standard_streams
 
     standard_streams.prepare()
-    _refuse_unreadable(sys.argv[1:])
+    _refuse_unreadable()
     if signal.getsignal(signal.SIGINT) is signal.default_int_handler:  # else somebody wants it ignored
         # An exception could come up anywhere in an import. Once a command runs, it takes the signal itself.
         signal.signal(signal.SIGINT, _interrupted)
@@ -62,14 +62,23 @@ def _end(code: int, message: str) -> None:
     sys.exit(code)
 
 
-def _refuse_unreadable(arguments: list[str]) -> None:
-    """End with exit code 2 for one that no text comes of: it could be neither shown nor sent."""
-    for number, argument in enumerate(arguments, 1):
-        try:
-            argument.encode()
-        except UnicodeEncodeError:
-            said = str(os.fsencode(argument))[2:-1]
-            _end(2, f"argument {number} is not {sys.getfilesystemencoding().upper()}: {said}")
+def _refuse_unreadable() -> None:
+    """End with exit code 2 for an argument or a variable of ours that is no text: it could be neither shown nor sent."""
+    encoding = sys.getfilesystemencoding().upper()
+    for number, argument in enumerate(sys.argv[1:], 1):
+        if not _is_text(argument):
+            _end(2, f"argument {number} is not {encoding}: {str(os.fsencode(argument))[2:-1]}")
+    for name, value in os.environ.items():
+        if name.startswith("FABRIC_") and not _is_text(value):  # which may be a secret
+            _end(2, f"{name} is not {encoding}")
+
+
+def _is_text(value: str) -> bool:
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _interrupted(*_: object) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 from workers.arguments import Written, arguments
 from workers.host import Unanswered
 from workers.person import Person
-from workers.shape import Shape, Unfit, shown
+from workers.shape import Shape, Unfit, said
 
 ACTIONS = {"yes": "accept", "no": "decline", "decline": "decline", "cancel": "cancel"}
 """What a person may say to being asked, and what the server is told."""
@@ -49,8 +49,7 @@ async def _field(person: Person, name: str, field: Shape, values: dict[str, Any]
     if field.description:
         person.tell(field.description)
     if name in values:
-        value = values[name]
-        question += f" [{value if isinstance(value, str) else shown(value)}]"
+        question += f" [{said(values[name])}]"
     while True:
         text = await person.ask(question)
         if not text:
@@ -78,5 +77,5 @@ def described(field: Shape) -> str:
     of = field.items if field.types == {"array"} else field
     if (choices := of.choices) is None:
         return field.words() or "anything"
-    named = [f"{choice} ({name})" if (name := of.name_of(choice)) else str(choice) for choice in choices]
+    named = [f"{said(choice)} ({name})" if (name := of.name_of(choice)) else said(choice) for choice in choices]
     return f"{'some' if of is not field else 'one'} of {', '.join(named)}"

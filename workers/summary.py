@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import os
-import shlex
 import time
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from typing import Any
@@ -23,6 +22,7 @@ from fabric.runtime.settings import Settings
 from workers.doors import Doors
 from workers.example import example
 from workers.inside import conversation
+from workers.operands import is_plain, operands
 from workers.second_terminal import typed
 from workers.terminal import Line, Span, moving
 
@@ -169,10 +169,10 @@ class Summary:
             return typed(self._settings, os.environ, name, arguments)
 
         found = example(self._tools)
-        known = found.server if found else next(iter(self._settings.servers))
-        connect = command("connect", shlex.quote(known))
+        known = found.server if found else min(self._settings.servers, key=lambda name: not is_plain(name))
+        connect = command("connect", operands([known]))
         return [
-            command("call", found.words) if found else f"{command('call', shlex.quote(known))}   # lists its tools",
+            command("call", found.words) if found else f"{command('call', operands([known]))}   # lists its tools",
             command("ls"),
             f"{connect}   # a stdio MCP server, for any host's config",
         ]

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import shlex
 import textwrap
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from workers.forms import described
+from workers.operands import operands
 from workers.shape import Shape, shown
 
 INDENT = 2
@@ -57,9 +59,9 @@ def resource_lines(resource: Mapping[str, Any], width: int) -> list[str]:
 def usage(server: str, tool: Mapping[str, Any]) -> str:
     """How it is called, with its required arguments."""
     shape = Shape(tool.get("inputSchema") or {})
-    words = [f"{name}={_placeholder(shape.properties.get(name, Shape({})))}" for name in shape.required]
+    words = [f"{shlex.quote(name)}={_placeholder(shape.properties.get(name, Shape({})))}" for name in shape.required]
     more = ["[KEY=VALUE]..."] if len(shape.properties) > len(words) or shape.others is not None else []
-    return " ".join(["mcp-fabric call", server, _text(tool, "name"), *words, *more])
+    return " ".join(["mcp-fabric call", operands([server, _text(tool, "name")]), *words, *more])
 
 
 def _placeholder(field: Shape) -> str:

@@ -121,7 +121,8 @@ class HttpService:
         peer = connection.peer if caller.address == connection.address else caller.address
         if entry.purpose is Purpose.CONVERSATION:
             return self._judge_upgrade(head, _Found(entry, caller, peer))
-        if b"sec-websocket-key" in headers and asks_for_websocket(headers):  # other offers may be left (RFC 9110 7.8)
+        # Other offers may be left (RFC 9110 7.8), and a WebSocket is asked for by GET alone (RFC 6455 4.1).
+        if head.method == "GET" and b"sec-websocket-key" in headers and asks_for_websocket(headers):
             return refuse(400, Reason.INVALID, "this is no address of a WebSocket: those end with /ws")
         if entry.purpose is Purpose.EXCHANGE and (refusal := check_post(headers, self.limits.max_body_bytes)) is not None:
             return refusal

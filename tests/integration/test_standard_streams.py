@@ -91,7 +91,7 @@ def test_a_reader_that_leaves_ends_a_command_quietly(command: str, reader: str, 
 @pytest.mark.parametrize("environment", ASCII)
 @pytest.mark.parametrize("command", COMMANDS)
 def test_what_a_stream_cannot_show_is_escaped(command: str, environment: dict[str, str], state: Path) -> None:
-    code, out, err = shell(f"$F {command}", state, **environment)
+    code, out, err = shell(f"$F {command}", state, b"", **environment)
     assert (code, out.isascii(), err.isascii()) == (0, True, True), err
     if command == "ls":
         assert rb"io.x/t\u00efme" in out
@@ -132,3 +132,8 @@ def test_a_stdout_that_somebody_made_non_blocking_loses_nothing(state: Path) -> 
         os.close(writing)
         assert json.loads(read.read())["$schema"]
         assert process.wait(30) == 0
+
+
+@pytest.mark.parametrize("name", ["FABRIC_NAME", "FABRIC_BROKER", "FABRIC_SECRET", "FABRIC_STATE"])
+def test_a_variable_that_is_no_text_is_named_and_not_shown(name: str, state: Path) -> None:
+    assert shell(f"export {name}=$'hidden\\xff'; $F ls", state) == (2, b"", f"mcp-fabric: {name} is not UTF-8\n")

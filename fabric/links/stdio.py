@@ -84,17 +84,19 @@ async def spawn(
     inherited: Mapping[str, str],
     on_stderr: OnStderr,
     on_noise: Callable[[bytes], None],
+    on_empty: Callable[[int], None] | None = None,
     max_frame_bytes: int = DEFAULT_FRAME_BYTES,
     stall_timeout: float = DEFAULT_STALL_TIMEOUT,
 ) -> StreamLink:
     """Start an MCP server as one of `processes`, in a session of its own. Raises LinkRefused if it cannot be started.
 
     inherited: the environment of which `environment` picks. on_stderr: gets its log. on_noise: gets each stdout line that is no
-    JSON-RPC message; receive() passes over it. A server that exits or closes a stream breaks the link, with its exit status and
-    last log lines in the error. aclose() closes its stdin, after `grace` terminates its process group, and after as long again
-    kills it. What it has started is killed when it has ended.
+    JSON-RPC message; receive() passes over it. on_empty: gets the number of empty ones that come at once. A server that exits
+    or closes a stream breaks the link, with its exit status and last log lines in the error. aclose() closes its stdin, after
+    `grace` terminates its process group, and after as long again kills it. What it has started is killed when it has ended.
     """
     child = _Child(command, processes, on_stderr, max_frame_bytes, stall_timeout)
+    child.incoming.on_empty = on_empty
     starting = asyncio.create_task(child.start(environment(inherited, command.env)))
     try:
         await asyncio.shield(starting)

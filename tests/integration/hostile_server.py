@@ -106,6 +106,15 @@ def sin(ident: str, how: str) -> None:
             for _ in range(200):
                 sys.stderr.buffer.write(b"x" * 65_536 + b"\n")
             answer(ident)
+        case "a flood of empty lines":
+            for _ in range(1000):
+                write(b"\n" * 20_000)
+            answer(ident)
+        case "a flood of ids" | "a flood of pings":
+            late = {"id": f"{'0' * 16}-1-{ident.rpartition('-')[2]}", "result": {}}  # as if of a request that is over
+            for _ in range(1500):
+                send(late if SIN == "a flood of ids" else {"id": 1, "method": "ping"})
+            answer(ident)
         case "a long log":
             sys.stderr.write("".join(f"{number:5} {'x' * 300}\n" for number in range(4000)))
             answer(ident)

@@ -46,6 +46,11 @@ TOLD = {
     "id of nobody": 'it has the id "nobody\'s", not that of the request',
 }
 PASSED_OVER = ("byte order mark", "log text", "two on a line", "many lines")
+FLOODS = {
+    "a flood of empty lines": "more lines on stdout that are no JSON-RPC messages are not logged",
+    "a flood of ids": "it writes more than 1000 messages in a second that answer no request, or are pings",
+    "a flood of pings": "it writes more than 1000 messages in a second that answer no request, or are pings",
+}
 NAMELESS = "an error without an id"
 UNANSWERED = ("an endless line", "silence")
 ENDED = {"no stdout": "closed its stdout", "an end": "out of memory"}
@@ -62,7 +67,7 @@ def path(sin: str) -> str:
 def fabric(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Process, Path]]:
     """A fabric that runs one server of each kind beside an honest one."""
     state = tmp_path_factory.mktemp("hostile")
-    sins = (*HARMLESS, TOO_LONG, BADLY_WRITTEN, NAMELESS, *UNANSWERED, *ENDED, *UNHEALTHY)
+    sins = (*HARMLESS, *FLOODS, TOO_LONG, BADLY_WRITTEN, NAMELESS, *UNANSWERED, *ENDED, *UNHEALTHY)
     hostile = {sin: {"command": sys.executable, "args": ["-S", str(SERVER), sin], "startTimeout": 20} for sin in sins}
     config = state / "mcp.json"
     config.write_text(
@@ -102,6 +107,18 @@ async def test_a_call_is_answered_in_spite_of(client: Client, sin: str) -> None:
         answer = await call(client, "once", id, path(sin))
         expected = {"duplicates": "first", "requests": "mine -32601"}.get(sin, "done")
         assert (answer["id"], text(answer)) == (id, expected)
+
+
+@pytest.mark.parametrize("sin", FLOODS)
+async def test_a_flood_that_nobody_asked_for_is_said_and_delays_only_its_own_callers(
+    fabric: tuple[Process, Path], client: Client, sin: str
+) -> None:
+    def said() -> list[str]:
+        return fabric[0].log.read_text().splitlines()
+
+    assert text(await call(client, "once", 1, path(sin))) == "done"
+    until(lambda: any(sin in line and FLOODS[sin] in line for line in said()))
+    assert sum(sin in line for line in said()) < 10
 
 
 async def test_an_answer_too_long_to_be_read_is_an_error_at_once(client: Client) -> None:

@@ -30,8 +30,8 @@ class Example(msgspec.Struct, frozen=True):
 def example(tools: Mapping[str, Iterable[Mapping[str, Any]]]) -> Example | None:
     """An example with the best of these tools, which are listed by server; None if no tool's required arguments are known.
 
-    Tools that say that they only read come first, then tools whose names need no quotes, then those with fewer arguments. A tool
-    that says that it destroys is never taken.
+    Tools that say that they only read come first, then tools whose names need no quotes, then those with fewer arguments. A
+    tool that says that it destroys is never taken.
     """
     found: list[tuple[bool, bool, int, Example]] = []
     for server, listed in tools.items():

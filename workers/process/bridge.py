@@ -137,6 +137,7 @@ async def start_server(
         inherited={},  # the definition holds all of it
         on_stderr=partial(log.stderr, id),
         on_noise=partial(log.noise, id),
+        on_empty=log.empty,
         max_frame_bytes=max_frame_bytes,
         stall_timeout=stall_timeout,
     )

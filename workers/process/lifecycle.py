@@ -99,6 +99,7 @@ class WorkerLifecycle:
     async def _speak(self, nodes: Sequence[Node], context: WorkerContext, lines: AsyncIterator[Sequence[Line]]) -> None:
         with moving() as show:
             await self._ready(nodes, context, show)
+        self._served = True
         if others := joined_line(nodes, context.settings.fabric.name):
             say(*others)
         async for block in lines:
@@ -123,7 +124,6 @@ class WorkerLifecycle:
         if self.stopping.is_set():
             return False, {"status": "draining"}
         if all(node.ready for node in nodes):
-            self._served = True
             ill = any(served.health in (Health.DEGRADED, Health.UNHEALTHY) for served in servers().values())
             return True, {"status": "degraded", "reason": "a server is not healthy"} if ill else {"status": "ready"}
         if self._served:

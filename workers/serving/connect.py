@@ -4,14 +4,24 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, suppress
 from typing import Any
 
 import msgspec
 
 from fabric.config.settings.process import Settings
 from fabric.config.settings.server import refuse_missing_commands
-from fabric.errors import BrokerUnavailable, ConfigError, FabricError, InvalidFrame, LinkClosed, LinkError, LinkOverflow
+from fabric.errors import (
+    BrokerUnavailable,
+    ConfigError,
+    FabricError,
+    InvalidFrame,
+    LinkClosed,
+    LinkError,
+    LinkOverflow,
+    LinkRefused,
+    LinkUnwritable,
+)
 from fabric.faults import Fault, Reason, fault_frame
 from fabric.links.stdio.own_streams import own
 from fabric.mcp.jsonrpc import MessageKind
@@ -46,8 +56,11 @@ async def _run(settings: Settings, name: str) -> int:
             edge.node.start()
             name = await _found(edge, context, name, stack)
             return await _serve(edge, name, settings)
+    except (LinkRefused, LinkUnwritable):
+        raise  # there is no way to tell the host
     except FabricError as error:
-        await _refuse(name, settings, str(error))
+        with suppress(LinkRefused, LinkUnwritable):
+            await _refuse(name, settings, str(error))
         raise
 
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import os
-import shlex
 import time
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from typing import Any
@@ -21,6 +20,7 @@ from fabric.mcp import eras
 from fabric.runtime.bridge import Bridge
 from fabric.runtime.edge import Edge
 from workers.asking.conversation import conversation
+from workers.screen.operands import is_plain, operands
 from workers.screen.terminal import Line, Span, moving
 from workers.serving.listeners import Listeners
 from workers.serving.second_terminal import typed
@@ -173,10 +173,10 @@ class Summary:
             return typed(self._settings, os.environ, name, arguments)
 
         found = example(self._tools)
-        known = found.server if found else next(iter(self._settings.servers))
-        connect = command("connect", shlex.quote(known))
+        known = found.server if found else min(self._settings.servers, key=lambda name: not is_plain(name))
+        connect = command("connect", operands([known]))
         return [
-            command("call", found.words) if found else f"{command('call', shlex.quote(known))}   # lists its tools",
+            command("call", found.words) if found else f"{command('call', operands([known]))}   # lists its tools",
             command("ls"),
             f"{connect}   # a stdio MCP server, for any host's config",
         ]

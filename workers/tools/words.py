@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import shlex
 import textwrap
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from workers.tools.shape import Shape, shown
+from workers.screen.operands import operands
+from workers.tools.shape import Shape, said, shown
 
 INDENT = 2
 GAP = 2
@@ -56,9 +58,9 @@ def resource_lines(resource: Mapping[str, Any], width: int) -> list[str]:
 def usage(server: str, tool: Mapping[str, Any]) -> str:
     """The command that calls a tool, with its required arguments."""
     shape = Shape(tool.get("inputSchema") or {})
-    words = [f"{name}={_placeholder(shape.properties.get(name, Shape({})))}" for name in shape.required]
+    words = [f"{shlex.quote(name)}={_placeholder(shape.properties.get(name, Shape({})))}" for name in shape.required]
     more = ["[KEY=VALUE]..."] if len(shape.properties) > len(words) or shape.others is not None else []
-    return " ".join(["mcp-fabric call", server, _text(tool, "name"), *words, *more])
+    return " ".join(["mcp-fabric call", operands([server, _text(tool, "name")]), *words, *more])
 
 
 def described(field: Shape) -> str:
@@ -66,7 +68,7 @@ def described(field: Shape) -> str:
     of = field.items if field.types == {"array"} else field
     if (choices := of.choices) is None:
         return field.words() or "anything"
-    named = [f"{choice} ({name})" if (name := of.name_of(choice)) else str(choice) for choice in choices]
+    named = [f"{said(choice)} ({name})" if (name := of.name_of(choice)) else said(choice) for choice in choices]
     return f"{'some' if of is not field else 'one'} of {', '.join(named)}"
 
 

@@ -92,7 +92,7 @@ class Bridge:
         self._failed_checks = {server: Complaints() for server in servers}
         self._broken = {server: Complaints() for server in servers}  # answers
 
-    def served(self) -> dict[str, Served]:
+    def server_states(self) -> dict[str, Served]:
         """Every server, as this bridge serves it now."""
         return self.core.served(self.node.loop.now())
 

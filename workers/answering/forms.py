@@ -68,6 +68,6 @@ async def _field(person: Person, name: str, field: Shape, values: dict[str, Any]
 async def choice(person: Person, question: str, words: Sequence[str], default: str) -> str:
     """The one of `words` that the person chooses; it may be abbreviated. Raises NoAnswer."""
     while True:
-        said = (await person.ask(f"{question} [{default}]")).lower() or default
-        if found := [word for word in words if word.startswith(said)]:
+        typed = (await person.ask(f"{question} [{default}]")).lower() or default
+        if found := [word for word in words if word.startswith(typed)]:
             return found[0]

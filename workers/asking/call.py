@@ -93,7 +93,7 @@ async def _call(
                 result = await client.call(name, read.values)
                 code = show(result, json=json)
         except Unanswered:
-            pass  # it is said below
+            pass  # the reason is printed below
         except Refused as refused:
             _note(refused, answers)
             if tools and tool is None:

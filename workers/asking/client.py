@@ -143,8 +143,8 @@ class Client:
         pages = [page for page in found if isinstance(page, dict)] if isinstance(found, list) else []
         if refused.code != URL_ELICITATION_REQUIRED or not pages:
             return False
-        said = [await self._host.answer("elicitation/create", page) for page in pages]
-        return all(each.get("action") == "accept" for each in said)
+        answers = [await self._host.answer("elicitation/create", page) for page in pages]
+        return all(each.get("action") == "accept" for each in answers)
 
     async def _exchange(self, method: str, params: dict[str, Any]) -> Message:
         id = f"fabric-{next(self._numbers)}"

@@ -37,7 +37,7 @@ def joined_line(nodes: Sequence[Node], name: str) -> Sequence[Line]:
     others = {
         incarnation: announcement
         for node in nodes
-        for incarnation, announcement in node.heard()
+        for incarnation, announcement in node.announcements()
         if incarnation not in own and announcement.role is not Role.OBSERVER
     }
     parts = []
@@ -102,8 +102,8 @@ class WorkerLifecycle:
         self._served = True
         if others := joined_line(nodes, context.settings.fabric.name):
             say(*others)
-        async for said in lines:
-            say(*said)
+        async for block in lines:
+            say(*block)
             self._said = True
 
     async def _ready(self, nodes: Sequence[Node], context: WorkerContext, show: Callable[[str], None]) -> None:

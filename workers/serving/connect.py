@@ -73,7 +73,7 @@ async def _found(edge: Edge, context: WorkerContext, name: str, stack: AsyncExit
     settings = context.settings
     if not name:
         await wait_until(edge.node, context, lambda: edge.node.ready)
-        served = edge.served()
+        served = edge.announced_servers()
         if len(served) > 1:
             raise ConfigError(f"name the server to connect to: {', '.join(served)}")
         if not served:
@@ -115,7 +115,7 @@ async def _serve(edge: Edge, name: str, settings: Settings) -> int:
             return 1
         await link.receive()  # raises the reason of the end
     except LinkClosed:
-        return 1  # the session is over on the fabric's side; the edge has said why
+        return 1  # the session is over on the fabric's side; the edge has logged why
     except LinkError:
         return 0
     finally:

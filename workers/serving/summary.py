@@ -85,7 +85,7 @@ class Summary:
 
     # ------------------------------------------------------------ what is known of a server
     def _served(self, name: str) -> Served:
-        return self._bridge.served()[name]
+        return self._bridge.server_states()[name]
 
     def _told(self, name: str) -> bool:
         """Whether there is something to print about it: it is ready and its tools are known, or it has failed."""
@@ -116,9 +116,9 @@ class Summary:
         own = self._settings.servers
         rows = [(name, self._url(name), self._state(name)) for name in own]
         rows += [
-            (name, self._url(name), _state_elsewhere(served, said.host))
-            for said in self._others()
-            for name, served in sorted(said.serves.items())
+            (name, self._url(name), _state_elsewhere(served, announcement.host))
+            for announcement in self._others()
+            for name, served in sorted(announcement.serves.items())
             if name not in own
         ]
         if default := self._settings.default_server:
@@ -135,14 +135,18 @@ class Summary:
     def _others(self) -> list[Announcement]:
         """The other bridges."""
         own = self._bridge.node.me
-        return [said for who, said in self._edge.node.heard() if said.role is Role.BRIDGE and who != own]
+        return [
+            announcement
+            for incarnation, announcement in self._edge.node.announcements()
+            if announcement.role is Role.BRIDGE and incarnation != own
+        ]
 
     def _elsewhere(self) -> frozenset[tuple[str, str]]:
         """The servers that only others run, and are well, each with its bridge."""
         return frozenset(
-            (name, said.host)
-            for said in self._others()
-            for name, served in said.serves.items()
+            (name, announcement.host)
+            for announcement in self._others()
+            for name, served in announcement.serves.items()
             if name not in self._settings.servers and served.health in WELL
         )
 

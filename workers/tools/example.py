@@ -67,8 +67,8 @@ def _values(schema: Mapping[str, Any]) -> list[Any]:
             found.append(True)
         case "integer" | "number":
             found.append(schema.get("minimum", 1))
-        case "string" if isinstance(said := schema.get("description"), str):
-            found += _QUOTED.findall(said)
+        case "string" if isinstance(text := schema.get("description"), str):
+            found += _QUOTED.findall(text)
     return found
 
 

@@ -78,9 +78,9 @@ class Shape:
     @property
     def types(self) -> frozenset[str]:
         """The JSON types it allows; empty for any."""
-        said = self._schema.get("type")
-        if said is not None:
-            return frozenset([said] if isinstance(said, str) else said if isinstance(said, list) else ()) & _TYPES.keys()
+        types = self._schema.get("type")
+        if types is not None:
+            return frozenset([types] if isinstance(types, str) else types if isinstance(types, list) else ()) & _TYPES.keys()
         if (values := self._values()) is not None:
             return frozenset(type_of(value) for value in values)
         if alternatives := self._each("anyOf", "oneOf"):

@@ -43,11 +43,11 @@ from fabric.links.base import Link
 from fabric.links.mending import broken, too_long
 from fabric.mcp import answers, batches, jsonrpc
 from fabric.mcp.jsonrpc import Message, MessageKind
-from fabric.runtime.complaints import Complaints
-from fabric.runtime.idle_talk import MOST, IdleTalk
 from fabric.runtime.node import Node
 from fabric.runtime.pacing import Pacing
 from fabric.runtime.retry import Dialer
+from fabric.runtime.servers.complaints import Complaints
+from fabric.runtime.servers.unasked_messages import MOST, UnaskedMessages
 
 log = logging.getLogger(__name__)
 
@@ -168,7 +168,7 @@ class Bridge:
             self.node.feed(ServerExited(child, str(error), refused=True))
             return
         self._children[child] = link
-        noise, idle = 0, IdleTalk()
+        noise, unasked = 0, UnaskedMessages()
         try:
             self.node.feed(ServerStarted(child))
             while True:
@@ -187,9 +187,9 @@ class Bridge:
                 for said in _members(server, message) if message.kind is MessageKind.BATCH else (message,):
                     if wrong := _wrong(said):
                         self._tell(server, wrong)
-                    unasked = self._is_unasked(said)
+                    nobody_waits = self._is_unasked(said)
                     self.node.feed(ServerFrame(child, said))
-                    if unasked and (pause := idle.pause(self.node.loop.now())):
+                    if nobody_waits and (pause := unasked.pause(self.node.loop.now())):
                         self._tell(server, _FLOOD)
                         await asyncio.sleep(pause)
         except LinkError as error:
@@ -199,15 +199,15 @@ class Bridge:
         finally:
             if noise > _NOISE:
                 log.warning("server %s: %d more that were no JSON-RPC messages, skipped", child, noise - _NOISE)
-            if idle.floods:
-                log.warning("server %s: %d messages in all that answered no request, or were pings", child, idle.count)
+            if unasked.floods:
+                log.warning("server %s: %d messages in all that answered no request, or were pings", child, unasked.count)
             self._children.pop(child, None)
             self._tasks.pop(child, None)
             self._pacing.release(child)
             await link.aclose()
 
     def _is_unasked(self, said: Message) -> bool:
-        """Whether nobody waits for it."""
+        """Whether nobody waits for this message."""
         if said.kind is MessageKind.RESPONSE:
             return jsonrpc.text(said.id) not in self.core.jobs.open
         return said.kind is MessageKind.REQUEST and said.method == "ping"

@@ -15,8 +15,8 @@ from fabric.links.stdio.command import ServerCommand
 from fabric.links.stdio.processes import Processes
 from fabric.links.stdio.server import spawn
 from fabric.runtime.bridge import Bridge
-from fabric.runtime.health_command import run_check
 from fabric.runtime.retry import Dialer
+from fabric.runtime.servers.health_command import run_check
 from workers.process.context import WorkerContext
 from workers.process.server_log import ServerLog
 from workers.process.telemetry import instrumented

@@ -105,7 +105,12 @@ class SimServer:
 
     def write(self, frame: bytes) -> None:
         """The bridge writes a frame."""
-        message, after = msgspec.json.decode(frame), max(PIPE, self._reads_at - self.world.now)
+        try:
+            message = msgspec.json.decode(frame)
+        except msgspec.DecodeError:
+            self.world.violated(f"{self._bridge.name} {self.child} was given what is no message: {frame!r}")
+            return
+        after = max(PIPE, self._reads_at - self.world.now)
         self._sent.append(str(message.get("id")))
         self.stdin.send(lambda: self.world.after(after, self._received, message), len(frame))
         if not self._initialized and self.stdin.bytes > self.world.settings.unread_bytes + BEHIND_BYTES + len(frame):

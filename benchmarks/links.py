@@ -16,6 +16,7 @@ from benchmarks import echo
 from fabric.errors import LinkError
 from fabric.links.base import Link, RequestLink
 from fabric.links.http import listener
+from fabric.links.http.settings import HttpSettings
 from fabric.links.sockets import tcp, unix
 from fabric.links.stdio.own_streams import own
 from fabric.mcp.jsonrpc import Message
@@ -52,7 +53,7 @@ async def _converse(link: Link) -> None:
 
 
 async def _listen(path: Path) -> None:
-    web = await listener.listen(_Posts(), listener.HttpSettings(resolve=lambda name: name or None), _converse)
+    web = await listener.listen(_Posts(), HttpSettings(resolve=lambda name: name or None), _converse)
     conversations = [
         await tcp.listen(_converse, tcp.TcpSettings(server="echo")),
         await unix.listen(_converse, unix.UnixSettings(server="echo", path=path)),

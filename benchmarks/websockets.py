@@ -24,7 +24,7 @@ from websockets.server import ServerProtocol
 
 from fabric.errors import LinkError
 from fabric.links.base import Link
-from fabric.links.http.listener import HttpSettings
+from fabric.links.http.settings import HttpSettings
 from fabric.links.http.websockets import listen
 from fabric.links.websocket.frames import FrameReader, FrameWriter
 

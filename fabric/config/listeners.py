@@ -10,8 +10,7 @@ from fabric.config.merge import Origins
 from fabric.config.schema.fabric import FabricSection
 from fabric.config.schema.file import ConfigFile
 from fabric.config.schema.values import split_address, split_listener
-from fabric.config.server_definition import ENVIRONMENT
-from fabric.config.settings import DEFAULTS, AccessSettings, Address, ListenerSettings, ListenSettings, Settings
+from fabric.config.settings.process import DEFAULTS, AccessSettings, Address, ListenerSettings, ListenSettings, Settings
 from fabric.errors import ConfigError
 from fabric.security.access import is_loopback, refuse_open_listener
 
@@ -31,16 +30,15 @@ def http_listener(file: ConfigFile, environment: Mapping[str, str], origins: Ori
 def refuse_exposed(
     listen: ListenSettings, access: AccessSettings, listens: Collection[str], origins: Mapping[str, str]
 ) -> None:
-    """Raise ConfigError if `http` or `admin` can be reached from other machines and asks nobody for a password.
+    """Raise ConfigError if `http` or `admin` can be reached from other machines and does not authenticate its clients.
 
     listens: which of them the process opens. origins: of both.
     """
-    if bool(access.auth_user) != bool(access.auth_password):
-        raise ConfigError("AUTH_USER and AUTH_PASSWORD go together; one is missing", where=ENVIRONMENT)
     allowed = access.allow_unauthenticated
     if "http" in listens:
         try:
-            refuse_open_listener(listen.http.host, authenticated=bool(access.auth_user), allow_unauthenticated=allowed)
+            authenticated = access.authenticator is not None
+            refuse_open_listener(listen.http.host, authenticated=authenticated, allow_unauthenticated=allowed)
         except ConfigError as error:
             raise ConfigError(error.reason, where=origins["http"]) from None
     if "admin" in listens and listen.admin and not (allowed or is_loopback(listen.admin.host)):
@@ -55,8 +53,8 @@ def other_listeners(section: FabricSection, settings: Settings, origins: Origins
     """The listeners besides HTTP of a process that opens them.
 
     all: the servers of the settings are all there are. Raises ConfigError for a listener that can be reached from other
-    machines and asks nobody for a password, that leads to no server, or that has the address of another listener, of HTTP or
-    of the health endpoints.
+    machines and does not authenticate its clients, that leads to no server, or that has the address of another listener, of
+    HTTP or of the health endpoints.
     """
     found = []
     points = [ListenPoint("http", str(settings.listen.http), settings.listen.http)]
@@ -93,9 +91,9 @@ def _server(name: str, scheme: str, entry: str, settings: Settings, *, all: bool
 
 
 def _refuse_exposed(listener: ListenerSettings, access: AccessSettings) -> None:
-    """A WebSocket listener can ask for a password, a TCP listener cannot; the file of a Unix socket has a mode."""
+    """A WebSocket listener can authenticate its clients, a TCP listener cannot; the file of a Unix socket has a mode."""
     if listener.address is not None:
-        asks = listener.scheme == "ws" and bool(access.auth_user)
+        asks = listener.scheme == "ws" and access.authenticator is not None
         allowed = access.allow_unauthenticated
         try:
             refuse_open_listener(listener.address.host, authenticated=asks, allow_unauthenticated=allowed)

@@ -20,11 +20,9 @@ from fabric.config.listeners import http_listener, other_listeners, refuse_expos
 from fabric.config.merge import Origins, override
 from fabric.config.schema.fabric import FabricSection
 from fabric.config.schema.file import ConfigFile
-from fabric.config.schema.validation_errors import validated
 from fabric.config.schema.values import split_address
-from fabric.config.server_definition import ENVIRONMENT, Source
 from fabric.config.servers import definitions
-from fabric.config.settings import (
+from fabric.config.settings.process import (
     AccessSettings,
     Address,
     FabricSettings,
@@ -35,8 +33,12 @@ from fabric.config.settings import (
     Settings,
     TimeSettings,
 )
+from fabric.config.settings.server import ENVIRONMENT, Source
 from fabric.config.state_folder import state_path
+from fabric.config.validation_errors import validated
 from fabric.errors import ConfigError
+from fabric.security.auth import registry as authentication
+from fabric.security.auth.base import Authenticator
 
 T = TypeVar("T", bound=msgspec.Struct)
 
@@ -74,12 +76,7 @@ def load(
             admin=Address(*split_address(section.admin)) if section.admin else None,
             unix_mode=int(section.unix_mode, 8),
         ),
-        access=_record(
-            AccessSettings,
-            section,
-            auth_user=environment.get("AUTH_USER", ""),
-            auth_password=environment.get("AUTH_PASSWORD", ""),
-        ),
+        access=_record(AccessSettings, section, authenticator=_authenticator(environment)),
         links=_record(LinkSettings, section),
         times=_record(TimeSettings, section),
         log=_record(LogSettings, section),
@@ -98,6 +95,13 @@ def _record(record: type[T], section: FabricSection, **others: object) -> T:
     """A record of settings. Its fields are those of the section, but `others`, which the section has in another form."""
     alike = {name: getattr(section, name) for name in record.__struct_fields__ if name not in others}
     return record(**alike, **others)
+
+
+def _authenticator(environment: Mapping[str, str]) -> Authenticator | None:
+    try:
+        return authentication.configured(environment)
+    except ConfigError as error:
+        raise ConfigError(error.reason, where=ENVIRONMENT) from None
 
 
 def _state(section: FabricSection, environment: Mapping[str, str], origins: Origins) -> Path:

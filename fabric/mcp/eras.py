@@ -15,6 +15,7 @@ LEGACY, MODERN = "legacy", "modern"
 
 MODERN_CODES = frozenset({jsonrpc.HEADER_MISMATCH, jsonrpc.MISSING_CAPABILITY, jsonrpc.UNSUPPORTED_VERSION})
 
+
 class _Discovered(msgspec.Struct):
     versions: list[str] = msgspec.field(default_factory=list, name="supportedVersions")
 

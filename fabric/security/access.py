@@ -1,16 +1,14 @@
-"""Who may come in by a network door: Host and Origin against DNS rebinding, Basic credentials, no door open by accident."""
+"""Access to a network listener: Host and Origin checks against DNS rebinding, and no listener open to strangers by accident."""
 
 from __future__ import annotations
 
-import base64
-import binascii
-import hmac
 import ipaddress
 import re
 
 import msgspec
 
 from fabric.errors import ConfigError
+from fabric.security.auth.registry import REMEDY
 
 _LOOPBACK_NAMES = frozenset({"localhost", "127.0.0.1", "[::1]"})
 _HOST = re.compile(r"(\[[0-9a-f:.]+\]|[^\s\[\]:/@,]+)(?::[0-9]{1,5})?")
@@ -18,26 +16,18 @@ _ORIGIN = re.compile(r"https?://(\[[0-9a-f:.]+\]|[^\s\[\]:/@,]+)(?::[0-9]{1,5})?
 
 
 class AccessRules(msgspec.Struct, frozen=True, kw_only=True):
-    """The settings of one door.
-
-    allowed_hosts: names a Host header may bear (any port) besides the one listened on. allowed_origins: origins of web pages
-    that may call, such as `https://app.example`. allow_loopback: localhost, 127.0.0.1 and [::1] are allowed in both. user,
-    password: Basic credentials to ask for; nobody is asked while `user` is empty.
-    """
+    """Which Host and Origin headers a listener accepts."""
 
     allowed_hosts: tuple[str, ...] = ()
+    """Names a Host header may bear, with any port, besides the host listened on."""
     allowed_origins: tuple[str, ...] = ()
+    """Origins of web pages that may call, such as `https://app.example`."""
     allow_loopback: bool = True
-    user: str = ""
-    password: str = ""
-
-    def __repr__(self) -> str:
-        secret = "set" if self.password else "unset"
-        return f"AccessRules(hosts={self.allowed_hosts}, origins={self.allowed_origins}, user={self.user!r}, password={secret})"
+    """Whether localhost, 127.0.0.1 and [::1] are allowed in both."""
 
 
 class AccessCheck:
-    """AccessRules made ready for asking on every request."""
+    """AccessRules made ready for checking every request."""
 
     def __init__(self, rules: AccessRules, bound_host: str) -> None:
         loopback = _LOOPBACK_NAMES if rules.allow_loopback else frozenset()
@@ -46,9 +36,6 @@ class AccessCheck:
         self._any_address = bound_host in ("0.0.0.0", "::")  # noqa: S104 (compared with, not bound to)
         self._loopback = loopback
         self._origins = frozenset(origin.lower().rstrip("/") for origin in rules.allowed_origins)
-        self._credentials = f"{rules.user}:{rules.password}".encode()
-        self._user = rules.user
-        self.asks = bool(rules.user)
 
     def host_allowed(self, host: str) -> bool:
         """Whether a Host header names us.
@@ -64,27 +51,14 @@ class AccessCheck:
         match = _ORIGIN.fullmatch(origin.lower())
         return match is not None and (match[1] in self._loopback or match[0] in self._origins)
 
-    def principal(self, authorization: str) -> str | None:
-        """Who an Authorization header proves to be calling: the user, "" where nobody is asked, None if it proves nothing."""
-        if not self.asks:
-            return ""
-        scheme, _, encoded = authorization.partition(" ")
-        if scheme.lower() != "basic":
-            return None
-        try:
-            given = base64.b64decode(encoded.strip(), validate=True)
-        except (binascii.Error, ValueError):
-            return None
-        return self._user if hmac.compare_digest(given, self._credentials) else None
-
 
 def refuse_open_listener(host: str, *, authenticated: bool, allow_unauthenticated: bool) -> None:
-    """Raise ConfigError for a listener that strangers could reach and that asks nobody who they are."""
+    """Raise ConfigError for a listener that other machines can reach and that does not authenticate its clients."""
     if authenticated or allow_unauthenticated or is_loopback(host):
         return
     raise ConfigError(
         f"{host or 'every address'} can be reached from other machines and no authentication is configured: "
-        "set AUTH_USER and AUTH_PASSWORD, listen on 127.0.0.1, or say --allow-unauthenticated"
+        f"{REMEDY}, listen on 127.0.0.1, or say --allow-unauthenticated"
     )
 
 

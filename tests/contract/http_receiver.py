@@ -9,7 +9,8 @@ import pytest
 
 from fabric.errors import LinkError
 from fabric.links.base import LinkInfo, RequestLink
-from fabric.links.http.listener import HttpListener, HttpSettings, listen
+from fabric.links.http.listener import HttpListener, listen
+from fabric.links.http.settings import HttpSettings
 from fabric.mcp.jsonrpc import Message
 from tests.contract.http_client import TIMEOUT, Client
 

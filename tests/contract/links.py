@@ -31,7 +31,7 @@ from fabric.errors import EndOfLink, LinkBroken, LinkError
 from fabric.links import registry
 from fabric.links.base import Link, LinkInfo
 from fabric.links.http import websockets
-from fabric.links.http.listener import HttpSettings
+from fabric.links.http.settings import HttpSettings
 from fabric.links.memory import pair
 from fabric.links.settings import ConnectSettings, LinkLimits
 from fabric.links.sockets import tcp, unix

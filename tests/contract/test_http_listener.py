@@ -10,7 +10,8 @@ import pytest
 
 from fabric.errors import LinkBroken, LinkClosed, LinkRefused
 from fabric.links.base import Purpose, RequestLink
-from fabric.links.http.listener import HttpSettings, listen
+from fabric.links.http.listener import listen
+from fabric.links.http.settings import HttpSettings
 from fabric.mcp import jsonrpc
 from fabric.mcp.jsonrpc import Message
 from tests.contract.http_client import BOTH, LEGACY, STREAM, TIMEOUT, Client, modern, request

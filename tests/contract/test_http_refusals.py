@@ -11,7 +11,8 @@ import pytest
 
 from fabric.faults import Fault, Reason, fault_frame
 from fabric.mcp import jsonrpc
-from fabric.security.access import AccessRules
+from fabric.security.auth.base import AuthRequest, Challenge, Principal
+from fabric.security.auth.basic import Basic
 from tests.contract.http_client import BOTH, LEGACY, STREAM, TIMEOUT, modern, request
 from tests.contract.http_receiver import House, open_house
 
@@ -102,9 +103,7 @@ async def test_a_preflight_is_answered_by_the_allow_list(house: House) -> None:
 
 @pytest.mark.requirement("S01")
 async def test_basic_credentials_are_asked_for_and_name_the_caller() -> None:
-    house = await open_house(
-        access=AccessRules(user="ann", password="a:b"), pages={"/livez": lambda: (200, b"up", "text/plain")}
-    )
+    house = await open_house(authenticator=Basic("ann", "a:b"), pages={"/livez": lambda: (200, b"up", "text/plain")})
     headers, body = modern("tools/list")
     async with await house.client() as client:
         reply = await client.ask("POST", "/mcp", headers, body)
@@ -121,6 +120,41 @@ async def test_basic_credentials_are_asked_for_and_name_the_caller() -> None:
         guest.answer()
         assert (await client.reply()).status == 200
         assert (await client.ask("GET", "/livez", {})).body == b"up"
+    await house.listener.aclose()
+
+
+class Expiring:
+    """An Authenticator whose callers are known until it is told otherwise."""
+
+    def __init__(self) -> None:
+        self.expired = False
+
+    def authenticate(self, request: AuthRequest) -> Principal | Challenge:
+        if self.expired or b"authorization" not in request.headers:
+            return Challenge("the token has expired", "Bearer")
+        return Principal("ann", lasting=False)
+
+
+@pytest.mark.requirement("S01")
+async def test_credentials_that_expire_are_judged_anew_with_each_request_of_a_connection() -> None:
+    authenticator = Expiring()
+    house = await open_house(authenticator=authenticator)
+    headers, body = modern("tools/list")
+    headers |= {"Authorization": "Bearer x"}
+    async with await house.client() as client:
+        for _ in range(2):
+            client.send("POST", "/mcp", headers, body)
+            guest = await house.guest()
+            assert guest.info.principal == "ann"
+            guest.answer()
+            assert (await client.reply()).status == 200
+        authenticator.expired = True
+        refused = await client.ask("POST", "/mcp", headers, body)
+        assert (refused.status, refused.headers["www-authenticate"]) == (401, "Bearer")
+        authenticator.expired = False
+        assert (await client.ask("POST", "/mcp", headers, b"no JSON")).status == 400
+        authenticator.expired = True
+        assert (await client.ask("POST", "/mcp", headers, b"no JSON")).status == 401
     await house.listener.aclose()
 
 

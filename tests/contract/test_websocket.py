@@ -14,9 +14,11 @@ from websockets.typing import Subprotocol
 
 from fabric.errors import EndOfLink, LinkBroken, LinkError, LinkOverflow
 from fabric.links.base import Link
-from fabric.links.http.listener import HttpListener, HttpSettings, listen
+from fabric.links.http.listener import HttpListener, listen
+from fabric.links.http.settings import HttpSettings
 from fabric.links.websocket.connection import WebSocketSettings
 from fabric.security.access import AccessRules
+from fabric.security.auth.basic import Basic
 from tests.contract.http_client import TIMEOUT, Client, modern
 from tests.contract.http_receiver import SERVERS, House
 
@@ -190,8 +192,8 @@ async def test_a_websocket_is_opened_by_get_alone(opened: Open) -> None:
 @pytest.mark.requirement("S03")
 async def test_the_doors_rules_hold_for_upgrades_too(opened: Open) -> None:
     telling = Telling()
-    rules = AccessRules(user="ann", password="secret", allowed_origins=("https://app.example",))
-    listener = await opened(telling, access=rules)
+    rules = AccessRules(allowed_origins=("https://app.example",))
+    listener = await opened(telling, access=rules, authenticator=Basic("ann", "secret"))
     with pytest.raises(InvalidStatus, match="401"):
         await dial(listener)
     signed = {"Authorization": "Basic YW5uOnNlY3JldA=="}

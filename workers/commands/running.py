@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import typer
 
 if TYPE_CHECKING:
-    from fabric.config.settings import Settings  # pydantic and all; --help shall not wait for it
+    from fabric.config.settings.process import Settings  # pydantic and all; --help shall not wait for it
 
 
 def given_options(broker: str | None, fabric: str | None, **others: object) -> dict[str, object]:
@@ -43,7 +43,7 @@ def settings_of(
 
 def servable(settings: Settings) -> Settings:
     """The same settings. Raises ConfigError if a server's command is not there."""
-    from fabric.config.server_definition import refuse_missing_commands
+    from fabric.config.settings.server import refuse_missing_commands
 
     refuse_missing_commands(settings)
     return settings
@@ -51,16 +51,16 @@ def servable(settings: Settings) -> Settings:
 
 def refuse_missing_extras() -> None:
     """Raise ConfigError if OTEL_* ask for what is not installed."""
-    from workers.extras import refuse_missing_extras
+    from workers.process.extras import refuse_missing_extras
 
     refuse_missing_extras(os.environ)
 
 
-def run(command: str, settings: Settings, *arguments: object, **options: object) -> None:
-    """Await workers.<command>.run(settings, ...); what it returns is the exit code."""
+def run(module: str, settings: Settings, *arguments: object, **options: object) -> None:
+    """Await workers.<module>.run(settings, ...); what it returns is the exit code."""
     import uvloop
 
-    work: Callable[..., Coroutine[Any, Any, int]] = import_module(f"workers.{command}").run
+    work: Callable[..., Coroutine[Any, Any, int]] = import_module(f"workers.{module}").run
     gc.freeze()
     gc.enable()  # cli.py has disabled it
     try:

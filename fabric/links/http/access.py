@@ -1,14 +1,16 @@
-"""The way in: which HTTP requests reach the MCP endpoint, for which server, and who sends them.
+"""Which HTTP requests a listener allows, to which server they lead, and who sends them.
 
-Refused in this order: no Host (400) or a foreign one (421), a foreign Origin (403), missing credentials (401), an unknown path
-or server (404), a method there is no such thing as (405). Pages such as `/livez` need no credentials: probes have none.
+Refusals, in this order: no Host (400) or a foreign one (421), a foreign Origin (403), missing credentials (401), an unknown
+path or server (404), a method that the path does not have (405). Pages such as `/livez` need no credentials: probes have none.
 Behind a listed reverse proxy the Host that counts is the one it says its client dialled.
+
+Above it: service.py. Below it: fabric/security, which judges hosts, origins, credentials and proxies.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping, Sequence, Set
+from collections.abc import Mapping, Set
 from functools import lru_cache
 from urllib.parse import unquote_to_bytes
 
@@ -18,19 +20,13 @@ from fabric.caller import Caller
 from fabric.faults import Reason
 from fabric.links.base import Purpose
 from fabric.links.http.admission import NO_SSE
+from fabric.links.http.request_reader import Head
 from fabric.links.http.response import Headers, Response, refuse
+from fabric.links.http.settings import Names, Page, Resolve
 from fabric.links.websocket.handshake import asks_for_websocket
 from fabric.security.access import AccessCheck
+from fabric.security.auth.base import NOBODY, Authenticator, Challenge, Principal
 from fabric.security.forwarded import Proxies
-
-Page = Callable[[], tuple[int, bytes, str]]
-"""A page beside the endpoint: its status, body and media type, asked for on every GET."""
-
-Resolve = Callable[[str], str | None]
-"""The name in `/{name}/mcp`, or "" for `/mcp`, to the server it means; None for none."""
-
-Names = Callable[[], Sequence[str]]
-"""The servers there are, to tell who asks for another."""
 
 MCP, WEBSOCKET = b"mcp", b"ws"
 """The endpoints of a server, as the last part of a path."""
@@ -40,43 +36,49 @@ _PURPOSES = {
     WEBSOCKET: {"GET": Purpose.LONG_LINK},
 }
 _ALLOWED = {MCP: b"allow: GET, POST, DELETE, OPTIONS\r\n", WEBSOCKET: b"allow: GET, OPTIONS\r\n"}
-_CHALLENGE = b'www-authenticate: Basic realm="mcp", charset="UTF-8"\r\n'
 _HEADER_NAMES = re.compile(rb"[A-Za-z0-9, _-]*")
 _SSE = frozenset({b"sse", b"messages", b"message"})
-_NAMES_TOLD = 20
+_NAMES_LISTED = 20
 _HOSTS_KEPT = 64  # a machine with any address has many names, and clients choose among them
 _EXPOSED = b"access-control-expose-headers: mcp-session-id, www-authenticate\r\n"
 
 
 class Route(msgspec.Struct, frozen=True, gc=False):
-    """A request for a server's endpoint: `name` as its path has it, and the server that this means."""
+    """Where an allowed request leads."""
 
     purpose: Purpose
     name: str
+    """The server's name as the path has it, empty for the default one."""
     server: str
-    principal: str
+    """The server that this means."""
+    principal: Principal
+    """The caller; NOBODY where clients are not asked."""
 
 
 class RequestFilter:
-    """The rules of one listener, which has these `endpoints` for each server."""
+    """The rules of one listener."""
 
     def __init__(
         self,
+        *,
         access: AccessCheck,
-        resolve: Resolve,
-        pages: Mapping[str, Page],
+        authenticator: Authenticator | None,
         proxies: Proxies,
+        resolve: Resolve,
+        names: Names,
+        pages: Mapping[str, Page],
         prefix: str,
         endpoints: Set[bytes],
-        names: Names,
     ) -> None:
+        """prefix: what all paths of servers begin with. endpoints: those that each server has here."""
         self._access = access
-        self._endpoints = endpoints
+        self._authenticator = authenticator
+        self._proxies = proxies
         self.resolve = resolve
         self._names = names
         self._pages = {path.encode(): page for path, page in pages.items()}
-        self._proxies = proxies
         self._prefix = prefix.encode()
+        self._endpoints = endpoints
         self._hosts: set[str] = set()  # those that were allowed before
 
     def cross_origin_lines(self, headers: Headers) -> bytes:
@@ -94,8 +96,9 @@ class RequestFilter:
         said = self._proxies.caller(address, headers)
         return Caller(said.address, said.scheme or "http", said.host or host)
 
-    def enter(self, method: str, path: bytes, headers: Headers, caller: Caller) -> Route | Response:
-        """Where a request leads. `path` is raw, so that an escaped slash stays part of a name."""
+    def route(self, head: Head, caller: Caller) -> Route | Response:
+        """Where a request leads, or its refusal. The path is raw, so that an escaped slash stays part of a name."""
+        method, path, headers = head.method, head.path, head.headers
         if caller.host not in self._hosts and (refusal := self._foreign(caller.host)) is not None:
             return refusal
         if b"origin" in headers and not self._access.origin_allowed(headers[b"origin"].decode("latin-1")):
@@ -105,41 +108,43 @@ class RequestFilter:
             return _show(page) if method in ("GET", "HEAD") else _not_allowed(method, b"allow: GET, HEAD\r\n")
         if method == "OPTIONS":
             return _preflight(headers)
-        principal = self._access.principal(headers.get(b"authorization", b"").decode("latin-1"))
-        if principal is None:
-            given = b"authorization" in headers
-            why = "these are not the user and the password of" if given else "give a user and a password to"
-            return refuse(401, Reason.UNAUTHORIZED, f"{why} this door, by HTTP Basic", lines=_CHALLENGE)
+        principal = NOBODY
+        if self._authenticator is not None:
+            found = self._authenticator.authenticate(head)
+            if isinstance(found, Challenge):
+                challenge = b"www-authenticate: %b\r\n" % found.www_authenticate.encode()
+                return refuse(401, Reason.UNAUTHORIZED, found.reason, lines=challenge)
+            principal = found
         path = path[len(self._prefix) :] or b"/" if path.startswith(self._prefix) else b""
         endpoint, name = _parts(path)
         if endpoint in _SSE and MCP in self._endpoints:
             there = (self._prefix + path.removesuffix(b"/").rpartition(b"/")[0]).decode("latin-1")
-            return refuse(404, Reason.UNKNOWN_SERVER, f"{NO_SSE}, at {there}/mcp; {self._there()}")
+            return refuse(404, Reason.UNKNOWN_SERVER, f"{NO_SSE}, at {there}/mcp; {self._listed()}")
         if endpoint not in self._endpoints or (path == b"/" and MCP in self._endpoints and not asks_for_websocket(headers)):
-            return refuse(404, Reason.UNKNOWN_SERVER, f"no such path: {self._places()}")
+            return refuse(404, Reason.UNKNOWN_SERVER, f"no such path: {self._paths()}")
         server = self.resolve(name)
         if server is None:
-            return refuse(404, Reason.UNKNOWN_SERVER, self._nobody(name, endpoint.decode()))
+            return refuse(404, Reason.UNKNOWN_SERVER, self._unknown_server(name, endpoint.decode()))
         purpose = _PURPOSES[endpoint].get(method)
         if purpose is None:
             return _not_allowed(method, _ALLOWED[endpoint])
         return Route(purpose, name, server, principal)
 
-    def _places(self) -> str:
+    def _paths(self) -> str:
         prefix, ends = self._prefix.decode(), [end.decode() for end in sorted(self._endpoints)]
         if not ends:
             return f"there are {', '.join(path.decode() for path in self._pages)}"
-        return f"servers are at {', '.join(f'{prefix}/{end}, {prefix}/{{server}}/{end}' for end in ends)}; {self._there()}"
+        return f"servers are at {', '.join(f'{prefix}/{end}, {prefix}/{{server}}/{end}' for end in ends)}; {self._listed()}"
 
-    def _nobody(self, name: str, endpoint: str) -> str:
+    def _unknown_server(self, name: str, endpoint: str) -> str:
         if name:
-            return f"no server is called {name!r}; {self._there()}"
-        return f"there is no default server: say {self._prefix.decode()}/{{server}}/{endpoint}; {self._there()}"
+            return f"no server is called {name!r}; {self._listed()}"
+        return f"there is no default server: say {self._prefix.decode()}/{{server}}/{endpoint}; {self._listed()}"
 
-    def _there(self) -> str:
+    def _listed(self) -> str:
         names = self._names()
-        more = [f"{len(names) - _NAMES_TOLD} more"] if len(names) > _NAMES_TOLD else []
-        return f"known are {', '.join([*names[:_NAMES_TOLD], *more])}" if names else "no server is known yet"
+        more = [f"{len(names) - _NAMES_LISTED} more"] if len(names) > _NAMES_LISTED else []
+        return f"known are {', '.join([*names[:_NAMES_LISTED], *more])}" if names else "no server is known yet"
 
     def _foreign(self, host: str) -> Response | None:
         """What a Host header is refused for. There is one in every request (RFC 9112 3.2)."""

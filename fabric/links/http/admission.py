@@ -26,13 +26,13 @@ NO_SSE = "HTTP+SSE of revision 2024-11-05, which begins with a GET, is not serve
 
 _REFUSED = re.compile(rb"q\s*=\s*(0(\.0*)?|\.0+)")
 
-Said = tuple[MessageKind, str, bytes, bool, bytes]
+BodyClaims = tuple[MessageKind, str, bytes, bool, bytes]
 """What a message says that its head must agree with: its kind and method; of `_meta`, the raw version and whether there are
 capabilities; and the raw name or uri where Mcp-Name repeats it."""
 
 
 class Admission(msgspec.Struct, frozen=True, gc=False):
-    """A request that may pass: what its head says (see LinkInfo). It is the same for the same head and the same `Said`."""
+    """An admitted request: what its head says (see LinkInfo). The same head and the same `BodyClaims` give the same."""
 
     modern: bool
     session: str = ""
@@ -69,7 +69,7 @@ def admit_bodiless(method: str, headers: Headers) -> Admission | Response:
     return _admit_legacy(headers, None)
 
 
-def read_post(body: bytes) -> tuple[Message, Said] | Response:
+def read_post(body: bytes) -> tuple[Message, BodyClaims] | Response:
     """A POST's message."""
     try:
         message = jsonrpc.parse(body)
@@ -81,7 +81,7 @@ def read_post(body: bytes) -> tuple[Message, Said] | Response:
     return message, (message.kind, message.method, bytes(fields.version), bool(fields.capabilities), target)
 
 
-def admit_post(headers: Headers, message: Message, said: Said) -> Admission | Response:
+def admit_post(headers: Headers, message: Message, claims: BodyClaims) -> Admission | Response:
     """Hold a POST's headers against its message."""
     claimed = headers.get(b"mcp-protocol-version", b"")
     if message.kind is MessageKind.BATCH and (
@@ -91,10 +91,10 @@ def admit_post(headers: Headers, message: Message, said: Said) -> Admission | Re
     if message.method == "subscriptions/listen" and not accepted(headers)[1]:
         reason = "a subscription is answered by text/event-stream, which the Accept header has not"
         return Response(406, jsonrpc.error_frame(message.id, jsonrpc.INVALID_REQUEST, reason))
-    if not (said[2] or is_modern(claimed)):
+    if not (claims[2] or is_modern(claimed)):
         return _admit_legacy(headers, message)
     try:
-        return _admit_modern(headers, message, said, claimed)
+        return _admit_modern(headers, message, claims, claimed)
     except InvalidFrame as error:
         return _invalid(error)
 
@@ -119,9 +119,9 @@ def _admit_legacy(headers: Headers, message: Message | None) -> Admission | Resp
     return Admission(modern=False, session=session, version=version, last_event=last_event)
 
 
-def _admit_modern(headers: Headers, message: Message, said: Said, claimed: bytes) -> Admission:
+def _admit_modern(headers: Headers, message: Message, claims: BodyClaims, claimed: bytes) -> Admission:
     """The order is the SDKs': what `_meta` must hold, then the headers that repeat the body. Raises InvalidFrame."""
-    kind, _, version, capable, target = said
+    kind, _, version, capable, target = claims
     method = headers.get(b"mcp-method")
     params: tuple[tuple[str, str], ...] = ()
     if kind is MessageKind.REQUEST:
@@ -140,7 +140,7 @@ def _admit_modern(headers: Headers, message: Message, said: Said, claimed: bytes
             )
     elif kind is MessageKind.RESPONSE:
         raise InvalidFrame(jsonrpc.INVALID_REQUEST, "clients of this protocol version send no responses")
-    elif method is not None:  # a notification: the revision asks no headers of it, but what is said must be true
+    elif method is not None:  # a notification: the revision asks no headers of it, but what it claims must be true
         _match_method(method, message)
     return Admission(modern=True, version=claimed.decode("latin-1"), params=params)
 
@@ -184,7 +184,7 @@ def _accepted(accept: bytes) -> tuple[bool, bool]:
         if kind:
             taken[b"*/*" if kind == b"*" else kind] = not any(map(_REFUSED.fullmatch, parameters))
 
-    def takes(*ranges: bytes) -> bool:  # the most specific that was said counts
+    def takes(*ranges: bytes) -> bool:  # the most specific range counts
         return next((taken[each] for each in ranges if each in taken), not taken)
 
     return takes(b"application/json", b"application/*", b"*/*"), takes(b"text/event-stream", b"text/*", b"*/*")

@@ -39,8 +39,8 @@ class Head(msgspec.Struct):
     persistent: bool
     chunked: bool
     upgrade: bool
-    found: Any = None
-    """What its reader's owner found out about it; kept with it because heads come again."""
+    known: Any = None
+    """What the service found out about it; kept with it because heads come again."""
 
 
 class Request(msgspec.Struct):

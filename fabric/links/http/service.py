@@ -1,7 +1,7 @@
-"""What becomes of an HTTP listener's requests: refused, made into a link each, or a connection made into a WebSocket.
+"""What an HTTP listener does with each request: refuse it, make a link of it, or upgrade its connection to a WebSocket.
 
-http_door.py says who gets in and http_rules.py what a request must look like; http_link.py is the link. Where a request asks
-for a WebSocket, its connection goes over to websocket_connection.py.
+Above it: listener.py. Below it: access.py says which requests are allowed and where they lead, admission.py what they must look
+like; request_link.py is the link, connection.py the connection.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from fabric.faults import Reason
 from fabric.links.accepted_links import AcceptedLinks
 from fabric.links.base import LinkInfo, Purpose, RequestHandler, new_link_id
 from fabric.links.http.access import RequestFilter, Route
-from fabric.links.http.admission import Admission, Said, accepted, admit_bodiless, admit_post, check_post, read_post
+from fabric.links.http.admission import Admission, BodyClaims, accepted, admit_bodiless, admit_post, check_post, read_post
 from fabric.links.http.connection import ConnectionLimits, HttpConnection
 from fabric.links.http.request_link import HttpRequestLink
 from fabric.links.http.request_reader import Head, Request, announces_body
@@ -28,11 +28,7 @@ from fabric.links.websocket.handshake import Upgrade, UpgradeRefused, accept, as
 
 
 class HttpService:
-    """The Service (http_connection.py) of one listener.
-
-    reception: is told of requests; conversations: where WebSockets are served; None where `door` lets none of them in.
-    refusals: by HTTP status, the requests that did not become a link.
-    """
+    """The Service (connection.py) of one listener."""
 
     def __init__(
         self,
@@ -40,23 +36,25 @@ class HttpService:
         filter: RequestFilter,
         limits: ConnectionLimits,
         handler: RequestHandler | None,
-        conversations: AcceptedLinks | None,
+        websockets: AcceptedLinks | None,
         websocket: WebSocketSettings,
-        stream_limits: LinkLimits,
+        link_limits: LinkLimits,
     ) -> None:
+        """handler, websockets: None where `filter` allows no such requests. link_limits: of WebSockets."""
         self.now = 0.0
         self.limits = limits
         self._connections: set[HttpConnection] = set()
         self.refusals: Counter[int] = Counter()
+        """By HTTP status, the requests that did not become a link."""
         self._filter = filter
         self._handler = handler
-        self._conversations = conversations
+        self._websockets = websockets
         self._websocket = websocket
-        self._stream_limits = stream_limits
+        self._link_limits = link_limits
         self._emptied = asyncio.Event()
         self._closing = False
 
-    # ------------------------------------------------------------ what the listener asks
+    # ------------------------------------------------------------ called by the listener
     def expire(self, now: float) -> None:
         """Act on what has waited too long; `now` is the clock until the next time."""
         self.now = now
@@ -73,7 +71,7 @@ class HttpService:
                 link.end_stream()
 
     def abort_all(self) -> None:
-        """Drop every connection that is left."""
+        """Drop every connection that is still open."""
         for connection in list(self._connections):
             link = connection.active
             if isinstance(link, HttpRequestLink):
@@ -82,14 +80,14 @@ class HttpService:
                 connection.abort()  # still sending its request, or slow to take our answer
 
     async def all_gone(self, timeout: float) -> None:
-        """Wait until no connection is left, at most `timeout` seconds."""
+        """Wait until no connection is open, at most `timeout` seconds."""
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(timeout):
                 while self._connections:
                     self._emptied.clear()
                     await self._emptied.wait()
 
-    # ------------------------------------------------------------ what connections ask
+    # ------------------------------------------------------------ called by connections
     def opened(self, connection: HttpConnection) -> None:
         """See Service.opened."""
         self._connections.add(connection)
@@ -112,24 +110,25 @@ class HttpService:
         headers = head.headers
         if b"origin" in headers:
             request.lines = filter.cross_origin_lines(headers)
-        found = head.found
-        if found is not None and filter.resolve(found.route.name) == found.route.server:
+        known = head.known
+        if known is not None and filter.resolve(known.route.name) == known.reusable_for:
             return None  # a head that came before, for a server that is still there
         caller = filter.caller(connection.address, headers)
-        route = filter.enter(head.method, head.path, headers, caller)
+        route = filter.route(head, caller)
         if isinstance(route, Response):
             return route
         peer = connection.peer if caller.address == connection.address else caller.address
+        reusable_for = route.server if route.principal.lasting else ""
         if route.purpose is Purpose.LONG_LINK:
-            return self._judge_upgrade(head, _Found(route, caller, peer))
+            return self._judge_upgrade(head, KnownHead(route, reusable_for, caller, peer))
         if b"sec-websocket-key" in headers and asks_for_websocket(headers):  # other offers may be left (RFC 9110 7.8)
             return refuse(400, Reason.INVALID, "this is no address of a WebSocket: those end with /ws")
         if route.purpose is Purpose.POST and (refusal := check_post(headers, self.limits.max_body_bytes)) is not None:
             return refusal
-        head.found = _Found(route, caller, peer, *accepted(headers))
+        head.known = KnownHead(route, reusable_for, caller, peer, *accepted(headers))
         return None
 
-    def _judge_upgrade(self, head: Head, found: _Found) -> Response | None:
+    def _judge_upgrade(self, head: Head, known: KnownHead) -> Response | None:
         upgrade = accept(head.headers, compression=self._websocket.compression)
         if isinstance(upgrade, UpgradeRefused):
             if upgrade.asked:
@@ -137,36 +136,36 @@ class HttpService:
             return refuse(426, Reason.INVALID, upgrade.reason, lines=upgrade.lines)
         if not (head.upgrade and head.chunked) or announces_body(head.headers):
             return refuse(400, Reason.INVALID, "an upgrade is HTTP/1.1 and has no body")
-        found.upgrade, head.found = upgrade, found
+        known.upgrade, head.known = upgrade, known
         return None
 
     def serve(self, connection: HttpConnection, request: Request) -> None:
         """See Service.serve."""
         head = request.head
-        found: _Found = head.found
-        if found.upgrade is not None:
-            self._converse(connection, found, found.upgrade)
+        known: KnownHead = head.known
+        if known.upgrade is not None:
+            self._upgrade(connection, known, known.upgrade)
             return
-        message, said = None, None
-        if found.route.purpose is Purpose.POST:
+        message, claims = None, None
+        if known.route.purpose is Purpose.POST:
             read = read_post(request.body)
             if isinstance(read, Response):
                 connection.refuse(read)
                 return
-            message, said = read
-        if found.info is None or said != found.said:
-            if message is not None and said is not None:
-                admission = admit_post(head.headers, message, said)
+            message, claims = read
+        if known.info is None or claims != known.claims:
+            if message is not None and claims is not None:
+                admission = admit_post(head.headers, message, claims)
             else:
                 admission = admit_bodiless(head.method, head.headers)
             if isinstance(admission, Response):
                 connection.refuse(admission)
                 return
-            found.said, found.modern = said, admission.modern
-            found.info = _info(found, admission, head.headers.get(b"traceparent", b""))
-        assert self._handler is not None  # noqa: S101 (or the door would not have let it in)
-        info = msgspec.structs.replace(found.info, id=new_link_id("http"))
-        link = HttpRequestLink(info, message, connection, self._handler, modern=found.modern, json=found.json)
+            known.claims, known.modern = claims, admission.modern
+            known.info = _info(known, admission, head.headers.get(b"traceparent", b""))
+        assert self._handler is not None  # noqa: S101 (without one the filter refuses)
+        info = msgspec.structs.replace(known.info, id=new_link_id("http"))
+        link = HttpRequestLink(info, message, connection, self._handler, modern=known.modern, json=known.json)
         connection.active = link
         try:
             self._handler.on_request(link, message)
@@ -176,55 +175,60 @@ class HttpService:
             )
             link.fail(refuse(500, Reason.UNAVAILABLE, "the request failed for a fault of the fabric"))
 
-    def _converse(self, connection: HttpConnection, found: _Found, accepted: Upgrade) -> None:
-        assert self._conversations is not None  # noqa: S101 (or the door would not have let it in)
-        route = found.route
-        socket = WebSocket(self._websocket, self._stream_limits, server=True, deflate=accepted.deflate)
+    def _upgrade(self, connection: HttpConnection, known: KnownHead, accepted: Upgrade) -> None:
+        assert self._websockets is not None  # noqa: S101 (without one the filter refuses)
+        route = known.route
+        socket = WebSocket(self._websocket, self._link_limits, server=True, deflate=accepted.deflate)
         info = LinkInfo(
             id=new_link_id("ws"),
             transport="websocket",
             server=route.server,
-            principal=route.principal,
-            peer=found.peer,
-            caller=found.caller,
+            principal=route.principal.name,
+            peer=known.peer,
+            caller=known.caller,
         )
         link = socket.link(info)
         connection.switch(accepted.lines, socket)
-        self._conversations.begin(link, socket)
+        self._websockets.begin(link, socket)
 
 
-class _Found(msgspec.Struct):
-    """What is known of a head. peer: the caller, for people. json, events: whether its client takes an answer of that kind.
-    upgrade: it asks for a WebSocket.
-
-    info, without an id, and modern: how its last request was admitted, whose body said `said`.
-    """
+class KnownHead(msgspec.Struct):
+    """A head that was allowed, and what was found out about it; the same head comes again with most requests."""
 
     route: Route
+    reusable_for: str
+    """The server for which the next request with this head is allowed, too; none where credentials may have expired by then."""
     caller: Caller
     peer: str
+    """The caller, for people."""
     json: bool = True
+    """Whether the client takes an answer as JSON."""
     events: bool = True
-    said: Said | None = None
+    """Whether it takes an event stream."""
+    claims: BodyClaims | None = None
+    """What the body of the last request said that its head must agree with."""
     modern: bool = False
+    """The era of that request."""
     info: LinkInfo | None = None
+    """Its LinkInfo, without an id."""
     upgrade: Upgrade | None = None
+    """The WebSocket handshake, where the request asks for one."""
 
 
-def _info(found: _Found, admission: Admission, trace: bytes) -> LinkInfo:
-    route = found.route
+def _info(known: KnownHead, admission: Admission, trace: bytes) -> LinkInfo:
+    route = known.route
     return LinkInfo(
         id="",
         transport="http",
         purpose=route.purpose,
         server=route.server,
-        principal=route.principal,
-        peer=found.peer,
-        caller=found.caller,
+        principal=route.principal.name,
+        peer=known.peer,
+        caller=known.caller,
         session=admission.session,
         version=admission.version,
         last_event=admission.last_event,
         params=admission.params,
         trace=trace.decode("latin-1"),
-        answer_only=not found.events,
+        answer_only=not known.events,
     )

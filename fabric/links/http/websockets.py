@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from fabric.links.base import LinkHandler
-from fabric.links.http.listener import HttpListener, HttpSettings
+from fabric.links.http.listener import HttpListener
 from fabric.links.http.listener import listen as listen_http
+from fabric.links.http.settings import HttpSettings
 
 
 async def listen(handler: LinkHandler, settings: HttpSettings) -> HttpListener:

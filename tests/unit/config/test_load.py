@@ -22,8 +22,8 @@ from fabric.config.schema.file import json_schema_text
 from fabric.config.schema.section import leaves, nested
 from fabric.config.schema.server import ServerSection
 from fabric.config.secret import keyring
-from fabric.config.server_definition import refuse_missing_commands
-from fabric.config.settings import Address, Settings
+from fabric.config.settings.process import Address, Settings
+from fabric.config.settings.server import refuse_missing_commands
 from fabric.errors import ConfigError
 
 Write = Callable[[object], Path]
@@ -402,7 +402,7 @@ def test_a_listener_beyond_loopback_without_authentication_is_refused(write: Wri
     path = write({"mcpServers": {"a": TIME}, "fabric": {"http": "0.0.0.0:0"}})
     assert refusal(path).startswith("mcp.json: fabric.http: 0.0.0.0 can be reached from other machines")
     assert refusal(None, {"PROGRAM": "npx", "HOST": "0.0.0.0"}).startswith("HOST: 0.0.0.0 can be reached")
-    assert settings(path, {"AUTH_USER": "u", "AUTH_PASSWORD": "p"}).access.auth_user == "u"
+    assert settings(path, {"AUTH_USER": "u", "AUTH_PASSWORD": "p"}).access.authenticator is not None
     assert settings(path, allowUnauthenticated=True).access.allow_unauthenticated
     assert refusal(path, {"AUTH_USER": "u"}).endswith("AUTH_USER and AUTH_PASSWORD go together; one is missing")
     assert refusal(path, http="127.0.0.1:0", admin="[::]:0").startswith("--admin: :: can be reached from other machines")

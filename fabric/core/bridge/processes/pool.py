@@ -1,74 +1,60 @@
-"""The processes of one MCP server at one bridge: a probe that becomes the shared one, a few warm ones, one for each session.
+"""Which processes one MCP server has at one bridge: one that is probed and then shared, a few warm ones, one for each session.
 
 Modern requests of all clients share a process; a legacy session has one to itself. A server is healthy once it has answered the
-probe; one that dies is started again, later each time.
+probe; one that ends is started again, later each time.
+
+Above it: jobs, sessions and server_events. Below it: the registry of all processes, the probe, checks and restarts.
 """
 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable
 
-import msgspec
-
-from fabric.core.bridge.job import Job
 from fabric.core.bridge.processes.checkup import Checkup
 from fabric.core.bridge.processes.child import Child
-from fabric.core.bridge.processes.health import Checks, Condition
+from fabric.core.bridge.processes.health import Condition
+from fabric.core.bridge.processes.limits import ServerLimits
 from fabric.core.bridge.processes.probe import Known, Probe, Step, configured
+from fabric.core.bridge.processes.registry import Processes
 from fabric.core.bridge.processes.renewal import Renewal
-from fabric.core.deadlines import Deadlines
-from fabric.core.effects import Complain, Consume, Effect, Pause, StartServer, StopServer, Write
+from fabric.core.bridge.processes.slots import Slots
+from fabric.core.bridge.speaking import choice
+from fabric.core.bridge.speaking.base import Speaker
+from fabric.core.bridge.timers import Timer, Timers
+from fabric.core.effects import CheckServer, Complain, Consume, Effect, Pause
 from fabric.core.peers.announcement import Health, Served
 from fabric.mcp import eras
 from fabric.mcp.jsonrpc import Message
 
-START_TIMEOUT = 120.0
-"""Seconds a process has from its start to its first answer, unless told otherwise."""
 RESTART_FIRST, RESTART_MOST = 0.1, 10.0
 """Seconds before a server that died is started again: doubling from the first to the most."""
-UNREAD_BYTES = 16 * 1024 * 1024
-"""What may wait for one process, unless told otherwise."""
 STABLE_AFTER = 30.0
 """Seconds a process has to live for the next restart to be quick again."""
 FORGIVEN = 2
 """Restarts in a row that leave a server that has served as it is: those who call it wait. After the next it is unhealthy."""
 
 
-class ServerLimits(msgspec.Struct, frozen=True):
-    """One server's settings. slots: requests from its queue at once. warm: idle processes for sessions. most: processes.
-
-    transport: how it is reached, as in LinkInfo. unread_bytes: what may wait for one process to read it; a single frame may be
-    longer. era: what it speaks, where that is configured; else empty. start_timeout: seconds that a process has until its first
-    answer. last_words: what its processes wrote last besides messages, to be added to a reason where one is silent; empty, or
-    it begins with a semicolon.
-    """
-
-    digest: str
-    transport: str = "stdio"
-    slots: int = 64
-    warm: int = 1
-    most: int = 64
-    unread_bytes: int = UNREAD_BYTES
-    checks: Checks = Checks()
-    era: str = ""
-    start_timeout: float = START_TIMEOUT
-    last_words: Callable[[], str] = str
-
-
 class Pool:
-    """All processes of one server. Effects are appended to `out`."""
+    """The processes of one server, and what they are for."""
 
-    def __init__(self, name: str, limits: ServerLimits, deadlines: Deadlines, out: list[Effect]) -> None:
+    def __init__(self, name: str, limits: ServerLimits, processes: Processes, timers: Timers, out: list[Effect]) -> None:
         self.name = name
         self.limits = limits
         self.children: dict[str, Child] = {}
+        """Its processes, by id."""
         self.eras: tuple[str, ...] = ()
+        """What the server speaks, as far as it has shown."""
+        self.modern: type[Speaker] | None = None
+        """The Speaker of the process that modern clients share; None where the server takes none of their requests."""
         self.condition = Condition(limits.checks)
-        self.taken = 0  # slots in use
-        self.taken_bytes = 0  # of the jobs in them that have not been written to a process
-        self.pending: list[Job] = []  # modern jobs while the shared process is started again
+        self.slots = Slots()
         self.consuming = False
+        """Whether work of its queue is received."""
+        self.checkup = Checkup(self)
+        self.renewal = Renewal()
+        self._processes = processes
+        self._timers = timers
+        self._out = out
         self._shared: Child | None = None
         self._warm: deque[Child] = deque()
         self._probe: Probe | None = None  # under way
@@ -77,15 +63,10 @@ class Pool:
         self._restarts = 0  # in a row, of processes that lived shortly
         self._restarting = False  # a restart is due
         self._excused = ""  # why a process ended that may have ended of our question
-        self._deadlines = deadlines
-        self.out = out
-        self.checkup = Checkup(self)
-        self.renewal = Renewal()
-        self._count = 0
 
     def describe(self, open: bool, now: float) -> Served:
         """What is announced. open: whether this bridge takes work at all."""
-        free = max(0, self.limits.slots - self.taken) if open and self.condition.serves and self.room(1) else 0
+        free = max(0, self.limits.slots - self.slots.taken) if open and self.condition.serves and self.room(1) else 0
         sessions = sum(1 for child in self.children.values() if child.session)
         return Served(
             digest=self.limits.digest,
@@ -99,41 +80,32 @@ class Pool:
         )
 
     def _starting(self, now: float) -> str:
-        """For how long it is being started; empty where it is not."""
+        """For how long the server has been starting; empty where it is not."""
         if self.condition.health is not Health.CHECKING or self._since is None:
             return ""
         return f"starting for {now - self._since:.0f} s{self.limits.last_words()}"
 
     # ------------------------------------------------------------ starting
     def start(self, now: float, *, gently: bool = False) -> None:
-        """Start the process that is probed; gently: it is asked only initialize, as the last one may have died of the other."""
-        self._deadlines.clear(f"restart {self.name}")
-        self._restarting = self.renewal.making_room = False
+        """Start the process that is probed. gently: ask only initialize, as the last process may have ended of discover."""
+        self._timers.clear((Timer.RESTART, self.name))
+        self._restarting = False
+        self.renewal.room_made()
         self.condition.begun()
         if self._since is None:
             self._since = now
         known = Known(eras=(eras.LEGACY,)) if gently else self._known
         self._probe = Probe(self._spawn(now), known, now, self.limits.start_timeout)
-        self.write(self._probe.child, self._probe.begin())
-        self._deadlines.set(f"probe {self.name}", self._probe.due)
+        self._processes.write(self._probe.child, self._probe.begin())
+        self._timers.set((Timer.PROBE, self.name), self._probe.due)
 
     def _spawn(self, now: float) -> Child:
-        self._count += 1
-        child = Child(f"{self.name}#{self._count}", now)
+        child = self._processes.start(self.name, now)
         self.children[child.id] = child
-        self.out.append(StartServer(self.name, child.id))
         return child
 
-    def started(self, child: Child) -> None:
-        """A process runs."""
-        child.started = True
-        for frame in child.backlog:
-            self.out.append(Write(child.id, frame))
-        child.backlog = []
-        child.unread = 0
-
     def probed(self, child: Child, id: str, answer: Message, now: float) -> bool:
-        """Whether this answer was the probe's; then the server's era is known, or it is asked another question."""
+        """Whether an answer was one to the probe; then the server's era is known now, or it is asked another question."""
         probe = self._probe
         step = probe.answered(id, answer) if probe is not None and probe.child is child else None
         if probe is None or step is None:
@@ -160,25 +132,26 @@ class Pool:
             self._found(probe.child, step.found, now)
         else:
             if step.write:
-                self.write(probe.child, step.write)
-            self._deadlines.set(f"probe {self.name}", probe.due)
+                self._processes.write(probe.child, step.write)
+            self._timers.set((Timer.PROBE, self.name), probe.due)
 
     def _found(self, child: Child, known: Known, now: float) -> None:
-        self._known, self.eras = known, known.eras
+        self._known, self.eras, self.modern = known, known.eras, choice.for_modern_clients(known.eras)
         self._since, self._excused = None, ""
         self.condition.answered()
         self.checkup.put_off(now)
         self._forget_probe()
         self._retire_old(now)
-        if known.eras == (eras.LEGACY,):
+        if self.modern is None:
             self.stop(child)  # it has spoken to us; sessions get fresh ones
         else:
+            child.speaks(self.modern)
             self._shared = child
         self.refill(now)
 
     # ------------------------------------------------------------ a restart that a person asks for
     def renew(self, token: str, now: float) -> bool:
-        """Have the processes of this server replaced; False where this was asked before."""
+        """Have the processes of this server replaced; False where the request with this token was carried out before."""
         if not self.renewal.begin(token, self.children.values()):
             return False
         if self._probe is not None:
@@ -192,26 +165,24 @@ class Pool:
         if len(self.children) < self.limits.most:
             self.start(now)
         elif self._shared is not None:
-            self.renewal.making_room = True
+            self.renewal.make_room()
             self._retire(self._shared, now)
         else:
-            self.renewal.done()  # all are sessions' own
+            self.renewal.done()  # each process is some session's own
         return True
 
     @property
     def _old_serve(self) -> bool:
         """Whether a restart that a person has asked for is under way and the old processes still serve."""
-        return self.renewal.under_way and (self._shared is not None if eras.MODERN in self.eras else self.condition.serves)
+        return self.renewal.under_way and (self._shared is not None if self.modern else self.condition.serves)
 
     def _keep_old(self, failure: str) -> None:
-        """The new process of a restart is no good: those that serve go on."""
+        """The new process of a restart has failed: those that serve go on."""
         if self._probe is not None:
             self.stop(self._probe.child)
         self._forget_probe()
         self._since = None
-        for child in self.children.values():
-            child.old = False
-        self.renewal.done(failure)
+        self.renewal.failed(failure, self.children.values())
 
     def _retire_old(self, now: float) -> None:
         """A new process has answered: the old ones get no new work."""
@@ -224,11 +195,12 @@ class Pool:
 
     def _retire(self, child: Child, now: float) -> None:
         self.renewal.retire(child, now)
-        self.pending += child.waiting
-        child.waiting.clear()
+        if child.speaker.turns is not None:
+            for job in child.speaker.turns.dismiss():
+                self.slots.wait(job)
 
     def clear_away(self, now: float) -> bool:
-        """Stop the old processes that have nothing left to do; whether there were any."""
+        """Stop the old processes that have nothing left to do. Whether there were any."""
         finished = self.renewal.finished(now)
         for child in finished:
             self.stop(child)
@@ -237,10 +209,10 @@ class Pool:
                 self.start(now)
         return bool(finished)
 
-    def opened(self, answer: Message, now: float) -> None:
-        """An initialize was answered: a modern server shows only so that it speaks legacy, too."""
-        if not answer.error and eras.LEGACY not in self.eras:
-            self.eras = (*self.eras, eras.LEGACY)
+    def opened(self, child: Child, now: float) -> None:
+        """A process has opened a session: a modern server shows only so that it speaks legacy, too."""
+        if child.speaker.era not in self.eras:
+            self.eras = (*self.eras, child.speaker.era)
             self.refill(now)
 
     def consume(self, ready: bool) -> None:
@@ -248,10 +220,10 @@ class Pool:
         wanted = ready and self.condition.serves
         if wanted != self.consuming:
             self.consuming = wanted
-            self.out.append(Consume(self.name) if wanted else Pause(self.name))
+            self._out.append(Consume(self.name) if wanted else Pause(self.name))
 
     def refill(self, now: float) -> None:
-        """Keep the warm ones at their number."""
+        """Start warm processes until there are as many as there should be."""
         if eras.LEGACY not in self.eras or not self.condition.serves or self._restarting:
             return
         while len(self._warm) < self.limits.warm and len(self.children) < self.limits.most:
@@ -259,21 +231,21 @@ class Pool:
 
     # ------------------------------------------------------------ handing out
     def shared(self) -> Child | None:
-        """The process modern requests share; None while there is none."""
+        """The process that modern requests share; None while there is none."""
         return self._shared if self.condition.serves and not self.renewal.making_room else None
 
     def issuer(self, id: str) -> Child | None:
-        """The process of this id, if it may have issued a requestState and goes on; a session's is nobody else's."""
+        """The process of this id, if it is one of those that issue a requestState, and takes retries of parked calls."""
         child = self.children.get(id)
         return child if child is not None and (child is self.shared() or self.renewal.kept(child)) else None
 
     @property
     def harmless_to_ask(self) -> Child | None:
-        """A warm process, where a question before the handshake does no harm; others may end of it, or say nothing."""
+        """A warm process, where a question before the handshake does no harm: some end of one, or do not answer."""
         return self._warm[0] if self._warm and self._known.early else None
 
     def for_session(self, session: str, now: float) -> Child | None:
-        """A process for a new session alone; None when there are too many."""
+        """A process for a new session alone; None where the server has as many as it may have."""
         if self._warm:
             child = self._warm.popleft()
         elif len(self.children) < self.limits.most:
@@ -281,40 +253,40 @@ class Pool:
         else:
             return None
         child.session = session
+        child.speaks(choice.for_legacy_session())
         return child
 
     @property
     def full(self) -> bool:
-        """No process is left for another session."""
+        """Whether no process is left for another session."""
         return not self._warm and len(self.children) >= self.limits.most
 
     def room(self, size: int) -> bool:
         """Whether so many bytes more may wait for the process that requests share: any number, where nothing waits."""
-        waiting = self.taken_bytes + (self._shared.unread if self._shared is not None else 0)
+        waiting = self.slots.unwritten_bytes + (self._shared.unread if self._shared is not None else 0)
         return not waiting or waiting + size <= self.limits.unread_bytes
 
-    def write(self, child: Child, frame: bytes) -> None:
-        """Write to a process, once it runs."""
-        if child.started:
-            self.out.append(Write(child.id, frame))
-            if child.behind:
-                child.unread += len(frame)
-        else:
-            child.backlog.append(frame)
-            child.unread += len(frame)
+    def check(self) -> None:
+        """Have the command run that checks this server."""
+        self._out.append(CheckServer(self.name))
+
+    def ask(self, child: Child, question: bytes) -> None:
+        """Ask a process a question of our own."""
+        self._processes.write(child, question)
 
     # ------------------------------------------------------------ ends
     def stop(self, child: Child) -> None:
         """A process is not needed any more."""
         self.renewal.forget(child)
         if self.children.pop(child.id, None) is not None:
-            self.out.append(StopServer(child.id))
+            self._processes.stop(child)
             if child in self._warm:
                 self._warm.remove(child)
 
     def exited(self, child: Child, reason: str, now: float, *, refused: bool = False) -> None:
-        """A process ended by itself, or never started. refused: nobody is there, so that another would fare no better."""
+        """A process ended by itself, or was not started. refused: nobody is there, so that another would fare no better."""
         self.children.pop(child.id, None)
+        self._processes.ended(child)
         self.renewal.forget(child)
         if self._probe is not None and child is self._probe.child and self._probe.may_have_killed:
             self._forget_probe()
@@ -343,16 +315,16 @@ class Pool:
             self._unhealthy(reason, now)
 
     def _complain(self, reason: str) -> None:
-        self.out += [Complain(self.name, each) for each in (self._excused, reason) if each]
+        self._out += [Complain(self.name, each) for each in (self._excused, reason) if each]
         self._excused = ""
 
     @property
     def _alone(self) -> bool:
-        """Neither a shared process nor one that is to show whether another can be started."""
+        """Whether there is neither a shared process nor one that is to show whether another can be started."""
         return self._shared is None and self._probe is None and not self._restarting
 
     def _outage(self, reason: str, now: float, *, refused: bool) -> None:
-        """A process that nobody used has ended."""
+        """A process that ran nothing has ended."""
         if self.eras and not refused and self._restarts < FORGIVEN and self.condition.health is not Health.UNHEALTHY:
             self._restart(now)
         else:
@@ -360,10 +332,10 @@ class Pool:
 
     def _forget_probe(self) -> None:
         self._probe = None
-        self._deadlines.clear(f"probe {self.name}")
+        self._timers.clear((Timer.PROBE, self.name))
 
     def give_up(self, reason: str, now: float) -> list[Child]:
-        """Checks have brought it down: have its processes replaced. Returns them; sessions keep theirs."""
+        """Checks have brought the server down: replace its processes, but not those of sessions. Returns the replaced ones."""
         self._complain(reason)
         given_up = [child for child in (self._shared, *self._warm) if child is not None]
         for child in list(self._warm):
@@ -377,7 +349,7 @@ class Pool:
         self._stand_down(now)
 
     def _stand_down(self, now: float) -> None:
-        """Have the process that is probed replaced."""
+        """Stop the shared process and the probed one, and have another started."""
         for child in (self._shared, self._probe.child if self._probe is not None else None):
             if child is not None:
                 self.stop(child)
@@ -388,5 +360,5 @@ class Pool:
 
     def _restart(self, now: float) -> None:
         self._restarting = True
-        self._deadlines.set(f"restart {self.name}", now + min(RESTART_FIRST * 2**self._restarts, RESTART_MOST))
+        self._timers.set((Timer.RESTART, self.name), now + min(RESTART_FIRST * 2**self._restarts, RESTART_MOST))
         self._restarts += 1

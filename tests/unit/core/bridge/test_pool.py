@@ -6,9 +6,11 @@ import pytest
 
 from fabric.core.bridge.job import job_of
 from fabric.core.bridge.processes.health import Checks
-from fabric.core.bridge.processes.pool import FORGIVEN, Pool, ServerLimits
+from fabric.core.bridge.processes.limits import ServerLimits
+from fabric.core.bridge.processes.pool import FORGIVEN, Pool
 from fabric.core.bridge.processes.probe import SECOND_QUESTION
-from fabric.core.deadlines import Deadlines
+from fabric.core.bridge.processes.registry import Processes
+from fabric.core.bridge.timers import Timer, Timers
 from fabric.core.effects import CheckServer, Effect, StartServer, StopServer, Write
 from fabric.core.peers.announcement import Health
 from fabric.envelope import Envelope, Kind
@@ -24,8 +26,10 @@ class Scene:
 
     def __init__(self, **limits: Any) -> None:
         self.out: list[Effect] = []
-        self.deadlines = Deadlines()
-        self.pool = Pool("s", ServerLimits(digest="d", **limits), self.deadlines, self.out)
+        self.timers = Timers()
+        limits_of = ServerLimits(digest="d", **limits)
+        self.processes = Processes("b", self.out)
+        self.pool = Pool("s", limits_of, self.processes, self.timers, self.out)
         self.pool.start(0.0)
         self.first = next(iter(self.pool.children.values()))
 
@@ -35,7 +39,7 @@ class Scene:
     def up(self, answer: bytes, now: float = 0.1) -> None:
         """The newest process runs and answers the newest question."""
         child = list(self.pool.children.values())[-1]
-        self.pool.started(child)
+        self.processes.started(child)
         self.reply(answer, now)
 
     def reply(self, answer: bytes, now: float = 0.1) -> None:
@@ -71,7 +75,7 @@ def test_a_legacy_server_is_asked_twice_and_gets_fresh_processes_for_sessions() 
 
 def test_a_server_that_dies_of_the_modern_question_is_asked_the_legacy_one() -> None:
     scene = Scene()
-    scene.pool.started(scene.first)
+    scene.processes.started(scene.first)
     scene.pool.exited(scene.first, "died", 0.1)
     scene.up(b'"result":{"protocolVersion":"2025-11-25"}', 0.2)
     assert scene.pool.eras == ("legacy",)
@@ -79,7 +83,7 @@ def test_a_server_that_dies_of_the_modern_question_is_asked_the_legacy_one() -> 
 
 def test_a_server_that_ends_of_the_modern_question_after_a_long_start_is_asked_the_legacy_one() -> None:
     scene = Scene()
-    scene.pool.started(scene.first)
+    scene.processes.started(scene.first)
     scene.pool.late(SECOND_QUESTION)
     scene.pool.exited(scene.first, "died", 40.0)
     assert scene.pool.condition.health is Health.CHECKING
@@ -89,13 +93,13 @@ def test_a_server_that_ends_of_the_modern_question_after_a_long_start_is_asked_t
 
 def test_a_silent_process_lives_as_long_as_its_start_may_take_and_says_for_how_long() -> None:
     scene = Scene(start_timeout=30.0)
-    scene.pool.started(scene.first)
+    scene.processes.started(scene.first)
     for now in (SECOND_QUESTION, 29.0):
-        assert scene.deadlines.next() == (SECOND_QUESTION if now == SECOND_QUESTION else 30.0)
+        assert scene.timers.next() == (SECOND_QUESTION if now == SECOND_QUESTION else 30.0)
         served = scene.pool.describe(True, now)
         assert (served.health, served.reason, served.free) == (Health.CHECKING, f"starting for {now:.0f} s", 0)
         scene.pool.late(now)
-        scene.deadlines.expired(now)
+        scene.timers.expired(now)
     assert list(scene.pool.children.values()) == [scene.first]
     scene.pool.late(30.0)
     assert scene.pool.describe(True, 30.0).health is Health.UNHEALTHY
@@ -136,7 +140,7 @@ def test_a_warm_process_that_dies_young_has_another_started_and_refuses_nobody()
     scene.pool.exited(warm, "killed", 1.0)
     assert scene.pool.condition.health is Health.HEALTHY
     assert scene.pool.for_session("s", 1.0) is not None
-    assert scene.deadlines.expired(1.2) == ["restart s"]
+    assert scene.timers.expired(1.2) == [(Timer.RESTART, "s")]
 
 
 def test_what_is_known_of_a_definition_is_not_asked_of_its_next_process() -> None:
@@ -165,11 +169,11 @@ def test_a_server_that_dies_at_start_is_started_again_later_each_time() -> None:
     for _ in range(9):
         child = next(iter(scene.pool.children.values()))
         scene.pool.exited(child, "no such command", now)
-        due = scene.deadlines.next()
+        due = scene.timers.next()
         assert due is not None
         waits.append(round(due - now, 3))
         now = due
-        scene.deadlines.expired(now)
+        scene.timers.expired(now)
         scene.pool.start(now)
     assert waits == [0.1, 0.2, 0.4, 0.8, 1.6, 3.2, 6.4, 10.0, 10.0]
     assert scene.pool.describe(True, 0.0).reason == "no such command"
@@ -192,7 +196,7 @@ def test_a_server_whose_processes_all_die_is_started_again_and_not_called_ill_me
     for child in list(scene.pool.children.values()):
         scene.pool.exited(child, "killed", 1.0)
     assert scene.pool.condition.health is Health.HEALTHY
-    assert scene.deadlines.expired(1.2) == ["restart s"]
+    assert scene.timers.expired(1.2) == [(Timer.RESTART, "s")]
 
 
 def test_a_server_that_refuses_the_handshake_is_unhealthy_in_its_own_words() -> None:
@@ -212,7 +216,7 @@ def test_a_session_for_whom_nobody_was_there_has_the_server_probed_again() -> No
         assert child
         scene.pool.exited(child, "nobody listens", 50.0, refused=refused)
         assert scene.pool.condition.health is health
-    assert scene.deadlines.expired(51.0) == ["restart s"]
+    assert scene.timers.expired(51.0) == [(Timer.RESTART, "s")]
 
 
 CHECKS = Checks(interval=10.0, timeout=2.0)
@@ -227,7 +231,7 @@ class Checked(Scene):
         if answer is UNKNOWN:
             self.reply(b'"result":{"protocolVersion":"2025-11-25"}')
             for child in self.pool.children.values():
-                self.pool.started(child)
+                self.processes.started(child)
         self.out.clear()
 
     def asked(self) -> list[str]:
@@ -274,11 +278,11 @@ def test_of_a_legacy_server_a_warm_process_is_pinged_and_where_there_is_none_non
 @pytest.mark.requirement("R07")
 def test_a_process_that_may_mind_is_asked_nothing_before_its_handshake() -> None:
     scene = Scene(checks=CHECKS)
-    scene.pool.started(scene.first)
+    scene.processes.started(scene.first)
     scene.pool.exited(scene.first, "it expects initialize", 0.1)
     scene.up(b'"result":{"protocolVersion":"2025-11-25"}', 0.2)
     for child in scene.pool.children.values():
-        scene.pool.started(child)
+        scene.processes.started(child)
     scene.out.clear()
     for now in range(100):
         assert scene.pool.checkup.look(now) == ""
@@ -298,7 +302,7 @@ def test_three_failed_checks_replace_the_processes_but_not_those_of_sessions() -
     assert scene.pool.describe(True, 0.0).free == 0
     assert list(scene.pool.children.values()) == [session]
     assert len(scene.of(StopServer)) == 2
-    assert scene.deadlines.expired(now + 20.0) == ["restart s"]
+    assert scene.timers.expired(now + 20.0) == [(Timer.RESTART, "s")]
     scene.pool.start(now + 20.0)
     scene.up(DUAL, now + 20.0)
     assert scene.pool.condition.health is Health.DEGRADED
@@ -355,7 +359,7 @@ def test_checks_can_be_switched_off() -> None:
 def test_a_silent_server_is_quoted_with_its_last_words() -> None:
     scene = Scene(last_words=lambda: "; its last stderr lines: waiting for the database")
     assert scene.pool.describe(True, 3.0).reason == "starting for 3 s; its last stderr lines: waiting for the database"
-    scene.pool.started(scene.first)
+    scene.processes.started(scene.first)
     for now in (SECOND_QUESTION, 120.0):
         scene.pool.late(now)
     assert scene.pool.condition.health is Health.UNHEALTHY

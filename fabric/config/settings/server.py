@@ -1,0 +1,103 @@
+"""One MCP server as this process can start it or connect to it, and where all servers were written."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from fabric.core.bridge.processes.health import Checks
+from fabric.errors import ConfigError
+from fabric.security.tls import Trust, client_context
+
+if TYPE_CHECKING:
+    from fabric.config.settings.process import Settings
+
+
+ENVIRONMENT = "the environment"
+COMMAND_LINE = "the command line"
+"""Names of sources that are no file."""
+
+
+class Source(msgspec.Struct, frozen=True, kw_only=True):
+    """Where the servers were written."""
+
+    name: str
+    """The file's name as it was given, ENVIRONMENT or COMMAND_LINE."""
+    servers_at: str = "mcpServers"
+    """The key of the file that holds the servers."""
+    passed_over: tuple[str, ...] = ()
+    """Keys that only a host knows, each with the servers that have it."""
+
+
+class ServerDefinition(msgspec.Struct, frozen=True, kw_only=True):
+    """One MCP server, ready to be started or connected to. Times are seconds."""
+
+    name: str
+    url: str
+    """Where the server listens; empty for a server that is started."""
+    headers: tuple[tuple[str, str], ...]
+    """Headers of the requests to `url`."""
+    trust: Trust
+    """Which certificate is accepted at `url`."""
+    command: str
+    """A name to find on the PATH of `env`, or an absolute path."""
+    args: tuple[str, ...]
+    env: Mapping[str, str]
+    """The whole environment of the process."""
+    cwd: str
+    """The working directory, absolute."""
+    max_in_flight: int
+    """Requests in progress at once."""
+    warm: int
+    """Idle processes kept for the next sessions."""
+    max_processes: int
+    """Processes at once."""
+    max_log_lines: int
+    """Lines on stderr that are logged in a second."""
+    retry_calls: bool
+    """Whether a tool may be called again when the outcome of a call is unknown."""
+    era: str
+    """The era the server speaks, where it is configured; empty: the server is asked."""
+    start_timeout: float
+    """From the start of a process to its first answer."""
+    grace: float
+    """Between closing stdin and TERM, and between TERM and KILL."""
+    checks: Checks
+    """How its health is checked."""
+    check_command: tuple[str, ...]
+    """The command that checks it; empty where a question to the server does."""
+    digest: str
+    """Equal on all machines that were given the same definition."""
+    unready: tuple[str, ...] = ()
+    """Why this process cannot run the server, a line for each variable that is not set; then it does not know how to run it."""
+    shown: str = ""
+    """See ConnectSettings.shown."""
+
+    def __repr__(self) -> str:
+        return f"ServerDefinition({self.name!r}, digest={self.digest!r})"  # url, headers, args and env may hold credentials
+
+
+def refuse_missing_commands(settings: Settings) -> None:
+    """Raise ConfigError if a server's command is not on its PATH, its folder is not there, or a variable of it is not set."""
+    if unready := [line for server in settings.servers.values() for line in server.unready]:
+        raise ConfigError("\n".join(unready))
+    for server in settings.servers.values():
+        where = f"{settings.source.name}: {settings.source.servers_at}.{server.name}"
+        if server.url:
+            try:
+                client_context(server.trust)
+            except ConfigError as error:
+                raise ConfigError(error.reason, where=f"{where}.tls") from None
+            continue
+        if not Path(server.cwd).is_dir():
+            raise ConfigError(f"no such folder: {server.cwd}", where=f"{where}.cwd")
+        if shutil.which(server.command, path=server.env.get("PATH", os.defpath)) is None:
+            place = "there is no such program" if os.sep in server.command else "no such program on PATH"
+            program = shutil.which((server.command.split() or [""])[0], path=server.env.get("PATH", os.defpath))
+            hint = "; arguments go into `args`" if program else ""
+            raise ConfigError(f"{place}: {server.command}{hint}", where=f"{where}.command")

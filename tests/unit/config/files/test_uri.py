@@ -1,0 +1,80 @@
+"""A URI chooses the transport, and a wrong one is refused without being quoted."""
+
+from __future__ import annotations
+
+import pytest
+
+from fabric.brokers.registry import ADAPTERS
+from fabric.brokers.url import BrokerUrl
+from fabric.config.files.uri import parse
+from fabric.errors import ConfigError
+from fabric.links.registry import CONNECTORS
+from fabric.links.stdio.command import ServerCommand
+from fabric.links.url import LinkUrl
+
+PASSWORD = "hunter2-of-the-server"
+
+
+@pytest.mark.parametrize(
+    "uri", ["uvx mcp-server-time --local-timezone 'Some Where'", "stdio:uvx mcp-server-time --local-timezone 'Some Where'"]
+)
+def test_a_command_means_stdio_with_or_without_saying_so(uri: str) -> None:
+    assert parse(uri) == ServerCommand("uvx", ("mcp-server-time", "--local-timezone", "Some Where"))
+
+
+@pytest.mark.parametrize(
+    ("uri", "meant"),
+    [
+        ("tcp://127.0.0.1:7000", LinkUrl(scheme="tcp", host="127.0.0.1", port=7000)),
+        ("tls://[::1]:7000", LinkUrl(scheme="tls", host="::1", port=7000)),
+        ("TCP://localhost:7000/", LinkUrl(scheme="tcp", host="localhost", port=7000)),
+        ("unix:///run/mcp%20server.sock", LinkUrl(scheme="unix", path="/run/mcp server.sock")),
+    ],
+)
+def test_a_servers_url_is_taken_apart(uri: str, meant: LinkUrl) -> None:
+    assert parse(uri) == meant
+
+
+@pytest.mark.parametrize("scheme", sorted(ADAPTERS.keys() - CONNECTORS.keys()))
+def test_a_brokers_url_is_known_by_its_scheme(scheme: str) -> None:
+    found = parse(f"{scheme}://user:{PASSWORD}@broker.example:1")
+    assert isinstance(found, BrokerUrl)
+    assert found.scheme == scheme
+
+
+@pytest.mark.parametrize("uri", ["gopher://host", "docker:image", "tunnel://somewhere", "tcp:host", "nats:host"])
+def test_an_unknown_scheme_is_refused_with_the_known_ones(uri: str) -> None:
+    with pytest.raises(ConfigError) as refused:
+        parse(uri)
+    for scheme in (*CONNECTORS, *ADAPTERS):
+        assert f"{scheme}://" in str(refused.value)
+    assert "stdio:" in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("uri", "reason"),
+    [
+        ("", "no command"),
+        ("stdio:", "no command"),
+        ("uvx 'half", "no command line"),
+        ("tcp://host", "tcp://HOST:PORT"),
+        ("tcp://:1", "tcp://HOST:PORT"),
+        ("tls://host:0", "tls://HOST:PORT"),
+        ("tcp://host:x", "a port is a number"),
+        ("tcp://host:99999", "a port is a number"),
+        (f"tcp://user:{PASSWORD}@host:1", "nothing else"),
+        (f"tcp://host:1/{PASSWORD}", "nothing else"),
+        (f"tcp://host:1?key={PASSWORD}", "nothing else"),
+        (f"tcp://host:1#{PASSWORD}", "fragment"),
+        (f"tcp://host:1\n{PASSWORD}", "control character"),
+        (f"tcp://[{PASSWORD}", "in brackets"),
+        ("unix://relative/path", "three slashes"),
+        ("unix:///", "three slashes"),
+        ("unix:///a/", "three slashes"),
+        (f"unix:///a?{PASSWORD}", "three slashes"),
+    ],
+)
+def test_what_is_wrong_with_a_uri_is_said_without_quoting_it(uri: str, reason: str) -> None:
+    with pytest.raises(ConfigError, match=reason) as refused:
+        parse(uri)
+    assert PASSWORD not in str(refused.value)

@@ -1,0 +1,64 @@
+"""HTTP Basic: which headers prove the user, and what is said to the others."""
+
+from __future__ import annotations
+
+import base64
+
+import msgspec
+import pytest
+
+from fabric.errors import ConfigError
+from fabric.security.auth.base import Challenge, Principal
+from fabric.security.auth.basic import Basic
+from fabric.security.auth.registry import VARIABLES, configured
+
+
+class Request(msgspec.Struct):
+    headers: dict[bytes, bytes]
+
+
+@pytest.mark.requirement("S01")
+@pytest.mark.parametrize(
+    ("authorization", "principal"),
+    [
+        ("Basic " + base64.b64encode("ann:p:ä".encode()).decode(), "ann"),
+        ("basic " + base64.b64encode("ann:p:ä".encode()).decode(), "ann"),
+        ("Basic " + base64.b64encode(b"ann:wrong").decode(), None),
+        ("Basic " + base64.b64encode(b"ann").decode(), None),
+        ("Basic !!!", None),
+        ("Basic é", None),
+        ("Bearer " + base64.b64encode("ann:p:ä".encode()).decode(), None),
+        ("", None),
+    ],
+)
+def test_basic_credentials_prove_the_user(authorization: str, principal: str | None) -> None:
+    found = Basic("ann", "p:ä").authenticate(Request({b"authorization": authorization.encode("latin-1")}))
+    assert (found.name if isinstance(found, Principal) else None) == principal
+
+
+@pytest.mark.requirement("S01")
+def test_a_challenge_says_whether_credentials_were_missing_or_wrong() -> None:
+    basic = Basic("ann", "p")
+    missing, wrong = basic.authenticate(Request({})), basic.authenticate(Request({b"authorization": b"Basic !"}))
+    assert isinstance(missing, Challenge)
+    assert isinstance(wrong, Challenge)
+    assert missing.reason.startswith("give a user and a password")
+    assert wrong.reason.startswith("these are not the user and the password")
+    assert missing.www_authenticate == wrong.www_authenticate == 'Basic realm="mcp", charset="UTF-8"'
+
+
+def test_clients_are_not_asked_where_no_method_is_configured() -> None:
+    assert configured({"OTHER": "x"}) is None
+    assert configured({"AUTH_USER": "", "AUTH_PASSWORD": ""}) is None
+
+
+def test_half_of_a_setting_is_refused() -> None:
+    for name in ("AUTH_USER", "AUTH_PASSWORD"):
+        with pytest.raises(ConfigError, match="go together"):
+            configured({name: "x"})
+        assert name in VARIABLES, "no server is given it"
+
+
+@pytest.mark.requirement("K04")
+def test_the_password_is_in_no_repr() -> None:
+    assert "hunter2" not in repr(Basic("ann", "hunter2"))

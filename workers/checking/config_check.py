@@ -1,0 +1,19 @@
+"""`mcp-fabric config check`: refuses all that can be refused before anything starts."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from fabric.config.load import load
+from fabric.config.secret import keyring
+from fabric.config.settings.process import Settings
+from fabric.config.settings.server import refuse_missing_commands
+
+
+def check(path: str | None, environment: Mapping[str, str]) -> Settings:
+    """The settings as `up` would have them. Raises ConfigError as `up` would; makes no secret, no folder and no connection."""
+    settings = load(path, environment=environment, arguments={}, needs_servers=True, listens=("http", "admin", "others"))
+    refuse_missing_commands(settings)
+    if not settings.makes_its_secret:
+        keyring(settings)
+    return settings

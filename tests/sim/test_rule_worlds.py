@@ -13,11 +13,12 @@ from fabric.core.bridge.core import BridgeCore
 from fabric.core.bridge.job import Job
 from fabric.core.bridge.jobs import Jobs
 from fabric.core.bridge.sessions.session import Session
+from fabric.core.edge.clients.long_link import LongLink as EdgeLink
+from fabric.core.edge.clients.long_links import LongLinks
 from fabric.core.edge.core import EdgeCore
-from fabric.core.edge.correlation import CorrelationRouter, Exchange
-from fabric.core.edge.long_link import LongLink as EdgeLink
-from fabric.core.edge.long_links import LongLinks
-from fabric.core.edge.routing import RequestRouting
+from fabric.core.edge.correlation import CorrelationRouter
+from fabric.core.edge.exchange import Exchange, Request
+from fabric.core.edge.tool_lists import ToolLists
 from fabric.core.events import LinkOpened, RequestPosted
 from fabric.core.peers.lease import LEASE
 from fabric.core.peers.member import Member
@@ -51,7 +52,7 @@ class OldestOfItsId(EdgeLink):
     __slots__ = ()
 
     def newest(self, client_id: bytes) -> Exchange | None:
-        return next((exchange for exchange in self.open() if exchange.client_id == client_id), None)
+        return next((exchange for exchange in self.open() if exchange.request.client_id == client_id), None)
 
 
 class OldestLinks(LongLinks):
@@ -96,18 +97,19 @@ def test_a_cancel_means_the_newest_request_of_its_id(keeps: bool, legacy: bool, 
 
 
 # ---------------------------------------------------------------- input that a server asked for
-class AnswersMayBeRepeated(RequestRouting):
+class AnswersMayBeRepeated(ToolLists):
     """A retry with the input that its server asked for may be run again like any other call."""
 
-    def _repeatable(self, exchange: Exchange, message: Message) -> bool:
+    def repeatable(self, request: Request, message: Message) -> bool:
         if message.method == "tools/call":
-            return self.tools.repeatable(exchange.server, exchange.target)
+            catalog = self._catalogs.get(request.server)
+            return catalog is not None and catalog.repeatable(request.target)
         return message.method in REPEATABLE_METHODS
 
 
 def a_repeatable_retry(core: EdgeCore | BridgeCore) -> None:
     if isinstance(core, EdgeCore):
-        core.requests.__class__ = AnswersMayBeRepeated
+        core.tools.__class__ = AnswersMayBeRepeated
 
 
 def until_killed(world: World, key: str) -> None:

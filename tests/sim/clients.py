@@ -195,7 +195,7 @@ class LongLink(Client):
         messages = []
         for arguments in calls:
             request = self.new(edge, None, "write", **arguments)
-            request.session = self.link
+            request.session, request.in_batch = self.link, True
             messages.append(call(request.id, request.tool, arguments | {"key": request.key}, modern=False))
         self.world.did("batch")
         self._frame(jsonrpc.parse(b"[" + b",".join(message.frame for message in messages) + b"]"))
@@ -223,13 +223,13 @@ class LongLink(Client):
         if message.kind is MessageKind.BATCH:
             for member in batches.split(message):
                 assert isinstance(member, Message)
-                self._heard(member)
+                self._heard(member, in_batch=True)
         elif message.kind is MessageKind.REQUEST:
             self._frame(reply(message))
         else:
             self._heard(message)
 
-    def _heard(self, message: Message) -> None:
+    def _heard(self, message: Message, *, in_batch: bool = False) -> None:
         if message.method == "notifications/message":
             return  # what a server logs names no request
         wanted = jsonrpc.refers_to(message) if message.kind is MessageKind.NOTIFICATION else message.id
@@ -241,15 +241,26 @@ class LongLink(Client):
         same = named or [request for request in mine if wanted in (request.id, request.token) and request.open]
         same = same or [request for request in reversed(mine) if wanted in (request.id, request.token)]
         if same:
+            if message.kind is MessageKind.RESPONSE and self.world.deeds:  # plain seeds cancel no id that is used twice
+                self._doubt_others(same[0], mine, sure=bool(named))
             if same[0].answers:
                 self._misread(same[0], mine)
             same[0].heard(message)
+            if message.kind is MessageKind.RESPONSE and same[0].in_batch is not in_batch:
+                self.world.violated(f"{same[0]!r}: answered {'in a batch' if in_batch else 'alone'}")
             if not same[0].tool and same[0].answers[-1].reason:
                 self.world.after(0.0, self.leave_link)
             elif same[0].to_retry:
                 self.world.after(INPUT_TAKES, self.retry, same[0])
         else:
             self.world.violated(f"{self.name} hears what it never asked: {message.frame!r}")
+
+    def _doubt_others(self, answered: Request, mine: list[Request], *, sure: bool) -> None:
+        """A client that has used an id twice cannot tell whose an error is, nor what a cancel meant that met an answer."""
+        others = [request for request in mine if request.open and request.id == answered.id and request is not answered]
+        for other in others if answered.cancelled or not sure else ():
+            other.excused = "a cancel or an error under its id may have meant it"
+            answered.lapsed = True
 
     def _misread(self, named: Request, mine: list[Request]) -> None:
         """An error names no key: where two requests share an id, it was the other's, or crossed with the cancel of that."""

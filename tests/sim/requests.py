@@ -45,6 +45,7 @@ class Request:
         self.answers: list[Answer] = []
         self.progress = 0.0
         self.session = ""
+        self.in_batch = False
         self.excused = ""
         self.cancelled = False
         self.lapsed = False  # its client had ended its input, and was waited for no longer

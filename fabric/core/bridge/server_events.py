@@ -77,7 +77,8 @@ class ServerEvents:
                     self._changed(pool, now)
                 pool.checkup.answered(child, exchange)
                 return
-            self._processes.answered(child, job.exchange)
+            if child.open_when_told is not None:
+                self._processes.answered(child, job.exchange)
             if session is not None:
                 session.used = now
             if isinstance(message, Lost):

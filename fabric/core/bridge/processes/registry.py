@@ -51,7 +51,7 @@ class Processes:
         self.write(child, frame)
 
     def answered(self, child: Child, exchange: str) -> None:
-        """A process has answered a request: what it was told before that request, it has read."""
+        """A process that was told something has answered a request: what it was told before that request, it has read."""
         if child.open_when_told is not None and exchange not in child.open_when_told:
             child.open_when_told = None
 

@@ -20,9 +20,9 @@ from fabric.errors import FabricError
 from fabric.mcp import eras
 from fabric.runtime.bridge import Bridge
 from fabric.runtime.edge import Edge
-from workers.doors import Doors
 from workers.example import example
 from workers.inside import conversation
+from workers.listeners import Listeners
 from workers.second_terminal import typed
 from workers.terminal import Line, Span, moving
 
@@ -43,11 +43,11 @@ Tools = list[dict[str, Any]]
 class Summary:
     """Of one process with an edge and a bridge, both started."""
 
-    def __init__(self, settings: Settings, edge: Edge, bridge: Bridge, doors: Doors, where: str) -> None:
+    def __init__(self, settings: Settings, edge: Edge, bridge: Bridge, listeners: Listeners, where: str) -> None:
         self._settings = settings
         self._edge = edge
         self._bridge = bridge
-        self._doors = doors
+        self._listeners = listeners
         self._where = where
         self._began = time.monotonic()
         self._tools: dict[str, Tools] = {}
@@ -122,8 +122,8 @@ class Summary:
             if name not in own
         ]
         if default := self._settings.default_server:
-            rows.append((default, f"{self._doors.url}/mcp", []))
-        rows += [(server or "any", door.address, []) for door, server in self._doors.others]
+            rows.append((default, f"{self._listeners.url}/mcp", []))
+        rows += [(server or "any", listener.address, []) for listener, server in self._listeners.others]
         names, urls = (max(len(row[column]) for row in rows) for column in (0, 1))
         served: list[Line] = [
             [("  ", ""), (f"{name:{names}}", "bold"), (f"  {url:{urls}}  " if state else f"  {url}", ""), *state]
@@ -147,7 +147,7 @@ class Summary:
         )
 
     def _url(self, name: str) -> str:
-        return f"{self._doors.url}/{quote(name, safe='')}/mcp"
+        return f"{self._listeners.url}/{quote(name, safe='')}/mcp"
 
     def _state(self, name: str) -> list[Span]:
         served = self._served(name)

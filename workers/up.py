@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from fabric.config.settings import Settings
 from workers.bridge_role import make_bridge
-from workers.doors import open_doors
 from workers.edge_role import make_edge
+from workers.listeners import open_listeners
 from workers.logs import configure_logging
 from workers.process import Life, administered, placed
 from workers.summary import Summary
@@ -18,15 +18,15 @@ async def run(settings: Settings) -> int:
     async with placed(settings) as place:
         edge, bridge = make_edge(place), make_bridge(place)
         nodes = [edge.node, bridge.node]
-        doors = await open_doors(settings, edge, life, nodes, bridge.served)
+        listeners = await open_listeners(settings, edge, life, nodes, bridge.served)
         try:
             async with administered(settings, life, nodes, bridge.served) as admin:
                 edge.node.start()
                 bridge.node.start()
-                summary = Summary(settings, edge, bridge, doors, f"{doors.where}{admin}")
+                summary = Summary(settings, edge, bridge, listeners, f"{listeners.where}{admin}")
                 return await life.serve(nodes, place, summary.lines())
         finally:
-            await doors.aclose()
+            await listeners.aclose()
             await bridge.drain(settings.times.drain_timeout)
             await edge.node.aclose()
             await bridge.aclose()

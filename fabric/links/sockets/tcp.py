@@ -11,7 +11,7 @@ import msgspec
 from fabric.capabilities import Capabilities
 from fabric.links.base import Link, LinkHandler, LinkInfo
 from fabric.links.mending import Mender
-from fabric.links.settings import ConnectSettings, LinkLimits
+from fabric.links.settings import ConnectSettings, LinkLimits, ListenerOptions
 from fabric.links.sockets.binding import bind_tcp
 from fabric.links.sockets.connect_errors import mapped_connect_errors
 from fabric.links.sockets.stream_socket import SocketConnection, SocketListener
@@ -43,6 +43,13 @@ class TcpSettings(msgspec.Struct, frozen=True, kw_only=True):
     limits: LinkLimits = LinkLimits()
     handshake_timeout: float = 10.0
     close_timeout: float = 5.0
+
+
+async def listen_for(handler: LinkHandler, options: ListenerOptions) -> SocketListener:
+    """See links/base.Listen."""
+    return await listen(
+        handler, TcpSettings(server=options.server, host=options.host, port=options.port, limits=options.limits)
+    )
 
 
 async def listen(handler: LinkHandler, settings: TcpSettings) -> SocketListener:

@@ -13,7 +13,7 @@ import msgspec
 from fabric.capabilities import Capabilities
 from fabric.links.base import Link, LinkHandler, LinkInfo
 from fabric.links.mending import Mender
-from fabric.links.settings import ConnectSettings, LinkLimits
+from fabric.links.settings import ConnectSettings, LinkLimits, ListenerOptions
 from fabric.links.sockets.binding import bind_unix
 from fabric.links.sockets.connect_errors import mapped_connect_errors
 from fabric.links.sockets.stream_socket import SocketConnection, SocketListener
@@ -37,6 +37,12 @@ class UnixSettings(msgspec.Struct, frozen=True, kw_only=True):
     remove: bool = True
     limits: LinkLimits = LinkLimits()
     close_timeout: float = 5.0
+
+
+async def listen_for(handler: LinkHandler, options: ListenerOptions) -> SocketListener:
+    """See links/base.Listen."""
+    server, path, mode, remove = options.server, options.path, options.mode, options.remove
+    return await listen(handler, UnixSettings(server=server, path=path, mode=mode, remove=remove, limits=options.limits))
 
 
 async def listen(handler: LinkHandler, settings: UnixSettings) -> SocketListener:

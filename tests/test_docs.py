@@ -15,7 +15,7 @@ from fabric.brokers.nats import adapter as nats
 from fabric.brokers.redis import adapter as redis
 from fabric.config.schema.fabric import FabricSection
 from fabric.core.bridge.core import SESSION_IDLE
-from fabric.core.bridge.processes import pool
+from fabric.core.bridge.processes.limits import UNREAD_BYTES
 from fabric.core.bridge.sessions import eviction
 from fabric.core.edge import correlation
 from fabric.core.peers import lease
@@ -122,7 +122,7 @@ def test_what_a_page_uses_besides_is_said_on_it(page: Path) -> None:
         f"if that is {eviction.EVICT_AFTER:g} s or more",
         f"or {eviction.EVICT_AFTER_LEAST:g} s, where",
         f"after {FabricSection().stall_timeout:g} s (`stallTimeout`)",
-        f"at most {pool.UNREAD_BYTES >> 20} MiB waiting for it",
+        f"at most {UNREAD_BYTES >> 20} MiB waiting for it",
         f"behind {Identity(incarnation='', key='').lane_bytes >> 20} MiB of such work",
         f"{Identity(incarnation='', key='').lane_bytes >> 22} MiB may wait for a slow client",
         f"{keeper.LARGEST_PAYLOAD_BYTES >> 20} MiB embedded",

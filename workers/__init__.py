@@ -1,1 +1,6 @@
-"""The processes: the command line and what each command runs. Wiring only; the one place that reads the environment."""
+"""The program `mcp-fabric`: the command line, and what each command runs. Only here is the environment read.
+
+commands/ has the arguments and options of all commands. The commands themselves are in serving/ (up, edge, bridge, connect),
+asking/ (ls, tools, resources, prompts, call, restart) and checking/ (doctor, transports, config). They share answering/,
+tools/, process/ and screen/. Below: fabric/config and fabric/runtime.
+"""

@@ -33,9 +33,9 @@ def main() -> None:
     try:
         from fabric.errors import BrokerUnavailable, ConfigError, FabricError
     except ImportError:
-        from workers.shadow import REMEDY, shadow
+        from workers.import_conflict import REMEDY, import_conflict
 
-        if found := shadow():
+        if found := import_conflict():
             _end(1, f"{found}\n{REMEDY}")
         raise
     from workers.commands import app

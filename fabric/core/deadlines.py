@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import heapq
+from typing import Generic, TypeVar
+
+Key = TypeVar("Key")
+"""Hashable and ordered: of deadlines that come at one moment, that of the smallest key is first."""
 
 
 class Delay:
@@ -44,19 +48,19 @@ class Delay:
         return keys
 
 
-class Deadlines:
+class Deadlines(Generic[Key]):
     """When each key is due. A key has one deadline; setting it again moves it. Times are seconds of the caller's clock."""
 
     def __init__(self) -> None:
         self.soonest = float("inf")
         """No deadline is earlier; the earliest may be later than this."""
-        self._due: dict[str, float] = {}
-        self._heap: list[tuple[float, str]] = []
+        self._due: dict[Key, float] = {}
+        self._heap: list[tuple[float, Key]] = []
 
     def __len__(self) -> int:
         return len(self._due)
 
-    def set(self, key: str, due: float) -> None:
+    def set(self, key: Key, due: float) -> None:
         """`key` is due at `due`."""
         self._due[key] = due
         if due < self.soonest:
@@ -66,7 +70,7 @@ class Deadlines:
             self._heap = [(when, name) for name, when in self._due.items()]
             heapq.heapify(self._heap)
 
-    def clear(self, key: str) -> None:
+    def clear(self, key: Key) -> None:
         """`key` is not due any more; unknown keys are fine."""
         self._due.pop(key, None)
 
@@ -81,7 +85,7 @@ class Deadlines:
         self.soonest = float("inf")
         return None
 
-    def expired(self, now: float) -> list[str]:
+    def expired(self, now: float) -> list[Key]:
         """Take out every key due by `now`, earliest first."""
         keys = []
         while (due := self.next()) is not None and due <= now:

@@ -9,7 +9,7 @@ from contextlib import suppress
 from typing import Any
 
 from fabric.core.bridge.core import BridgeCore
-from fabric.core.bridge.processes.pool import ServerLimits
+from fabric.core.bridge.processes.limits import ServerLimits
 from fabric.core.effects import (
     Ack,
     CheckServer,

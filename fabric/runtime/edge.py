@@ -181,7 +181,7 @@ class Edge:
 
     def _lapse(self, link: str) -> list[str]:
         """Nobody is waited for any longer: answer what is open, and return its methods."""
-        methods = [exchange.method for exchange in self.core.long_links.unanswered(link)]
+        methods = [exchange.request.method for exchange in self.core.long_links.unanswered(link)]
         if methods:
             log.info("link %s: its client ended its input, and was not answered in time: %s", link, ", ".join(methods))
             self.node.feed(InputLapsed(link))

@@ -16,8 +16,8 @@ import pytest
 from fabric.config.settings import Address
 from fabric.errors import ConfigError
 from fabric.security.access import AccessRules
-from workers.admin import serve_admin
-from workers.extras import refuse_missing_extras
+from workers.process.extras import refuse_missing_extras
+from workers.process.health_pages import serve_admin
 
 COMMANDS = ["up", "edge", "bridge", "connect", "ls", "tools", "resources", "prompts", "call", "restart"]
 COMMANDS += ["doctor", "transports", "config"]

@@ -17,7 +17,9 @@ pytestmark = pytest.mark.requirement("C01")
 INTERRUPTED = "mcp-fabric: interrupted"
 
 
-@pytest.mark.parametrize("module", ["fabric.errors", "typer", "pydantic", "fabric.config.load", "uvloop", "workers.summary"])
+@pytest.mark.parametrize(
+    "module", ["fabric.errors", "typer", "pydantic", "fabric.config.load", "uvloop", "workers.serving.summary"]
+)
 def test_in_the_middle_of_its_imports(tmp_path: Path, config: Write, module: str) -> None:
     with up(config(), tmp_path, PYTHONPROFILEIMPORTTIME="1") as process:
         process.ready(re.compile(rf"\| +{re.escape(module)}\n"))

@@ -13,7 +13,7 @@ from fabric.capabilities import Capabilities
 from fabric.links import registry as links
 from tests.fabrics import ask
 from tests.pages import DOCS, table
-from workers.transports import cells, rows
+from workers.checking.transports import cells, rows
 
 pytestmark = pytest.mark.requirement("L13")
 

@@ -89,26 +89,27 @@ def _edge_holds(core: EdgeCore) -> dict[str, object]:
     return {
         "exchanges": sorted(core.router.exchanges),
         "posted": sorted(core.http_requests.open),
-        "conversations": sorted(core.long_links.open),
+        "long links": sorted(core.long_links.open),
         "bound": sorted(core.long_links.bound),
         "orphans": core.http_requests.orphans,
-        "waiting calls": core.requests._waiting,
-        "listings": core.requests.tools.listing,
+        "listings": core.tools.listing,
         "deadlines": len(deadlines) or len(deadlines._heap) > 512,
     }
 
 
 def _bridge_holds(core: BridgeCore) -> dict[str, object]:
     pools = core.pools.values()
+    children = [child for pool in pools for child in pool.children.values()]
     return {
         "jobs": sorted(core.jobs.open),
         "sessions": sorted(core.sessions.open),
         "deferred": core._deferred,
         "copies": core.deliveries._waiting,
-        "slots": sum(pool.taken for pool in pools),
-        "pending": [job.exchange for pool in pools for job in pool.pending],
-        "children's jobs": [child.id for pool in pools for child in pool.children.values() if child.jobs or child.waiting],
-        "deadlines": len(core.deadlines),
+        "slots": sum(pool.slots.taken for pool in pools),
+        "pending": [job.exchange for pool in pools for job in pool.slots.waiting],
+        "children's jobs": [child.id for child in children if child.jobs],
+        "jobs that wait for their turn": [child.id for child in children if (turns := child.speaker.turns) and turns.waiting],
+        "deadlines": len(core.timers),
     }
 
 

@@ -82,7 +82,7 @@ def test_a_member_that_is_cancelled_does_not_hold_up_the_others(keeps: bool) -> 
     line.say(notification("notifications/cancelled", {"requestId": 2}))
     world.run(0.5)
     assert [answer["id"] for answer in line.heard[1]] == [1]
-    assert not line.edge.core.long_links.open[line.link].batches
+    assert not line.edge.core.long_links.unanswered(line.link)
     line.edge.hang_up(line.link)
     held(world)
 

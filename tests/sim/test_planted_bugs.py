@@ -14,7 +14,6 @@ import pytest
 from fabric.core.bridge.core import BridgeCore
 from fabric.core.bridge.deliveries import PendingDeliveries
 from fabric.core.bridge.job import Job
-from fabric.core.bridge.processes.child import Child
 from fabric.core.bridge.processes.pool import Pool
 from fabric.core.bridge.sessions.holds import Holds
 from fabric.core.bridge.sessions.session import Session
@@ -71,7 +70,7 @@ class AnyGeneration(Pairs):
         return super().receive(msgspec.structs.replace(pack, generation=generation), now)
 
 
-class DroppedTimer(Deadlines):
+class DroppedTimer(Deadlines[str]):
     """Of the deadlines that come at one moment, the first is forgotten."""
 
     def expired(self, now: float) -> list[str]:
@@ -95,9 +94,10 @@ class PairedByClientId(CorrelationRouter):
 
     def answered(self, peer: str, envelope: Envelope, now: float) -> None:
         right = self.exchanges.get(envelope.exchange)
-        for other in reversed(self.exchanges.values()):
-            if right is not None and other.client_id == right.client_id and other.sent_kind is right.sent_kind:
-                right.link, other.link = other.link, right.link
+        for other in reversed(self.exchanges.values()) if right is not None else ():
+            asked = other.request
+            if right is not None and asked.client_id == right.request.client_id and asked.kind is right.request.kind:
+                right.asker, other.asker = other.asker, right.asker
                 break
         super().answered(peer, envelope, now)
 
@@ -188,9 +188,10 @@ def sessions_are(made: type[Session]) -> type[Sessions]:
     """Sessions of that class."""
 
     class Other(Sessions):
-        def begin(self, job: Job, child: Child, now: float) -> None:
-            super().begin(job, child, now)
-            self.open[job.exchange].__class__ = made
+        def begin(self, job: Job, pool: Pool, now: float) -> None:
+            super().begin(job, pool, now)
+            if job.exchange in self.open:
+                self.open[job.exchange].__class__ = made
 
     return Other
 

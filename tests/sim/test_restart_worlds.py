@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from fabric.core.bridge.processes.renewal import FINISH_IN, INPUT_IN
+from fabric.core.bridge.processes.renewal import FINISH_IN
+from fabric.core.bridge.speaking.modern import INPUT_IN
 from fabric.core.edge.correlation import Limits
 from fabric.core.peers.announcement import Health, Restart
 from tests.sim.clients import Client, LongLink

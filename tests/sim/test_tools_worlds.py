@@ -6,10 +6,8 @@ import pytest
 
 from fabric.core.bridge.core import BridgeCore
 from fabric.core.edge.core import EdgeCore
-from fabric.core.edge.correlation import Exchange
-from fabric.core.edge.tool_lists import LIST_TIMEOUT, PAUSE, ToolLists
+from fabric.core.edge.tool_lists import LIST_TIMEOUT, PAUSE, ToolList, ToolLists
 from fabric.core.peers.lease import LEASE
-from fabric.mcp.tools import Catalog
 from tests.sim.clients import LongLink
 from tests.sim.http_clients import Http
 from tests.sim.requests import frame
@@ -84,7 +82,7 @@ def test_where_no_list_was_ever_good_calls_go_on_and_half_of_one_counts() -> Non
     for _ in range(3):
         client.call("write")
         assert until_answered(world, last(client), 3.0) == ""
-    catalog = world.edges[0].core.requests.tools._catalogs["tools"]
+    catalog = world.edges[0].core.tools._catalogs["tools"]
     assert list(catalog.tools) == ["write"]
     held(world, client)
 
@@ -129,14 +127,14 @@ def test_a_call_whose_session_dies_is_judged_by_its_tool(keeps: bool, server: st
 class Forgetful(ToolLists):
     """A list that fails replaces the one before."""
 
-    def listed(self, exchange: Exchange, answer: bytes, now: float) -> Catalog | None:
-        self._catalogs.pop(exchange.server, None)
-        return super().listed(exchange, answer, now)
+    def listed(self, tool_list: ToolList, answer: bytes, now: float) -> None:
+        self._catalogs.pop(tool_list.server, None)
+        super().listed(tool_list, answer, now)
 
 
 def a_failed_list_believed(core: EdgeCore | BridgeCore) -> None:
     if isinstance(core, EdgeCore):
-        core.requests.tools.__class__ = Forgetful
+        core.tools.__class__ = Forgetful
 
 
 @pytest.mark.parametrize("plant", [a_failed_list_believed], ids=lambda plant: plant.__name__)

@@ -14,7 +14,7 @@ from typing import Any
 import msgspec
 
 from fabric.core.bridge.core import BridgeCore
-from fabric.core.bridge.processes.pool import ServerLimits
+from fabric.core.bridge.processes.limits import ServerLimits
 from fabric.core.edge.core import EdgeCore
 from fabric.core.edge.correlation import Limits
 from fabric.core.events import FrameArrived, PackArrived, RequestPosted, ServerFrame, WorkArrived

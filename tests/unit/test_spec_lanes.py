@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from fabric.core.bridge import jobs
-from fabric.core.edge import correlation, detours
+from fabric.core.edge import correlation, detours, exchange
 from fabric.core.peers import lease, pair
 from tests.pages import DOCS
 
@@ -19,7 +19,7 @@ PROSE = " ".join((DOCS / "spec" / "lanes.md").read_text().split())
         f"believed to live for {lease.LEASE} s",
         f"was sent more than {lease.GAP} s ago",
         f"`taken` is owed only after {jobs.TAKEN_AFTER} s",
-        f"sends again after {correlation.RETURN_PAUSE} s, doubling to {correlation.RETURN_PAUSE_MOST:g} s",
+        f"sends again after {exchange.RETURN_PAUSE} s, doubling to {exchange.RETURN_PAUSE_MOST:g} s",
         f"it sends again after {correlation.RESEND_UNKEPT} s where the broker keeps nothing",
         f"where it keeps work, after {correlation.RESEND_KEPT:g} s",
         f"from which it has heard nothing for {lease.GAP} s",

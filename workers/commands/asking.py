@@ -12,8 +12,8 @@ from workers.commands.options import Broker, ConfigOption, Fabric, Json
 from workers.commands.running import given_options, run, settings_of
 
 if TYPE_CHECKING:
-    from workers.answers import Given
-    from workers.arguments import Written
+    from workers.answering.answers import Given
+    from workers.tools.arguments import Written
 
 app = typer.Typer(rich_markup_mode=None)
 
@@ -23,7 +23,7 @@ ServerName = Annotated[str, typer.Argument(metavar="NAME", help="The server.", a
 @app.command(epilog="mcp-fabric ls\n\nmcp-fabric ls --json")
 def ls(config: ConfigOption = None, broker: Broker = None, fabric: Fabric = None, json: Json = False) -> None:
     """List servers, workers, sessions and their health."""
-    run("ls", settings_of(config, given_options(broker, fabric)), json=json)
+    run("asking.ls", settings_of(config, given_options(broker, fabric)), json=json)
 
 
 @app.command(epilog="mcp-fabric tools time\n\nmcp-fabric tools time --json")
@@ -31,7 +31,7 @@ def tools(
     name: ServerName, config: ConfigOption = None, broker: Broker = None, fabric: Fabric = None, json: Json = False
 ) -> None:
     """List the tools of a server, with their arguments."""
-    run("listing", settings_of(config, given_options(broker, fabric)), "tools", name, json=json)
+    run("asking.listing", settings_of(config, given_options(broker, fabric)), "tools", name, json=json)
 
 
 @app.command(epilog="mcp-fabric resources conformance")
@@ -39,7 +39,7 @@ def resources(
     name: ServerName, config: ConfigOption = None, broker: Broker = None, fabric: Fabric = None, json: Json = False
 ) -> None:
     """List the resources of a server, and their templates."""
-    run("listing", settings_of(config, given_options(broker, fabric)), "resources", name, json=json)
+    run("asking.listing", settings_of(config, given_options(broker, fabric)), "resources", name, json=json)
 
 
 @app.command(epilog="mcp-fabric prompts conformance")
@@ -47,7 +47,7 @@ def prompts(
     name: ServerName, config: ConfigOption = None, broker: Broker = None, fabric: Fabric = None, json: Json = False
 ) -> None:
     """List the prompts of a server, with their arguments."""
-    run("listing", settings_of(config, given_options(broker, fabric)), "prompts", name, json=json)
+    run("asking.listing", settings_of(config, given_options(broker, fabric)), "prompts", name, json=json)
 
 
 @app.command(
@@ -107,11 +107,11 @@ def call(
         return
     settings = settings_of(config, given_options(broker, fabric))
     if tool is None:
-        run("listing", settings, "tools", name, json=json)
+        run("asking.listing", settings, "tools", name, json=json)
         return
     words = _written(values or [], "KEY=VALUE")
     arguments = _object(json_args, "--json-args")
-    run("call", settings, name, tool, words, arguments, _given(root, answer, sampling), explain=help, json=json)
+    run("asking.call", settings, name, tool, words, arguments, _given(root, answer, sampling), explain=help, json=json)
 
 
 @app.command(epilog="mcp-fabric restart time\n\nmcp-fabric restart time --broker nats://127.0.0.1:4222")
@@ -124,12 +124,12 @@ def restart(
     process, or, where they may be repeated and last, begin again in a new one. A session keeps its process until it ends.
     Where maxProcesses leaves no room for one more, the old process ends first, and new calls wait.
     """
-    run("restart", settings_of(config, given_options(broker, fabric)), name, json=json)
+    run("asking.restart", settings_of(config, given_options(broker, fabric)), name, json=json)
 
 
 def _given(root: list[Path] | None, answer: list[str] | None, sampling: str | None) -> Given:
-    from workers.answers import Given
-    from workers.forms import ACTIONS
+    from workers.answering.answers import Given
+    from workers.answering.forms import ACTIONS
 
     actions = [each for each in answer or () if each in ACTIONS.values()]
     fields = _written([each for each in answer or () if each not in actions], "--answer")
@@ -138,8 +138,8 @@ def _given(root: list[Path] | None, answer: list[str] | None, sampling: str | No
 
 def _written(words: list[str], where: str) -> list[Written]:
     """Raises BadParameter, which ends with exit code 2."""
-    from workers.arguments import written
-    from workers.shape import Unfit
+    from workers.tools.arguments import written
+    from workers.tools.shape import Unfit
 
     try:
         return [written(word) for word in words]

@@ -26,13 +26,13 @@ def doctor(
     config: ConfigArgument = None, http: Http = None, broker: Broker = None, fabric: Fabric = None, json: Json = False
 ) -> None:
     """Find what is wrong, and say what to do. One remedy a line."""
-    run("doctor", settings_of(config, given_options(broker, fabric, http=http)), json=json)
+    run("checking.doctor", settings_of(config, given_options(broker, fabric, http=http)), json=json)
 
 
 @app.command(epilog="mcp-fabric transports\n\nmcp-fabric transports --json")
 def transports(json: Json = False) -> None:
     """List the transports, by the scheme of their URLs, and what each can do."""
-    from workers.transports import show
+    from workers.checking.transports import show
 
     show(json=json)
 
@@ -40,7 +40,7 @@ def transports(json: Json = False) -> None:
 @config_app.command("check", epilog="mcp-fabric config check mcp.json")
 def config_check(config: ConfigArgument = None) -> None:
     """Refuse a wrong setting, naming file, key and reason, and name what is passed over. Starts nothing."""
-    from workers.check import check
+    from workers.checking.config_check import check
 
     settings = check(config, os.environ)
     count = "1 server" if len(settings.servers) == 1 else f"{len(settings.servers)} servers"

@@ -45,14 +45,14 @@ def _asked(context: typer.Context, ask: Callable[[Settings, dict[str, Any]], Cor
 
 
 async def _servers(settings: Settings, _: dict[str, Any]) -> Offers:
-    from workers.joining import everyone
+    from workers.asking.join import everyone
 
     offers = {name: f"{served.health}" for _, said in await everyone(settings) for name, served in said.serves.items()}
     return sorted(offers.items())
 
 
 async def _tools(settings: Settings, said: dict[str, Any]) -> Offers:
-    from workers.visit import visit
+    from workers.asking.visit import visit
 
     async with visit(settings, said["name"], silent=True) as client:
         return [(tool["name"], _first_line(tool.get("description"))) for tool in await client.tools() if tool.get("name")]

@@ -51,16 +51,16 @@ def servable(settings: Settings) -> Settings:
 
 def refuse_missing_extras() -> None:
     """Raise ConfigError if OTEL_* ask for what is not installed."""
-    from workers.extras import refuse_missing_extras
+    from workers.process.extras import refuse_missing_extras
 
     refuse_missing_extras(os.environ)
 
 
-def run(command: str, settings: Settings, *arguments: object, **options: object) -> None:
-    """Await workers.<command>.run(settings, ...); what it returns is the exit code."""
+def run(module: str, settings: Settings, *arguments: object, **options: object) -> None:
+    """Await workers.<module>.run(settings, ...); what it returns is the exit code."""
     import uvloop
 
-    work: Callable[..., Coroutine[Any, Any, int]] = import_module(f"workers.{command}").run
+    work: Callable[..., Coroutine[Any, Any, int]] = import_module(f"workers.{module}").run
     gc.freeze()
     gc.enable()  # cli.py has disabled it
     try:

@@ -48,7 +48,7 @@ def up(
     others = {**listeners, **log_options(log_level, log_format, quiet=quiet)}
     given = given_options(broker, fabric, http=http, admin=admin, allowUnauthenticated=allow_unauthenticated or None, **others)
     refuse_missing_extras()
-    run("up", servable(settings_of(config, given, needs_servers=True, listens=("http", "admin", "others"))))
+    run("serving.up", servable(settings_of(config, given, needs_servers=True, listens=("http", "admin", "others"))))
 
 
 @app.command(epilog="mcp-fabric edge mcp.json --broker nats://127.0.0.1:4222 --http 127.0.0.1:8080")
@@ -70,7 +70,7 @@ def edge(
     others = {**listeners, **log_options(log_level, log_format, quiet=quiet)}
     given = given_options(broker, fabric, http=http, admin=admin, allowUnauthenticated=allow_unauthenticated or None, **others)
     refuse_missing_extras()
-    run("edge", settings_of(config, given, listens=("http", "admin", "others")))
+    run("serving.edge", settings_of(config, given, listens=("http", "admin", "others")))
 
 
 @app.command(epilog="mcp-fabric bridge mcp.json --broker nats://127.0.0.1:4222")
@@ -88,7 +88,7 @@ def bridge(
     logs = log_options(log_level, log_format, quiet=quiet)
     given = given_options(broker, fabric, admin=admin, allowUnauthenticated=allow_unauthenticated or None, **logs)
     refuse_missing_extras()
-    run("bridge", servable(settings_of(config, given, needs_servers=True, listens=("admin",))))
+    run("serving.bridge", servable(settings_of(config, given, needs_servers=True, listens=("admin",))))
 
 
 @app.command(epilog="mcp-fabric connect time\n\nmcp-fabric connect time --broker nats://127.0.0.1:4222")
@@ -110,4 +110,4 @@ def connect(
     in time (halfClosedTimeout, 30 s).
     """
     given = given_options(broker, fabric, **log_options(log_level, log_format, quiet=quiet))
-    run("connect", settings_of(config, given), name)
+    run("serving.connect", settings_of(config, given), name)

@@ -1,4 +1,8 @@
-"""A job: one exchange as the bridge that took it sees it."""
+"""A job: one exchange as the bridge that took it sees it.
+
+Jobs (jobs.py) opens, changes and ends jobs. What binds a job to a legacy session, which is its `edge`, `siblings` and `stream`,
+Session (sessions/session.py) changes.
+"""
 
 from __future__ import annotations
 
@@ -9,46 +13,68 @@ from fabric.envelope import Envelope, Kind
 
 
 class Job(msgspec.Struct, eq=False):
-    """State of one exchange at its bridge. It ends with the answer; the lane keeps that until it is acknowledged.
-
-    newest: of the sendings that came here while it was open. delivery: the broker's copy, 0 for none. queued: from a work
-    queue, so that it holds a slot. siblings: the open jobs of its session, which it is one of. stream: what is said
-    before its answer, where that can be resumed; answer_only: its client takes nothing before the answer. edge: empty once that
-    is lost, when only the stream can have its answer. method, target: looked at only where spans are made.
-    """
+    """State of one exchange at its bridge. It ends with the answer; the lane keeps that until it is acknowledged."""
 
     edge: str
+    """The edge that gets the answer; empty once that edge is lost, when only the stream can have it."""
     exchange: str
+    """The edge's id of the exchange, and the request's id towards the server."""
     arrived: float
+    """When the work came here."""
     kind: Kind
+    """REQUEST, or OPEN for an initialize."""
     attempt: int
+    """Which sending of the exchange this bridge has taken."""
     newest: int
+    """The newest sending of the exchange that came here while the job was open."""
     server: str
+    """The server that is to run it."""
     session: str
+    """The legacy session that the request belongs to; empty for a modern request and for an initialize."""
     client_id: bytes
+    """The client's own id of a session's request, raw JSON."""
     token: bytes
+    """The client's own progress token of a session's request, raw JSON."""
     principal: str
+    """Who calls."""
     repeatable: bool
+    """Whether it may be run again elsewhere."""
     exclusive: bool
+    """Whether it gets what its server logs, which names no request."""
     bound: bool
+    """Whether the session that it opens lives and dies with one long link."""
     answer_only: bool
+    """Whether its client takes nothing before the answer."""
     body: bytes
+    """The request; empty once it has been written to a process."""
     trace: str
+    """Its traceparent; empty where it is not traced."""
     sent: float
+    """When the edge sent it, by the edge's clock, in unix seconds; only where it is traced."""
     delivery: int = 0
+    """The broker's copy, 0 for none."""
     queued: bool = False
+    """Whether it came from a work queue, so that it holds a slot of its server."""
     siblings: dict[str, Job] | None = None
+    """The open jobs of its session, this one among them; None where it belongs to no session."""
     child: str = ""
+    """The process that it was given to, where it may still wait for its turn."""
     started: bool = False
+    """Whether the request was written to the process."""
     begun: float = 0.0
+    """When that was."""
     stream: Stream | None = None
+    """The stream that keeps what is said before the answer; None where nothing of it can be resumed."""
     span: str = ""
+    """The traceparent of the bridge's own span."""
     method: str = ""
+    """The request's method; looked at only where it is traced."""
     target: str = ""
+    """The tool, prompt or resource that the request names; looked at only where it is traced."""
 
 
 def job_of(edge: str, envelope: Envelope, delivery: int, now: float, *, queued: bool) -> Job:
-    """The job that an envelope asks for."""
+    """The job that an envelope asks for. delivery: the broker's copy, 0 for none. queued: it came from a work queue."""
     return Job(
         edge,
         envelope.exchange,

@@ -1,4 +1,7 @@
-"""The jobs of a bridge: taken from a queue or a lane, written to a process, ended with exactly one word to their edge."""
+"""The jobs of a bridge: taken from a queue or a lane, written to a process, ended with exactly one message to their edge.
+
+Above it: sessions, server_events and the core. Below it: processes, and the Speaker of each.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +10,6 @@ from fabric.core.bridge.deliveries import PendingDeliveries
 from fabric.core.bridge.job import Job, job_of
 from fabric.core.bridge.processes.child import Child
 from fabric.core.bridge.processes.pool import Pool
-from fabric.core.bridge.processes.renewal import INPUT_IN
 from fabric.core.bridge.sessions.stream import LONGEST_NAMES
 from fabric.core.deadlines import Delay
 from fabric.core.effects import Completed, Effect
@@ -21,28 +23,25 @@ from fabric.mcp import jsonrpc, swap
 TAKEN_AFTER = 0.05
 """Seconds after which a `taken` of its own is owed for repeatable work that has not been answered."""
 
-QUIET_AFTER_CANCEL = 30.0
-"""Seconds for which a process's logs reach nobody after a request that asked for them was cancelled in it."""
-
 
 class Jobs:
-    """Every open job, by exchange."""
+    """Every open job of one bridge."""
 
     def __init__(self, member: Member, pools: dict[str, Pool], deliveries: PendingDeliveries, out: list[Effect]) -> None:
         self.open: dict[str, Job] = {}
+        """The open jobs, by exchange."""
+        self.owed = Delay(TAKEN_AFTER)
+        """The exchanges whose edges get a `taken` of its own, if they are not answered first."""
         self._member = member
         self._pools = pools
         self._deliveries = deliveries
-        self.owed = Delay(TAKEN_AFTER)  # by exchange: a `taken` of its own, if it is not answered first
         self._out = out
 
     def add(self, job: Job) -> None:
-        """A job begins; one from a queue holds a slot of its server."""
+        """A job begins; one from a queue takes a slot of its server."""
         self.open[job.exchange] = job
         if job.queued:
-            pool = self._pools[job.server]
-            pool.taken += 1
-            pool.taken_bytes += len(job.body)
+            self._pools[job.server].slots.take(job)
 
     def say_taken(self, job: Job, now: float) -> None:
         """Tell the edge that this bridge holds the attempt."""
@@ -52,10 +51,7 @@ class Jobs:
         job.delivery = 0
 
     def again(self, job: Job, envelope: Envelope, delivery: int, now: float) -> None:
-        """Another sending, or another copy, of what is open here: of no use while this job lasts.
-
-        It is settled once the edge knows of the job.
-        """
+        """Another sending or copy of an open job has come: of no use while the job lasts, and settled once its edge knows."""
         job.newest = max(job.newest, envelope.attempt)
         if job.delivery:
             self.say_taken(job, now)
@@ -63,24 +59,48 @@ class Jobs:
         self._deliveries.hold(job.edge, Lane.CONTROL, pair.control_out.next - 1, delivery)
         self._deliveries.advanced(pair)
 
-    # ------------------------------------------------------------ running
-    def to_shared(self, job: Job, child: Child, pool: Pool, now: float) -> None:
-        """Run a modern request on a process that others use too."""
-        if job.exclusive:  # what the server logs names no request: one such request at a time
-            if child.exclusive is not None:
-                child.waiting.append(job)
-                return
-            child.exclusive = job
-        self.write(job, child, pool, now)
+    def settle(self, job: Job, *, done: bool) -> None:
+        """Give the broker's copy of a job back before the job ends. done: no other bridge is to have it."""
+        self._deliveries.settle(job.delivery, done=done)
+        job.delivery = 0
 
-    def write(self, job: Job, child: Child, pool: Pool, now: float) -> None:
-        """Write the request to the process that is to run it."""
-        job.child, job.started, job.begun = child.id, True, now
+    # ------------------------------------------------------------ running
+    def run(self, job: Job, child: Child, now: float) -> None:
+        """Ask a process for a job, at once or when its turn comes."""
+        job.child = child.id
+        if job.exclusive and (turns := child.speaker.turns) is not None and not turns.enter(job):
+            return
+        job.started, job.begun = True, now
         child.jobs[job.exchange] = job
+        pool = self._pools[job.server]
         frame, job.body = job.body, b""
         if job.queued:
-            pool.taken_bytes -= len(frame)
-        pool.write(child, self._traced(job, frame) if job.trace else frame)
+            pool.slots.written(frame)
+        for each in child.speaker.ask(job, self._traced(job, frame) if job.trace else frame):
+            pool.write(child, each)
+
+    def resume(self, job: Job, now: float) -> None:
+        """Run a request that bears our requestState: in the process that issued it, and in no other."""
+        pool = self._pools.get(job.server)
+        state = request_state.unwrap(jsonrpc.text(jsonrpc.request_state(job.body)))
+        child = pool.issuer(state[1]) if pool is not None and state is not None else None
+        if state is None or child is None:
+            text = f"the process of {job.server} that asked for this input is gone; the call may have been carried out in part"
+            self.fault(job, Fault(Reason.OUTCOME_UNKNOWN, text), now)
+            return
+        job.body = child.speaker.resume(job.body, state[2])
+        self.add(job)
+        self.run(job, child, now)
+
+    def message(self, job: Job, frame: bytes, now: float) -> None:
+        """Hand on a message that comes before a job's answer, unless the broker cannot carry it: it would block the lane."""
+        if len(frame) <= self._member.largest_body_bytes:
+            kind, exchange, attempt = Kind.MESSAGE, job.exchange, job.attempt
+            self._member.data(job.edge, now, Envelope(kind=kind, exchange=exchange, attempt=attempt, body=frame))
+
+    def unsent(self, job: Job) -> None:
+        """No byte of a job's request has reached its process, as it turns out."""
+        job.started = False
 
     def _traced(self, job: Job, frame: bytes) -> bytes:
         """The request with the context that its server's own spans hang below."""
@@ -96,33 +116,28 @@ class Jobs:
 
     # ------------------------------------------------------------ ends
     def answer(self, job: Job, frame: bytes, now: float, session: str = "") -> None:
-        """Hand a server's response to the lane, which keeps it until the edge has it. session: the one it has opened."""
-        if b'"input_required"' in frame and not job.session:
-            state = jsonrpc.text(jsonrpc.request_state(frame))
-            if state and job.child:
-                self._pools[job.server].children[job.child].awaits_input_until = now + INPUT_IN
-                wrapped = jsonrpc.quoted(request_state.wrap(self._member.me, job.child, state))
-                frame = swap.with_request_state(frame, wrapped)
+        """Hand a response to the lane, which keeps it until the edge has it. session: the one it has opened."""
         limit = self._member.largest_body_bytes - (LONGEST_NAMES if job.stream is not None else 0)
         if len(frame) > limit:
             text = f"the answer of {job.server} has {len(frame)} bytes; at most {limit} bytes pass this broker"
             self.fault(job, Fault(Reason.TOO_LARGE, text), now)
         else:
-            self._say(job, frame, session, now)
+            self._end(job, frame, session, now)
 
     def fault(self, job: Job, fault: Fault, now: float) -> None:
         """Answer with an error of the fabric's own."""
         frame = fault_frame(jsonrpc.quoted(job.exchange), fault, server=job.server, exchange=job.exchange)
-        self._say(job, frame, "", now)
+        self._end(job, frame, "", now)
 
-    def _say(self, job: Job, frame: bytes, session: str, now: float) -> None:
+    def _end(self, job: Job, frame: bytes, session: str, now: float) -> None:
         self.drop(job, now)
         event = job.stream.answer(self._member, frame, now) if job.stream is not None else -1
         if job.edge:
             kind, exchange, attempt = Kind.ANSWER, job.exchange, job.attempt
             answer = Envelope(kind=kind, exchange=exchange, attempt=attempt, session=session, event=event, body=frame)
             number = self._member.data(job.edge, now, answer)
-            self._deliveries.hold(job.edge, Lane.DATA, number, job.delivery, answered=job.exchange if job.queued else "")
+            if job.queued:
+                self._deliveries.hold(job.edge, Lane.DATA, number, job.delivery, answered=job.exchange)
         if job.trace:
             self._record(job, *outcome(frame), now)
 
@@ -133,7 +148,7 @@ class Jobs:
             self.fault(job, Fault(Reason.INVALID, str(error)), now)
 
     def give_back(self, job: Job, reason: str, now: float) -> None:
-        """Not started here, or fit to be run again elsewhere: its edge decides. reason: why it failed after its start."""
+        """Return a job that was not started or may be run again: its edge decides. reason: why it failed after its start."""
         self.drop(job, now)
         kind, exchange, attempt = Kind.RETURNED, job.exchange, job.attempt
         returned = Envelope(kind=kind, exchange=exchange, attempt=attempt, repeatable=job.started, body=reason.encode())
@@ -142,19 +157,18 @@ class Jobs:
         self._record(job, "returned", 0, now)
 
     def cancel(self, job: Job, frame: bytes, now: float) -> None:
-        """Nobody waits for this job: tell its server, if it knows of it. frame: its client's own cancel, if there was one."""
+        """Nobody waits for this job: cancel it at its server, if that knows of it. frame: its client's own cancel, or empty."""
         pool = self._pools[job.server]
         child = pool.children.get(job.child)
-        if job.started and child is not None and job.kind is not Kind.OPEN:
-            pool.write(child, frame or _cancelled(job.exchange))
-            if child.exclusive is job:  # its server may go on with it for a while, and must not tell the next client of it
-                child.quiet_until = now + QUIET_AFTER_CANCEL
+        if job.started and child is not None:
+            for each in child.speaker.cancel(job, frame, now):
+                pool.write(child, each)
         self._deliveries.settle(job.delivery, done=True)
         self.drop(job, now)
         self._record(job, "cancelled", 0, now)
 
     def orphaned(self, job: Job, reason: str, now: float) -> None:
-        """Its process has died under the job."""
+        """A job's process has ended before it has answered."""
         if job.kind is Kind.OPEN:
             text = f"{job.server} could not open a session: {reason}"
             self.fault(job, Fault(Reason.UNAVAILABLE, text, retryable=not job.started), now)
@@ -168,7 +182,7 @@ class Jobs:
             self.fault(job, Fault(Reason.OUTCOME_UNKNOWN, text), now)
 
     def lost(self, job: Job, answer: Lost, now: float) -> None:
-        """Its process lives, and the request did not get through, or its answer did not."""
+        """A job's process lives, and the request did not get through to it, or its answer did not get through to us."""
         if job.kind is not Kind.OPEN and job.queued and answer.again and (job.repeatable or not answer.started):
             self.give_back(job, answer.fault.message if answer.started else "", now)
         elif answer.spoke and job.kind is not Kind.OPEN:
@@ -178,28 +192,22 @@ class Jobs:
             self.fault(job, answer.fault, now)
 
     def drop(self, job: Job, now: float) -> None:
-        """Forget a job, free its slot, and let the next one in that waited for it."""
+        """Forget a job, free its slot, and run the next one that waited for its turn."""
         if self.open.pop(job.exchange, None) is None:
             return
         pool = self._pools[job.server]
         if job.queued:
             self.owed.clear(job.exchange)
-            pool.taken -= 1
-            pool.taken_bytes -= len(job.body)
+            pool.slots.free(job)
         if job.siblings is not None:
             job.siblings.pop(job.exchange, None)
-        if not job.started and job in pool.pending:
-            pool.pending.remove(job)
+        if not job.started:
+            pool.slots.forget(job)
         child = pool.children.get(job.child)
         if child is not None:
             child.jobs.pop(job.exchange, None)
-        for holder in pool.children.values() if job.exclusive else ():
-            if job in holder.waiting:
-                holder.waiting.remove(job)
-            elif holder.exclusive is job:
-                holder.exclusive = None
-                if holder.waiting:
-                    self.to_shared(holder.waiting.popleft(), holder, pool, now)
+            if job.exclusive and (turns := child.speaker.turns) is not None and (following := turns.leave(job)) is not None:
+                self.run(following, child, now)
 
     def _record(self, job: Job, outcome: str, code: int, now: float) -> None:
         spans = self._member.identity.spans
@@ -229,8 +237,3 @@ class Jobs:
                 )
             )
         )
-
-
-def _cancelled(exchange: str) -> bytes:
-    id = jsonrpc.quoted(exchange)
-    return b'{"jsonrpc":"2.0","method":"notifications/cancelled","params":{"requestId":' + id + b"}}"

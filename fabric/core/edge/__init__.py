@@ -1,4 +1,4 @@
-"""Decides for clients: which request becomes which exchange, where it goes, and what its client is told.
+"""Decides for clients: which request becomes which exchange, where it goes, and how its client is answered.
 
 Above it: fabric/runtime/edge.py. Below it: peers. It knows nothing of fabric/core/bridge.
 """

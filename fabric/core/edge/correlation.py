@@ -3,150 +3,72 @@
 An exchange without an owner is published to its server's queue, each sending with a higher attempt. The first bridge to say
 `taken` owns it; unrepeatable work is granted to its owner before it may start. What happens when an owner dies is the table of
 outcomes in docs/guarantees.md. (EIP: correlation identifier, return address, idempotent receiver.)
+
+Above it: the edge's core gives it events and deadlines; routing.py gives it new exchanges. Below it: lanes to the bridges
+(peers), and the way round a silent bridge (detours.py).
 """
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
 
 import msgspec
 
+from fabric import faults
 from fabric.addressing import inbox, work
-from fabric.caller import NOBODY, Caller
 from fabric.core.deadlines import Deadlines
+from fabric.core.edge import outcomes
 from fabric.core.edge.detours import Detours
-from fabric.core.effects import Effect, Publish
+from fabric.core.edge.directory import ServerDirectory
+from fabric.core.edge.exchange import NEVER, RETURN_PAUSE_MOST, Exchange
+from fabric.core.edge.returned_work import ReturnedWork
+from fabric.core.effects import Completed, Effect, Publish
 from fabric.core.peers.member import Member
 from fabric.core.telemetry_record import after
 from fabric.envelope import Envelope, Kind, single
-from fabric.faults import Fault, Reason
-from fabric.mcp.jsonrpc import MessageKind
+from fabric.faults import CODES, Fault, fault_frame
+from fabric.mcp import jsonrpc
+from fabric.mcp.jsonrpc import Message
 
 RESEND_UNKEPT = 0.5
 """Seconds without an owner after which work is sent again through a broker that does not keep it."""
 RESEND_KEPT = 10.0
 """The same backstop for a broker that keeps work, while free slots are announced."""
-RETURN_PAUSE = 0.1
-"""Seconds before work that came back is sent again; doubles up to RETURN_PAUSE_MOST."""
-RETURN_PAUSE_MOST = 1.0
 STARTS_MOST = 3
 """How often repeatable work is started before its client is told that the server is unavailable."""
 
 
 class Limits(msgspec.Struct, frozen=True):
-    """How long an exchange may take, in seconds. idle: without a message of it; absolute: in all; broker: until it is sent."""
+    """How long an exchange may take, in seconds."""
 
     idle: float = 300.0
+    """Without a message of it."""
     absolute: float = 3600.0
+    """In all."""
     broker: float = 10.0
-
-
-NEVER = float("inf")
-
-
-class Exchange(msgspec.Struct, eq=False):
-    """One client request and all that belongs to it, as its edge sees it.
-
-    client_id, token: the client's own id and progress token, raw JSON. stream, event: of a stream that is resumed, where it
-    goes on; of any other, the number its answer has in it. opening: an initialize frame as its client wrote it; promised: the
-    owner that its client was given a session of before there was an answer.
-    out: how many sendings may have left this process. number: of its message in its owner's data lane, if it went there.
-    ended: attempts that are over; a late `taken` of one counts for nothing. begun: a server may have begun it, though it came
-    back; starts: how often that ended badly. due, lapses: idle and absolute deadline. resend:
-    when to send it again; backstop: that is only in case a broker that keeps work has not kept it. crowded: the last that is
-    known of it is that a bridge had no room for it. streaming: its client has got something of it before the answer;
-    answer_only: and takes nothing of that kind. queued: published to its server's queue. carried: the traceparent of its
-    client's transport. sendings: when each attempt was published.
-    """
-
-    id: str
-    link: str
-    server: str
-    arrived: float
-    session: str = ""
-    principal: str = ""
-    transport: str = ""
-    caller: Caller = NOBODY
-    method: str = ""
-    target: str = ""
-    version: str = ""
-    client_id: bytes = b""
-    token: bytes = b""
-    stream: str = ""
-    event: int = -1
-    kind: MessageKind = MessageKind.REQUEST
-    sent_kind: Kind = Kind.REQUEST
-    body: bytes = b""
-    opening: bytes = b""
-    promised: str = ""
-    repeatable: bool = False
-    exclusive: bool = False
-    bound: bool = False
-    attempt: int = 0
-    out: int = 0
-    number: int = 0
-    ended: frozenset[int] = frozenset()
-    owner: str = ""
-    owner_attempt: int = 0
-    granted: bool = False
-    begun: bool = False
-    starts: int = 0
-    pause: float = RETURN_PAUSE
-    resend: float = NEVER
-    backstop: bool = False
-    due: float = NEVER
-    lapses: float = NEVER
-    progress: float = -NEVER
-    crowded: bool = False
-    streaming: bool = False
-    answer_only: bool = False
-    queued: bool = False
-    carried: str = ""
-    trace: str = ""
-    span: str = ""
-    sendings: list[float] = []
-
-    @property
-    def unstarted(self) -> bool:
-        """It is proven that no server has begun it: never sent, in need of a grant that nobody has, or come back each time."""
-        came_back = self.crowded and not self.begun and len(self.ended) == self.attempt
-        return not self.out or not (self.granted or self.repeatable) or came_back
-
-
-def never_sent(limit: float) -> Fault:
-    """What a client is told whose request has waited for the broker in vain."""
-    message = f"the message broker was not to be had for {limit:g} s; this was not carried out"
-    return Fault(Reason.UNAVAILABLE, message, retryable=True, retry_after=1.0)
+    """Until it is sent, while there is no broker."""
 
 
 _TAIL = 8  # letters of an id that cannot be guessed
 
 
 class CorrelationRouter:
-    """All open exchanges of one edge. `finish(exchange, answer, fault)` is told of each end exactly once."""
+    """All open exchanges of one edge. Whoever asked is told of the end of each exactly once."""
 
-    def __init__(
-        self,
-        member: Member,
-        out: list[Effect],
-        limits: Limits,
-        detours: Detours,
-        finish: Callable[[Exchange, bytes, Fault | None, float], None],
-    ) -> None:
+    def __init__(self, member: Member, out: list[Effect], limits: Limits, detours: Detours, directory: ServerDirectory) -> None:
         self.exchanges: dict[str, Exchange] = {}
-        self.deadlines = Deadlines()
+        self.deadlines = Deadlines[str]()
+        self.limits = limits
         self._member = member
         self._out = out
-        self.limits = limits
         self._detours = detours
-        self._finish = finish
+        self._directory = directory
+        self._returned = ReturnedWork()
         self._count = 0
         self._tails: list[str] = []  # of ids to come
-        self._returned: dict[str, dict[str, Exchange]] = {}  # by server, in order of return; some have ended since
 
-    def new(self, link: str, server: str, now: float) -> Exchange:
-        """An exchange with an id no other will ever have, and that nobody can guess who knows others.
+    def mint(self) -> str:
+        """An exchange id that no other will ever have, and that nobody can guess who knows others.
 
         Servers print what their callers say, also where they answer: who could name another's exchange could answer it.
         """
@@ -154,12 +76,14 @@ class CorrelationRouter:
         if not self._tails:
             secret = hashlib.blake2b(b"%x" % self._count, key=self._member.identity.salt).hexdigest()
             self._tails = [secret[start : start + _TAIL] for start in range(0, len(secret), _TAIL)]
-        return Exchange(f"{self._member.me}-{self._count:x}-{self._tails.pop()}", link, server, now)
+        return f"{self._member.me}-{self._count:x}-{self._tails.pop()}"
 
     # ------------------------------------------------------------ giving work away
-    def offer(self, exchange: Exchange, now: float) -> None:
-        """Open an exchange and publish it to its server's queue."""
+    def offer(self, exchange: Exchange, now: float, *, lapses: float = NEVER) -> None:
+        """Open an exchange and publish it to its server's queue. lapses: when it is given up at the latest."""
         self._open(exchange)
+        if lapses < exchange.lapses:
+            exchange.lapses = lapses
         self._publish(exchange, now)
 
     def assign(self, exchange: Exchange, owner: str, now: float) -> None:
@@ -172,28 +96,40 @@ class CorrelationRouter:
         exchange.number = self._member.data(owner, now, self._envelope(exchange, now))
         exchange.body = b""
 
+    def assign_ahead(self, exchange: Exchange, owner: str, now: float) -> None:
+        """Open an exchange on the control lane of its owner, past queued data: a cancel in a session over HTTP."""
+        self.exchanges[exchange.id] = exchange
+        exchange.owner = owner
+        session, body = exchange.request.session, exchange.body
+        self._member.control(owner, now, Envelope(kind=Kind.FRAME, exchange=exchange.id, session=session, body=body))
+
+    def promise(self, exchange: Exchange) -> None:
+        """The client of an initialize gets its session before the answer: its id names the owner of now."""
+        exchange.promised = exchange.owner
+
     def _open(self, exchange: Exchange) -> None:
         self.exchanges[exchange.id] = exchange
-        if exchange.method != "subscriptions/listen" and exchange.sent_kind is not Kind.ATTACH:
-            since = exchange.arrived  # it may have waited for its server's list of tools
+        request = exchange.request
+        if request.method != "subscriptions/listen" and request.kind is not Kind.ATTACH:
+            since = request.arrived  # it may have waited for its server's list of tools
             exchange.due, exchange.lapses = since + self.limits.idle, since + self.limits.absolute
 
     def _envelope(self, exchange: Exchange, now: float) -> Envelope:
-        span = exchange.span
+        request, span = exchange.request, exchange.trace.span
         return Envelope(
-            kind=exchange.sent_kind,
+            kind=request.kind,
             exchange=exchange.id,
-            server=exchange.server,
-            session=exchange.session,
-            client_id=exchange.client_id if exchange.session else b"",
-            token=exchange.token if exchange.session else b"",
-            event=exchange.event,
+            server=request.server,
+            session=request.session,
+            client_id=request.client_id if request.session else b"",
+            token=request.token if request.session else b"",
+            event=request.event,
             attempt=exchange.attempt,
             repeatable=exchange.repeatable,
-            exclusive=exchange.exclusive,
-            bound=exchange.bound,
-            answer_only=exchange.answer_only and bool(exchange.session),
-            principal=exchange.principal,
+            exclusive=request.exclusive,
+            bound=request.bound,
+            answer_only=request.answer_only and bool(request.session),
+            principal=request.principal,
             trace=after(span, exchange.attempt) if span else "",
             sent=now + self._member.identity.wall if span else 0.0,
             body=exchange.body,
@@ -205,7 +141,7 @@ class CorrelationRouter:
         exchange.out += 1
         exchange.queued = True
         exchange.sendings.append(now)
-        server = exchange.server
+        server = exchange.request.server
         bridge = self._detours.bridge(server, now) if around or self._detours.needed(server) else ""
         channel = inbox(bridge) if bridge else work(server)
         self._out.append(Publish(channel, single(self._member.me, self._envelope(exchange, now))))
@@ -215,6 +151,10 @@ class CorrelationRouter:
     def _resend_at(self, exchange: Exchange, when: float, *, backstop: bool = False) -> None:
         exchange.resend, exchange.backstop = when, backstop
         self.deadlines.set(exchange.id, min(when, exchange.due, exchange.lapses))
+
+    def _resend_after_pause(self, exchange: Exchange, now: float) -> None:
+        self._resend_at(exchange, now + exchange.pause)
+        exchange.pause = min(exchange.pause * 2, RETURN_PAUSE_MOST)
 
     # ------------------------------------------------------------ what bridges say
     def taken(self, peer: str, envelope: Envelope, now: float) -> bool:
@@ -249,46 +189,23 @@ class CorrelationRouter:
         elif envelope.attempt != exchange.attempt:
             return  # a later sending is under way
         exchange.owner, exchange.granted = "", False
-        if envelope.body and self._started_too_often(exchange, envelope.body.decode(errors="replace"), now):
+        if envelope.body and self._failed_too_often(exchange, envelope.body.decode(errors="replace"), now):
             return
         exchange.crowded = not envelope.body
-        self._resend_at(exchange, now + exchange.pause)
-        exchange.pause = min(exchange.pause * 2, RETURN_PAUSE_MOST)
-        self._returned.setdefault(exchange.server, {})[exchange.id] = exchange
+        self._resend_after_pause(exchange, now)
+        self._returned.add(exchange)
 
     def crowding_bytes(self, server: str) -> int:
         """How much of the work of this server waits here because no bridge had room for it."""
-        return sum(len(exchange.body) for exchange in self._returned.get(server, {}).values() if not exchange.owner)
+        return self._returned.waiting_bytes(server)
 
-    def _slot_freed(self, ended: Exchange, now: float) -> None:
-        """Work of a server has ended: what came back first, for want of a slot, goes before anything new."""
-        returned = self._returned.get(ended.server, {})
-        returned.pop(ended.id, None)
-        while returned and ended.owner:
-            oldest = returned.pop(next(iter(returned)))
-            if not oldest.owner:
-                self._publish(oldest, now)
-                break
-        if not returned:
-            self._returned.pop(ended.server, None)
-
-    def _started_too_often(self, exchange: Exchange, reason: str, now: float) -> bool:
-        exchange.begun = True
-        exchange.starts += 1
-        if exchange.starts < STARTS_MOST:
-            return False
-        message = f"{exchange.server} failed {exchange.starts} times while it ran this request: {reason}"
-        self.close(exchange, b"", Fault(Reason.UNAVAILABLE, message), now)
-        return True
-
-    def answered(self, peer: str, envelope: Envelope, now: float) -> None:
-        """A bridge answers. It says taken, too; the answer of one who does not own the exchange is dropped."""
-        exchange = self.exchanges.get(envelope.exchange)
-        if exchange is None:
-            return  # over: answered, cancelled, past its deadline, or its client is gone
+    def message(self, peer: str, exchange: Exchange, envelope: Envelope, now: float) -> None:
+        """A message of the exchange comes before its answer."""
         if exchange.owner != peer and not self.taken(peer, envelope, now):
-            return
-        self.close(exchange, envelope.body, None, now)
+            return  # of a second taker, whose `taken` is still to come
+        self.progressed(exchange, now)
+        if exchange.asker.message(exchange, envelope.body, envelope.event, now):
+            exchange.streaming = True
 
     def progressed(self, exchange: Exchange, now: float) -> None:
         """A message of the exchange came: its idle time starts again; `expired` sees that when the old one ends."""
@@ -297,61 +214,13 @@ class CorrelationRouter:
         else:
             exchange.starts = 0  # a subscription that lives long outlives many bridges
 
-    # ------------------------------------------------------------ ends
-    def close(self, exchange: Exchange, answer: bytes, fault: Fault | None, now: float) -> None:
-        """The exchange is over with this answer or fault."""
-        if self.exchanges.pop(exchange.id, None) is None:
-            return
-        self.deadlines.clear(exchange.id)
-        if fault is not None and fault.retryable and not exchange.unstarted:
-            fault = msgspec.structs.replace(fault, retryable=False)
-        if self._returned:
-            self._slot_freed(exchange, now)
-        self._finish(exchange, answer, fault, now)
-
-    def cancel(self, exchange: Exchange, now: float, body: bytes = b"") -> None:
-        """Nobody waits for this exchange any more: its owner is told, and nobody is granted it."""
-        self.exchanges.pop(exchange.id, None)
-        self.deadlines.clear(exchange.id)
-        exchange.link = ""
-        if self._returned:
-            self._slot_freed(exchange, now)
-        if exchange.owner:
-            self._member.control(
-                exchange.owner, now, Envelope(kind=Kind.CANCEL, exchange=exchange.id, attempt=exchange.attempt, body=body)
-            )
-
-    def lost(self, peer: str, now: float) -> None:
-        """The bridge is given up: each exchange it owned goes by the table of outcomes."""
-        for exchange in [exchange for exchange in self.exchanges.values() if exchange.owner == peer]:
-            exchange.ended |= {exchange.owner_attempt}
-            exchange.owner = ""
-            if exchange.session:
-                message = f"the bridge that ran this session of {exchange.server} is gone"
-                unknown = exchange.sent_kind is Kind.REQUEST and not exchange.repeatable
-                reason = Reason.OUTCOME_UNKNOWN if unknown else Reason.SESSION_LOST
-                self.close(exchange, b"", Fault(reason, message), now)
-            elif exchange.repeatable:
-                if not self._started_too_often(exchange, "its bridge died", now):
-                    self._publish(exchange, now)
-            elif exchange.granted:
-                message = f"the bridge that ran this call of {exchange.server} is gone; the call may have been carried out"
-                self.close(exchange, b"", Fault(Reason.OUTCOME_UNKNOWN, message), now)
-            else:
-                self._publish(exchange, now)
-
-    def adrift(self, servers: frozenset[str], now: float) -> None:
-        """A bridge that served these was given up: what it may have received without a word of it is sent again."""
-        for exchange in list(self.exchanges.values()) if servers else ():
-            under_way = not exchange.owner and exchange.resend != NEVER and exchange.attempt not in exchange.ended
-            if under_way and exchange.server in servers:
-                self._publish(exchange, now, around=True)
-
-    def recovered(self, now: float) -> None:
-        """A gap has ended: what has no owner is sent again."""
-        for exchange in list(self.exchanges.values()):
-            if not exchange.owner and exchange.resend != NEVER:
-                self._publish(exchange, now)
+    def rises(self, exchange: Exchange, notification: Message) -> bool:
+        """Whether a progress notification says more than the one before: a re-run repeats its progress from the start."""
+        progress = jsonrpc.progress(notification)
+        if progress <= exchange.progress:
+            return False
+        exchange.progress = progress
+        return True
 
     def unsent(self, envelope: Envelope, sent: bool, now: float) -> None:
         """The broker did not confirm a sending: try again after a pause. sent: it may have arrived all the same."""
@@ -362,52 +231,179 @@ class CorrelationRouter:
             exchange.out -= 1
             exchange.ended |= {envelope.attempt}
         if not exchange.owner and exchange.attempt == envelope.attempt:
-            self._resend_at(exchange, now + exchange.pause)
-            exchange.pause = min(exchange.pause * 2, RETURN_PAUSE_MOST)
+            self._resend_after_pause(exchange, now)
 
+    # ------------------------------------------------------------ ends
+    def answered(self, peer: str, envelope: Envelope, now: float) -> None:
+        """A bridge answers. It says taken, too; the answer of one who does not own the exchange is dropped."""
+        exchange = self.exchanges.get(envelope.exchange)
+        if exchange is None:  # over: answered, cancelled, past its deadline, or its client is gone
+            if envelope.session:  # nobody waits for this session
+                self._member.data(peer, now, Envelope(kind=Kind.END, session=envelope.session))
+            return
+        if exchange.owner != peer and not self.taken(peer, envelope, now):
+            return
+        exchange.event = envelope.event
+        self._end(exchange)
+        if self._returned.servers:
+            self._slot_freed(exchange, now)
+        if exchange.promised and exchange.promised != peer:
+            self._member.data(peer, now, Envelope(kind=Kind.END, session=exchange.id))
+            self.refuse(exchange, outcomes.promise_broken(), now)
+            return
+        exchange.asker.answered(exchange, envelope.body, now)
+        if exchange.trace.span:
+            self._out.append(Completed(exchange.record(*faults.outcome(envelope.body), now)))
+
+    def written(self, exchange: Exchange, now: float) -> None:
+        """What needs no answer was carried out."""
+        self._end(exchange)
+        if self._returned.servers:
+            self._slot_freed(exchange, now)
+        exchange.asker.done(exchange)
+
+    def ended(self, exchange: Exchange, now: float) -> None:
+        """Its owner says that there will be no answer: its stream, its session or the request itself is over."""
+        self._end(exchange)
+        if exchange.trace.span:
+            self._out.append(Completed(exchange.record("cancelled", 0, now)))
+        exchange.asker.ended(exchange)
+
+    def fail(self, exchange: Exchange, fault: Fault, now: float) -> None:
+        """The fabric gives up an open exchange. The fault is retryable only where it is proven that no server has begun it."""
+        if exchange.id not in self.exchanges:
+            return  # the end of another has ended it, too
+        self._end(exchange)
+        if fault.retryable and not exchange.unstarted:
+            fault = msgspec.structs.replace(fault, retryable=False)
+        if self._returned.servers:
+            self._slot_freed(exchange, now)
+        self.refuse(exchange, fault, now)
+
+    def refuse(self, exchange: Exchange, fault: Fault, now: float) -> None:
+        """Answer with an error of the fabric's own an exchange that is not open."""
+        request, trace = exchange.request, exchange.trace
+        frame = fault_frame(request.client_id, fault, server=request.server, exchange=exchange.id, trace=trace.id)
+        exchange.asker.refused(exchange, frame, now)
+        if trace.span:
+            self._out.append(Completed(exchange.record(fault.reason.value, CODES[fault.reason], now)))
+
+    def cancel(self, exchange: Exchange, now: float, body: bytes = b"") -> None:
+        """Nobody waits for this exchange any more, open or not: its owner is told, and nobody is granted it.
+
+        body: its client's own cancel, if there was one.
+        """
+        if exchange.id in self.exchanges:
+            self._end(exchange)
+        exchange.asker.link = ""
+        if self._returned.servers:
+            self._slot_freed(exchange, now)
+        if exchange.owner:
+            self._cancel_at_owner(exchange, now, body)
+        self._out.append(Completed(exchange.record("cancelled", 0, now)))
+
+    def forget(self, exchange: Exchange, now: float) -> None:
+        """Nobody waits for this exchange any more, and its owner learns that by the end of its session, or by DETACH."""
+        if exchange.id in self.exchanges:
+            self._end(exchange)
+        exchange.asker.link = ""
+        if exchange.request.kind is not Kind.ATTACH:
+            self._out.append(Completed(exchange.record("cancelled", 0, now)))
+
+    def _end(self, exchange: Exchange) -> None:
+        """Every open exchange ends here."""
+        del self.exchanges[exchange.id]
+        self.deadlines.clear(exchange.id)
+
+    def _slot_freed(self, ended: Exchange, now: float) -> None:
+        """Work of a server has ended: what came back first, for want of a slot, goes before anything new."""
+        returned = self._returned.slot_freed(ended)
+        if returned is not None:
+            self._publish(returned, now)
+
+    def _cancel_at_owner(self, exchange: Exchange, now: float, body: bytes = b"") -> None:
+        id, attempt = exchange.id, exchange.attempt
+        self._member.control(exchange.owner, now, Envelope(kind=Kind.CANCEL, exchange=id, attempt=attempt, body=body))
+
+    # ------------------------------------------------------------ bridges and brokers that fail
+    def lost(self, peer: str, now: float) -> None:
+        """The bridge is given up: each exchange it owned goes by the table of outcomes."""
+        for exchange in [exchange for exchange in self.exchanges.values() if exchange.owner == peer]:
+            exchange.ended |= {exchange.owner_attempt}
+            exchange.owner = ""
+            if exchange.request.session:
+                self.fail(exchange, outcomes.session_gone(exchange), now)
+            elif exchange.repeatable:
+                if not self._failed_too_often(exchange, "its bridge died", now):
+                    self._publish(exchange, now)
+            elif exchange.granted:
+                self.fail(exchange, outcomes.owner_gone(exchange), now)
+            else:
+                self._publish(exchange, now)
+
+    def _failed_too_often(self, exchange: Exchange, reason: str, now: float) -> bool:
+        exchange.begun = True
+        exchange.starts += 1
+        if exchange.starts < STARTS_MOST:
+            return False
+        self.fail(exchange, outcomes.failed_too_often(exchange, reason), now)
+        return True
+
+    def adrift(self, servers: frozenset[str], now: float) -> None:
+        """A bridge that served these was given up: what it may have received without a word of it is sent again."""
+        for exchange in list(self.exchanges.values()) if servers else ():
+            under_way = not exchange.owner and exchange.resend != NEVER and exchange.attempt not in exchange.ended
+            if under_way and exchange.request.server in servers:
+                self._publish(exchange, now, around=True)
+
+    def recovered(self, now: float) -> None:
+        """A gap has ended: what has no owner is sent again."""
+        for exchange in list(self.exchanges.values()):
+            if not exchange.owner and exchange.resend != NEVER:
+                self._publish(exchange, now)
+
+    # ------------------------------------------------------------ time
     def overdue(self, now: float) -> None:
         """The regular look at what was not sent: after its time an answer is better than to wait on for the broker."""
         away, limit = self._member.away_since, self.limits.broker
         for exchange in list(self.exchanges.values()):
-            if now - exchange.arrived < limit or exchange.sent_kind is Kind.ATTACH:
+            kind, arrived = exchange.request.kind, exchange.request.arrived
+            if now - arrived < limit or kind is Kind.ATTACH:
                 continue
-            if exchange.owner and exchange.sent_kind in (Kind.REQUEST, Kind.FRAME, Kind.END) and exchange.arrived >= away:
+            if exchange.owner and kind in (Kind.REQUEST, Kind.FRAME, Kind.END) and arrived >= away:
                 self._member.pairs.withdraw(exchange.owner, exchange.number)
                 exchange.out = 0
             elif exchange.owner or (exchange.out and not (exchange.unstarted and now - away >= limit)):
                 continue
-            self.close(exchange, b"", never_sent(limit), now)
+            self.fail(exchange, outcomes.never_sent(limit), now)
 
-    def expired(self, id: str, now: float, untaken: str, free: bool) -> None:
-        """A deadline of the exchange has come: to send again, or to give up. untaken, free: as Serving has them."""
-        exchange = self.exchanges[id]
+    def hopeless(self, now: float) -> None:
+        """The regular look at what waits for a bridge, where none is there to serve it."""
+        hopeless = [
+            (exchange, fault)
+            for exchange in self.exchanges.values()
+            if not exchange.owner
+            and (fault := self._directory.hopeless(exchange.request.server, now, begun=exchange.begun)) is not None
+        ]
+        for exchange, fault in hopeless:
+            self.fail(exchange, fault, now)
+
+    def expired(self, exchange: Exchange, now: float) -> None:
+        """A deadline of the exchange has come: to send again, or to give up."""
         if now >= min(exchange.due, exchange.lapses):
-            self.give_up(exchange, now, untaken, free)
+            self.give_up(exchange, now)
         elif now >= exchange.resend:
-            if free or not exchange.backstop:
+            if self._directory.free(exchange.request.server) or not exchange.backstop:
                 self._publish(exchange, now, around=exchange.attempt not in exchange.ended)  # nobody has taken it
             else:  # it may well be in the queue, behind others
                 self._resend_at(exchange, now + RETURN_PAUSE_MOST, backstop=True)
         elif (due := min(exchange.due, exchange.lapses, exchange.resend)) != NEVER:
-            self.deadlines.set(id, due)
+            self.deadlines.set(exchange.id, due)
 
-    def give_up(self, exchange: Exchange, now: float, untaken: str, free: bool) -> None:
-        """Its client is waited for no longer, or may wait no longer. untaken, free: as Serving has them."""
-        waited = f"{now - exchange.arrived:.0f} s"
-        if not exchange.owner and untaken:
-            message = f"nobody took this within {waited}: {untaken}"
-            fault = Fault(Reason.NO_WORKER, message, retryable=True)
-        elif exchange.crowded or not (exchange.owner or free):
-            message = f"{exchange.server} had no room for this request within {waited}"
-            fault = Fault(Reason.OVERLOADED, message, retryable=True, retry_after=RETURN_PAUSE_MOST)
-        elif exchange.granted and not exchange.repeatable:
-            message = f"{exchange.server} did not answer within {waited}; the call may have been carried out"
-            fault = Fault(Reason.OUTCOME_UNKNOWN, message)
-        else:
-            message = f"{exchange.server} did not answer within {waited}"  # without a grant, unrepeatable work was not started
-            fault = Fault(Reason.DEADLINE, message, retryable=True)
+    def give_up(self, exchange: Exchange, now: float) -> None:
+        """Its client may wait no longer, or is waited for no longer."""
+        server = exchange.request.server
+        fault = outcomes.late(exchange, now, self._directory.untaken(server), free=self._directory.free(server))
         if exchange.owner:
-            self._member.control(
-                exchange.owner, now, Envelope(kind=Kind.CANCEL, exchange=exchange.id, attempt=exchange.attempt)
-            )
-        self.close(exchange, b"", fault, now)
+            self._cancel_at_owner(exchange, now)
+        self.fail(exchange, fault, now)

@@ -1,114 +1,155 @@
-"""How a client's request becomes an exchange: ids swapped, repeatability decided once, and the way it goes chosen."""
+"""How a client's request becomes an exchange: ids swapped, repeatability decided once, the way it goes chosen; ids put back.
+
+Above it: http_requests.py and long_links.py, which ask in their clients' names. Below it: correlation.py, which opens what is
+routed, the directory of servers and their lists of tools.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from typing import Protocol
 
+from fabric.caller import Caller
 from fabric.core import request_state
-from fabric.core.edge.correlation import CorrelationRouter, Exchange
+from fabric.core.edge.correlation import CorrelationRouter
 from fabric.core.edge.directory import ServerDirectory
-from fabric.core.edge.tool_lists import ToolLists
+from fabric.core.edge.exchange import UNTRACED, Asker, Exchange, Request, TraceContext
+from fabric.core.edge.tool_lists import Params, ToolLists
 from fabric.core.peers.announcement import Role
 from fabric.core.peers.member import Member
-from fabric.envelope import Envelope, Kind
+from fabric.envelope import Kind
 from fabric.errors import InvalidFrame
-from fabric.faults import CODES, Fault, Reason
+from fabric.faults import CODES, Fault, Reason, fault_frame
 from fabric.mcp import jsonrpc, swap
 from fabric.mcp.jsonrpc import Message, MessageKind
-from fabric.mcp.requests import REPEATABLE_METHODS
-from fabric.mcp.tools import Catalog
 
 _TOKEN_STARTS = b'"-0123456789'
 """How a progress token begins; what is no string or number is the server's to refuse."""
 LITTLE_BYTES = 64 * 1024
 """A request shorter than this always waits for room; a longer one only while not too much waits already."""
 
-Params = tuple[tuple[str, str], ...] | None
+
+class Origin(Protocol):
+    """Where a request comes from: a long link, or an HTTP request."""
+
+    @property
+    def server(self) -> str: ...  # noqa: D102 - as in Request
+
+    @property
+    def principal(self) -> str: ...  # noqa: D102
+
+    @property
+    def transport(self) -> str: ...  # noqa: D102
+
+    @property
+    def caller(self) -> Caller: ...  # noqa: D102
 
 
 class RequestRouting:
-    """The way in. `refuse(exchange, fault, now)` answers what is not let in."""
+    """The way in."""
 
-    def __init__(
-        self,
-        member: Member,
-        router: CorrelationRouter,
-        directory: ServerDirectory,
-        retry_calls: frozenset[str],
-        refuse: Callable[[Exchange, Fault, float], None],
-    ) -> None:
+    def __init__(self, member: Member, router: CorrelationRouter, directory: ServerDirectory, tools: ToolLists) -> None:
         self._member = member
         self._router = router
         self._directory = directory
-        self._refuse = refuse
-        self.tools = ToolLists(router, directory, retry_calls)
-        self._waiting: dict[str, list[tuple[Exchange, Message, Params]]] = {}
+        self._tools = tools
 
-    def prepare(self, exchange: Exchange, message: Message) -> None:
-        """Fill the exchange from its request: towards the server every id and progress token is the exchange's own id.
+    def prepare(
+        self,
+        asker: Asker,
+        origin: Origin,
+        message: Message,
+        now: float,
+        *,
+        session: str = "",
+        carried: str = "",
+        bound: bool = False,
+        answer_only: bool = False,
+    ) -> Exchange:
+        """Make an exchange of a request: towards the server every id and progress token is the exchange's own id.
 
-        Raises InvalidFrame for a request no server could be asked.
+        carried: the traceparent of its transport. bound, answer_only: see Request. Raises InvalidFrame for a request that no
+        server could be asked.
         """
         meta = jsonrpc.meta(message)
-        exchange.method, exchange.client_id = message.method, message.id
-        exchange.target = jsonrpc.text(meta.name) or jsonrpc.text(meta.uri)
-        minted = b'"%b"' % exchange.id.encode()
+        fields, method = meta.fields, message.method
+        id = self._router.mint()
+        minted = b'"%b"' % id.encode()
         frame = swap.with_id(message, minted)
-        token = bytes(meta.fields.progress_token)
+        token = bytes(fields.progress_token)
         if token and token[0] in _TOKEN_STARTS:
-            exchange.token = token
             frame = swap.with_progress_token(frame, minted)
-        exchange.body = frame
-        if message.method == "initialize":
-            if meta.fields.version:
+        else:
+            token = b""
+        opens = method == "initialize"
+        if opens:
+            if fields.version:
                 reason = f"revisions since {jsonrpc.MODERN_VERSION} have no initialize"
                 raise InvalidFrame(jsonrpc.METHOD_NOT_FOUND, reason, message.id)
-            if exchange.session:
+            if session:
                 raise InvalidFrame(jsonrpc.INVALID_REQUEST, "this session is initialized already", message.id)
-            exchange.sent_kind, exchange.opening = Kind.OPEN, message.frame
-        elif not exchange.session and not meta.fields.version:
+        elif not session and not fields.version:
             reason = "neither a session (send initialize first) nor _meta with io.modelcontextprotocol/protocolVersion"
             raise InvalidFrame(jsonrpc.INVALID_PARAMS, reason, message.id)
-        exchange.exclusive = bool(meta.fields.log_level)
-        if exchange.session or message.method != "tools/call":  # without a session, the tools may have to be listed first
-            exchange.repeatable = self._repeatable(exchange, message)
-        spans = self._member.identity.spans
+        trace, spans = UNTRACED, self._member.identity.spans
         if spans is not None:
-            exchange.trace = jsonrpc.text(meta.fields.traceparent) or exchange.carried
-            exchange.span = spans(exchange.trace)
-            exchange.version = jsonrpc.text(meta.fields.version)
+            parent = jsonrpc.text(fields.traceparent) or carried
+            trace = TraceContext(carried, parent, spans(parent))
+        request = Request(
+            kind=Kind.OPEN if opens else Kind.REQUEST,
+            server=origin.server,
+            arrived=now,
+            session=session,
+            principal=origin.principal,
+            transport=origin.transport,
+            caller=origin.caller,
+            method=method,
+            target=jsonrpc.text(meta.name) or jsonrpc.text(meta.uri),
+            version=jsonrpc.text(fields.version) if spans is not None else "",
+            client_id=message.id,
+            token=token,
+            opening=message.frame if opens else b"",
+            exclusive=bool(fields.log_level),
+            bound=opens and bound,
+            answer_only=answer_only,
+        )
+        exchange = Exchange(id, request, asker, frame, trace)
+        if session or method != "tools/call":  # without a session, the tools may have to be listed first
+            exchange.repeatable = self._tools.repeatable(request, message)
+        return exchange
 
     def route(self, exchange: Exchange, message: Message, params: Params, now: float) -> None:
         """Send a request that belongs to no session on its way. params: its Mcp-Param-* headers, None where there are none."""
-        fault = self._oversized(exchange.body) or self._directory.hopeless(exchange.server, now)
+        server = exchange.request.server
+        fault = self._oversized(exchange.body) or self._directory.hopeless(server, now)
         if fault is None and len(exchange.body) >= LITTLE_BYTES:
             fault = self._crowded(exchange)
         if fault is not None:
-            self._refuse(exchange, fault, now)
+            self._router.refuse(exchange, fault, now)
             return
         state = request_state.unwrap(jsonrpc.text(jsonrpc.meta(message).request_state))
         if state:
             self._to_parked(exchange, state[0], now)
         elif message.method == "tools/call":
-            self._call(exchange, message, params, now)
+            self._tools.call(exchange, message, params, now)
         else:
-            if exchange.sent_kind is Kind.OPEN:
-                self.tools.expect(exchange.server, now)
+            if exchange.request.kind is Kind.OPEN:
+                self._tools.expect(server, now)
             self._router.offer(exchange, now)
 
     def to_session(self, exchange: Exchange, owner: str, now: float) -> None:
         """Send what belongs to a session to the bridge that owns it."""
-        fault = self._oversized(exchange.body, len(exchange.client_id) + len(exchange.token))
-        if fault is None and exchange.sent_kind is Kind.REQUEST and self._member.pairs.full(owner):
-            message = f"the lane to the bridge that serves {exchange.server} is full"
+        request = exchange.request
+        fault = self._oversized(exchange.body, len(request.client_id) + len(request.token))
+        if fault is None and request.kind is Kind.REQUEST and self._member.pairs.full(owner):
+            message = f"the lane to the bridge that serves {request.server} is full"
             fault = Fault(Reason.OVERLOADED, message, retryable=True, retry_after=1.0)
         if fault is not None:
-            self._refuse(exchange, fault, now)
-        elif exchange.method == "notifications/cancelled":
-            self._cancel_in_session(exchange, owner, now)
+            self._router.refuse(exchange, fault, now)
+        elif request.method == "notifications/cancelled":
+            self._router.assign_ahead(exchange, owner, now)
         else:
-            if exchange.method == "tools/call":
-                self.tools.expect(exchange.server, now)
+            if request.method == "tools/call":
+                self._tools.expect(request.server, now)
             self._router.assign(exchange, owner, now)
 
     def fitting(self, message: Message) -> bytes:
@@ -128,19 +169,12 @@ class RequestRouting:
 
     def _crowded(self, exchange: Exchange) -> Fault | None:
         """Why a request of some length is not to wait for room, too."""
-        waiting = self._router.crowding_bytes(exchange.server)
+        server = exchange.request.server
+        waiting = self._router.crowding_bytes(server)
         if not waiting or waiting + len(exchange.body) <= self._member.identity.lane_bytes:
             return None
-        message = f"{waiting} bytes wait for {exchange.server} already, which has no room for more now"
+        message = f"{waiting} bytes wait for {server} already, which has no room for more now"
         return Fault(Reason.OVERLOADED, message, retryable=True, retry_after=1.0)
-
-    def _cancel_in_session(self, exchange: Exchange, owner: str, now: float) -> None:
-        """A legacy client's cancel over HTTP: it goes past queued data, and is accepted when it was written."""
-        self._router.exchanges[exchange.id] = exchange
-        exchange.owner = owner
-        self._member.control(
-            owner, now, Envelope(kind=Kind.FRAME, exchange=exchange.id, session=exchange.session, body=exchange.body)
-        )
 
     def _to_parked(self, exchange: Exchange, incarnation: str, now: float) -> None:
         bridge = self._member.leases.peers.get(incarnation)
@@ -148,44 +182,34 @@ class RequestRouting:
             self._router.assign(exchange, incarnation, now)
             return
         message = "the process that asked for this input is gone; the call may have been carried out in part"
-        self._refuse(exchange, Fault(Reason.OUTCOME_UNKNOWN, message), now)
+        self._router.refuse(exchange, Fault(Reason.OUTCOME_UNKNOWN, message), now)
 
-    # ------------------------------------------------------------ the tools a server has
-    def _call(self, exchange: Exchange, message: Message, params: Params, now: float) -> None:
-        catalog = self.tools.catalog(exchange.server, now)
-        if catalog is None:
-            self._waiting.setdefault(exchange.server, []).append((exchange, message, params))
-        else:
-            self._judged(catalog, exchange, message, params, now)
+    # ------------------------------------------------------------ the way back
+    def restored_answer(self, exchange: Exchange, answer: bytes, now: float) -> tuple[bytes, bool]:
+        """A server's answer with its client's own ids in place, and whether it is a result."""
+        request = exchange.request
+        if request.session and request.method == "tools/list":
+            self._tools.hear(request.server, answer, now)
+        try:
+            frame = swap.with_answer_id(answer, exchange.id, request.client_id or b"null")
+            if request.method == "subscriptions/listen":
+                frame = swap.with_result_subscription(frame, request.client_id)
+            return frame, b'"error"' not in answer or not jsonrpc.parse(answer).error
+        except InvalidFrame as error:
+            fault = Fault(Reason.INVALID, f"{request.server} sent an answer that cannot be carried: {error}")
+            return fault_frame(request.client_id, fault, server=request.server, exchange=exchange.id), False
 
-    def _judged(self, catalog: Catalog, exchange: Exchange, message: Message, params: Params, now: float) -> None:
-        if params is not None:
-            mismatch = catalog.mismatch(exchange.target, message, params)
-            if mismatch:
-                raise InvalidFrame(jsonrpc.HEADER_MISMATCH, f"Header mismatch: {mismatch}", message.id)
-        exchange.repeatable = self._repeatable(exchange, message)
-        self._router.offer(exchange, now)
-
-    def _repeatable(self, exchange: Exchange, message: Message) -> bool:
-        """Whether a request may be run again, in a session or without one."""
-        meta = jsonrpc.meta(message)
-        if meta.request_state or meta.input_responses:
-            return False
-        if message.method == "tools/call":
-            return self.tools.repeatable(exchange.server, exchange.target)
-        return message.method in REPEATABLE_METHODS
-
-    def listed(self, exchange: Exchange, answer: bytes, now: float) -> list[tuple[Exchange, InvalidFrame]]:
-        """A page of a tool list came, or will not come. Returns the calls that waited for it and turn out to be wrong."""
-        catalog = self.tools.listed(exchange, answer, now)
-        if catalog is None:
-            return []
-        wrong = []
-        for waiting, message, params in self._waiting.pop(exchange.server, ()):
-            if not waiting.link:
-                continue  # its client has left meanwhile
-            try:
-                self._judged(catalog, waiting, message, params, now)
-            except InvalidFrame as error:
-                wrong.append((waiting, error))
-        return wrong
+    def restored_message(self, exchange: Exchange, frame: bytes) -> bytes | None:
+        """A server's message before the answer with its client's own id or token in place; None where none may reach it."""
+        request = exchange.request
+        try:
+            if request.method == "subscriptions/listen":
+                return swap.with_reference(frame, request.client_id)
+            if not request.token or b'"progressToken"' not in frame:
+                return frame
+            message = jsonrpc.parse(frame)
+            if message.method == "notifications/progress":
+                return swap.with_reference(frame, request.token) if self._router.rises(exchange, message) else None
+            return frame
+        except InvalidFrame:
+            return None  # written in a way that nobody could name its request in

@@ -2,13 +2,20 @@
 
 A list that could not be fetched replaces none: the last good one counts, and is asked for again after a pause, behind the
 calls. A server that only has sessions is never asked; there the lists count that its clients get.
+
+Above it: routing.py. Below it: correlation.py, which carries the edge's own tools/list, and fabric/mcp/tools.py.
 """
 
 from __future__ import annotations
 
-from fabric.core.edge.correlation import NEVER, CorrelationRouter, Exchange
+import msgspec
+
+from fabric.core.edge.correlation import CorrelationRouter
 from fabric.core.edge.directory import ServerDirectory
-from fabric.mcp import requests
+from fabric.core.edge.exchange import NEVER, Exchange, Request
+from fabric.mcp import jsonrpc, requests
+from fabric.mcp.jsonrpc import Message
+from fabric.mcp.requests import REPEATABLE_METHODS
 from fabric.mcp.tools import Catalog
 
 LIST_TIMEOUT = 10.0
@@ -17,6 +24,40 @@ PAUSE = 5.0
 """Seconds after a list could not be fetched before it is asked for again."""
 HEARD_MOST = 10_000
 """How many tools of one server are remembered of lists that pass."""
+
+Params = tuple[tuple[str, str], ...] | None
+
+
+class ToolList(msgspec.Struct, eq=False):
+    """A list that is being fetched, page by page. It is the Asker of the request for each page."""
+
+    lists: ToolLists
+    server: str
+    due: float
+    """When it must be complete."""
+    catalog: Catalog
+    """The pages so far."""
+    waiting: list[tuple[Exchange, Message, Params]]
+    """The calls that wait for it."""
+    link: str = ""
+
+    def message(self, exchange: Exchange, frame: bytes, event: int, now: float) -> bool:  # noqa: ARG002
+        """See Asker.message. No client waits for it."""
+        return False
+
+    def answered(self, exchange: Exchange, answer: bytes, now: float) -> None:  # noqa: ARG002
+        """See Asker.answered."""
+        self.lists.listed(self, answer, now)
+
+    def refused(self, exchange: Exchange, error: bytes, now: float) -> None:  # noqa: ARG002
+        """See Asker.refused."""
+        self.lists.listed(self, b"", now)
+
+    def done(self, exchange: Exchange) -> None:
+        """See Asker.done. It never comes to this."""
+
+    def ended(self, exchange: Exchange) -> None:
+        """See Asker.ended. It never comes to this: nobody cancels a list."""
 
 
 class ToolLists:
@@ -27,22 +68,46 @@ class ToolLists:
         self._directory = directory
         self._retry_calls = retry_calls
         self._catalogs: dict[str, Catalog] = {}
-        self.listing: dict[str, tuple[Catalog, float]] = {}  # by server, the pages so far and when they must be complete
+        self.listing: dict[str, ToolList] = {}  # by server
 
-    def repeatable(self, server: str, tool: str) -> bool:
-        """Whether a call of this tool may be run again, in a session or without one; not, as long as nothing is known."""
-        if server in self._retry_calls:
+    def repeatable(self, request: Request, message: Message) -> bool:
+        """Whether a request may be run again, in a session or without one; no call may, as long as nothing is known."""
+        meta = jsonrpc.meta(message)
+        if meta.request_state or meta.input_responses:
+            return False
+        if message.method != "tools/call":
+            return message.method in REPEATABLE_METHODS
+        if request.server in self._retry_calls:
             return True
-        catalog = self._catalogs.get(server)
-        return catalog is not None and catalog.repeatable(tool)
+        catalog = self._catalogs.get(request.server)
+        return catalog is not None and catalog.repeatable(request.target)
 
+    def call(self, exchange: Exchange, message: Message, params: Params, now: float) -> None:
+        """Send a call on its way, once its server's tools are known. params: see RequestRouting.route."""
+        catalog = self.catalog(exchange.request.server, now)
+        if catalog is None:
+            self.listing[exchange.request.server].waiting.append((exchange, message, params))
+        else:
+            self._offer(catalog, exchange, message, params, now)
+
+    def _offer(self, catalog: Catalog, exchange: Exchange, message: Message, params: Params, now: float) -> None:
+        if params is not None:
+            mismatch = catalog.mismatch(exchange.request.target, message, params)
+            if mismatch:
+                error = jsonrpc.error_frame(message.id, jsonrpc.HEADER_MISMATCH, f"Header mismatch: {mismatch}")
+                exchange.asker.refused(exchange, error, now)
+                return
+        exchange.repeatable = self.repeatable(exchange.request, message)
+        self._router.offer(exchange, now)
+
+    # ------------------------------------------------------------ lists
     def catalog(self, server: str, now: float) -> Catalog | None:
         """The newest list, or None before the first has come or failed; fetched anew, behind what asks, if it is not fresh."""
         catalog = self._catalogs.get(server)
         if (catalog is None or now >= catalog.fresh_until) and server not in self.listing:
             due = NEVER if self._directory.untaken(server) else now + LIST_TIMEOUT
-            self.listing[server] = (Catalog(), due)
-            self._fetch(server, "", due, now)
+            self.listing[server] = ToolList(self, server, due, Catalog(), [])
+            self._fetch(self.listing[server], "", now)
         return catalog
 
     def expect(self, server: str, now: float) -> None:
@@ -60,25 +125,24 @@ class ToolLists:
         if catalog.page(answer, now) is not None:
             self._catalogs[server] = catalog
 
-    def _fetch(self, server: str, cursor: str, due: float, now: float) -> None:
-        exchange = self._router.new("", server, now)
-        exchange.method, exchange.repeatable = "tools/list", True
-        exchange.body = requests.list_tools(exchange.id, cursor)
-        self._router.offer(exchange, now)
-        exchange.lapses = min(due, exchange.lapses)
-        self._router.deadlines.set(exchange.id, min(exchange.resend, exchange.due, exchange.lapses))
+    def _fetch(self, tool_list: ToolList, cursor: str, now: float) -> None:
+        id = self._router.mint()
+        request = Request(server=tool_list.server, arrived=now, method="tools/list")
+        exchange = Exchange(id, request, tool_list, requests.list_tools(id, cursor), repeatable=True)
+        self._router.offer(exchange, now, lapses=tool_list.due)
 
-    def listed(self, exchange: Exchange, answer: bytes, now: float) -> Catalog | None:
-        """A page of a list that was fetched came, or will not come. Returns what is known now, None while more is to come."""
-        server = exchange.server
-        catalog, due = self.listing[server]
+    def listed(self, tool_list: ToolList, answer: bytes, now: float) -> None:
+        """A page of a list that was fetched came, or (empty) will not come: after the last, the calls that waited go on."""
+        server, catalog = tool_list.server, tool_list.catalog
         cursor = catalog.page(answer, now)
-        if cursor and now < due:
-            self._fetch(server, cursor, due, now)
-            return None
+        if cursor and now < tool_list.due:
+            self._fetch(tool_list, cursor, now)
+            return
         del self.listing[server]
         if cursor != "":  # it failed, perhaps half-way: half a list is better than none, and no better than an older one
             catalog = self._catalogs.get(server, catalog)
             catalog.fresh_until = now + PAUSE
         self._catalogs[server] = catalog
-        return catalog
+        for exchange, message, params in tool_list.waiting:
+            if exchange.asker.link:  # else its client has left meanwhile
+                self._offer(catalog, exchange, message, params, now)

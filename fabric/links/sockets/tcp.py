@@ -10,10 +10,10 @@ import msgspec
 
 from fabric.capabilities import Capabilities
 from fabric.links.base import Link, LinkHandler, LinkInfo
+from fabric.links.connect_errors import mapped_connect_errors
 from fabric.links.mending import Mender
 from fabric.links.settings import ConnectSettings, LinkLimits, ListenerOptions
 from fabric.links.sockets.binding import bind_tcp
-from fabric.links.sockets.connect_errors import mapped_connect_errors
 from fabric.links.sockets.stream_socket import SocketConnection, SocketListener
 from fabric.links.url import LinkUrl, parse
 from fabric.security.tls import Certified, client_context, server_context

@@ -12,9 +12,9 @@ from typing import cast
 from fabric.capabilities import Capabilities
 from fabric.errors import LinkHandshakeError
 from fabric.links.base import Link, LinkInfo
+from fabric.links.connect_errors import mapped_connect_errors
 from fabric.links.mending import Mender
 from fabric.links.settings import ConnectSettings, LinkLimits
-from fabric.links.sockets.connect_errors import mapped_connect_errors
 from fabric.links.websocket.connection import WebSocket, WebSocketSettings
 from fabric.links.websocket.handshake import ClientHandshake
 from fabric.security.tls import client_context

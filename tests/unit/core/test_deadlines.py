@@ -11,7 +11,7 @@ STEPS = st.lists(st.one_of(st.tuples(st.just("set"), KEYS, st.floats(0, 100)), s
 
 @given(STEPS, st.floats(0, 100))
 def test_what_is_due_comes_earliest_first_and_once(steps: list[tuple[str, str, float]], now: float) -> None:
-    deadlines, model = Deadlines(), dict[str, float]()
+    deadlines, model = Deadlines[str](), dict[str, float]()
     for what, key, due in steps:
         if what == "set":
             deadlines.set(key, due)
@@ -29,7 +29,7 @@ def test_what_is_due_comes_earliest_first_and_once(steps: list[tuple[str, str, f
 
 
 def test_ten_thousand_cleared_deadlines_an_hour_away_are_not_kept() -> None:
-    deadlines = Deadlines()
+    deadlines = Deadlines[str]()
     for number in range(10_000):
         deadlines.set(f"k{number}", 3600.0)
         deadlines.clear(f"k{number}")

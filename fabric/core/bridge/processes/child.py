@@ -1,31 +1,45 @@
-"""One process of an MCP server, or one connection to it, as its bridge keeps it."""
+"""One process of an MCP server, or one connection to it, as its bridge keeps it.
+
+Pool (pool.py) starts and ends processes and changes what stands here, except `jobs`, which are those of Jobs.
+"""
 
 from __future__ import annotations
 
-from collections import deque
-
 from fabric.core.bridge.job import Job
+from fabric.core.bridge.speaking.base import Speaker
 
 
 class Child:
-    """A process: what it runs, and what waits for it."""
+    """State of one process."""
 
     __slots__ = (
-        "awaits_input_until", "backlog", "begun", "behind", "exclusive", "id", "jobs", "old", "quiet_until", "session",
-        "started", "unread", "waiting",
+        "_incarnation", "backlog", "begun", "behind", "id", "jobs", "old", "server", "session", "speaker", "started", "unread",
     )  # fmt: skip
 
-    def __init__(self, id: str, now: float) -> None:
+    def __init__(self, server: str, id: str, incarnation: str, now: float) -> None:
+        self.server = server
         self.id = id
+        """Unique at its bridge."""
         self.begun = now
+        """When it was started."""
         self.started = False
+        """Whether it runs, and its link is open."""
         self.session = ""
+        """The legacy session that has it to itself; empty where there is none."""
         self.jobs: dict[str, Job] = {}
-        self.backlog: list[bytes] = []  # written before it has started
-        self.behind = False  # it reads less than is written to it
-        self.unread = 0  # bytes that wait for it, while it is behind or has not started
-        self.exclusive: Job | None = None
-        self.waiting: deque[Job] = deque()  # exclusive jobs behind that one
-        self.old = False  # it was there when a restart was asked for
-        self.awaits_input_until = 0.0  # until then a client may come back with the input that a call asked for
-        self.quiet_until = 0.0  # what it logs before may still be of a cancelled one
+        """What was written to it and is not answered yet, by exchange."""
+        self.backlog: list[bytes] = []
+        """What was to be written before it has started."""
+        self.behind = False
+        """Whether it reads less than is written to it."""
+        self.unread = 0
+        """Bytes that wait for it, while it is behind or has not started."""
+        self.old = False
+        """Whether it was there when a restart was asked for."""
+        self._incarnation = incarnation
+        self.speaker = Speaker(incarnation, id, self.jobs)
+        """How it is talked with; decided once it is known which clients it is for."""
+
+    def speaks(self, speaker: type[Speaker]) -> None:
+        """It is for the clients of this Speaker from now on."""
+        self.speaker = speaker(self._incarnation, self.id, self.jobs)

@@ -17,61 +17,63 @@ from fabric.core.peers.announcement import Health
 
 
 class Checks(msgspec.Struct, frozen=True, kw_only=True):
-    """One server's settings. interval: seconds from the end of one check to the next. timeout: seconds to pass one.
-
-    command: checks are a command's, not questions to the server. ping: it may be pinged before the handshake. patience:
-    seconds that a request may run during which a server that answers nothing else counts as busy and not as down.
-    """
+    """How one server is checked."""
 
     enabled: bool = True
     interval: float = 30.0
+    """Seconds from the end of one check to the next."""
     timeout: float = 5.0
+    """Seconds to pass a check."""
     down: int = 3
+    """Failed checks in a row that make the server unhealthy."""
     up: int = 2
+    """Passed checks in a row that make it healthy again."""
     command: bool = False
+    """Whether a command checks it, instead of questions to it."""
     ping: bool = True
+    """Whether it may be pinged before the handshake."""
     patience: float = 300.0
+    """Seconds that a request may run during which a server that answers nothing else counts as busy and not as down."""
 
 
 class Condition:
-    """What is known of one server. reason: why it is not healthy."""
+    """What is known of one server's health."""
 
     def __init__(self, checks: Checks) -> None:
         self.health = Health.UNKNOWN
+        self.serves = False
+        """Whether it may be given work."""
         self.reason = ""
+        """Why it is not healthy."""
         self._checks = checks
         self._failed = 0  # in a row
         self._passed = 0  # in a row
         self._brought_down = False  # by checks
 
     @property
-    def serves(self) -> bool:
-        """Whether it may be given work."""
-        return self.health in (Health.HEALTHY, Health.DEGRADED)
-
-    @property
     def down(self) -> bool:
-        """Whether it is down until the command that checks it says otherwise."""
+        """Whether it is down until the command that checks it passes again."""
         return self._brought_down and self._checks.command
 
     def begun(self) -> None:
         """A process of it was asked its first question."""
         if self.health is Health.UNKNOWN:
-            self.health = Health.CHECKING
+            self._become(Health.CHECKING, "")
 
     def waiting(self) -> None:
         """The process that is to replace the one in service takes long to start."""
         if self.serves:
-            self.health, self.reason = Health.CHECKING, ""
+            self._become(Health.CHECKING, "")
 
     def answered(self) -> None:
-        """A new process has answered it."""
+        """A new process has answered its first question."""
         if self.down:
             return
         if self._brought_down:
-            self._brought_down, self.health = False, Health.DEGRADED
+            self._brought_down = False
+            self._become(Health.DEGRADED, self.reason)
         elif self.health is not Health.DEGRADED:
-            self.health, self.reason = Health.HEALTHY, ""
+            self._become(Health.HEALTHY, "")
         self.passed()
 
     def passed(self) -> None:
@@ -79,16 +81,20 @@ class Condition:
         self._failed = 0
         self._passed += 1
         if (self.health is Health.DEGRADED or self.down) and self._passed >= self._checks.up:
-            self._brought_down, self.health, self.reason = False, Health.HEALTHY, ""
+            self._brought_down = False
+            self._become(Health.HEALTHY, "")
 
     def failed(self, reason: str, *, busy: bool) -> None:
         """It failed a check. busy: a request is under way that may be why, and that is not to be cut short."""
         self._passed = 0
         self._failed += 1
-        self.reason = reason
         self._brought_down = self.down or (self._failed >= self._checks.down and not busy)
-        self.health = Health.UNHEALTHY if self._brought_down else Health.DEGRADED
+        self._become(Health.UNHEALTHY if self._brought_down else Health.DEGRADED, reason)
 
     def ended(self, reason: str) -> None:
         """It did not start, did not answer its first question, or ended too soon."""
-        self.health, self.reason = Health.UNHEALTHY, reason
+        self._become(Health.UNHEALTHY, reason)
+
+    def _become(self, health: Health, reason: str) -> None:
+        self.health, self.reason = health, reason
+        self.serves = health in (Health.HEALTHY, Health.DEGRADED)

@@ -7,68 +7,61 @@ probe; one that dies is started again, later each time.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable
 
-import msgspec
-
-from fabric.core.bridge.job import Job
 from fabric.core.bridge.processes.checkup import Checkup
 from fabric.core.bridge.processes.child import Child
-from fabric.core.bridge.processes.health import Checks, Condition
+from fabric.core.bridge.processes.health import Condition
+from fabric.core.bridge.processes.limits import ServerLimits
 from fabric.core.bridge.processes.probe import Known, Probe, Step, configured
 from fabric.core.bridge.processes.renewal import Renewal
-from fabric.core.deadlines import Deadlines
+from fabric.core.bridge.processes.slots import Slots
+from fabric.core.bridge.speaking import choice
+from fabric.core.bridge.speaking.base import Speaker
+from fabric.core.bridge.timers import Timer, Timers
 from fabric.core.effects import Complain, Consume, Effect, Pause, StartServer, StopServer, Write
 from fabric.core.peers.announcement import Health, Served
 from fabric.mcp import eras
 from fabric.mcp.jsonrpc import Message
 
-START_TIMEOUT = 120.0
-"""Seconds a process has from its start to its first answer, unless told otherwise."""
 RESTART_FIRST, RESTART_MOST = 0.1, 10.0
 """Seconds before a server that died is started again: doubling from the first to the most."""
-UNREAD_BYTES = 16 * 1024 * 1024
-"""What may wait for one process, unless told otherwise."""
 STABLE_AFTER = 30.0
 """Seconds a process has to live for the next restart to be quick again."""
 FORGIVEN = 2
 """Restarts in a row that leave a server that has served as it is: those who call it wait. After the next it is unhealthy."""
 
 
-class ServerLimits(msgspec.Struct, frozen=True):
-    """One server's settings. slots: requests from its queue at once. warm: idle processes for sessions. most: processes.
-
-    transport: how it is reached, as in LinkInfo. unread_bytes: what may wait for one process to read it; a single frame may be
-    longer. era: what it speaks, where that is configured; else empty. start_timeout: seconds that a process has until its first
-    answer. last_words: what its processes wrote last besides messages, to be added to a reason where one is silent; empty, or
-    it begins with a semicolon.
-    """
-
-    digest: str
-    transport: str = "stdio"
-    slots: int = 64
-    warm: int = 1
-    most: int = 64
-    unread_bytes: int = UNREAD_BYTES
-    checks: Checks = Checks()
-    era: str = ""
-    start_timeout: float = START_TIMEOUT
-    last_words: Callable[[], str] = str
-
-
 class Pool:
     """All processes of one server. Effects are appended to `out`."""
 
-    def __init__(self, name: str, limits: ServerLimits, deadlines: Deadlines, out: list[Effect]) -> None:
+    def __init__(
+        self,
+        name: str,
+        limits: ServerLimits,
+        *,
+        incarnation: str,
+        processes: dict[str, Child],
+        timers: Timers,
+        out: list[Effect],
+    ) -> None:
         self.name = name
         self.limits = limits
         self.children: dict[str, Child] = {}
+        """Its processes, by id."""
         self.eras: tuple[str, ...] = ()
+        """What the server speaks, as far as it has shown."""
+        self.modern: type[Speaker] | None = None
+        """The Speaker of the process that modern clients share; None where the server takes none of their requests."""
         self.condition = Condition(limits.checks)
-        self.taken = 0  # slots in use
-        self.taken_bytes = 0  # of the jobs in them that have not been written to a process
-        self.pending: list[Job] = []  # modern jobs while the shared process is started again
+        self.slots = Slots()
         self.consuming = False
+        """Whether work of its queue is received."""
+        self.out = out
+        self.checkup = Checkup(self)
+        self.renewal = Renewal()
+        self._incarnation = incarnation
+        self._processes = processes  # those of all servers of the bridge
+        self._timers = timers
         self._shared: Child | None = None
         self._warm: deque[Child] = deque()
         self._probe: Probe | None = None  # under way
@@ -77,15 +70,11 @@ class Pool:
         self._restarts = 0  # in a row, of processes that lived shortly
         self._restarting = False  # a restart is due
         self._excused = ""  # why a process ended that may have ended of our question
-        self._deadlines = deadlines
-        self.out = out
-        self.checkup = Checkup(self)
-        self.renewal = Renewal()
         self._count = 0
 
     def describe(self, open: bool, now: float) -> Served:
         """What is announced. open: whether this bridge takes work at all."""
-        free = max(0, self.limits.slots - self.taken) if open and self.condition.serves and self.room(1) else 0
+        free = max(0, self.limits.slots - self.slots.taken) if open and self.condition.serves and self.room(1) else 0
         sessions = sum(1 for child in self.children.values() if child.session)
         return Served(
             digest=self.limits.digest,
@@ -107,7 +96,7 @@ class Pool:
     # ------------------------------------------------------------ starting
     def start(self, now: float, *, gently: bool = False) -> None:
         """Start the process that is probed; gently: it is asked only initialize, as the last one may have died of the other."""
-        self._deadlines.clear(f"restart {self.name}")
+        self._timers.clear((Timer.RESTART, self.name))
         self._restarting = self.renewal.making_room = False
         self.condition.begun()
         if self._since is None:
@@ -115,12 +104,12 @@ class Pool:
         known = Known(eras=(eras.LEGACY,)) if gently else self._known
         self._probe = Probe(self._spawn(now), known, now, self.limits.start_timeout)
         self.write(self._probe.child, self._probe.begin())
-        self._deadlines.set(f"probe {self.name}", self._probe.due)
+        self._timers.set((Timer.PROBE, self.name), self._probe.due)
 
     def _spawn(self, now: float) -> Child:
         self._count += 1
-        child = Child(f"{self.name}#{self._count}", now)
-        self.children[child.id] = child
+        child = Child(self.name, f"{self.name}#{self._count}", self._incarnation, now)
+        self.children[child.id] = self._processes[child.id] = child
         self.out.append(StartServer(self.name, child.id))
         return child
 
@@ -161,18 +150,19 @@ class Pool:
         else:
             if step.write:
                 self.write(probe.child, step.write)
-            self._deadlines.set(f"probe {self.name}", probe.due)
+            self._timers.set((Timer.PROBE, self.name), probe.due)
 
     def _found(self, child: Child, known: Known, now: float) -> None:
-        self._known, self.eras = known, known.eras
+        self._known, self.eras, self.modern = known, known.eras, choice.for_modern_clients(known.eras)
         self._since, self._excused = None, ""
         self.condition.answered()
         self.checkup.put_off(now)
         self._forget_probe()
         self._retire_old(now)
-        if known.eras == (eras.LEGACY,):
+        if self.modern is None:
             self.stop(child)  # it has spoken to us; sessions get fresh ones
         else:
+            child.speaks(self.modern)
             self._shared = child
         self.refill(now)
 
@@ -201,7 +191,7 @@ class Pool:
     @property
     def _old_serve(self) -> bool:
         """Whether a restart that a person has asked for is under way and the old processes still serve."""
-        return self.renewal.under_way and (self._shared is not None if eras.MODERN in self.eras else self.condition.serves)
+        return self.renewal.under_way and (self._shared is not None if self.modern else self.condition.serves)
 
     def _keep_old(self, failure: str) -> None:
         """The new process of a restart is no good: those that serve go on."""
@@ -224,8 +214,8 @@ class Pool:
 
     def _retire(self, child: Child, now: float) -> None:
         self.renewal.retire(child, now)
-        self.pending += child.waiting
-        child.waiting.clear()
+        if child.speaker.turns is not None:
+            self.slots.waiting += child.speaker.turns.dismiss()
 
     def clear_away(self, now: float) -> bool:
         """Stop the old processes that have nothing left to do; whether there were any."""
@@ -237,10 +227,10 @@ class Pool:
                 self.start(now)
         return bool(finished)
 
-    def opened(self, answer: Message, now: float) -> None:
-        """An initialize was answered: a modern server shows only so that it speaks legacy, too."""
-        if not answer.error and eras.LEGACY not in self.eras:
-            self.eras = (*self.eras, eras.LEGACY)
+    def opened(self, child: Child, now: float) -> None:
+        """A process has opened a session: a modern server shows only so that it speaks legacy, too."""
+        if child.speaker.era not in self.eras:
+            self.eras = (*self.eras, child.speaker.era)
             self.refill(now)
 
     def consume(self, ready: bool) -> None:
@@ -281,6 +271,7 @@ class Pool:
         else:
             return None
         child.session = session
+        child.speaks(choice.for_legacy_session())
         return child
 
     @property
@@ -290,7 +281,7 @@ class Pool:
 
     def room(self, size: int) -> bool:
         """Whether so many bytes more may wait for the process that requests share: any number, where nothing waits."""
-        waiting = self.taken_bytes + (self._shared.unread if self._shared is not None else 0)
+        waiting = self.slots.unwritten_bytes + (self._shared.unread if self._shared is not None else 0)
         return not waiting or waiting + size <= self.limits.unread_bytes
 
     def write(self, child: Child, frame: bytes) -> None:
@@ -303,18 +294,28 @@ class Pool:
             child.backlog.append(frame)
             child.unread += len(frame)
 
+    def behind(self, child: Child, unread_bytes: int) -> None:
+        """A process leaves so many bytes unread of what was written to it."""
+        child.behind, child.unread = True, unread_bytes
+
+    def caught_up(self, child: Child) -> None:
+        """It has read nearly all of them."""
+        child.behind, child.unread = False, 0
+
     # ------------------------------------------------------------ ends
     def stop(self, child: Child) -> None:
         """A process is not needed any more."""
         self.renewal.forget(child)
         if self.children.pop(child.id, None) is not None:
+            del self._processes[child.id]
             self.out.append(StopServer(child.id))
             if child in self._warm:
                 self._warm.remove(child)
 
     def exited(self, child: Child, reason: str, now: float, *, refused: bool = False) -> None:
         """A process ended by itself, or never started. refused: nobody is there, so that another would fare no better."""
-        self.children.pop(child.id, None)
+        if self.children.pop(child.id, None) is not None:
+            del self._processes[child.id]
         self.renewal.forget(child)
         if self._probe is not None and child is self._probe.child and self._probe.may_have_killed:
             self._forget_probe()
@@ -360,7 +361,7 @@ class Pool:
 
     def _forget_probe(self) -> None:
         self._probe = None
-        self._deadlines.clear(f"probe {self.name}")
+        self._timers.clear((Timer.PROBE, self.name))
 
     def give_up(self, reason: str, now: float) -> list[Child]:
         """Checks have brought it down: have its processes replaced. Returns them; sessions keep theirs."""
@@ -388,5 +389,5 @@ class Pool:
 
     def _restart(self, now: float) -> None:
         self._restarting = True
-        self._deadlines.set(f"restart {self.name}", now + min(RESTART_FIRST * 2**self._restarts, RESTART_MOST))
+        self._timers.set((Timer.RESTART, self.name), now + min(RESTART_FIRST * 2**self._restarts, RESTART_MOST))
         self._restarts += 1

@@ -17,18 +17,18 @@ from fabric.core.peers.announcement import Restart
 
 FINISH_IN = 10.0
 """Seconds that repeatable work of an old process has to end; then it is run again in a new one."""
-INPUT_IN = 300.0
-"""Seconds that a process is kept after it has asked a call's client for input: only that process can go on with the call."""
 
 _REMEMBERED = 16  # tokens of those who asked, who repeat them each second until they are answered
 
 
 class Renewal:
-    """Of one server."""
+    """The newest restart of one server that a person has asked for, and the processes that it has retired."""
 
     def __init__(self) -> None:
         self.under_way = False
-        self.making_room = False  # the shared process has to end before the new one can start
+        """Whether the new processes do not serve yet."""
+        self.making_room = False
+        """Whether the shared process has to end before the new one can start."""
         self._restart: Restart | None = None
         self._seen = deque[str](maxlen=_REMEMBERED)
         self._retired: dict[str, tuple[Child, float]] = {}  # by id, with the time since when
@@ -67,7 +67,7 @@ class Renewal:
         return [
             child
             for child, _ in self._retired.values()
-            if not child.jobs and (self.making_room or now >= child.awaits_input_until)
+            if not child.jobs and (self.making_room or now >= child.speaker.awaits_input_until)
         ]
 
     def overdue(self, now: float) -> list[Job]:

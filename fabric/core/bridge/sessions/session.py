@@ -1,4 +1,4 @@
-"""A legacy session at the bridge that owns it: one MCP server process, the ids it uses, and the stream each message goes to.
+"""A legacy session at the bridge that owns it: one MCP server process, its open requests, and the stream of each message.
 
 The owner picks the stream of every server message, so that any edge can carry it: an HTTP session's messages go to the request
 they name, else to the newest one in flight, else to the session's own (GET) stream, where they wait for a reader.
@@ -12,15 +12,12 @@ from itertools import chain
 from fabric.core.bridge.job import Job
 from fabric.core.bridge.sessions.stream import LONGEST_NAMES, Stream
 from fabric.envelope import Kind
-from fabric.mcp import jsonrpc, swap
+from fabric.mcp import jsonrpc
 from fabric.mcp.initialize import negotiated
 from fabric.mcp.jsonrpc import Message
 
 PRIMED_SINCE = "2025-11-25"
 """The oldest revision whose clients know an event without data."""
-
-OPEN_REQUESTS = 1024
-"""How many of a server's requests its client may leave unanswered; the oldest can then be answered no more."""
 
 UNRELATED = frozenset(
     {
@@ -44,58 +41,52 @@ class Session:
     """State of one legacy session."""
 
     __slots__ = (
-        "_count", "_requests", "bound", "child", "edge", "epoch", "holds", "id", "jobs", "own", "primes", "principal", "server",
-        "streams", "used", "waited_for_at",
+        "bound", "child", "edge", "holds", "id", "jobs", "own", "primes", "principal", "server", "streams", "used",
+        "waited_for_at",
     )  # fmt: skip
 
     def __init__(self, id: str, server: str, child: str, opened_by: Job, now: float) -> None:
         self.id = id
+        """The exchange of its initialize."""
         self.server = server
         self.child = child
+        """Its process."""
         self.edge = opened_by.edge
+        """The edge that its initialize came from; where it is bound, that of its link."""
         self.bound = opened_by.bound
+        """Whether it lives and dies with one long link; else it is one over HTTP."""
         self.principal = opened_by.principal
-        self.epoch = 0
+        """Who opened it."""
         self.jobs: dict[str, Job] = {}
-        self.join(opened_by)
+        """Its requests in flight, by exchange, the oldest first."""
         self.own = Stream(id)
-        self.streams: dict[str, Stream] = {}  # of requests, also of some that were answered
+        """The stream for what belongs to no request."""
+        self.streams: dict[str, Stream] = {}
+        """The streams of requests, by exchange, also of some that were answered."""
         self.primes = False
-        self.used = now  # when something was last said in it
-        self.waited_for_at = now  # when somebody was last seen to wait for it: see `waited_for`
-        self.holds: set[tuple[str, str]] = set()  # why its process is not read now: see Holds
-        self._requests: dict[str, bytes] = {}  # minted id to the server's own
-        self._count = 0
+        """Whether its client's revision knows an event that primes a stream to reconnect."""
+        self.used = now
+        """When something was last said in it."""
+        self.waited_for_at = now
+        """When somebody was last seen to wait for it: see `waited_for`."""
+        self.holds: set[tuple[str, str]] = set()
+        """Why its process is not read now: see Holds."""
+        self.join(opened_by)
 
     def join(self, job: Job) -> None:
         """A request of this session begins; it leaves by itself when it ends."""
         self.jobs[job.exchange] = job
         job.siblings = self.jobs
 
-    def to_client(self, message: Message) -> bytes:
-        """A server's request or notification with ids its client can tell apart; the server's own come back in `to_server`."""
-        if message.id:
-            self._count += 1
-            minted = f"e{self.epoch}-{self._count}"
-            self._requests[minted] = message.id
-            if len(self._requests) > OPEN_REQUESTS:
-                del self._requests[next(iter(self._requests))]
-            return swap.with_id(message, jsonrpc.quoted(minted))
-        if message.method == "notifications/cancelled":
-            own = jsonrpc.refers_to(message)
-            for minted, id in self._requests.items():
-                if id == own:
-                    del self._requests[minted]
-                    return swap.with_reference(message.frame, jsonrpc.quoted(minted))
-        return message.frame
-
-    def to_server(self, message: Message) -> bytes:
-        """A client's response with the id its server gave; empty for one the server does not wait for."""
-        own = self._requests.pop(jsonrpc.text(message.id), b"") if message.id[:1] == b'"' else b""
-        return swap.with_id(message, own) if own else b""
+    def unwatched(self, job: Job) -> None:
+        """The edge of a request is gone. The request runs on; without a stream, its client knows no event to go on from."""
+        job.edge = ""
+        if job.stream is None:
+            del self.jobs[job.exchange]
+            job.siblings = None
 
     def opened(self, answer: bytes) -> None:
-        """The server has answered the initialize."""
+        """The initialize was answered."""
         self.primes = negotiated(answer) >= PRIMED_SINCE
 
     def newest(self, client_id: bytes) -> Job | None:
@@ -106,7 +97,7 @@ class Session:
         return None
 
     def related(self, message: Message) -> Job | None:
-        """The request in flight that a server's message goes with; None for the session's own stream."""
+        """The request in flight that a server's message belongs to; None for the session's own stream."""
         if message.method == "notifications/progress":
             return self.jobs.get(jsonrpc.text(jsonrpc.refers_to(message)))
         if message.method in UNRELATED and self.own.edge:
@@ -142,7 +133,7 @@ class Session:
         return max(self.used, self.waited_for_at)
 
     def left(self, edge: str, exchange: str = "") -> None:
-        """An edge is gone, or there the client that read under this exchange."""
+        """Nobody reads at this edge any more: none of its streams, or, with an exchange, not the one read under that."""
         for stream in chain((self.own,), self.streams.values()):
             if stream.edge == edge and exchange in ("", stream.exchange):
                 stream.leave()

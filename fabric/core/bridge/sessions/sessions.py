@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 from fabric.core.bridge.job import Job, job_of
 from fabric.core.bridge.jobs import Jobs
 from fabric.core.bridge.processes.child import Child
@@ -11,12 +9,13 @@ from fabric.core.bridge.processes.pool import Pool
 from fabric.core.bridge.sessions.eviction import Eviction
 from fabric.core.bridge.sessions.holds import Holds
 from fabric.core.bridge.sessions.session import Session
-from fabric.core.bridge.sessions.stream import LONGEST_NAMES, Stream
+from fabric.core.bridge.sessions.stream import Stream
+from fabric.core.bridge.speaking.legacy import CANCELLED
 from fabric.core.peers.member import Member
 from fabric.envelope import Envelope, Kind, Lane
 from fabric.faults import CODES, Fault, Reason, fault_frame
 from fabric.mcp import jsonrpc, swap
-from fabric.mcp.jsonrpc import Message, MessageKind
+from fabric.mcp.jsonrpc import Message
 
 PROGRESS = "notifications/progress"
 PRIMED_AFTER = 0.5
@@ -25,36 +24,41 @@ ENDED = "this session has ended; begin a new one"
 
 
 class Sessions:
-    """Every session of one bridge, by id. `defer(peer, envelope)` keeps a cancel that came before what it cancels."""
+    """Every legacy session of one bridge. idle: seconds without a message after which one over HTTP ends."""
 
-    def __init__(
-        self, member: Member, pools: dict[str, Pool], jobs: Jobs, idle: float, defer: Callable[[str, Envelope], None]
-    ) -> None:
+    def __init__(self, member: Member, pools: dict[str, Pool], jobs: Jobs, idle: float) -> None:
         self.open: dict[str, Session] = {}
+        """The sessions, by id, which is the exchange of their initialize."""
         self.holds = Holds(member, pools)
         self._member = member
         self._pools = pools
         self._jobs = jobs
         self._idle = idle
         self._eviction = Eviction(idle)
-        self._defer = defer
 
-    def begin(self, job: Job, child: Child, now: float) -> None:
-        """An initialize was given to a process: the session is this bridge's."""
-        self._eviction.begun(job.server, job.exchange)
+    def begin(self, job: Job, pool: Pool, now: float) -> None:
+        """Give an initialize to a process of its own; the session is this bridge's from now on."""
+        if pool.full and (evicted := self.giving_way(pool, job.exchange, now)) is not None:
+            self.end(evicted, now)
+        child = pool.for_session(job.exchange, now)
+        if child is None:
+            self._jobs.give_back(job, "", now)
+            return
         self.open[job.exchange] = Session(job.exchange, job.server, child.id, job, now)
+        self._jobs.run(job, child, now)
+        pool.refill(now)
 
-    def opened(self, job: Job, answer: Message, now: float) -> None:
-        """The initialize was answered: with an error, there is no session."""
+    def opened(self, job: Job, answer: bytes, now: float, *, failed: bool) -> None:
+        """The initialize was answered. failed: with an error, so that there is no session."""
         session = self.open.get(job.exchange)
         if session is None:
             return
-        session.opened(answer.frame)
-        self._jobs.answer(job, answer.frame, now, session="" if answer.error else session.id)
-        if answer.error:
+        session.opened(answer)
+        self._jobs.answer(job, answer, now, session="" if failed else session.id)
+        if failed:
             self.end(session, now)
 
-    # ------------------------------------------------------------ what clients say
+    # ------------------------------------------------------------ what clients send
     def request(self, job: Job, now: float) -> None:
         """A request of a session's client."""
         session = self.open.get(job.session)
@@ -69,47 +73,54 @@ class Sessions:
             return
         session.join(job)
         self._jobs.add(job)
-        self._jobs.write(job, child, pool, now)
+        self._jobs.run(job, child, now)
 
-    def frame(self, peer: str, envelope: Envelope, now: float) -> None:
-        """A notification or a response of a session's client."""
+    def frame(self, peer: str, envelope: Envelope, now: float) -> bool:
+        """Take a notification or a response of a session's client. False for a cancel of what is not here, or not yet."""
         session = self.open.get(envelope.session)
         if session is None:
             if envelope.exchange:
                 self._unknown(peer, envelope, now)
-            return
+            return True
         session.used = now
         if envelope.exchange and envelope.lane is Lane.DATA and self._overloaded(session):
             self._jobs.fault(job_of(peer, envelope, 0, now, queued=False), _too_much(session.server), now)
-            return
+            return True
         message = jsonrpc.parse(envelope.body)
-        frame = message.frame
-        if message.kind is MessageKind.RESPONSE:
-            frame = session.to_server(message)
-        elif message.method == "notifications/cancelled":
-            frame = b""
-            job = session.newest(jsonrpc.refers_to(message))
-            if job is None:
-                self._defer(peer, envelope)
-            else:
-                self._cancelled(session, job, now)
-                self._jobs.cancel(job, swap.with_reference(message.frame, jsonrpc.quoted(job.exchange)), now)
-        if frame:
+        found = True
+        if message.method == CANCELLED:
+            found = self._cancel_named(session, message, now)
+        else:
             pool = self._pools[session.server]
-            pool.write(pool.children[session.child], frame)
+            child = pool.children[session.child]
+            for frame in child.speaker.tell(message):
+                pool.write(child, frame)
         if envelope.exchange:
             self._member.data(peer, now, Envelope(kind=Kind.WRITTEN, exchange=envelope.exchange))
+        return found
 
-    def _cancelled(self, session: Session, job: Job, now: float) -> None:
-        """Its client has cancelled: wherever that waits, nothing more comes."""
+    def _cancel_named(self, session: Session, message: Message, now: float) -> bool:
+        """A client cancels a request of its session: wherever it reads the answer, nothing more comes."""
+        job = session.newest(jsonrpc.refers_to(message))
+        if job is None:
+            return False
         if job.edge:
             self._member.data(job.edge, now, Envelope(kind=Kind.ENDED, exchange=job.exchange))
         stream = session.streams.pop(job.exchange, None)
         if stream is not None:
             stream.close(self._member, now)
+        self._jobs.cancel(job, swap.with_reference(message.frame, jsonrpc.quoted(job.exchange)), now)
+        return True
+
+    def cancel(self, job: Job, frame: bytes, now: float) -> None:
+        """An edge has given a job up; a session that it was to open ends with it. frame: its client's own cancel, or empty."""
+        opening = self.open.get(job.exchange) if job.kind is Kind.OPEN and job.started else None
+        self._jobs.cancel(job, frame, now)
+        if opening is not None:
+            self.end(opening, now)
 
     def late(self, job: Job, now: float) -> None:
-        """The edge that owns its deadline has given it up. A client that reads elsewhere hears so on the stream."""
+        """The edge that owns the deadline has given a job up. A client that reads at another edge is told on the stream."""
         if job.stream is not None:
             reason = Reason.DEADLINE if job.repeatable else Reason.OUTCOME_UNKNOWN
             fault = Fault(reason, f"{job.server} did not answer in time")
@@ -117,7 +128,7 @@ class Sessions:
             job.stream.answer(self._member, frame, now)
 
     def attach(self, peer: str, envelope: Envelope, now: float) -> None:
-        """A client opened its session's own stream, or goes on reading one, through this edge."""
+        """A client opened its session's own stream through this edge, or goes on reading a stream through it."""
         session = self.open.get(envelope.session)
         if session is None:
             self._unknown(peer, envelope, now)
@@ -131,7 +142,7 @@ class Sessions:
         stream.attach(self._member, peer, envelope.exchange, envelope.event, now, primes=session.primes)
 
     def detach(self, peer: str, envelope: Envelope) -> None:
-        """The client that read a stream there is gone."""
+        """The client that read a stream at this edge is gone."""
         session = self.open.get(envelope.session)
         if session is not None:
             session.left(peer, envelope.exchange)
@@ -140,20 +151,13 @@ class Sessions:
         job = job_of(peer, envelope, 0, now, queued=False)
         self._jobs.fault(job, Fault(Reason.SESSION_LOST, ENDED, retryable=True), now)
 
-    # ------------------------------------------------------------ what servers say
-    def said(self, session: Session, message: Message, now: float) -> None:
-        """A request or notification of the session's server."""
+    # ------------------------------------------------------------ what servers send
+    def message(self, session: Session, message: Message, frame: bytes, now: float) -> None:
+        """A request or notification of the session's server goes to its client. frame: as the client is to get it."""
         progress = message.method == PROGRESS
         job = session.related(message)
         if progress and (job is None or (job.kind is Kind.OPEN and not session.bound)):
             return  # none after its response, nor before a session's first
-        if len(message.frame) + LONGEST_NAMES > self._member.largest_body_bytes:
-            if message.id:
-                text = f"a request of {len(message.frame)} bytes is more than passes this broker"
-                pool = self._pools[session.server]
-                pool.write(pool.children[session.child], jsonrpc.error_frame(message.id, CODES[Reason.TOO_LARGE], text))
-            return
-        frame = session.to_client(message)
         session.used = now
         if session.bound:
             edge, exchange = session.edge, job.exchange if job is not None and progress else ""
@@ -172,6 +176,13 @@ class Sessions:
                 self._member.data(edge, now, Envelope(kind=Kind.MESSAGE, exchange=job.exchange, body=frame))
         self.holds.posted(session, edge)
 
+    def refuse(self, session: Session, message: Message) -> None:
+        """A message of the session's server is more than the broker carries: a request is answered so."""
+        if message.id:
+            text = f"a request of {len(message.frame)} bytes is more than passes this broker"
+            pool = self._pools[session.server]
+            pool.write(pool.children[session.child], jsonrpc.error_frame(message.id, CODES[Reason.TOO_LARGE], text))
+
     def _stream(self, session: Session, job: Job, now: float) -> Stream | None:
         fresh = job.stream is None
         stream = session.resumable(job)
@@ -182,9 +193,9 @@ class Sessions:
         return stream
 
     def prime(self, now: float) -> None:
-        """The regular look: what takes long becomes resumable, where the client's revision knows that.
+        """The regular look: requests that take long become resumable, where the client's revision knows that.
 
-        To be left alone begins when nobody waits any more, however long ago something was said.
+        A session is left alone from when it was last seen here that somebody waits for it, however old its last message is.
         """
         for session in self.open.values():
             if session.bound:
@@ -196,33 +207,33 @@ class Sessions:
                     if job.stream is None and job.kind is Kind.REQUEST and now - job.begun >= PRIMED_AFTER:
                         self._stream(session, job, now)
 
-    # ------------------------------------------------------------ who falls behind
+    # ------------------------------------------------------------ clients and processes that fall behind
     def hold(self, peer: str, envelope: Envelope) -> None:
-        """A client takes less than comes for it on one of its links."""
+        """A client reads less than is sent to it on one of its links."""
         session = self.open.get(envelope.session)
         if session is not None:
             self.holds.hold(session, peer, envelope.exchange)
 
     def release(self, peer: str, envelope: Envelope) -> None:
-        """It has caught up, or that link is gone."""
+        """A client has caught up, or its link is gone."""
         session = self.open.get(envelope.session)
         if session is not None:
             self.holds.release(session, peer, envelope.exchange)
 
     def pace(self, child: Child, now: float) -> None:
-        """A process has fallen behind, or caught up, with what its client writes."""
+        """A process has fallen behind its client, or caught up with it."""
         session = self.open.get(child.session)
         if session is not None:
             self.holds.tell(session, behind=child.behind, now=now)
 
     def _overloaded(self, session: Session) -> bool:
-        """Whether its process leaves so much unread that nothing more is taken over HTTP; a long link is held instead."""
+        """Whether a process leaves so much unread that nothing more is taken over HTTP; a long link is held instead."""
         pool = self._pools[session.server]
         return not session.bound and pool.children[session.child].unread > pool.limits.unread_bytes
 
     # ------------------------------------------------------------ ends
     def leave(self, peer: str, envelope: Envelope, now: float) -> None:
-        """A session's client, or the edge in its name, ends it. Over HTTP it waits for the word that this was done."""
+        """A session's client, or its edge for it, ends the session. A client over HTTP waits for the confirmation."""
         session = self.open.get(envelope.session)
         if session is None:
             if envelope.exchange:
@@ -263,17 +274,14 @@ class Sessions:
             session.left(edge)
             for job in [job for job in session.jobs.values() if job.edge == edge]:
                 session.used = now
-                job.edge = ""
-                if job.stream is None:  # it runs on, but its client knows no event to go on from
-                    del session.jobs[job.exchange]
-                    job.siblings = None
+                session.unwatched(job)
 
     def giving_way(self, pool: Pool, opening: str, now: float) -> Session | None:
-        """The session whose place on a full server the new one takes."""
+        """The session that gives way to a new one on a full server; None where none does yet."""
         return self._eviction.next(self.open.values(), pool, opening, now)
 
     def sweep(self, now: float) -> None:
-        """End the HTTP sessions nobody has used for too long, and in those silent for as long what has no edge any more."""
+        """End HTTP sessions that were left alone for too long, and requests without an edge in those silent for too long."""
         for session in list(self.open.values()):
             session.trim(now)
             if not session.bound and now - session.used > self._idle:

@@ -4,8 +4,8 @@ import msgspec
 import pytest
 
 from fabric.core.bridge.core import BridgeCore
-from fabric.core.bridge.jobs import QUIET_AFTER_CANCEL
-from fabric.core.bridge.processes.pool import ServerLimits
+from fabric.core.bridge.processes.limits import ServerLimits
+from fabric.core.bridge.speaking.turns import QUIET_AFTER_CANCEL
 from fabric.core.effects import StartServer, Write
 from fabric.core.events import BrokerConnected, PackArrived, ServerFrame, ServerStarted, WorkArrived
 from fabric.core.peers import announcement
@@ -50,7 +50,7 @@ def test_work_that_comes_straight_to_a_bridge_is_taken_like_that_of_a_queue_once
     for _ in range(2):
         core.handle(PackArrived(work("x")), 1.0)
     assert [job.exchange for job in core.jobs.open.values()] == ["x"]
-    assert core.pools["s"].taken == 1
+    assert core.pools["s"].slots.taken == 1
 
 
 def test_work_that_comes_straight_to_a_bridge_that_takes_none_yet_is_returned() -> None:

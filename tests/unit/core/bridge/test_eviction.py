@@ -6,10 +6,11 @@ from collections.abc import Iterator
 
 import pytest
 
-from fabric.core.bridge.processes.pool import Pool, ServerLimits
+from fabric.core.bridge.processes.limits import ServerLimits
+from fabric.core.bridge.processes.pool import Pool
 from fabric.core.bridge.sessions.eviction import KEPT, LOOK_AGAIN, SHARE_LEAST, Eviction, allowed
 from fabric.core.bridge.sessions.session import Session
-from fabric.core.deadlines import Deadlines
+from fabric.core.bridge.timers import Timers
 
 
 @pytest.mark.parametrize(
@@ -37,7 +38,7 @@ class NoSessions:
 
 def test_however_many_wait_sessions_are_looked_at_a_few_times_a_second() -> None:
     sessions, eviction = NoSessions(), Eviction(1800.0)
-    pool = Pool("s", ServerLimits(digest="d"), Deadlines(), [])
+    pool = Pool("s", ServerLimits(digest="d"), incarnation="b", processes={}, timers=Timers(), out=[])
     for number in range(1000):
         assert eviction.next(sessions, pool, f"new{number}", number / 1000) is None
     assert sessions.looks == 1 / LOOK_AGAIN

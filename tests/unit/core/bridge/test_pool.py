@@ -6,9 +6,10 @@ import pytest
 
 from fabric.core.bridge.job import job_of
 from fabric.core.bridge.processes.health import Checks
-from fabric.core.bridge.processes.pool import FORGIVEN, Pool, ServerLimits
+from fabric.core.bridge.processes.limits import ServerLimits
+from fabric.core.bridge.processes.pool import FORGIVEN, Pool
 from fabric.core.bridge.processes.probe import SECOND_QUESTION
-from fabric.core.deadlines import Deadlines
+from fabric.core.bridge.timers import Timer, Timers
 from fabric.core.effects import CheckServer, Effect, StartServer, StopServer, Write
 from fabric.core.peers.announcement import Health
 from fabric.envelope import Envelope, Kind
@@ -24,8 +25,9 @@ class Scene:
 
     def __init__(self, **limits: Any) -> None:
         self.out: list[Effect] = []
-        self.deadlines = Deadlines()
-        self.pool = Pool("s", ServerLimits(digest="d", **limits), self.deadlines, self.out)
+        self.timers = Timers()
+        limits_of = ServerLimits(digest="d", **limits)
+        self.pool = Pool("s", limits_of, incarnation="b", processes={}, timers=self.timers, out=self.out)
         self.pool.start(0.0)
         self.first = next(iter(self.pool.children.values()))
 
@@ -91,11 +93,11 @@ def test_a_silent_process_lives_as_long_as_its_start_may_take_and_says_for_how_l
     scene = Scene(start_timeout=30.0)
     scene.pool.started(scene.first)
     for now in (SECOND_QUESTION, 29.0):
-        assert scene.deadlines.next() == (SECOND_QUESTION if now == SECOND_QUESTION else 30.0)
+        assert scene.timers.next() == (SECOND_QUESTION if now == SECOND_QUESTION else 30.0)
         served = scene.pool.describe(True, now)
         assert (served.health, served.reason, served.free) == (Health.CHECKING, f"starting for {now:.0f} s", 0)
         scene.pool.late(now)
-        scene.deadlines.expired(now)
+        scene.timers.expired(now)
     assert list(scene.pool.children.values()) == [scene.first]
     scene.pool.late(30.0)
     assert scene.pool.describe(True, 30.0).health is Health.UNHEALTHY
@@ -136,7 +138,7 @@ def test_a_warm_process_that_dies_young_has_another_started_and_refuses_nobody()
     scene.pool.exited(warm, "killed", 1.0)
     assert scene.pool.condition.health is Health.HEALTHY
     assert scene.pool.for_session("s", 1.0) is not None
-    assert scene.deadlines.expired(1.2) == ["restart s"]
+    assert scene.timers.expired(1.2) == [(Timer.RESTART, "s")]
 
 
 def test_what_is_known_of_a_definition_is_not_asked_of_its_next_process() -> None:
@@ -165,11 +167,11 @@ def test_a_server_that_dies_at_start_is_started_again_later_each_time() -> None:
     for _ in range(9):
         child = next(iter(scene.pool.children.values()))
         scene.pool.exited(child, "no such command", now)
-        due = scene.deadlines.next()
+        due = scene.timers.next()
         assert due is not None
         waits.append(round(due - now, 3))
         now = due
-        scene.deadlines.expired(now)
+        scene.timers.expired(now)
         scene.pool.start(now)
     assert waits == [0.1, 0.2, 0.4, 0.8, 1.6, 3.2, 6.4, 10.0, 10.0]
     assert scene.pool.describe(True, 0.0).reason == "no such command"
@@ -192,7 +194,7 @@ def test_a_server_whose_processes_all_die_is_started_again_and_not_called_ill_me
     for child in list(scene.pool.children.values()):
         scene.pool.exited(child, "killed", 1.0)
     assert scene.pool.condition.health is Health.HEALTHY
-    assert scene.deadlines.expired(1.2) == ["restart s"]
+    assert scene.timers.expired(1.2) == [(Timer.RESTART, "s")]
 
 
 def test_a_server_that_refuses_the_handshake_is_unhealthy_in_its_own_words() -> None:
@@ -212,7 +214,7 @@ def test_a_session_for_whom_nobody_was_there_has_the_server_probed_again() -> No
         assert child
         scene.pool.exited(child, "nobody listens", 50.0, refused=refused)
         assert scene.pool.condition.health is health
-    assert scene.deadlines.expired(51.0) == ["restart s"]
+    assert scene.timers.expired(51.0) == [(Timer.RESTART, "s")]
 
 
 CHECKS = Checks(interval=10.0, timeout=2.0)
@@ -298,7 +300,7 @@ def test_three_failed_checks_replace_the_processes_but_not_those_of_sessions() -
     assert scene.pool.describe(True, 0.0).free == 0
     assert list(scene.pool.children.values()) == [session]
     assert len(scene.of(StopServer)) == 2
-    assert scene.deadlines.expired(now + 20.0) == ["restart s"]
+    assert scene.timers.expired(now + 20.0) == [(Timer.RESTART, "s")]
     scene.pool.start(now + 20.0)
     scene.up(DUAL, now + 20.0)
     assert scene.pool.condition.health is Health.DEGRADED

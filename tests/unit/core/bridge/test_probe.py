@@ -18,7 +18,7 @@ class Scene:
     """A probe that has begun, and what it asks."""
 
     def __init__(self, known: Known | None = None) -> None:
-        self.child = Child("s#1", 0.0)
+        self.child = Child("s", "s#1", "b", 0.0)
         self.child.started = True
         self.probe = Probe(self.child, known or Known(), 0.0, TIMEOUT)
         self.asked: list[jsonrpc.Message] = []

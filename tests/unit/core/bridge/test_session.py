@@ -1,4 +1,4 @@
-"""A session: ids its client can tell apart, and the stream each of the server's messages goes to."""
+"""A session: which of its requests a cancel means, and which stream each of the server's messages goes to."""
 
 from fabric.core.bridge.job import Job, job_of
 from fabric.core.bridge.sessions.session import Session
@@ -18,27 +18,6 @@ def session() -> Session:
 
 def parsed(text: str) -> jsonrpc.Message:
     return jsonrpc.parse(text.encode())
-
-
-def test_a_servers_ids_of_any_type_come_back_as_they_were() -> None:
-    open = session()
-    for own in (b"0", b'"0"', b'"a\\"b"', b"-7"):
-        sent = jsonrpc.parse(open.to_client(jsonrpc.parse(b'{"jsonrpc":"2.0","id":' + own + b',"method":"ping"}')))
-        back = jsonrpc.parse(b'{"jsonrpc":"2.0","id":' + sent.id + b',"result":{}}')
-        assert jsonrpc.parse(open.to_server(back)).id == own
-        assert open.to_server(back) == b""  # it is answered once
-
-
-def test_a_response_nobody_asked_for_goes_nowhere() -> None:
-    for id in ("7", '"e0-9"', '"x"'):
-        assert session().to_server(parsed(f'{{"jsonrpc":"2.0","id":{id},"result":{{}}}}')) == b""
-
-
-def test_a_servers_cancel_names_its_request_as_the_client_knows_it() -> None:
-    open = session()
-    minted = jsonrpc.parse(open.to_client(parsed('{"jsonrpc":"2.0","id":3,"method":"ping"}'))).id
-    cancel = parsed('{"jsonrpc":"2.0","method":"notifications/cancelled","params":{"requestId":3}}')
-    assert jsonrpc.refers_to(jsonrpc.parse(open.to_client(cancel))) == minted
 
 
 def test_a_cancel_means_the_newest_request_of_that_id() -> None:

@@ -1,0 +1,53 @@
+"""Whether a bridge takes work: once it knows that no other bridge means another server by the same name, until it drains."""
+
+from __future__ import annotations
+
+from fabric.core.bridge.processes.pool import Pool
+from fabric.core.effects import Conflict, Effect
+from fabric.core.peers.announcement import Role
+from fabric.core.peers.member import Member
+
+APART = "give both the same one, or run this one in a fabric of its own: --fabric NAME"
+"""What to do where two bridges define a server differently."""
+
+
+class Intake:
+    """Has the queues of healthy servers consumed while the bridge takes work."""
+
+    def __init__(self, member: Member, pools: dict[str, Pool], out: list[Effect]) -> None:
+        self.open = False
+        """Whether the bridge takes work now."""
+        self.names_agree = False
+        """Whether it is known that no other bridge means another server by one of this bridge's names."""
+        self._member = member
+        self._pools = pools
+        self._out = out
+        self._draining = False
+
+    def look(self, now: float) -> None:
+        """Consume the queues of the servers that may have work now, and pause the others.
+
+        Others' crowds do not tell whether names agree: of two bridges that come at the same moment, neither may be in one yet.
+        """
+        if not self.names_agree and self._member.leases.answered(now):
+            self.names_agree = self._agree()
+        self.open = self.names_agree and not self._draining
+        for pool in self._pools.values():
+            pool.consume(self.open)
+
+    def drain(self, now: float) -> None:
+        """Take nothing new from now on."""
+        self._draining = True
+        self.look(now)
+
+    def _agree(self) -> bool:
+        """Whether names agree: a process yields to one that was there first and serves a name with another definition."""
+        for incarnation, announced in self._member.leases.alive(Role.BRIDGE):
+            for name, served in announced.serves.items():
+                pool = self._pools.get(name)
+                first = (announced.number, self._member.me) > (self._member.leases.number, incarnation)
+                if pool is not None and pool.limits.digest != served.digest and first:
+                    holder = announced.host or incarnation
+                    self._out.append(Conflict(f"server {name!r} is served by bridge {holder} with another definition; {APART}"))
+                    return False
+        return True

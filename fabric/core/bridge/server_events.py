@@ -1,0 +1,203 @@
+"""What happens at the servers of a bridge, and what that means for jobs, sessions and announcements.
+
+Above it: the core, which hands the events on. Below it: jobs, sessions, and the pool of each server.
+"""
+
+from __future__ import annotations
+
+from fabric.core.bridge.intake import Intake
+from fabric.core.bridge.job import Job
+from fabric.core.bridge.jobs import Jobs
+from fabric.core.bridge.processes.child import Child
+from fabric.core.bridge.processes.pool import Pool
+from fabric.core.bridge.sessions.sessions import Sessions
+from fabric.core.bridge.sessions.stream import LONGEST_NAMES
+from fabric.core.bridge.speaking.base import Answer, Reply
+from fabric.core.peers.member import Member
+from fabric.envelope import Kind
+from fabric.errors import InvalidFrame
+from fabric.faults import Fault, Lost, Reason, lost
+from fabric.mcp import jsonrpc
+from fabric.mcp.answers import error_code
+from fabric.mcp.jsonrpc import Message, MessageKind
+
+
+class ServerEvents:
+    """Takes in what the processes of all servers do, and the regular look at their health."""
+
+    def __init__(
+        self,
+        member: Member,
+        pools: dict[str, Pool],
+        processes: dict[str, Child],
+        jobs: Jobs,
+        sessions: Sessions,
+        intake: Intake,
+    ) -> None:
+        self._member = member
+        self._pools = pools
+        self._processes = processes
+        self._jobs = jobs
+        self._sessions = sessions
+        self._intake = intake
+
+    # ------------------------------------------------------------ what processes do
+    def started(self, child_id: str) -> None:
+        """A process runs."""
+        child = self._processes.get(child_id)
+        if child is not None:
+            self._pools[child.server].started(child)
+
+    def heard(self, child_id: str, message: Message, now: float) -> None:
+        """A process wrote a message, or failed to. Raises InvalidFrame where its ids cannot be swapped: see `garbled`."""
+        child = self._processes.get(child_id)
+        if child is None:
+            return  # of a process that is being stopped
+        pool = self._pools[child.server]
+        check = pool.checkup.under_way
+        if check is not None and check.child is child:
+            if not isinstance(message, Lost) or message.spoke:
+                self.checked(pool, "", now)  # it speaks, so it is there
+            elif jsonrpc.text(message.id) == check.id:
+                self.checked(pool, message.fault.message, now)
+        session = self._sessions.open.get(child.session) if child.session else None
+        job = None
+        if message.kind is MessageKind.RESPONSE:
+            if message.id[:1] != b'"' and len(child.jobs) == 1:
+                message = _of_the_only(child, message)
+            exchange = jsonrpc.text(message.id) if message.id[:1] == b'"' else ""
+            job = child.jobs.get(exchange)
+            if job is None:
+                if (not isinstance(message, Lost) or message.spoke) and pool.probed(child, exchange, message, now):
+                    self._changed(pool, now)
+                return
+            if session is not None:
+                session.used = now
+            if isinstance(message, Lost):
+                self._lost(job, message, now)
+                return
+        elif session is not None and len(message.frame) + LONGEST_NAMES > self._member.largest_body_bytes:
+            self._sessions.refuse(session, message)
+            return
+        for heard in child.speaker.hear(message, job, now):
+            if isinstance(heard, Answer):
+                if heard.job.kind is Kind.OPEN:
+                    self._opened(child, heard, now, failed=bool(message.error))
+                else:
+                    self._jobs.answer(heard.job, heard.frame, now)
+            elif isinstance(heard, Reply):
+                pool.write(child, heard.frame)
+            elif session is not None:
+                self._sessions.message(session, heard.message, heard.frame, now)
+            elif heard.job is not None:
+                self._jobs.message(heard.job, heard.frame, now)
+
+    def _opened(self, child: Child, answer: Answer, now: float, *, failed: bool) -> None:
+        if not failed:
+            self._pools[child.server].opened(child, now)
+        self._sessions.opened(answer.job, answer.frame, now, failed=failed)
+
+    def _lost(self, job: Job, answer: Lost, now: float) -> None:
+        self._jobs.lost(job, answer, now)
+        opening = self._sessions.open.get(job.exchange)
+        if opening is not None:
+            self._sessions.end(opening, now)
+
+    def garbled(self, child_id: str, message: Message, error: InvalidFrame, now: float) -> None:
+        """A server's message in which its ids cannot be swapped: an answer becomes an error, anything else goes nowhere."""
+        child = self._processes.get(child_id)
+        if child is not None and message.kind is MessageKind.RESPONSE:
+            job = child.jobs.get(jsonrpc.text(message.id))
+            if job is not None:
+                reason = f"{job.server} sent an answer that cannot be carried: {error}"
+                self._jobs.fault(job, Fault(Reason.INVALID, reason), now)
+
+    def behind(self, child_id: str, unread_bytes: int, now: float) -> None:
+        """A process reads less than is written to it: the link of its session, if there is one, is held."""
+        child = self._processes.get(child_id)
+        if child is not None:
+            self._pools[child.server].behind(child, unread_bytes)
+            self._sessions.pace(child, now)
+
+    def caught_up(self, child_id: str, now: float) -> None:
+        """A process has read nearly all of what was written to it."""
+        child = self._processes.get(child_id)
+        if child is not None:
+            self._pools[child.server].caught_up(child)
+            self._sessions.pace(child, now)
+
+    def exited(self, child_id: str, reason: str, now: float, *, refused: bool, unsent: frozenset[str]) -> None:
+        """A process has ended by itself, or never started. refused: as in Pool.exited. unsent: as in ServerExited."""
+        child = self._processes.get(child_id)
+        if child is None:
+            return
+        pool = self._pools[child.server]
+        for job in child.jobs.values():
+            if job.exchange in unsent or not child.started:
+                self._jobs.unsent(job)
+        pool.exited(child, reason, now, refused=refused)
+        self._orphan(child, reason, now)
+        self._sessions.exited(child, reason, now)
+        self._changed(pool, now)
+
+    # ------------------------------------------------------------ health
+    def look(self, now: float) -> None:
+        """The regular look: begin checks that are due, end those that are late, and stop old processes that have finished."""
+        for pool in self._pools.values():
+            if late := pool.checkup.look(now):
+                self.checked(pool, late, now)
+            for job in pool.renewal.overdue(now):
+                self._jobs.give_back(job, "", now)
+            if pool.clear_away(now):
+                self._changed(pool, now)
+
+    def renew(self, pool: Pool, token: str, now: float) -> None:
+        """A person wants new processes for this server. token: of the request, which is repeated each second."""
+        if pool.renew(token, now):
+            self._changed(pool, now)
+
+    def checked(self, pool: Pool, reason: str, now: float) -> None:
+        """A check has passed, or failed for this reason."""
+        before = pool.condition.health
+        if not reason:
+            pool.checkup.passed(now)
+        else:
+            for child in pool.checkup.failed(reason, now):
+                self._orphan(child, reason, now)
+        if pool.condition.health is not before:
+            self._changed(pool, now)
+
+    def late(self, pool: Pool, now: float) -> None:
+        """A process has not answered its probe yet."""
+        pool.late(now)
+        self._changed(pool, now)
+
+    def _changed(self, pool: Pool, now: float) -> None:
+        """A server's health or era may have changed: give its waiting work out or back, and announce that at once."""
+        shared = pool.shared()
+        if shared is not None:
+            for job in pool.slots.release():
+                self._jobs.run(job, shared, now)
+        elif not pool.condition.serves:  # another bridge may run it sooner
+            for job in list(pool.slots.waiting):
+                self._jobs.give_back(job, "", now)
+        self._intake.look(now)
+        if not self._member.left:
+            self._member.announce(now)
+
+    def _orphan(self, child: Child, reason: str, now: float) -> None:
+        turns = child.speaker.turns
+        for job in [*child.jobs.values(), *(turns.waiting if turns is not None else ())]:
+            self._jobs.orphaned(job, reason, now)
+
+
+def _of_the_only(child: Child, message: Message) -> Message:
+    """A response without an id, as the answer to the only open job, if it is broken or says that our request was broken."""
+    id = jsonrpc.quoted(next(iter(child.jobs)))
+    if message.id not in (b"", b"null"):
+        return message
+    if isinstance(message, Lost):
+        return lost(id, message.fault, started=message.started, again=message.again)
+    if error_code(message) == jsonrpc.PARSE_ERROR:
+        return jsonrpc.parse(b'{"jsonrpc":"2.0","id":' + id + b',"error":' + bytes(message.error) + b"}")
+    return message

@@ -1,0 +1,18 @@
+"""Which Speaker a process gets: by the eras that its server speaks, and by the era of the clients that the process is for."""
+
+from __future__ import annotations
+
+from fabric.core.bridge.speaking.base import Speaker
+from fabric.core.bridge.speaking.legacy import Legacy
+from fabric.core.bridge.speaking.modern import Modern
+from fabric.mcp import eras
+
+
+def for_modern_clients(spoken: tuple[str, ...]) -> type[Speaker] | None:
+    """The Speaker of the process that modern clients share; None where a server of these eras takes none of their requests."""
+    return Modern if eras.MODERN in spoken else None
+
+
+def for_legacy_session() -> type[Speaker]:
+    """The Speaker of a process for one legacy client, whose initialize also shows whether the server speaks that era at all."""
+    return Legacy

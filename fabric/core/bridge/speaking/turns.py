@@ -1,0 +1,54 @@
+"""The requests that a process runs one at a time: what a modern server logs names no request, so only one may ask for logs."""
+
+from __future__ import annotations
+
+from collections import deque
+
+from fabric.core.bridge.job import Job
+
+QUIET_AFTER_CANCEL = 30.0
+"""Seconds for which a process's logs reach nobody after a request that asked for them was cancelled in it."""
+
+
+class Turns:
+    """The exclusive jobs of one process: the one that runs, and those that wait for it to end."""
+
+    __slots__ = ("_quiet_until", "_running", "waiting")
+
+    def __init__(self) -> None:
+        self.waiting: deque[Job] = deque()
+        """The jobs that wait, the next one first."""
+        self._running: Job | None = None
+        self._quiet_until = 0.0
+
+    def enter(self, job: Job) -> bool:
+        """Whether the job runs now; else it waits until `leave` returns it."""
+        if self._running is not None:
+            self.waiting.append(job)
+            return False
+        self._running = job
+        return True
+
+    def leave(self, job: Job) -> Job | None:
+        """The job has ended, or waits no more. Returns the next one to enter, if this was the one that ran."""
+        if self._running is not job:
+            if job in self.waiting:
+                self.waiting.remove(job)
+            return None
+        self._running = None
+        return self.waiting.popleft() if self.waiting else None
+
+    def dismiss(self) -> list[Job]:
+        """Forget the jobs that wait, and return them."""
+        dismissed = list(self.waiting)
+        self.waiting.clear()
+        return dismissed
+
+    def cancelled(self, job: Job, now: float) -> None:
+        """The job was cancelled: the server may go on with it for a while, and the next client must not read its logs."""
+        if self._running is job:
+            self._quiet_until = now + QUIET_AFTER_CANCEL
+
+    def logged_for(self, now: float) -> Job | None:
+        """The job whose client gets what the process logs now."""
+        return self._running if now >= self._quiet_until else None

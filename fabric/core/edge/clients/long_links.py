@@ -1,0 +1,290 @@
+"""The long links of an edge: each opens a session or speaks modern requests, and ends with its session.
+
+Above it: the edge's core. Below it: routing.py and correlation.py; long_link.py is one of them.
+"""
+
+from __future__ import annotations
+
+import msgspec
+
+from fabric.core.edge.clients.long_link import HELD_BYTES, LongLink, Phase
+from fabric.core.edge.clients.slow_links import SlowLinks
+from fabric.core.edge.correlation import CorrelationRouter
+from fabric.core.edge.exchange import Exchange
+from fabric.core.edge.routing import RequestRouting
+from fabric.core.effects import CloseLink, Effect, HoldLink, ReleaseLink, Send
+from fabric.core.events import LinkOpened
+from fabric.core.peers.member import Member
+from fabric.envelope import Envelope, Kind
+from fabric.errors import InvalidFrame
+from fabric.faults import Fault, Reason
+from fabric.mcp import batches, jsonrpc, swap
+from fabric.mcp.initialize import negotiated
+from fabric.mcp.jsonrpc import Message, MessageKind
+
+PROCESS, LANE, OPENING, CLIENT = "process", "lane", "opening", "client"
+"""Why nothing more is read from a link: its session's process reads too little, the lane to its owner is full, too much waits
+behind an initialize, or too much waits for its client to take it."""
+
+
+class LongLinkRequest(msgspec.Struct, eq=False):
+    """A request on a long link. It is the Asker of its exchange."""
+
+    links: LongLinks
+    long_link: LongLink
+    link: str
+    batch: batches.Answers | None = None
+    """The answers of the batch that it came in."""
+
+    def message(self, exchange: Exchange, frame: bytes, event: int, now: float) -> bool:  # noqa: ARG002 - no stream is resumed
+        """See Asker.message."""
+        return self.links.send(exchange, frame, now)
+
+    def answered(self, exchange: Exchange, answer: bytes, now: float) -> None:
+        """See Asker.answered."""
+        frame, ok = self.links.routing.restored_answer(exchange, answer, now)
+        self._respond(exchange, frame)
+        if exchange.request.kind is Kind.OPEN:
+            self.links.opened(self.long_link, exchange, answer if ok else b"", now)
+
+    def refused(self, exchange: Exchange, error: bytes, now: float) -> None:
+        """See Asker.refused."""
+        self._respond(exchange, error)
+        if exchange.request.kind is Kind.OPEN:
+            self.links.opened(self.long_link, exchange, b"", now)
+
+    def _respond(self, exchange: Exchange, frame: bytes) -> None:
+        """Send the answer, empty for none; one of a batch is sent with the others."""
+        self.long_link.done(exchange)
+        self.link = ""
+        self.links.respond(self.long_link, frame if self.batch is None else self.batch.settle(frame))
+
+    def done(self, exchange: Exchange) -> None:
+        """See Asker.done. It never comes to this: what needs no answer is no exchange on a long link."""
+
+    def ended(self, exchange: Exchange) -> None:
+        """See Asker.ended."""
+        self._respond(exchange, b"")
+
+
+class LongLinks:
+    """Every long link."""
+
+    def __init__(
+        self, member: Member, router: CorrelationRouter, routing: RequestRouting, slow: SlowLinks, out: list[Effect]
+    ) -> None:
+        self.open: dict[str, LongLink] = {}
+        """All, by link."""
+        self.bound: dict[str, LongLink] = {}
+        """Those that have a session, by session."""
+        self.crowding: dict[str, list[LongLink]] = {}
+        """Those that are held because the lane to their bridge is full, by bridge."""
+        self.routing = routing
+        self._member = member
+        self._router = router
+        self._slow = slow
+        self._out = out
+
+    def begin(self, event: LinkOpened) -> None:
+        """A client is here."""
+        self.open[event.link] = LongLink(event.link, event.server, event.principal, event.transport, event.caller)
+
+    # ------------------------------------------------------------ what clients write
+    def frame(self, link: str, message: Message, now: float) -> None:
+        """A client wrote a frame."""
+        long_link = self.open.get(link)
+        if long_link is not None:
+            self._frame(long_link, message, now)
+
+    def _frame(self, long_link: LongLink, message: Message, now: float) -> None:
+        try:
+            if long_link.phase in (Phase.NEW, Phase.OPENING) and jsonrpc.pings(message):
+                self.respond(long_link, jsonrpc.empty_result(message.id))  # the one request that initialize need not precede
+            elif long_link.phase is Phase.OPENING:
+                long_link.hold(message)
+                if long_link.held_bytes > HELD_BYTES:
+                    self.pace(long_link, OPENING, hold=True)
+            elif message.kind is MessageKind.BATCH:
+                self._batch(long_link, message, now)
+            elif long_link.phase is Phase.SESSION:
+                self._session_frame(long_link, message, now)
+            elif message.kind is MessageKind.REQUEST:
+                self._opening_request(long_link, message, now)
+            elif message.method == "notifications/cancelled":
+                self._cancel(long_link, message, now)
+        except InvalidFrame as error:
+            if message.kind in (MessageKind.REQUEST, MessageKind.BATCH):
+                self._out.append(Send(long_link.link, jsonrpc.error_frame(message.id, error.code, error.reason)))
+
+    def _batch(self, long_link: LongLink, message: Message, now: float) -> None:
+        if long_link.version != batches.REVISION:
+            raise InvalidFrame(jsonrpc.INVALID_REQUEST, batches.MISPLACED)
+        members = batches.split(message)
+        batch = batches.Answers(len(members))
+        for member in members:
+            error = member
+            if isinstance(member, Message):
+                try:
+                    self._session_frame(long_link, member, now, batch)
+                    continue
+                except InvalidFrame as refused:
+                    error = refused
+            if isinstance(error, InvalidFrame):
+                self.respond(long_link, batch.settle(jsonrpc.error_frame(error.id, error.code, error.reason)))
+
+    def _opening_request(self, long_link: LongLink, message: Message, now: float) -> None:
+        asker = LongLinkRequest(self, long_link, long_link.link)
+        exchange = self.routing.prepare(asker, long_link, message, now, bound=True)
+        if exchange.request.kind is Kind.OPEN:
+            long_link.phase = Phase.OPENING
+        long_link.add(exchange)
+        self.routing.route(exchange, message, None, now)
+
+    def _session_frame(self, long_link: LongLink, message: Message, now: float, batch: batches.Answers | None = None) -> None:
+        owner, session = long_link.owner, long_link.session
+        if message.kind is MessageKind.REQUEST:
+            asker = LongLinkRequest(self, long_link, long_link.link, batch)
+            exchange = self.routing.prepare(asker, long_link, message, now, session=session)
+            long_link.add(exchange)
+            self.routing.to_session(exchange, owner, now)
+            return
+        if body := self.routing.fitting(message):
+            post = self._member.control if message.method == "notifications/cancelled" else self._member.data
+            post(owner, now, Envelope(kind=Kind.FRAME, session=session, body=body))
+            if self._member.pairs.full(owner):
+                self._crowded(long_link)
+        if batch is not None:
+            self.respond(long_link, batch.settle(b""))
+
+    def _cancel(self, long_link: LongLink, message: Message, now: float) -> None:
+        """A client cancels a request that belongs to no session."""
+        exchange = long_link.newest(jsonrpc.refers_to(message))
+        if exchange is not None:
+            long_link.done(exchange)
+            frame = swap.with_reference(message.frame, jsonrpc.quoted(exchange.id))
+            self._router.cancel(exchange, now, frame if len(frame) <= self._member.largest_body_bytes else b"")
+
+    # ------------------------------------------------------------ links that are not read for a while
+    def pace(self, long_link: LongLink, reason: str, *, hold: bool) -> None:
+        """Read nothing more from a link for this reason, or no longer so."""
+        holds = long_link.holds
+        before = bool(holds)
+        if hold:
+            holds.add(reason)
+        else:
+            holds.discard(reason)
+        if before != bool(holds):
+            self._out.append(HoldLink(long_link.link) if holds else ReleaseLink(long_link.link))
+
+    def session_paced(self, session: str, *, hold: bool) -> None:
+        """The process of a session reads too little of what it is sent, or has caught up."""
+        long_link = self.bound.get(session)
+        if long_link is not None:
+            self.pace(long_link, PROCESS, hold=hold)
+
+    def caught_up(self, link: str) -> None:
+        """A client that was behind takes what it is sent again."""
+        long_link = self.open.get(link)
+        if long_link is not None:
+            self.pace(long_link, CLIENT, hold=False)
+
+    def _crowded(self, long_link: LongLink) -> None:
+        """The lane to its session's owner is full: requests are refused then, and notifications wait in their link."""
+        if LANE not in long_link.holds:
+            self.crowding.setdefault(long_link.owner, []).append(long_link)
+            self.pace(long_link, LANE, hold=True)
+
+    def eased(self, owner: str) -> None:
+        """A bridge has acknowledged more."""
+        if owner in self.crowding and self._member.pairs.roomy(owner):
+            for long_link in self.crowding.pop(owner):
+                self.pace(long_link, LANE, hold=False)
+
+    # ------------------------------------------------------------ what is sent to clients
+    def send(self, exchange: Exchange, frame: bytes, now: float) -> bool:
+        """Send a message that comes before an answer, if its client may be sent it and it may still wait for it."""
+        named, link = self.routing.restored_message(exchange, frame), exchange.asker.link
+        if named is None or not link:
+            return False
+        if link in self._slow.behind and not self._slow.admits(link, exchange, named, "", now):
+            return False
+        self._out.append(Send(link, named))
+        return True
+
+    def session_message(self, peer: str, session: str, frame: bytes, now: float) -> None:
+        """The process of a session writes a message that belongs to no request."""
+        long_link = self.bound.get(session)
+        if long_link is not None:
+            self._out.append(Send(long_link.link, frame))
+            if long_link.link in self._slow.behind:
+                self._slow.hold(long_link.link, peer, session, "", now)
+
+    def respond(self, long_link: LongLink, frame: bytes) -> None:
+        """Send an answer; empty for nothing."""
+        if frame:
+            self._out.append(Send(long_link.link, frame))
+            if long_link.link in self._slow.behind and self._slow.full(long_link.link, len(frame)):
+                self.pace(long_link, CLIENT, hold=True)  # a client that does not take answers is not to ask for more
+
+    def opened(self, long_link: LongLink, exchange: Exchange, answer: bytes, now: float) -> None:
+        """Its initialize was answered; with no session, where `answer` is empty. The frames behind it go on their way."""
+        long_link.phase = Phase.SESSION if answer else Phase.NEW
+        if answer:
+            long_link.version = negotiated(answer)
+            long_link.session, long_link.owner = exchange.id, exchange.owner
+            self.bound[exchange.id] = long_link
+        for message in long_link.release():
+            self._frame(long_link, message, now)
+        self.pace(long_link, OPENING, hold=False)
+
+    # ------------------------------------------------------------ ends
+    def unanswered(self, link: str) -> list[Exchange]:
+        """What is open on a link and will be answered some day; subscriptions never are."""
+        long_link = self.open.get(link)
+        if long_link is None:
+            return []
+        return [exchange for exchange in long_link.open() if exchange.request.method != "subscriptions/listen"]
+
+    def lapsed(self, link: str, now: float) -> None:
+        """A client that has ended its input is waited for no longer: what it has asked is answered now."""
+        for exchange in self.unanswered(link):
+            if exchange.id in self._router.exchanges:
+                self._router.give_up(exchange, now)
+            elif exchange.asker.link:  # it waits for the list of its server's tools
+                server, waited = exchange.request.server, now - exchange.request.arrived
+                message = f"{server} did not list its tools within {waited:.0f} s"
+                self._router.refuse(exchange, Fault(Reason.DEADLINE, message, retryable=True), now)
+
+    def session_ended(self, session: str, reason: str, now: float) -> None:
+        """A session is over, and its link with it."""
+        long_link = self.bound.pop(session, None)
+        if long_link is None:
+            return
+        long_link.phase = Phase.ENDED
+        for exchange in long_link.open():
+            if exchange.request.session:  # its owner has answered all that reached it before the end
+                self._router.fail(exchange, Fault(Reason.SESSION_LOST, reason, retryable=True), now)
+            else:
+                long_link.done(exchange)
+                self._router.cancel(exchange, now)
+        self._out.append(CloseLink(long_link.link, reason))
+
+    def lost(self, peer: str, now: float) -> None:
+        """A bridge is given up: the sessions it ran are over."""
+        self.crowding.pop(peer, None)
+        for session in [session for session, long_link in self.bound.items() if long_link.owner == peer]:
+            self.session_ended(session, "the bridge that ran this session is gone", now)
+
+    def closed(self, link: str, now: float) -> None:
+        """A client left."""
+        long_link = self.open.pop(link, None)
+        if long_link is None:
+            return
+        self.bound.pop(long_link.session, None)
+        for exchange in long_link.open():
+            if exchange.request.session:
+                self._router.forget(exchange, now)  # it ends with its session
+            else:
+                self._router.cancel(exchange, now)
+        if long_link.phase is Phase.SESSION and long_link.owner in self._member.leases.peers:
+            self._member.data(long_link.owner, now, Envelope(kind=Kind.END, session=long_link.session))

@@ -1,0 +1,38 @@
+"""Requests that came back because no bridge had room for them: the first to come back is the first to go.
+
+Above it: correlation.py. Below it: the exchange.
+"""
+
+from __future__ import annotations
+
+from fabric.core.edge.exchange import Exchange
+
+
+class ReturnedWork:
+    """Exchanges that came back, by server, in order of return; some have an owner or have ended since."""
+
+    def __init__(self) -> None:
+        self.servers: dict[str, dict[str, Exchange]] = {}
+
+    def add(self, exchange: Exchange) -> None:
+        """It has come back."""
+        self.servers.setdefault(exchange.request.server, {})[exchange.id] = exchange
+
+    def waiting_bytes(self, server: str) -> int:
+        """The size of what waits for this server."""
+        return sum(len(exchange.body) for exchange in self.servers.get(server, {}).values() if not exchange.owner)
+
+    def slot_freed(self, ended: Exchange) -> Exchange | None:
+        """An exchange has ended. Returns the one to send in its place, before anything new: None where none waits."""
+        server = ended.request.server
+        waiting = self.servers.get(server, {})
+        waiting.pop(ended.id, None)
+        oldest = None
+        while waiting and ended.owner:
+            exchange = waiting.pop(next(iter(waiting)))
+            if not exchange.owner:
+                oldest = exchange
+                break
+        if not waiting:
+            self.servers.pop(server, None)
+        return oldest

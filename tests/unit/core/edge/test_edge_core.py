@@ -1,0 +1,113 @@
+"""The edge core: which part gets what, and what holds for the edge as a whole."""
+
+from __future__ import annotations
+
+import pytest
+
+from fabric.core.effects import Finish
+from fabric.core.events import DrainStarted, LinkBehind, LinkCaughtUp, LinkClosed, LinkOpened, PublishFailed, StreamOpened
+from fabric.envelope import Envelope, Kind, single
+from tests.unit.core.edge.driven_edge import SESSION, DrivenEdge, frames, request
+
+
+def test_an_edge_announces_where_it_listens_and_how_many_long_links_it_has() -> None:
+    edge = DrivenEdge()
+    edge.core.address = "http://127.0.0.1:1"
+    edge.open_link()
+    announcement = edge.core.describe(1, edge.now)
+    assert (announcement.address, announcement.sessions) == ("http://127.0.0.1:1", 1)
+
+
+def test_an_edge_is_idle_while_only_event_streams_are_open() -> None:
+    edge = DrivenEdge()
+    edge.handle(StreamOpened("get", SESSION, ""))
+    assert edge.core.idle
+    edge.post(request(1, modern=True))
+    assert not edge.core.idle
+    [_, exchange] = edge.open
+    edge.answers(exchange)
+    assert edge.core.idle
+
+
+def test_words_of_a_newer_release_are_passed_over() -> None:
+    edge = DrivenEdge()
+    edge.post(request(1, modern=True))
+    assert edge.says(Kind.GRANT, edge.open[0]) == []
+    assert edge.says(Kind.CANCEL) == []
+    assert len(edge.open) == 1
+
+
+def test_an_event_of_a_bridge_is_refused() -> None:
+    with pytest.raises(TypeError, match="DrainStarted"):
+        DrivenEdge().handle(DrainStarted())
+
+
+def test_an_edge_that_leaves_ends_the_sessions_of_its_links_and_hears_nothing_more() -> None:
+    edge = DrivenEdge()
+    session = edge.with_session()
+    edge.core.leave(edge.now)
+    assert [(envelope.kind, envelope.session) for envelope in edge.posted()] == [(Kind.END, session)]
+    assert edge.handle(LinkOpened("late", "s", "p", "stdio")) == []
+    assert not edge.core.long_links.open
+
+
+def test_a_request_that_its_server_does_not_answer_in_its_idle_time_is_given_up() -> None:
+    edge = DrivenEdge()
+    edge.post(request(1, modern=True))
+    edge.says(Kind.TAKEN, edge.open[0], attempt=1)
+    [error] = frames(edge.pass_time(edge.core.router.limits.idle + 1.0))
+    assert error["error"]["data"]["reason"] == "deadline"
+    assert [envelope.kind for envelope in edge.posted()] == [Kind.CANCEL]
+
+
+def test_a_request_whose_client_is_behind_is_not_given_up_for_silence_which_may_be_the_clients_own() -> None:
+    edge = DrivenEdge()
+    edge.post(request(1, modern=True))
+    edge.says(Kind.TAKEN, edge.open[0], attempt=1)
+    edge.handle(LinkBehind("post", 100_000))
+    assert frames(edge.pass_time(edge.core.router.limits.idle + 1.0)) == []
+    edge.handle(LinkCaughtUp("post"))
+    assert len(frames(edge.pass_time(edge.core.router.limits.idle + 1.0))) == 1
+
+
+def test_a_server_that_no_bridge_serves_any_more_fails_its_open_requests() -> None:
+    edge = DrivenEdge()
+    edge.post(request(1, modern=True))
+    [error] = frames(edge.pass_time(12.0, bridge_lives=False))
+    assert error["error"]["data"]["reason"] == "no_worker"
+
+
+def test_what_the_broker_did_not_confirm_is_sent_again_after_a_pause() -> None:
+    edge = DrivenEdge()
+    edge.post(request(1, modern=True))
+    exchange = edge.core.router.exchanges[edge.open[0]]
+    envelope = Envelope(kind=Kind.REQUEST, exchange=exchange.id, attempt=1)
+    edge.handle(PublishFailed(single("e", envelope), False, False, "no broker"))
+    assert exchange.ended == {1}
+    edge.pass_time(0.25)
+    assert exchange.attempt == 2
+
+
+def test_no_deadline_is_earlier_than_soonest() -> None:
+    edge = DrivenEdge()
+    edge.post(request(1, modern=True))
+    edge.answers(edge.open[0])
+    assert edge.core.soonest <= edge.core.next_deadline() == edge.core.member.next_beat
+
+
+def test_a_link_that_closes_while_it_is_behind_frees_what_was_held_for_it() -> None:
+    edge = DrivenEdge()
+    session = edge.with_session()
+    edge.handle(LinkBehind("line", 100_000))
+    edge.says(Kind.MESSAGE, session=session, body=b'{"jsonrpc":"2.0","method":"notifications/message"}')
+    assert [envelope.kind for envelope in edge.posted()] == [Kind.HOLD]
+    edge.handle(LinkClosed("line"))
+    assert sorted(envelope.kind for envelope in edge.posted()) == [Kind.END, Kind.RELEASE]
+
+
+def test_a_request_that_is_cancelled_in_its_session_ends_without_a_response() -> None:
+    edge = DrivenEdge()
+    edge.post(request(1, "tools/call", name="t"), session=SESSION)
+    exchange = edge.open[0]
+    assert edge.says(Kind.ENDED, exchange) == [Finish("post")]
+    assert edge.open == []

@@ -1,0 +1,241 @@
+"""HTTP requests: how each POST, GET and DELETE is answered, and what remains when its client hangs up."""
+
+from __future__ import annotations
+
+import msgspec
+
+from fabric.core.edge.exchange import Exchange
+from fabric.core.effects import Accept, Establish, Finish, Send
+from fabric.core.events import AnswerAwaited, LinkClosed, SessionEnded, StreamOpened
+from fabric.envelope import Kind
+from tests.unit.core.edge.driven_edge import SESSION, DrivenEdge, frame, frames, initialize, request
+
+
+def reason(message: dict[str, dict[str, dict[str, str]]]) -> str:
+    return message["error"]["data"]["reason"]
+
+
+def only(edge: DrivenEdge) -> Exchange:
+    [exchange] = edge.core.router.exchanges.values()
+    return exchange
+
+
+# ---------------------------------------------------------------- posts without a session
+def test_a_post_is_answered_under_its_clients_own_id() -> None:
+    edge = DrivenEdge()
+    edge.post(request("mine", modern=True))
+    [answer] = edge.answers(edge.open[0], {"ok": True})
+    assert answer == Send("post", b'{"jsonrpc":"2.0","id":"mine","result":{"ok":true}}', "", True)
+    assert not edge.core.http_requests.open
+
+
+def test_a_notification_without_a_session_is_accepted_and_a_ping_answered_by_the_edge() -> None:
+    edge = DrivenEdge()
+    assert edge.post(frame(method="notifications/cancelled", params={"requestId": 1})) == [Accept("post")]
+    assert edge.post(frame(id=1, method="ping")) == [Send("post", b'{"jsonrpc":"2.0","id":1,"result":{}}', "", True)]
+    assert edge.open == []
+
+
+def test_what_belongs_to_a_session_and_names_none_is_refused() -> None:
+    edge = DrivenEdge()
+    for body, code in ((request(1), -32602), (frame(id=1, result={}), -32600)):
+        [error] = edge.post(body)
+        assert isinstance(error, Send)
+        assert error.final
+        assert msgspec.json.decode(error.frame)["error"]["code"] == code
+    assert not edge.core.http_requests.open
+
+
+def test_a_message_before_the_answer_comes_on_the_same_stream_unless_its_client_takes_only_the_answer() -> None:
+    for answer_only, count in ((False, 1), (True, 0)):
+        edge = DrivenEdge()
+        edge.post(request(1, modern=True), answer_only=answer_only)
+        notification = frame(method="notifications/message", params={"level": "info", "data": "x"})
+        assert edge.says(Kind.MESSAGE, edge.open[0], attempt=1, body=notification) == [Send("post", notification)] * count
+
+
+def test_a_call_whose_headers_do_not_mirror_its_arguments_is_refused_when_the_tools_are_known() -> None:
+    edge = DrivenEdge()
+    edge.post(request(1, "tools/call", modern=True, name="t", arguments={"city": "Rome"}), params=(("city", "Oslo"),))
+    [listing] = edge.open  # the call itself waits for the list
+    schema = {"properties": {"city": {"type": "string", "x-mcp-header": "City"}}}
+    [error] = frames(edge.answers(listing, {"tools": [{"name": "t", "inputSchema": schema}]}))
+    assert error["error"]["code"] == -32020
+    assert edge.open == []
+    assert not edge.core.http_requests.open
+
+
+def test_a_call_that_waits_for_the_tools_is_not_sent_when_its_client_has_left() -> None:
+    edge = DrivenEdge()
+    edge.post(request(1, "tools/call", modern=True, name="t"))
+    edge.handle(LinkClosed("post"))
+    assert edge.answers(edge.open[0], {"tools": []}) == []
+    assert edge.open == []
+
+
+def test_a_client_without_a_session_that_hangs_up_has_cancelled() -> None:
+    edge = DrivenEdge()
+    edge.post(request(1, modern=True))
+    edge.says(Kind.TAKEN, edge.open[0], attempt=1)
+    edge.handle(LinkClosed("post"))
+    assert edge.open == []
+    assert [envelope.kind for envelope in edge.posted()] == [Kind.CANCEL]
+    assert edge.records == [("prompts/list", "cancelled")]
+
+
+# ---------------------------------------------------------------- sessions
+def test_an_answered_initialize_establishes_its_session_before_the_answer_leaves() -> None:
+    edge = DrivenEdge()
+    edge.post(initialize())
+    session = edge.open[0]
+    edge.says(Kind.TAKEN, session, attempt=1)
+    established, answer = edge.answers(session, {"protocolVersion": "2025-11-25"}, session=session)
+    assert isinstance(established, Establish)
+    assert (established.session, established.owner, established.opening) == (session, "b", initialize())
+    assert isinstance(answer, Send)
+    assert answer.final
+
+
+def test_an_initialize_that_takes_long_gets_its_session_before_the_answer_and_not_again_with_it() -> None:
+    edge = DrivenEdge()
+    edge.post(initialize())
+    session = edge.open[0]
+    assert edge.handle(AnswerAwaited("post")) == []  # nobody owns it yet
+    edge.says(Kind.TAKEN, session, attempt=1)
+    established, nothing = edge.handle(AnswerAwaited("post"))
+    assert isinstance(established, Establish)
+    assert (established.owner, established.answer) == ("b", b"")
+    assert nothing == Send("post", b"")
+    assert edge.handle(AnswerAwaited("post")) == []
+    [answer] = edge.answers(session, {"protocolVersion": "2025-11-25"}, session=session)
+    assert isinstance(answer, Send)
+
+
+def test_a_request_of_a_session_goes_to_its_owner_under_its_clients_names() -> None:
+    edge = DrivenEdge()
+    edge.post(request(1, "tools/call", name="t", _meta={"progressToken": "p"}), session=SESSION)
+    [envelope] = edge.posted()
+    assert (envelope.kind, envelope.session, envelope.client_id, envelope.token) == (Kind.REQUEST, "session", b"1", b'"p"')
+    edge.says(Kind.MESSAGE, envelope.exchange, event=4, body=frame(method="notifications/message", params={}))
+    [answer] = edge.answers(envelope.exchange, event=5)
+    assert isinstance(answer, Send)
+    assert answer.event == f"{envelope.exchange}.5"  # on a stream that can be resumed
+
+
+def test_a_session_of_another_client_or_server_is_refused() -> None:
+    edge = DrivenEdge()
+    for session in (
+        msgspec.structs.replace(SESSION, principal="another"),
+        msgspec.structs.replace(SESSION, server="old"),
+    ):
+        [error] = frames(edge.post(request(1), session=session))
+        assert (reason(error), error["id"]) == ("session_lost", None)
+    assert edge.posted() == []
+    assert not edge.core.http_requests.open
+
+
+def test_what_needs_no_answer_is_accepted_when_the_owner_has_written_it() -> None:
+    edge = DrivenEdge()
+    assert edge.post(frame(method="notifications/roots/list_changed"), session=SESSION) == []
+    [envelope] = edge.posted()
+    assert envelope.kind is Kind.FRAME
+    assert edge.says(Kind.WRITTEN, envelope.exchange) == [Accept("post")]
+
+
+def test_a_cancel_in_a_session_goes_past_what_waits_in_the_data_lane() -> None:
+    edge = DrivenEdge()
+    edge.post(frame(method="notifications/cancelled", params={"requestId": 1}), session=SESSION)
+    [envelope] = edge.core.member.pairs.get("b").control_out.kept
+    assert envelope.kind is Kind.FRAME
+    assert edge.says(Kind.WRITTEN, envelope.exchange) == [Accept("post")]
+
+
+def test_a_delete_is_accepted_when_the_owner_has_ended_the_session() -> None:
+    edge = DrivenEdge()
+    edge.handle(SessionEnded("delete", SESSION))
+    [envelope] = edge.posted()
+    assert envelope.kind is Kind.END
+    assert edge.says(Kind.WRITTEN, envelope.exchange) == [Accept("delete")]
+
+
+def test_a_session_whose_owner_is_unknown_is_lost_when_that_is_certain() -> None:
+    edge = DrivenEdge()
+    session = msgspec.structs.replace(SESSION, owner="gone")
+    assert edge.post(request(1), session=session) == []
+    assert len(edge.core.http_requests.orphans) == 1
+    [error] = frames(edge.pass_time(7.5))
+    assert reason(error) == "session_lost"
+    assert not edge.core.http_requests.orphans
+
+
+def test_a_client_of_a_session_that_hangs_up_has_not_cancelled_and_its_bridge_keeps_the_rest() -> None:
+    for streaming, posted in ((False, []), (True, [Kind.DETACH])):
+        edge = DrivenEdge()
+        edge.post(request(1), session=SESSION)
+        [envelope] = edge.posted()
+        if streaming:
+            edge.says(Kind.MESSAGE, envelope.exchange, event=1, body=frame(method="notifications/message"))
+        edge.handle(LinkClosed("post"))
+        assert [envelope.kind for envelope in edge.posted()] == posted
+        assert edge.open == [envelope.exchange]
+        assert edge.answers(envelope.exchange) == []
+        assert edge.open == []
+
+
+# ---------------------------------------------------------------- event streams
+def test_an_event_stream_carries_its_sessions_messages_by_number_until_it_ends() -> None:
+    edge = DrivenEdge()
+    edge.handle(StreamOpened("get", SESSION, ""))
+    [envelope] = edge.posted()
+    assert (envelope.kind, envelope.event, envelope.body) == (Kind.ATTACH, -1, b"")
+    assert edge.says(Kind.MESSAGE, envelope.exchange, event=0) == [Send("get", b"", "session.0")]
+    assert edge.says(Kind.ENDED, envelope.exchange) == [Finish("get")]
+    assert edge.open == []
+
+
+def test_a_stream_is_resumed_where_its_last_event_says() -> None:
+    edge = DrivenEdge()
+    edge.handle(StreamOpened("get", SESSION, "e-1-some.request.7"))
+    [envelope] = edge.posted()
+    assert (envelope.event, envelope.body) == (7, b"e-1-some.request")
+    [sent] = edge.says(Kind.MESSAGE, envelope.exchange, event=8, body=b"{}")
+    assert sent == Send("get", b"{}", "e-1-some.request.8")
+
+
+def test_an_event_id_that_is_none_of_ours_is_refused() -> None:
+    for id in ("7", ".7", "stream.", "stream.-1", "stream.x", "stream.1234567890123456"):
+        edge = DrivenEdge()
+        [error] = frames(edge.handle(StreamOpened("get", SESSION, id)))
+        assert reason(error) == "invalid"
+        assert edge.open == []
+
+
+def test_a_stream_that_fails_is_refused_if_nothing_was_sent_on_it_and_else_just_ends() -> None:
+    for streaming in (False, True):
+        edge = DrivenEdge()
+        edge.handle(StreamOpened("get", SESSION, ""))
+        exchange = edge.open[0]
+        if streaming:
+            edge.says(Kind.MESSAGE, exchange, event=0)
+        effects = edge.says(Kind.ANSWER, exchange, attempt=1, body=frame(id=exchange, error={"code": 1, "message": "m"}))
+        assert (effects == [Finish("get")]) is streaming
+        assert bool(frames(effects)) is not streaming
+
+
+def test_a_stream_that_is_read_elsewhere_ends_here() -> None:
+    edge = DrivenEdge()
+    edge.handle(StreamOpened("get", SESSION, ""))
+    exchange = edge.open[0]
+    assert edge.says(Kind.DETACH, exchange) == [Finish("get")]
+    assert edge.says(Kind.MESSAGE, exchange, event=1, body=b"{}") == []
+    assert not edge.core.http_requests.open
+
+
+def test_a_reader_that_hangs_up_is_detached() -> None:
+    edge = DrivenEdge()
+    edge.handle(StreamOpened("get", SESSION, ""))
+    edge.posted()
+    edge.handle(LinkClosed("get"))
+    assert [envelope.kind for envelope in edge.posted()] == [Kind.DETACH]
+    assert edge.open == []
+    assert edge.records == []

@@ -1,0 +1,38 @@
+"""What a server writes besides its messages: so many lines of it are logged in a second, and how many more there were."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+
+import pytest
+
+from workers.process.server_log import ServerLog
+
+
+async def test_of_what_is_over_the_limit_the_number_is_logged_once(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.DEBUG, "mcp-fabric")
+    server_log = ServerLog("time", 3)
+    server_log.stderr("time#1", ["one", "two"], 0)
+    server_log.stderr("time#2", ["three", "four"], 1000)
+    server_log.noise("time#1", b"rubbish")
+    server_log.noise("time#1", b"rubbish")
+    assert caplog.messages == ["[time#1] one", "[time#1] two", "[time#2] three"]
+    async with asyncio.timeout(30):
+        while len(caplog.messages) < 5:  # noqa: ASYNC110 - a log has no event
+            await asyncio.sleep(0.01)
+    assert caplog.messages[3:] == [
+        "[time] 1001 more lines on stderr are not logged (maxLogLines)",
+        "[time] 2 more lines on stdout that are no JSON-RPC messages are not logged (maxLogLines)",
+    ]
+    server_log.noise("time#1", b"later")
+    assert caplog.messages[5:] == ["[time#1] not a JSON-RPC message on stdout, skipped: b'later'"]
+
+
+async def test_the_last_words_are_kept_where_nothing_is_logged(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO, "mcp-fabric")
+    server_log = ServerLog("time", 3)
+    assert server_log.last_words() == ""
+    server_log.stderr("time#1", [f"line {number}" for number in range(9)], 5)
+    assert server_log.last_words() == "; its last stderr lines: line 4 | line 5 | line 6 | line 7 | line 8"
+    assert caplog.messages == []

@@ -1,0 +1,48 @@
+"""The options that lead another terminal to this fabric: the least, and never a credential."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from fabric.config.load import load
+from workers.serving.second_terminal import typed
+
+
+@pytest.fixture
+def plain(tmp_path: Path) -> dict[str, str]:
+    """An environment that says nothing of a fabric."""
+    return {"XDG_STATE_HOME": str(tmp_path / "state"), "XDG_RUNTIME_DIR": "", "HOME": str(tmp_path), "PATH": "/bin"}
+
+
+def options(tmp_path: Path, plain: dict[str, str], section: dict[str, Any], given: dict[str, Any], **variables: str) -> str:
+    path = tmp_path / "my mcp.json"
+    path.write_text(json.dumps({"mcpServers": {"echo": {"command": "true"}}, "fabric": section}))
+    settings = load(str(path), environment={**plain, **variables}, arguments=given)
+    before, _, after = typed(settings, {**plain, **variables}, "ls").partition(" ls")
+    return f"{before.rpartition(' ')[0]}|{after}".replace(str(tmp_path), "TMP")
+
+
+def test_where_all_is_as_by_default_there_are_none(tmp_path: Path, plain: dict[str, str]) -> None:
+    assert options(tmp_path, plain, {}, {}) == "|"
+
+
+def test_what_the_file_says_the_file_says_there_too(tmp_path: Path, plain: dict[str, str]) -> None:
+    assert options(tmp_path, plain, {"name": "mine"}, {}) == "| --config 'TMP/my mcp.json'"
+    secret = {"broker": "nats://u:p@h:4222", "secretFile": "secret"}
+    assert options(tmp_path, plain, secret, {}) == "| --config 'TMP/my mcp.json'"
+
+
+def test_what_the_command_line_or_the_environment_said_is_said_again(tmp_path: Path, plain: dict[str, str]) -> None:
+    assert options(tmp_path, plain, {}, {"name": "mine"}) == "| --fabric mine"
+    assert options(tmp_path, plain, {}, {}, FABRIC_NAME="mine") == "| --fabric mine"
+    assert options(tmp_path, plain, {}, {"broker": "redis://h:6379"}) == "| --broker redis://h:6379"
+    assert options(tmp_path, plain, {}, {}, FABRIC_STATE=str(tmp_path / "s")) == "FABRIC_STATE=TMP/s|"
+
+
+def test_a_credential_is_not_shown(tmp_path: Path, plain: dict[str, str]) -> None:
+    found = options(tmp_path, plain, {}, {}, FABRIC_BROKER="nats://user:hunter2@h:4222", FABRIC_SECRET="0" * 32)
+    assert found == "| --broker 'nats://***@h:4222'"

@@ -1,0 +1,82 @@
+"""The call that `up` proposes: of a tool that exists and does no harm, with arguments from its schema, quoted for a shell."""
+
+from __future__ import annotations
+
+import shlex
+from typing import Any
+
+import pytest
+
+from workers.tools.example import Example, example
+
+READS = {"readOnlyHint": True}
+DESTROYS = {"destructiveHint": True}
+
+
+def tool(name: str, annotations: Any = None, required: Any = (), **properties: Any) -> dict[str, Any]:
+    schema = {"type": "object", "properties": properties, "required": list(required)}
+    return {"name": name, "annotations": annotations, "inputSchema": schema}
+
+
+@pytest.mark.parametrize(
+    ("schema", "value"),
+    [
+        ({"type": "string", "examples": ["Paris", "Rome"]}, "Paris"),
+        ({"type": "string", "default": "x"}, "x"),
+        ({"const": "only"}, "only"),
+        ({"enum": ["red", "blue"]}, "red"),
+        ({"type": "boolean"}, True),
+        ({"type": "integer", "minimum": 5}, 5),
+        ({"type": "number"}, 1),
+        ({"type": "string", "description": "IANA name (e.g., 'America/New_York', 'Europe/London')"}, "America/New_York"),
+    ],
+)
+def test_a_required_argument_is_filled_from_its_schema(schema: dict[str, Any], value: object) -> None:
+    found = example({"s": [tool("t", required=["a"], a=schema, optional={"type": "string"})]})
+    assert found == Example("s", "t", {"a": value})
+
+
+@pytest.mark.parametrize(
+    "broken",
+    [
+        {"type": "string"},
+        {"type": "array"},
+        {"$ref": "#/$defs/x"},
+        True,
+    ],
+)
+def test_a_tool_whose_argument_has_no_example_is_passed_over(broken: Any) -> None:
+    hard = tool("hard", READS, required=["a"], a=broken)
+    assert example({"s": [hard]}) is None
+    assert example({"s": [hard, tool("easy")]}) == Example("s", "easy", {})
+
+
+def test_a_tool_that_only_reads_goes_before_one_that_takes_less() -> None:
+    listed = [tool("write"), tool("read", READS, required=["a"], a={"default": 1}), tool("look", READS)]
+    assert example({"s": listed}) == Example("s", "look", {})
+    assert example({"s": listed[:2]}) == Example("s", "read", {"a": 1})
+
+
+def test_a_tool_that_says_it_destroys_is_not_proposed() -> None:
+    assert example({"s": [tool("wipe", DESTROYS)]}) is None
+    assert example({"s": [tool("wipe", DESTROYS)], "other": [tool("list")]}) == Example("other", "list", {})
+
+
+@pytest.mark.parametrize("listed", [[{}], [{"name": 7}], [{"name": "t", "inputSchema": {"required": ["a"]}}]])
+def test_a_malformed_tool_is_passed_over(listed: list[dict[str, Any]]) -> None:
+    assert example({"s": listed}) is None
+
+
+def test_a_tool_with_a_malformed_schema_that_asks_for_nothing_is_good_enough() -> None:
+    assert example({"s": [{"name": "t", "inputSchema": [], "annotations": "no"}]}) == Example("s", "t", {})
+
+
+def test_the_words_are_quoted_and_read_as_they_are_meant() -> None:
+    arguments = {"city": "New York", "count": 3, "all": True, "file": "@home", "tags": ["a b"]}
+    words = Example("my server", "it's", arguments).words
+    told = ["my server", "it's", "city=New York", "count=3", "all=true", 'file:="@home"', 'tags:=["a b"]']
+    assert shlex.split(words) == told
+
+
+def test_names_that_look_like_options_are_marked_as_none() -> None:
+    assert Example("-s", "t", {}).words == "-- -s t"

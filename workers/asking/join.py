@@ -1,0 +1,125 @@
+"""Joins a fabric that runs: finds it, lists its workers, and says how to start one that does not run."""
+
+from __future__ import annotations
+
+import asyncio
+import shlex
+import signal
+from collections.abc import AsyncIterator, Callable, Coroutine
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from fabric.brokers import registry
+from fabric.brokers.embedded import nats_server
+from fabric.config.settings import DEFAULTS, Settings
+from fabric.config.state_folder import refuse_foreign
+from fabric.core.peers.announcement import Announcement, Role
+from fabric.errors import BrokerRefused, BrokerTimeout
+from fabric.runtime.node import Node
+from fabric.runtime.observer import Observer
+from fabric.runtime.retry import Dialer
+from workers.process.context import WorkerContext, worker_context
+from workers.process.lifecycle import WorkerLifecycle, stopped_by
+from workers.screen.terminal import complain
+from workers.tools.shape import among
+
+if TYPE_CHECKING:
+    from fabric.runtime.edge import Edge  # an observer needs none
+
+NOT_RUNNING = "no fabric is running here; start one: mcp-fabric up CONFIG"
+
+JOIN_TIMEOUT = 5.0
+"""Seconds that the broker and whoever is there have to answer."""
+
+
+async def runs_here(settings: Settings) -> bool:
+    """Whether the embedded broker runs. Raises ConfigError where its folder belongs to somebody else."""
+    refuse_foreign(settings.fabric.state)
+    return await nats_server.find(settings.fabric.state) is not None
+
+
+def start_commands(settings: Settings, *roles: str) -> str:
+    """The commands that start a fabric here: `up`, or one for each of `roles` where the broker was given."""
+    name = "" if settings.fabric.name == DEFAULTS.fabric.name else f" --fabric {shlex.quote(settings.fabric.name)}"
+    if settings.fabric.broker is None:
+        return f"mcp-fabric up CONFIG{name}"
+    broker = shlex.quote(registry.masked(settings.fabric.broker))
+    return " and ".join(f"mcp-fabric {role} CONFIG --broker {broker}{name}" for role in roles)
+
+
+@asynccontextmanager
+async def join(settings: Settings) -> AsyncIterator[WorkerContext]:
+    """The context of a process at the broker that was given, or at the embedded broker that runs.
+
+    It starts no broker: BrokerRefused if none runs. A person waits, so the first failed attempt to reach a broker is the last.
+    """
+    if settings.fabric.broker is None and not await runs_here(settings):
+        raise BrokerRefused(NOT_RUNNING)
+    retry = msgspec.structs.replace(settings.fabric.retry, first_attempts=1)
+    hasty = msgspec.structs.replace(settings.fabric, retry=retry)
+    async with worker_context(msgspec.structs.replace(settings, fabric=hasty)) as context:
+        yield context
+
+
+async def wait_until(node: Node, context: WorkerContext, condition: Callable[[], bool]) -> None:
+    """Wait until `condition` holds. Raises BrokerTimeout, and a failed node's error: ConfigError if it must not join."""
+    try:
+        async with asyncio.timeout(JOIN_TIMEOUT + context.settings.fabric.lease):
+            while not condition():
+                if node.failed.done():
+                    node.failed.result()
+                await asyncio.sleep(0.01)  # readiness is a state of the lease clock, not an event
+    except TimeoutError:
+        raise BrokerTimeout(f"broker {registry.redacted(context.url)} does not answer; mcp-fabric doctor says why") from None
+
+
+async def everyone(settings: Settings) -> list[tuple[str, Announcement]]:
+    """Every edge and bridge that is there, by incarnation. Raises as `join` and `wait_until`."""
+    async with join(settings) as context:
+        observer = Observer(context.url, settings.fabric.name, context.identity(), Dialer(context.settings.fabric.retry))
+        observer.node.start()
+        try:
+            await wait_until(observer.node, context, lambda: observer.node.ready)
+            return [(who, said) for who, said in observer.node.heard() if said.role is not Role.OBSERVER]
+        finally:
+            await observer.node.aclose()
+
+
+async def why_unserved(edge: Edge, context: WorkerContext, name: str) -> str:
+    """Why nobody serves `name`, for people, once that is certain; empty as soon as somebody does. Raises as `wait_until`.
+
+    With the embedded broker, it is certain once the workers that are there have answered. With a given broker, workers may have
+    lost it and may come back, so it takes a full lease.
+    """
+    own = context.settings.fabric.broker is None
+    await wait_until(edge.node, context, lambda: name in edge.served() or edge.sure or (own and edge.node.ready))
+    served = edge.served()
+    if name in served:
+        return ""
+    if served:
+        return f"no server is named {name!r} here{among(name, served)}"
+    return f"nobody serves {name!r}; start it: {start_commands(context.settings, 'bridge')}"
+
+
+async def unless_stopped(work: Coroutine[Any, Any, int], *, orderly: bool = False) -> int:
+    """Await `work` for an exit code. Ctrl-C or SIGTERM cancel it, so that it cleans up, and make the code 130 or 143.
+
+    orderly: SIGTERM is the normal way to stop it, with exit code 0.
+    """
+    lifecycle = WorkerLifecycle()
+    task = asyncio.ensure_future(work)
+    stop = asyncio.ensure_future(lifecycle.stopping.wait())
+    try:
+        await asyncio.wait([task, stop], return_when=asyncio.FIRST_COMPLETED)
+        if task.done():
+            return task.result()
+    finally:
+        stop.cancel()
+        task.cancel()
+        await asyncio.wait([task])
+    if orderly and lifecycle.signal == signal.SIGTERM:
+        return 0
+    complain("interrupted" if lifecycle.signal == signal.SIGINT else "terminated")
+    return stopped_by(lifecycle.signal)

@@ -1,0 +1,56 @@
+"""`mcp-fabric tools`, `resources` and `prompts`: lists what a server has, all pages of it."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import msgspec
+
+from fabric.config.settings import Settings
+from workers.asking.join import unless_stopped
+from workers.asking.visit import unless_refused, visit
+from workers.process.logs import configure_logging
+from workers.screen.terminal import complain, harmless, say
+from workers.tools.example import example
+from workers.tools.words import prompt_lines, resource_lines, tool_lines, usage
+
+PIPE_WIDTH = 160
+"""Columns of output that goes to no terminal."""
+
+Words = Callable[[Mapping[str, Any], int], list[str]]
+
+_KINDS: Mapping[str, Mapping[str, tuple[str, Words]]] = {
+    "tools": {"tools": ("tools/list", tool_lines)},
+    "prompts": {"prompts": ("prompts/list", prompt_lines)},
+    "resources": {
+        "resources": ("resources/list", resource_lines),
+        "resourceTemplates": ("resources/templates/list", resource_lines),
+    },
+}
+"""What each command lists: by the key of a page, the method that lists it, and the function that puts one item in words."""
+
+
+async def run(settings: Settings, kind: str, server: str, *, json: bool) -> int:
+    """List, and print. Returns the exit code."""
+    configure_logging(settings, "warning")
+    return await unless_stopped(unless_refused(_run(settings, kind, server, json=json)))
+
+
+async def _run(settings: Settings, kind: str, server: str, *, json: bool) -> int:
+    async with visit(settings, server) as client:
+        found = {key: await client.all(method, key) for key, (method, _) in _KINDS[kind].items()}
+    if json:
+        print(msgspec.json.format(msgspec.json.encode(found)).decode())
+        return 0
+    width = shutil.get_terminal_size((PIPE_WIDTH, 0)).columns
+    if not any(found.values()):
+        complain(f"{server} has no {kind}")
+        return 0
+    blocks = ["\n".join(_KINDS[kind][key][1](each, width)) for key, listed in found.items() for each in listed]
+    print(harmless("\n\n".join(blocks)), flush=True)
+    if kind == "tools":
+        tried = example({server: found["tools"]})
+        say([(f"try: {f'mcp-fabric call {tried.words}' if tried else usage(server, found['tools'][0])}", "cyan")])
+    return 0

@@ -1,0 +1,107 @@
+"""`mcp-fabric ls`: lists servers and workers, with their health."""
+
+from __future__ import annotations
+
+import msgspec
+
+from fabric.config.settings import Settings
+from fabric.core.peers.announcement import Announcement, Health, Role, Served
+from workers.asking.join import everyone, start_commands, unless_stopped
+from workers.process.logs import configure_logging
+from workers.screen import table
+from workers.screen.terminal import complain
+
+BEST_FIRST = (Health.HEALTHY, Health.DEGRADED, Health.CHECKING, Health.UNKNOWN, Health.UNHEALTHY)
+
+
+class ServerRow(msgspec.Struct, frozen=True):
+    """One server, at all its bridges together."""
+
+    name: str
+    eras: list[str]
+    health: Health
+    reason: str
+    bridges: int
+    sessions: int
+    free: int
+
+
+class WorkerRow(msgspec.Struct, frozen=True):
+    """One process."""
+
+    role: Role
+    host: str
+    health: Health
+    address: str
+    incarnation: str
+    sessions: int
+    servers: list[str]
+
+
+async def run(settings: Settings, *, json: bool) -> int:
+    """Ask, and print. Returns the exit code."""
+    configure_logging(settings, "warning")
+    return await unless_stopped(_run(settings, json=json))
+
+
+async def _run(settings: Settings, *, json: bool) -> int:
+    heard = await everyone(settings)
+    servers, workers = _servers(heard), _workers(heard)
+    if json:
+        print(msgspec.json.format(msgspec.json.encode({"servers": servers, "workers": workers})).decode())
+    elif heard:
+        _print(servers, workers)
+    if not heard:
+        complain(f"nobody answers in fabric {settings.fabric.name!r}; start it: {start_commands(settings, 'bridge', 'edge')}")
+        return 3
+    return 0
+
+
+def _servers(heard: list[tuple[str, Announcement]]) -> list[ServerRow]:
+    found: dict[str, list[Served]] = {}
+    for _, said in heard:
+        for name, served in said.serves.items():
+            found.setdefault(name, []).append(served)
+    return [_server(name, bridges) for name, bridges in sorted(found.items())]
+
+
+def _server(name: str, bridges: list[Served]) -> ServerRow:
+    """The best health of all bridges, and a reason as long as the server is not healthy at one of them."""
+    healths = {served.health for served in bridges}
+    best = next(health for health in BEST_FIRST if health in healths)
+    ill = [served.reason for served in bridges if served.reason]
+    reason = (f"{len(ill)} of {len(bridges)}: {ill[0]}" if len(ill) < len(bridges) else ill[0]) if ill else ""
+    return ServerRow(
+        name=name,
+        eras=sorted({era for served in bridges for era in served.eras}),
+        health=best,
+        reason=reason,
+        bridges=len(bridges),
+        sessions=sum(served.sessions for served in bridges),
+        free=sum(served.free for served in bridges),
+    )
+
+
+def _workers(heard: list[tuple[str, Announcement]]) -> list[WorkerRow]:
+    rows = [
+        WorkerRow(said.role, said.host, _health(said), said.address, who, said.sessions, sorted(said.serves))
+        for who, said in heard
+    ]
+    return sorted(rows, key=lambda row: (row.role, row.host))
+
+
+def _health(said: Announcement) -> Health:
+    """A worker that announces itself is healthy, unless one of its servers is not."""
+    found = {served.health for served in said.serves.values()}
+    if len(found) < 2:
+        return next(iter(found), Health.HEALTHY)
+    return Health.DEGRADED if found & {Health.DEGRADED, Health.UNHEALTHY} else Health.CHECKING
+
+
+def _print(servers: list[ServerRow], workers: list[WorkerRow]) -> None:
+    table.show("server", "eras", "health", "bridges", "sessions", "free slots", "reason", rows=[
+        (row.name, " ".join(row.eras), row.health, row.bridges, row.sessions, row.free, row.reason) for row in servers
+    ])  # fmt: skip
+    table.show("worker", "process", "health", "address", "serves", rows=[
+        (row.role, row.host or row.incarnation, row.health, row.address, " ".join(row.servers)) for row in workers
+    ])  # fmt: skip

@@ -1,0 +1,78 @@
+"""The check of `doctor` on one server: it runs as at a bridge, in a fabric of its own inside this process."""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+
+import msgspec
+
+from fabric.config.settings import SecretSettings, Settings
+from fabric.core.peers.announcement import Health, Served
+from fabric.errors import FabricError
+from fabric.runtime.bridge import Bridge
+from fabric.runtime.edge import Edge
+from workers.asking.conversation import conversation
+from workers.checking.finding import Finding, failed
+from workers.process.bridge import make_bridge
+from workers.process.context import worker_context
+from workers.process.edge import make_edge
+
+LIST_TIMEOUT = 30.0
+"""Seconds a server has to list its tools."""
+
+
+def limit(name: str, settings: Settings) -> float:
+    """Seconds that the check of this server takes at most: its `startTimeout`, and the time to list its tools."""
+    return settings.servers[name].start_timeout + LIST_TIMEOUT
+
+
+async def server(name: str, settings: Settings) -> Finding:
+    """Start the server as a bridge does, discover it, count its tools, stop it."""
+    check, definition = f"server {name}", settings.servers[name]
+    by_hand = "start it, or mend its url" if definition.url else "run its command by hand, in its folder and environment"
+    last_words: Callable[[], str] = str
+    try:
+        async with asyncio.timeout(limit(name, settings)), _alone(name, settings) as (edge, bridge):
+            last_words = bridge.core.pools[name].limits.last_words
+            served = await _settled(bridge, name)
+            if served.health is Health.UNHEALTHY and definition.url:
+                return failed(check, FabricError(served.reason), by_hand)
+            if served.health is Health.UNHEALTHY:
+                return Finding(check, False, served.reason, by_hand)
+            async with conversation(edge, name, settings.links.max_frame_bytes) as client:
+                tools = await client.tools()
+    except TimeoutError:
+        return Finding(check, False, f"no answer within {limit(name, settings):g} s{last_words()}", by_hand)
+    except FabricError as error:
+        return Finding(check, False, str(error), by_hand)
+    return Finding(check, True, f"{' and '.join(served.eras)}, {len(tools)} tools")
+
+
+@asynccontextmanager
+async def _alone(name: str, settings: Settings) -> AsyncIterator[tuple[Edge, Bridge]]:
+    """An edge and a bridge with that server alone, and without processes that wait for sessions."""
+    apart = msgspec.structs.replace(
+        settings,
+        servers={name: msgspec.structs.replace(settings.servers[name], warm=0)},
+        fabric=msgspec.structs.replace(settings.fabric, broker=f"memory://{secrets.token_hex(8)}"),
+        secret=SecretSettings(secret=secrets.token_hex(16)),
+    )
+    async with worker_context(apart) as context:
+        edge, bridge = make_edge(context), make_bridge(context)
+        try:
+            edge.node.start()
+            bridge.node.start()
+            yield edge, bridge
+        finally:
+            await edge.node.aclose()
+            await bridge.aclose()
+
+
+async def _settled(bridge: Bridge, name: str) -> Served:
+    """The state of the server, once its health is known."""
+    while (served := bridge.served()[name]).health in (Health.UNKNOWN, Health.CHECKING):  # noqa: ASYNC110 - no event
+        await asyncio.sleep(0.02)
+    return served

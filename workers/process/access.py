@@ -1,0 +1,18 @@
+"""Which requests the HTTP listeners of a worker accept, as its settings say."""
+
+from __future__ import annotations
+
+from urllib.parse import urlsplit
+
+from fabric.config.settings import Settings
+from fabric.security.access import AccessRules
+
+
+def access_rules(settings: Settings) -> AccessRules:
+    """Which Host and Origin headers the HTTP listeners accept."""
+    public = urlsplit(settings.listen.public_url).hostname if settings.listen.public_url else None
+    own = (f"[{public}]" if ":" in public else public,) if public else ()
+    return AccessRules(
+        allowed_hosts=(*settings.access.allowed_hosts, *own),
+        allowed_origins=settings.access.allowed_origins,
+    )

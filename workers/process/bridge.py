@@ -1,0 +1,142 @@
+"""Makes a bridge from settings, and starts its servers; for `bridge`, `up` and `connect`."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from functools import partial
+from typing import TypeVar
+
+from fabric.config.server_definition import ServerDefinition
+from fabric.core.bridge.processes.limits import ServerLimits
+from fabric.links import registry
+from fabric.links.base import Link
+from fabric.links.settings import DEFAULT_STALL_TIMEOUT, ConnectSettings, Redial
+from fabric.links.stdio.command import ServerCommand
+from fabric.links.stdio.processes import Processes
+from fabric.links.stdio.server import spawn
+from fabric.runtime.bridge import Bridge
+from fabric.runtime.health_command import run_check
+from fabric.runtime.retry import Dialer
+from workers.process.context import WorkerContext
+from workers.process.server_log import ServerLog
+from workers.process.telemetry import instrumented
+
+T = TypeVar("T")
+
+REMOTE_ATTEMPTS = 5
+"""Attempts to reach a remote server before it counts as unhealthy. Then the core tries it again, as it does a process."""
+
+
+def make_bridge(context: WorkerContext) -> Bridge:
+    """A bridge, not yet started."""
+    settings = context.settings
+    instruments = instrumented(context, "bridge")
+    context.processes.open()
+    logs = {name: ServerLog(name, server.max_log_lines) for name, server in settings.servers.items()}
+    limits = {
+        name: ServerLimits(
+            server.digest,
+            _transport(server),
+            slots=server.max_in_flight,
+            warm=server.warm,
+            most=server.max_processes,
+            checks=server.checks,
+            era=server.era,
+            start_timeout=server.start_timeout,
+            last_words=logs[name].last_words,
+        )
+        for name, server in settings.servers.items()
+    }
+
+    redials = {name: _redial(instruments.dialer, name) for name in settings.servers}
+
+    async def connect(server: str, id: str) -> Link:
+        definition, redial = settings.servers[server], redials[server]
+        start = partial(
+            start_server,
+            definition,
+            id,
+            context.processes,
+            logs[server],
+            settings.links.max_frame_bytes,
+            stall_timeout=settings.links.stall_timeout,
+            compression=settings.links.ws_compression,
+            redial=redial,
+        )
+        if not definition.url:
+            return await instruments.dialer.dial("server", server, start, most=1)  # the core has it started again
+        return await (start() if _transport(definition) == "http" else redial(start))
+
+    async def check(server: str) -> str:
+        definition = settings.servers[server]
+        return await run_check(
+            definition.check_command,
+            processes=context.processes,
+            cwd=definition.cwd,
+            env=definition.env,
+            timeout=definition.checks.timeout,
+        )
+
+    return Bridge(
+        context.url,
+        settings.fabric.name,
+        instruments.identity,
+        servers=limits,
+        connect=connect,
+        check=check,
+        completed=instruments.completed,
+        dialer=instruments.dialer,
+    )
+
+
+def _redial(dialer: Dialer, server: str) -> Redial:
+    async def redial(connect: Callable[[], Awaitable[T]]) -> T:
+        return await dialer.dial("server", server, connect, most=REMOTE_ATTEMPTS)
+
+    return redial
+
+
+def _transport(server: ServerDefinition) -> str:
+    scheme = server.url.partition("://")[0].removeprefix("sse+")
+    return {"": "stdio", "https": "http", "ws": "websocket", "wss": "websocket"}.get(scheme, scheme)
+
+
+async def start_server(
+    server: ServerDefinition,
+    id: str,
+    processes: Processes,
+    log: ServerLog,
+    max_frame_bytes: int,
+    *,
+    stall_timeout: float = DEFAULT_STALL_TIMEOUT,
+    compression: bool = False,
+    redial: Redial | None = None,
+) -> Link:
+    """Start a server's process, or connect to where it listens. Raises LinkRefused and its kinds, and LinkTimeout."""
+    if server.url:
+        # each session may hold a stream and ask for one thing besides
+        connections = server.max_in_flight + 2 * server.max_processes
+        settings = ConnectSettings(
+            headers=server.headers,
+            answer_timeout=server.start_timeout,
+            trust=server.trust,
+            max_frame_bytes=max_frame_bytes,
+            stall_timeout=stall_timeout,
+            connections=connections,
+            compression=compression,
+            redial=redial,
+            shown=server.shown,
+        )
+        return await registry.connect(server.url, settings, id=id)
+    command = ServerCommand(server.command, server.args, server.cwd, dict(server.env), server.grace)
+
+    return await spawn(
+        command,
+        id=id,
+        processes=processes,
+        inherited={},  # the definition holds all of it
+        on_stderr=partial(log.stderr, id),
+        on_noise=partial(log.noise, id),
+        max_frame_bytes=max_frame_bytes,
+        stall_timeout=stall_timeout,
+    )

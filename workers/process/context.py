@@ -1,0 +1,73 @@
+"""What a worker process has: its settings, the URL of its broker, its keys and its child processes."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import secrets
+import socket
+import time
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+
+from fabric.brokers.embedded import nats_server
+from fabric.config.secret import keyring
+from fabric.config.settings import Settings
+from fabric.config.state_folder import prepare
+from fabric.core.peers.member import Identity
+from fabric.links.stdio.processes import Processes
+from fabric.security.secret import Keyring
+
+FLUSH_TIMEOUT = 3.0
+"""Seconds that spans have to be exported when the process stops."""
+
+
+class WorkerContext:
+    """What one worker process has. Made by `worker_context`."""
+
+    def __init__(self, settings: Settings, url: str, keys: Keyring) -> None:
+        self.settings = settings
+        self.url = url
+        """The broker's URL."""
+        self.keys = keys
+        self.processes = Processes()
+        """The child processes. They end before `closing`."""
+        self.closing: list[Callable[[float], None]] = []
+        """Called at the end, each with a timeout in seconds."""
+
+    def identity(self) -> Identity:
+        """A new incarnation; never before a fork."""
+        return Identity(
+            incarnation=secrets.token_hex(8),
+            salt=secrets.token_bytes(32),
+            key=",".join(self.keys.ids),
+            host=f"{socket.gethostname()}:{os.getpid()}",
+            lease=self.settings.fabric.lease,
+            wall=time.time() - time.monotonic(),
+        )
+
+
+@asynccontextmanager
+async def worker_context(settings: Settings) -> AsyncIterator[WorkerContext]:
+    """The context of a process, with the broker that was given, or else with the embedded broker for as long as this lasts."""
+    keys = keyring(settings)
+    if settings.fabric.broker is not None:
+        async with _closing(WorkerContext(settings, settings.fabric.broker, keys)) as context:
+            yield context
+        return
+    broker = await nats_server.ensure(prepare(settings.fabric.state))
+    try:
+        async with _closing(WorkerContext(settings, broker.url, keys)) as context:
+            yield context
+    finally:
+        await broker.aclose()
+
+
+@asynccontextmanager
+async def _closing(context: WorkerContext) -> AsyncIterator[WorkerContext]:
+    try:
+        yield context
+    finally:
+        await context.processes.aclose()
+        for close in context.closing:
+            await asyncio.to_thread(close, FLUSH_TIMEOUT)

@@ -1,0 +1,59 @@
+"""Logs what a server writes besides messages: a number of lines in a second, and how many more there were."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import deque
+from collections.abc import Sequence
+
+from fabric.links.stdio.server import LAST_LINES, last_words
+
+log = logging.getLogger("mcp-fabric")
+
+_WINDOW = 1.0  # seconds
+_NOISE_BYTES = 200  # of a line on stdout that is shown
+
+
+class ServerLog:
+    """The log of one server, for all its processes. most: lines logged in a second, of stderr and stdout together."""
+
+    def __init__(self, server: str, most: int) -> None:
+        self._server, self._most = server, most
+        self._room = most
+        self._last: deque[str] = deque(maxlen=LAST_LINES)
+        self._more = {logging.DEBUG: 0, logging.WARNING: 0}
+        self._window: asyncio.TimerHandle | None = None
+
+    def stderr(self, child: str, lines: Sequence[str], more: int) -> None:
+        """A process wrote these lines to stderr, and more."""
+        self._last.extend(lines[-LAST_LINES:])
+        if log.isEnabledFor(logging.DEBUG):
+            self._log(logging.DEBUG, "[%s] %s", child, lines, more)
+
+    def noise(self, child: str, line: bytes) -> None:
+        """A process wrote this line to stdout, where only messages belong."""
+        self._log(logging.WARNING, "[%s] not a JSON-RPC message on stdout, skipped: %r", child, [line[:_NOISE_BYTES]], 0)
+
+    def last_words(self) -> str:
+        """The last lines on stderr, logged or not, as the end of a sentence."""
+        return last_words(self._last)
+
+    def _log(self, level: int, form: str, child: str, lines: Sequence[str | bytes], more: int) -> None:
+        for line in lines[: self._room]:
+            log.log(level, form, child, line, extra={"server": self._server, "child": child})
+        logged = min(self._room, len(lines))
+        self._room -= logged
+        self._more[level] += len(lines) - logged + more
+        if self._window is None:
+            self._window = asyncio.get_running_loop().call_later(_WINDOW, self._over)
+
+    def _over(self) -> None:
+        self._window = None
+        self._room = self._most
+        for level, more in self._more.items():
+            if more:
+                where = "stderr" if level == logging.DEBUG else "stdout that are no JSON-RPC messages"
+                form, about = "[%s] %d more lines on %s are not logged (maxLogLines)", {"server": self._server}
+                log.log(level, form, self._server, more, where, extra=about)
+                self._more[level] = 0

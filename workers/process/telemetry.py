@@ -1,0 +1,91 @@
+"""Sets up traces and metrics as the OTEL_* variables ask. The SDK reads them: sampler, exporters and batches are its own."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from importlib.metadata import version
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from fabric.core.peers.member import Identity
+from fabric.core.telemetry_record import Record
+from fabric.runtime.retry import Dialer
+from workers.process.context import WorkerContext
+from workers.process.extras import refuse_missing_extras, wants
+from workers.process.logs import logging_completed
+
+if TYPE_CHECKING:
+    from opentelemetry.sdk.resources import Resource
+
+SYSTEMS = {"tls": "nats", "rediss": "redis", "amqp": "rabbitmq", "amqps": "rabbitmq"}
+"""The name that OpenTelemetry has for a broker, where the scheme of the URL differs."""
+
+
+class Instruments(msgspec.Struct, frozen=True):
+    """The parts of an edge or a bridge that telemetry changes."""
+
+    identity: Identity
+    completed: Callable[[Record], None]
+    """Called with the record of each request that is completed."""
+    dialer: Dialer
+
+
+def instrumented(context: WorkerContext, role: str) -> Instruments:
+    """The instruments of a new edge or bridge. Raises ConfigError where OTEL_* ask for a part that is not installed."""
+    identity, policy = context.identity(), context.settings.fabric.retry
+    refuse_missing_extras(os.environ)
+    traces, metrics = wants(os.environ, "traces"), wants(os.environ, "metrics")
+    if not (traces or metrics):
+        return Instruments(identity, logging_completed(_untraced), Dialer(policy))
+    resource = _resource(identity, role)
+    dialer = _metered(context, resource) if metrics else Dialer(policy)
+    if not traces:
+        return Instruments(identity, logging_completed(_untraced), dialer)
+    found = _traced(context, identity, resource, dialer)
+    return msgspec.structs.replace(found, completed=logging_completed(found.completed))
+
+
+# ------------------------------------------ the SDK is imported below, so that only processes with telemetry wait for it
+def _resource(identity: Identity, role: str) -> Resource:
+    from opentelemetry.sdk.resources import OTELResourceDetector, Resource
+
+    from fabric.telemetry import names
+
+    said = {names.SERVICE_NAME: f"mcp-fabric-{role}", names.SERVICE_VERSION: version("mcp-transport-fabric")}
+    asked = OTELResourceDetector().detect()  # a name of the operator's own goes before ours
+    return Resource.create(said).merge(asked).merge(Resource({names.SERVICE_INSTANCE: identity.incarnation}))
+
+
+def _traced(context: WorkerContext, identity: Identity, resource: Resource, dialer: Dialer) -> Instruments:
+    from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
+    from opentelemetry.sdk.trace import TracerProvider
+    from opentelemetry.sdk.trace.export import BatchSpanProcessor
+
+    from fabric.telemetry.spans import SpanMaker
+    from fabric.telemetry.tracing import Tracing
+
+    sampler = TracerProvider(resource=resource, shutdown_on_exit=False).sampler
+    scheme = context.url.partition(":")[0]
+    maker = SpanMaker(resource, SYSTEMS.get(scheme, scheme), identity.wall)
+    tracing = Tracing(sampler, maker, BatchSpanProcessor(OTLPSpanExporter()))
+    context.closing.append(tracing.close)
+    return Instruments(msgspec.structs.replace(identity, spans=tracing.mint), tracing.completed, dialer)
+
+
+def _metered(context: WorkerContext, resource: Resource) -> Dialer:
+    from opentelemetry.exporter.otlp.proto.http.metric_exporter import OTLPMetricExporter
+    from opentelemetry.sdk.metrics import MeterProvider
+    from opentelemetry.sdk.metrics.export import PeriodicExportingMetricReader
+
+    from fabric.telemetry import names
+    from fabric.telemetry.metrics import Metrics
+
+    provider = MeterProvider([PeriodicExportingMetricReader(OTLPMetricExporter())], resource, shutdown_on_exit=False)
+    context.closing.append(lambda timeout: provider.shutdown(timeout * 1000))
+    return Dialer(context.settings.fabric.retry, Metrics(provider.get_meter(names.SCOPE)).connect_attempt)
+
+
+def _untraced(record: Record) -> None:
+    """Tracing is off."""

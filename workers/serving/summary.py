@@ -1,0 +1,184 @@
+"""The lines that `up` prints once it serves: each server with address, state and tools, servers that join, commands to try.
+
+It waits a little for servers that start slowly. A server that is ready only later gets a line of its own then; the log says if
+it fails later.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import shlex
+import time
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from typing import Any
+from urllib.parse import quote
+
+from fabric.config.settings import Settings
+from fabric.core.peers.announcement import Announcement, Health, Role, Served
+from fabric.errors import FabricError
+from fabric.mcp import eras
+from fabric.runtime.bridge import Bridge
+from fabric.runtime.edge import Edge
+from workers.asking.conversation import conversation
+from workers.screen.terminal import Line, Span, moving
+from workers.serving.listeners import Listeners
+from workers.serving.second_terminal import typed
+from workers.tools.example import example
+
+PATIENCE = 8.0
+"""Seconds that servers have to start before the summary is printed without them."""
+LOOK = 0.1
+"""Seconds between two looks at the servers."""
+JOINED_LOOK = 1.0
+"""Seconds between two looks at the workers that joined."""
+LIST_TIMEOUT = 30.0
+"""Seconds that a server which is ready has to list its tools; only its own line waits for it."""
+
+WELL = (Health.HEALTHY, Health.DEGRADED)
+
+Tools = list[dict[str, Any]]
+
+
+class Summary:
+    """The summary of one process with an edge and a bridge, both started."""
+
+    def __init__(self, settings: Settings, edge: Edge, bridge: Bridge, listeners: Listeners, where: str) -> None:
+        self._settings = settings
+        self._edge = edge
+        self._bridge = bridge
+        self._listeners = listeners
+        self._where = where
+        self._began = time.monotonic()
+        self._tools: dict[str, Tools] = {}
+
+    async def lines(self) -> AsyncIterator[Sequence[Line]]:
+        """The summary, and then a line for each server that becomes ready, here or at a bridge that joins; it never ends."""
+        coming = {name: asyncio.ensure_future(self._comes(name)) for name in self._settings.servers}
+        try:
+            with moving() as show:
+                while not all(map(self._told, coming)) and time.monotonic() - self._began < PATIENCE:
+                    await asyncio.wait(self._waited_for(coming), timeout=LOOK)
+                    ready = sum(name in self._tools for name in coming)
+                    missing = ", ".join(name for name in coming if not self._told(name))
+                    show(f"starting {missing} ({ready} of {len(coming)} servers ready)")
+            ready_by_now, joined = {name for name, task in coming.items() if task.done()}, self._elsewhere()
+            yield self._all()
+            for name in ready_by_now:
+                coming.pop(name).result()
+            seen = joined
+            while True:
+                if coming:
+                    await asyncio.wait(coming.values(), timeout=JOINED_LOOK, return_when=asyncio.FIRST_COMPLETED)
+                else:
+                    await asyncio.sleep(JOINED_LOOK)
+                for name in [name for name, task in coming.items() if task.done()]:
+                    coming.pop(name).result()
+                    yield [[(name, "bold"), (f"  {self._url(name)}  ", ""), *self._state(name)]]
+                last, seen = seen, self._elsewhere()  # a worker that is refused announces itself for a moment, too
+                for name, host in sorted((last & seen) - joined):
+                    yield [[(name, "bold"), (f"  {self._url(name)}  ", ""), ("joined", "green"), (f", at bridge {host}", "")]]
+                joined |= last & seen
+        finally:
+            for task in coming.values():
+                task.cancel()
+
+    # ------------------------------------------------------------ what is known of a server
+    def _served(self, name: str) -> Served:
+        return self._bridge.served()[name]
+
+    def _told(self, name: str) -> bool:
+        """Whether there is something to print about it: it is ready and its tools are known, or it has failed."""
+        return name in self._tools or self._served(name).health is Health.UNHEALTHY
+
+    def _waited_for(self, coming: Mapping[str, asyncio.Future[None]]) -> Iterable[asyncio.Future[None]]:
+        return [task for name, task in coming.items() if not self._told(name)]
+
+    async def _comes(self, name: str) -> None:
+        """Return once it is ready and its tools are listed, as far as they can be."""
+        while self._served(name).health not in WELL:  # noqa: ASYNC110 - no event says so
+            await asyncio.sleep(LOOK)
+        tools: Tools = []
+        # a session would take a process that was not to be started before somebody comes
+        if self._settings.servers[name].warm or self._served(name).eras != (eras.LEGACY,):
+            try:
+                async with (
+                    asyncio.timeout(LIST_TIMEOUT),
+                    conversation(self._edge, name, self._settings.links.max_frame_bytes) as client,
+                ):
+                    tools = await client.tools()
+            except (FabricError, TimeoutError):
+                pass  # its callers get the error
+        self._tools[name] = tools
+
+    # ------------------------------------------------------------ words
+    def _all(self) -> list[Line]:
+        own = self._settings.servers
+        rows = [(name, self._url(name), self._state(name)) for name in own]
+        rows += [
+            (name, self._url(name), _state_elsewhere(served, said.host))
+            for said in self._others()
+            for name, served in sorted(said.serves.items())
+            if name not in own
+        ]
+        if default := self._settings.default_server:
+            rows.append((default, f"{self._listeners.url}/mcp", []))
+        rows += [(server or "any", listener.address, []) for listener, server in self._listeners.others]
+        names, urls = (max(len(row[column]) for row in rows) for column in (0, 1))
+        served: list[Line] = [
+            [("  ", ""), (f"{name:{names}}", "bold"), (f"  {url:{urls}}  " if state else f"  {url}", ""), *state]
+            for name, url, state in rows
+        ]
+        ready: Line = [("ready", "bold green"), (f" {self._where}", "")]
+        return [ready, *served, [("try, in a second terminal", "")], *([(f"  {line}", "cyan")] for line in self._tries())]
+
+    def _others(self) -> list[Announcement]:
+        """The other bridges."""
+        own = self._bridge.node.me
+        return [said for who, said in self._edge.node.heard() if said.role is Role.BRIDGE and who != own]
+
+    def _elsewhere(self) -> frozenset[tuple[str, str]]:
+        """The servers that only others run, and are well, each with its bridge."""
+        return frozenset(
+            (name, said.host)
+            for said in self._others()
+            for name, served in said.serves.items()
+            if name not in self._settings.servers and served.health in WELL
+        )
+
+    def _url(self, name: str) -> str:
+        return f"{self._listeners.url}/{quote(name, safe='')}/mcp"
+
+    def _state(self, name: str) -> list[Span]:
+        served = self._served(name)
+        match served.health:
+            case Health.HEALTHY:
+                return [("ready", "green"), (self._counted(name), "")]
+            case Health.DEGRADED:
+                return [("degraded", "yellow"), (f"{self._counted(name)}: {served.reason}", "")]
+            case Health.UNHEALTHY:
+                return [("failed", "bold red"), (f": {served.reason}", "")]
+        return [(served.reason or "starting", "yellow")]
+
+    def _counted(self, name: str) -> str:
+        count = len(self._tools.get(name, ()))
+        return f", {count} tool{'' if count == 1 else 's'}" if count else ""
+
+    def _tries(self) -> list[str]:
+        def command(name: str, arguments: str = "") -> str:
+            return typed(self._settings, os.environ, name, arguments)
+
+        found = example(self._tools)
+        known = found.server if found else next(iter(self._settings.servers))
+        connect = command("connect", shlex.quote(known))
+        return [
+            command("call", found.words) if found else f"{command('call', shlex.quote(known))}   # lists its tools",
+            command("ls"),
+            f"{connect}   # a stdio MCP server, for any host's config",
+        ]
+
+
+def _state_elsewhere(served: Served, host: str) -> list[Span]:
+    """The state of a server that another process runs."""
+    well = served.health in WELL
+    return [("ready", "green") if well else (served.health, "yellow"), (f" at bridge {host}", "")]

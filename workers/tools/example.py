@@ -1,0 +1,83 @@
+"""Finds a call that a person can try as it stands: a harmless tool, with arguments from the examples of its schema. Pure."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import msgspec
+
+_QUOTED = re.compile(r"(?i)\b(?:e\.g\.|for example|example:|such as)[,:]?\s*[`'\"]([^`'\"]+)[`'\"]")
+"""An example in a description, the only place where most schemas have one."""
+
+
+class Example(msgspec.Struct, frozen=True):
+    """A call of `tool` of `server` with these arguments."""
+
+    server: str
+    tool: str
+    arguments: dict[str, Any]
+
+    @property
+    def words(self) -> str:
+        """The call as `mcp-fabric call` takes it, quoted for a shell."""
+        words = [self.server, self.tool, *(_argument(key, value) for key, value in self.arguments.items())]
+        if any(word.startswith("-") for word in words):
+            words.insert(0, "--")
+        return shlex.join(words)
+
+
+def example(tools: Mapping[str, Iterable[Mapping[str, Any]]]) -> Example | None:
+    """An example with the best of these tools, which are listed by server; None if no tool's required arguments are known.
+
+    Tools that say that they only read come first, then tools with fewer arguments. No tool that says that it destroys is taken.
+    """
+    found: list[tuple[bool, int, Example]] = []
+    for server, listed in tools.items():
+        for tool in listed:
+            hints = _object(tool.get("annotations"))
+            reads, destroys = (hints.get(hint) is True for hint in ("readOnlyHint", "destructiveHint"))
+            arguments = _filled(_object(tool.get("inputSchema")))
+            if isinstance(tool.get("name"), str) and arguments is not None and (reads or not destroys):
+                found.append((not reads, len(arguments), Example(server, tool["name"], arguments)))
+    return min(found, key=lambda each: each[:2])[2] if found else None
+
+
+def _filled(schema: Mapping[str, Any]) -> dict[str, Any] | None:
+    """The required arguments; None if one of them has no example."""
+    properties, required = _object(schema.get("properties")), schema.get("required")
+    filled: dict[str, Any] = {}
+    for name in required if isinstance(required, list) else ():
+        values = _values(_object(properties.get(name)))
+        if not values or not isinstance(name, str) or not name:
+            return None
+        filled[name] = values[0]
+    return filled
+
+
+def _values(schema: Mapping[str, Any]) -> list[Any]:
+    """Values that the schema takes: its examples first, else what its type says without one."""
+    found = [schema[key] for key in ("example", "default", "const") if schema.get(key) is not None]
+    for key in ("examples", "enum"):
+        found += schema[key] if isinstance(schema.get(key), list) else ()
+    match schema.get("type"):
+        case "boolean":
+            found.append(True)
+        case "integer" | "number":
+            found.append(schema.get("minimum", 1))
+        case "string" if isinstance(said := schema.get("description"), str):
+            found += _QUOTED.findall(said)
+    return found
+
+
+def _argument(key: str, value: Any) -> str:
+    if isinstance(value, str) and not value.startswith("@"):
+        return f"{key}={value}"
+    text = msgspec.json.encode(value).decode()
+    return f"{key}={text}" if isinstance(value, bool | int | float) else f"{key}:={text}"
+
+
+def _object(value: Any) -> Mapping[str, Any]:
+    return value if isinstance(value, dict) else {}

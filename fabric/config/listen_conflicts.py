@@ -9,7 +9,7 @@ from pathlib import Path
 
 import msgspec
 
-from fabric.config.settings import Address
+from fabric.config.settings.process import Address
 from fabric.errors import ConfigError
 
 

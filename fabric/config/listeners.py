@@ -10,7 +10,7 @@ from fabric.config.merge import Origins
 from fabric.config.schema.fabric import FabricSection
 from fabric.config.schema.file import ConfigFile
 from fabric.config.schema.values import split_address, split_listener
-from fabric.config.settings import DEFAULTS, AccessSettings, Address, ListenerSettings, ListenSettings, Settings
+from fabric.config.settings.process import DEFAULTS, AccessSettings, Address, ListenerSettings, ListenSettings, Settings
 from fabric.errors import ConfigError
 from fabric.links.registry import LISTENERS
 from fabric.security.access import is_loopback, refuse_open_listener

@@ -20,11 +20,9 @@ from fabric.config.listeners import http_listener, other_listeners, refuse_expos
 from fabric.config.merge import Origins, override
 from fabric.config.schema.fabric import FabricSection
 from fabric.config.schema.file import ConfigFile
-from fabric.config.schema.validation_errors import validated
 from fabric.config.schema.values import split_address
-from fabric.config.server_definition import ENVIRONMENT, Source
 from fabric.config.servers import definitions
-from fabric.config.settings import (
+from fabric.config.settings.process import (
     AccessSettings,
     Address,
     FabricSettings,
@@ -35,7 +33,9 @@ from fabric.config.settings import (
     Settings,
     TimeSettings,
 )
+from fabric.config.settings.server import ENVIRONMENT, Source
 from fabric.config.state_folder import state_path
+from fabric.config.validation_errors import validated
 from fabric.errors import ConfigError
 from fabric.security.auth import registry as authentication
 from fabric.security.auth.base import Authenticator

@@ -16,7 +16,7 @@ from pydantic.alias_generators import to_camel
 from fabric.config.files.source import Written
 from fabric.config.schema.fabric import FabricSection
 from fabric.config.schema.section import leaves
-from fabric.config.server_definition import ENVIRONMENT
+from fabric.config.settings.server import ENVIRONMENT
 from fabric.errors import ConfigError
 
 _VARIABLES = {f"FABRIC_{'_'.join(path).upper()}": ".".join(map(to_camel, path)) for path in leaves(FabricSection)}

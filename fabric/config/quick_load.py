@@ -11,10 +11,9 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from fabric.config.files.variables import is_ours
-from fabric.config.schema.values import broker_url, channel_part, plain
-from fabric.config.server_definition import ENVIRONMENT, Source
-from fabric.config.settings import FabricSettings, LogSettings, SecretSettings, Settings
+from fabric.config.schema.values import broker_url, channel_part, is_ours, plain
+from fabric.config.settings.process import FabricSettings, LogSettings, SecretSettings, Settings
+from fabric.config.settings.server import ENVIRONMENT, Source
 from fabric.config.state_folder import state_path
 
 _VARIABLES = {"FABRIC_NAME": "name", "FABRIC_BROKER": "broker", "FABRIC_STATE": "state", "FABRIC_SECRET_FILE": "secretFile"}

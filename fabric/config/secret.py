@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from fabric.config.settings import Settings
+from fabric.config.settings.process import Settings
 from fabric.config.state_folder import prepare
 from fabric.errors import ConfigError
 from fabric.security.secret import HOW_TO_MAKE_ONE, Keyring, from_command, from_file, made_once, parse

@@ -15,10 +15,10 @@ import msgspec
 
 from fabric.config.files.env_file import read_env_file
 from fabric.config.files.source import Written
-from fabric.config.files.variables import is_ours
 from fabric.config.schema.file import ConfigFile
 from fabric.config.schema.server import ServerSection, TrustSection, address
-from fabric.config.server_definition import ServerDefinition
+from fabric.config.schema.values import is_ours
+from fabric.config.settings.server import ServerDefinition
 from fabric.core.bridge.processes.health import Checks
 from fabric.errors import ConfigError
 from fabric.links.stdio.command import environment as child_environment

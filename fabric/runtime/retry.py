@@ -12,7 +12,7 @@ from typing import Literal, TypeVar
 
 import tenacity
 
-from fabric.config.retry_policy import Failure, RetryPolicy
+from fabric.config.settings.retry import Failure, RetryPolicy
 from fabric.core.telemetry_record import ConnectAttempt
 from fabric.errors import (
     BrokerCertificateError,

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from fabric.config.settings import Address
+from fabric.config.settings.process import Address
 from fabric.errors import ConfigError
 from fabric.security.access import AccessRules
 from workers.process.extras import refuse_missing_extras

@@ -18,7 +18,7 @@ pytestmark = pytest.mark.requirement("C03")
 HEAVY = {
     *("pydantic", "rich", "aio_pika", "aiormq", "redis", "aiohttp.client", "nats.js.api", "websockets", "httptools"),
     *("opentelemetry", "cryptography", "fabric.config.schema.file", "fabric.links.http", "fabric.links.websocket"),
-    *("fabric.telemetry", "fabric.runtime.bridge", "fabric.core.bridge", "workers.commands.checking"),
+    *("fabric.telemetry", "fabric.runtime.bridge", "fabric.core.bridge.core", "workers.commands.checking"),
 }
 """What none of these commands needs on the embedded broker."""
 CALL = ["call", "time", "get_current_time", "timezone=UTC"]

@@ -6,7 +6,7 @@ import shutil
 from collections.abc import Sequence
 from typing import Any
 
-from fabric.config.settings import Settings
+from fabric.config.settings.process import Settings
 from fabric.mcp import jsonrpc
 from workers.answering.answers import Answers, Given
 from workers.answering.host import Unanswered

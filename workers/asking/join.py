@@ -13,7 +13,7 @@ import msgspec
 
 from fabric.brokers import registry
 from fabric.brokers.embedded import nats_server
-from fabric.config.settings import DEFAULTS, Settings
+from fabric.config.settings.process import DEFAULTS, Settings
 from fabric.config.state_folder import refuse_foreign
 from fabric.core.peers.announcement import Announcement, Role
 from fabric.errors import BrokerRefused, BrokerTimeout

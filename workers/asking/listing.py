@@ -8,7 +8,7 @@ from typing import Any
 
 import msgspec
 
-from fabric.config.settings import Settings
+from fabric.config.settings.process import Settings
 from workers.asking.join import unless_stopped
 from workers.asking.visit import unless_refused, visit
 from workers.process.logs import configure_logging

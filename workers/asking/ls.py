@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
-from fabric.config.settings import Settings
+from fabric.config.settings.process import Settings
 from fabric.core.peers.announcement import Announcement, Health, Role, Served
 from workers.asking.join import everyone, start_commands, unless_stopped
 from workers.process.logs import configure_logging

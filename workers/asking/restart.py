@@ -9,7 +9,7 @@ from collections.abc import Mapping
 
 import msgspec
 
-from fabric.config.settings import Settings
+from fabric.config.settings.process import Settings
 from fabric.core.events import RestartAsked
 from fabric.core.peers.announcement import Announcement, Restart, Role
 from fabric.runtime.observer import Observer

@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator, Coroutine
 from contextlib import AsyncExitStack, asynccontextmanager, nullcontext
 from typing import Any
 
-from fabric.config.settings import Settings
+from fabric.config.settings.process import Settings
 from fabric.errors import BrokerUnavailable
 from fabric.faults import Reason
 from workers.answering.host import Host

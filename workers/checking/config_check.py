@@ -6,8 +6,8 @@ from collections.abc import Mapping
 
 from fabric.config.load import load
 from fabric.config.secret import keyring
-from fabric.config.server_definition import refuse_missing_commands
-from fabric.config.settings import Settings
+from fabric.config.settings.process import Settings
+from fabric.config.settings.server import refuse_missing_commands
 
 
 def check(path: str | None, environment: Mapping[str, str]) -> Settings:

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 
 import msgspec
 
-from fabric.config.settings import Settings
+from fabric.config.settings.process import Settings
 from fabric.errors import FabricError
 from workers.asking.join import unless_stopped
 from workers.checking import broker_checks, doctor_checks, trial

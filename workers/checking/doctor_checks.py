@@ -9,7 +9,7 @@ import time
 from contextlib import suppress
 
 from fabric.config.secret import keyring
-from fabric.config.settings import Address, Settings
+from fabric.config.settings.process import Address, Settings
 from fabric.errors import FabricError
 from fabric.security.secret import HOW_TO_MAKE_ONE
 from workers.checking.finding import Finding

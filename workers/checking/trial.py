@@ -9,7 +9,7 @@ from contextlib import asynccontextmanager
 
 import msgspec
 
-from fabric.config.settings import SecretSettings, Settings
+from fabric.config.settings.process import SecretSettings, Settings
 from fabric.core.peers.announcement import Health, Served
 from fabric.errors import FabricError
 from fabric.runtime.bridge import Bridge

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import typer
 
 if TYPE_CHECKING:
-    from fabric.config.settings import Settings
+    from fabric.config.settings.process import Settings
 
 TIMEOUT = 2.0
 """Seconds a person waits for it at most."""

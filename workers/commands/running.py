@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import typer
 
 if TYPE_CHECKING:
-    from fabric.config.settings import Settings  # pydantic and all; --help shall not wait for it
+    from fabric.config.settings.process import Settings  # pydantic and all; --help shall not wait for it
 
 
 def given_options(broker: str | None, fabric: str | None, **others: object) -> dict[str, object]:
@@ -43,7 +43,7 @@ def settings_of(
 
 def servable(settings: Settings) -> Settings:
     """The same settings. Raises ConfigError if a server's command is not there."""
-    from fabric.config.server_definition import refuse_missing_commands
+    from fabric.config.settings.server import refuse_missing_commands
 
     refuse_missing_commands(settings)
     return settings

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from urllib.parse import urlsplit
 
-from fabric.config.settings import Settings
+from fabric.config.settings.process import Settings
 from fabric.security.access import AccessRules
 
 

@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable
 from functools import partial
 from typing import TypeVar
 
-from fabric.config.server_definition import ServerDefinition
+from fabric.config.settings.server import ServerDefinition
 from fabric.core.bridge.processes.limits import ServerLimits
 from fabric.links import registry
 from fabric.links.base import Link

@@ -12,7 +12,7 @@ from contextlib import asynccontextmanager
 
 from fabric.brokers.embedded import nats_server
 from fabric.config.secret import keyring
-from fabric.config.settings import Settings
+from fabric.config.settings.process import Settings
 from fabric.config.state_folder import prepare
 from fabric.core.peers.member import Identity
 from fabric.links.stdio.processes import Processes

@@ -7,7 +7,7 @@ from typing import Any
 
 import msgspec
 
-from fabric.config.settings import Address
+from fabric.config.settings.process import Address
 from fabric.core.peers.announcement import Served
 from fabric.errors import ConfigError, LinkRefused
 from fabric.links.http.listener import HttpListener, listen

@@ -10,7 +10,7 @@ from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
 from fabric.brokers import registry
-from fabric.config.settings import Settings
+from fabric.config.settings.process import Settings
 from fabric.core.peers.announcement import Health, Role
 from fabric.runtime.node import Node
 from workers.process.access import access_rules

@@ -10,7 +10,7 @@ from collections.abc import Callable
 
 import msgspec
 
-from fabric.config.settings import Settings
+from fabric.config.settings.process import Settings
 from fabric.core.telemetry_record import Record
 from workers.screen.stderr import detach_stderr
 from workers.screen.terminal import harmless

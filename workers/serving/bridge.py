@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from fabric.config.settings import Settings
+from fabric.config.settings.process import Settings
 from workers.process.bridge import make_bridge
 from workers.process.context import worker_context
 from workers.process.lifecycle import WorkerLifecycle, health_endpoints, ready_line

@@ -9,8 +9,8 @@ from typing import Any
 
 import msgspec
 
-from fabric.config.server_definition import refuse_missing_commands
-from fabric.config.settings import Settings
+from fabric.config.settings.process import Settings
+from fabric.config.settings.server import refuse_missing_commands
 from fabric.errors import BrokerUnavailable, ConfigError, FabricError, InvalidFrame, LinkClosed, LinkError, LinkOverflow
 from fabric.faults import Fault, Reason, fault_frame
 from fabric.links.stdio.own_streams import own

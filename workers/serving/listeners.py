@@ -8,7 +8,7 @@ from functools import partial
 
 import msgspec
 
-from fabric.config.settings import ListenerSettings, Settings
+from fabric.config.settings.process import ListenerSettings, Settings
 from fabric.errors import ConfigError, LinkRefused
 from fabric.links.base import Listener
 from fabric.links.http.listener import HttpListener, listen

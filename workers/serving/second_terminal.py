@@ -11,7 +11,7 @@ from pathlib import Path
 
 from fabric.brokers import registry
 from fabric.config.load import load
-from fabric.config.settings import Settings
+from fabric.config.settings.process import Settings
 from fabric.errors import ConfigError
 
 

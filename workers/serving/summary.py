@@ -14,7 +14,7 @@ from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from typing import Any
 from urllib.parse import quote
 
-from fabric.config.settings import Settings
+from fabric.config.settings.process import Settings
 from fabric.core.peers.announcement import Announcement, Health, Role, Served
 from fabric.errors import FabricError
 from fabric.mcp import eras

@@ -14,10 +14,10 @@ import msgspec
 
 from fabric.config.files.hosts import adopt
 from fabric.config.files.json_file import content_of
+from fabric.config.files.uri import has_scheme
+from fabric.config.files.uri import parse as parse_uri
 from fabric.config.files.variables import Variables, folder_of
-from fabric.config.server_definition import COMMAND_LINE, ENVIRONMENT, Source
-from fabric.config.uri import has_scheme
-from fabric.config.uri import parse as parse_uri
+from fabric.config.settings.server import COMMAND_LINE, ENVIRONMENT, Source
 from fabric.errors import ConfigError
 from fabric.links.stdio.command import ServerCommand
 from fabric.links.url import LinkUrl

@@ -10,19 +10,14 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from fabric.config.schema.values import is_ours
 from fabric.errors import ConfigError
-from fabric.security.auth.registry import VARIABLES as AUTHENTICATION
 
 _REPLACED = ("command", "args", "env", "cwd", "url", "headers", "envFile")
 _WITH_URL = ("type", "tls")
 _REFERENCE = re.compile(r"\$\$\{|\$\{([^}]*)(\}?)")
 _VARIABLE = re.compile(r"(?:env:)?([A-Za-z_][A-Za-z0-9_]*)(?::-(.*))?", re.DOTALL)
 _HOST_FOLDERS = frozenset({".vscode", ".cursor", ".zed", ".continue", ".roo", ".kiro", ".gemini", ".windsurf"})
-
-
-def is_ours(name: str) -> bool:
-    """Whether a variable holds a setting of the fabric: its broker's URL, its secret, its clients' password."""
-    return name.startswith("FABRIC_") or name in AUTHENTICATION
 
 
 def folder_of(file: Path) -> Path:

@@ -6,7 +6,6 @@ from typing import Any, Literal, get_args
 
 from pydantic import Field, create_model, model_validator
 
-from fabric.config.retry_policy import Failure, RetryPolicy
 from fabric.config.schema.section import Section
 from fabric.config.schema.value_types import (
     BrokerUrl,
@@ -30,7 +29,8 @@ from fabric.config.schema.value_types import (
     Word,
     Words,
 )
-from fabric.config.settings import DEFAULTS
+from fabric.config.settings.process import DEFAULTS
+from fabric.config.settings.retry import Failure, RetryPolicy
 from fabric.links.registry import LISTENERS
 
 LogLevel = Literal["debug", "info", "warning", "error"]

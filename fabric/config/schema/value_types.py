@@ -9,8 +9,8 @@ from typing import Annotated
 
 from pydantic import AfterValidator, BeforeValidator, Field
 
-from fabric.config.retry_policy import Failure
 from fabric.config.schema import values
+from fabric.config.settings.retry import Failure
 
 _FLOAT = BeforeValidator(values.number, json_schema_input_type=float)
 _INT = BeforeValidator(values.number, json_schema_input_type=int)

@@ -14,13 +14,18 @@ from typing import Any
 from fabric.addressing import escape
 from fabric.brokers.registry import ADAPTERS
 from fabric.brokers.url import parse
-from fabric.config.files.variables import is_ours
 from fabric.errors import ConfigError, InvalidName
 from fabric.links.registry import CONNECTORS
 from fabric.links.url import parse as parse_link_url
+from fabric.security.auth.registry import VARIABLES as AUTHENTICATION
 
 MODE = "^0?[0-7]{3}$"
 """A file mode, as chmod takes it."""
+
+
+def is_ours(name: str) -> bool:
+    """Whether a variable holds a setting of the fabric: its broker's URL, its secret, its clients' password."""
+    return name.startswith("FABRIC_") or name in AUTHENTICATION
 
 
 def split_address(text: str) -> tuple[str, int]:

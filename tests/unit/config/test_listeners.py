@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from fabric.config.load import load
-from fabric.config.settings import Address, ListenerSettings
+from fabric.config.settings.process import Address, ListenerSettings
 from fabric.errors import ConfigError
 
 Write = Callable[[object], Path]

@@ -22,8 +22,8 @@ from fabric.config.schema.file import json_schema_text
 from fabric.config.schema.section import leaves, nested
 from fabric.config.schema.server import ServerSection
 from fabric.config.secret import keyring
-from fabric.config.server_definition import refuse_missing_commands
-from fabric.config.settings import Address, Settings
+from fabric.config.settings.process import Address, Settings
+from fabric.config.settings.server import refuse_missing_commands
 from fabric.errors import ConfigError
 
 Write = Callable[[object], Path]

@@ -7,7 +7,7 @@ from typing import get_args
 import pytest
 import tenacity
 
-from fabric.config.retry_policy import Failure, RetryPolicy
+from fabric.config.settings.retry import Failure, RetryPolicy
 from fabric.core.telemetry_record import ConnectAttempt
 from fabric.errors import (
     BrokerClosed,

@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 
 from fabric.config.load import load
-from fabric.config.server_definition import ServerDefinition, refuse_missing_commands
-from fabric.config.settings import Settings
+from fabric.config.settings.process import Settings
+from fabric.config.settings.server import ServerDefinition, refuse_missing_commands
 from fabric.errors import ConfigError
 
 TOKEN = "hunter2-of-github"

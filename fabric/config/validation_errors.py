@@ -13,7 +13,7 @@ from fabric.config.schema.file import ConfigFile
 from fabric.config.schema.nearest import nearest
 from fabric.config.schema.section import nested
 from fabric.config.schema.server import ServerSection
-from fabric.config.server_definition import Source
+from fabric.config.settings.server import Source
 from fabric.errors import ConfigError
 
 _ALIKE = 0.6  # low: the key is refused in any case, and this is only a guess

@@ -6,7 +6,7 @@ import pytest
 
 from fabric.brokers.registry import ADAPTERS
 from fabric.brokers.url import BrokerUrl
-from fabric.config.uri import parse
+from fabric.config.files.uri import parse
 from fabric.errors import ConfigError
 from fabric.links.registry import CONNECTORS
 from fabric.links.stdio.command import ServerCommand

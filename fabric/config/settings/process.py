@@ -11,8 +11,8 @@ from typing import Literal
 
 import msgspec
 
-from fabric.config.retry_policy import RetryPolicy
-from fabric.config.server_definition import ServerDefinition, Source
+from fabric.config.settings.retry import RetryPolicy
+from fabric.config.settings.server import ServerDefinition, Source
 from fabric.security.auth.base import Authenticator
 
 

@@ -15,7 +15,7 @@ from fabric.errors import ConfigError
 from fabric.security.tls import Trust, client_context
 
 if TYPE_CHECKING:
-    from fabric.config.settings import Settings
+    from fabric.config.settings.process import Settings
 
 
 ENVIRONMENT = "the environment"

@@ -1,4 +1,4 @@
-"""Whether one connection to a broker is up, lost or closed, and what its callers are told in each state."""
+"""Whether one connection to a broker is up, lost or closed, and what callers get in each state."""
 
 from __future__ import annotations
 

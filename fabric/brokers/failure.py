@@ -1,4 +1,4 @@
-"""Why a broker cannot be used, told from what sockets, TLS and client libraries raise: the class, and words with a remedy."""
+"""Maps what sockets, TLS and client libraries raise to errors of the broker family, each with words that name a remedy."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ from fabric.errors import (
 
 
 def unreachable(where: str, error: BaseException, *, timeout: float, speaks: str) -> BrokerUnavailable:
-    """What to raise when connecting to `where` failed so, whatever it was that the library raised.
+    """The error for a failed attempt to connect to `where`, whatever the library raised.
 
-    timeout: the seconds it was given. speaks: what should answer there, such as `NATS`.
+    timeout: the seconds the attempt had. speaks: the protocol that should answer there, such as `NATS`.
     """
     for cause in _causes(error):
         match cause:
@@ -54,33 +54,33 @@ def unreachable(where: str, error: BaseException, *, timeout: float, speaks: str
     return stranger(where, str(error) or type(error).__name__, speaks=speaks)
 
 
-def stranger(where: str, said: str, *, speaks: str) -> BrokerProtocolError:
-    """What answers there is something else."""
-    return BrokerProtocolError(f"{where}: what answers there does not speak {speaks} ({said}); correct host, port and scheme")
+def stranger(where: str, text: str, *, speaks: str) -> BrokerProtocolError:
+    """The error for a port that speaks another protocol. text: what shows that."""
+    return BrokerProtocolError(f"{where}: what answers there does not speak {speaks} ({text}); correct host, port and scheme")
 
 
-def denied_credentials(where: str, said: str) -> str:
-    """The broker knows us not: what BrokerDenied says."""
-    return f"{where} refused our credentials ({said}); give the right user and password, or token, in the URL"
+def denied_credentials(where: str, text: str) -> str:
+    """The words of BrokerDenied for credentials that the broker refused, for the reason `text`."""
+    return f"{where} refused our credentials ({text}); give the right user and password, or token, in the URL"
 
 
 def denied_right(where: str, right: str, channel: str) -> str:
-    """The broker knows us, and we may not: what BrokerDenied says. `right`: such as `publish to`."""
+    """The words of BrokerDenied for a right, such as `publish to`, that our user has not got on a channel."""
     return f"{where} does not let our user {right} {channel}; give it the rights that docs/howto/broker-rights.md lists"
 
 
 def too_long(where: str, largest_bytes: int) -> str:
-    """What PublishFailed says of a message over the limit."""
+    """The words of PublishFailed for a message over the limit."""
     return f"{where}: overflow, a message is longer than the {largest_bytes} bytes it takes; raise its limit, or send less"
 
 
 def full(where: str, queue: str, most: int) -> str:
-    """What PublishFailed says of work beyond the `most` messages that a queue holds."""
+    """The words of PublishFailed for work beyond the `most` messages that a queue holds."""
     return f"{where}: {queue} is full with {most} messages; start more bridges"
 
 
 def _causes(error: BaseException) -> Iterator[BaseException]:
-    """The error and what it came from: libraries wrap what sockets raise, and say less than they do."""
+    """The error and its causes, outermost first: libraries wrap what sockets raise, and say less than sockets do."""
     cause: BaseException | None = error
     seen: set[int] = set()  # an error that is raised again where it is being handled is its own context's context
     while cause is not None and id(cause) not in seen:

@@ -1,6 +1,6 @@
-"""From a broker URL's scheme to the adapter that speaks it, imported when first needed.
+"""Finds the adapter for the scheme of a broker's URL, and imports it when it is first needed.
 
-A new broker is one module with a `connect` like this one's and its CAPABILITIES by scheme, and one line here.
+A new broker is a module with a `connect` like this one's and its CAPABILITIES by scheme, and one line here for each scheme.
 """
 
 from __future__ import annotations
@@ -26,10 +26,10 @@ ADAPTERS = {
 
 
 async def connect(url: str, *, fabric: str, incarnation: str, timeout: float = 5.0) -> Broker:
-    """One connection to the broker at `url`, for one fabric and one incarnation; gives up after `timeout` seconds.
+    """Make one connection to the broker at `url`, for one fabric and one incarnation, within `timeout` seconds.
 
-    Raises ConfigError for a URL that is none or a scheme nobody speaks, BrokerDenied for refused credentials, and of
-    BrokerUnavailable the kind it is. No message holds a credential.
+    Raises ConfigError for an invalid URL or an unknown scheme, BrokerDenied for refused credentials, and the kind of
+    BrokerUnavailable that fits. No message holds a credential.
     """
     scheme, separator, _ = url.partition("://")
     module = ADAPTERS.get(scheme.lower()) if separator else None
@@ -42,5 +42,5 @@ async def connect(url: str, *, fabric: str, incarnation: str, timeout: float = 5
 
 
 def capabilities() -> dict[str, Capabilities]:
-    """What the broker of each scheme can do, as a transport."""
+    """What the broker of each scheme can do as a transport."""
     return {scheme: import_module(module).CAPABILITIES[scheme] for scheme, module in ADAPTERS.items()}

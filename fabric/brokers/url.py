@@ -1,7 +1,7 @@
-"""A broker URL taken apart, and how to speak of it without its secrets.
+"""Parses a broker URL, and shows it without its secrets.
 
 `scheme://[user[:password]@]host[:port][/path][?ca=FILE]`, percent-encoded as RFC 3986 says. `ca` is a file of certificates to
-trust where the system does not, for the schemes that mean TLS. OPTIONS are those of a scheme's own.
+trust where the system does not, for the schemes that mean TLS. OPTIONS has the options that only some schemes have.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import msgspec
 from fabric.errors import ConfigError
 
 OPTIONS = {scheme: {"work": ("core", "jetstream")} for scheme in ("nats", "tls")}
-"""By scheme, the values each option may have."""
+"""The values that each option of a scheme may have."""
 
 
 class BrokerUrl(msgspec.Struct, frozen=True, kw_only=True):
@@ -32,7 +32,7 @@ class BrokerUrl(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def where(self) -> str:
-        """The broker as people may read it: scheme, host and port."""
+        """Scheme, host and port, for messages and logs."""
         host = f"[{self.host}]" if ":" in self.host else self.host
         return f"{self.scheme}://{host}:{self.port}" if self.port else f"{self.scheme}://{host}"
 
@@ -40,7 +40,7 @@ class BrokerUrl(msgspec.Struct, frozen=True, kw_only=True):
         return self.where
 
     def tls_context(self) -> ssl.SSLContext:
-        """How to trust this broker: certificate and host name are checked. Raises ConfigError for an unreadable `ca`."""
+        """A context that checks the broker's certificate and host name. Raises ConfigError for an unreadable `ca`."""
         try:
             return ssl.create_default_context(cafile=self.ca)
         except OSError as error:
@@ -48,7 +48,7 @@ class BrokerUrl(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def parse(url: str, *, default_port: int) -> BrokerUrl:
-    """The parts of `url`. Raises ConfigError, which never quotes the URL, for what is not one or has an unknown option."""
+    """The parts of `url`. Raises ConfigError, which never quotes the URL, if it is invalid or has an unknown option."""
     try:
         parts = urlsplit(url)
         port, options = parts.port, parse_qs(parts.query, strict_parsing=bool(parts.query))

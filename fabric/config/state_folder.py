@@ -1,4 +1,4 @@
-"""The state folder: where the processes of one user on one machine find the embedded broker, its token and its secret."""
+"""The state folder: the processes of one user on one machine find the embedded broker, its token and its secret there."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ NAME = "mcp-fabric"
 def state_path(environment: Mapping[str, str]) -> Path:
     """The user's state folder: in XDG_RUNTIME_DIR if that is there and ours, in XDG_STATE_HOME, or in ~/.local/state.
 
-    A host may start us without XDG_RUNTIME_DIR; where it is by custom, it is found all the same. Raises ConfigError where none
-    of them is known.
+    A host may start us without XDG_RUNTIME_DIR; the usual place of that folder is tried then. Raises ConfigError if none of
+    them is known.
     """
     custom = "" if "XDG_STATE_HOME" in environment else f"/run/user/{os.geteuid()}"
     runtime = environment.get("XDG_RUNTIME_DIR", custom)
@@ -48,7 +48,7 @@ def prepare(folder: Path) -> Path:
 
 
 def refuse_foreign(folder: Path) -> None:
-    """Raise ConfigError if somebody else owns the folder, or the one that bars the way to it. It need not be there."""
+    """Raise ConfigError if somebody else owns the folder, or a folder above it that we may not enter. It need not exist."""
     try:
         status = folder.lstat()
     except PermissionError:

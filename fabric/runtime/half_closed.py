@@ -1,4 +1,4 @@
-"""Links whose clients have ended their input and are still owed answers: one look at all of them, in one timer."""
+"""Keeps half-closed links open until their last answers are sent: one timer for all of them."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ _LOOK_EVERY = 0.02  # the core tells nobody that a link has nothing open any mor
 
 
 class HalfClosed:
-    """The half-closed links of one edge. owes: whether a link owes an answer now."""
+    """The links of one edge whose clients have ended their input. owes: whether a link owes an answer now."""
 
     def __init__(self, owes: Callable[[str], bool]) -> None:
         self._owes = owes
@@ -17,7 +17,7 @@ class HalfClosed:
         self._timer: asyncio.TimerHandle | None = None
 
     async def answered(self, link: str) -> None:
-        """Wait until it owes nothing. May be cancelled."""
+        """Wait until the link owes no answer. May be cancelled."""
         if not self._owes(link):
             return
         self._waiting[link] = waiting = asyncio.get_running_loop().create_future()

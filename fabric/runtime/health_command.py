@@ -1,4 +1,4 @@
-"""Runs the command that checks a server: exit code 0 says that it is well, anything else that it is not."""
+"""Runs the command that checks a server: exit code 0 means healthy, any other means not."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ _REASON_CHARS = 200
 
 
 async def run_check(command: Sequence[str], *, processes: Processes, cwd: str, env: Mapping[str, str], timeout: float) -> str:
-    """Why the check fails, for people: the last line the command wrote to stderr, if any. Empty if it passes.
+    """Why the check fails, for people, with the last line of the command's stderr; empty if it passes.
 
-    It may take `timeout` seconds; then it is killed, with all that it has started, as when it has ended.
+    The command may take `timeout` seconds. At the end, it and all processes that it has started are killed.
     """
     loop = asyncio.get_running_loop()
     exited: asyncio.Future[int] = loop.create_future()

@@ -1,4 +1,4 @@
-"""The loop between a core and the world: the only place that calls a core, and one timer for all its deadlines."""
+"""Drives a core: the only place that calls it, with one timer for all its deadlines."""
 
 from __future__ import annotations
 
@@ -15,35 +15,35 @@ TIMER_GRAIN = 0.0005
 """Seconds: uvloop rounds delays to the next millisecond, and a deadline is not to be looked at before it has come."""
 
 Perform = Callable[[Effect], None]
-"""Does one effect, without blocking; may feed further events."""
+"""Performs one effect, without blocking; may feed further events."""
 
 
 class Core(Protocol):
-    """What the loop drives."""
+    """The methods of a core that the loop calls."""
 
     def handle(self, event: Event, now: float) -> list[Effect]:
-        """Take in one event."""
+        """Handle one event."""
         ...
 
     def expire(self, now: float) -> list[Effect]:
-        """Act on every deadline that has come."""
+        """Act on every deadline that has passed."""
         ...
 
     def next_deadline(self) -> float:
-        """When `expire` is to be called at the latest."""
+        """The time by which `expire` is called at the latest."""
         ...
 
     @property
     def soonest(self) -> float:
-        """No deadline is earlier; cheaper to ask for than `next_deadline`."""
+        """A lower bound of all deadlines; cheaper than `next_deadline`."""
         ...
 
 
 class Loop:
-    """Feeds events to a core one at a time, in order, and has its effects performed before the next."""
+    """Feeds events to a core one at a time, in order, and performs the effects of each before the next event."""
 
     def __init__(self, core: Core, perform: Perform, outgoing: Callable[[], None]) -> None:
-        """`outgoing` is called in the next turn after events, which may have left something to transmit."""
+        """outgoing: called in the next turn after events, which may have left messages to transmit."""
         self._core = core
         self._perform = perform
         self._outgoing = outgoing
@@ -52,17 +52,17 @@ class Loop:
         self._settling = False
         self._loop = asyncio.get_running_loop()
         self.failed: asyncio.Future[None] = self._loop.create_future()
-        """Fails when this process must not go on: a FabricError for people, anything else is a bug."""
+        """Fails when this process must not go on: with a FabricError for people; any other error is a bug."""
         self._timer: asyncio.TimerHandle | None = None
         self._timer_at = float("inf")
         self._schedule()
 
     def now(self) -> float:
-        """Seconds of the clock that the core lives by; uvloop's own counts whole milliseconds, too few for a trace."""
+        """Seconds of the core's clock. uvloop's own counts whole milliseconds, which is too coarse for a trace."""
         return monotonic()
 
     def feed(self, event: Event) -> None:
-        """Tell the core. From within an effect, the event waits for its turn."""
+        """Give the core an event. From within an effect, the event waits for its turn."""
         if self._busy:
             self._events.append(event)
             return
@@ -83,29 +83,29 @@ class Loop:
             self._loop.call_soon(self._settle)
 
     def _settle(self) -> None:
-        """What has to be seen to after events, once for all of a turn."""
+        """Send and set the timer once for all events of a turn."""
         self._settling = False
         self._outgoing()
         if self._core.soonest < self._timer_at:
             self._schedule()
 
     def fail(self, error: BaseException) -> None:
-        """The process cannot go on. Better a dead process, which the others notice, than one that lives and is deaf."""
+        """Report that the process cannot go on. The others notice a dead process, but not a living one that is deaf."""
         if not self.failed.done():
             self.failed.set_exception(error)
 
     def ended(self, task: asyncio.Task[None]) -> None:
-        """To be called when a task ends that this process cannot do without."""
+        """Call when a task ends that this process cannot do without."""
         if not task.cancelled() and (error := task.exception()) is not None:
             self.fail(error)
 
     def act(self, decide: Callable[[float], list[Effect]]) -> None:
-        """Have the core decide something outside its events, such as to leave."""
+        """Let the core act without an event, for instance leave."""
         self._act(decide(monotonic()))
         self._outgoing()
 
     def close(self) -> None:
-        """No deadline is acted on any more."""
+        """Act on no deadline any more."""
         if self._timer is not None:
             self._timer.cancel()
         self._timer_at = float("-inf")

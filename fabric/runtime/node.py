@@ -1,4 +1,4 @@
-"""A node: one core with its loop and its bus, wired. What an edge, a bridge and an observer have in common at run time."""
+"""A node: one core with its loop and its bus. Edge, bridge and observer each have one."""
 
 from __future__ import annotations
 
@@ -17,25 +17,25 @@ from fabric.runtime.retry import Dialer
 
 
 class Core(loop.Core, Protocol):
-    """A core that is a member of the fabric and can leave it."""
+    """A core that is a member of the fabric."""
 
     member: Member
 
     def settled(self, now: float) -> bool:
-        """Whether it knows who is there, and may therefore serve."""
+        """Whether it knows the other members, and may therefore serve."""
         ...
 
     def transmit(self) -> list[Effect]:
-        """What waits in the lanes, packed."""
+        """The messages that wait in the lanes, packed."""
         ...
 
     def leave(self, now: float) -> list[Effect]:
-        """Say goodbye to everyone."""
+        """Say goodbye to all peers."""
         ...
 
 
 class Node:
-    """One process's part in a fabric. `perform` does the effects that concern neither broker nor setting."""
+    """One member of a fabric. perform: does the effects that the node does not do itself. credit: see Bus."""
 
     def __init__(
         self,
@@ -52,7 +52,7 @@ class Node:
         self._started = False
         self.loop = Loop(core, self._act, self._outgoing)
         self.feed = self.loop.feed
-        """Tell the core of an event."""
+        """Give the core an event."""
         self.bus = Bus(
             url,
             fabric,
@@ -76,26 +76,26 @@ class Node:
 
     @property
     def connected(self) -> bool:
-        """The broker is there."""
+        """Whether the broker is connected."""
         return self.bus.connected
 
     @property
     def ready(self) -> bool:
-        """Broker and lanes are up, and this process knows who is there."""
+        """Whether the broker is connected and the core knows the other members."""
         return self.bus.connected and self._core.settled(self.loop.now())
 
     def heard(self) -> list[tuple[str, Announcement]]:
-        """Everyone else who is there, by incarnation."""
+        """The announcements of all other members, by incarnation."""
         peers = self._core.member.leases.peers
         return [(peer.incarnation, peer.announcement) for _, peer in sorted(peers.items()) if peer.announcement is not None]
 
     def start(self) -> None:
-        """Connect to the broker, and stay."""
+        """Connect to the broker, and stay connected."""
         self._started = True
         self.bus.start()
 
     async def flush(self) -> None:
-        """Wait a little until everything queued is on its way. Who never began has nobody to tell."""
+        """Wait at most a second until all queued messages are sent. A node that was never started has none."""
         if self._started:
             await self.bus.flush(timeout=1.0)
 

@@ -10,7 +10,7 @@ from fabric.runtime.retry import Dialer
 
 
 class Observer:
-    """One observer. Its `node` is started on a running loop; once that is `ready` it has heard everybody who is there."""
+    """One observer. Its `node` is started on a running event loop; once `ready`, it has the announcements of all members."""
 
     def __init__(self, url: str, fabric: str, identity: Identity, dialer: Dialer) -> None:
         self.core = ObserverCore(identity)

@@ -1,4 +1,4 @@
-"""Flow control at run time: the core is told of links whose far end falls behind, and has others not read for a while."""
+"""Flow control: reports to the core links whose far end falls behind, and holds links that the core does not want to read."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ BEHIND_BYTES = 1024 * 1024
 
 
 class Sending(Protocol):
-    """The part of a link that is needed here."""
+    """The part of a link that Pacing needs."""
 
     @property
     def unsent_bytes(self) -> int:
@@ -30,22 +30,22 @@ class Sending(Protocol):
 
 
 class Pacing:
-    """Of the links of one core, by id. `feed` takes the events that `behind` and `caught_up` make.
+    """The flow control of all links of one core, by id. `feed` takes the events that `behind` and `caught_up` make.
 
-    No slow link, no cost: only one that is behind has a task, which waits until it has caught up.
+    Only a link that is behind has a task, which waits until it has caught up.
     """
 
     def __init__(
         self, feed: Callable[[Event], None], behind: Callable[[str, int], Event], caught_up: Callable[[str], Event]
     ) -> None:
         self.held: dict[str, asyncio.Event] = {}
-        """Links that are not to be read now; set when they are again."""
+        """Links that are not read now, each with an event that is set when they are read again."""
         self._feed = feed
         self._made_behind, self._made_caught_up = behind, caught_up
         self._behind: dict[str, asyncio.Task[None]] = {}
 
     def sent(self, id: str, link: Sending) -> None:
-        """Something was sent on a link: tell the core if too much of that waits."""
+        """Call after a send on a link: reports to the core a link with too many unsent bytes."""
         unsent = link.unsent_bytes
         if unsent > BEHIND_BYTES and id not in self._behind:
             self._behind[id] = asyncio.create_task(self._catch_up(id, link))
@@ -63,11 +63,11 @@ class Pacing:
         self._feed(self._made_caught_up(id))
 
     def hold(self, id: str) -> None:
-        """Read nothing more from a link."""
+        """Stop reading a link."""
         self.held.setdefault(id, asyncio.Event())
 
     def release(self, id: str) -> None:
-        """Read on from it, if it was held."""
+        """Read a link again, if it was held."""
         held = self.held.pop(id, None)
         if held is not None:
             held.set()

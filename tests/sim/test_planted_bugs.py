@@ -18,7 +18,7 @@ from fabric.core.bridge.processes.pool import Pool
 from fabric.core.bridge.sessions.holds import Holds
 from fabric.core.bridge.sessions.session import Session
 from fabric.core.bridge.sessions.sessions import Sessions
-from fabric.core.bridge.sessions.stream import Stream
+from fabric.core.bridge.stream import Stream
 from fabric.core.deadlines import Deadlines
 from fabric.core.edge.core import EdgeCore
 from fabric.core.edge.correlation import CorrelationRouter

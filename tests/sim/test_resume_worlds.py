@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 
-from fabric.core.bridge.sessions import session, stream
+from fabric.core.bridge import stream
+from fabric.core.bridge.sessions import session
 from fabric.core.bridge.sessions.session import Session
 from fabric.core.effects import Send
 from fabric.core.events import LinkClosed, StreamOpened

@@ -1,7 +1,7 @@
-"""One plain connection of aio-pika's: made and left in bounded time, watched for silence, its errors told as the family's.
+"""One plain connection of aio-pika's: opened and closed in bounded time, watched for silence, its errors mapped to our own.
 
-aio-pika closes a channel whose caller was cancelled in the middle of a question, so each question runs in a task of its own. It
-sees after twelve seconds that a broker has stalled; amqp_socket.py says earlier when it last heard something.
+aio-pika closes a channel whose caller was cancelled in the middle of a request, so each request runs in a task of its own. It
+notices a stalled broker after twelve seconds only, so watched_socket.py records when the broker last sent something.
 """
 
 from __future__ import annotations
@@ -35,16 +35,16 @@ from fabric.errors import (
 SPEAKS = "AMQP 0-9-1"
 
 HEARTBEAT = 3
-"""Seconds, as told to the broker: it writes something at latest each 1.5 seconds, and gives up a peer silent for nine."""
+"""Seconds, as we ask the broker: it sends something at least each 1.5 seconds, and gives up a peer silent for nine."""
 
 SILENCE = 4.5
 """Seconds without a byte after which the connection is lost: a stalled broker closes nothing."""
 
 TICK = 0.5
-"""Seconds between our looks at the connection."""
+"""Seconds between two checks of the connection."""
 
 ABORTED = 1.0
-"""Seconds the library has to end its tasks once the socket is gone."""
+"""Seconds that the library has to end its tasks once the socket is gone."""
 
 _CODES: dict[type[BaseException], int] = {
     kind: code for mapping in (OF_CHANNELS, OF_CONNECTIONS) for code, kind in mapping.items()
@@ -52,14 +52,17 @@ _CODES: dict[type[BaseException], int] = {
 
 T = TypeVar("T")
 ChannelStep = tuple[str, Callable[[AbstractChannel], Awaitable[object]]]
-"""A question, and the right it needs."""
+"""The right that a request needs, and the request."""
 
 
 class AmqpConnection:
-    """The connection. `lost` is told once why it ended, unless we ended it; `blocked`, now and then while it is so."""
+    """The connection."""
 
     def __init__(self, url: BrokerUrl, name: str, lost: Callable[[BrokerError], None], blocked: Callable[[], None]) -> None:
-        """`name` is what the broker lists. Raises ConfigError for certificates that cannot be read."""
+        """Make it, unconnected; the broker will list it as `name`. Raises ConfigError for certificates that cannot be read.
+
+        lost: called once with the reason, unless we end the connection. blocked: called now and then while `blocked` is true.
+        """
         self.where = url.where
         self.end: BrokerError | None = None
         self._lost = lost
@@ -78,7 +81,7 @@ class AmqpConnection:
         self._connection.kwargs["transport_factory"] = self._socket
 
     async def open(self, *, timeout: float) -> None:
-        """Connect and log in, once. timeout: the seconds its caller gives it, to be told. Raises BrokerError."""
+        """Connect and log in, once. timeout: the seconds that the caller allows, for the message. Raises BrokerError."""
         connecting = self.start(self._connection.connect())
         try:
             await asyncio.wait([connecting])
@@ -88,12 +91,12 @@ class AmqpConnection:
                 raise stranger(self.where, "its answer is no frame", speaks=SPEAKS) from None
             if isinstance(error, aiormq.ConnectionClosed | aiormq.ProbableAuthenticationError):
                 raise self.refusal(error) from None
-            if isinstance(error, aiormq.InvalidFrameError) and (said := self._socket.incoming.last_word()):
-                raise self.refusal(aiormq.ConnectionClosed(said.reply_code, said.reply_text)) from None
+            if isinstance(error, aiormq.InvalidFrameError) and (close := self._socket.incoming.last_word()):
+                raise self.refusal(aiormq.ConnectionClosed(close.reply_code, close.reply_text)) from None
             raise unreachable(self.where, error.__cause__ or error, timeout=timeout, speaks=SPEAKS) from None
-        except StopAsyncIteration:  # aiormq's word, outside its own tree, for a connection that ended before it was read
+        except StopAsyncIteration:  # aiormq's, outside its own error tree, for a connection that ended before it was read
             raise unreachable(self.where, EOFError(), timeout=timeout, speaks=SPEAKS) from None
-        except Exception as error:  # what a codec raises of bytes it was not made for
+        except Exception as error:  # of a codec, for bytes it was not made for
             raise unreachable(self.where, error, timeout=timeout, speaks=SPEAKS) from None
         finally:
             if not connecting.done():
@@ -112,7 +115,7 @@ class AmqpConnection:
 
     @property
     def blocked(self) -> bool:
-        """Whether the broker takes no publishes for now. One step of the library's wait until it does shows that."""
+        """Whether the broker takes no publishes for now. One step of the library's own wait for that shows it."""
         if self.end is not None:
             return False
         ready = self._aiormq.ready()
@@ -124,14 +127,14 @@ class AmqpConnection:
         return True
 
     def start(self, asking: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
-        """Begin to ask the library; what it raises is heard by whoever waits for it, if anybody does."""
+        """Start a request to the library. It may fail without anybody waiting for the task."""
         task = self._loop.create_task(asking)
         self._tasks.add(task)
         task.add_done_callback(self._over)
         return task
 
     async def ask(self, asking: Coroutine[Any, Any, T], right: str = "use") -> T:
-        """Ask the library, which is not cancelled with us. Raises BrokerError; BrokerDenied names this right."""
+        """Await a request to the library, which goes on if we are cancelled. Raises BrokerError; BrokerDenied has the right."""
         task = self.start(asking)
         await asyncio.wait([task])
         if task.cancelled():
@@ -144,7 +147,7 @@ class AmqpConnection:
             raise self.end or self.refusal(error, right) from None
 
     async def channel(self, *, confirms: bool = False) -> aiormq.Channel:
-        """A new channel, as aiormq has it: for what is said for each message. Raises BrokerError."""
+        """A new channel of aiormq's, cheaper for each message than aio-pika's. Raises BrokerError."""
 
         async def open_one() -> aiormq.Channel:
             return cast("aiormq.Channel", await self._aiormq.channel(publisher_confirms=confirms))
@@ -152,7 +155,7 @@ class AmqpConnection:
         return await self.ask(open_one())
 
     async def do(self, *steps: ChannelStep) -> None:
-        """Ask on a channel of its own, so that a refusal closes nothing else. Raises BrokerError."""
+        """Make requests on a channel of their own, so that a refusal closes nothing else. Raises BrokerError."""
 
         async def ask_all() -> None:
             if self.end is not None:
@@ -167,11 +170,11 @@ class AmqpConnection:
         await self.ask(ask_all())
 
     def follow(self, channel: aiormq.Channel, right: str) -> None:
-        """If the broker closes this channel, or ends its consumer, the connection is lost."""
+        """Give the connection up if the broker closes this channel or ends its consumer."""
 
         def closed(closing: asyncio.Future[Any]) -> None:
             error = None if closing.cancelled() else closing.exception()
-            if isinstance(error, aiormq.ChannelClosed) and _said(error)[0]:
+            if isinstance(error, aiormq.ChannelClosed) and _reply(error)[0]:
                 self.lose(self.refusal(error, right))
 
         def cancelled(_: object) -> None:
@@ -181,8 +184,8 @@ class AmqpConnection:
         channel.on_consumer_cancel_callbacks.add(cancelled)
 
     def refusal(self, error: BaseException | None, right: str = "use") -> BrokerError:
-        """Why the broker, or the world, ended a channel or the connection, as the family says it."""
-        code, text = _said(error)
+        """Map the end of a channel or of the connection to an error of the broker family."""
+        code, text = _reply(error)
         where, url = self.where, "the URL's path names the vhost, /%2F the one called /"
         match code:
             case 403 if "Login" in text:
@@ -202,17 +205,17 @@ class AmqpConnection:
         return BrokerUnavailable(f"{where}: {text}")
 
     def lose(self, error: BrokerError) -> None:
-        """The connection ends by what we did not want."""
+        """Give the connection up for this reason."""
         if self.end is None:
             self._finish(error)
             self._lost(error)
 
     def close(self) -> None:
-        """End it now; the broker sees that by itself."""
+        """End the connection now, without telling the broker."""
         self._finish(BrokerClosed("the broker connection is closed"))
 
     async def say_goodbye(self, timeout: float) -> None:
-        """End it with the broker's knowledge, if it answers within `timeout` seconds: then queues of ours are gone."""
+        """Close with the broker, which deletes our queues, if it answers within `timeout` seconds; else end the connection."""
         if self.end is None:
             await asyncio.wait([self.start(self._leave())], timeout=timeout)
         self.close()
@@ -221,13 +224,13 @@ class AmqpConnection:
 
     # ------------------------------------------------------------ within
     async def _leave(self) -> None:
-        """What was said last, acknowledgements too, is heard before the end: a channel is opened and closed after it."""
+        """Open and close a channel first: the broker then has all that was sent before, acknowledgements too."""
         await self.do()
         self.end = self.end or BrokerClosed("the broker connection is closed")
         await self._connection.close()
 
     def _finish(self, end: BrokerError) -> None:
-        """Without its socket the library ends its tasks."""
+        """Abort the socket, so that the library ends its tasks."""
         self.end = self.end or end
         if self._tick is not None:
             self._tick.cancel()
@@ -246,13 +249,13 @@ class AmqpConnection:
             task.exception()
 
     def _look(self) -> None:
-        """See that the broker lives, and takes messages. Who was held up himself judges nobody."""
+        """Check that the broker lives and takes messages. After a stall of our own we judge nothing."""
         if self.end is not None:
             return
         now, incoming = self._loop.time(), self._socket.incoming
         if now > self._looked_at + TICK + 1:
-            incoming.at = now
-        if now > incoming.at + SILENCE:
+            incoming.last_at = now
+        if now > incoming.last_at + SILENCE:
             self.lose(BrokerTimeout(f"{self.where}: silent for {SILENCE:g} s; see that it is not stopped"))
             return
         if self.blocked:
@@ -261,8 +264,8 @@ class AmqpConnection:
         self._tick = self._loop.call_later(TICK, self._look)
 
 
-def _said(error: BaseException | None) -> tuple[int, str]:
-    """AMQP's code and the broker's words; 0 where it was not the broker who said it."""
+def _reply(error: BaseException | None) -> tuple[int, str]:
+    """AMQP's reply code and text. The code is 0 if the broker sent none."""
     match error:
         case aiormq.ProbableAuthenticationError(args=(text,)):
             return 403, str(text)

@@ -1,4 +1,4 @@
-"""The socket below aio-pika, of our making: it tells when the broker was last heard and how it began, and can be aborted."""
+"""The socket below aio-pika: it records when the broker last sent something, and what came first and last; we can abort it."""
 
 from __future__ import annotations
 
@@ -14,20 +14,22 @@ _METHOD_FRAME = 1
 
 
 class WatchedReader(asyncio.StreamReader):
-    """What the broker says. at: when it last did, by the loop's clock. strange: it did not begin as AMQP does."""
+    """The bytes that the broker sends."""
 
     def __init__(self) -> None:
         loop = asyncio.get_running_loop()
         super().__init__(limit=1024 * 1024, loop=loop)
-        self.at = loop.time()
+        self.last_at = loop.time()
+        """When the broker last sent something, by the loop's clock."""
         self.strange = False
+        """Whether its first byte was none of AMQP's."""
         self._last = b""
         self._clock = loop.time
         self._begun = False
 
     def feed_data(self, data: bytes) -> None:  # type: ignore[override] # the loop gives bytes
         """See asyncio.StreamReader."""
-        self.at = self._clock()
+        self.last_at = self._clock()
         self._last = data
         if not self._begun:
             self._begun = True
@@ -37,25 +39,26 @@ class WatchedReader(asyncio.StreamReader):
         super().feed_data(data)
 
     def last_word(self) -> commands.Connection.Close | None:
-        """The broker's Close, if it ended with one: of a refused vhost the library says only that it is unexpected."""
+        """The broker's Close, if that came last: when it refuses a vhost, the library reports an unexpected frame only."""
         try:
-            said = frame.unmarshal(self._last)[2]
+            last = frame.unmarshal(self._last)[2]
         except PAMQPException:
             return None
-        return said if isinstance(said, commands.Connection.Close) else None
+        return last if isinstance(last, commands.Connection.Close) else None
 
 
 class WatchedSocket(TransportFactory):
-    """How the library gets its socket: given to it as `transport_factory`. transport: there once it is connected."""
+    """Makes the library's socket: given to it as `transport_factory`."""
 
     def __init__(self, host: str, port: int, context: ssl.SSLContext | None) -> None:
         self._to = host, port, context
         self.incoming = WatchedReader()
         self.transport: asyncio.Transport | None = None
+        """None until it is connected."""
 
     async def create(self, url: object, **_: Any) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
         """See aiormq.TransportFactory."""
-        del url  # it would have to be quoted and unquoted
+        del url  # host and port would have to be quoted and unquoted
         host, port, context = self._to
         loop = asyncio.get_running_loop()
         protocol = asyncio.StreamReaderProtocol(self.incoming, loop=loop)

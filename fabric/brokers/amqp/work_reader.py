@@ -1,4 +1,4 @@
-"""How a work queue is read from AMQP. amqp.py says what it is."""
+"""Reads a work queue from RabbitMQ. adapter.py says what a work queue is."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ from fabric.errors import BrokerClosed, BrokerError
 _CONSUMER = "work"
 
 MOST_WORK_AT_ONCE = 16
-"""Messages taken from a work queue at once, so that competing consumers share a burst."""
+"""Messages that a reader takes at once, so that competing consumers share a burst."""
 
 
 class _Held(NamedTuple):
-    """A delivery's token: which reader got it, so that no other acts on it, and its tag on that reader's channel."""
+    """A delivery's token: the reader that got it, so that no other acts on it, and its tag on that reader's channel."""
 
     reader: WorkReader
     tag: int
@@ -31,8 +31,8 @@ class _Held(NamedTuple):
 class WorkReader:
     """One consumer of a work queue, on a channel of its own. See Subscription.
 
-    It consumes only while somebody waits for work, each time with a prefetch of what was asked for: who has no room takes
-    nothing from the others.
+    It consumes only while a receive() waits, each time with a prefetch of what that asked for: a bridge without room takes no
+    work from others.
     """
 
     def __init__(self, queue: str, connection: AmqpConnection, channel: Channel) -> None:
@@ -48,12 +48,12 @@ class WorkReader:
         self._end: BrokerError | None = None
 
     async def prove(self) -> None:
-        """Consume for a moment: only then the broker says whether we may. Raises BrokerDenied, BrokerUnavailable."""
+        """Consume for a moment: the broker checks the right to read only then. Raises BrokerDenied, BrokerUnavailable."""
         try:
             await self._connection.ask(self._consume(1), "read")
             await self._connection.ask(self._stop())
         except asyncio.CancelledError:
-            self._connection.start(self._channel.close())  # or it would consume, and nobody would read
+            self._connection.start(self._channel.close())  # or it would go on to consume without a reader
             raise
         self._connection.follow(self._channel, "read")
         await self.nack(self._ready)
@@ -93,16 +93,16 @@ class WorkReader:
 
     @property
     def ended(self) -> bool:
-        """Whether nothing more will come."""
+        """Whether nothing more will arrive."""
         return self._end is not None
 
     def end(self, error: BrokerError) -> None:
-        """Reading raises such an error from now on; the first end counts."""
+        """Make reading raise such an error from now on. Only the first call counts."""
         self._end = self._end or error
         self._wake()
 
     async def _consume(self, most: int) -> None:
-        """One consumer after the other: its end is heard, with all that came before, before the next begins."""
+        """Consume, once the consumer before has ended and all its messages have arrived."""
         async with self._turn:
             if most != self._prefetch:
                 self._prefetch = most
@@ -122,16 +122,16 @@ class WorkReader:
         self._ready.append(Delivery(message.body, _Held(self, tag), bool(message.redelivered)))
         self._wake()
 
-    async def _settle(self, saying: Sequence[Awaitable[None]]) -> None:
-        """Say it without waiting for an answer, and to the end also if we are cancelled."""
+    async def _settle(self, frames: Sequence[Awaitable[None]]) -> None:
+        """Send all frames, also if we are cancelled. They have no answer."""
 
-        async def say() -> None:
-            for one in saying:
-                await one
+        async def send() -> None:
+            for frame in frames:
+                await frame
 
-        if saying:
+        if frames:
             with suppress(BrokerError):
-                await self._connection.ask(say())
+                await self._connection.ask(send())
 
     def _release(self, deliveries: Sequence[Delivery]) -> list[int]:
         tokens = [delivery.token for delivery in deliveries]

@@ -1,9 +1,10 @@
-"""The small process that keeps the embedded broker running while anybody uses it, then stops it and leaves nothing behind.
+"""The small process that keeps the embedded broker running while it has users, then stops it and leaves nothing behind.
 
 Run by path, as `python -I -S keeper.py DIRECTORY NATS-SERVER`, so it imports the standard library only and starts in 20 ms.
-Every user holds a shared lock on `users.lock`, which the kernel drops however he ends. The keeper asks for the exclusive one:
-when it gets it, nobody is left, and who comes meanwhile waits until it has cleaned up. `keeper.lock` makes it the only one. A
-broker that dies is started again on the same port with the same token, also by the next keeper if this one is killed.
+Every user holds a shared lock on `users.lock`, which the kernel releases however the user ends. The keeper asks for the
+exclusive lock: once it has that, no user is left, and a new one waits until the keeper has cleaned up. `keeper.lock` makes it
+the only keeper. A broker that dies is started again on the same port with the same token, also by the next keeper if this one
+is killed.
 """
 
 from __future__ import annotations
@@ -21,25 +22,25 @@ import time
 from pathlib import Path
 
 LARGEST_PAYLOAD_BYTES = 8 * 1024 * 1024
-"""Of one message with its headers. NATS allows 64 MiB and advises 8: a long one holds up all others of its connection."""
+"""The limit of one message with its headers. NATS allows 64 MiB and advises 8: a long one holds up its whole connection."""
 
 ONE_THREAD = {"GOMAXPROCS": "1"}
-"""For the broker: it is busy a tenth of the time, and a second thread would only look for work that the first has done."""
+"""The broker's environment. It is busy a tenth of the time, and a second thread would only look for work that is done."""
 
 START_TIMEOUT = 5.0
-"""Seconds a broker has until it accepts connections."""
+"""Seconds until a broker has to accept connections."""
 
 START_ATTEMPTS = 3
-"""How often a first one is started, each time on another port."""
+"""How often the first broker is started, each time on another port, before the keeper gives up."""
 
 LONGEST_PAUSE = 2.0
-"""Seconds between starts of a broker that keeps dying, at most."""
+"""The most seconds between two starts of a broker that keeps dying."""
 
 
 def main(directory: Path, program: str) -> None:
-    """Start the broker, tell whoever waits for this process, and keep it. Returns at once if it is kept already."""
+    """Start the broker, let the caller go on, and keep the broker. Returns at once if another keeper does."""
     read_end, write_end = os.pipe()
-    if os.fork():  # the caller waits for this half: until the broker accepts connections, or the other half is gone
+    if os.fork():  # the caller waits for this half, which ends when the broker accepts connections or the other half ends
         os.close(write_end)
         os._exit(0 if os.read(read_end, 1) else 1)
     os.close(read_end)
@@ -54,7 +55,7 @@ def main(directory: Path, program: str) -> None:
 
 
 def keep(directory: Path, program: str, ready: int) -> None:
-    """Run the broker until its last user has left; a byte into `ready` says that it accepts connections."""
+    """Run the broker until its last user has left; write a byte into `ready` when it accepts connections."""
     empty = threading.Event()
     account = directory / "broker.json"
     port, token = known(account)
@@ -101,16 +102,16 @@ def keep(directory: Path, program: str, ready: int) -> None:
 
 
 def known(account: Path) -> tuple[int, str]:
-    """The port and token of a broker whose keeper was killed, so that its users find the next; else new ones."""
+    """The port and token of a broker whose keeper was killed, so that its users find the next broker; else new ones."""
     try:
-        told = json.loads(account.read_text())
-        return free(int(told["port"])), str(told["token"])
+        former = json.loads(account.read_text())
+        return free(int(former["port"])), str(former["token"])
     except (OSError, ValueError, KeyError, TypeError):
         return free(0), os.urandom(24).hex()
 
 
 def free(port: int) -> int:
-    """The port itself, or a free one for 0. Raises OSError if somebody listens there."""
+    """The port itself, or a free one for 0. Raises OSError if it is taken."""
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         probe.bind(("127.0.0.1", port))
@@ -118,7 +119,7 @@ def free(port: int) -> int:
 
 
 def configuration(directory: Path, port: int, token: str) -> str:
-    """nats-server's configuration; a file, because anybody can read a command line."""
+    """nats-server's configuration; for a file, because every user of the machine can read a command line."""
     return (
         f'listen: "127.0.0.1:{port}"\n'
         f'authorization {{ token: "{token}" }}\n'
@@ -130,7 +131,7 @@ def configuration(directory: Path, port: int, token: str) -> str:
 
 
 def accepts(port: int, child: subprocess.Popen[bytes]) -> bool:
-    """Wait until it takes connections. False if it ends or takes longer than START_TIMEOUT."""
+    """Wait until the broker takes connections. False if it ends or takes longer than START_TIMEOUT."""
     deadline = time.monotonic() + START_TIMEOUT
     while child.poll() is None and time.monotonic() < deadline:
         try:
@@ -142,14 +143,14 @@ def accepts(port: int, child: subprocess.Popen[bytes]) -> bool:
 
 
 def write(path: Path, text: str) -> None:
-    """Replace a file at once; the umask makes it 0600."""
+    """Replace a file atomically; the umask makes it 0600."""
     new = path.with_name(path.name + ".new")
     new.write_text(text)
     new.replace(path)
 
 
 def die_with_parent() -> None:
-    """Let Linux end the broker with its keeper, which would otherwise leave it behind if killed."""
+    """Let Linux end the broker with its keeper, which would leave it behind if killed."""
     ctypes.CDLL(None).prctl(1, signal.SIGTERM)  # 1 is PR_SET_PDEATHSIG
 
 

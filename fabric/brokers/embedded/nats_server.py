@@ -1,8 +1,8 @@
-"""The broker nobody has to install: a real nats-server, started by its first user and gone with its last.
+"""The embedded broker: a real nats-server that its first user starts and that ends with its last.
 
-One for each state directory, shared by every process of that user on the machine, on loopback with a token of its own. This
-module finds the program and is the user's side; keeper.py runs it. In the directory (0700, its files 0600): `broker.json` says
-port and token, `broker.log` is nats-server's log.
+Each state directory has one, shared by every process of that user on the machine, on loopback with a token of its own. This
+module finds the program and is the users' side; keeper.py runs it. In the directory (0700, its files 0600), `broker.json` has
+port and token, and `broker.log` is nats-server's log.
 """
 
 from __future__ import annotations
@@ -23,35 +23,36 @@ from pathlib import Path
 from fabric.errors import BrokerRefused, BrokerTimeout, ConfigError
 
 OLDEST_VERSION = (2, 10)
-"""Of a nats-server on PATH; an older one is passed over for the wheel's."""
+"""The oldest nats-server on PATH to be used; instead of an older one the wheel's is."""
 
 START_TIMEOUT = 10.0
-"""Seconds until the broker runs, whoever starts it."""
+"""Seconds that ensure() waits for the broker."""
 
 
 class EmbeddedServer:
-    """A running embedded broker and our use of it. `url` holds its token; `log` is its log file."""
+    """A running embedded broker, which runs at least until aclose()."""
 
     def __init__(self, url: str, log: Path, lock: int) -> None:
         self.url = url
+        """Holds the broker's token."""
         self.log = log
         self._lock = lock
 
     def __repr__(self) -> str:
-        return f"Embedded(log={str(self.log)!r})"
+        return f"EmbeddedServer(log={str(self.log)!r})"
 
     async def aclose(self) -> None:
-        """Leave it; the last user's leave ends it. Idempotent."""
+        """Stop using it; the broker ends with its last user. Idempotent."""
         if self._lock >= 0:
             os.close(self._lock)
             self._lock = -1
 
 
 async def ensure(state_dir: Path) -> EmbeddedServer:
-    """The broker of this directory, started if it is not running; it runs at least until aclose() or the end of this process.
+    """The broker of this directory, started unless it is running; it runs at least until aclose() or the end of this process.
 
-    Raises ConfigError if the directory is not ours alone or nothing can be written there, BrokerRefused if there is no
-    nats-server or it ends at once, BrokerTimeout if it does not come up.
+    Raises ConfigError if the directory is not ours alone or not writable, BrokerRefused if there is no nats-server or it ends
+    at once, BrokerTimeout if it is not up within START_TIMEOUT.
     """
     try:
         _own(state_dir)
@@ -61,7 +62,7 @@ async def ensure(state_dir: Path) -> EmbeddedServer:
         raise ConfigError(reason, where=str(state_dir)) from error
     try:
         async with asyncio.timeout(START_TIMEOUT):
-            while not _locked(lock):  # noqa: ASYNC110 - a keeper is just cleaning up, and only the kernel knows when it has
+            while not _locked(lock):  # noqa: ASYNC110 - a keeper is cleaning up, and only the kernel knows when it is done
                 await asyncio.sleep(0.01)
             while (url := await find(state_dir)) is None:
                 await _start_keeper(state_dir)
@@ -76,7 +77,7 @@ async def ensure(state_dir: Path) -> EmbeddedServer:
 
 
 async def find(state_dir: Path) -> str | None:
-    """The URL, with its token, of this directory's broker if it runs now. Does not keep it running."""
+    """The URL, with the token, of this directory's broker if it is running. Does not keep it running."""
     try:
         account = json.loads((state_dir / "broker.json").read_text())
         reader, writer = await asyncio.open_connection("127.0.0.1", account["port"])
@@ -95,7 +96,7 @@ async def find(state_dir: Path) -> str | None:
 
 
 def server_program() -> Path:
-    """The nats-server to run: one on PATH that is new enough, else the wheel's. Raises BrokerRefused if there is none."""
+    """The nats-server to run: one on PATH if it is new enough, else the wheel's. Raises BrokerRefused if there is none."""
     on_path = shutil.which("nats-server")
     if on_path and _version(on_path) >= OLDEST_VERSION:
         return Path(on_path)
@@ -110,16 +111,16 @@ def server_program() -> Path:
 
 def _version(program: str) -> tuple[int, ...]:
     try:
-        said = subprocess.run(  # noqa: S603 - what PATH holds is what the user would run
+        output = subprocess.run(  # noqa: S603 - a program on PATH is one that the user would run, too
             [program, "--version"], capture_output=True, text=True, timeout=5, check=False
         ).stdout
     except (OSError, subprocess.TimeoutExpired):
         return ()
-    return tuple(int(part) for part in re.findall(r"\d+", said)[:2])
+    return tuple(int(part) for part in re.findall(r"\d+", output)[:2])
 
 
 def _own(state_dir: Path) -> None:
-    """Make the directory, for us alone."""
+    """Make the directory, readable by us alone."""
     state_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
     if state_dir.stat().st_uid != os.geteuid():
         raise ConfigError("belongs to another user", where=str(state_dir))
@@ -135,10 +136,10 @@ def _locked(lock: int) -> bool:
 
 
 async def _start_keeper(state_dir: Path) -> None:
-    """Start a keeper; returns when its broker accepts connections, or another keeper is at it already."""
+    """Start a keeper; returns when its broker accepts connections, or when another keeper is already running."""
     program = await asyncio.to_thread(server_program)
     keeper = Path(__file__).with_name("keeper.py")
-    with (state_dir / "broker.log").open("ab") as log:  # never our own streams: whoever reads those would wait for the broker
+    with (state_dir / "broker.log").open("ab") as log:  # never our own streams: their reader would wait for the broker
         (state_dir / "broker.log").chmod(0o600)
         process = await asyncio.create_subprocess_exec(
             *(sys.executable, "-I", "-S", str(keeper), str(state_dir), str(program)),

@@ -16,9 +16,9 @@ from fabric.addressing import Channel, ChannelKind, channel_name, escape
 from fabric.brokers.base import Broker, BrokerTraits, Delivery, OutgoingMessage, Rights, Subscription
 from fabric.brokers.failure import denied_right, too_long
 from fabric.brokers.mailbox import Mailbox
-from fabric.brokers.nats.client import NatsError
+from fabric.brokers.nats.client import Inlet, NatsError
 from fabric.brokers.nats.connection import CLOSE_TIMEOUT, PULSE, NatsConnection, refusal, words
-from fabric.brokers.nats.jetstream import Inlet, JetStream
+from fabric.brokers.nats.jetstream import JetStream
 from fabric.brokers.nats.work_reader import WorkReader
 from fabric.brokers.publish_report import PublishReport
 from fabric.brokers.url import BrokerUrl, parse
@@ -203,7 +203,7 @@ class _NatsBroker:
         for reading in self._work:
             reading.end(error)
         if self._stream is not None:
-            self._stream.end(error)
+            self._stream.replies.end(error)
 
 
 def _header_bytes(message: OutgoingMessage) -> int:

@@ -7,8 +7,9 @@ that imports nats.js at the first use. Imports of both elsewhere are not affecte
 
 from __future__ import annotations
 
+import asyncio
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from importlib import import_module
 from types import ModuleType
@@ -45,4 +46,16 @@ with _replaced("aiohttp", None), _replaced("nats.js", _jetstream):
 if "js" not in vars(nats):  # the import system puts only modules there that it found itself
     nats.js = _jetstream
 
-__all__ = ["Client", "Msg", "NatsError", "Subscription", "TcpTransport"]
+__all__ = ["Client", "Inlet", "Msg", "NatsError", "Subscription", "TcpTransport"]
+
+
+class Inlet(asyncio.Future[Msg]):
+    """A future fulfilled by each message of a subscription: the one public way past nats-py's queue and task."""
+
+    def __init__(self, take: Callable[[Msg], object]) -> None:
+        super().__init__()
+        self._take = take
+
+    def set_result(self, result: Msg) -> None:
+        """Take a message: nats-py calls this for each."""
+        self._take(result)

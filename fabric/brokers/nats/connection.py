@@ -177,18 +177,18 @@ class _NoTls(NatsError):
 
 def refusal(where: str, error: Exception, timeout: float) -> BrokerError:
     """Map what `open` raised within `timeout` seconds to an error of the broker family."""
-    said = words(error)
+    text = words(error)
     if isinstance(error, _NoTls):
         return BrokerProtocolError(f"{where}: this server does not require TLS; give it `tls`, or ask by nats://")
-    if "authorization" in said or "authentication" in said:
-        return BrokerDenied(denied_credentials(where, said))
-    if "maximum connections" in said:
+    if "authorization" in text or "authentication" in text:
+        return BrokerDenied(denied_credentials(where, text))
+    if "maximum connections" in text:
         return BrokerRefused(f"{where}: it takes no more connections; raise its max_connections")
-    if "info message" in said:
+    if "info message" in text:
         return stranger(where, "it does not greet as a NATS server does", speaks="NATS")
     return unreachable(where, error, timeout=timeout, speaks="NATS")
 
 
 def words(error: BaseException) -> str:
-    """What nats-py or the server said."""
+    """The text of nats-py's or the server's error."""
     return str(error).lower().removeprefix("nats: ").strip("'") or type(error).__name__

@@ -1,7 +1,7 @@
-"""How a work queue is read from JetStream: a pull consumer that all readers of a server share, and a standing request of each.
+"""Reads a work queue from JetStream: all readers of a server share one pull consumer, and each keeps a request standing.
 
-JetStream gives a message to one reader and, when he has not said anything about it for ACK_WAIT, to another. Who lives says
-every two seconds that he still holds it. The consumer goes INACTIVE seconds after its last reader; its messages stay.
+JetStream gives a message to one reader and, if that reader says nothing about it for ACK_WAIT, to another. A living reader says
+every two seconds that it still works on what it holds. The consumer goes INACTIVE seconds after its last reader; messages stay.
 """
 
 from __future__ import annotations
@@ -20,32 +20,34 @@ from fabric.brokers.nats.jetstream import API, JetStream
 from fabric.errors import BrokerClosed, BrokerError
 
 ACK_WAIT = 6
-"""Seconds without a sign of life after which another reader gets what one holds."""
+"""Seconds without a sign of life after which JetStream gives the messages of a reader to others."""
 
 INACTIVE = 60
-"""Seconds a consumer outlives its last reader."""
+"""Seconds that a consumer outlives its last reader."""
 
 MOST_WORK_AT_ONCE = 16
-"""Messages one request asks for, so that competing readers share a burst."""
+"""Messages that one request asks for, so that competing readers share a burst."""
 
 PULL = 3.0
-"""Seconds such a request stands before it is made again; so long does one stay unheard that met its consumer's end."""
+"""Seconds that a request stands before it is made again: the longest time that the end of a consumer stays unnoticed."""
 
 ACK, NAK, WORKING = b"+ACK", b"-NAK", b"+WPI"
 
 
 class _Held(NamedTuple):
-    """A delivery's token: which reader got it, so that no other acts on it, and its number in the stream."""
+    """A delivery's token: the reader that got it, so that no other acts on it, and its number in the stream."""
 
     reader: WorkReader
     number: int
 
 
 class _Hold(msgspec.Struct):
-    """A message in our hands: where to say what becomes of it, and when we last did."""
+    """A message that this reader holds."""
 
     reply: str
-    said: float
+    """The subject on which to acknowledge it."""
+    renewed: float
+    """When JetStream last heard of it from us, by the loop's clock."""
 
 
 class WorkReader:
@@ -57,7 +59,7 @@ class WorkReader:
         self._consumer = consumer
         self._round_trip = round_trip
         self._ready: deque[Delivery] = deque()
-        self._unasked: Delivery | None = None
+        self._unclaimed: Delivery | None = None  # was ready at the last renewal
         self._held: dict[int, _Hold] = {}
         self._awaited = 0  # messages the standing request may still bring
         self._stands_until = 0.0
@@ -66,11 +68,12 @@ class WorkReader:
         self._end: BrokerError | None = None
         self._pulls = f"{API}.CONSUMER.MSG.NEXT.{stream.stream}.{consumer}"
         self._tail = f"work.{id(self):x}"
+        self._deliver_to = stream.replies.subject(self._tail)
         self._now = asyncio.get_running_loop().time
 
     async def open(self) -> None:
-        """Enter the consumer, made if it is not there. Raises BrokerDenied, a kind of BrokerUnavailable."""
-        self._subscription: Subscription = await self._stream.listen(self._tail, self._take)
+        """Join the consumer, made if it is not there. Raises BrokerDenied, a kind of BrokerUnavailable."""
+        self._subscription: Subscription = await self._stream.replies.listen(self._tail, self._take)
         await self._enter()
 
     async def receive(self, limit: int) -> Sequence[Delivery]:
@@ -113,24 +116,24 @@ class WorkReader:
 
     @property
     def ended(self) -> bool:
-        """Whether nothing more will come."""
+        """Whether nothing more will arrive."""
         return self._end is not None
 
     async def renew(self) -> None:
-        """Say that we still hold what we hold, and give back what nobody here has asked for since the last time."""
+        """Tell JetStream what we still hold; give back what no receive() has asked for since the last renewal."""
         now = self._now()
-        if self._ready and self._ready[0] is self._unasked:
+        if self._ready and self._ready[0] is self._unclaimed:
             await self.nack([*self._ready])
             self._ready.clear()
-        self._unasked = self._ready[0] if self._ready else None
-        self._held = {number: hold for number, hold in self._held.items() if now - hold.said < ACK_WAIT}
+        self._unclaimed = self._ready[0] if self._ready else None
+        self._held = {number: hold for number, hold in self._held.items() if now - hold.renewed < ACK_WAIT}
         for hold in self._held.values():
-            hold.said = now
+            hold.renewed = now
             with suppress(NatsError):
                 await self._stream.client.publish(hold.reply, WORKING)
 
     def end(self, error: BrokerError) -> None:
-        """Reading raises such an error from now on; the first end counts."""
+        """Make reading raise such an error from now on. Only the first call counts."""
         self._end = self._end or error
         self._changed.set()
 
@@ -154,7 +157,7 @@ class WorkReader:
         )
 
     async def _return(self) -> None:
-        """The consumer is gone, as after a long time without room for work: enter it again."""
+        """Join again: the consumer is gone, as after a long time without room for work."""
         self._gone, self._awaited = False, 0
         try:
             await self._enter()
@@ -165,10 +168,10 @@ class WorkReader:
         self._awaited, self._stands_until = count, self._now() + PULL + 1
         request = {"batch": count, "expires": int(PULL * 1_000_000_000)}
         with suppress(NatsError):  # the connection is lost, which ends us
-            await self._stream.client.publish(self._pulls, msgspec.json.encode(request), self._stream.subject(self._tail))
+            await self._stream.client.publish(self._pulls, msgspec.json.encode(request), self._deliver_to)
 
     def _take(self, message: Msg) -> None:
-        if not message.reply:  # not a message, but what became of the request
+        if not message.reply:  # no message, but the end of the request
             self._gone = self._gone or (message.headers or {}).get("Status") in ("409", "503")
             self._awaited = 0
             self._changed.set()
@@ -176,7 +179,7 @@ class WorkReader:
         try:
             about = message.metadata
         except (NatsError, ValueError):
-            return  # not from JetStream, whoever sent it here
+            return  # not from JetStream
         self._awaited -= 1
         known = about.sequence.stream in self._held
         self._held[about.sequence.stream] = _Hold(message.reply, self._now())
@@ -189,6 +192,6 @@ class WorkReader:
         now = self._now()
         for token in tokens:
             hold = self._held.pop(token.number, None) if isinstance(token, _Held) and token.reader is self else None
-            if hold is not None and now - hold.said < ACK_WAIT:  # else it is somebody else's by now
+            if hold is not None and now - hold.renewed < ACK_WAIT:  # else it is somebody else's by now
                 with suppress(NatsError):
                     await self._stream.client.publish(hold.reply, word)

@@ -69,7 +69,7 @@ async def connect(url: str, *, fabric: str, incarnation: str, timeout: float = 5
 
 
 class _RedisBroker:
-    """One connection: a pipe for commands, one for each stream that is read, one for all topics. See Broker."""
+    """One connection in the sense of Broker: to Redis it is one for commands, one for each stream read, and one for pub/sub."""
 
     traits = BrokerTraits(keeps=True, largest_message_bytes=LARGEST_MESSAGE_BYTES)
 

@@ -1,4 +1,4 @@
-"""The reads of one Redis stream, an inbox or work: blocking, on a connection of their own, none lost with who waits for it."""
+"""Blocking reads of one Redis stream, on a connection of their own; a cancelled receive() loses nothing."""
 
 from __future__ import annotations
 
@@ -14,38 +14,39 @@ from fabric.brokers.redis.connection import Command, RedisConnection, Replies, R
 from fabric.errors import BrokerError, BrokerReset
 
 BLOCK = 2.0
-"""Seconds a read waits in the broker before it is asked again."""
+"""Seconds that a read waits in the broker before it is sent again."""
 
 
 class Lose(Protocol):
-    """The connection is of no more use. `reply`: what Redis refused, if it did."""
+    """Gives the connection up for this reason. reply: the refusal of Redis, if that is why."""
 
     def __call__(self, reason: str, reply: Reply = None) -> None:  # noqa: D102 - the class says it
         ...
 
 
-Accept = Callable[[Any], None]  # takes a reply whose shape the command fixes
+Accept = Callable[[Any], None]
+"""Takes a reply, of a shape that its command fixes."""
 
 
 class BlockingReader:
-    """The reads of one stream, on a connection of their own since a blocking read holds up all behind it.
+    """The reads of one stream. A blocking read holds up all commands behind it, so the connection is for reads alone."""
 
-    ready: what came and nobody has asked for yet. end: what reading raises from now on. under_way: a read, and what takes its
-    reply.
-    """
-
-    def __init__(self, pipe: RedisConnection, key: str, lose: Lose) -> None:
-        self.pipe = pipe
+    def __init__(self, connection: RedisConnection, key: str, lose: Lose) -> None:
+        self.connection = connection
         self._key = key
         self.ready: deque[Delivery] = deque()
+        """Deliveries that no receive() has returned yet."""
         self.end: BrokerError | None = None
+        """What receive() raises from now on."""
         self.under_way: tuple[asyncio.Future[Replies], Accept] | None = None
+        """The read that Redis has not answered yet, and the function that takes its reply."""
         self._lose = lose
 
     async def receive(self, limit: int, ask: Callable[[int], tuple[list[Command], Accept]]) -> Sequence[Delivery]:
-        """What is ready, or else what the commands of `ask` bring; it says too what takes the reply to the last of them.
+        """Return what is ready, or else send the commands that `ask` returns and wait for the deliveries they bring.
 
-        A read outlives the cancellation of whoever waits for it, and the next call gets what it brings.
+        `ask` also returns the function that takes the reply to the last command. A read goes on when receive() is cancelled,
+        and the next call gets what it brings.
         """
         while True:
             if self.end is not None:
@@ -54,7 +55,7 @@ class BlockingReader:
                 return [self.ready.popleft() for _ in range(min(limit, len(self.ready)))]
             if self.under_way is None:
                 commands, accept = ask(limit)
-                self.under_way = self.pipe.send(commands), accept
+                self.under_way = self.connection.send(commands), accept
             asked, accept = self.under_way
             replies = await asyncio.shield(asked)
             self.under_way = None

@@ -1,4 +1,4 @@
-"""How an inbox is read from Redis: by its one owner, who deletes what he has read. redis_streams.py says what it is."""
+"""Reads an inbox from Redis. Its one owner reads, and deletes what it has read; adapter.py says what an inbox is."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from fabric.brokers.redis.connection import Command, RedisConnection, Reply
 from fabric.errors import BrokerClosed, BrokerError
 
 MOST_MESSAGES_AT_ONCE = 128
-"""Entries one read takes."""
+"""Entries that one read takes."""
 
 INBOX_TTL = 60
-"""Seconds an inbox outlives its owner."""
+"""Seconds that an inbox outlives its owner."""
 
 
 class InboxReader:
@@ -35,37 +35,37 @@ class InboxReader:
         return await self._reads.receive(limit, self._ask)
 
     async def ack(self, deliveries: Sequence[Delivery]) -> None:
-        """It keeps nothing for us."""
+        """Do nothing: the next read deletes what was received."""
 
     async def nack(self, deliveries: Sequence[Delivery]) -> None:
-        """It keeps nothing for us."""
+        """Do nothing: an inbox has no other reader."""
 
     async def aclose(self) -> None:
         """See Subscription."""
         if isinstance(self._reads.end, BrokerClosed):
             return
         self._reads.end = BrokerClosed("the subscription is closed")
-        await self._reads.pipe.aclose()
+        await self._reads.connection.aclose()
         await self._commands.send([("UNLINK", self._key)])
 
     @property
     def ended(self) -> bool:
-        """Whether nothing more will come."""
+        """Whether nothing more will arrive."""
         return self._reads.end is not None
 
     def renewal(self) -> Command:
-        """What keeps it alive, to be sent every few seconds."""
+        """The command that keeps the inbox alive, to be sent every few seconds."""
         return ("EXPIRE", self._key, INBOX_TTL)
 
     def renewed(self, reply: Reply) -> None:
-        """The reply to that."""
+        """Take the reply to `renewal`."""
         if isinstance(reply, ResponseError):
             self._lose(f"renewing {self._key}", reply)
         elif reply != 1 and not self.ended:
             self._lose("our inbox is gone: this process was silent for too long, or somebody deleted it")
 
     def end(self, error: BrokerError) -> None:
-        """Reading raises such an error from now on; the first end counts."""
+        """Make reading raise such an error from now on. Only the first call counts."""
         self._reads.end = self._reads.end or error
 
     def _ask(self, limit: int) -> tuple[list[Command], Accept]:

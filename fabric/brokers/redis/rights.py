@@ -1,4 +1,4 @@
-"""Which of the rights it needs a Redis user has: each command is tried where it does nothing, on a key that does not exist."""
+"""Finds out which rights a Redis user has, by trying each command on a key that does not exist, where it does nothing."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ WORKER: dict[str, Command] = {
     "xtrim": ("XTRIM", KEY, "MINID", "0-1"),
     "subscribe": ("SUBSCRIBE", CHANNEL),
 }
-"""What every worker needs, by the name of the right. SUBSCRIBE comes last: Redis takes little else after it."""
+"""The rights that every worker needs, and a command for each. SUBSCRIBE is last: Redis takes few commands after it."""
 
 BRIDGE: dict[str, Command] = {
     "client|unblock": ("CLIENT", "UNBLOCK", 0),
@@ -44,20 +44,20 @@ BRIDGE: dict[str, Command] = {
     "zrangebyscore": ("ZRANGEBYSCORE", KEY, 0, 0),
     "zrem": ("ZREM", KEY, "c"),
 }
-"""What bridges need beyond that."""
+"""The rights that bridges need besides."""
 
 TOO_MUCH: dict[str, Command] = {
     "read the server's configuration": ("CONFIG", "GET", "maxmemory"),
     "use keys of others": ("EXISTS", "outside-of-every-fabric"),
     "publish to channels of others": ("PUBLISH", "outside-of-every-fabric", ""),
 }
-"""What no worker needs, in words."""
+"""Rights that no worker needs, in words."""
 
 
-async def look(pipe: RedisConnection, prefix: str, topic: str) -> Rights:
-    """Try them; `prefix` is what the fabric's keys begin with. The pipe is of no use afterwards."""
+async def look(connection: RedisConnection, prefix: str, topic: str) -> Rights:
+    """Try all commands; the fabric's keys begin with `prefix`. The connection is of no use afterwards."""
     everything = TOO_MUCH | BRIDGE | WORKER
-    replies = await pipe.send(
+    replies = await connection.send(
         [
             [{KEY: f"{prefix}inbox.-", CHANNEL: topic}.get(str(word), word) for word in command]
             for command in everything.values()

@@ -1,10 +1,10 @@
-"""What has to happen at once in Redis, in its Lua, for Redis 7.0 and any Valkey.
+"""The steps that have to be atomic in Redis, as Lua scripts for Redis 7.0 and any Valkey.
 
 KEYS[1] is a work stream. KEYS[2] is a sorted set of its consumers by the time of their last sign of life: Redis 7.0 counts a
-consumer that waits in a blocking read as idle, and does not know it at all before its first read.
+consumer that waits in a blocking read as idle, and does not know a consumer before its first read.
 
-An entry is touched only while it is pending for the consumer that asks: after XAUTOCLAIM gave it to another, a bare XACK and
-XDEL of the former holder would still succeed, and take the other's work away.
+A script touches an entry only while it is pending for the consumer that asks. After XAUTOCLAIM gave the entry to another
+consumer, a bare XACK and XDEL of the former one would still succeed, and take the other's work away.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ redis.call('XADD', KEYS[1], '*', unpack(ARGV, 3))
 redis.call('EXPIRE', KEYS[1], ARGV[2])
 return 1
 """
-"""ARGV: most entries, time to live in seconds, fields of the entry. 1, or 0 if the stream is full."""
+"""Adds an entry. ARGV: most entries, time to live in seconds, fields of the entry. Returns 1, or 0 if the stream is full."""
 
 ACK = (
     _MINE
@@ -46,7 +46,7 @@ for i = 3, #ARGV do
 end
 """
 )
-"""ARGV: group, consumer, ids."""
+"""Acknowledges and deletes entries. ARGV: group, consumer, ids."""
 
 NACK = (
     _MINE
@@ -57,7 +57,7 @@ for i = 3, #ARGV do
 end
 """
 )
-"""ARGV: group, consumer, ids. A copy of each goes to the end, in the order of the ids."""
+"""Gives entries back. ARGV: group, consumer, ids. A copy of each goes to the end, in the order of the ids."""
 
 JOIN = """
 local made = redis.pcall('XGROUP', 'CREATE', KEYS[1], ARGV[1], '0', 'MKSTREAM')
@@ -67,7 +67,7 @@ redis.call('ZADD', KEYS[2], redis.call('TIME')[1], ARGV[2])
 redis.call('EXPIRE', KEYS[1], ARGV[3])
 redis.call('EXPIRE', KEYS[2], ARGV[3])
 """
-"""ARGV: group, consumer, time to live in seconds. The group may be there already."""
+"""Makes a consumer. ARGV: group, consumer, time to live in seconds. The group may exist already."""
 
 KEEP = (
     _MINE
@@ -89,9 +89,10 @@ redis.call('EXPIRE', KEYS[2], ARGV[3])
 return redis.call('EXPIRE', KEYS[1], ARGV[3])
 """
 )
-"""ARGV: group, consumer, time to live in seconds, seconds after which a silent consumer is forgotten, ids held.
+"""Renews a consumer and the entries it holds; forgets dead consumers, once others have claimed what those held.
 
-0 if the stream is gone. Consumers that were killed go once others have claimed what they held.
+ARGV: group, consumer, time to live in seconds, seconds after which a silent consumer is forgotten, ids held. Returns 0 if the
+stream is gone.
 """
 
 LEAVE = (
@@ -109,7 +110,10 @@ if redis.call('XLEN', KEYS[1]) == 0 and redis.call('ZCARD', KEYS[2]) == 0 then
 end
 """
 )
-"""ARGV: group, consumer. Gives back what it holds, which DELCONSUMER would drop; the last out takes an empty stream along."""
+"""Removes a consumer. ARGV: group, consumer. Gives back what it holds, which DELCONSUMER would drop.
+
+The last consumer removes the stream, too, if it is empty.
+"""
 
 OPEN_INBOX = """
 if redis.call('EXISTS', KEYS[1]) == 0 then
@@ -118,4 +122,4 @@ if redis.call('EXISTS', KEYS[1]) == 0 then
 end
 redis.call('EXPIRE', KEYS[1], ARGV[1])
 """
-"""ARGV: time to live in seconds. What came while its owner was connecting again is still there."""
+"""Makes an inbox. ARGV: time to live in seconds. Keeps entries that arrived while its owner was connecting again."""

@@ -1,7 +1,7 @@
-"""How work is read from Redis: a consumer group's stream, of which each consumer keeps what it holds by saying so.
+"""Reads work from Redis: a stream with a consumer group, in which each consumer renews what it holds.
 
-An entry is claimed by another consumer when its own has not renewed it for CLAIM_AFTER, and what is given back comes again as a
-copy. redis_streams.py says what the stream is; redis_scripts.py has what takes more than one command.
+Another consumer claims an entry that its own has not renewed for CLAIM_AFTER. An entry given back comes again as a copy.
+adapter.py says what the stream is; scripts.py has the steps that take more than one command.
 """
 
 from __future__ import annotations
@@ -21,10 +21,10 @@ from fabric.errors import BrokerClosed, BrokerError
 GROUP = "consumers"
 
 MOST_WORK_AT_ONCE = 16
-"""Entries one read takes, so that competing consumers share a burst."""
+"""Entries that one read takes, so that competing consumers share a burst."""
 
 CLAIM_AFTER = 10.0
-"""Seconds without renewal after which another consumer takes over held work. Who lives renews it every two."""
+"""Seconds without renewal after which another consumer takes held work over. A living consumer renews every two seconds."""
 
 CLAIM_EVERY = 2.0
 """Seconds between two looks for such work."""
@@ -33,16 +33,16 @@ FORGET_AFTER = 60
 """Seconds after which a consumer that holds nothing and shows no sign of life is forgotten."""
 
 WORK_TTL = 600
-"""Seconds a work stream outlives its last publish and its last consumer: longer than a call waits unless told otherwise."""
+"""Seconds that a work stream outlives its last publish and its last consumer: longer than a call waits by default."""
 
 
 def consumers(key: str) -> str:
-    """The key of the set of a work stream's consumers. No channel is called so: escaped names have no dot."""
+    """The key of the set of a work stream's consumers. No channel has such a name: escaped names have no dot."""
     return f"{key}.consumers"
 
 
 class _Held(NamedTuple):
-    """A delivery's token: which reader got it, so that no other acts on it, and its id."""
+    """A delivery's token: the reader that got it, so that no other acts on it, and its id."""
 
     reader: WorkReader
     id: bytes
@@ -78,31 +78,31 @@ class WorkReader:
         if isinstance(self._reads.end, BrokerClosed):
             return
         self._reads.end = BrokerClosed("the subscription is closed")
-        if self._reads.under_way is not None:  # it may bring work still: LEAVE has to come after it
-            self._commands.send([("CLIENT", "UNBLOCK", self._reads.pipe.client)])
+        if self._reads.under_way is not None:  # it may still bring work, so LEAVE has to come after it
+            self._commands.send([("CLIENT", "UNBLOCK", self._reads.connection.client)])
             await asyncio.wait([self._reads.under_way[0]], timeout=BLOCK + 1)
         await self._commands.send([("EVAL", scripts.LEAVE, 2, self._key, consumers(self._key), GROUP, self._consumer)])
-        await self._reads.pipe.aclose()
+        await self._reads.connection.aclose()
 
     @property
     def ended(self) -> bool:
-        """Whether nothing more will come."""
+        """Whether nothing more will arrive."""
         return self._reads.end is not None
 
     def renewal(self) -> Command:
-        """What keeps it alive, to be sent every few seconds."""
+        """The command that renews consumer and work, to be sent every few seconds."""
         keys = (2, self._key, consumers(self._key))
         return ("EVAL", scripts.KEEP, *keys, GROUP, self._consumer, WORK_TTL, FORGET_AFTER, *self._held)
 
     def renewed(self, reply: Reply) -> None:
-        """The reply to that."""
+        """Take the reply to `renewal`."""
         if isinstance(reply, ResponseError):
             self._lose(f"renewing {self._key}", reply)
         elif reply != 1 and not self.ended:
             self._lose(f"{self._key} is gone: somebody deleted it")
 
     def end(self, error: BrokerError) -> None:
-        """Reading raises such an error from now on; the first end counts."""
+        """Make reading raise such an error from now on. Only the first call counts."""
         self._reads.end = self._reads.end or error
 
     def _ask(self, limit: int) -> tuple[list[Command], Accept]:

@@ -1,4 +1,4 @@
-"""A file of environment variables, NAME=VALUE a line, as `envFile` names it."""
+"""Reads a file of environment variables, NAME=VALUE a line, as `envFile` names it."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from fabric.errors import ConfigError
 
 
 def read_env_file(path: Path) -> dict[str, str]:
-    """Its variables; empty lines and those that begin with `#` say nothing, quotes around a value are not part of it.
+    """The variables of the file. Empty lines and lines that begin with `#` are skipped, and quotes around a value removed.
 
     Raises ConfigError, which never quotes a line.
     """

@@ -1,7 +1,7 @@
-"""The files of MCP hosts, brought into the shape of ours: where they keep servers, and by what names they know our keys.
+"""Brings the files of MCP hosts into our shape: the places where they keep servers, and their names for our keys.
 
-Read are those of Claude Desktop, Claude Code, Cursor, VS Code, Cline, Zed, Continue, Windsurf and Gemini CLI, and of whoever
-writes as they do. What only a host knows is passed over and named; what looks like a key of ours is left for validation to
+It knows the files of Claude Desktop, Claude Code, Cursor, VS Code, Cline, Zed, Continue, Windsurf and Gemini CLI, and files
+like theirs. Keys that only a host knows are passed over and named; a key that looks like one of ours is left for the schema to
 refuse.
 """
 
@@ -16,24 +16,27 @@ from fabric.config.schema.server import ServerSection
 from fabric.errors import ConfigError
 
 SERVERS_AT = ("mcpServers", "servers", "context_servers", "mcp.servers", "experimental.modelContextProtocolServers")
-"""Where files keep their servers: ours and most hosts', VS Code, Zed, VS Code's settings, Continue's older config.json."""
+"""The keys that hold servers: ours and most hosts', VS Code's, Zed's, VS Code's settings', Continue's config.json."""
 
-_ALIKE = 0.8  # above it an unknown key is one of ours, misspelt: `env_file` and `maxProceses`, but not `disabledTools`
+_ALIKE = 0.8  # from here on an unknown key is one of ours, misspelt: `env_file` and `maxProceses`, but not `disabledTools`
 _NAMES = {"serverUrl": "url", "httpUrl": "url", "transport": "type", "transportType": "type"}
 _SWITCHES = ("enabled", "isActive")
 
 
 class Adopted(NamedTuple):
-    """A file in the shape of ours. servers_at: where its servers were, as errors say it. passed_over: what only hosts know."""
+    """The content of a file in our shape."""
 
     content: Any
     servers_at: str = SERVERS_AT[0]
+    """The key that held the servers, for errors."""
     inputs: Any = None
+    """The `inputs` of VS Code, which variables may name."""
     passed_over: tuple[str, ...] = ()
+    """Keys that only hosts know, each with the servers that have it."""
 
 
 def adopt(content: Any, source: str) -> Adopted:
-    """A file's content as ConfigFile has it. Raises ConfigError where it has servers in two places or two of one name."""
+    """The content of a file in the shape of ConfigFile. Raises ConfigError for servers in two places, or two of one name."""
     if not isinstance(content, dict):
         return Adopted(content)
     places = [place for place in SERVERS_AT if _at(content, place) is not None]
@@ -42,7 +45,7 @@ def adopt(content: Any, source: str) -> Adopted:
     servers_at = places[0] if places else SERVERS_AT[0]
     around = {key: value for key, value in content.items() if key != servers_at.partition(".")[0]}
     kept, others = _sorted_out(around, ConfigFile)
-    inputs = others.pop("inputs", None) or _at(content, "mcp.inputs")  # which is where VS Code's settings have them
+    inputs = others.pop("inputs", None) or _at(content, "mcp.inputs")  # VS Code's settings have them there
     passed_over = [*others]
     if places:
         servers = _by_name(_at(content, servers_at), f"{source}: {servers_at}")
@@ -62,7 +65,7 @@ def _at(content: dict[str, Any], place: str) -> Any:
 
 
 def _by_name(servers: Any, where: str) -> Any:
-    """A list of servers, as Continue has it, by the names they bear."""
+    """A list of servers, as Continue has it, by their names."""
     if not isinstance(servers, list) or not all(isinstance(entry, dict) for entry in servers):
         return servers
     named: dict[str, Any] = {}
@@ -75,10 +78,10 @@ def _by_name(servers: Any, where: str) -> Any:
 
 
 def _entry(name: str, written: Any, passed_over: dict[str, list[str]]) -> Any:
-    """A server's entry in our keys; what is passed over is added, by key, with the server's name."""
+    """The entry of a server in our keys. Keys that are passed over are added to `passed_over`, with the server's name."""
     if not isinstance(written, dict):
         return written
-    entry = {key: value for key, value in _flat(written) if value is not None}  # as some write what they do not say
+    entry = {key: value for key, value in _flat(written) if value is not None}  # some hosts write null for an absent key
     for theirs, ours in _NAMES.items():
         if theirs in entry and ours not in entry:
             entry[ours] = entry.pop(theirs)
@@ -91,7 +94,7 @@ def _entry(name: str, written: Any, passed_over: dict[str, list[str]]) -> Any:
         if "settings" in entry or entry.get("source") == "extension":
             passed_over.setdefault("servers of Zed's extensions", []).append(name)
             return {"disabled": True}
-        return entry  # for validation to refuse, with the key that was meant
+        return entry  # the schema refuses it, and names the key that was meant
     kept, others = _sorted_out(entry, ServerSection)
     if "url" in kept and "command" not in kept and kept.get("env"):
         others["env"] = kept.pop("env")
@@ -101,7 +104,7 @@ def _entry(name: str, written: Any, passed_over: dict[str, list[str]]) -> Any:
 
 
 def _flat(entry: dict[str, Any]) -> Iterator[tuple[str, Any]]:
-    """The keys of an entry with those of Zed's older `command: {path, args, env}` and Continue's `transport: {type, ...}`."""
+    """The keys of an entry, with those in Zed's older `command: {path, args, env}` and Continue's `transport: {type, ...}`."""
     for key, value in entry.items():
         if key in ("command", "transport") and isinstance(value, dict):
             yield from (("command" if name == "path" else name, inner) for name, inner in value.items())
@@ -110,7 +113,7 @@ def _flat(entry: dict[str, Any]) -> Iterator[tuple[str, Any]]:
 
 
 def _sorted_out(written: dict[str, Any], section: type[ConfigFile | ServerSection]) -> tuple[dict[str, Any], dict[str, Any]]:
-    """What may be ours, misspelt or not, and what is not."""
+    """The keys that may be ours, misspelt or not, and the others."""
     known = [field.alias or name for name, field in section.model_fields.items()]
     ours = [key for key in known if key != "$schema"]  # Continue's `schema` says something else
     kept = {key: value for key, value in written.items() if key in known or nearest(key, ours, _ALIKE)}

@@ -1,4 +1,4 @@
-"""Reads a file of JSON that a person wrote: what cannot be read is refused with its place, and in words that say what to do."""
+"""Reads a JSON file that a person wrote. An error names the place in the file and says what to do."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ _OTHERS = {".yaml": "YAML", ".yml": "YAML", ".toml": "TOML"}
 
 
 def content_of(path: Path, environment: Mapping[str, str]) -> Any:
-    """What the file holds; comments and trailing commas are passed over. Raises ConfigError.
+    """The content of the file; comments and trailing commas are allowed. Raises ConfigError.
 
-    environment: its PATH says whether a name that is no file was meant for a program.
+    environment: its PATH tells whether a name that is no file names a program.
     """
     if (format := _OTHERS.get(path.suffix.lower())) and path.is_file():
         raise ConfigError(f"{format} is not read here; write its servers as JSON, under `mcpServers`", where=str(path))
@@ -58,7 +58,7 @@ def _at(path: Path, text: str, offset: int) -> str:
 
 
 def _meant(given: str, environment: Mapping[str, str]) -> str:
-    """What to write instead, where what was given for a file is a command line."""
+    """A hint for a command line that was given instead of a file."""
     try:
         program = (shlex.split(given) or [""])[0]
     except ValueError:  # its quotes do not match

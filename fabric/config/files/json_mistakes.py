@@ -1,4 +1,4 @@
-"""Says in words what is wrong with a text that is no JSON, for a person who wrote it by hand, and where."""
+"""Finds the mistake in a text that is no JSON: its place, and words for the person who wrote it."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _PYTHON = {"True": "true", "False": "false", "None": "null"}
 
 
 def mistake(text: str, error: json.JSONDecodeError) -> tuple[int, str]:
-    """Where it is, as an offset into the text, and what to do about it. error: what json.loads() raised for this text."""
+    """The offset of the mistake in the text, and what to do. error: raised by json.loads() for this text."""
     here, rest = error.pos, text[error.pos :]
     if not text.strip():
         return 0, "the file is empty"
@@ -44,7 +44,7 @@ def mistake(text: str, error: json.JSONDecodeError) -> tuple[int, str]:
 
 
 def repeated(text: str) -> tuple[int, str] | None:
-    """Where a key comes again within its object, as an offset, and the key; None if none does. The text is JSON."""
+    """The offset and the name of the first key that its object has twice; None if there is none. The text is JSON."""
     objects: list[set[str] | None] = []  # the keys of each object that is open; None for a list
     string: re.Match[str] | None = None
     for token in _TOKEN.finditer(text):
@@ -65,7 +65,7 @@ def repeated(text: str) -> tuple[int, str] | None:
 
 
 def _no_comma(text: str, here: int) -> tuple[int, str]:
-    """After a value comes neither a comma nor what closes the list or object."""
+    """A value is followed neither by a comma nor by the end of its list or object."""
     opened = list(_open(text, here))
     if text[here] in "]}" and opened:
         start, bracket = opened[-1]

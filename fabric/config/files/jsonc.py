@@ -1,6 +1,6 @@
-"""JSON with comments and trailing commas, as the settings files of editors are written.
+"""Blanks comments and trailing commas, which the settings files of editors have, so that JSON remains.
 
-Comments and trailing commas become spaces: json.loads() then judges the rest, and its errors bear the file's line and column.
+They become spaces: json.loads() then reads the rest, and its errors have the line and column of the file.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ _COMMA = re.compile(rf"{_STRING}|(?<=[^\s,:\[{{])\s*,(?=\s*[]}}])")
 
 
 def plain(text: str) -> str:
-    """The text with a space for each character of a comment and each trailing comma. What is no JSON besides stays so."""
+    """The text with a space for each character of a comment and for each trailing comma. Other mistakes stay."""
     return _COMMA.sub(_blank_comma, _COMMENT.sub(_blank_comment, text))
 
 

@@ -1,4 +1,4 @@
-"""A URI chooses the transport: what it names is an MCP server to start, one to connect to, or a broker."""
+"""Parses a URI: it names an MCP server to start, an MCP server to connect to, or a broker."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*):")
 
 
 def parse(uri: str) -> ServerCommand | LinkUrl | BrokerUrl:
-    """What `uri` names; a bare command means stdio. Raises ConfigError, which never quotes it.
+    """The meaning of `uri`; a bare command means stdio. Raises ConfigError, which never quotes it.
 
-    `tls://` is a link: a broker's URL may say it too, for NATS, where nothing but a broker can be meant.
+    `tls://` is an MCP server here. It means NATS only where nothing but a broker can be meant.
     """
     found = _SCHEME.match(uri)
     scheme = found[1].lower() if found else "stdio"
@@ -37,7 +37,7 @@ def parse(uri: str) -> ServerCommand | LinkUrl | BrokerUrl:
 
 
 def has_scheme(text: str) -> bool:
-    """Whether it is a URI that says so, and no path or bare command."""
+    """Whether the text is a URI with a scheme, and no path or bare command."""
     return _SCHEME.match(text) is not None
 
 

@@ -1,6 +1,6 @@
-"""`${NAME}` in what a config file says of a server, replaced by what stands for it where the server runs.
+"""Replaces `${NAME}` in the servers of a file by the values of this machine.
 
-A refusal names the variable and never what it holds.
+An error names the variable and never its value.
 """
 
 from __future__ import annotations
@@ -21,14 +21,14 @@ _HOST_FOLDERS = frozenset({".vscode", ".cursor", ".zed", ".continue", ".roo", ".
 
 
 def folder_of(file: Path) -> Path:
-    """The folder to which a file's paths are relative: its own, or the project's if it lies in a host's, such as .vscode."""
+    """The folder to which a file's paths are relative: its own, or the project's for a file in a folder such as .vscode."""
     folder = file.absolute().parent
     hosts = next((each for each in (folder, folder.parent) if each.name in _HOST_FOLDERS), None)
     return hosts.parent if hosts else folder
 
 
 class Variables:
-    """What may be written as `${...}`.
+    """The values of `${...}`.
 
     environment: of our process. folder: of the file. inputs: as VS Code has them, each with an `id` and perhaps a `default`.
     """
@@ -46,10 +46,10 @@ class Variables:
         self._inputs = {each.get("id"): each.get("default") for each in entries}
 
     def replaced(self, entry: Mapping[str, Any], where: str) -> tuple[dict[str, Any], tuple[str, ...]]:
-        """A server's entry with all variables replaced, and a line for each that stands for nothing here.
+        """The entry of a server with all variables replaced, and a line for each variable without a value here.
 
-        An entry with such lines is left without what says how to run it, so that a process that only has to know its name,
-        an edge, can go on. where: the place of the entry, as the lines have it.
+        An entry with such lines loses the keys that say how to run the server. So an edge, which only has to know its name, can
+        go on. where: the place of the entry, for the lines.
         """
         wrong: list[str] = []
 

@@ -1,4 +1,4 @@
-"""Which known key an unknown one is probably meant to be."""
+"""Finds the known key that an unknown key probably means."""
 
 from __future__ import annotations
 

@@ -1,7 +1,4 @@
-"""The types of the configuration's values: pydantic's, each with what refuses the others, from values.py.
-
-schema.py says which key takes which type.
-"""
+"""The types of values for pydantic, each with its check from values.py. The sections say which key has which type."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""What one value of the configuration may be: a function for each kind, which refuses the others and says why.
+"""Checks single values: a function for each kind of value returns it, as it is used from then on, or raises ValueError.
 
-Each returns the value, as it is used from then on, and raises ValueError. A refusal never quotes what may hold a credential.
+An error says why, and never quotes a value that may hold a credential.
 """
 
 from __future__ import annotations
@@ -69,7 +69,7 @@ def inherited(name: str) -> str:
 
 
 def scalar(value: Any) -> Any:
-    """Hosts write numbers and booleans where a program is given text."""
+    """Text. Hosts write numbers and booleans where a program needs text."""
     return json.dumps(value) if isinstance(value, bool | int | float) else value
 
 
@@ -85,7 +85,7 @@ def listeners(value: Any) -> Any:
 
 
 def listed(value: Any) -> Any:
-    """A list may be written with commas, as it has to be in an environment variable."""
+    """A list. It may be written with commas, as in an environment variable."""
     return [part.strip() for part in value.split(",") if part.strip()] if isinstance(value, str) else value
 
 
@@ -101,7 +101,7 @@ def command_line(text: str) -> str:
 
 
 def number(value: Any) -> Any:
-    """No boolean, which Python takes for a number."""
+    """A number. A boolean is none, though Python takes it for one."""
     if isinstance(value, bool):
         raise ValueError("should be a number")
     return value
@@ -160,7 +160,7 @@ def network(text: str) -> str:
 
 
 def path_prefix(path: str) -> str:
-    """What the paths of URLs begin with; empty, or without a slash at the end."""
+    """The prefix of the paths of URLs: empty, or without a slash at the end."""
     path = path.rstrip("/")
     if not re.fullmatch(r"(/[A-Za-z0-9._~-]+)*", path) or {".", ".."} & set(path.split("/")):
         raise ValueError("is no path prefix, such as /tools")
@@ -176,7 +176,7 @@ def public_url(url: str) -> str:
 
 
 def broker_url(url: str) -> str:
-    """The URL of a broker that an adapter speaks."""
+    """The URL of a broker that has an adapter."""
     scheme, separator, _ = url.partition("://")
     if not separator or not scheme.isalnum():
         raise ValueError("is not a URL, such as nats://127.0.0.1:4222")

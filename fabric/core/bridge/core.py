@@ -12,9 +12,9 @@ from fabric.core.bridge.deliveries import PendingDeliveries
 from fabric.core.bridge.intake import Intake
 from fabric.core.bridge.job import Job, job_of
 from fabric.core.bridge.jobs import Jobs
-from fabric.core.bridge.processes.child import Child
 from fabric.core.bridge.processes.limits import ServerLimits
 from fabric.core.bridge.processes.pool import Pool
+from fabric.core.bridge.processes.registry import Processes
 from fabric.core.bridge.server_events import ServerEvents
 from fabric.core.bridge.sessions.sessions import Sessions
 from fabric.core.bridge.timers import Timer, Timers
@@ -53,16 +53,12 @@ class BridgeCore:
         self._out: list[Effect] = []
         self.member = Member(identity, self, self._out)
         self.timers = Timers()
-        processes: dict[str, Child] = {}  # of all servers, by id
-        me, timers, out = identity.incarnation, self.timers, self._out
-        self.pools = {
-            name: Pool(name, limits, incarnation=me, processes=processes, timers=timers, out=out)
-            for name, limits in servers.items()
-        }
-        self.deliveries = PendingDeliveries(out)
-        self.intake = Intake(self.member, self.pools, out)
-        self.jobs = Jobs(self.member, self.pools, self.deliveries, out)
-        self.sessions = Sessions(self.member, self.pools, self.jobs, session_idle)
+        processes = Processes(identity.incarnation, self._out)
+        self.pools = {name: Pool(name, limits, processes, self.timers, self._out) for name, limits in servers.items()}
+        self.deliveries = PendingDeliveries(self._out)
+        self.intake = Intake(self.member, self.pools, self._out)
+        self.jobs = Jobs(self.member, self.pools, processes, self.deliveries, self._out)
+        self.sessions = Sessions(self.member, self.pools, processes, self.jobs, session_idle)
         self.server_events = ServerEvents(self.member, self.pools, processes, self.jobs, self.sessions, self.intake)
         self._heard = self.server_events.heard  # each frame comes through it
         self._deferred: dict[str, list[Envelope]] = {}  # cancels that overtook what they cancel, by edge

@@ -1,4 +1,4 @@
-"""The broker's copies of work taken, and what was answered: kept until the edge has acknowledged, on a lane, that it knows."""
+"""Holds each broker delivery until the edge acknowledges the lane message about it, then acks or nacks it."""
 
 from __future__ import annotations
 
@@ -10,19 +10,19 @@ from fabric.envelope import Lane
 
 
 class PendingDeliveries:
-    """Deliveries by the lane message whose acknowledgement settles them.
-
-    answered: the number of the answer on its data lane, of each exchange whose edge has not acknowledged it. Until then the
-    edge may not know that a copy of the exchange that comes now is of no use.
-    """
+    """The deliveries of one bridge, by the lane message whose acknowledgement settles them."""
 
     def __init__(self, out: list[Effect]) -> None:
         self.answered: dict[str, int] = {}
+        """The number of the answer on its data lane, for each exchange whose edge has not acknowledged the answer.
+
+        Until it has, the edge may not know that a copy of the exchange that comes now is of no use.
+        """
         self._out = out
         self._waiting: dict[tuple[str, Lane], deque[tuple[int, int, str]]] = {}
 
     def hold(self, peer: str, lane: Lane, number: int, delivery: int, *, answered: str = "") -> None:
-        """Settle `delivery` (0: none) when `peer` has acknowledged message `number` of that lane, which answers `answered`."""
+        """Settle `delivery` (0: none) when `peer` has acknowledged message `number` of that lane, the answer to `answered`."""
         if answered:
             self.answered[answered] = number
         elif not delivery:
@@ -33,7 +33,7 @@ class PendingDeliveries:
         waiting.append((number, delivery, answered))
 
     def advanced(self, pair: Pair) -> None:
-        """The pair has moved on."""
+        """The peer of a pair has acknowledged more."""
         for lane, out in ((Lane.DATA, pair.data_out), (Lane.CONTROL, pair.control_out)):
             waiting = self._waiting.get((pair.peer, lane))
             if waiting is None:
@@ -46,7 +46,7 @@ class PendingDeliveries:
                 del self._waiting[pair.peer, lane]
 
     def lost(self, peer: str, *, gone: bool) -> None:
-        """The pair is reset: nobody wants a dead edge's work any more, a living one's goes to another."""
+        """The pair is reset. gone: the edge is dead, and its work done with; that of a living one goes to another bridge."""
         for lane in (Lane.DATA, Lane.CONTROL):
             for _, delivery, answered in self._waiting.pop((peer, lane), ()):
                 self.settle(delivery, done=gone)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import msgspec
 
-from fabric.core.bridge.sessions.stream import Stream
+from fabric.core.bridge.stream import Stream
 from fabric.envelope import Envelope, Kind
 
 

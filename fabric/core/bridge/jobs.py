@@ -10,7 +10,8 @@ from fabric.core.bridge.deliveries import PendingDeliveries
 from fabric.core.bridge.job import Job, job_of
 from fabric.core.bridge.processes.child import Child
 from fabric.core.bridge.processes.pool import Pool
-from fabric.core.bridge.sessions.stream import LONGEST_NAMES
+from fabric.core.bridge.processes.registry import Processes
+from fabric.core.bridge.stream import LONGEST_NAMES
 from fabric.core.deadlines import Delay
 from fabric.core.effects import Completed, Effect
 from fabric.core.peers.member import Member
@@ -27,13 +28,16 @@ TAKEN_AFTER = 0.05
 class Jobs:
     """Every open job of one bridge."""
 
-    def __init__(self, member: Member, pools: dict[str, Pool], deliveries: PendingDeliveries, out: list[Effect]) -> None:
+    def __init__(
+        self, member: Member, pools: dict[str, Pool], processes: Processes, deliveries: PendingDeliveries, out: list[Effect]
+    ) -> None:
         self.open: dict[str, Job] = {}
         """The open jobs, by exchange."""
         self.owed = Delay(TAKEN_AFTER)
         """The exchanges whose edges get a `taken` of its own, if they are not answered first."""
         self._member = member
         self._pools = pools
+        self._processes = processes
         self._deliveries = deliveries
         self._out = out
 
@@ -72,12 +76,11 @@ class Jobs:
             return
         job.started, job.begun = True, now
         child.jobs[job.exchange] = job
-        pool = self._pools[job.server]
         frame, job.body = job.body, b""
         if job.queued:
-            pool.slots.written(frame)
+            self._pools[job.server].slots.written(frame)
         for each in child.speaker.ask(job, self._traced(job, frame) if job.trace else frame):
-            pool.write(child, each)
+            self._processes.write(child, each)
 
     def resume(self, job: Job, now: float) -> None:
         """Run a request that bears our requestState: in the process that issued it, and in no other."""
@@ -158,11 +161,10 @@ class Jobs:
 
     def cancel(self, job: Job, frame: bytes, now: float) -> None:
         """Nobody waits for this job: cancel it at its server, if that knows of it. frame: its client's own cancel, or empty."""
-        pool = self._pools[job.server]
-        child = pool.children.get(job.child)
+        child = self._processes.by_id.get(job.child)
         if job.started and child is not None:
             for each in child.speaker.cancel(job, frame, now):
-                pool.write(child, each)
+                self._processes.write(child, each)
         self._deliveries.settle(job.delivery, done=True)
         self.drop(job, now)
         self._record(job, "cancelled", 0, now)
@@ -203,7 +205,7 @@ class Jobs:
             job.siblings.pop(job.exchange, None)
         if not job.started:
             pool.slots.forget(job)
-        child = pool.children.get(job.child)
+        child = self._processes.by_id.get(job.child)
         if child is not None:
             child.jobs.pop(job.exchange, None)
             if job.exclusive and (turns := child.speaker.turns) is not None and (following := turns.leave(job)) is not None:

@@ -10,9 +10,10 @@ from fabric.core.bridge.job import Job
 from fabric.core.bridge.jobs import Jobs
 from fabric.core.bridge.processes.child import Child
 from fabric.core.bridge.processes.pool import Pool
+from fabric.core.bridge.processes.registry import Processes
 from fabric.core.bridge.sessions.sessions import Sessions
-from fabric.core.bridge.sessions.stream import LONGEST_NAMES
 from fabric.core.bridge.speaking.base import Answer, Reply
+from fabric.core.bridge.stream import LONGEST_NAMES
 from fabric.core.peers.member import Member
 from fabric.envelope import Kind
 from fabric.errors import InvalidFrame
@@ -29,7 +30,7 @@ class ServerEvents:
         self,
         member: Member,
         pools: dict[str, Pool],
-        processes: dict[str, Child],
+        processes: Processes,
         jobs: Jobs,
         sessions: Sessions,
         intake: Intake,
@@ -44,13 +45,13 @@ class ServerEvents:
     # ------------------------------------------------------------ what processes do
     def started(self, child_id: str) -> None:
         """A process runs."""
-        child = self._processes.get(child_id)
+        child = self._processes.by_id.get(child_id)
         if child is not None:
-            self._pools[child.server].started(child)
+            self._processes.started(child)
 
     def heard(self, child_id: str, message: Message, now: float) -> None:
         """A process wrote a message, or failed to. Raises InvalidFrame where its ids cannot be swapped: see `garbled`."""
-        child = self._processes.get(child_id)
+        child = self._processes.by_id.get(child_id)
         if child is None:
             return  # of a process that is being stopped
         pool = self._pools[child.server]
@@ -86,7 +87,7 @@ class ServerEvents:
                 else:
                     self._jobs.answer(heard.job, heard.frame, now)
             elif isinstance(heard, Reply):
-                pool.write(child, heard.frame)
+                self._processes.write(child, heard.frame)
             elif session is not None:
                 self._sessions.message(session, heard.message, heard.frame, now)
             elif heard.job is not None:
@@ -105,7 +106,7 @@ class ServerEvents:
 
     def garbled(self, child_id: str, message: Message, error: InvalidFrame, now: float) -> None:
         """A server's message in which its ids cannot be swapped: an answer becomes an error, anything else goes nowhere."""
-        child = self._processes.get(child_id)
+        child = self._processes.by_id.get(child_id)
         if child is not None and message.kind is MessageKind.RESPONSE:
             job = child.jobs.get(jsonrpc.text(message.id))
             if job is not None:
@@ -114,21 +115,21 @@ class ServerEvents:
 
     def behind(self, child_id: str, unread_bytes: int, now: float) -> None:
         """A process reads less than is written to it: the link of its session, if there is one, is held."""
-        child = self._processes.get(child_id)
+        child = self._processes.by_id.get(child_id)
         if child is not None:
-            self._pools[child.server].behind(child, unread_bytes)
+            self._processes.behind(child, unread_bytes)
             self._sessions.pace(child, now)
 
     def caught_up(self, child_id: str, now: float) -> None:
         """A process has read nearly all of what was written to it."""
-        child = self._processes.get(child_id)
+        child = self._processes.by_id.get(child_id)
         if child is not None:
-            self._pools[child.server].caught_up(child)
+            self._processes.caught_up(child)
             self._sessions.pace(child, now)
 
     def exited(self, child_id: str, reason: str, now: float, *, refused: bool, unsent: frozenset[str]) -> None:
         """A process has ended by itself, or never started. refused: as in Pool.exited. unsent: as in ServerExited."""
-        child = self._processes.get(child_id)
+        child = self._processes.by_id.get(child_id)
         if child is None:
             return
         pool = self._pools[child.server]

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from fabric.core.bridge.processes.child import Child
-from fabric.core.effects import CheckServer
 from fabric.mcp import requests
 
 if TYPE_CHECKING:
@@ -15,11 +14,14 @@ if TYPE_CHECKING:
 
 
 class Check(msgspec.Struct, frozen=True):
-    """A check under way: a question to a process by this id, or a command; failed if it is not passed when it is due."""
+    """A check under way."""
 
     due: float
+    """When it has failed, unless it is passed before."""
     child: Child | None = None
+    """The process that is asked; None where a command checks the server."""
     id: str = ""
+    """The id of the question."""
 
 
 class Checkup:
@@ -27,17 +29,18 @@ class Checkup:
 
     def __init__(self, pool: Pool) -> None:
         self.under_way: Check | None = None
+        """The check that has been neither passed nor failed yet."""
         self._pool = pool
         self._checks = pool.limits.checks
         self._next = 0.0
         self._count = 0
 
     def put_off(self, now: float) -> None:
-        """It has just shown that it is well: the next check comes after the interval."""
+        """The server has just shown that it is well: the next check comes after the interval."""
         self._next = now + self._checks.interval
 
     def look(self, now: float) -> str:
-        """Begin a check that is due. Returns how the one under way has failed, if it is late."""
+        """Begin a check that is due. Returns why the one under way has failed, if it is late."""
         if self.under_way is not None:
             if self.under_way.child is not None and self.under_way.child.behind:  # the question waits behind what is unread
                 self.under_way = msgspec.structs.replace(self.under_way, due=now + self._checks.timeout)
@@ -55,12 +58,12 @@ class Checkup:
         self.put_off(now)
         if self._checks.command:
             self.under_way = Check(now + 2 * self._checks.timeout)  # its runner keeps the time
-            pool.out.append(CheckServer(pool.name))
+            pool.check()
         elif child is not None and child.started and not child.behind:
             self._count += 1
             id = f"check-{self._count}"
             self.under_way = Check(now + self._checks.timeout, child, id)
-            pool.write(child, requests.discover(id) if child is shared else requests.ping(id))
+            pool.ask(child, requests.discover(id) if child is shared else requests.ping(id))
 
     def passed(self, now: float) -> None:
         """The check under way is passed."""
@@ -75,7 +78,7 @@ class Checkup:
         pool, condition = self._pool, self._pool.condition
         served = condition.serves
         if check is None or not (served or condition.down) or (check.child and check.child.id not in pool.children):
-            return []  # what was asked is gone
+            return []  # the process that was asked is gone
         self.put_off(now)
         jobs = check.child.jobs.values() if check.child else ()  # a command knows better
         condition.failed(reason, busy=any(now - job.begun < self._checks.patience for job in jobs))

@@ -1,6 +1,6 @@
 """One process of an MCP server, or one connection to it, as its bridge keeps it.
 
-Pool (pool.py) starts and ends processes and changes what stands here, except `jobs`, which are those of Jobs.
+Processes (registry.py) changes what stands here; its server's pool says what the process is for, and Jobs keeps its `jobs`.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ class Child:
         self.unread = 0
         """Bytes that wait for it, while it is behind or has not started."""
         self.old = False
-        """Whether it was there when a restart was asked for."""
+        """Whether it was there when a restart was asked for; Renewal says so."""
         self._incarnation = incarnation
         self.speaker = Speaker(incarnation, id, self.jobs)
         """How it is talked with; decided once it is known which clients it is for."""

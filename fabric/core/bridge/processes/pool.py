@@ -1,7 +1,9 @@
-"""The processes of one MCP server at one bridge: a probe that becomes the shared one, a few warm ones, one for each session.
+"""Which processes one MCP server has at one bridge: one that is probed and then shared, a few warm ones, one for each session.
 
 Modern requests of all clients share a process; a legacy session has one to itself. A server is healthy once it has answered the
-probe; one that dies is started again, later each time.
+probe; one that ends is started again, later each time.
+
+Above it: jobs, sessions and server_events. Below it: the registry of all processes, the probe, checks and restarts.
 """
 
 from __future__ import annotations
@@ -13,12 +15,13 @@ from fabric.core.bridge.processes.child import Child
 from fabric.core.bridge.processes.health import Condition
 from fabric.core.bridge.processes.limits import ServerLimits
 from fabric.core.bridge.processes.probe import Known, Probe, Step, configured
+from fabric.core.bridge.processes.registry import Processes
 from fabric.core.bridge.processes.renewal import Renewal
 from fabric.core.bridge.processes.slots import Slots
 from fabric.core.bridge.speaking import choice
 from fabric.core.bridge.speaking.base import Speaker
 from fabric.core.bridge.timers import Timer, Timers
-from fabric.core.effects import Complain, Consume, Effect, Pause, StartServer, StopServer, Write
+from fabric.core.effects import CheckServer, Complain, Consume, Effect, Pause
 from fabric.core.peers.announcement import Health, Served
 from fabric.mcp import eras
 from fabric.mcp.jsonrpc import Message
@@ -32,18 +35,9 @@ FORGIVEN = 2
 
 
 class Pool:
-    """All processes of one server. Effects are appended to `out`."""
+    """The processes of one server, and what they are for."""
 
-    def __init__(
-        self,
-        name: str,
-        limits: ServerLimits,
-        *,
-        incarnation: str,
-        processes: dict[str, Child],
-        timers: Timers,
-        out: list[Effect],
-    ) -> None:
+    def __init__(self, name: str, limits: ServerLimits, processes: Processes, timers: Timers, out: list[Effect]) -> None:
         self.name = name
         self.limits = limits
         self.children: dict[str, Child] = {}
@@ -56,12 +50,11 @@ class Pool:
         self.slots = Slots()
         self.consuming = False
         """Whether work of its queue is received."""
-        self.out = out
         self.checkup = Checkup(self)
         self.renewal = Renewal()
-        self._incarnation = incarnation
-        self._processes = processes  # those of all servers of the bridge
+        self._processes = processes
         self._timers = timers
+        self._out = out
         self._shared: Child | None = None
         self._warm: deque[Child] = deque()
         self._probe: Probe | None = None  # under way
@@ -70,7 +63,6 @@ class Pool:
         self._restarts = 0  # in a row, of processes that lived shortly
         self._restarting = False  # a restart is due
         self._excused = ""  # why a process ended that may have ended of our question
-        self._count = 0
 
     def describe(self, open: bool, now: float) -> Served:
         """What is announced. open: whether this bridge takes work at all."""
@@ -88,41 +80,32 @@ class Pool:
         )
 
     def _starting(self, now: float) -> str:
-        """For how long it is being started; empty where it is not."""
+        """For how long the server has been starting; empty where it is not."""
         if self.condition.health is not Health.CHECKING or self._since is None:
             return ""
         return f"starting for {now - self._since:.0f} s{self.limits.last_words()}"
 
     # ------------------------------------------------------------ starting
     def start(self, now: float, *, gently: bool = False) -> None:
-        """Start the process that is probed; gently: it is asked only initialize, as the last one may have died of the other."""
+        """Start the process that is probed. gently: ask only initialize, as the last process may have ended of discover."""
         self._timers.clear((Timer.RESTART, self.name))
-        self._restarting = self.renewal.making_room = False
+        self._restarting = False
+        self.renewal.room_made()
         self.condition.begun()
         if self._since is None:
             self._since = now
         known = Known(eras=(eras.LEGACY,)) if gently else self._known
         self._probe = Probe(self._spawn(now), known, now, self.limits.start_timeout)
-        self.write(self._probe.child, self._probe.begin())
+        self._processes.write(self._probe.child, self._probe.begin())
         self._timers.set((Timer.PROBE, self.name), self._probe.due)
 
     def _spawn(self, now: float) -> Child:
-        self._count += 1
-        child = Child(self.name, f"{self.name}#{self._count}", self._incarnation, now)
-        self.children[child.id] = self._processes[child.id] = child
-        self.out.append(StartServer(self.name, child.id))
+        child = self._processes.start(self.name, now)
+        self.children[child.id] = child
         return child
 
-    def started(self, child: Child) -> None:
-        """A process runs."""
-        child.started = True
-        for frame in child.backlog:
-            self.out.append(Write(child.id, frame))
-        child.backlog = []
-        child.unread = 0
-
     def probed(self, child: Child, id: str, answer: Message, now: float) -> bool:
-        """Whether this answer was the probe's; then the server's era is known, or it is asked another question."""
+        """Whether an answer was one to the probe; then the server's era is known now, or it is asked another question."""
         probe = self._probe
         step = probe.answered(id, answer) if probe is not None and probe.child is child else None
         if probe is None or step is None:
@@ -149,7 +132,7 @@ class Pool:
             self._found(probe.child, step.found, now)
         else:
             if step.write:
-                self.write(probe.child, step.write)
+                self._processes.write(probe.child, step.write)
             self._timers.set((Timer.PROBE, self.name), probe.due)
 
     def _found(self, child: Child, known: Known, now: float) -> None:
@@ -168,7 +151,7 @@ class Pool:
 
     # ------------------------------------------------------------ a restart that a person asks for
     def renew(self, token: str, now: float) -> bool:
-        """Have the processes of this server replaced; False where this was asked before."""
+        """Have the processes of this server replaced; False where the request with this token was carried out before."""
         if not self.renewal.begin(token, self.children.values()):
             return False
         if self._probe is not None:
@@ -182,10 +165,10 @@ class Pool:
         if len(self.children) < self.limits.most:
             self.start(now)
         elif self._shared is not None:
-            self.renewal.making_room = True
+            self.renewal.make_room()
             self._retire(self._shared, now)
         else:
-            self.renewal.done()  # all are sessions' own
+            self.renewal.done()  # each process is some session's own
         return True
 
     @property
@@ -194,14 +177,12 @@ class Pool:
         return self.renewal.under_way and (self._shared is not None if self.modern else self.condition.serves)
 
     def _keep_old(self, failure: str) -> None:
-        """The new process of a restart is no good: those that serve go on."""
+        """The new process of a restart has failed: those that serve go on."""
         if self._probe is not None:
             self.stop(self._probe.child)
         self._forget_probe()
         self._since = None
-        for child in self.children.values():
-            child.old = False
-        self.renewal.done(failure)
+        self.renewal.failed(failure, self.children.values())
 
     def _retire_old(self, now: float) -> None:
         """A new process has answered: the old ones get no new work."""
@@ -215,10 +196,11 @@ class Pool:
     def _retire(self, child: Child, now: float) -> None:
         self.renewal.retire(child, now)
         if child.speaker.turns is not None:
-            self.slots.waiting += child.speaker.turns.dismiss()
+            for job in child.speaker.turns.dismiss():
+                self.slots.wait(job)
 
     def clear_away(self, now: float) -> bool:
-        """Stop the old processes that have nothing left to do; whether there were any."""
+        """Stop the old processes that have nothing left to do. Whether there were any."""
         finished = self.renewal.finished(now)
         for child in finished:
             self.stop(child)
@@ -238,10 +220,10 @@ class Pool:
         wanted = ready and self.condition.serves
         if wanted != self.consuming:
             self.consuming = wanted
-            self.out.append(Consume(self.name) if wanted else Pause(self.name))
+            self._out.append(Consume(self.name) if wanted else Pause(self.name))
 
     def refill(self, now: float) -> None:
-        """Keep the warm ones at their number."""
+        """Start warm processes until there are as many as there should be."""
         if eras.LEGACY not in self.eras or not self.condition.serves or self._restarting:
             return
         while len(self._warm) < self.limits.warm and len(self.children) < self.limits.most:
@@ -249,21 +231,21 @@ class Pool:
 
     # ------------------------------------------------------------ handing out
     def shared(self) -> Child | None:
-        """The process modern requests share; None while there is none."""
+        """The process that modern requests share; None while there is none."""
         return self._shared if self.condition.serves and not self.renewal.making_room else None
 
     def issuer(self, id: str) -> Child | None:
-        """The process of this id, if it may have issued a requestState and goes on; a session's is nobody else's."""
+        """The process of this id, if it is one of those that issue a requestState, and takes retries of parked calls."""
         child = self.children.get(id)
         return child if child is not None and (child is self.shared() or self.renewal.kept(child)) else None
 
     @property
     def harmless_to_ask(self) -> Child | None:
-        """A warm process, where a question before the handshake does no harm; others may end of it, or say nothing."""
+        """A warm process, where a question before the handshake does no harm: some end of one, or do not answer."""
         return self._warm[0] if self._warm and self._known.early else None
 
     def for_session(self, session: str, now: float) -> Child | None:
-        """A process for a new session alone; None when there are too many."""
+        """A process for a new session alone; None where the server has as many as it may have."""
         if self._warm:
             child = self._warm.popleft()
         elif len(self.children) < self.limits.most:
@@ -276,7 +258,7 @@ class Pool:
 
     @property
     def full(self) -> bool:
-        """No process is left for another session."""
+        """Whether no process is left for another session."""
         return not self._warm and len(self.children) >= self.limits.most
 
     def room(self, size: int) -> bool:
@@ -284,38 +266,27 @@ class Pool:
         waiting = self.slots.unwritten_bytes + (self._shared.unread if self._shared is not None else 0)
         return not waiting or waiting + size <= self.limits.unread_bytes
 
-    def write(self, child: Child, frame: bytes) -> None:
-        """Write to a process, once it runs."""
-        if child.started:
-            self.out.append(Write(child.id, frame))
-            if child.behind:
-                child.unread += len(frame)
-        else:
-            child.backlog.append(frame)
-            child.unread += len(frame)
+    def check(self) -> None:
+        """Have the command run that checks this server."""
+        self._out.append(CheckServer(self.name))
 
-    def behind(self, child: Child, unread_bytes: int) -> None:
-        """A process leaves so many bytes unread of what was written to it."""
-        child.behind, child.unread = True, unread_bytes
-
-    def caught_up(self, child: Child) -> None:
-        """It has read nearly all of them."""
-        child.behind, child.unread = False, 0
+    def ask(self, child: Child, question: bytes) -> None:
+        """Ask a process a question of our own."""
+        self._processes.write(child, question)
 
     # ------------------------------------------------------------ ends
     def stop(self, child: Child) -> None:
         """A process is not needed any more."""
         self.renewal.forget(child)
         if self.children.pop(child.id, None) is not None:
-            del self._processes[child.id]
-            self.out.append(StopServer(child.id))
+            self._processes.stop(child)
             if child in self._warm:
                 self._warm.remove(child)
 
     def exited(self, child: Child, reason: str, now: float, *, refused: bool = False) -> None:
-        """A process ended by itself, or never started. refused: nobody is there, so that another would fare no better."""
-        if self.children.pop(child.id, None) is not None:
-            del self._processes[child.id]
+        """A process ended by itself, or was not started. refused: nobody is there, so that another would fare no better."""
+        self.children.pop(child.id, None)
+        self._processes.ended(child)
         self.renewal.forget(child)
         if self._probe is not None and child is self._probe.child and self._probe.may_have_killed:
             self._forget_probe()
@@ -344,16 +315,16 @@ class Pool:
             self._unhealthy(reason, now)
 
     def _complain(self, reason: str) -> None:
-        self.out += [Complain(self.name, each) for each in (self._excused, reason) if each]
+        self._out += [Complain(self.name, each) for each in (self._excused, reason) if each]
         self._excused = ""
 
     @property
     def _alone(self) -> bool:
-        """Neither a shared process nor one that is to show whether another can be started."""
+        """Whether there is neither a shared process nor one that is to show whether another can be started."""
         return self._shared is None and self._probe is None and not self._restarting
 
     def _outage(self, reason: str, now: float, *, refused: bool) -> None:
-        """A process that nobody used has ended."""
+        """A process that ran nothing has ended."""
         if self.eras and not refused and self._restarts < FORGIVEN and self.condition.health is not Health.UNHEALTHY:
             self._restart(now)
         else:
@@ -364,7 +335,7 @@ class Pool:
         self._timers.clear((Timer.PROBE, self.name))
 
     def give_up(self, reason: str, now: float) -> list[Child]:
-        """Checks have brought it down: have its processes replaced. Returns them; sessions keep theirs."""
+        """Checks have brought the server down: replace its processes, but not those of sessions. Returns the replaced ones."""
         self._complain(reason)
         given_up = [child for child in (self._shared, *self._warm) if child is not None]
         for child in list(self._warm):
@@ -378,7 +349,7 @@ class Pool:
         self._stand_down(now)
 
     def _stand_down(self, now: float) -> None:
-        """Have the process that is probed replaced."""
+        """Stop the shared process and the probed one, and have another started."""
         for child in (self._shared, self._probe.child if self._probe is not None else None):
             if child is not None:
                 self.stop(child)

@@ -20,15 +20,14 @@ DISCOVER, INITIALIZE = "server/discover", "initialize"
 
 
 class Known(msgspec.Struct, frozen=True, kw_only=True):
-    """What is known of a definition before its process is asked.
-
-    eras: it speaks; none where that is not known. configured: the configuration says so, and nothing else is asked. early: it
-    answers a request that comes before the handshake, so that a ping does it no harm.
-    """
+    """What is known of a server before its process is asked."""
 
     eras: tuple[str, ...] = ()
+    """The eras that it speaks; none where that is not known."""
     configured: bool = False
+    """Whether the configuration says so, and nothing else is asked."""
     early: bool = False
+    """Whether it answers a request that comes before the handshake, so that a ping does it no harm."""
 
 
 def configured(era: str) -> Known:
@@ -37,15 +36,18 @@ def configured(era: str) -> Known:
 
 
 class Step(msgspec.Struct, frozen=True, kw_only=True):
-    """What comes next: a question to write, what has been found out, or why the process is given up; nothing means to wait."""
+    """What comes next in a probe; where all fields are empty, to wait."""
 
     write: bytes = b""
+    """The next question."""
     found: Known | None = None
+    """What the process has shown, which ends the probe."""
     failure: str = ""
+    """Why the process is given up."""
 
 
 class Probe:
-    """The questions to one process. Its owner writes what it returns, and calls `late` at `due`."""
+    """The questions to one process. Its owner writes the questions that it returns, and calls `late` at `due`."""
 
     def __init__(self, child: Child, known: Known, now: float, timeout: float) -> None:
         self.child = child
@@ -71,7 +73,7 @@ class Probe:
         return Step() if self._known.eras or INITIALIZE in self._asked else Step(write=self._ask(INITIALIZE))
 
     def answered(self, id: str, answer: Message) -> Step | None:
-        """A process has answered the request of this id; None where it was none of these questions."""
+        """The process has answered the request of this id. Returns None where that was not one of these questions."""
         method = id.removeprefix("probe ")
         if method not in self._open:
             return None

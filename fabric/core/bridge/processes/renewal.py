@@ -1,7 +1,7 @@
-"""A restart that a person asks for: which processes are old, what they still have to finish, and how it went.
+"""A restart that a person asks for: which processes are old, what they still have to finish, and how the restart went.
 
-New processes serve before old ones are stopped. An old shared process finishes the calls that must not run twice; what may be
-repeated is run again in a new one if it takes long. A session keeps its process until the session ends.
+New processes serve before old ones are stopped. An old shared process finishes the calls that must not run twice; a call that
+may be repeated is run again in a new one if it takes long. A session keeps its process until the session ends.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from fabric.core.peers.announcement import Restart
 FINISH_IN = 10.0
 """Seconds that repeatable work of an old process has to end; then it is run again in a new one."""
 
-_REMEMBERED = 16  # tokens of those who asked, who repeat them each second until they are answered
+_REMEMBERED = 16  # tokens of requests: each is repeated every second until the restart is announced
 
 
 class Renewal:
@@ -34,7 +34,7 @@ class Renewal:
         self._retired: dict[str, tuple[Child, float]] = {}  # by id, with the time since when
 
     def begin(self, token: str, children: Iterable[Child]) -> bool:
-        """Whether this was not asked before; then all processes there are count as old."""
+        """Whether the request with this token is new; then all processes there are count as old."""
         if token in self._seen:
             return False
         self._seen.append(token)
@@ -45,10 +45,24 @@ class Renewal:
         return True
 
     def done(self, failure: str = "") -> None:
-        """New processes serve; or they do not, for this reason."""
+        """The restart is over: new processes serve, or they do not for this reason."""
         if self._restart is not None and self.under_way:
             self._restart = msgspec.structs.replace(self._restart, done=True, failure=failure)
         self.under_way = self.making_room = False
+
+    def failed(self, failure: str, children: Iterable[Child]) -> None:
+        """The new process is of no use, for this reason: the old ones are the ones that serve."""
+        for child in children:
+            child.old = False
+        self.done(failure)
+
+    def make_room(self) -> None:
+        """The shared process has to end before the new one can start."""
+        self.making_room = True
+
+    def room_made(self) -> None:
+        """The new process is started."""
+        self.making_room = False
 
     def retire(self, child: Child, now: float) -> None:
         """A process gets no new work."""
@@ -63,7 +77,7 @@ class Renewal:
         self._retired.pop(child.id, None)
 
     def finished(self, now: float) -> list[Child]:
-        """The retired processes that nothing is left to do for."""
+        """The retired processes that have nothing left to do."""
         return [
             child
             for child, _ in self._retired.values()
@@ -71,12 +85,12 @@ class Renewal:
         ]
 
     def overdue(self, now: float) -> list[Job]:
-        """What retired processes have worked on for long, and may be run again elsewhere."""
+        """The jobs that retired processes have worked on for long and that may be run again elsewhere."""
         late = [child for child, since in self._retired.values() if now - since >= FINISH_IN]
         return [job for child in late for job in child.jobs.values() if job.queued and job.repeatable]
 
     def describe(self, children: Iterable[Child]) -> Restart | None:
-        """What is announced of the newest restart."""
+        """What is announced of the newest restart; None where there was none."""
         if self._restart is None:
             return None
         old = [child for child in children if child.old]

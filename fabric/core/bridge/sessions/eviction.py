@@ -1,8 +1,8 @@
-"""Which HTTP sessions give way: few clients say that they go, and what they leave behind is a process each.
+"""Which HTTP sessions give way to others: few clients end their sessions, and each one that is left keeps a process.
 
-Left alone is a session of whose streams nobody reads any, and in whose process no request runs; one that is bound to a long
-link ends with that. The more are left alone, the sooner the one that was longest goes; and the more new ones wait for a server
-that has no process left, the sooner one takes its place.
+A session is left alone while nobody reads any of its streams and no request runs in its process; one that is bound to a long
+link ends with that. The more sessions are left alone, the sooner the one that was longest ends; and the more new ones wait for
+a server that has no process left, the sooner one takes its place.
 """
 
 from __future__ import annotations
@@ -27,17 +27,17 @@ LOOK_AGAIN = 0.25
 
 
 class Eviction:
-    """Of one bridge. idle: seconds after which a session that is left alone ends in any case."""
+    """The rule for all sessions of one bridge. idle: seconds after which a session that is left alone ends in any case."""
 
     def __init__(self, idle: float) -> None:
         self._idle = idle
-        self._looked: dict[str, float] = {}  # by server, when none was found
-        self._waiting: dict[str, dict[str, float]] = {}  # by server, the new ones that found no process, and when
+        self._looked: dict[str, float] = {}  # by server: when no session was found that could give way
+        self._waiting: dict[str, dict[str, float]] = {}  # by server: the new ones that found no process, and when
 
     def next(self, sessions: Iterable[Session], pool: Pool, opening: str, now: float) -> Session | None:
-        """The session that gives way to the one to be opened, where no process is left; None makes that wait.
+        """The session that gives way to a new one where no process is left; None where the new one has to wait.
 
-        It is asked before the one to be opened is taken from its queue, and again when that begins: until then it waits.
+        Asked before the new one is taken from its queue, and again when it is to begin: until `begun`, it counts as waiting.
         """
         waiting = self._waiting.setdefault(pool.name, {})
         waiting.pop(opening, None)
@@ -53,11 +53,11 @@ class Eviction:
         return oldest
 
     def begun(self, server: str, opening: str) -> None:
-        """It has a process, and waits no more."""
+        """A new session has got a process, and waits no more."""
         self._waiting.get(server, {}).pop(opening, None)
 
     def due(self, sessions: Iterable[Session], pool: Pool, now: float) -> list[Session]:
-        """Those that have been left alone for too long for how many there are."""
+        """The sessions that have been left alone for longer than so many may be."""
         left = sorted(_left_alone(sessions, pool), key=_alone_since)
         for count, session in enumerate(left):
             if now - session.alone_since <= allowed(len(left) - count, self._idle):

@@ -9,9 +9,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from fabric.core.bridge.processes.pool import Pool
+from fabric.core.bridge.processes.registry import Processes
 from fabric.core.bridge.sessions.session import Session
-from fabric.core.effects import HoldServer, ReleaseServer
 from fabric.core.peers.member import Member
 from fabric.core.peers.pair import Pair
 from fabric.envelope import Envelope, Kind
@@ -21,28 +20,29 @@ _LANE = "lane"
 
 
 class Holds:
-    """Of all sessions of a bridge. A session's own, by edge and link, are in `session.holds`."""
+    """The holds of all sessions of a bridge. Those of one session are in its `holds`, by edge and link."""
 
-    def __init__(self, member: Member, pools: dict[str, Pool]) -> None:
-        self.crowding: dict[str, list[Session]] = {}  # by edge, those that are held because the lane to it is full
+    def __init__(self, member: Member, processes: Processes) -> None:
+        self.crowding: dict[str, list[Session]] = {}
+        """The sessions that are held because the lane to their edge is full, by edge."""
         self._member = member
-        self._pools = pools
+        self._processes = processes
 
     def hold(self, session: Session, edge: str, link: str) -> None:
         """A client of this edge falls behind with what comes for it under this exchange; empty for its long link."""
         if not session.holds:
-            self._pools[session.server].out.append(HoldServer(session.child))
+            self._processes.hold(session.child)
         session.holds.add((edge, link))
 
     def release(self, session: Session, edge: str, link: str) -> None:
-        """It has caught up, or is gone."""
+        """That client has caught up, or is gone."""
         self._drop(session, {(edge, link)})
 
     def posted(self, session: Session, edge: str) -> None:
         """A message was posted to this edge: when its lane is full, the process that wrote it waits."""
         if edge and self._member.pairs.full(edge) and (edge, _LANE) not in session.holds:
             if not session.holds:
-                self._pools[session.server].out.append(HoldServer(session.child))
+                self._processes.hold(session.child)
             session.holds.add((edge, _LANE))
             self.crowding.setdefault(edge, []).append(session)
 
@@ -53,14 +53,14 @@ class Holds:
                 self._drop(session, {(pair.peer, _LANE)})
 
     def lost(self, edge: str, sessions: Iterable[Session]) -> None:
-        """An edge is gone, and with it all that its links and its lane held up."""
+        """An edge is gone, and with it all holds of its links and its lane."""
         self.crowding.pop(edge, None)
         for session in sessions:
             if session.holds:
                 self._drop(session, {hold for hold in session.holds if hold[0] == edge})
 
     def tell(self, session: Session, *, behind: bool, now: float) -> None:
-        """A session's process falls behind, or has caught up: the same goes for reading its client's long link."""
+        """A session's process falls behind, or has caught up: its edge holds its client's long link, or releases it."""
         if session.bound:
             kind = Kind.HOLD if behind else Kind.RELEASE
             self._member.control(session.edge, now, Envelope(kind=kind, session=session.id))
@@ -69,4 +69,4 @@ class Holds:
         held = bool(session.holds)
         session.holds -= holds
         if held and not session.holds:
-            self._pools[session.server].out.append(ReleaseServer(session.child))
+            self._processes.release(session.child)

@@ -10,7 +10,7 @@ from __future__ import annotations
 from itertools import chain
 
 from fabric.core.bridge.job import Job
-from fabric.core.bridge.sessions.stream import LONGEST_NAMES, Stream
+from fabric.core.bridge.stream import LONGEST_NAMES, Stream
 from fabric.envelope import Kind
 from fabric.mcp import jsonrpc
 from fabric.mcp.initialize import negotiated

@@ -6,11 +6,12 @@ from fabric.core.bridge.job import Job, job_of
 from fabric.core.bridge.jobs import Jobs
 from fabric.core.bridge.processes.child import Child
 from fabric.core.bridge.processes.pool import Pool
+from fabric.core.bridge.processes.registry import Processes
 from fabric.core.bridge.sessions.eviction import Eviction
 from fabric.core.bridge.sessions.holds import Holds
 from fabric.core.bridge.sessions.session import Session
-from fabric.core.bridge.sessions.stream import Stream
 from fabric.core.bridge.speaking.legacy import CANCELLED
+from fabric.core.bridge.stream import Stream
 from fabric.core.peers.member import Member
 from fabric.envelope import Envelope, Kind, Lane
 from fabric.faults import CODES, Fault, Reason, fault_frame
@@ -26,12 +27,13 @@ ENDED = "this session has ended; begin a new one"
 class Sessions:
     """Every legacy session of one bridge. idle: seconds without a message after which one over HTTP ends."""
 
-    def __init__(self, member: Member, pools: dict[str, Pool], jobs: Jobs, idle: float) -> None:
+    def __init__(self, member: Member, pools: dict[str, Pool], processes: Processes, jobs: Jobs, idle: float) -> None:
         self.open: dict[str, Session] = {}
         """The sessions, by id, which is the exchange of their initialize."""
-        self.holds = Holds(member, pools)
+        self.holds = Holds(member, processes)
         self._member = member
         self._pools = pools
+        self._processes = processes
         self._jobs = jobs
         self._idle = idle
         self._eviction = Eviction(idle)
@@ -44,6 +46,7 @@ class Sessions:
         if child is None:
             self._jobs.give_back(job, "", now)
             return
+        self._eviction.begun(job.server, job.exchange)
         self.open[job.exchange] = Session(job.exchange, job.server, child.id, job, now)
         self._jobs.run(job, child, now)
         pool.refill(now)
@@ -65,9 +68,8 @@ class Sessions:
         if session is None:
             self._jobs.fault(job, Fault(Reason.SESSION_LOST, ENDED, retryable=True), now)
             return
-        pool = self._pools[session.server]
         session.used = now
-        child = pool.children[session.child]
+        child = self._processes.by_id[session.child]
         if child.unread and self._overloaded(session):
             self._jobs.fault(job, _too_much(session.server), now)
             return
@@ -91,10 +93,9 @@ class Sessions:
         if message.method == CANCELLED:
             found = self._cancel_named(session, message, now)
         else:
-            pool = self._pools[session.server]
-            child = pool.children[session.child]
+            child = self._processes.by_id[session.child]
             for frame in child.speaker.tell(message):
-                pool.write(child, frame)
+                self._processes.write(child, frame)
         if envelope.exchange:
             self._member.data(peer, now, Envelope(kind=Kind.WRITTEN, exchange=envelope.exchange))
         return found
@@ -180,8 +181,8 @@ class Sessions:
         """A message of the session's server is more than the broker carries: a request is answered so."""
         if message.id:
             text = f"a request of {len(message.frame)} bytes is more than passes this broker"
-            pool = self._pools[session.server]
-            pool.write(pool.children[session.child], jsonrpc.error_frame(message.id, CODES[Reason.TOO_LARGE], text))
+            child = self._processes.by_id[session.child]
+            self._processes.write(child, jsonrpc.error_frame(message.id, CODES[Reason.TOO_LARGE], text))
 
     def _stream(self, session: Session, job: Job, now: float) -> Stream | None:
         fresh = job.stream is None
@@ -228,8 +229,8 @@ class Sessions:
 
     def _overloaded(self, session: Session) -> bool:
         """Whether a process leaves so much unread that nothing more is taken over HTTP; a long link is held instead."""
-        pool = self._pools[session.server]
-        return not session.bound and pool.children[session.child].unread > pool.limits.unread_bytes
+        limit = self._pools[session.server].limits.unread_bytes
+        return not session.bound and self._processes.by_id[session.child].unread > limit
 
     # ------------------------------------------------------------ ends
     def leave(self, peer: str, envelope: Envelope, now: float) -> None:
@@ -246,12 +247,11 @@ class Sessions:
     def end(self, session: Session, now: float) -> None:
         """The session is over: what is open in it is answered, and its process stops."""
         self.open.pop(session.id, None)
-        pool = self._pools[session.server]
-        child = pool.children.get(session.child)
+        child = self._processes.by_id.get(session.child)
         if child is not None:
             for job in list(child.jobs.values()):
                 self._jobs.orphaned(job, "its session was ended", now)
-            pool.stop(child)
+            self._pools[session.server].stop(child)
         session.own.close(self._member, now)
 
     def exited(self, child: Child, reason: str, now: float) -> None:
@@ -285,7 +285,7 @@ class Sessions:
         for session in list(self.open.values()):
             session.trim(now)
             if not session.bound and now - session.used > self._idle:
-                child = self._pools[session.server].children[session.child]
+                child = self._processes.by_id[session.child]
                 for job in [job for job in child.jobs.values() if not job.edge]:
                     self.late(job, now)
                     self._jobs.cancel(job, b"", now)

@@ -6,11 +6,14 @@ from collections.abc import Iterator
 
 import pytest
 
+from fabric.core.bridge.job import job_of
 from fabric.core.bridge.processes.limits import ServerLimits
 from fabric.core.bridge.processes.pool import Pool
-from fabric.core.bridge.sessions.eviction import KEPT, LOOK_AGAIN, SHARE_LEAST, Eviction, allowed
+from fabric.core.bridge.processes.registry import Processes
+from fabric.core.bridge.sessions.eviction import EVICT_AFTER, KEPT, LOOK_AGAIN, SHARE_LEAST, Eviction, allowed
 from fabric.core.bridge.sessions.session import Session
 from fabric.core.bridge.timers import Timers
+from fabric.envelope import Envelope, Kind
 
 
 @pytest.mark.parametrize(
@@ -38,7 +41,28 @@ class NoSessions:
 
 def test_however_many_wait_sessions_are_looked_at_a_few_times_a_second() -> None:
     sessions, eviction = NoSessions(), Eviction(1800.0)
-    pool = Pool("s", ServerLimits(digest="d"), incarnation="b", processes={}, timers=Timers(), out=[])
+    pool = Pool("s", ServerLimits(digest="d"), Processes("b", []), Timers(), [])
     for number in range(1000):
         assert eviction.next(sessions, pool, f"new{number}", number / 1000) is None
     assert sessions.looks == 1 / LOOK_AGAIN
+
+
+class LeftAlone(Session):
+    """A session over HTTP whose client has gone without ending it."""
+
+    def __init__(self, pool: Pool) -> None:
+        job = job_of("e", Envelope(kind=Kind.OPEN, exchange="old", server="s"), 0, 0.0, queued=True)
+        child = pool.for_session("old", 0.0)
+        assert child is not None
+        super().__init__("old", "s", child.id, job, 0.0)
+        self.jobs.clear()
+
+
+def test_a_new_session_that_has_begun_hurries_no_other_on() -> None:
+    pool = Pool("s", ServerLimits(digest="d", most=1), Processes("b", []), Timers(), [])
+    eviction, sessions = Eviction(1800.0), [LeftAlone(pool)]
+    for number in range(9):
+        eviction.next([], pool, f"begun{number}", EVICT_AFTER - 1.5)
+        eviction.begun("s", f"begun{number}")
+    assert eviction.next(sessions, pool, "new", EVICT_AFTER - 1.0) is None
+    assert eviction.next(sessions, pool, "new", EVICT_AFTER) is sessions[0]

@@ -9,6 +9,7 @@ from fabric.core.bridge.processes.health import Checks
 from fabric.core.bridge.processes.limits import ServerLimits
 from fabric.core.bridge.processes.pool import FORGIVEN, Pool
 from fabric.core.bridge.processes.probe import SECOND_QUESTION
+from fabric.core.bridge.processes.registry import Processes
 from fabric.core.bridge.timers import Timer, Timers
 from fabric.core.effects import CheckServer, Effect, StartServer, StopServer, Write
 from fabric.core.peers.announcement import Health
@@ -27,7 +28,8 @@ class Scene:
         self.out: list[Effect] = []
         self.timers = Timers()
         limits_of = ServerLimits(digest="d", **limits)
-        self.pool = Pool("s", limits_of, incarnation="b", processes={}, timers=self.timers, out=self.out)
+        self.processes = Processes("b", self.out)
+        self.pool = Pool("s", limits_of, self.processes, self.timers, self.out)
         self.pool.start(0.0)
         self.first = next(iter(self.pool.children.values()))
 
@@ -37,7 +39,7 @@ class Scene:
     def up(self, answer: bytes, now: float = 0.1) -> None:
         """The newest process runs and answers the newest question."""
         child = list(self.pool.children.values())[-1]
-        self.pool.started(child)
+        self.processes.started(child)
         self.reply(answer, now)
 
     def reply(self, answer: bytes, now: float = 0.1) -> None:
@@ -73,7 +75,7 @@ def test_a_legacy_server_is_asked_twice_and_gets_fresh_processes_for_sessions() 
 
 def test_a_server_that_dies_of_the_modern_question_is_asked_the_legacy_one() -> None:
     scene = Scene()
-    scene.pool.started(scene.first)
+    scene.processes.started(scene.first)
     scene.pool.exited(scene.first, "died", 0.1)
     scene.up(b'"result":{"protocolVersion":"2025-11-25"}', 0.2)
     assert scene.pool.eras == ("legacy",)
@@ -81,7 +83,7 @@ def test_a_server_that_dies_of_the_modern_question_is_asked_the_legacy_one() -> 
 
 def test_a_server_that_ends_of_the_modern_question_after_a_long_start_is_asked_the_legacy_one() -> None:
     scene = Scene()
-    scene.pool.started(scene.first)
+    scene.processes.started(scene.first)
     scene.pool.late(SECOND_QUESTION)
     scene.pool.exited(scene.first, "died", 40.0)
     assert scene.pool.condition.health is Health.CHECKING
@@ -91,7 +93,7 @@ def test_a_server_that_ends_of_the_modern_question_after_a_long_start_is_asked_t
 
 def test_a_silent_process_lives_as_long_as_its_start_may_take_and_says_for_how_long() -> None:
     scene = Scene(start_timeout=30.0)
-    scene.pool.started(scene.first)
+    scene.processes.started(scene.first)
     for now in (SECOND_QUESTION, 29.0):
         assert scene.timers.next() == (SECOND_QUESTION if now == SECOND_QUESTION else 30.0)
         served = scene.pool.describe(True, now)
@@ -229,7 +231,7 @@ class Checked(Scene):
         if answer is UNKNOWN:
             self.reply(b'"result":{"protocolVersion":"2025-11-25"}')
             for child in self.pool.children.values():
-                self.pool.started(child)
+                self.processes.started(child)
         self.out.clear()
 
     def asked(self) -> list[str]:
@@ -276,11 +278,11 @@ def test_of_a_legacy_server_a_warm_process_is_pinged_and_where_there_is_none_non
 @pytest.mark.requirement("R07")
 def test_a_process_that_may_mind_is_asked_nothing_before_its_handshake() -> None:
     scene = Scene(checks=CHECKS)
-    scene.pool.started(scene.first)
+    scene.processes.started(scene.first)
     scene.pool.exited(scene.first, "it expects initialize", 0.1)
     scene.up(b'"result":{"protocolVersion":"2025-11-25"}', 0.2)
     for child in scene.pool.children.values():
-        scene.pool.started(child)
+        scene.processes.started(child)
     scene.out.clear()
     for now in range(100):
         assert scene.pool.checkup.look(now) == ""
@@ -357,7 +359,7 @@ def test_checks_can_be_switched_off() -> None:
 def test_a_silent_server_is_quoted_with_its_last_words() -> None:
     scene = Scene(last_words=lambda: "; its last stderr lines: waiting for the database")
     assert scene.pool.describe(True, 3.0).reason == "starting for 3 s; its last stderr lines: waiting for the database"
-    scene.pool.started(scene.first)
+    scene.processes.started(scene.first)
     for now in (SECOND_QUESTION, 120.0):
         scene.pool.late(now)
     assert scene.pool.condition.health is Health.UNHEALTHY

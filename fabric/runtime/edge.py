@@ -33,7 +33,7 @@ from fabric.links.base import Link, LinkInfo, Purpose, RequestLink
 from fabric.mcp import batches, jsonrpc
 from fabric.mcp.initialize import negotiated, offered
 from fabric.mcp.jsonrpc import Message, MessageKind
-from fabric.runtime.batch import PostedBatch
+from fabric.runtime.batches import PostedBatch
 from fabric.runtime.half_closed import HalfClosed
 from fabric.runtime.node import Node
 from fabric.runtime.pacing import Pacing
@@ -93,7 +93,7 @@ class Edge:
                 link.send(fault_frame(b"null", fault, server=info.server), final=True)
                 return
         if message is not None and message.kind is MessageKind.BATCH:
-            self._requested_batch(link, message, session, version)
+            self._posted_batch(link, message, session, version)
             return
         self._requests[info.id] = link
         if message is not None:
@@ -108,11 +108,9 @@ class Edge:
             RequestPosted(*who, message, session, info.params, info.transport, info.trace, info.caller, info.answer_only)
         )
 
-    def _requested_batch(self, link: RequestLink, message: Message, session: SessionRef | None, version: str) -> None:
+    def _posted_batch(self, link: RequestLink, message: Message, session: SessionRef | None, version: str) -> None:
         try:
-            if version != batches.REVISION:
-                raise InvalidFrame(jsonrpc.INVALID_REQUEST, batches.MISPLACED)
-            members = batches.split(message)
+            members = batches.in_session(message, version)
         except InvalidFrame as error:
             link.send(jsonrpc.error_frame(error.id, error.code, error.reason), final=True)
             return

@@ -1,13 +1,18 @@
-"""A posted batch: one HTTP request of a client's, and a link of its own for each message in it: the core sees no batch."""
+"""Batches at run time: one that a client posted, as a link for each of its messages; one that a server wrote, as its messages.
+
+Above it: edge.py and bridge.py. Below it: fabric/mcp/batches.py, which has the rules. So the core sees no batch but those of
+long links, whose messages have to keep their order behind an initialize (core/edge/clients/long_links.py).
+"""
 
 from __future__ import annotations
 
 import msgspec
 
 from fabric.errors import InvalidFrame
-from fabric.faults import Fault, Reason, fault_frame
+from fabric.faults import Fault, Lost, Reason, fault_frame
 from fabric.links.base import LinkInfo, RequestLink
-from fabric.mcp import jsonrpc
+from fabric.links.mending import broken
+from fabric.mcp import batches, jsonrpc
 from fabric.mcp.batches import ARRAY_BYTES, Answers, asks
 from fabric.mcp.jsonrpc import Message, MessageKind
 
@@ -16,6 +21,7 @@ class PostedBatch:
     """What the links of a batch's members share. It ends the client's request when the last of them has ended."""
 
     def __init__(self, link: RequestLink, members: list[Message | InvalidFrame]) -> None:
+        """link: of the client's request. members: as batches.in_session has them."""
         self.link = link
         self._answers = Answers(len(members))
         self._streaming = False
@@ -100,3 +106,16 @@ class MemberLink:
     async def drain(self) -> None:
         """See Link.drain."""
         await self._batch.link.drain()
+
+
+def written_by(server: str, batch: Message) -> tuple[list[Message], int]:
+    """The messages of an array that a server wrote, with what stands for each broken answer; and how many members it has.
+
+    What names no request and is no message is left out.
+    """
+    try:
+        members = batches.split(batch)
+    except InvalidFrame as error:
+        return [broken(b"", server, error.reason)], 1
+    found = [each if isinstance(each, Message) else broken(each.id, server, each.reason) for each in members]
+    return [each for each in found if not (isinstance(each, Lost) and each.id == b"null")], len(members)

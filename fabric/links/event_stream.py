@@ -24,22 +24,24 @@ def encode_event(frame: bytes, id: str = "") -> bytes:
 
 
 class ServerEvent(msgspec.Struct, frozen=True, gc=False):
-    """One event that was read. kind: `message` unless the server named another."""
+    """One event that was read."""
 
     kind: str
+    """`message` unless the server named another."""
     data: bytes
 
 
 class EventDecoder:
     """Cuts a byte stream into events. Memory is one event.
 
-    last_id: what to resume after, empty for nothing. retry: the seconds a server asks to wait before that, None if it does not
-    say. Of an event with more than `max_data_bytes` one LinkOverflow is yielded, in its place, and the rest is skipped.
+    An event with more than `max_data_bytes` is skipped; one LinkOverflow stands in its place.
     """
 
     def __init__(self, max_data_bytes: int) -> None:
         self.last_id = ""
+        """The id of the last whole event, to resume after it; empty for none."""
         self.retry: float | None = None
+        """Seconds that the server asks to wait before the stream is opened again; None: it does not say."""
         self._max_bytes = max_data_bytes
         self._partial = bytearray()  # a line that has not ended
         self._after_cr = False

@@ -25,18 +25,18 @@ _FULL_PAUSE = 0.05  # a socket whose queue is full says so at once, and tells no
 
 
 class UnixSettings(msgspec.Struct, frozen=True, kw_only=True):
-    """Where and how to listen.
-
-    server: the MCP server that clients reach here. mode: of the socket's file: who may connect. remove: the file goes when the
-    listener closes. close_timeout: see TcpSettings.
-    """
+    """Where and how to listen."""
 
     server: str
+    """The MCP server that clients reach here."""
     path: Path
     mode: int = 0o600
+    """The mode of the socket's file: who may connect."""
     remove: bool = True
+    """Whether the file is removed when the listener closes."""
     limits: LinkLimits = LinkLimits()
     close_timeout: float = 5.0
+    """Seconds that open requests have to be answered when the listener closes."""
 
 
 async def listen_for(handler: LinkHandler, options: ListenerOptions) -> SocketListener:

@@ -1,7 +1,7 @@
 """Links to MCP servers over WebSockets, `ws://` and `wss://`.
 
-Each JSON-RPC message is a text frame; the subprotocol is `mcp`. A link that broke is not mended here: who opened it opens it
-anew, as a bridge starts a server anew that has exited. fabric/links/http has the listening side.
+Each JSON-RPC message is a text frame; the subprotocol is `mcp`. A link that broke is not opened again here: its owner does
+that, as a bridge starts a server again that has exited. fabric/links/http has the listening side.
 """
 
 from __future__ import annotations

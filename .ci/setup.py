@@ -29,10 +29,11 @@ OLDEST_PYTHON = (3, 11)
 OLDEST_NODE = 22
 MACHINES = {"linux": ("x86_64", "aarch64"), "darwin": ("x86_64", "arm64")}
 OLD_SDK = "mcp[ws]==1.30.0"
-SERVERS = {  # what the tests start: its programs, one of which does, and its package in Debian and in Homebrew
+PROGRAMS = {  # what the tests run: its programs, one of which does, and its package in Debian and in Homebrew
     "Redis": (("redis-server", "valkey-server"), "redis-server", "redis"),
     "RabbitMQ": (("rabbitmq-server",), "rabbitmq-server", "rabbitmq"),
     "nginx": (("nginx",), "nginx", "nginx"),
+    "curl": (("curl",), "curl", "curl"),
 }
 POLICY = Path("/usr/sbin/policy-rc.d")
 NPM = {
@@ -59,8 +60,8 @@ def main() -> int:
         if sys.argv[1] == "test":
             old = CACHE / "mcp-1"
             step("test tools and brokers", VENV, project, lambda: install(PYTHON, "--group", "dev"))
-            for name, (programs, apt, brew) in SERVERS.items():
-                step(name, VENV, [apt], lambda what=(name, programs, apt, brew): find_server(*what))  # type: ignore[misc]  # defaults bind the loop
+            for name, (programs, apt, brew) in PROGRAMS.items():
+                step(name, VENV, [apt], lambda what=(name, programs, apt, brew): find_program(*what))  # type: ignore[misc]  # defaults bind the loop
             step("the previous MCP SDK", old, [*python, OLD_SDK], lambda: make_old_sdk(old))
             step("Node", NODE, [ROOT, OLDEST_NODE], find_node)
             for name, package in NPM.items():
@@ -178,8 +179,8 @@ def npm_install(prefix: Path, package: str) -> None:
     run(NODE.parent / "npm", "install", *flags, "--prefix", prefix, package, PATH=path)
 
 
-def find_server(name: str, programs: Sequence[str], apt: str, brew: str) -> None:
-    """A server to test against; where none can be installed, its tests have to be skipped."""
+def find_program(name: str, programs: Sequence[str], apt: str, brew: str) -> None:
+    """A program that tests run; where it cannot be installed, those tests have to be skipped."""
     path = os.pathsep.join([os.environ["PATH"], "/usr/sbin", "/usr/local/sbin"])  # where people's PATH may not lead
     if not any(shutil.which(program, path=path) for program in programs):
         try:

@@ -11,7 +11,8 @@
         │   ├── LinkClosed             we closed it
         │   ├── EndOfLink              the peer closed it
         │   ├── LinkBroken             the world broke it: reset, process exit, a peer that takes nothing
-        │   │   └── LinkProtocolError  the peer does not speak this transport
+        │   │   ├── LinkProtocolError  the peer does not speak this transport
+        │   │   └── LinkUnwritable     what it is to get cannot be written, though it may be there: a full disc
         │   ├── LinkRefused            it could not be opened
         │   │   ├── LinkHandshakeError     the peer is there and will not have us
         │   │   └── LinkCertificateError   we do not trust the peer's certificate
@@ -99,6 +100,10 @@ class LinkBroken(LinkError):
 
 class LinkProtocolError(LinkBroken):
     """The peer broke the rules of the transport itself, such as a WebSocket frame that is none."""
+
+
+class LinkUnwritable(LinkBroken):
+    """What the peer is to get cannot be written: a full disc, or a peer that is there and did not take it."""
 
 
 class LinkRefused(LinkError):

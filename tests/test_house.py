@@ -13,6 +13,7 @@ TOP_LEVEL = {
 }  # fmt: skip
 MADE = {"dist", "node_modules", "__pycache__", "secret"}  # as .gitignore has it
 LONGEST = 500
+FILES_MOST = 12
 
 
 def files(*suffixes: str) -> Iterator[Path]:
@@ -31,6 +32,16 @@ def test_the_top_level_holds_only_what_belongs_there() -> None:
 def test_no_file_is_longer_than_a_reader_can_hold() -> None:
     lengths = {path.relative_to(ROOT): len(path.read_text().splitlines()) for path in files(".py", ".md", ".sh")}
     assert not {path: length for path, length in lengths.items() if length > LONGEST}
+
+
+def test_no_folder_has_more_files_than_fit_on_a_shelf() -> None:
+    counts = {
+        folder.relative_to(ROOT): len([path for path in folder.glob("*.py") if path.name != "__init__.py"])
+        for package in ("fabric", "workers")
+        for folder in [ROOT / package, *(ROOT / package).rglob("*")]
+        if folder.is_dir()
+    }
+    assert not {folder: count for folder, count in counts.items() if count > FILES_MOST}
 
 
 def test_each_module_says_in_its_first_line_what_it_is_for() -> None:

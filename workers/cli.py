@@ -1,12 +1,12 @@
 """The `mcp-fabric` command: refuses machines it does not run on, runs a command, and turns its errors into exit codes.
 
-Each command is a function of workers/commands. Exit codes: 0 done, 1 failed, 2 wrong usage or configuration, 3 nobody
-answers (no broker, no worker), 130 interrupted by Ctrl-C, 143 ended by SIGTERM before it was done.
+Each command is a function of workers/commands. Exit codes: 0 done, or as far as whoever reads stdout wanted to read
+it, 1 failed, 2 wrong usage or configuration, 3 nobody answers (no broker, no worker), 130 interrupted by Ctrl-C, 143 ended by
+SIGTERM before it was done.
 """
 
 from __future__ import annotations
 
-import errno
 import gc
 import os
 import signal
@@ -15,9 +15,6 @@ import sys
 OLDEST_PYTHON = (3, 11)
 PLATFORMS = ("linux", "darwin")
 
-_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
-
-
 def main() -> None:
     """Run the command line; ends the process."""
     # before the first import of anything that an old Python or Windows could not import
@@ -25,7 +22,10 @@ def main() -> None:
         _end(2, "Python {}.{} or later is needed; this is {}.{}".format(*OLDEST_PYTHON, *sys.version_info))
     if sys.platform not in PLATFORMS:
         _end(2, f"runs on Linux and macOS; {sys.platform} is not supported (on Windows use WSL)")
-    _open_standard_streams()
+    from workers.screen import standard_streams
+
+    standard_streams.prepare()
+    _refuse_unreadable()
     if signal.getsignal(signal.SIGINT) is signal.default_int_handler:  # else somebody wants it ignored
         # An exception could come up anywhere in an import. Once a command runs, it takes the signal itself.
         signal.signal(signal.SIGINT, _interrupted)
@@ -44,19 +44,16 @@ def main() -> None:
         try:
             app(prog_name="mcp-fabric")
         finally:
-            if sys.stdout is not None:
-                sys.stdout.flush()  # what cannot be written is found here, not when Python ends
+            sys.stdout.flush()  # what cannot be written is found here, not when Python ends
     except ConfigError as error:
         _end(2, str(error))
     except BrokerUnavailable as error:
         _end(3, str(error))
     except FabricError as error:
         _end(1, str(error))
-    except OSError as error:
-        if error.errno not in (errno.EPIPE, *_FULL):
-            raise
-        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # nor is the rest written
-        _end(1, f"cannot write: {error.strerror}" if error.errno in _FULL else "")
+    except standard_streams.StdoutLost as error:
+        standard_streams.drop_stdout()
+        _end(*((0, "") if error.reader_left else (1, str(error))))
 
 
 def _end(code: int, message: str) -> None:
@@ -65,13 +62,23 @@ def _end(code: int, message: str) -> None:
     sys.exit(code)
 
 
-def _open_standard_streams() -> None:
-    """Give those that whoever started us has closed to nobody: the event loop dies of a socket that gets such a number."""
-    for fd in range(3):
-        try:
-            os.fstat(fd)
-        except OSError:
-            os.open(os.devnull, os.O_RDWR)  # takes the lowest number that is free
+def _refuse_unreadable() -> None:
+    """End with exit code 2 for an argument or a variable of ours that is no text: it could be neither shown nor sent."""
+    encoding = sys.getfilesystemencoding().upper()
+    for number, argument in enumerate(sys.argv[1:], 1):
+        if not _is_text(argument):
+            _end(2, f"argument {number} is not {encoding}: {str(os.fsencode(argument))[2:-1]}")
+    for name, value in os.environ.items():
+        if name.startswith("FABRIC_") and not _is_text(value):  # which may be a secret
+            _end(2, f"{name} is not {encoding}")
+
+
+def _is_text(value: str) -> bool:
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _interrupted(*_: object) -> None:

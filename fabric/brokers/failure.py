@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import socket
 import ssl
+import struct
 from collections.abc import Iterator
 
 from fabric.errors import (
@@ -14,6 +15,9 @@ from fabric.errors import (
     BrokerTimeout,
     BrokerUnavailable,
 )
+
+_STUMBLES = (TypeError, ValueError, LookupError, AttributeError, ArithmeticError, struct.error)
+"""What a library raises that trusted a greeting: its words are about its own code."""
 
 
 def unreachable(where: str, error: BaseException, *, timeout: float, speaks: str) -> BrokerUnavailable:
@@ -51,6 +55,8 @@ def unreachable(where: str, error: BaseException, *, timeout: float, speaks: str
                 return BrokerRefused(f"{where}: cannot be reached ({why.lower()}); start it there, or correct host and port")
             case _:
                 pass
+    if isinstance(error, _STUMBLES) or " object at 0x" in str(error):  # which aiormq quotes
+        return stranger(where, "what it says makes no sense", speaks=speaks)
     return stranger(where, str(error) or type(error).__name__, speaks=speaks)
 
 

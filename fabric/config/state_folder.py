@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import pwd
+import shlex
 import stat
 from collections.abc import Mapping
 from pathlib import Path
@@ -43,7 +44,7 @@ def prepare(folder: Path) -> Path:
     if not stat.S_ISDIR(status.st_mode):
         raise ConfigError("the state folder is a link or a file; FABRIC_STATE names another", where=str(folder))
     if status.st_mode & 0o077:
-        raise ConfigError(f"others may enter the state folder; run `chmod 700 {folder}`", where=str(folder))
+        raise ConfigError(f"others may enter the state folder; run `chmod 700 {shlex.quote(str(folder))}`", where=str(folder))
     return folder
 
 

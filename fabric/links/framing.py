@@ -24,9 +24,12 @@ class LineDecoder:
         self._max_bytes = max_frame_bytes
         self._partial = bytearray()
         self._skipping = False
+        self.empty = 0  # lines that were dropped
 
     def feed(self, data: bytes) -> list[bytes | LinkOverflow]:
         """The lines that `data` completes."""
+        if b"\n\n" in data or b"\n\r\n" in data:
+            data = self._without_empty(data)
         *lines, rest = data.split(b"\n")
         found: list[bytes | LinkOverflow] = []
         if lines and (self._partial or self._skipping):
@@ -46,6 +49,17 @@ class LineDecoder:
     def end(self) -> list[bytes | LinkOverflow]:
         """What the end of the stream completes: a last line without its newline."""
         return self.feed(b"\n")
+
+    def _without_empty(self, data: bytes) -> bytes:
+        """The same with no empty line but perhaps the first: a flood of them costs next to nothing."""
+        count = data.count(b"\n")
+        if not data.strip(b"\r\n"):
+            data = b"\n"
+        data = data.replace(b"\r\n", b"\n")
+        while b"\n\n" in data:
+            data = data.replace(b"\n\n", b"\n")
+        self.empty += count - data.count(b"\n")
+        return data
 
     def _extend(self, piece: bytes, found: list[bytes | LinkOverflow]) -> None:
         if not self._skipping:

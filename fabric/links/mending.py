@@ -112,7 +112,12 @@ def _piece(piece: bytes, value: dict[str, Any], constants: list[str], peer: str,
         reason = f"not JSON: it holds {constants[0]}" if constants else error.reason
         if isinstance(value.get("id"), str):
             return [broken(jsonrpc.quoted(value["id"]), peer, reason)]
-        return [broken(b"", peer, reason)] if value.keys() & {"id", "result", "error"} in ({"result"}, {"error"}) else []
+        answers = value.keys() & {"id", "result", "error"} in ({"result"}, {"error"}) or (
+            value.get("jsonrpc") == "2.0" and value.keys() & {"result", "error"}
+        )
+        if isinstance(value.get("id"), bool | list | dict):
+            reason = "its id is neither a string nor a number"
+        return [broken(b"", peer, reason)] if answers else []
     return [message] if _passes(message, behind=behind) else []
 
 
@@ -120,6 +125,8 @@ def _passes(message: Message, *, behind: bool) -> bool:
     """Whether the server can mean it: what it was sent and logs is not its own."""
     if not behind:
         return True
+    if message.kind is MessageKind.RESPONSE:
+        return bool(message.error) or message.id[:1] == b'"'  # a result without an id of ours may be a log of what others said
     return message.method in _ASKED if message.kind is MessageKind.REQUEST else message.method not in _TOLD_BY_US
 
 

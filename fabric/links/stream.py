@@ -86,6 +86,7 @@ class IncomingFrames:
 
     def __init__(self, max_frame_bytes: int) -> None:
         self.paused = False
+        self.on_empty: Callable[[int], None] | None = None  # hears how many empty lines were dropped, of those side by side
         self._decoder = LineDecoder(max_frame_bytes)
         self._frames: deque[bytes | LinkOverflow] = deque()
         self._bytes = 0
@@ -100,7 +101,10 @@ class IncomingFrames:
     def feed(self, data: bytes) -> None:
         """Bytes arrived. After the end they are dropped, so that a closing peer can still empty its buffers."""
         if self._end is None:
+            before = self._decoder.empty
             self.put(self._decoder.feed(data))
+            if self.on_empty is not None and self._decoder.empty > before:
+                self.on_empty(self._decoder.empty - before)
 
     def put(self, frames: list[bytes | LinkOverflow]) -> None:
         """Whole frames arrived, where a transport has a framing of its own; as `feed`."""

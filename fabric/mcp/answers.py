@@ -6,7 +6,7 @@ from typing import Any
 
 import msgspec
 
-from fabric.mcp.jsonrpc import Message
+from fabric.mcp.jsonrpc import Message, decode
 
 COMPLAINT_CHARS = 200
 """How much of a server's own words is shown."""
@@ -41,15 +41,10 @@ class _Advised(msgspec.Struct, gc=False):
     data: _Advice | None = None
 
 
-_answer = msgspec.json.Decoder(_Answer)
-_code = msgspec.json.Decoder(_Code)
-_advised = msgspec.json.Decoder(_Advised)
-
-
 def error_code(answer: Message) -> int:
     """The code of the error that a response is; 0 for a result, and for an error without a number."""
     try:
-        return _code.decode(answer.error).code if answer.error else 0
+        return decode(answer.error, _Code).code if answer.error else 0
     except msgspec.DecodeError:
         return 0
 
@@ -57,7 +52,7 @@ def error_code(answer: Message) -> int:
 def retry_after_ms(answer: Message) -> int:
     """After how many milliseconds the error advises to try again; 0 for no advice."""
     try:
-        advised = _advised.decode(answer.error).data
+        advised = decode(answer.error, _Advised).data
     except msgspec.DecodeError:
         return 0
     return advised.retry_after_ms if advised is not None else 0
@@ -66,7 +61,7 @@ def retry_after_ms(answer: Message) -> int:
 def complaint(answer: Message) -> str:
     """The error's own message as the end of a sentence for people; empty where it has none."""
     try:
-        message = msgspec.json.decode(answer.error, type=Error).message
+        message = decode(answer.error, Error).message
     except msgspec.DecodeError:
         return ""
     return f": {message[:COMPLAINT_CHARS]}" if message else ""
@@ -77,7 +72,7 @@ def outcome(answer: bytes) -> tuple[str, int]:
     if b'"error"' not in answer and b'"isError"' not in answer:
         return "ok", 0
     try:
-        found = _answer.decode(answer)
+        found = decode(answer, _Answer)
     except msgspec.DecodeError:
         return "ok", 0  # a shape we do not know is for its client to judge
     if found.error is not None:

@@ -29,7 +29,7 @@ def judge(answer: Message) -> tuple[str, ...]:
     if answer.error:
         return (MODERN,) if answers.error_code(answer) in MODERN_CODES else (LEGACY,)
     try:
-        found = msgspec.json.decode(answer.frame, type=_Answer).result
+        found = jsonrpc.decode(answer.frame, _Answer).result
     except msgspec.DecodeError:
         return (LEGACY,)
     if found is None or not found.versions:

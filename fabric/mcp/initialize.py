@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import msgspec
 
+from fabric.mcp.jsonrpc import decode
+
 LATEST_LEGACY = "2025-11-25"
 """The newest revision with sessions."""
 
@@ -36,7 +38,7 @@ class _Response(msgspec.Struct):
 def offered(request: bytes) -> Offer:
     """What a client offers; the defaults where its frame does not follow the schema, which is the server's to refuse."""
     try:
-        return msgspec.json.decode(request, type=_Request).params
+        return decode(request, _Request).params
     except msgspec.DecodeError:
         return Offer()
 
@@ -44,6 +46,6 @@ def offered(request: bytes) -> Offer:
 def negotiated(response: bytes) -> str:
     """The revision that a server's answer names; empty where it does not say."""
     try:
-        return msgspec.json.decode(response, type=_Response).result.version
+        return decode(response, _Response).result.version
     except msgspec.DecodeError:
         return ""

@@ -108,6 +108,7 @@ _array = msgspec.json.Decoder(_Array)
 _referring = msgspec.json.Decoder(_Referring)
 _members = msgspec.json.Decoder(dict[str, msgspec.Raw])
 S = TypeVar("S", Meta, MetaFields)
+T = TypeVar("T")
 
 
 def parse(frame: bytes) -> Message:
@@ -146,15 +147,25 @@ def _look(frame: bytes) -> _Head:
     except msgspec.ValidationError:
         raise
     except msgspec.DecodeError:
-        if b"\\u" not in frame:
-            raise
-        whole = _HALVES.sub(lambda found: rb"\ufffd" if found[1] else found[0], frame)
-        if whole == frame:
-            raise
-        head = _head.decode(whole)
+        head = _head.decode(_whole(frame))
         if bytes(head.id) not in frame:
             raise InvalidFrame(INVALID_REQUEST, "an id is not half of a surrogate pair") from None
         return head
+
+
+def decode(frame: bytes, shape: type[T]) -> T:
+    """What JSON of a peer's says, with U+FFFD for half surrogate pairs. Raises as msgspec.json.decode."""
+    try:
+        return msgspec.json.decode(frame, type=shape)
+    except msgspec.ValidationError:
+        raise
+    except msgspec.DecodeError:
+        return msgspec.json.decode(_whole(frame), type=shape)
+
+
+def _whole(frame: bytes) -> bytes:
+    """The same with U+FFFD for half surrogate pairs."""
+    return _HALVES.sub(lambda found: rb"\ufffd" if found[1] else found[0], frame)
 
 
 def _holds_messages(frame: bytes) -> bool:

@@ -9,6 +9,7 @@ from typing import Any
 
 import msgspec
 
+from fabric.mcp import jsonrpc
 from fabric.mcp.jsonrpc import Message
 
 FRESH_AT_LEAST, FRESH_AT_MOST = 5.0, 300.0
@@ -64,7 +65,7 @@ class Catalog:
     def page(self, answer: bytes, now: float) -> str | None:
         """Take in one tools/list response; returns the cursor of the next page, empty after the last, None for no list."""
         try:
-            result = msgspec.json.decode(answer, type=_Answer).result
+            result = jsonrpc.decode(answer, _Answer).result
         except (msgspec.DecodeError, UnicodeDecodeError):
             return None
         self._pages += 1
@@ -86,7 +87,7 @@ class Catalog:
         if tool is None or not tool.headers:
             return ""
         try:
-            call = msgspec.json.decode(message.params, type=_Arguments)
+            call = jsonrpc.decode(message.params, _Arguments)
         except msgspec.DecodeError:
             return ""  # the server judges its own arguments
         given = dict(params)
@@ -107,7 +108,7 @@ class Catalog:
         if tool is None or not tool.headers:
             return []
         try:
-            call = msgspec.json.decode(message.params, type=_Arguments)
+            call = jsonrpc.decode(message.params, _Arguments)
         except msgspec.DecodeError:
             return []
         found = [(header, _at(call.arguments, path)) for header, path in tool.headers]

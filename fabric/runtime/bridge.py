@@ -44,10 +44,11 @@ from fabric.links.mending import too_long
 from fabric.mcp import answers, jsonrpc
 from fabric.mcp.jsonrpc import Message, MessageKind
 from fabric.runtime.batches import written_by
-from fabric.runtime.complaints import Complaints
 from fabric.runtime.node import Node
 from fabric.runtime.pacing import Pacing
 from fabric.runtime.retry import Dialer
+from fabric.runtime.servers.complaints import Complaints
+from fabric.runtime.servers.unasked_messages import MOST, UnaskedMessages
 
 log = logging.getLogger(__name__)
 
@@ -57,6 +58,9 @@ Connector = Callable[[str, str], Coroutine[Any, Any, Link]]
 Checker = Callable[[str], Coroutine[Any, Any, str]]
 """Runs the command that checks a server, by its name: why it fails, or empty."""
 
+_FLOOD = (
+    f"it writes more than {MOST} messages in a second that answer no request, or are pings; it is read more slowly for that"
+)
 _NOISE = 3
 """Messages of one connection that are none and that are told of each; the others are counted."""
 
@@ -89,7 +93,7 @@ class Bridge:
         self._failed_checks = {server: Complaints() for server in servers}
         self._broken = {server: Complaints() for server in servers}  # answers
 
-    def served(self) -> dict[str, Served]:
+    def server_states(self) -> dict[str, Served]:
         """Every server, as this bridge serves it now."""
         return self.core.served(self.node.loop.now())
 
@@ -165,7 +169,7 @@ class Bridge:
             self.node.feed(ServerExited(child, str(error), refused=True))
             return
         self._children[child] = link
-        noise = 0
+        noise, unasked = 0, UnaskedMessages()
         try:
             self.node.feed(ServerStarted(child))
             while True:
@@ -184,7 +188,11 @@ class Bridge:
                 for said in self._members(server, message) if message.kind is MessageKind.BATCH else (message,):
                     if wrong := _wrong(said):
                         self._tell(server, wrong)
+                    nobody_waits = self._is_unasked(said)
                     self.node.feed(ServerFrame(child, said))
+                    if nobody_waits and (pause := unasked.pause(self.node.loop.now())):
+                        self._tell(server, _FLOOD)
+                        await asyncio.sleep(pause)
         except LinkError as error:
             if self._children.pop(child, None) is not None:
                 refused = isinstance(error, LinkRefused | LinkTimeout)
@@ -192,6 +200,8 @@ class Bridge:
         finally:
             if noise > _NOISE:
                 log.warning("server %s: %d more that were no JSON-RPC messages, skipped", child, noise - _NOISE)
+            if unasked.floods:
+                log.warning("server %s: %d messages in all that answered no request, or were pings", child, unasked.count)
             self._children.pop(child, None)
             self._tasks.pop(child, None)
             self._pacing.release(child)
@@ -202,6 +212,12 @@ class Bridge:
         if len(messages) < size:
             log.warning("server %s: %d of a batch of %d are no messages", server, size - len(messages), size)
         return messages
+
+    def _is_unasked(self, said: Message) -> bool:
+        """Whether nobody waits for this message."""
+        if said.kind is MessageKind.RESPONSE:
+            return jsonrpc.text(said.id) not in self.core.jobs.open
+        return said.kind is MessageKind.REQUEST and said.method == "ping"
 
     def _tell(self, server: str, reason: str) -> None:
         """Of what is wrong with a server's answers, each reason once."""

@@ -76,7 +76,7 @@ class Edge:
         """A full lease has shown who is there."""
         return self.node.ready and self.core.member.leases.sure(self.node.loop.now())
 
-    def served(self) -> list[str]:
+    def announced_servers(self) -> list[str]:
         """The servers that living bridges announce, by name."""
         return sorted({name for _, said in self.core.member.leases.alive(Role.BRIDGE) for name in said.serves})
 

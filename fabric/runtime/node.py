@@ -84,7 +84,7 @@ class Node:
         """Whether the broker is connected and the core knows the other members."""
         return self.bus.connected and self._core.settled(self.loop.now())
 
-    def heard(self) -> list[tuple[str, Announcement]]:
+    def announcements(self) -> list[tuple[str, Announcement]]:
         """The announcements of all other members, by incarnation."""
         peers = self._core.member.leases.peers
         return [(peer.incarnation, peer.announcement) for _, peer in sorted(peers.items()) if peer.announcement is not None]

@@ -10,6 +10,7 @@ import contextlib
 import hashlib
 import os
 import secrets
+import shlex
 import stat
 import subprocess
 from collections.abc import Sequence
@@ -74,7 +75,8 @@ def from_file(path: Path) -> Keyring:
         with path.open(encoding="utf-8") as file:
             mode = stat.S_IMODE(os.fstat(file.fileno()).st_mode)
             if mode & 0o077:
-                raise ConfigError(f"others may read this secret (mode {mode:04o}); run `chmod 600 {path}`", where=where)
+                remedy = f"run `chmod 600 {shlex.quote(where)}`"
+                raise ConfigError(f"others may read this secret (mode {mode:04o}); {remedy}", where=where)
             text = file.read()
     except FileNotFoundError as error:
         raise ConfigError(f"no such secret file; {HOW_TO_MAKE_ONE}", where=where) from error

@@ -209,8 +209,26 @@ async def test_whatever_a_server_says_its_request_is_answered_once_and_the_next_
             with suppress(InvalidFrame):
                 found.append(await received(link))
         assert isinstance(found[-1], Lost)
-        assert found[-1].fault.reason is Reason.OUTCOME_UNKNOWN
+        expected = Reason.INVALID if said is ODD["another's answer"] else Reason.OUTCOME_UNKNOWN
+        assert found[-1].fault.reason is expected
         await proven(upstream, link)
+
+
+@pytest.mark.parametrize("id", [b"", b'"id":null,', b'"id":0,'])
+async def test_an_answer_without_the_id_in_the_open_stream_of_a_request_is_that_requests(id: bytes) -> None:
+    async with Upstream() as upstream:
+        link = await upstream.link()
+        await proven(upstream, link)
+        for name in ("x1", "x2"):
+            link.send(modern(name))
+        asked = {each.id: each for each in [await upstream.asked() for _ in range(2)]}
+        asked["x1"].stream(b'data: {"jsonrpc":"2.0",' + id + b'"result":{"content":[]}}\n\n')
+        told = (await lost(link, "x1")).fault
+        assert (told.reason, "not that of the request" in told.message) == (Reason.INVALID, True)
+        refusal = b'"error":{"code":-32600,"message":"the id must be a number"}}\n\n'
+        asked["x2"].stream(b'data: {"jsonrpc":"2.0",' + id + refusal)
+        refused = await received(link)
+        assert (refused.id, b"must be a number" in refused.frame) == (b'"x2"', True)
 
 
 ANSWER = b'{"jsonrpc":"2.0","id":"x1","result":{"number":1}}'

@@ -60,6 +60,11 @@ def written(ident: str, how: str) -> bytes:
             return right[:-9] + b"\n"
         case "UTF-16":
             return right.decode().encode("utf-16-le") + b"\n\0"
+        case "absent id":
+            return json.dumps({"jsonrpc": "2.0", "result": result}).encode() + b"\n"
+        case "id null" | "id 0" | "id in a list" | "id of nobody":
+            wrong = {"id null": None, "id 0": 0, "id in a list": [ident], "id of nobody": "nobody's"}[how]
+            return json.dumps({**message, "id": wrong}).encode() + b"\n"
         case "no result":
             return json.dumps({"jsonrpc": "2.0", "id": ident}).encode() + b"\n"
         case "byte order mark":
@@ -76,11 +81,6 @@ def written(ident: str, how: str) -> bytes:
 def sin(ident: str, how: str) -> None:
     """Answer a call in the way of this server."""
     match SIN:
-        case "wrong ids":
-            for wrong in ("nobody's", 1, None, "", True, [ident], {"id": ident}):
-                send({"id": wrong, "result": {}})
-            send({"result": {}})
-            answer(ident)
         case "duplicates":
             answer(ident, "first")
             answer(ident, "second")
@@ -106,6 +106,15 @@ def sin(ident: str, how: str) -> None:
             for _ in range(200):
                 sys.stderr.buffer.write(b"x" * 65_536 + b"\n")
             answer(ident)
+        case "a flood of empty lines":
+            for _ in range(1000):
+                write(b"\n" * 20_000)
+            answer(ident)
+        case "a flood of ids" | "a flood of pings":
+            late = {"id": f"{'0' * 16}-1-{ident.rpartition('-')[2]}", "result": {}}  # as if of a request that is over
+            for _ in range(1500):
+                send(late if SIN == "a flood of ids" else {"id": 1, "method": "ping"})
+            answer(ident)
         case "a long log":
             sys.stderr.write("".join(f"{number:5} {'x' * 300}\n" for number in range(4000)))
             answer(ident)
@@ -120,6 +129,8 @@ def sin(ident: str, how: str) -> None:
         case "bad writing":
             write(written(ident, how))
         case "an error without an id":
+            if how == "of two":
+                sys.stdin.buffer.readline()  # the other
             send({"id": None, "error": {"code": -32603, "message": "\x1b[2Jno such table"}})
         case "silence":
             pass

@@ -2,7 +2,8 @@
 
 ERA is `modern`, `legacy` or `both`. Its tool `pid` names its process; `wait` touches the file `began`, and answers once the
 file `until` is there. Manners: `until=FILE` reads nothing until FILE is there; `shy` ends unless initialize comes first;
-`mute` answers nothing before initialize; `log=FILE` appends the method of each request to FILE.
+`frail` ends of a ping before that; `sticks` reads nothing after another message before that; `mute` answers nothing before
+initialize; `log=FILE` appends the method of each request to FILE.
 """
 
 import json
@@ -65,6 +66,10 @@ def main() -> None:
                 log.write(f"{method}\n")
         if "shy" in MANNERS and not opened and method != "initialize":
             sys.exit("expected initialize")
+        if "frail" in MANNERS and not opened and method == "ping":
+            sys.exit("expected initialize before ping")
+        while "sticks" in MANNERS and not opened and method != "initialize":
+            time.sleep(60)
         opened = opened or method == "initialize"
         if id is None or ("mute" in MANNERS and not opened):
             continue

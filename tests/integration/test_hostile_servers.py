@@ -20,7 +20,6 @@ SERVER = Path(__file__).with_name("hostile_server.py")
 IDLE = 5.0
 """Seconds without an answer until a call is ended."""
 HARMLESS = (
-    "wrong ids",
     "duplicates",
     "ids of others",
     "requests",
@@ -40,9 +39,20 @@ TOLD = {
     "cut": "Input data was truncated",
     "UTF-16": "it holds NUL bytes, as UTF-16 does",
     "no result": "a message has a method, a result or an error",
+    "absent id": "it has no id, not that of the request",
+    "id null": "it has the id null, not that of the request",
+    "id 0": "it has the id 0, not that of the request",
+    "id in a list": "its id is neither a string nor a number",
+    "id of nobody": 'it has the id "nobody\'s", not that of the request',
 }
 PASSED_OVER = ("byte order mark", "log text", "two on a line", "many lines")
-UNANSWERED = ("an endless line", "silence", "an error without an id")
+FLOODS = {
+    "a flood of empty lines": "more lines on stdout that are no JSON-RPC messages are not logged",
+    "a flood of ids": "it writes more than 1000 messages in a second that answer no request, or are pings",
+    "a flood of pings": "it writes more than 1000 messages in a second that answer no request, or are pings",
+}
+NAMELESS = "an error without an id"
+UNANSWERED = ("an endless line", "silence")
 ENDED = {"no stdout": "closed its stdout", "an end": "out of memory"}
 UNHEALTHY = {"an end at once": "no database", "silence at the start": "last stderr lines: waiting for the database"}
 
@@ -57,7 +67,7 @@ def path(sin: str) -> str:
 def fabric(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Process, Path]]:
     """A fabric that runs one server of each kind beside an honest one."""
     state = tmp_path_factory.mktemp("hostile")
-    sins = (*HARMLESS, TOO_LONG, BADLY_WRITTEN, *UNANSWERED, *ENDED, *UNHEALTHY)
+    sins = (*HARMLESS, *FLOODS, TOO_LONG, BADLY_WRITTEN, NAMELESS, *UNANSWERED, *ENDED, *UNHEALTHY)
     hostile = {sin: {"command": sys.executable, "args": ["-S", str(SERVER), sin], "startTimeout": 20} for sin in sins}
     config = state / "mcp.json"
     config.write_text(
@@ -99,6 +109,18 @@ async def test_a_call_is_answered_in_spite_of(client: Client, sin: str) -> None:
         assert (answer["id"], text(answer)) == (id, expected)
 
 
+@pytest.mark.parametrize("sin", FLOODS)
+async def test_a_flood_that_nobody_asked_for_is_said_and_delays_only_its_own_callers(
+    fabric: tuple[Process, Path], client: Client, sin: str
+) -> None:
+    def said() -> list[str]:
+        return fabric[0].log.read_text().splitlines()
+
+    assert text(await call(client, "once", 1, path(sin))) == "done"
+    until(lambda: any(sin in line and FLOODS[sin] in line for line in said()))
+    assert sum(sin in line for line in said()) < 10
+
+
 async def test_an_answer_too_long_to_be_read_is_an_error_at_once(client: Client) -> None:
     assert reason(await call(client, "once", 1, path(TOO_LONG))) == "too_large"
 
@@ -109,6 +131,15 @@ async def test_an_answer_that_cannot_be_read_is_told_at_once_in_words(client: Cl
         assert (answer["id"], reason(answer), answer["error"]["data"]["retryable"]) == (1, "invalid", False)
         assert "sent an answer that cannot be passed on: " in answer["error"]["message"]
         assert words in answer["error"]["message"]
+
+
+async def test_an_error_that_names_no_request_is_that_of_the_only_one_or_else_in_the_log(fabric: tuple[Process, Path]) -> None:
+    async with connections([fabric[0].url()] * 3) as (client, *both):
+        assert "no such table" in (await call(client, "once", 1, path(NAMELESS)))["error"]["message"]
+        calls = [asyncio.create_task(call(each, "once", 1, path(NAMELESS), how="of two")) for each in both]
+        assert [reason(await each) for each in calls] == ["outcome_unknown"] * 2
+    said = "it answered with the id null, which names no request: \N{REPLACEMENT CHARACTER}"
+    assert f"server {NAMELESS}: {said}" in fabric[0].log.read_text()
 
 
 async def test_what_stands_around_an_answer_is_passed_over(client: Client) -> None:
@@ -133,10 +164,6 @@ async def test_a_call_that_is_not_answered_ends_by_its_deadline(fabric: tuple[Pr
         answers = await asyncio.gather(*(call(c, tool, 1, path(sin)) for c, (sin, tool) in zip(clients, asked, strict=True)))
     assert [reason(answer) for answer in answers] == ["outcome_unknown", "deadline"] * len(UNANSWERED)
     assert all(f"did not answer within {IDLE:g} s" in answer["error"]["message"] for answer in answers)
-    log = fabric[0].log.read_text()
-    assert (
-        "server an error without an id: it answered with the id null, which names no request: \N{REPLACEMENT CHARACTER}" in log
-    )
 
 
 @pytest.mark.requirement("D01", "D09")

@@ -67,6 +67,13 @@ def test_curl_that_offers_http_2_is_answered_as_http_1_1(url: str) -> None:
         assert text(json.loads(answer)) == "habit" + padding
 
 
+async def test_a_post_that_offers_a_websocket_is_answered_as_http_1_1(client: Client) -> None:
+    offer = {"Connection": "Upgrade", "Upgrade": "websocket", "Sec-WebSocket-Version": "13"}
+    headers, body = modern("tools/call", name="echo", arguments={"text": "habit"})
+    answer = await client.ask("POST", "/mcp", headers | offer | {"Sec-WebSocket-Key": "dGhlIHNhbXBsZSBub25jZQ=="}, body)
+    assert (answer.status, text(answer.json)) == (200, "habit")
+
+
 async def test_a_slash_at_the_end_and_an_escaped_name_lead_to_the_same_server(client: Client) -> None:
     for path in ("/mcp", "/mcp/", "/echo/mcp/", "/%65cho/mcp"):
         reply = await client.ask("POST", path, *modern("tools/call", name="echo", arguments={"text": path}))

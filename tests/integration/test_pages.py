@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import re
+import shutil
 from pathlib import Path
 
 import pytest
 
+from tests.brokers import missing
 from tests.pages import DOCS, ROOT
 from tests.shown import Clone, told
 
@@ -17,6 +20,8 @@ TOLD = [page for page in (ROOT / "README.md", DOCS / "tutorial.md", *sorted((DOC
 @pytest.mark.timeout(300)
 @pytest.mark.parametrize("page", TOLD, ids=[page.name for page in TOLD])
 def test_what_a_page_shows_is_what_happens(page: Path, tmp_path: Path) -> None:
+    if re.search(r"^curl ", page.read_text(), re.MULTILINE) and not shutil.which("curl"):
+        missing("curl")
     clone = Clone(tmp_path, page)
     try:
         clone.tell()

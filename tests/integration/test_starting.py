@@ -121,6 +121,33 @@ async def test_what_takes_no_question_before_its_handshake_is_asked_once_and_its
                 assert {int(text(await session.call("pid")))} == warm[manner]
 
 
+async def test_what_ends_of_a_ping_before_its_handshake_gets_one_and_serves(config: Write, tmp_path: Path) -> None:
+    frail = starting("legacy", "frail", f"log={tmp_path / 'frail'}", health=OFTEN)
+    with up(config(frail=frail), tmp_path) as process:
+        await asyncio.to_thread(until, lambda: "a ping before its handshake did it harm" in process.log.read_text())
+        # `up` lists its tools, in a session that takes a warm process, before it says that it is ready.
+        await asyncio.to_thread(until, lambda: re.search(r"\bfrail\b.*\bready\b", process.log.read_text()) is not None)
+        await asyncio.to_thread(until, lambda: len(pids(process, "legacy", "frail")) == 1)
+        [warm] = pids(process, "legacy", "frail")
+        await asyncio.sleep(20 * OFTEN["interval"])  # in which several checks would come
+        questions = [method for method in asked(tmp_path / "frail") if method in ("server/discover", "ping")]
+        assert questions == ["server/discover", "ping"]
+        assert seen(tmp_path, "frail")()["health"] == "healthy"
+        async with await Client.open(process.url()) as client:
+            session = await Session.open(client, "/frail/mcp")
+            assert int(text(await session.call("pid"))) == warm
+
+
+async def test_what_reads_nothing_after_a_first_message_it_does_not_know_is_served_by_its_second_process(
+    config: Write, tmp_path: Path
+) -> None:
+    with up(config(sticks=starting("legacy", "sticks", startTimeout=3)), tmp_path) as process:
+        async with await Client.open(process.url()) as client:
+            session = await Session.open(client, "/sticks/mcp")
+            assert (await session.call("pid"))["result"]
+        assert 'era: "legacy" spares it server/discover' in process.log.read_text()
+
+
 def asked(log: Path) -> list[str]:
     """The methods that the processes of a server were asked."""
     return log.read_text().split()

@@ -36,11 +36,14 @@ class Era(StrEnum):
 
 class Manner(msgspec.Struct, frozen=True, kw_only=True):
     """How a server behaves. slow: seconds until a process reads anything. shy: it ends of a first message that is not
-    initialize. mute: it answers neither server/discover nor ping. broken: its answers to calls cannot be read; `named`: but for
-    their ids."""
+    initialize. frail: it ends of any message before that but server/discover. sticks: it reads nothing after a first message
+    that is not initialize. mute: it answers neither server/discover nor ping. broken: its answers to calls cannot be read;
+    `named`: but for their ids."""
 
     slow: float = 0.0
     shy: bool = False
+    frail: bool = False
+    sticks: bool = False
     mute: bool = False
     broken: str = ""
 
@@ -147,8 +150,12 @@ class SimServer:
             return
         method, id, params = message.get("method"), message.get("id"), message.get("params", {})
         self.asked.append(method)
-        if self.manner.shy and self.asked[0] != "initialize":
+        early = "initialize" not in self.asked
+        if early and (self.manner.shy or (self.manner.frail and method != "server/discover")):
             self.crash()
+            return
+        if early and self.manner.sticks:
+            self.hang()
             return
         if self.manner.mute and method in ("server/discover", "ping"):
             return

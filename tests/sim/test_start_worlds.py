@@ -15,6 +15,7 @@ from tests.sim.servers import Manner, SimServer
 from tests.sim.world import World
 
 SLOW = 25.0
+START = 5.0
 CHECKED = 100.0
 """Seconds in which several checks come."""
 
@@ -112,6 +113,30 @@ def test_a_server_that_answers_nothing_before_its_handshake_is_asked_once_and_no
     world.run(CHECKED)
     assert (processes(world, "old"), warm.asked) == ([warm], [])
     assert announced(world, "old") == (Health.HEALTHY, "")
+
+
+def test_a_server_that_ends_of_a_ping_before_its_handshake_loses_one_process_by_it() -> None:
+    world = scene(manners={"old": Manner(frail=True)})
+    [first] = processes(world, "old")
+    world.run(CHECKED)
+    [warm] = processes(world, "old")
+    assert (first.asked, warm.asked) == (["ping"], [])
+    assert announced(world, "old") == (Health.HEALTHY, "")
+    client = LongLink(world, "l", "old", legacy=True)
+    client.call("write")
+    assert until_answered(world, last(client), 1.0) == ""
+    held(world, client)
+
+
+def test_a_server_that_sticks_at_any_message_before_its_handshake_serves_by_its_second_process() -> None:
+    world = scene(manners={"old": Manner(sticks=True)}, start_timeout=START)
+    world.fault("slow start", lasts=START)
+    assert world.run_until(lambda: "era" in announced(world, "old")[1], START + 2.0)
+    assert world.run_until(lambda: announced(world, "old")[0] is Health.HEALTHY, 3.0)
+    client = LongLink(world, "l", "old", legacy=True)
+    client.call("write")
+    assert until_answered(world, last(client), 1.0) == ""
+    held(world, client)
 
 
 def test_the_era_of_a_definition_is_found_out_once() -> None:

@@ -14,7 +14,7 @@ from typing import Any
 import msgspec
 
 from fabric.core.bridge.core import BridgeCore
-from fabric.core.bridge.processes.limits import ServerLimits
+from fabric.core.bridge.processes.limits import START_TIMEOUT, ServerLimits
 from fabric.core.edge.core import EdgeCore
 from fabric.core.edge.correlation import Limits
 from fabric.core.events import FrameArrived, PackArrived, RequestPosted, ServerFrame, WorkArrived
@@ -34,7 +34,8 @@ Plant = Callable[[EdgeCore | BridgeCore], None]
 
 class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """What a world is made of. keeps: the broker keeps work. Servers, and how they behave, are by name; slots and most are of
-    each bridge's pool. starting: seconds that a server takes to start, beside some milliseconds."""
+    each bridge's pool. starting: seconds that a server takes to start, beside some milliseconds. start_timeout: seconds
+    that it may take."""
 
     keeps: bool = False
     servers: dict[str, Era] = msgspec.field(default_factory=lambda: dict(SERVERS))
@@ -42,6 +43,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     slots: int = 8
     most: int = 16
     starting: float = 0.0
+    start_timeout: float = START_TIMEOUT
     limits: Limits = Limits(idle=40.0, absolute=60.0)
     session_idle: float = 12.0
     unread_bytes: int = 8_000
@@ -108,9 +110,9 @@ class World:
     def bridge(self, *, definition: str = "") -> BridgeProcess:
         """A new bridge that serves every server, by the one definition or by another."""
         slots, most = self.settings.slots, self.settings.most
-        unread = self.settings.unread_bytes
+        unread, start = self.settings.unread_bytes, self.settings.start_timeout
         limits = {
-            name: ServerLimits(digest=name + definition, slots=slots, most=most, unread_bytes=unread)
+            name: ServerLimits(digest=name + definition, slots=slots, most=most, unread_bytes=unread, start_timeout=start)
             for name in self.settings.servers
         }
         core = BridgeCore(self._identity("bridge"), limits, self.settings.session_idle)

@@ -116,12 +116,12 @@ class Answers:
         if self._given.action or not self._person:
             return {"action": self._given.action}
         try:
-            said = await choice(
+            word = await choice(
                 self._person, "open it in a browser; may the call go on? yes, decline or cancel", [*ACTIONS], "yes"
             )
         except NoAnswer:
-            said = "cancel"
-        return {"action": ACTIONS[said]}
+            word = "cancel"
+        return {"action": ACTIONS[word]}
 
     # ------------------------------------------------------------ sampling
     async def _sample(self, params: Mapping[str, Any]) -> dict[str, Any]:

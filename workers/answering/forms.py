@@ -8,7 +8,7 @@ from typing import Any
 from workers.answering.host import Unanswered
 from workers.answering.person import Person
 from workers.tools.arguments import Written, arguments
-from workers.tools.shape import Shape, Unfit, shown
+from workers.tools.shape import Shape, Unfit, said
 from workers.tools.words import described
 
 ACTIONS = {"yes": "accept", "no": "decline", "decline": "decline", "cancel": "cancel"}
@@ -50,8 +50,7 @@ async def _field(person: Person, name: str, field: Shape, values: dict[str, Any]
     if field.description:
         person.tell(field.description)
     if name in values:
-        value = values[name]
-        question += f" [{value if isinstance(value, str) else shown(value)}]"
+        question += f" [{said(values[name])}]"
     while True:
         text = await person.ask(question)
         if not text:
@@ -69,6 +68,6 @@ async def _field(person: Person, name: str, field: Shape, values: dict[str, Any]
 async def choice(person: Person, question: str, words: Sequence[str], default: str) -> str:
     """The one of `words` that the person chooses; it may be abbreviated. Raises NoAnswer."""
     while True:
-        said = (await person.ask(f"{question} [{default}]")).lower() or default
-        if found := [word for word in words if word.startswith(said)]:
+        typed = (await person.ask(f"{question} [{default}]")).lower() or default
+        if found := [word for word in words if word.startswith(typed)]:
             return found[0]

@@ -16,6 +16,7 @@ from workers.asking.client import Client, Refused
 from workers.asking.join import unless_stopped
 from workers.asking.visit import unless_refused, visit
 from workers.process.logs import configure_logging
+from workers.screen.operands import operands
 from workers.screen.terminal import complain, harmless
 from workers.tools.arguments import Written, arguments
 from workers.tools.result import show
@@ -36,14 +37,18 @@ async def run(
     json_arguments: dict[str, Any],
     given: Given,
     *,
+    reach: str,
     explain: bool,
     json: bool,
 ) -> int:
-    """Call, and print the result. explain: print how the tool is called instead. Returns the exit code."""
+    """Call, and print the result. explain: print how the tool is called instead. Returns the exit code.
+
+    reach: the options that a command needs to get to the fabric.
+    """
     configure_logging(settings, "warning")
-    work = (
-        _explain(settings, server, tool) if explain else _call(settings, server, tool, words, json_arguments, given, json=json)
-    )
+    if explain:
+        return await unless_stopped(unless_refused(_explain(settings, server, tool)))
+    work = _call(settings, server, tool, words, json_arguments, given, reach=reach, json=json)
     return await unless_stopped(unless_refused(work))
 
 
@@ -67,6 +72,7 @@ async def _call(
     json_arguments: dict[str, Any],
     given: Given,
     *,
+    reach: str,
     json: bool,
 ) -> int:
     tools: list[Tool] = []
@@ -82,12 +88,12 @@ async def _call(
                 for line in (*read.doubts, *read.problems):
                     complain(line)
                 if read.problems:
-                    complain(f"more: mcp-fabric call {server} {name} --help")
+                    complain(f"more: mcp-fabric call {reach}{operands([server, name], '--help')}")
                     return 2
                 result = await client.call(name, read.values)
                 code = show(result, json=json)
         except Unanswered:
-            pass  # it is said below
+            pass  # the reason is printed below
         except Refused as refused:
             _note(refused, answers)
             if tools and tool is None:

@@ -143,8 +143,8 @@ class Client:
         pages = [page for page in found if isinstance(page, dict)] if isinstance(found, list) else []
         if refused.code != URL_ELICITATION_REQUIRED or not pages:
             return False
-        said = [await self._host.answer("elicitation/create", page) for page in pages]
-        return all(each.get("action") == "accept" for each in said)
+        answers = [await self._host.answer("elicitation/create", page) for page in pages]
+        return all(each.get("action") == "accept" for each in answers)
 
     async def _exchange(self, method: str, params: dict[str, Any]) -> Message:
         id = f"fabric-{next(self._numbers)}"
@@ -196,7 +196,7 @@ async def _answering() -> AsyncIterator[set[asyncio.Task[None]]]:
 
 def _params(message: Message) -> dict[str, Any]:
     try:
-        return msgspec.json.decode(message.params, type=dict[str, Any])
+        return jsonrpc.decode(message.params, dict[str, Any])
     except msgspec.DecodeError:
         return {}
 
@@ -212,14 +212,14 @@ def _result(answer: Message) -> dict[str, Any]:
     if answer.error:
         raise _refusal(answer)
     try:
-        return msgspec.json.decode(answer.frame, type=_Response).result
+        return jsonrpc.decode(answer.frame, _Response).result
     except msgspec.ValidationError as error:
         raise Refused(jsonrpc.INVALID_REQUEST, f"its result is no object: {error}", None) from error
 
 
 def _refusal(answer: Message) -> Refused:
     try:
-        error = msgspec.json.decode(answer.error, type=Error)
+        error = jsonrpc.decode(answer.error, Error)
     except msgspec.ValidationError:
         return Refused(jsonrpc.INVALID_REQUEST, f"a malformed error: {bytes(answer.error)[:200]!r}", None)
     return Refused(error.code, error.message, error.data)

@@ -82,7 +82,7 @@ async def everyone(settings: Settings) -> list[tuple[str, Announcement]]:
         observer.node.start()
         try:
             await wait_until(observer.node, context, lambda: observer.node.ready)
-            return [(who, said) for who, said in observer.node.heard() if said.role is not Role.OBSERVER]
+            return [(id, worker) for id, worker in observer.node.announcements() if worker.role is not Role.OBSERVER]
         finally:
             await observer.node.aclose()
 
@@ -94,8 +94,8 @@ async def why_unserved(edge: Edge, context: WorkerContext, name: str) -> str:
     lost it and may come back, so it takes a full lease.
     """
     own = context.settings.fabric.broker is None
-    await wait_until(edge.node, context, lambda: name in edge.served() or edge.sure or (own and edge.node.ready))
-    served = edge.served()
+    await wait_until(edge.node, context, lambda: name in edge.announced_servers() or edge.sure or (own and edge.node.ready))
+    served = edge.announced_servers()
     if name in served:
         return ""
     if served:

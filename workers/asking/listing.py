@@ -12,9 +12,10 @@ from fabric.config.settings.process import Settings
 from workers.asking.join import unless_stopped
 from workers.asking.visit import unless_refused, visit
 from workers.process.logs import configure_logging
+from workers.screen.operands import operands
 from workers.screen.terminal import complain, harmless, say
 from workers.tools.example import example
-from workers.tools.words import prompt_lines, resource_lines, tool_lines, usage
+from workers.tools.words import prompt_lines, resource_lines, tool_lines
 
 PIPE_WIDTH = 160
 """Columns of output that goes to no terminal."""
@@ -32,13 +33,13 @@ _KINDS: Mapping[str, Mapping[str, tuple[str, Words]]] = {
 """What each command lists: by the key of a page, the method that lists it, and the function that puts one item in words."""
 
 
-async def run(settings: Settings, kind: str, server: str, *, json: bool) -> int:
-    """List, and print. Returns the exit code."""
+async def run(settings: Settings, kind: str, server: str, *, reach: str, json: bool) -> int:
+    """List, and print. reach: the options that a command needs to get there. Returns the exit code."""
     configure_logging(settings, "warning")
-    return await unless_stopped(unless_refused(_run(settings, kind, server, json=json)))
+    return await unless_stopped(unless_refused(_run(settings, kind, server, reach=reach, json=json)))
 
 
-async def _run(settings: Settings, kind: str, server: str, *, json: bool) -> int:
+async def _run(settings: Settings, kind: str, server: str, *, reach: str, json: bool) -> int:
     async with visit(settings, server) as client:
         found = {key: await client.all(method, key) for key, (method, _) in _KINDS[kind].items()}
     if json:
@@ -52,5 +53,6 @@ async def _run(settings: Settings, kind: str, server: str, *, json: bool) -> int
     print(harmless("\n\n".join(blocks)), flush=True)
     if kind == "tools":
         tried = example({server: found["tools"]})
-        say([(f"try: {f'mcp-fabric call {tried.words}' if tried else usage(server, found['tools'][0])}", "cyan")])
+        words = tried.words if tried else operands([server, f"{found['tools'][0].get('name')}"], "--help")
+        say([(f"try: mcp-fabric call {reach}{words}", "cyan")])
     return 0

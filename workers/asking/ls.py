@@ -45,22 +45,22 @@ async def run(settings: Settings, *, json: bool) -> int:
 
 
 async def _run(settings: Settings, *, json: bool) -> int:
-    heard = await everyone(settings)
-    servers, workers = _servers(heard), _workers(heard)
+    announced = await everyone(settings)
+    servers, workers = _servers(announced), _workers(announced)
     if json:
         print(msgspec.json.format(msgspec.json.encode({"servers": servers, "workers": workers})).decode())
-    elif heard:
+    elif announced:
         _print(servers, workers)
-    if not heard:
+    if not announced:
         complain(f"nobody answers in fabric {settings.fabric.name!r}; start it: {start_commands(settings, 'bridge', 'edge')}")
         return 3
     return 0
 
 
-def _servers(heard: list[tuple[str, Announcement]]) -> list[ServerRow]:
+def _servers(announced: list[tuple[str, Announcement]]) -> list[ServerRow]:
     found: dict[str, list[Served]] = {}
-    for _, said in heard:
-        for name, served in said.serves.items():
+    for _, worker in announced:
+        for name, served in worker.serves.items():
             found.setdefault(name, []).append(served)
     return [_server(name, bridges) for name, bridges in sorted(found.items())]
 
@@ -82,17 +82,17 @@ def _server(name: str, bridges: list[Served]) -> ServerRow:
     )
 
 
-def _workers(heard: list[tuple[str, Announcement]]) -> list[WorkerRow]:
+def _workers(announced: list[tuple[str, Announcement]]) -> list[WorkerRow]:
     rows = [
-        WorkerRow(said.role, said.host, _health(said), said.address, who, said.sessions, sorted(said.serves))
-        for who, said in heard
+        WorkerRow(worker.role, worker.host, _health(worker), worker.address, id, worker.sessions, sorted(worker.serves))
+        for id, worker in announced
     ]
     return sorted(rows, key=lambda row: (row.role, row.host))
 
 
-def _health(said: Announcement) -> Health:
+def _health(worker: Announcement) -> Health:
     """A worker that announces itself is healthy, unless one of its servers is not."""
-    found = {served.health for served in said.serves.values()}
+    found = {served.health for served in worker.serves.values()}
     if len(found) < 2:
         return next(iter(found), Health.HEALTHY)
     return Health.DEGRADED if found & {Health.DEGRADED, Health.UNHEALTHY} else Health.CHECKING

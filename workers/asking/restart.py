@@ -50,9 +50,10 @@ async def _run(settings: Settings, name: str, *, json: bool) -> int:
         try:
             await wait_until(observer.node, context, lambda: observer.node.ready)
             bridges = _bridges(observer)
-            serving = {who: said for who, said in bridges.items() if name in said.serves}
+            serving = {id: bridge for id, bridge in bridges.items() if name in bridge.serves}
             if not serving:
-                complain(_missing(settings, name, sorted({each for said in bridges.values() for each in said.serves})))
+                others = {server for bridge in bridges.values() for server in bridge.serves}
+                complain(_missing(settings, name, sorted(others)))
                 return 3
             outcomes = await _restarted(observer, name, serving)
         finally:
@@ -66,7 +67,7 @@ async def _run(settings: Settings, name: str, *, json: bool) -> int:
 
 
 def _bridges(observer: Observer) -> dict[str, Announcement]:
-    return {who: said for who, said in observer.node.heard() if said.role is Role.BRIDGE}
+    return {id: other for id, other in observer.node.announcements() if other.role is Role.BRIDGE}
 
 
 def _missing(settings: Settings, name: str, served: list[str]) -> str:
@@ -83,25 +84,25 @@ async def _restarted(observer: Observer, name: str, serving: Mapping[str, Announ
     with moving() as show:
         while True:
             bridges = _bridges(observer)
-            heard = {who: _answer(bridges[who], name) if who in bridges else None for who in serving}
+            answers = {id: _answer(bridges[id], name) if id in bridges else None for id in serving}
             late = time.monotonic() - began > DEAF_AFTER
             waiting = [
-                who
-                for who, answer in heard.items()
-                if who in bridges and not (answer.done if answer is not None and answer.token == token else late)
+                id
+                for id, answer in answers.items()
+                if id in bridges and not (answer.done if answer is not None and answer.token == token else late)
             ]
             if not waiting:
                 break
-            show(f"restarting {name} at {', '.join(serving[who].host for who in waiting)}")
+            show(f"restarting {name} at {', '.join(serving[id].host for id in waiting)}")
             await asyncio.sleep(LOOK)
     return [
-        _outcome(said.host or who, heard[who], token, gone=who not in bridges)
-        for who, said in sorted(serving.items(), key=lambda item: item[1].host)
+        _outcome(bridge.host or id, answers[id], token, gone=id not in bridges)
+        for id, bridge in sorted(serving.items(), key=lambda item: item[1].host)
     ]
 
 
-def _answer(said: Announcement, name: str) -> Restart | None:
-    served = said.serves.get(name)
+def _answer(bridge: Announcement, name: str) -> Restart | None:
+    served = bridge.serves.get(name)
     return served.restart if served is not None else None
 
 

@@ -185,5 +185,5 @@ async def _members(context: WorkerContext) -> Finding:
         return Finding("broker topic", False, str(error), "give all workers one secret, and the right to its topics")
     finally:
         await observer.node.aclose()
-    hosts = sorted(f"{said.role} {said.host}" for _, said in observer.node.heard())
+    hosts = sorted(f"{worker.role} {worker.host}" for _, worker in observer.node.announcements())
     return Finding("broker topic", True, f"heard {', '.join(hosts)}" if hosts else "nobody else is there")

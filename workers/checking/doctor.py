@@ -110,13 +110,13 @@ class _UnderWay:
 
     async def tick(self) -> None:
         """Show them until cancelled."""
-        told: set[str] = set()
+        reported: set[str] = set()
         while True:
             now = time.monotonic()
             longest = max((now - since for since in self._since.values()), default=0.0)
             self._show(f"checking {', '.join(self._since)} ({longest:.0f} s)")
-            late = [name for name, since in self._since.items() if now - since >= WORD_AFTER and name not in told]
-            told.update(late)
+            late = [name for name, since in self._since.items() if now - since >= WORD_AFTER and name not in reported]
+            reported.update(late)
             if late and self._says:
                 say(
                     *([("wait", ""), (f"  {each}: no answer yet; it has {self._limits[each]:g} s", "")] for each in late),
@@ -127,5 +127,5 @@ class _UnderWay:
 
 def _lines(finding: Finding) -> list[Line]:
     word, colour = ("FAIL", "bold red") if not finding.ok else ("warn", "yellow") if finding.remedy else ("ok", "green")
-    said: list[Line] = [[(f"{word:<4}", colour), (f"  {finding.check}: {finding.detail} ({finding.seconds:.1f} s)", "")]]
-    return [*said, [(f"      {finding.remedy}", "")]] if finding.remedy else said
+    lines: list[Line] = [[(f"{word:<4}", colour), (f"  {finding.check}: {finding.detail} ({finding.seconds:.1f} s)", "")]]
+    return [*lines, [(f"      {finding.remedy}", "")]] if finding.remedy else lines

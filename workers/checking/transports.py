@@ -41,8 +41,8 @@ def titles() -> list[str]:
 
 def cells(row: Row) -> list[str]:
     """A row of the table."""
-    said = [getattr(row.capabilities, field) for field in Capabilities.__struct_fields__]
-    return [row.scheme, row.carries, *(_word(value) for value in said)]
+    values = [getattr(row.capabilities, field) for field in Capabilities.__struct_fields__]
+    return [row.scheme, row.carries, *(_word(value) for value in values)]
 
 
 def _word(value: bool | int | None) -> str:

@@ -73,6 +73,6 @@ async def _alone(name: str, settings: Settings) -> AsyncIterator[tuple[Edge, Bri
 
 async def _settled(bridge: Bridge, name: str) -> Served:
     """The state of the server, once its health is known."""
-    while (served := bridge.served()[name]).health in (Health.UNKNOWN, Health.CHECKING):  # noqa: ASYNC110 - no event
+    while (served := bridge.server_states()[name]).health in (Health.UNKNOWN, Health.CHECKING):  # noqa: ASYNC110 - no event
         await asyncio.sleep(0.02)
     return served

@@ -13,7 +13,8 @@ from typer.core import TyperGroup
 
 _EXIT_CODES = (
     "Exit codes: 0 done, 1 failed, 2 wrong usage or configuration, 3 nobody answers, 130 interrupted (Ctrl-C), 143 ended by "
-    "SIGTERM before it was done. SIGTERM is how up, edge, bridge and connect are stopped: 0."
+    "SIGTERM before it was done. SIGTERM is how up, edge, bridge and connect are stopped: 0. "
+    "So is that nobody reads any more what is printed, as after `| head -1`."
 )
 
 MODULES = {

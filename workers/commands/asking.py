@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -31,7 +32,14 @@ def tools(
     name: ServerName, config: ConfigOption = None, broker: Broker = None, fabric: Fabric = None, json: Json = False
 ) -> None:
     """List the tools of a server, with their arguments."""
-    run("asking.listing", settings_of(config, given_options(broker, fabric)), "tools", name, json=json)
+    run(
+        "asking.listing",
+        settings_of(config, given_options(broker, fabric)),
+        "tools",
+        name,
+        reach=_reach(config, broker, fabric),
+        json=json,
+    )
 
 
 @app.command(epilog="mcp-fabric resources conformance")
@@ -39,7 +47,14 @@ def resources(
     name: ServerName, config: ConfigOption = None, broker: Broker = None, fabric: Fabric = None, json: Json = False
 ) -> None:
     """List the resources of a server, and their templates."""
-    run("asking.listing", settings_of(config, given_options(broker, fabric)), "resources", name, json=json)
+    run(
+        "asking.listing",
+        settings_of(config, given_options(broker, fabric)),
+        "resources",
+        name,
+        reach=_reach(config, broker, fabric),
+        json=json,
+    )
 
 
 @app.command(epilog="mcp-fabric prompts conformance")
@@ -47,7 +62,14 @@ def prompts(
     name: ServerName, config: ConfigOption = None, broker: Broker = None, fabric: Fabric = None, json: Json = False
 ) -> None:
     """List the prompts of a server, with their arguments."""
-    run("asking.listing", settings_of(config, given_options(broker, fabric)), "prompts", name, json=json)
+    run(
+        "asking.listing",
+        settings_of(config, given_options(broker, fabric)),
+        "prompts",
+        name,
+        reach=_reach(config, broker, fabric),
+        json=json,
+    )
 
 
 @app.command(
@@ -106,12 +128,14 @@ def call(
         typer.echo(context.get_help())
         return
     settings = settings_of(config, given_options(broker, fabric))
+    reach = _reach(config, broker, fabric)
     if tool is None:
-        run("asking.listing", settings, "tools", name, json=json)
+        run("asking.listing", settings, "tools", name, reach=reach, json=json)
         return
     words = _written(values or [], "KEY=VALUE")
     arguments = _object(json_args, "--json-args")
-    run("asking.call", settings, name, tool, words, arguments, _given(root, answer, sampling), explain=help, json=json)
+    answers = _given(root, answer, sampling)
+    run("asking.call", settings, name, tool, words, arguments, answers, reach=reach, explain=help, json=json)
 
 
 @app.command(epilog="mcp-fabric restart time\n\nmcp-fabric restart time --broker nats://127.0.0.1:4222")
@@ -125,6 +149,14 @@ def restart(
     Where maxProcesses leaves no room for one more, the old process ends first, and new calls wait.
     """
     run("asking.restart", settings_of(config, given_options(broker, fabric)), name, json=json)
+
+
+def _reach(config: str | None, broker: str | None, fabric: str | None) -> str:
+    """The options that were given to get to this fabric, for a command that is printed; a blank follows them."""
+    from fabric.brokers.registry import masked
+
+    options = {"--config": config, "--broker": broker and masked(broker), "--fabric": fabric}
+    return "".join(f"{option} {shlex.quote(value)} " for option, value in options.items() if value)
 
 
 def _given(root: list[Path] | None, answer: list[str] | None, sampling: str | None) -> Given:

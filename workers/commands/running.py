@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import typer
 
 if TYPE_CHECKING:
-    from fabric.config.settings.process import Settings  # pydantic and all; --help shall not wait for it
+    from fabric.config.settings.process import Settings  # --help does not wait for its import
 
 
 def given_options(broker: str | None, fabric: str | None, **others: object) -> dict[str, object]:

@@ -107,7 +107,7 @@ def connect(
     """Be a server of the fabric on stdin and stdout. The command to put into a host's config.
 
     It ends with stdin, once what was asked is answered: with 0, or with 1 and a line on stderr where something was not answered
-    in time (halfClosedTimeout, 30 s).
+    in time (halfClosedTimeout, 30 s), or an answer could not be written.
     """
     given = given_options(broker, fabric, **log_options(log_level, log_format, quiet=quiet))
     run("serving.connect", settings_of(config, given), name)

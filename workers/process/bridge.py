@@ -15,8 +15,8 @@ from fabric.links.stdio.command import ServerCommand
 from fabric.links.stdio.processes import Processes
 from fabric.links.stdio.server import spawn
 from fabric.runtime.bridge import Bridge
-from fabric.runtime.health_command import run_check
 from fabric.runtime.retry import Dialer
+from fabric.runtime.servers.health_command import run_check
 from workers.process.context import WorkerContext
 from workers.process.server_log import ServerLog
 from workers.process.telemetry import instrumented
@@ -137,6 +137,7 @@ async def start_server(
         inherited={},  # the definition holds all of it
         on_stderr=partial(log.stderr, id),
         on_noise=partial(log.noise, id),
+        on_empty=log.empty,
         max_frame_bytes=max_frame_bytes,
         stall_timeout=stall_timeout,
     )

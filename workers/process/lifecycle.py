@@ -37,7 +37,7 @@ def joined_line(nodes: Sequence[Node], name: str) -> Sequence[Line]:
     others = {
         incarnation: announcement
         for node in nodes
-        for incarnation, announcement in node.heard()
+        for incarnation, announcement in node.announcements()
         if incarnation not in own and announcement.role is not Role.OBSERVER
     }
     parts = []
@@ -99,10 +99,11 @@ class WorkerLifecycle:
     async def _speak(self, nodes: Sequence[Node], context: WorkerContext, lines: AsyncIterator[Sequence[Line]]) -> None:
         with moving() as show:
             await self._ready(nodes, context, show)
+        self._served = True
         if others := joined_line(nodes, context.settings.fabric.name):
             say(*others)
-        async for said in lines:
-            say(*said)
+        async for block in lines:
+            say(*block)
             self._said = True
 
     async def _ready(self, nodes: Sequence[Node], context: WorkerContext, show: Callable[[str], None]) -> None:
@@ -123,7 +124,6 @@ class WorkerLifecycle:
         if self.stopping.is_set():
             return False, {"status": "draining"}
         if all(node.ready for node in nodes):
-            self._served = True
             ill = any(served.health in (Health.DEGRADED, Health.UNHEALTHY) for served in servers().values())
             return True, {"status": "degraded", "reason": "a server is not healthy"} if ill else {"status": "ready"}
         if self._served:

@@ -12,6 +12,7 @@ from fabric.links.stdio.server import LAST_LINES, last_words
 log = logging.getLogger("mcp-fabric")
 
 _WINDOW = 1.0  # seconds
+_EMPTY = 100  # lines in a second that are not worth a word
 _NOISE_BYTES = 200  # of a line on stdout that is shown
 
 
@@ -23,6 +24,7 @@ class ServerLog:
         self._room = most
         self._last: deque[str] = deque(maxlen=LAST_LINES)
         self._more = {logging.DEBUG: 0, logging.WARNING: 0}
+        self._empty = 0
         self._window: asyncio.TimerHandle | None = None
 
     def stderr(self, child: str, lines: Sequence[str], more: int) -> None:
@@ -35,6 +37,16 @@ class ServerLog:
         """A process wrote this line to stdout, where only messages belong."""
         self._log(logging.WARNING, "[%s] not a JSON-RPC message on stdout, skipped: %r", child, [line[:_NOISE_BYTES]], 0)
 
+    def empty(self, count: int) -> None:
+        """A process wrote so many empty lines to stdout: some are a habit, and many are told as a number."""
+        self._empty += count
+        self._begin()
+
+    @property
+    def counting(self) -> bool:
+        """Whether a second is under way of which the number is still to be told."""
+        return self._window is not None
+
     def last_words(self) -> str:
         """The last lines on stderr, logged or not, as the end of a sentence."""
         return last_words(self._last)
@@ -45,12 +57,18 @@ class ServerLog:
         logged = min(self._room, len(lines))
         self._room -= logged
         self._more[level] += len(lines) - logged + more
+        self._begin()
+
+    def _begin(self) -> None:
         if self._window is None:
             self._window = asyncio.get_running_loop().call_later(_WINDOW, self._over)
 
     def _over(self) -> None:
         self._window = None
         self._room = self._most
+        if self._empty > _EMPTY:
+            self._more[logging.WARNING] += self._empty
+        self._empty = 0
         for level, more in self._more.items():
             if more:
                 where = "stderr" if level == logging.DEBUG else "stdout that are no JSON-RPC messages"

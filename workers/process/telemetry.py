@@ -53,9 +53,9 @@ def _resource(identity: Identity, role: str) -> Resource:
 
     from fabric.telemetry import names
 
-    said = {names.SERVICE_NAME: f"mcp-fabric-{role}", names.SERVICE_VERSION: version("mcp-transport-fabric")}
+    attributes = {names.SERVICE_NAME: f"mcp-fabric-{role}", names.SERVICE_VERSION: version("mcp-transport-fabric")}
     asked = OTELResourceDetector().detect()  # a name of the operator's own goes before ours
-    return Resource.create(said).merge(asked).merge(Resource({names.SERVICE_INSTANCE: identity.incarnation}))
+    return Resource.create(attributes).merge(asked).merge(Resource({names.SERVICE_INSTANCE: identity.incarnation}))
 
 
 def _traced(context: WorkerContext, identity: Identity, resource: Resource, dialer: Dialer) -> Instruments:

@@ -89,7 +89,7 @@ class Stderr(io.TextIOBase):
             self._waiting.task_done()
 
     def _write(self, text: str) -> None:
-        data = memoryview(text.encode(self._stream.encoding, "backslashreplace"))
+        data = memoryview(text.encode(self._stream.encoding, self._stream.errors or "strict"))
         while data:
             try:
                 data = data[os.write(self._fd, data) :]

@@ -4,14 +4,24 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, suppress
 from typing import Any
 
 import msgspec
 
 from fabric.config.settings.process import Settings
 from fabric.config.settings.server import refuse_missing_commands
-from fabric.errors import BrokerUnavailable, ConfigError, FabricError, InvalidFrame, LinkClosed, LinkError, LinkOverflow
+from fabric.errors import (
+    BrokerUnavailable,
+    ConfigError,
+    FabricError,
+    InvalidFrame,
+    LinkClosed,
+    LinkError,
+    LinkOverflow,
+    LinkRefused,
+    LinkUnwritable,
+)
 from fabric.faults import Fault, Reason, fault_frame
 from fabric.links.stdio.own_streams import own
 from fabric.mcp.jsonrpc import MessageKind
@@ -46,8 +56,11 @@ async def _run(settings: Settings, name: str) -> int:
             edge.node.start()
             name = await _found(edge, context, name, stack)
             return await _serve(edge, name, settings)
+    except (LinkRefused, LinkUnwritable):
+        raise  # there is no way to tell the host
     except FabricError as error:
-        await _refuse(name, settings, str(error))
+        with suppress(LinkRefused, LinkUnwritable):
+            await _refuse(name, settings, str(error))
         raise
 
 
@@ -60,7 +73,7 @@ async def _found(edge: Edge, context: WorkerContext, name: str, stack: AsyncExit
     settings = context.settings
     if not name:
         await wait_until(edge.node, context, lambda: edge.node.ready)
-        served = edge.served()
+        served = edge.announced_servers()
         if len(served) > 1:
             raise ConfigError(f"name the server to connect to: {', '.join(served)}")
         if not served:
@@ -102,7 +115,7 @@ async def _serve(edge: Edge, name: str, settings: Settings) -> int:
             return 1
         await link.receive()  # raises the reason of the end
     except LinkClosed:
-        return 1  # the session is over on the fabric's side; the edge has said why
+        return 1  # the session is over on the fabric's side; the edge has logged why
     except LinkError:
         return 0
     finally:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import os
-import shlex
 import time
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from typing import Any
@@ -21,6 +20,7 @@ from fabric.mcp import eras
 from fabric.runtime.bridge import Bridge
 from fabric.runtime.edge import Edge
 from workers.asking.conversation import conversation
+from workers.screen.operands import is_plain, operands
 from workers.screen.terminal import Line, Span, moving
 from workers.serving.listeners import Listeners
 from workers.serving.second_terminal import typed
@@ -85,7 +85,7 @@ class Summary:
 
     # ------------------------------------------------------------ what is known of a server
     def _served(self, name: str) -> Served:
-        return self._bridge.served()[name]
+        return self._bridge.server_states()[name]
 
     def _told(self, name: str) -> bool:
         """Whether there is something to print about it: it is ready and its tools are known, or it has failed."""
@@ -116,9 +116,9 @@ class Summary:
         own = self._settings.servers
         rows = [(name, self._url(name), self._state(name)) for name in own]
         rows += [
-            (name, self._url(name), _state_elsewhere(served, said.host))
-            for said in self._others()
-            for name, served in sorted(said.serves.items())
+            (name, self._url(name), _state_elsewhere(served, announcement.host))
+            for announcement in self._others()
+            for name, served in sorted(announcement.serves.items())
             if name not in own
         ]
         if default := self._settings.default_server:
@@ -135,14 +135,18 @@ class Summary:
     def _others(self) -> list[Announcement]:
         """The other bridges."""
         own = self._bridge.node.me
-        return [said for who, said in self._edge.node.heard() if said.role is Role.BRIDGE and who != own]
+        return [
+            announcement
+            for incarnation, announcement in self._edge.node.announcements()
+            if announcement.role is Role.BRIDGE and incarnation != own
+        ]
 
     def _elsewhere(self) -> frozenset[tuple[str, str]]:
         """The servers that only others run, and are well, each with its bridge."""
         return frozenset(
-            (name, said.host)
-            for said in self._others()
-            for name, served in said.serves.items()
+            (name, announcement.host)
+            for announcement in self._others()
+            for name, served in announcement.serves.items()
             if name not in self._settings.servers and served.health in WELL
         )
 
@@ -169,10 +173,10 @@ class Summary:
             return typed(self._settings, os.environ, name, arguments)
 
         found = example(self._tools)
-        known = found.server if found else next(iter(self._settings.servers))
-        connect = command("connect", shlex.quote(known))
+        known = found.server if found else min(self._settings.servers, key=lambda name: not is_plain(name))
+        connect = command("connect", operands([known]))
         return [
-            command("call", found.words) if found else f"{command('call', shlex.quote(known))}   # lists its tools",
+            command("call", found.words) if found else f"{command('call', operands([known]))}   # lists its tools",
             command("ls"),
             f"{connect}   # a stdio MCP server, for any host's config",
         ]

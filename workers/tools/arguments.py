@@ -41,7 +41,7 @@ def written(word: str) -> Written:
 
 def _file(key: str, name: str) -> str:
     try:
-        return Path(name).expanduser().read_text(encoding="utf-8")
+        return Path(name).expanduser().read_text(encoding="utf-8-sig")
     except OSError as error:
         raise Unfit(f"{key}: {name}: {error.strerror}; a text that begins with @ is written {key}:='\"@...\"'") from None
     except UnicodeDecodeError:

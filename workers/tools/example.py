@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import re
-import shlex
 from collections.abc import Iterable, Mapping
 from typing import Any
 
 import msgspec
+
+from workers.screen.operands import is_plain, operands
 
 _QUOTED = re.compile(r"(?i)\b(?:e\.g\.|for example|example:|such as)[,:]?\s*[`'\"]([^`'\"]+)[`'\"]")
 """An example in a description, the only place where most schemas have one."""
@@ -23,26 +24,25 @@ class Example(msgspec.Struct, frozen=True):
     @property
     def words(self) -> str:
         """The call as `mcp-fabric call` takes it, quoted for a shell."""
-        words = [self.server, self.tool, *(_argument(key, value) for key, value in self.arguments.items())]
-        if any(word.startswith("-") for word in words):
-            words.insert(0, "--")
-        return shlex.join(words)
+        return operands([self.server, self.tool, *(_argument(key, value) for key, value in self.arguments.items())])
 
 
 def example(tools: Mapping[str, Iterable[Mapping[str, Any]]]) -> Example | None:
     """An example with the best of these tools, which are listed by server; None if no tool's required arguments are known.
 
-    Tools that say that they only read come first, then tools with fewer arguments. No tool that says that it destroys is taken.
+    Tools that say that they only read come first, then tools whose names need no quotes, then those with fewer arguments. A
+    tool that says that it destroys is never taken.
     """
-    found: list[tuple[bool, int, Example]] = []
+    found: list[tuple[bool, bool, int, Example]] = []
     for server, listed in tools.items():
         for tool in listed:
             hints = _object(tool.get("annotations"))
             reads, destroys = (hints.get(hint) is True for hint in ("readOnlyHint", "destructiveHint"))
             arguments = _filled(_object(tool.get("inputSchema")))
-            if isinstance(tool.get("name"), str) and arguments is not None and (reads or not destroys):
-                found.append((not reads, len(arguments), Example(server, tool["name"], arguments)))
-    return min(found, key=lambda each: each[:2])[2] if found else None
+            name = tool.get("name")
+            if isinstance(name, str) and arguments is not None and (reads or not destroys):
+                found.append((not reads, not is_plain(server, name), len(arguments), Example(server, name, arguments)))
+    return min(found, key=lambda each: each[:3])[3] if found else None
 
 
 def _filled(schema: Mapping[str, Any]) -> dict[str, Any] | None:
@@ -67,8 +67,8 @@ def _values(schema: Mapping[str, Any]) -> list[Any]:
             found.append(True)
         case "integer" | "number":
             found.append(schema.get("minimum", 1))
-        case "string" if isinstance(said := schema.get("description"), str):
-            found += _QUOTED.findall(said)
+        case "string" if isinstance(text := schema.get("description"), str):
+            found += _QUOTED.findall(text)
     return found
 
 

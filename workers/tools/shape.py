@@ -78,9 +78,9 @@ class Shape:
     @property
     def types(self) -> frozenset[str]:
         """The JSON types it allows; empty for any."""
-        said = self._schema.get("type")
-        if said is not None:
-            return frozenset([said] if isinstance(said, str) else said if isinstance(said, list) else ()) & _TYPES.keys()
+        types = self._schema.get("type")
+        if types is not None:
+            return frozenset([types] if isinstance(types, str) else types if isinstance(types, list) else ()) & _TYPES.keys()
         if (values := self._values()) is not None:
             return frozenset(type_of(value) for value in values)
         if alternatives := self._each("anyOf", "oneOf"):
@@ -140,7 +140,7 @@ class Shape:
     def read(self, text: str) -> Any:
         """The value that a person means by this text. Raises Unfit."""
         types, choices = self.types, self.choices
-        if text == "null" and "null" in types and ("string" not in types if choices is None else text not in choices):
+        if text == "null" and "null" in types and text not in (choices or ()):  # a string of these letters is rarely meant
             return None
         if choices is not None:
             return self._choice(text, choices)
@@ -159,10 +159,10 @@ class Shape:
         if types and not any(_is(value, type) for type in types):
             raise Unfit(f"{shown(value)} is not {self.words()}")
         if (choices := self.choices) is not None and value is not None and value not in choices:
-            self._choice(value if isinstance(value, str) else shown(value), choices)
+            self._choice(said(value), choices)
 
     def _choice(self, text: str, choices: list[Any]) -> Any:
-        known = [choice if isinstance(choice, str) else shown(choice) for choice in choices]
+        known = [said(choice) for choice in choices]
         for name, choice in zip(known, choices, strict=True):
             if text in (name, self.name_of(choice) or None):
                 return choice
@@ -182,6 +182,11 @@ def type_of(value: Any) -> str:
 def shown(value: Any) -> str:
     """A value as JSON."""
     return msgspec.json.encode(value).decode()
+
+
+def said(value: Any) -> str:
+    """A value as it is typed: a string as it is, what else there is as JSON."""
+    return value if isinstance(value, str) else shown(value)
 
 
 def did_you_mean(text: str, known: list[str]) -> str:

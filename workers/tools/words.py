@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import shlex
 import textwrap
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from workers.tools.shape import Shape, shown
+from workers.screen.operands import operands
+from workers.tools.shape import Shape, said, shown
 
 INDENT = 2
 GAP = 2
@@ -17,8 +19,8 @@ _HINTS = (("readOnlyHint", "only reads"), ("destructiveHint", "may destroy"), ("
 
 def tool_lines(tool: Mapping[str, Any], width: int, *, whole: bool = False) -> list[str]:
     """The name of a tool, its description and its arguments. whole: all of the description, not the first line alone."""
-    said = _text(tool, "description") or _text(tool, "title")
-    title = [*_head(_text(tool, "name"), said if whole else _first(said), width)]
+    description = _text(tool, "description") or _text(tool, "title")
+    title = [*_head(_text(tool, "name"), description if whole else _first(description), width)]
     annotations = tool.get("annotations")
     hints = [words for hint, words in _HINTS if isinstance(annotations, dict) and annotations.get(hint) is True]
     if hints:
@@ -39,26 +41,26 @@ def prompt_lines(prompt: Mapping[str, Any], width: int) -> list[str]:
         for each in (arguments if isinstance(arguments, list) else ())
         if isinstance(each, dict)
     ]
-    said = _text(prompt, "description") or _text(prompt, "title")
-    return [*_head(_text(prompt, "name"), _first(said), width), *_columns(rows, width)]
+    description = _text(prompt, "description") or _text(prompt, "title")
+    return [*_head(_text(prompt, "name"), _first(description), width), *_columns(rows, width)]
 
 
 def resource_lines(resource: Mapping[str, Any], width: int) -> list[str]:
     """The URI of a resource or its template, with name, type and size."""
-    said = [_text(resource, "title") or _text(resource, "name"), _text(resource, "mimeType")]
+    facts = [_text(resource, "title") or _text(resource, "name"), _text(resource, "mimeType")]
     if isinstance(size := resource.get("size"), int):
-        said.append(f"{size} bytes")
+        facts.append(f"{size} bytes")
     where = _text(resource, "uri") or _text(resource, "uriTemplate")
     rows = [(_first(_text(resource, "description")),)] if resource.get("description") else []
-    return [*_head(where, ", ".join(filter(None, said)), width), *_columns(rows, width)]
+    return [*_head(where, ", ".join(filter(None, facts)), width), *_columns(rows, width)]
 
 
 def usage(server: str, tool: Mapping[str, Any]) -> str:
     """The command that calls a tool, with its required arguments."""
     shape = Shape(tool.get("inputSchema") or {})
-    words = [f"{name}={_placeholder(shape.properties.get(name, Shape({})))}" for name in shape.required]
+    words = [f"{shlex.quote(name)}={_placeholder(shape.properties.get(name, Shape({})))}" for name in shape.required]
     more = ["[KEY=VALUE]..."] if len(shape.properties) > len(words) or shape.others is not None else []
-    return " ".join(["mcp-fabric call", server, _text(tool, "name"), *words, *more])
+    return " ".join(["mcp-fabric call", operands([server, _text(tool, "name")]), *words, *more])
 
 
 def described(field: Shape) -> str:
@@ -66,7 +68,7 @@ def described(field: Shape) -> str:
     of = field.items if field.types == {"array"} else field
     if (choices := of.choices) is None:
         return field.words() or "anything"
-    named = [f"{choice} ({name})" if (name := of.name_of(choice)) else str(choice) for choice in choices]
+    named = [f"{said(choice)} ({name})" if (name := of.name_of(choice)) else said(choice) for choice in choices]
     return f"{'some' if of is not field else 'one'} of {', '.join(named)}"
 
 
@@ -75,14 +77,14 @@ def _placeholder(field: Shape) -> str:
 
 
 def _takes(field: Shape, *, required: bool) -> str:
-    said = f"{described(field)}, {'required' if required else 'optional'}"
-    return f"{said}, {shown(field.default)} if not given" if field.has_default and field.default is not None else said
+    words = f"{described(field)}, {'required' if required else 'optional'}"
+    return f"{words}, {shown(field.default)} if not given" if field.has_default and field.default is not None else words
 
 
-def _head(name: str, said: str, width: int) -> Iterable[str]:
-    if not said:
+def _head(name: str, text: str, width: int) -> Iterable[str]:
+    if not text:
         return [name]
-    return [name, *textwrap.wrap(said, width, initial_indent=" " * INDENT, subsequent_indent=" " * INDENT)]
+    return [name, *textwrap.wrap(text, width, initial_indent=" " * INDENT, subsequent_indent=" " * INDENT)]
 
 
 def _columns(rows: Sequence[tuple[str, ...]], width: int) -> list[str]:

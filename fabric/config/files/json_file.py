@@ -5,6 +5,7 @@ from __future__ import annotations
 import codecs
 import json
 import os
+import re
 import shlex
 import shutil
 from collections.abc import Mapping
@@ -15,13 +16,17 @@ from fabric.config.files.json_mistakes import mistake, repeated
 from fabric.config.files.jsonc import plain
 from fabric.errors import ConfigError
 
+_PROGRAM = re.compile(r"\w[\w.+-]*")
+"""The name of a program; whether it is installed is another question than whether one was meant."""
+
+_ENDINGS = (".json", ".jsonc")
 _OTHERS = {".yaml": "YAML", ".yml": "YAML", ".toml": "TOML"}
 
 
 def content_of(path: Path, environment: Mapping[str, str]) -> Any:
     """The content of the file; comments and trailing commas are allowed. Raises ConfigError.
 
-    environment: its PATH tells whether a name that is no file names a program.
+    environment: its PATH tells whether a single word that is no file names a program.
     """
     if (format := _OTHERS.get(path.suffix.lower())) and path.is_file():
         raise ConfigError(f"{format} is not read here; write its servers as JSON, under `mcpServers`", where=str(path))
@@ -60,8 +65,10 @@ def _at(path: Path, text: str, offset: int) -> str:
 def _meant(given: str, environment: Mapping[str, str]) -> str:
     """A hint for a command line that was given instead of a file."""
     try:
-        program = (shlex.split(given) or [""])[0]
+        program, *arguments = shlex.split(given) or [""]
     except ValueError:  # its quotes do not match
         return ""
-    found = shutil.which(program, path=environment.get("PATH", os.defpath))
-    return f"; to run it as a server, write {shlex.quote(f'stdio:{given}')}" if found else ""
+    meant = arguments and _PROGRAM.fullmatch(program) and not given.endswith(_ENDINGS)
+    if not meant and not shutil.which(program, path=environment.get("PATH", os.defpath)):
+        return ""
+    return f"; to run it as a server, write {shlex.quote(f'stdio:{given}')}"

@@ -19,6 +19,10 @@ def mistake(text: str, error: json.JSONDecodeError) -> tuple[int, str]:
         return 0, "the file is empty"
     if not rest.strip():
         return _unclosed(text)
+    if rest.lstrip().startswith("/*"):
+        return text.index("/*", here), "this comment is not closed: a `*/` is missing"
+    if rest[0] == "#":
+        return here, "a comment begins with `//`, not with `#`"
     if rest[0] == "'":
         return here, "strings are written in double quotes, not in single ones"
     word = _WORD.match(rest)

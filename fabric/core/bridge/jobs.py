@@ -164,7 +164,7 @@ class Jobs:
         child = self._processes.by_id.get(job.child)
         if job.started and child is not None:
             for each in child.speaker.cancel(job, frame, now):
-                self._processes.write(child, each)
+                self._processes.tell(child, each)
         self._deliveries.settle(job.delivery, done=True)
         self.drop(job, now)
         self._record(job, "cancelled", 0, now)

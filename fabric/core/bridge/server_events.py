@@ -13,13 +13,13 @@ from fabric.core.bridge.processes.pool import Pool
 from fabric.core.bridge.processes.registry import Processes
 from fabric.core.bridge.sessions.sessions import Sessions
 from fabric.core.bridge.speaking.base import Answer, Reply
+from fabric.core.bridge.strays import adopted
 from fabric.core.bridge.stream import LONGEST_NAMES
 from fabric.core.peers.member import Member
 from fabric.envelope import Kind
 from fabric.errors import InvalidFrame
-from fabric.faults import Fault, Lost, Reason, lost
+from fabric.faults import Fault, Lost, Reason
 from fabric.mcp import jsonrpc
-from fabric.mcp.answers import error_code
 from fabric.mcp.jsonrpc import Message, MessageKind
 
 
@@ -56,7 +56,9 @@ class ServerEvents:
             return  # of a process that is being stopped
         pool = self._pools[child.server]
         check = pool.checkup.under_way
-        if check is not None and check.child is child:
+        if check is not None and check.child is not child:
+            check = None
+        if check is not None:
             if not isinstance(message, Lost) or message.spoke:
                 self.checked(pool, "", now)  # it speaks, so it is there
             elif jsonrpc.text(message.id) == check.id:
@@ -64,14 +66,18 @@ class ServerEvents:
         session = self._sessions.open.get(child.session) if child.session else None
         job = None
         if message.kind is MessageKind.RESPONSE:
-            if message.id[:1] != b'"' and len(child.jobs) == 1:
-                message = _of_the_only(child, message)
             exchange = jsonrpc.text(message.id) if message.id[:1] == b'"' else ""
             job = child.jobs.get(exchange)
+            if job is None and check is None and (found_again := adopted(child, message, pool.name)) is not None:
+                message, job = found_again, next(iter(child.jobs.values()))
             if job is None:
+                if message.error and message.id == b"null":
+                    exchange = pool.question(child)
                 if (not isinstance(message, Lost) or message.spoke) and pool.probed(child, exchange, message, now):
                     self._changed(pool, now)
+                pool.checkup.answered(child, exchange)
                 return
+            self._processes.answered(child, job.exchange)
             if session is not None:
                 session.used = now
             if isinstance(message, Lost):
@@ -87,7 +93,7 @@ class ServerEvents:
                 else:
                     self._jobs.answer(heard.job, heard.frame, now)
             elif isinstance(heard, Reply):
-                self._processes.write(child, heard.frame)
+                self._processes.tell(child, heard.frame)
             elif session is not None:
                 self._sessions.message(session, heard.message, heard.frame, now)
             elif heard.job is not None:
@@ -190,15 +196,3 @@ class ServerEvents:
         turns = child.speaker.turns
         for job in [*child.jobs.values(), *(turns.waiting if turns is not None else ())]:
             self._jobs.orphaned(job, reason, now)
-
-
-def _of_the_only(child: Child, message: Message) -> Message:
-    """A response without an id, as the answer to the only open job, if it is broken or says that our request was broken."""
-    id = jsonrpc.quoted(next(iter(child.jobs)))
-    if message.id not in (b"", b"null"):
-        return message
-    if isinstance(message, Lost):
-        return lost(id, message.fault, started=message.started, again=message.again)
-    if error_code(message) == jsonrpc.PARSE_ERROR:
-        return jsonrpc.parse(b'{"jsonrpc":"2.0","id":' + id + b',"error":' + bytes(message.error) + b"}")
-    return message

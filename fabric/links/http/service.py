@@ -121,7 +121,8 @@ class HttpService:
         reusable_for = route.server if route.principal.lasting else ""
         if route.purpose is Purpose.LONG_LINK:
             return self._judge_upgrade(head, KnownHead(route, reusable_for, caller, peer))
-        if b"sec-websocket-key" in headers and asks_for_websocket(headers):  # other offers may be left (RFC 9110 7.8)
+        # Other offers may be left (RFC 9110 7.8), and a WebSocket is asked for by GET alone (RFC 6455 4.1).
+        if head.method == "GET" and b"sec-websocket-key" in headers and asks_for_websocket(headers):
             return refuse(400, Reason.INVALID, "this is no address of a WebSocket: those end with /ws")
         if route.purpose is Purpose.POST and (refusal := check_post(headers, self.limits.max_body_bytes)) is not None:
             return refusal

@@ -46,7 +46,7 @@ class EventStreamReader:
                 overflows.append(event)
                 return False
             for message in self.messages(event):
-                reply = rules.own(message, request)
+                reply = rules.own(message, request, self._where)
                 put(reply)
                 if rules.answers(reply, request):
                     return True

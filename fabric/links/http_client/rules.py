@@ -5,7 +5,7 @@ from __future__ import annotations
 from fabric.errors import EndOfLink, InvalidFrame, LinkError, LinkHandshakeError
 from fabric.faults import Fault, Reason, lost
 from fabric.links.mcp_headers import NAMED, encoded
-from fabric.links.mending import mended
+from fabric.links.mending import broken, mended
 from fabric.mcp import batches, jsonrpc
 from fabric.mcp.answers import error_code
 from fabric.mcp.jsonrpc import Message, MessageKind, Meta
@@ -47,10 +47,16 @@ def read(body: bytes) -> list[Message]:
     return [member for member in batches.split(message) if isinstance(member, Message)]
 
 
-def own(answer: Message, request: Message) -> Message:
-    """An error that names no request is the answer of the one that was refused."""
-    if answer.kind is not MessageKind.RESPONSE or not answer.error or answer.id == request.id:
+def own(answer: Message, request: Message, where: str) -> Message:
+    """What answers a request without its id, in what only this one can have led to.
+
+    An error is its error. A result whose id is none of ours, which are strings, is not to be passed on.
+    """
+    if answer.kind is not MessageKind.RESPONSE or answer.id == request.id or (not answer.error and answer.id[:1] == b'"'):
         return answer
+    if not answer.error:
+        named = f"the id {answer.id.decode()}" if answer.id else "no id"
+        return broken(request.id, where, f"it has {named}, not that of the request")
     return jsonrpc.parse(b'{"jsonrpc":"2.0","id":' + request.id + b',"error":' + bytes(answer.error) + b"}")
 
 
@@ -75,7 +81,7 @@ def judged(
         said = read(body)
     except InvalidFrame:
         said = mended(body, where)
-    replies = [own(reply, request) for reply in said]
+    replies = [own(reply, request, where) for reply in said]
     if 200 <= status < 300:
         if any(answers(reply, request) for reply in replies):
             return replies, None

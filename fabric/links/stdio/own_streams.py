@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+import errno
+import fcntl
 import os
 import sys
 
-from fabric.errors import EndOfLink, LinkBroken, LinkRefused
+from fabric.errors import EndOfLink, LinkBroken, LinkRefused, LinkUnwritable
 from fabric.links.base import LinkInfo
 from fabric.links.settings import DEFAULT_FRAME_BYTES, DEFAULT_STALL_TIMEOUT
 from fabric.links.stdio.pipes import open_sink, open_source
 from fabric.links.stream import IncomingFrames, OutgoingFrames, StreamLink, drop, flushed
+
+_READER_LEFT = (errno.EPIPE, errno.ECONNRESET, errno.EIO)  # of a pipe, a socket, a terminal
 
 
 async def own(
@@ -19,13 +23,14 @@ async def own(
     """The stdin and stdout of our process as a client's conversation with `server`: pipes, sockets, terminals or files.
 
     EndOfLink when stdin ends: answers can still be sent. LinkBroken when nobody reads stdout any more. Until aclose(), what
-    else the process prints goes to stderr, so that stdout carries MCP messages only. Raises LinkRefused if one is closed.
+    else the process prints goes to stderr, so that stdout carries MCP messages only. Raises LinkRefused if one is closed; its
+    aclose() raises LinkUnwritable if something that was sent could not be written, though whoever reads stdout has not left.
     """
     stdio = _Own(max_frame_bytes, stall_timeout)
     try:
         await stdio.start()
     except OSError as error:
-        raise LinkRefused(f"stdin or stdout cannot be used: {error}") from error
+        raise LinkRefused(f"stdin or stdout cannot be used: {error.strerror}") from error
     info = LinkInfo(id=id, transport="stdio", server=server, peer="stdin and stdout")
     return StreamLink(info, stdio.incoming, stdio.outgoing, stdio.shut)
 
@@ -37,9 +42,13 @@ class _Own:
         self.incoming = IncomingFrames(max_frame_bytes)
         self.outgoing = OutgoingFrames(stall_timeout)
         self._stdout_gone: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._unwritable = ""
 
     async def start(self) -> None:
         """Take them over."""
+        for fd, name, other_way in ((0, "stdin", os.O_WRONLY), (1, "stdout", os.O_RDONLY)):
+            if fcntl.fcntl(fd, fcntl.F_GETFL) & os.O_ACCMODE == other_way:
+                raise OSError(errno.EBADF, f"{name} is closed")
         sys.stdout.flush()
         self._blocking = os.get_blocking(0), os.get_blocking(1)
         self._source = await open_source(os.dup(0), self.incoming.feed, self._stdin_ended)
@@ -51,8 +60,11 @@ class _Own:
     def _stdin_ended(self) -> None:
         self.incoming.end(EndOfLink("the client closed our stdin"))
 
-    def _stdout_ended(self) -> None:
+    def _stdout_ended(self, error: OSError | None) -> None:
         broken = LinkBroken("the client no longer reads our stdout")
+        if error is not None and error.errno not in _READER_LEFT:
+            self._unwritable = f"stdout cannot be written: {error.strerror}"
+            broken = LinkUnwritable(self._unwritable)
         self.outgoing.end(broken)
         self.incoming.end(broken)
         if not self._stdout_gone.done():
@@ -64,6 +76,8 @@ class _Own:
         self._sink.close()
         try:
             await flushed(self._stdout_gone, self._sink)
+            if not self._stdout_gone.done() and (unread := self._sink.get_write_buffer_size()):
+                self._unwritable = f"{unread} bytes of answers were not read in time"
         finally:
             drop(self._sink)
             sys.stdout.flush()  # what was printed meanwhile goes where it was to go, before stdout is itself again
@@ -72,3 +86,5 @@ class _Own:
             # Whoever started us may share the descriptors, and does not expect them to be non-blocking.
             os.set_blocking(0, self._blocking[0])
             os.set_blocking(1, self._blocking[1])
+        if self._unwritable:
+            raise LinkUnwritable(self._unwritable)

@@ -18,7 +18,10 @@ from typing import Protocol
 from fabric.links.stream import OutgoingFrames, Sink, Source
 
 Ended = Callable[[], None]
-"""Called once, when the other end is gone or the stream was closed."""
+"""Called once, when the other end is gone or the source was closed."""
+
+Unwritable = Callable[[OSError | None], None]
+"""Called once, when the other end is gone or the sink was closed; with what went wrong, where the descriptor says that."""
 
 
 class ClosableSource(Source, Protocol):
@@ -44,7 +47,7 @@ async def open_source(fd: int, feed: Callable[[bytes], None], ended: Ended) -> C
     return transport
 
 
-async def open_sink(fd: int, outgoing: OutgoingFrames, ended: Ended) -> ClosableSink:
+async def open_sink(fd: int, outgoing: OutgoingFrames, ended: Unwritable) -> ClosableSink:
     """Let `outgoing` write to `fd`, which is closed with the sink or by a failure here."""
     sink: ClosableSink
     if _watchable(fd):
@@ -73,7 +76,7 @@ class _Reading(asyncio.Protocol):
 
 
 class _Writing(asyncio.BaseProtocol):
-    def __init__(self, outgoing: OutgoingFrames, ended: Ended) -> None:
+    def __init__(self, outgoing: OutgoingFrames, ended: Unwritable) -> None:
         self._outgoing, self._ended = outgoing, ended
 
     def pause_writing(self) -> None:
@@ -82,8 +85,8 @@ class _Writing(asyncio.BaseProtocol):
     def resume_writing(self) -> None:
         self._outgoing.resume()
 
-    def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 - see _Reading
-        self._ended()
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._ended(exc if isinstance(exc, OSError) else None)
 
 
 class _ThreadSource:
@@ -137,7 +140,7 @@ class _ThreadSource:
 class _DirectSink:
     """Writes at once, however long that takes."""
 
-    def __init__(self, fd: int, ended: Ended) -> None:
+    def __init__(self, fd: int, ended: Unwritable) -> None:
         self._fd, self._ended = fd, ended
         os.set_blocking(fd, True)
 
@@ -146,8 +149,8 @@ class _DirectSink:
         try:
             while rest and self._fd >= 0:
                 rest = rest[os.write(self._fd, rest) :]
-        except OSError:
-            self.close()
+        except OSError as error:
+            self._close(error)
 
     def get_write_buffer_size(self) -> int:
         return 0
@@ -156,9 +159,12 @@ class _DirectSink:
         return self._fd < 0
 
     def close(self) -> None:
+        self._close(None)
+
+    abort = close
+
+    def _close(self, error: OSError | None) -> None:
         if self._fd >= 0:
             os.close(self._fd)
             self._fd = -1
-            self._ended()
-
-    abort = close
+            self._ended(error)

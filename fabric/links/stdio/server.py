@@ -7,6 +7,7 @@ messages only, stderr for logs; to stop a server, close its stdin, then terminat
 from __future__ import annotations
 
 import asyncio
+import errno
 import os
 import signal
 from collections import deque
@@ -36,6 +37,7 @@ LAST_LINES = 5
 """So many lines of a server's log, the last, are quoted where something is wrong with it."""
 
 _LAST_LINE_CHARS = 300
+_READER_LEFT = (errno.EPIPE, errno.ECONNRESET, errno.EIO)  # of a pipe, a socket, a terminal
 _REAP_TIMEOUT = 5.0  # only a process stuck in the kernel outlives a KILL by this
 _TICK, _QUIET_TICKS = 0.25, 4  # how long an ended server's pipes may stay silent before they are given up
 
@@ -54,17 +56,19 @@ async def spawn(
     inherited: Mapping[str, str],
     on_stderr: OnStderr,
     on_noise: Callable[[bytes], None],
+    on_empty: Callable[[int], None] | None = None,
     max_frame_bytes: int = DEFAULT_FRAME_BYTES,
     stall_timeout: float = DEFAULT_STALL_TIMEOUT,
 ) -> StreamLink:
     """Start an MCP server as one of `processes`, in a session of its own. Raises LinkRefused if it cannot be started.
 
     inherited: the environment of which `environment` picks. on_stderr: gets its log. on_noise: gets each stdout line that is no
-    JSON-RPC message; receive() passes over it. A server that exits or closes a stream breaks the link, with its exit status and
-    last log lines in the error. aclose() closes its stdin, after `grace` terminates its process group, and after as long again
-    kills it. What it has started is killed when it has ended.
+    JSON-RPC message; receive() passes over it. on_empty: gets the number of empty ones that come at once. A server that exits
+    or closes a stream breaks the link, with its exit status and last log lines in the error. aclose() closes its stdin, after
+    `grace` terminates its process group, and after as long again kills it. What it has started is killed when it has ended.
     """
     child = _Child(command, processes, on_stderr, max_frame_bytes, stall_timeout)
+    child.incoming.on_empty = on_empty
     starting = asyncio.create_task(child.start(environment(inherited, command.env)))
     try:
         await asyncio.shield(starting)
@@ -173,7 +177,7 @@ class _Child:
         if lines:
             self._on_stderr(lines, more)
 
-    def _stdin_lost(self) -> None:
+    def _stdin_lost(self, _: OSError | None) -> None:
         self.outgoing.end(LinkBroken(f"{self._command.command} closed its stdin"))
         self._going("closed its stdin")
 

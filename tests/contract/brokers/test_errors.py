@@ -15,6 +15,7 @@ from fabric.errors import (
     BrokerProtocolError,
     BrokerRefused,
     BrokerTimeout,
+    BrokerUnavailable,
     PublishFailed,
 )
 from tests.brokers import SECRET, Server
@@ -84,6 +85,26 @@ async def test_a_web_server_is_no_broker(server: Server, connect: Connect) -> No
 
     async with conversing(web) as port:
         await failing(connect, server, port, BrokerProtocolError, timeout=20)
+
+
+@SEPARATE
+@pytest.mark.parametrize("greeting", [
+    b"INFO 5\r\n", b"INFO [1]\r\n", b"INFO null\r\n", b'INFO {"connect_urls": 5, "max_payload": "x"}\r\n',
+    b"INFO {\r\n", b"INFO \xff\r\n",
+    b"*1\r\n$-7\r\n", b"%x\r\n", b"\x01\x00\x00\x00\x00\x00\x04\x00\x0a\x00\x0a\xce", b"\0" * 64,
+])  # fmt: skip
+async def test_an_odd_greeting_is_no_broker_in_words_of_ours(server: Server, connect: Connect, greeting: bytes) -> None:
+    async def odd(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(greeting)
+        writer.write_eof()
+        await reader.read()
+
+    async with conversing(odd) as port:
+        with pytest.raises(BrokerUnavailable) as failed:
+            await connect(server.url.replace(str(server.port), str(port)), timeout=5)
+    clear(failed.value, port)
+    assert "object" not in str(failed.value)
+    assert "NoneType" not in str(failed.value)
 
 
 @SEPARATE

@@ -91,3 +91,13 @@ def test_raw_newlines_of_a_pretty_printed_frame_become_spaces_and_escaped_ones_s
     assert one_line(b'{\r\n "a": "x\\ny"\n}') == b'{   "a": "x\\ny" }'
     frame = b'{"a":1}'
     assert one_line(frame) is frame
+
+
+def test_a_flood_of_empty_lines_costs_little_is_counted_and_hides_nothing() -> None:
+    for end in (b"\n", b"\r\n"):
+        decoder = LineDecoder(100)
+        assert decoder.feed(b"a" + end + 50_000 * end + b"b" + end + end + b"c") == [b"a", b"b"]
+        assert decoder.empty == 50_001
+        assert decoder.feed(50_000 * end + b"d" + end) == [b"c", b"d"]
+        assert decoder.feed(50_000 * end) == []
+        assert decoder.empty >= 150_000 - 1

@@ -105,13 +105,16 @@ def test_a_broken_answer_is_told_to_whom_it_answers_in_words(line: bytes, reason
 def test_a_broken_answer_whose_id_cannot_be_read_is_the_only_open_ones() -> None:
     assert told(b'{"jsonrpc":"2.0","result":{"text":NaN}}') == (b"", "not JSON: it holds NaN")
     assert told(b'{"jsonrpc":"2.0","result":{"text":"' + b"x" * 2000) == (b"", "not JSON: Input data was truncated")
+    for id in (b"true", b'["b-1"]', b"{}"):
+        answer = b'{"jsonrpc":"2.0","id":' + id + b',"result":{}}'
+        assert told(answer) == (b"", "its id is neither a string nor a number")
 
 
 @pytest.mark.parametrize(
     "line",
     [
         b"rubbish", b"", b"\0", b"7", b"\xff\xfe", b"[" * 100_000, b'{"a":' * 100_000, b"{" * 100_000, b'{"jsonrpc":"2.0"}',
-        b'{"jsonrpc":"2.0","id":true,"result":{}}', b'{"jsonrpc":"2.0","id":["b-1"],"result":{}}',
+        b'sent {"jsonrpc":"2.0","id":7,"result":{}}', b'{"id":7,"error":"slow"}',
         b'{"level":"error","id":"b-1","error":"slow"}', b'{"id":"b-1","method":"tools/call"}', b'{"id":"b-1","text":"begun"}',
         b"{'jsonrpc': '2.0', 'id': 'b-1', 'result': {}}", b'INFO sent {"jsonrpc":"2.0","id":"b-1","result":{"text":"do...',
         b'got {"id":"b-1","result":{}}', ECHO[:-3], ECHO.replace(b'"x"', b"NaN"),

@@ -34,6 +34,7 @@ class Checkup:
         self._checks = pool.limits.checks
         self._next = 0.0
         self._count = 0
+        self._pinged: Child | None = None  # before its handshake, while no such ping has been answered by any process
 
     def put_off(self, now: float) -> None:
         """The server has just shown that it is well: the next check comes after the interval."""
@@ -44,8 +45,13 @@ class Checkup:
         if self.under_way is not None:
             if self.under_way.child is not None and self.under_way.child.behind:  # the question waits behind what is unread
                 self.under_way = msgspec.structs.replace(self.under_way, due=now + self._checks.timeout)
-            late = f"it did not pass a check within {self._checks.timeout:g} s"
-            return f"{late}{self._pool.limits.last_words()}" if now >= self.under_way.due else ""
+            if now < self.under_way.due:
+                return ""
+            child = self.under_way.child
+            if child is not None and self.minds(child):
+                self._pool.spare_pings(child, f"it did not answer within {self._checks.timeout:g} s", now)
+                return ""
+            return f"it did not pass a check within {self._checks.timeout:g} s{self._pool.limits.last_words()}"
         condition = self._pool.condition
         due = now >= self._next and self._checks.enabled
         if due and (condition.down or (condition.serves and self._pool.children)):
@@ -63,7 +69,21 @@ class Checkup:
             self._count += 1
             id = f"check-{self._count}"
             self.under_way = Check(now + self._checks.timeout, child, id)
+            self._pinged = None if child is shared or pool.known.pinged else child
             pool.ask(child, requests.discover(id) if child is shared else requests.ping(id))
+
+    def minds(self, child: Child) -> bool:
+        """Whether a process that has ended, or is silent, may have been harmed by the ping that it got before its handshake."""
+        if child is not self._pinged:
+            return False
+        self.under_way = self._pinged = None
+        return True
+
+    def answered(self, child: Child, id: str) -> None:
+        """A process has answered what is none of its work: of a ping, this shows that such pings do no harm."""
+        if child is self._pinged and id == f"check-{self._count}":
+            self._pinged = None
+            self._pool.known = msgspec.structs.replace(self._pool.known, pinged=True)
 
     def passed(self, now: float) -> None:
         """The check under way is passed."""

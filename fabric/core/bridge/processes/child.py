@@ -13,7 +13,8 @@ class Child:
     """State of one process."""
 
     __slots__ = (
-        "_incarnation", "backlog", "begun", "behind", "id", "jobs", "old", "server", "session", "speaker", "started", "unread",
+        "_incarnation", "backlog", "begun", "behind", "id", "jobs", "old", "open_when_told", "server", "session", "speaker",
+        "started", "unread",
     )  # fmt: skip
 
     def __init__(self, server: str, id: str, incarnation: str, now: float) -> None:
@@ -34,6 +35,8 @@ class Child:
         """Whether it reads less than is written to it."""
         self.unread = 0
         """Bytes that wait for it, while it is behind or has not started."""
+        self.open_when_told: frozenset[str] | None = None
+        """The exchanges of its jobs when it was last told what is no request, until it has surely read that; see strays.py."""
         self.old = False
         """Whether it was there when a restart was asked for; Renewal says so."""
         self._incarnation = incarnation

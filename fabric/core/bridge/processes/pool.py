@@ -10,6 +10,8 @@ from __future__ import annotations
 
 from collections import deque
 
+import msgspec
+
 from fabric.core.bridge.processes.checkup import Checkup
 from fabric.core.bridge.processes.child import Child
 from fabric.core.bridge.processes.health import Condition
@@ -58,10 +60,11 @@ class Pool:
         self._shared: Child | None = None
         self._warm: deque[Child] = deque()
         self._probe: Probe | None = None  # under way
-        self._known = configured(limits.era)
+        self.known = configured(limits.era)
         self._since: float | None = None  # when the first of the starts began that have not led to an answer
         self._restarts = 0  # in a row, of processes that lived shortly
         self._restarting = False  # a restart is due
+        self._gently = False  # the next process is asked only initialize, as the last one stuck at the other question
         self._excused = ""  # why a process ended that may have ended of our question
 
     def describe(self, open: bool, now: float) -> Served:
@@ -86,15 +89,15 @@ class Pool:
         return f"starting for {now - self._since:.0f} s{self.limits.last_words()}"
 
     # ------------------------------------------------------------ starting
-    def start(self, now: float, *, gently: bool = False) -> None:
-        """Start the process that is probed. gently: ask only initialize, as the last process may have ended of discover."""
+    def start(self, now: float) -> None:
+        """Start the process that is probed."""
         self._timers.clear((Timer.RESTART, self.name))
         self._restarting = False
         self.renewal.room_made()
         self.condition.begun()
         if self._since is None:
             self._since = now
-        known = Known(eras=(eras.LEGACY,)) if gently else self._known
+        known, self._gently = Known(eras=(eras.LEGACY,)) if self._gently else self.known, False
         self._probe = Probe(self._spawn(now), known, now, self.limits.start_timeout)
         self._processes.write(self._probe.child, self._probe.begin())
         self._timers.set((Timer.PROBE, self.name), self._probe.due)
@@ -113,6 +116,10 @@ class Pool:
         self._go_on(probe, step, now)
         return True
 
+    def question(self, child: Child) -> str:
+        """The id of the probe's only open question to this process; empty where there is none, or are two."""
+        return self._probe.only_open if self._probe is not None and self._probe.child is child else ""
+
     def late(self, now: float) -> None:
         """The probe was not answered within the time of one question, or of all."""
         if self._probe is not None:
@@ -123,6 +130,7 @@ class Pool:
     def _go_on(self, probe: Probe, step: Step, now: float) -> None:
         if step.failure:
             reason = f"{step.failure}{self.limits.last_words()}"
+            self._gently = probe.may_have_harmed
             self._complain(reason)
             if self._old_serve:
                 self._keep_old(reason)
@@ -136,7 +144,7 @@ class Pool:
             self._timers.set((Timer.PROBE, self.name), probe.due)
 
     def _found(self, child: Child, known: Known, now: float) -> None:
-        self._known, self.eras, self.modern = known, known.eras, choice.for_modern_clients(known.eras)
+        self.known, self.eras, self.modern = known, known.eras, choice.for_modern_clients(known.eras)
         self._since, self._excused = None, ""
         self.condition.answered()
         self.checkup.put_off(now)
@@ -241,8 +249,17 @@ class Pool:
 
     @property
     def harmless_to_ask(self) -> Child | None:
-        """A warm process, where a question before the handshake does no harm: some end of one, or do not answer."""
-        return self._warm[0] if self._warm and self._known.early else None
+        """A warm process, where a question before the handshake does no harm; others may end of it, or say nothing."""
+        return self._warm[0] if self._warm and self.known.early else None
+
+    def spare_pings(self, child: Child, reason: str, now: float) -> None:
+        """A ping before the handshake did this process harm: no other gets one, and the server is not judged by it."""
+        self._complain(f"a ping before its handshake did it harm, and it gets none any more: {reason}")
+        self.known = msgspec.structs.replace(self.known, early=False)
+        self.checkup.put_off(now)
+        if not child.session:
+            self.stop(child)
+        self.refill(now)
 
     def for_session(self, session: str, now: float) -> Child | None:
         """A process for a new session alone; None where the server has as many as it may have."""
@@ -280,18 +297,21 @@ class Pool:
         self.renewal.forget(child)
         if self.children.pop(child.id, None) is not None:
             self._processes.stop(child)
-            if child in self._warm:
-                self._warm.remove(child)
+        if child in self._warm:
+            self._warm.remove(child)
 
     def exited(self, child: Child, reason: str, now: float, *, refused: bool = False) -> None:
         """A process ended by itself, or was not started. refused: nobody is there, so that another would fare no better."""
         self.children.pop(child.id, None)
         self._processes.ended(child)
         self.renewal.forget(child)
-        if self._probe is not None and child is self._probe.child and self._probe.may_have_killed:
+        if self.checkup.minds(child):
+            self.spare_pings(child, reason, now)
+            return
+        if self._probe is not None and child is self._probe.child and self._probe.may_have_harmed:
             self._forget_probe()
-            self._excused = reason
-            self.start(now, gently=True)
+            self._excused, self._gently = reason, True
+            self.start(now)
             return
         self._complain(reason)
         probing = self._probe is not None and child is self._probe.child

@@ -2,7 +2,8 @@
 
 (2026-07-28 basic/transports/stdio.mdx, Backward Compatibility.) server/discover is asked first. Initialize is asked of the same
 process when the answer to that is no modern one, or none has come for a while, and whichever is answered first counts: a slow
-process is not killed to be asked another question. What is known of the server already is not asked again.
+process is not killed to be asked another question. What is known of the server already is not asked again. A process
+that ended, or was silent, may have stuck at server/discover: the next one begins with initialize.
 """
 
 from __future__ import annotations
@@ -27,7 +28,9 @@ class Known(msgspec.Struct, frozen=True, kw_only=True):
     configured: bool = False
     """Whether the configuration says so, and nothing else is asked."""
     early: bool = False
-    """Whether it answers a request that comes before the handshake, so that a ping does it no harm."""
+    """Whether it has answered a request that came before the handshake, so that a ping may do it no harm."""
+    pinged: bool = False
+    """Whether it has answered a ping before the handshake."""
 
 
 def configured(era: str) -> Known:
@@ -68,7 +71,9 @@ class Probe:
         if now >= self._ends:
             asked = " nor ".join(self._asked)
             answered = "answered neither" if len(self._asked) > 1 else "did not answer"
-            return Step(failure=f"it {answered} {asked} within {self._timeout:g} s; startTimeout says how long it may take")
+            spared = "" if self._known.eras else ', era: "legacy" spares it server/discover'
+            may_take = f"startTimeout says how long it may take{spared}"
+            return Step(failure=f"it {answered} {asked} within {self._timeout:g} s; {may_take}")
         self.due = self._ends
         return Step() if self._known.eras or INITIALIZE in self._asked else Step(write=self._ask(INITIALIZE))
 
@@ -100,8 +105,13 @@ class Probe:
         return ()
 
     @property
-    def may_have_killed(self) -> bool:
-        """The process may have ended of server/discover, as that was its first message and it knows only initialize."""
+    def only_open(self) -> str:
+        """The id of the question that waits for an answer; empty where two do."""
+        return f"probe {next(iter(self._open))}" if len(self._open) == 1 else ""
+
+    @property
+    def may_have_harmed(self) -> bool:
+        """The process may have ended of server/discover, or stick at it: its first message, where it expects initialize."""
         return DISCOVER in self._open and self.child.started and not self._known.eras
 
     def _ask(self, method: str) -> bytes:

@@ -45,6 +45,16 @@ class Processes:
             child.backlog.append(frame)
             child.unread += len(frame)
 
+    def tell(self, child: Child, frame: bytes) -> None:
+        """Write what is no request; some servers answer it nevertheless."""
+        child.open_when_told = frozenset(child.jobs)
+        self.write(child, frame)
+
+    def answered(self, child: Child, exchange: str) -> None:
+        """A process has answered a request: what it was told before that request, it has read."""
+        if child.open_when_told is not None and exchange not in child.open_when_told:
+            child.open_when_told = None
+
     def behind(self, child: Child, unread_bytes: int) -> None:
         """A process leaves so many bytes unread of what was written to it."""
         child.behind, child.unread = True, unread_bytes

@@ -95,7 +95,7 @@ class Sessions:
         else:
             child = self._processes.by_id[session.child]
             for frame in child.speaker.tell(message):
-                self._processes.write(child, frame)
+                self._processes.tell(child, frame)
         if envelope.exchange:
             self._member.data(peer, now, Envelope(kind=Kind.WRITTEN, exchange=envelope.exchange))
         return found
@@ -182,7 +182,7 @@ class Sessions:
         if message.id:
             text = f"a request of {len(message.frame)} bytes is more than passes this broker"
             child = self._processes.by_id[session.child]
-            self._processes.write(child, jsonrpc.error_frame(message.id, CODES[Reason.TOO_LARGE], text))
+            self._processes.tell(child, jsonrpc.error_frame(message.id, CODES[Reason.TOO_LARGE], text))
 
     def _stream(self, session: Session, job: Job, now: float) -> Stream | None:
         fresh = job.stream is None

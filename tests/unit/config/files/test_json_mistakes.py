@@ -33,6 +33,12 @@ def refused(tmp_path: Path, raw: bytes) -> str:
         ('["a" "b"]', "line 1, column 5: not JSON: a comma is missing here"),
         ('{"a" 1}', "line 1, column 6: not JSON: a colon is missing after the key"),
         ('{"a": }', "line 1, column 7: not JSON: something is missing before this `}`"),
+        ('{"a": 1 /* b\n}', "line 1, column 9: not JSON: this comment is not closed: a `*/` is missing"),
+        ('{/* c */ "a": /* b', "line 1, column 15: not JSON: this comment is not closed: a `*/` is missing"),
+        ('/* b {"a": 1}', "line 1, column 1: not JSON: this comment is not closed: a `*/` is missing"),
+        ('{"a": 1} /* b', "line 1, column 10: not JSON: this comment is not closed: a `*/` is missing"),
+        ('{"a": [1, /* b\n]}', "line 1, column 11: not JSON: this comment is not closed: a `*/` is missing"),
+        ('{\n # b\n "a": 1}', "line 2, column 2: not JSON: a comment begins with `//`, not with `#`"),
         ('{"a": {"b": 1}\n', "line 1, column 1: not JSON: this `{` is not closed: a `}` is missing"),
         ('{\n "a": [1, 2\n', "line 2, column 7: not JSON: this `[` is not closed: a `]` is missing"),
         ('{\n "a": [1}\n', "line 2, column 9: not JSON: the `[` of line 2 is closed by `]`, not by `}`"),
@@ -63,14 +69,20 @@ def test_another_encoding_is_named(tmp_path: Path) -> None:
     assert refused(tmp_path, b'{"a": "\xe4"}') == "not UTF-8 at byte 7; save it as UTF-8"
 
 
-@pytest.mark.parametrize(("given", "hint"), [("sh -c true", "'stdio:sh -c true'"), ("sh", "stdio:sh")])
+@pytest.mark.parametrize(("given", "hint"), [
+    ("sh -c true", "'stdio:sh -c true'"),
+    ("sh", "stdio:sh"),
+    ("no-such-program mcp-server-time", "'stdio:no-such-program mcp-server-time'"),
+    ("python9.9 -m server", "'stdio:python9.9 -m server'"),
+    ("/bin/sh server", "'stdio:/bin/sh server'"),
+])  # fmt: skip
 def test_a_command_line_in_place_of_a_file_is_told_what_to_write(given: str, hint: str) -> None:
     with pytest.raises(ConfigError, match="No such file or directory; to run it as a server, write ") as error:
         content_of(Path(given), ENVIRONMENT)
     assert str(error.value).endswith(hint)
 
 
-@pytest.mark.parametrize("given", ["no-such-program -y", "mcp.json", "it's", "~/mcp.json"])
+@pytest.mark.parametrize("given", ["my servers.json", "no-such-program", "no/such -x", "mcp.json", "it's", "~/mcp.json"])
 def test_anything_else_that_is_not_there_is_a_file_that_is_not_there(given: str) -> None:
     with pytest.raises(ConfigError, match=r"No such file or directory$"):
         content_of(Path(given), ENVIRONMENT)

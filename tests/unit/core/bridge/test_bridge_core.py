@@ -120,6 +120,7 @@ def test_a_request_that_its_link_lost_runs_again_only_where_that_is_safe(
 
 
 CARRIED_OUT = "; the call may have been carried out"
+STRAY = "s sent an answer that cannot be passed on: "
 PARSE = b'{"jsonrpc":"2.0","id":null,"error":{"code":-32700,"message":"Parse error"}}'
 UNKNOWN = b'{"jsonrpc":"2.0","id":null,"error":{"code":-32601,"message":"Method not found"}}'
 
@@ -129,8 +130,14 @@ UNKNOWN = b'{"jsonrpc":"2.0","id":null,"error":{"code":-32601,"message":"Method 
     [
         (["x"], parse(PARSE), {"x": "Parse error"}),
         (["x", "y"], parse(PARSE), {}),  # whose it is cannot be told
-        (["x"], parse(UNKNOWN), {}),  # of a notification: no request is unreadable for its method
-        (["x"], parse(b'{"jsonrpc":"2.0","id":7,"result":{}}'), {}),
+        (["x"], parse(UNKNOWN), {"x": "Method not found"}),
+        (["x", "y"], parse(UNKNOWN), {}),
+        (
+            ["x"],
+            parse(b'{"jsonrpc":"2.0","id":7,"result":{}}'),
+            {"x": f"{STRAY}it has the id 7, not that of the request{CARRIED_OUT}"},
+        ),
+        (["x", "y"], parse(b'{"jsonrpc":"2.0","id":7,"result":{}}'), {}),
         (["x"], lost(b"", Fault(Reason.INVALID, "not JSON"), started=True, again=False), {"x": f"not JSON{CARRIED_OUT}"}),
         (["x", "y"], lost(b"", Fault(Reason.INVALID, "not JSON"), started=True, again=False), {}),
         (
@@ -138,7 +145,7 @@ UNKNOWN = b'{"jsonrpc":"2.0","id":null,"error":{"code":-32601,"message":"Method 
             lost(b'"y"', Fault(Reason.INVALID, "not JSON"), started=True, again=False),
             {"y": f"not JSON{CARRIED_OUT}"},
         ),
-        (["x"], lost(b'"other"', Fault(Reason.INVALID, "not JSON"), started=True, again=False), {}),
+        (["x"], lost(b'"a-1-f"', Fault(Reason.INVALID, "not JSON"), started=True, again=False), {}),  # another of ours
     ],
 )
 def test_an_answer_that_names_no_request_is_that_of_the_only_one_or_of_none(

@@ -11,7 +11,7 @@ from fabric.core.bridge.processes.pool import FORGIVEN, Pool
 from fabric.core.bridge.processes.probe import SECOND_QUESTION
 from fabric.core.bridge.processes.registry import Processes
 from fabric.core.bridge.timers import Timer, Timers
-from fabric.core.effects import CheckServer, Effect, StartServer, StopServer, Write
+from fabric.core.effects import CheckServer, Complain, Effect, StartServer, StopServer, Write
 from fabric.core.peers.announcement import Health
 from fabric.envelope import Envelope, Kind
 from fabric.mcp import jsonrpc
@@ -106,6 +106,24 @@ def test_a_silent_process_lives_as_long_as_its_start_may_take_and_says_for_how_l
     assert scene.pool.describe(True, 30.0).reason == scene.pool.condition.reason
     assert "neither" in scene.pool.condition.reason
     assert not scene.pool.children
+
+
+def test_a_process_that_stuck_at_the_modern_question_is_followed_by_one_that_is_not_asked_it() -> None:
+    scene = Scene(start_timeout=5.0)
+    scene.processes.started(scene.first)
+    scene.pool.late(2.0)
+    scene.pool.late(5.0)
+    assert 'era: "legacy" spares it server/discover' in scene.pool.condition.reason
+    for start, asked in ((6.0, ["initialize"]), (20.0, ["server/discover", "initialize"])):  # in turn, while none answers
+        scene.out.clear()
+        scene.pool.start(start)
+        scene.processes.started(next(iter(scene.pool.children.values())))
+        scene.pool.late(start + 2.0)
+        assert [jsonrpc.parse(effect.frame).method for effect in scene.of(Write) if isinstance(effect, Write)] == asked
+        scene.pool.late(start + 5.0)
+    scene.pool.start(30.0)
+    scene.up(b'"result":{"protocolVersion":"2025-11-25"}', 30.1)
+    assert (scene.pool.eras, scene.pool.condition.health) == (("legacy",), Health.HEALTHY)
 
 
 def test_a_server_that_comes_back_slowly_is_starting_again_and_not_unhealthy() -> None:
@@ -287,6 +305,43 @@ def test_a_process_that_may_mind_is_asked_nothing_before_its_handshake() -> None
     for now in range(100):
         assert scene.pool.checkup.look(now) == ""
     assert (scene.out, scene.pool.condition.health) == ([], Health.HEALTHY)
+
+
+@pytest.mark.requirement("R07")
+@pytest.mark.parametrize("ends", [True, False])
+def test_a_process_that_minds_a_ping_before_its_handshake_is_the_last_that_gets_one(ends: bool) -> None:
+    scene = Checked(UNKNOWN)
+    [pinged] = scene.pool.children.values()
+    scene.pool.checkup.look(10.1)
+    assert scene.asked() == ["ping"]
+    if ends:
+        scene.pool.exited(pinged, "it expects initialize", 10.2)
+    else:
+        assert scene.pool.checkup.look(12.1) == ""
+        assert scene.of(StopServer) == [StopServer(pinged.id)]
+    [fresh] = scene.pool.children.values()
+    assert scene.of(Complain) == [
+        Complain(
+            "s",
+            "a ping before its handshake did it harm, and it gets none any more: "
+            + ("it expects initialize" if ends else "it did not answer within 2 s"),
+        )
+    ]
+    scene.processes.started(fresh)
+    for now in range(13, 100):
+        assert scene.pool.checkup.look(now) == ""
+    assert (scene.asked(), list(scene.pool.children.values())) == (["ping"], [fresh])
+    assert scene.pool.condition.health is Health.HEALTHY
+
+
+@pytest.mark.requirement("R07")
+def test_a_server_that_has_answered_a_ping_is_judged_by_the_next() -> None:
+    scene = Checked(UNKNOWN)
+    scene.pool.checkup.look(10.1)
+    scene.pool.checkup.answered(next(iter(scene.pool.children.values())), "check-1")
+    scene.pool.checkup.passed(10.2)
+    scene.fail(20.2)
+    assert scene.pool.condition.health is Health.DEGRADED
 
 
 @pytest.mark.requirement("R07")

@@ -85,7 +85,10 @@ def test_a_process_has_all_its_time_whatever_it_was_asked() -> None:
     assert scene.late().failure == ""
     assert scene.probe.due == TIMEOUT
     failure = scene.late().failure
-    assert failure.startswith("it answered neither server/discover nor initialize within 120 s; startTimeout")
+    assert failure == (
+        "it answered neither server/discover nor initialize within 120 s; startTimeout says how long it may take, "
+        'era: "legacy" spares it server/discover'
+    )
 
 
 def test_both_questions_refused_is_a_failure_in_its_own_words() -> None:
@@ -119,15 +122,15 @@ def test_a_configured_era_is_taken_at_its_word(era: str, method: str) -> None:
 
 def test_only_one_that_ends_while_discovery_is_open_may_have_ended_of_it() -> None:
     scene = Scene()
-    assert scene.probe.may_have_killed
+    assert scene.probe.may_have_harmed
     scene.late()
-    assert scene.probe.may_have_killed
+    assert scene.probe.may_have_harmed
     scene.reply("server/discover", UNKNOWN)
-    assert not scene.probe.may_have_killed
-    assert not Scene(Known(eras=(LEGACY,))).probe.may_have_killed
+    assert not scene.probe.may_have_harmed
+    assert not Scene(Known(eras=(LEGACY,))).probe.may_have_harmed
     scene = Scene()
     scene.child.started = False
-    assert not scene.probe.may_have_killed
+    assert not scene.probe.may_have_harmed
 
 
 def test_answers_to_anything_else_are_not_the_probes() -> None:

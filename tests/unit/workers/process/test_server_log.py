@@ -29,6 +29,18 @@ async def test_of_what_is_over_the_limit_the_number_is_logged_once(caplog: pytes
     assert caplog.messages[5:] == ["[time#1] not a JSON-RPC message on stdout, skipped: b'later'"]
 
 
+async def test_a_few_empty_lines_are_no_news_and_many_are_counted(caplog: pytest.LogCaptureFixture) -> None:
+    server_log = ServerLog("time", 3)
+    for few, many in ((100, 0), (2, 1_000_000)):
+        server_log.empty(few)
+        server_log.empty(many)
+        async with asyncio.timeout(30):
+            while server_log.counting:  # noqa: ASYNC110 - a log has no event
+                await asyncio.sleep(0.01)
+    said = "[time] 1000002 more lines on stdout that are no JSON-RPC messages are not logged (maxLogLines)"
+    assert caplog.messages == [said]
+
+
 async def test_the_last_words_are_kept_where_nothing_is_logged(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO, "mcp-fabric")
     server_log = ServerLog("time", 3)

@@ -53,7 +53,11 @@ def one(schema: Any, *words: str) -> Any:
     ({"$ref": "#/$defs/colour"}, "x=green", "green"),
     ({"anyOf": [{"$ref": "#/$defs/colour"}, {"type": "null"}]}, "x=null", None),
     ({"anyOf": [{"type": "integer"}, {"type": "null"}]}, "x=null", None),
-    ({"anyOf": [{"type": "string"}, {"type": "null"}]}, "x=null", "null"),
+    ({"anyOf": [{"type": "string"}, {"type": "null"}]}, "x=null", None),
+    ({"type": ["string", "null"]}, "x=null", None),
+    ({"type": ["string", "null"]}, 'x:="null"', "null"),
+    ({"type": ["string", "null"], "enum": ["null", None]}, "x=null", "null"),
+    ({"enum": ["x", 1, None]}, "x=null", None),
     ({"anyOf": [{"type": "integer"}, {"type": "string"}]}, "x=12", 12),
     ({"anyOf": [{"type": "integer"}, {"type": "string"}]}, "x=12a", "12a"),
     ({"type": ["number", "null"]}, "x=1e3", 1000.0),
@@ -130,6 +134,14 @@ def test_a_file_is_read_as_text_and_by_the_schema(tmp_path: Path) -> None:
     path = tmp_path / "text"
     path.write_text("12\n")
     assert one({"type": "string"}, f"x=@{path}") == "12\n"
+    assert one({"type": "integer"}, f"x=@{path}") == 12
+    assert one({"type": "integer"}, f"x:=@{path}") == 12
+
+
+def test_a_byte_order_mark_is_no_part_of_a_file(tmp_path: Path) -> None:
+    path = tmp_path / "text"
+    path.write_bytes(b"\xef\xbb\xbf12")
+    assert one({"type": "string"}, f"x=@{path}") == "12"
     assert one({"type": "integer"}, f"x=@{path}") == 12
     assert one({"type": "integer"}, f"x:=@{path}") == 12
 

@@ -78,5 +78,11 @@ def test_the_words_are_quoted_and_read_as_they_are_meant() -> None:
     assert shlex.split(words) == told
 
 
+def test_a_name_that_is_typed_as_it_is_goes_before_one_that_is_not() -> None:
+    get = tool("get", x={"type": "integer"}, required=["x"])
+    servers = {"-s": [tool("list")], "my server": [tool("list")], "ordinary": [get]}
+    assert example(servers) == Example("ordinary", "get", {"x": 1})
+
+
 def test_names_that_look_like_options_are_marked_as_none() -> None:
     assert Example("-s", "t", {}).words == "-- -s t"

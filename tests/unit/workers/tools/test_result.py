@@ -68,6 +68,11 @@ def test_a_tool_without_anything_is_its_name() -> None:
     assert resource_lines({"uri": "a:b", "size": 3}, 80) == ["a:b", "  3 bytes"]
 
 
+def test_choices_are_shown_as_they_are_typed() -> None:
+    tool = {"name": "pick", "inputSchema": {"properties": {"e": {"enum": ["x", 1, True, None]}}}}
+    assert tool_lines(tool, 80)[-1].strip() == "e  one of x, 1, true, null, optional"
+
+
 def test_the_usage_has_the_required_arguments_by_their_type() -> None:
     schema = {
         "properties": {"n": {"type": "integer"}, "s": {"type": "string"}, "e": {"enum": [1]}},

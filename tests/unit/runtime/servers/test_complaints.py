@@ -1,6 +1,6 @@
 """What is said of a server that fails again and again: each reason once, and again after it has served for a while."""
 
-from fabric.runtime.complaints import RELAPSES, STEADY, Complaints
+from fabric.runtime.servers.complaints import RELAPSES, STEADY, Complaints
 
 
 def test_a_reason_is_said_once_and_again_when_it_changes() -> None:

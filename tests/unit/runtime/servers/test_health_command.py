@@ -12,7 +12,7 @@ import psutil
 import pytest
 
 from fabric.links.stdio.processes import Processes
-from fabric.runtime.health_command import run_check
+from fabric.runtime.servers.health_command import run_check
 
 pytestmark = pytest.mark.requirement("R07")
 

@@ -1,0 +1,23 @@
+"""An MCP server whose tool answers with half of a surrogate pair, and describes itself so: no text, yet grammatical JSON."""
+
+import json
+import sys
+
+HALF = "a\ud800b"
+ANSWERS = {
+    "initialize": {
+        "protocolVersion": "2025-11-25",
+        "capabilities": {"tools": {}},
+        "serverInfo": {"name": HALF, "version": "1"},
+    },
+    "tools/list": {"tools": [{"name": "odd", "description": HALF, "inputSchema": {"type": "object"}}]},
+    "tools/call": {"content": [{"type": "text", "text": HALF}]},
+    "ping": {},
+}
+
+for line in sys.stdin:
+    message = json.loads(line)
+    if "id" in message:
+        known = ANSWERS.get(message.get("method"))
+        said = {"error": {"code": -32601, "message": HALF}} if known is None else {"result": known}
+        print(json.dumps({"jsonrpc": "2.0", "id": message["id"], **said}), flush=True)

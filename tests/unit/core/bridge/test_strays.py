@@ -1,0 +1,84 @@
+"""Answers without the id of an open request: whose they are, and when that cannot be told."""
+
+from __future__ import annotations
+
+import pytest
+
+from fabric.core.bridge.job import job_of
+from fabric.core.bridge.processes.child import Child
+from fabric.core.bridge.strays import adopted
+from fabric.envelope import Envelope, Kind
+from fabric.faults import Fault, Lost, Reason, lost
+from fabric.mcp import jsonrpc
+from fabric.mcp.jsonrpc import Message
+
+OURS, OTHER = "0123456789abcdef-1f-00aa00bb", "fedcba9876543210-2-11cc11dd"
+BROKEN = Fault(Reason.INVALID, "not JSON")
+
+
+def child(*open: str, told: frozenset[str] | None = None) -> Child:
+    process = Child("s", "s#1", "0123456789abcdef", 0.0)
+    for exchange in open:
+        process.jobs[exchange] = job_of("e", Envelope(kind=Kind.REQUEST, exchange=exchange), 0, 0.0, queued=False)
+    process.open_when_told = told
+    return process
+
+
+def error(code: int, id: str = "null") -> Message:
+    return jsonrpc.parse(f'{{"jsonrpc":"2.0","id":{id},"error":{{"code":{code},"message":"no"}}}}'.encode())
+
+
+def result(id: str, what: str = '{"content":[]}') -> Message:
+    named = f'"id":{id},' if id else ""
+    return jsonrpc.parse(f'{{"jsonrpc":"2.0",{named}"result":{what}}}'.encode())
+
+
+@pytest.mark.parametrize("id", ["null", "0", '"nobody"', f'"{OURS}x"', f'"{OURS.upper()}"'])
+@pytest.mark.parametrize("code", [-32600, -32601, -32603])
+def test_an_error_is_that_of_the_only_request(code: int, id: str) -> None:
+    found = adopted(child(OURS), error(code, id), "s")
+    assert found is not None
+    assert (jsonrpc.text(found.id), bytes(found.error)) == (OURS, bytes(error(code).error))
+
+
+@pytest.mark.parametrize(
+    ("id", "named"),
+    [("null", "the id null"), ("", "no id"), ("0", "the id 0"), (f'"{OURS}x"', f'the id "{OURS}x"')],
+)
+def test_a_result_is_not_passed_on_and_its_caller_is_told_why(id: str, named: str) -> None:
+    found = adopted(child(OURS), result(id), "s")
+    assert isinstance(found, Lost)
+    assert (jsonrpc.text(found.id), found.fault.reason, found.again) == (OURS, Reason.INVALID, False)
+    assert found.fault.message == f"s sent an answer that cannot be passed on: it has {named}, not that of the request"
+
+
+@pytest.mark.parametrize("said", [error(-32600), result("null"), lost(b"", BROKEN, started=True, again=False)])
+def test_with_none_or_several_open_nobody_is_told(said: Message) -> None:
+    for open in ((), (OURS, OTHER)):
+        assert adopted(child(*open), said, "s") is None
+
+
+@pytest.mark.parametrize("named", [OTHER, "check-7", "probe initialize"])
+def test_what_answers_another_request_of_ours_too_late_or_twice_is_not_that_of_the_open_one(named: str) -> None:
+    for said in (
+        result(f'"{named}"'),
+        error(-32600, f'"{named}"'),
+        lost(jsonrpc.quoted(named), BROKEN, started=True, again=False),
+    ):
+        assert adopted(child(OURS), said, "s") is None
+
+
+@pytest.mark.parametrize(
+    ("said", "older", "newer"),  # whether it is the request's that is older or newer than what the process was told
+    [
+        (error(-32601), False, False),  # as naive servers reply to a notification
+        (error(-32600), False, True),
+        (error(-32700), True, True),  # ours can be read
+        (result("null", "{}"), False, False),
+        (result("null", "null"), False, False),
+        (result(""), True, True),
+    ],
+)
+def test_what_may_answer_a_notification_is_not_the_requests(said: Message, older: bool, newer: bool) -> None:
+    assert (adopted(child(OURS, told=frozenset({OURS})), said, "s") is not None) == older
+    assert (adopted(child(OURS, told=frozenset()), said, "s") is not None) == newer

@@ -58,11 +58,13 @@ class EventDecoder:
         if not chunk:
             return []
         self._after_cr = chunk[-1:] == b"\r"
-        lines = chunk.splitlines()
-        rest = b"" if chunk[-1:] in (b"\n", b"\r") else lines.pop()
+        if b"\r" in chunk:
+            chunk = chunk.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
+        *lines, rest = chunk.split(b"\n")
         found: list[ServerEvent | LinkOverflow] = []
         if lines and self._partial:
-            lines[0] = bytes(self._partial) + lines[0]
+            self._partial += lines[0]
+            lines[0] = bytes(self._partial)
             self._partial.clear()
         for line in lines:
             self._line(line, found)

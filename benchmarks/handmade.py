@@ -1,6 +1,6 @@
 """Two small parts of ours beside the libraries that do the same: sealed tokens and itsdangerous, event streams and httpx-sse.
 
-`python -m benchmarks.handmade`: decisions 27 and 28. The libraries are installed into a folder below .cache when it runs first.
+`python -m benchmarks.handmade`: decisions 28 and 29. The libraries are installed into a folder below .cache when it runs first.
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ def microseconds(of: Callable[[], object]) -> float:
 
 # ---------------------------------------------------------------- tokens
 def tokens() -> None:
-    """Print the table of decision 27."""
+    """Print the table of decision 28."""
     dangerous: Any = import_module("itsdangerous")
     keys = [os.urandom(32), os.urandom(32)]
     ours = Sealer(Keyring(keys), "session")
@@ -129,7 +129,7 @@ def _opens(token: str, unseal: Callable[[Any], object]) -> bool:
 
 # ---------------------------------------------------------------- event streams
 def event_streams() -> None:
-    """Print the table of decision 28."""
+    """Print the table of decision 29."""
     decoders: Any = import_module("httpx_sse._decoders")
     small = encode_event(b'{"jsonrpc":"2.0","id":"1","result":{"text":"%b"}}' % (b"x" * 250))
     large = encode_event(b'{"jsonrpc":"2.0","id":"1","result":{"text":"%b"}}' % (b"x" * (1 << 20)))

@@ -37,13 +37,6 @@ def split(batch: Message) -> list[Message | InvalidFrame]:
     return [_member(bytes(frame)) for frame in raw]
 
 
-def in_session(batch: Message, version: str) -> list[Message | InvalidFrame]:
-    """As `split`, for a client's batch in a session of this revision. Raises InvalidFrame where that has no batches."""
-    if version != REVISION:
-        raise InvalidFrame(jsonrpc.INVALID_REQUEST, MISPLACED)
-    return split(batch)
-
-
 def asks(members: list[Message | InvalidFrame]) -> bool:
     """Whether a batch of these members has an answer."""
     return any(not isinstance(member, Message) or member.kind is MessageKind.REQUEST for member in members)

@@ -40,10 +40,9 @@ from fabric.core.telemetry_record import Record
 from fabric.errors import ConfigError, InvalidFrame, LinkError, LinkOverflow, LinkRefused, LinkTimeout
 from fabric.faults import Lost, Reason
 from fabric.links.base import Link
-from fabric.links.mending import too_long
-from fabric.mcp import answers, jsonrpc
+from fabric.links.mending import broken, too_long
+from fabric.mcp import answers, batches, jsonrpc
 from fabric.mcp.jsonrpc import Message, MessageKind
-from fabric.runtime.batches import written_by
 from fabric.runtime.node import Node
 from fabric.runtime.pacing import Pacing
 from fabric.runtime.retry import Dialer
@@ -185,7 +184,7 @@ class Bridge:
                     if noise <= _NOISE:
                         log.warning("server %s: not a JSON-RPC message, skipped: %s", child, error)
                     continue
-                for said in self._members(server, message) if message.kind is MessageKind.BATCH else (message,):
+                for said in _members(server, message) if message.kind is MessageKind.BATCH else (message,):
                     if wrong := _wrong(said):
                         self._tell(server, wrong)
                     nobody_waits = self._is_unasked(said)
@@ -206,12 +205,6 @@ class Bridge:
             self._tasks.pop(child, None)
             self._pacing.release(child)
             await link.aclose()
-
-    def _members(self, server: str, batch: Message) -> list[Message]:
-        messages, size = written_by(server, batch)
-        if len(messages) < size:
-            log.warning("server %s: %d of a batch of %d are no messages", server, size - len(messages), size)
-        return messages
 
     def _is_unasked(self, said: Message) -> bool:
         """Whether nobody waits for this message."""
@@ -254,6 +247,19 @@ def _wrong(said: Message) -> str:
         named = f"the id {said.id.decode()}" if said.id else "no id"
         return f"it answered with {named}, which names no request{answers.complaint(said)}"
     return ""
+
+
+def _members(server: str, batch: Message) -> list[Message]:
+    """The messages of an array that a server wrote, each broken one told to whom it answers."""
+    try:
+        members = batches.split(batch)
+    except InvalidFrame as error:
+        return [broken(b"", server, error.reason)]
+    found = [each if isinstance(each, Message) else broken(each.id, server, each.reason) for each in members]
+    named = [each for each in found if not (isinstance(each, Lost) and each.id == b"null")]
+    if len(named) < len(found):
+        log.warning("server %s: %d of a batch of %d are no messages", server, len(found) - len(named), len(found))
+    return named
 
 
 def _requests(frames: Iterable[bytes]) -> frozenset[str]:

@@ -5,8 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from fabric.core.effects import Establish, Send
-from fabric.core.events import LinkOpened
-from fabric.mcp import jsonrpc
+from fabric.core.events import InputLapsed, LinkOpened
+from fabric.mcp import batches, jsonrpc
+from fabric.mcp.initialize import LATEST_LEGACY
 from fabric.mcp.jsonrpc import Message, MessageKind
 from tests.sim.process import EdgeProcess
 from tests.sim.requests import Request, call, checked, initialize, notification, reply
@@ -16,10 +17,14 @@ if TYPE_CHECKING:
 
 AGAIN = 0.4
 """Seconds before a client without edge or session looks again."""
+INPUT_TAKES = 0.2
+"""Seconds a client takes to give what a server asks for."""
 
 
 class Client:
     """What all clients share: a name, the requests they made, and an edge that lives."""
+
+    legacy = False
 
     def __init__(self, world: World, name: str, server: str, edge: EdgeProcess | None = None) -> None:
         self.world = world
@@ -27,9 +32,11 @@ class Client:
         self.server = server
         self.requests: list[Request] = []
         self.over = False
+        self.wants_session = False  # it has not said that its session may end, nor does that end with a link
         self.unmade = 0  # calls that wait for an edge or a session
         self._edge = edge
         self._count = 0
+        world.clients[name] = self
 
     @property
     def edge(self) -> EdgeProcess | None:
@@ -51,12 +58,16 @@ class Client:
 
     def call(self, tool: str, *, id: bytes | None = None, cancel_after: float | None = None, **arguments: Any) -> None:
         """Call a tool as soon as that is possible."""
+        if self.over:
+            return
         self.unmade += 1
         self._try(tool, id, cancel_after, arguments)
 
     def _try(self, tool: str, id: bytes | None, cancel_after: float | None, arguments: dict[str, Any]) -> None:
         edge = self._ready()
-        if edge is None:
+        if self.over:
+            self.unmade -= 1
+        elif edge is None:
             self.world.after(AGAIN, self._try, tool, id, cancel_after, arguments)
         else:
             self.unmade -= 1
@@ -67,8 +78,30 @@ class Client:
         """The edge to call through, if a call can be made now."""
         raise NotImplementedError
 
-    def _make(self, edge: EdgeProcess, request: Request, arguments: dict[str, Any], cancel_after: float | None) -> None:
+    def _make(
+        self,
+        edge: EdgeProcess,
+        request: Request,
+        arguments: dict[str, Any],
+        cancel_after: float | None,
+        state: str | None = None,
+    ) -> None:
         raise NotImplementedError
+
+    def retry(self, asked: Request) -> None:
+        """The server has asked for input before it carries this call out: call again, with that, through any edge."""
+        edge = self._ready()
+        if self.over or not asked.to_retry:
+            return
+        if edge is None:
+            self.world.after(AGAIN, self.retry, asked)
+            return
+        asked.retried = True
+        self._count += 1
+        request = Request(self.world, self.name, edge, str(self._count).encode(), asked.tool, asked.arguments)
+        request.session = getattr(self, "session_id", "")
+        self.requests.append(request)
+        self._make(edge, request, asked.arguments, None, asked.state)
 
     def leave(self) -> None:
         """Go, in an orderly way."""
@@ -77,10 +110,12 @@ class Client:
     @property
     def waits(self) -> bool:
         """An answer is owed."""
-        return any(request.open for request in self.requests)
+        return any(request.open or request.to_retry for request in self.requests)
 
     def _left(self) -> None:
         self.over = True
+        for request in self.requests:
+            request.retried = True
         for request in self.requests:
             if request.open and not request.tool:
                 request.excused = "its client left while it opened a session"
@@ -89,9 +124,19 @@ class Client:
 class LongLink(Client):
     """A client on a long link, such as stdio. A legacy one pipelines its first frames behind the initialize."""
 
-    def __init__(self, world: World, name: str, server: str, *, legacy: bool, edge: EdgeProcess | None = None) -> None:
+    def __init__(
+        self,
+        world: World,
+        name: str,
+        server: str,
+        *,
+        legacy: bool,
+        edge: EdgeProcess | None = None,
+        version: str = LATEST_LEGACY,
+    ) -> None:
         super().__init__(world, name, server, edge)
         self.legacy = legacy
+        self.version = version
         self.link = ""
         self._links = 0
         self._open()
@@ -110,7 +155,7 @@ class LongLink(Client):
         if self.legacy:
             request = self.new(edge, b"0", "")
             request.session = self.link
-            self._frame(initialize(b"0"))
+            self._frame(initialize(b"0", self.version))
             self._frame(notification("notifications/initialized", {}))
 
     def _frame(self, message: Message) -> None:
@@ -120,9 +165,16 @@ class LongLink(Client):
     def _ready(self) -> EdgeProcess | None:
         return self._edge if self.link else None
 
-    def _make(self, edge: EdgeProcess, request: Request, arguments: dict[str, Any], cancel_after: float | None) -> None:
+    def _make(
+        self,
+        edge: EdgeProcess,
+        request: Request,
+        arguments: dict[str, Any],
+        cancel_after: float | None,
+        state: str | None = None,
+    ) -> None:
         request.session = self.link
-        self._frame(call(request.id, request.tool, arguments, modern=not self.legacy))
+        self._frame(call(request.id, request.tool, arguments, modern=not self.legacy, state=state))
         if cancel_after is not None:
             self.world.after(cancel_after, self._cancel, request)
 
@@ -130,34 +182,91 @@ class LongLink(Client):
         newest = next((other for other in reversed(self.requests) if other.id == request.id), request)
         if request.open and newest is request and request.session == self.link:
             request.cancelled = True
+            if any(other.open and other.session == self.link and other.id == request.id for other in self.requests):
+                self.world.did("cancel of a shared id")
             self._frame(notification("notifications/cancelled", {"requestId": int(request.id)}))
+
+    def batch(self, *calls: dict[str, Any]) -> None:
+        """Several calls in one frame, if it has a link; the revision has to be the one with batches."""
+        edge = self._ready()
+        opening = [request for request in self.requests if not request.tool and request.session == self.link]
+        if edge is None or not opening or not opening[0].answers or opening[0].answers[0].reason:
+            return
+        messages = []
+        for arguments in calls:
+            request = self.new(edge, None, "write", **arguments)
+            request.session, request.in_batch = self.link, True
+            messages.append(call(request.id, request.tool, arguments | {"key": request.key}, modern=False))
+        self.world.did("batch")
+        self._frame(jsonrpc.parse(b"[" + b",".join(message.frame for message in messages) + b"]"))
+
+    def end_input(self) -> None:
+        """It ends its input, and is waited for no longer: what is open is answered at once, and its link goes."""
+        edge, link = self._edge, self.link
+        if edge is None or not link or edge.frozen or link in edge.wires or not edge.alive:
+            return
+        mine = [request for request in self.requests if request.open and request.session == link]
+        for request in mine:
+            request.lapsed = True
+            self.world.did("answer after the end of input")
+        edge.feed(InputLapsed(link))
+        for request in mine:
+            if request.open:
+                self.world.violated(f"{request!r}: its client ended its input, and it was not answered")
+        if self.link == link:
+            self.leave_link()
 
     # ------------------------------------------------------------ what the edge says
     def sent(self, effect: Send) -> None:
         message = checked(effect.frame)
         assert message is not None
-        if message.kind is MessageKind.REQUEST:
+        if message.kind is MessageKind.BATCH:
+            for member in batches.split(message):
+                assert isinstance(member, Message)
+                self._heard(member, in_batch=True)
+        elif message.kind is MessageKind.REQUEST:
             self._frame(reply(message))
-            return
+        else:
+            self._heard(message)
+
+    def _heard(self, message: Message, *, in_batch: bool = False) -> None:
+        if message.method == "notifications/message":
+            return  # what a server logs names no request
         wanted = jsonrpc.refers_to(message) if message.kind is MessageKind.NOTIFICATION else message.id
-        body = effect.frame
+        body = message.frame
         mine = [request for request in self.requests if request.session == self.link]
         named = [request for request in mine if request.key and f'"key":"{request.key}"'.encode() in body]
+        if len(named) > 1:  # a call, and again the same with the input that its server has asked for
+            named = [request for request in named if request.open] or named[-1:]
         same = named or [request for request in mine if wanted in (request.id, request.token) and request.open]
         same = same or [request for request in reversed(mine) if wanted in (request.id, request.token)]
         if same:
+            if message.kind is MessageKind.RESPONSE and self.world.deeds:  # plain seeds cancel no id that is used twice
+                self._doubt_others(same[0], mine, sure=bool(named))
             if same[0].answers:
                 self._misread(same[0], mine)
             same[0].heard(message)
+            if message.kind is MessageKind.RESPONSE and same[0].in_batch is not in_batch:
+                self.world.violated(f"{same[0]!r}: answered {'in a batch' if in_batch else 'alone'}")
             if not same[0].tool and same[0].answers[-1].reason:
                 self.world.after(0.0, self.leave_link)
+            elif same[0].to_retry:
+                self.world.after(INPUT_TAKES, self.retry, same[0])
         else:
-            self.world.violated(f"{self.name} hears what it never asked: {effect.frame!r}")
+            self.world.violated(f"{self.name} hears what it never asked: {message.frame!r}")
+
+    def _doubt_others(self, answered: Request, mine: list[Request], *, sure: bool) -> None:
+        """A client that has used an id twice cannot tell whose an error is, nor what a cancel meant that met an answer."""
+        others = [request for request in mine if request.open and request.id == answered.id and request is not answered]
+        for other in others if answered.cancelled or not sure else ():
+            other.excused = "a cancel or an error under its id may have meant it"
+            answered.lapsed = True
 
     def _misread(self, named: Request, mine: list[Request]) -> None:
-        """An error names no key: where two requests share an id, it was the other's."""
-        other = next((request for request in mine if request.open and request.id == named.id), None)
-        if other is not None and named.answers[0].reason:
+        """An error names no key: where two requests share an id, it was the other's, or crossed with the cancel of that."""
+        same = [request for request in mine if request.id == named.id and not request.answers]
+        other = next((request for request in same if request.open), None) or next(iter(same), None)
+        if other is not None and named.answers[0].failed:
             other.answers.append(named.answers.pop())
 
     def leave_link(self) -> None:

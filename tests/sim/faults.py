@@ -7,7 +7,7 @@ from random import Random
 from typing import TYPE_CHECKING
 
 from tests.sim.http_clients import Post, Stream
-from tests.sim.process import Process
+from tests.sim.process import ObserverProcess, Process
 
 if TYPE_CHECKING:
     from tests.sim.world import World
@@ -21,7 +21,8 @@ def counted(world: World) -> dict[str, int]:
 
 
 def _process(world: World, random: Random) -> Process | None:
-    living = [process for process in world.processes if process.alive and not process.frozen and not process.leaving]
+    workers = [process for process in world.processes if not isinstance(process, ObserverProcess)]
+    living = [process for process in workers if process.alive and not process.frozen and not process.leaving]
     return random.choice(living) if living else None
 
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from fabric.core.effects import Establish, Send
 from fabric.core.events import AnswerAwaited, RequestPosted, SessionEnded, SessionRef, StreamOpened
 from fabric.mcp.jsonrpc import Message, MessageKind
-from tests.sim.clients import AGAIN, Client
+from tests.sim.clients import AGAIN, INPUT_TAKES, Client
 from tests.sim.process import EdgeProcess
 from tests.sim.requests import Request, call, checked, initialize, notification, reply
 
@@ -143,7 +143,7 @@ class Http(Client):
     ) -> None:
         super().__init__(world, name, server, edge)
         self.answer_only = answer_only
-        self.legacy = legacy
+        self.legacy = self.wants_session = legacy
         self.roams = roams
         self.ends: list[Post] = []
         self.told: list[Message] = []  # on the session's own stream
@@ -255,6 +255,8 @@ class Http(Client):
             self.world.after(0.001, self._initialized)
         elif reason == "session_lost" and request is not None and request.session == self.session_id:
             self.lost(post.session)
+        elif request is not None and request.to_retry:
+            self.world.after(INPUT_TAKES, self.retry, request)
 
     @property
     def session_id(self) -> str:
@@ -280,8 +282,16 @@ class Http(Client):
     def _ready(self) -> EdgeProcess | None:
         return self.edge if self.session is not None or not self.legacy else None
 
-    def _make(self, edge: EdgeProcess, request: Request, arguments: dict[str, Any], cancel_after: float | None) -> None:
-        link = self._post(edge, call(request.id, request.tool, arguments, modern=not self.legacy), request, self.session)
+    def _make(
+        self,
+        edge: EdgeProcess,
+        request: Request,
+        arguments: dict[str, Any],
+        cancel_after: float | None,
+        state: str | None = None,
+    ) -> None:
+        message = call(request.id, request.tool, arguments, modern=not self.legacy, state=state)
+        link = self._post(edge, message, request, self.session)
         if cancel_after is not None:
             self.world.after(cancel_after, self._cancel, request, link)
 
@@ -295,9 +305,20 @@ class Http(Client):
             request.cancelled = True
             self._post(self.edge, notification("notifications/cancelled", {"requestId": int(request.id)}), None, self.session)
 
+    def abandon(self) -> None:
+        """Go without a word: its connections end, and it never comes back."""
+        self._left()
+        for request in self.requests:
+            if request.open:
+                request.excused = "its client went away"
+        for living in self.world.edges:
+            for link in [link for link, end in living.links.items() if isinstance(end, (Post, Stream)) and end.client is self]:
+                living.hang_up(link)
+
     def leave(self) -> None:
         edge = self.edge
         self._left()
+        self.wants_session = False
         for living in self.world.edges:
             for link in [link for link, end in living.links.items() if isinstance(end, Stream) and end.client is self]:
                 living.hang_up(link)

@@ -6,7 +6,9 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from fabric.core.bridge.core import BridgeCore
+from fabric.core.bridge.processes.pool import RESTART_MOST
 from fabric.core.edge.core import EdgeCore
+from fabric.core.edge.correlation import STARTS_MOST
 from fabric.core.peers.lease import LEASE
 from fabric.core.peers.observer import ObserverCore
 
@@ -15,8 +17,10 @@ if TYPE_CHECKING:
     from tests.sim.requests import Request
     from tests.sim.world import World
 
-LEFTOVERS_GONE = 20.0
-"""Seconds after the last client has left within which nothing of it is held: a lease, and the idle time of a session."""
+LEFTOVERS_GONE = 8.0
+"""Seconds after the idle time of a session within which nothing is held of clients that have left: a lease, and a sweep."""
+FULL = 4
+"""Processes of a server at a bridge, by which there may be too few for all sessions."""
 SLACK = 5.0
 """Seconds beyond a lease within which everything is answered once the last fault is over."""
 
@@ -31,8 +35,12 @@ def check_answers(world: World, clients: list[Client]) -> None:
     unheard = {client.name for client in clients if getattr(client, "missed", False)}
     for request in all_requests(clients):
         starts = world.started.get(request.key, [])
-        if request.tool == "write" and len(starts) > 1:
+        asked_for_input = request.arguments.get("input", False)
+        if (request.tool == "write" or asked_for_input) and len(starts) > 1:
             world.violated(f"{request!r} may not be repeated and was started by {starts}")
+        # The failure of a start is not counted where a later sending is under way.
+        if request.arguments.get("poison") and len(starts) > 2 * STARTS_MOST:
+            world.violated(f"{request!r} killed {len(starts)} servers: {starts}")
         if request.open:
             world.violated(f"{request!r} was never answered")
         for answer in request.answers:
@@ -43,17 +51,25 @@ def check_answers(world: World, clients: list[Client]) -> None:
             if answer.retryable and request.tool and starts:
                 world.violated(f"{request!r} was started and called retryable: {answer.message}")
             settled = max(request.posted, world.quiet_since)
-            if answer.at > settled + request.delay + LEASE + SLACK:
+            full = world.settings.most <= FULL  # an initialize, and all behind it, may wait for a session to give way
+            waited_for_room = full and (request.session or not request.tool)
+            slack = SLACK + (RESTART_MOST if "poisoned call" in world.faults else 0.0)
+            if answer.at > settled + request.delay + LEASE + slack and not waited_for_room:
                 world.violated(f"{request!r} hung: answered {answer.at - settled:.1f} s after the last fault: {answer.message}")
 
 
 def _check_answer(world: World, request: Request, starts: list[str], reason: str, message: str) -> None:
     if reason == "deadline":
         world.violated(f"{request!r} ran to its deadline: {message}")
+    elif reason == "too_large":
+        world.did("too large")
+        size = max(len(str(request.arguments)), request.arguments.get("big", 0))
+        if size < world.settings.largest_message_bytes / 4:
+            world.violated(f"{request!r} is not too large: {message}")
     elif reason == "invalid":
         if not any(manner.broken for manner in world.settings.manners.values()):
             world.violated(f"{request!r}: {message}")
-    elif reason not in ("", "too_large") and not world.faults:
+    elif reason and not world.faults and not (reason == "overloaded" and world.settings.most <= FULL):
         world.violated(f"{request!r} failed in a healthy fabric: {message}")
     elif reason == "outcome_unknown" and not request.edge.touched:
         untouched = [process for process in world.processes if process.name in starts and not process.touched]
@@ -88,11 +104,14 @@ def _edge_holds(core: EdgeCore) -> dict[str, object]:
     deadlines = core.router.deadlines
     return {
         "exchanges": sorted(core.router.exchanges),
-        "posted": sorted(core.http_requests.open),
+        "posted": [*core.http_requests.responses.open, *core.http_requests.responses.batches],
         "long links": sorted(core.long_links.open),
         "bound": sorted(core.long_links.bound),
         "orphans": core.http_requests.orphans,
         "listings": core.tools.listing,
+        "returned work": core.router._returned.servers,
+        "slow links": sorted(core.slow.behind),
+        "crowded lanes": sorted(core.long_links.crowding),
         "deadlines": len(deadlines) or len(deadlines._heap) > 512,
     }
 
@@ -121,7 +140,9 @@ def finish(world: World, clients: list[Client]) -> None:
     for client in clients:
         client.leave()
     world.run(0.3)
-    left = LEFTOVERS_GONE
+    left = world.settings.session_idle + LEFTOVERS_GONE
+    if world.settings.most <= FULL:
+        left += world.settings.limits.idle  # a client may have left while its initialize waited
     while (held := leftovers(world)) and left > 0:
         world.run(0.5)
         left -= 0.5

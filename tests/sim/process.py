@@ -175,6 +175,7 @@ class Process:
     def leave(self) -> None:
         """Say goodbye and go."""
         if self.alive and not self.frozen:
+            self.leaving = True
             self._act(self.core.leave(self.clock))
             self.world.after(0.2, self.kill)
 
@@ -360,7 +361,7 @@ class BridgeProcess(Process):
     def kill(self, late: bool = False) -> None:
         super().kill(late)
         for child in self.children.values():
-            child.stop()
+            child.stop(killed=True)
         self.children = {}
 
     def retire(self) -> None:

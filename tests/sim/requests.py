@@ -15,12 +15,13 @@ if TYPE_CHECKING:
 
 
 class Answer(msgspec.Struct, frozen=True):
-    """What came: `reason` is the fabric's, empty for the server's own answer."""
+    """What came: `reason` is the fabric's, empty for the server's own answer, or an edge's to what is no request."""
 
     at: float
     reason: str
     retryable: bool
     message: str
+    failed: bool
 
 
 class Request:
@@ -36,11 +37,15 @@ class Request:
         self.token = token(id, self.key)
         self.delay: float = arguments.get("delay", 0.0)
         self.asks: bool = arguments.get("ask", False)
+        self.arguments = arguments
+        self.state: str | None = None  # that its server has answered with, to be sent again with a client's input
+        self.retried = False  # it was, or its client has left
         self.posted = world.now
         self.unread = edge.frozen  # its edge may close the link without having read this
         self.answers: list[Answer] = []
         self.progress = 0.0
         self.session = ""
+        self.in_batch = False
         self.excused = ""
         self.cancelled = False
         self.lapsed = False  # its client had ended its input, and was waited for no longer
@@ -52,6 +57,11 @@ class Request:
     def open(self) -> bool:
         """An answer is owed."""
         return not (self.answers or self.excused or self.cancelled)
+
+    @property
+    def to_retry(self) -> bool:
+        """Its server has asked for input that its client has not given yet."""
+        return self.state is not None and not self.retried
 
     def heard(self, message: jsonrpc.Message) -> None:
         """A frame came that belongs to this request."""
@@ -69,12 +79,14 @@ class Request:
         body = msgspec.json.decode(message.frame)
         data = body.get("error", {}).get("data") or {}
         reason, retryable = data.get("reason", ""), data.get("retryable", False)
-        self.answers.append(Answer(self.world.now, reason, retryable, str(body.get("error"))))
+        self.answers.append(Answer(self.world.now, reason, retryable, str(body.get("error")), "error" in body))
         if len(self.answers) > 1:
             self.world.violated(f"{self!r}: answered {len(self.answers)} times")
         if message.id != self.id:
             self.world.violated(f"{self!r}: answered under the id {message.id!r}")
-        if "result" in body and self.key and body["result"].get("key") != self.key:
+        if body.get("result", {}).get("resultType") == "input_required":
+            self.state = body["result"]["requestState"]
+        elif "result" in body and self.key and body["result"].get("key") != self.key:
             self.world.violated(f"{self!r}: got the answer of {body['result'].get('key')}")
         refusals = (jsonrpc.INVALID_PARAMS, jsonrpc.INVALID_REQUEST)  # its initialize had failed, or was the second
         if "error" in body and not data and body["error"]["code"] not in refusals:
@@ -93,12 +105,13 @@ def frame(id: bytes, method: str, params: dict[str, Any]) -> jsonrpc.Message:
     return jsonrpc.parse(body)
 
 
-def call(id: bytes, tool: str, arguments: dict[str, Any], *, modern: bool) -> jsonrpc.Message:
-    """A tools/call."""
+def call(id: bytes, tool: str, arguments: dict[str, Any], *, modern: bool, state: str | None = None) -> jsonrpc.Message:
+    """A tools/call. state: with the input that its server asked for under this."""
     meta: dict[str, Any] = {"progressToken": msgspec.Raw(token(id, arguments["key"]))}
     if modern:
         meta["io.modelcontextprotocol/protocolVersion"] = jsonrpc.MODERN_VERSION
-    return frame(id, "tools/call", {"name": tool, "arguments": arguments, "_meta": meta})
+    answer = {"requestState": state, "inputResponses": {"q": {"action": "accept"}}} if state is not None else {}
+    return frame(id, "tools/call", {"name": tool, "arguments": arguments, "_meta": meta} | answer)
 
 
 def initialize(id: bytes, version: str = "2025-11-25") -> jsonrpc.Message:

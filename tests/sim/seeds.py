@@ -1,22 +1,32 @@
-"""A seed's run: edges, bridges and clients, a few seconds of calls with faults among them, then quiet and the judgement."""
+"""A seed's run: edges, bridges and clients, a few seconds of calls with faults among them, then quiet and the judgement.
+
+Seeds come in three kinds: plain ones; those in which some read slowly; and varied ones, in which clients, people and servers do
+what the others never do (deeds.py).
+"""
 
 from __future__ import annotations
 
 from functools import partial
 from random import Random
 
+from fabric.core.bridge.processes.health import Checks
+from tests.sim import deeds
 from tests.sim.clients import Client, LongLink
 from tests.sim.faults import FAULTS, KEPT_ONLY, SLOW
 from tests.sim.http_clients import Http
 from tests.sim.invariants import finish
 from tests.sim.world import Plant, Settings, World
 
+QUICK = Checks(interval=1.0, timeout=0.4, down=2, up=1, patience=2.0)
+"""Checks by which a server that hangs is replaced within a run."""
 CALLS_END = 4.0
 """Seconds in which calls are made and faults begin."""
 
 
-def run(seed: int, *, slow: bool = False, plant: Plant | None = None, verbose: bool = False) -> World:
+def run(seed: int, *, slow: bool = False, varied: bool = False, plant: Plant | None = None, verbose: bool = False) -> World:
     """Run one seed to its end; what went wrong is in the world's `violations`. slow: some read slowly, and calls are longer."""
+    if varied:
+        return _varied(seed, plant, verbose=verbose)
     random = Random(seed)
     keeps = random.random() < 0.5
     settings = Settings(keeps=keeps, slots=random.choice((2, 8)))
@@ -37,6 +47,38 @@ def run(seed: int, *, slow: bool = False, plant: Plant | None = None, verbose: b
         _slow(world, clients, Random(f"slow {seed}"))  # of its own: without it each seed is the run it was
     world.run(CALLS_END + 0.5)
     finish(world, clients)
+    return world
+
+
+def _varied(seed: int, plant: Plant | None, *, verbose: bool) -> World:
+    random = Random(f"varied {seed}")
+    keeps = random.random() < 0.5
+    checked = random.random() < 0.3
+    settings = Settings(
+        keeps=keeps,
+        slots=random.choice((2, 8)),
+        most=random.choice((2, 4, 16)),
+        largest_message_bytes=random.choice((8_192, 1_000_000)),
+        session_idle=30.0,
+        checks=QUICK if checked else Checks(),
+    )
+    world = World(seed, settings, plant=plant, verbose=verbose)
+    for _ in range(random.choice((1, 2))):
+        world.edge()
+    for _ in range(random.choice((1, 2, 2))):
+        world.bridge()
+    clients = [deeds.client(world, random, number) for number in range(random.choice((4, 6)))]
+    for client in clients:
+        for _ in range(random.randint(1, 3)):
+            world.after(random.uniform(0.0, CALLS_END), deeds.call, client, random)
+    for deed in random.sample(deeds.DEEDS, 4):
+        if deed is not (deeds.restart_server if checked else deeds.hang):  # checks leave what a restart has retired alone
+            for _ in range(3):
+                world.after(random.uniform(0.3, CALLS_END), deed, world, random)
+    for fault in random.sample([fault for fault in FAULTS if fault not in KEPT_ONLY], random.choice((0, 0, 1, 3))):
+        world.after(random.uniform(0.2, CALLS_END), fault, world, random)
+    world.run(CALLS_END + 0.5)
+    finish(world, list(world.clients.values()))
     return world
 
 
@@ -63,7 +105,6 @@ def _client(world: World, random: Random, number: int) -> Client:
 
 
 def _call(client: Client, random: Random) -> None:
-    legacy = getattr(client, "legacy", False)
     id = random.choice((None, None, None, b"70", b'"70"'))
     client.call(
         random.choice(("read", "write")),
@@ -71,5 +112,5 @@ def _call(client: Client, random: Random) -> None:
         cancel_after=random.choice((0.0, 0.02, 0.5)) if id is None and random.random() < 0.15 else None,
         delay=random.choice((0.0, 0.0, 0.02, 0.3, 1.5)),
         progress=random.choice((0, 0, 3)),
-        ask=legacy and random.random() < 0.2,
+        ask=client.legacy and random.random() < 0.2,
     )

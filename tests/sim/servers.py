@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Callable
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any
 
@@ -51,7 +52,8 @@ class Manner(msgspec.Struct, frozen=True, kw_only=True):
 class SimServer:
     """One server process. A call's arguments: key, delay (seconds), progress (how many), ask (a request to the client
     first), big (bytes of a log message, and again of the answer), input (answer with input_required first), flood (how many
-    messages to write before the answer, as fast as they are read). `stdin` may be stopped; `hold` stops its stdout."""
+    messages to write before the answer, as fast as they are read), poison (the process dies of it). `stdin` may be stopped;
+    `hold` stops its stdout."""
 
     def __init__(self, world: World, bridge: BridgeProcess, child: str, era: Era) -> None:
         self.world = world
@@ -59,9 +61,10 @@ class SimServer:
         self.era = era
         self.alive = True
         self.hangs = False
+        self.when_stopped: Callable[[], None] | None = None
         self._bridge = bridge
         self.bridge_name = bridge.name
-        self._running: dict[str, bool] = {}  # ids of calls that are not cancelled
+        self._running: dict[str, str] = {}  # ids of calls that are not cancelled, with their keys
         self._asked: dict[int, tuple[str, Any]] = {}
         self._asks = 0
         self._initialized = False
@@ -84,9 +87,16 @@ class SimServer:
         if self.alive:
             self._bridge.feed(ServerStarted(self.child))
 
-    def stop(self) -> None:
+    def stop(self, *, killed: bool = False) -> None:
         """The bridge stops it, or dies with it."""
         self.alive = False
+        if not killed and self.when_stopped is not None:
+            self.when_stopped()
+        for key in () if killed or self._bridge.leaving or not self._initialized else self._running.values():
+            client = self.world.clients.get(key.rpartition(".")[0])
+            posted = max((request.posted for request in client.requests if request.key == key), default=0.0) if client else 0.0
+            if client and client.wants_session and self.world.now - posted < self.world.settings.session_idle:
+                self.world.violated(f"{self._bridge.name} ends the session of {client.name}, in which {key} runs")
 
     def crash(self) -> None:
         """It dies by itself."""
@@ -108,7 +118,12 @@ class SimServer:
 
     def write(self, frame: bytes) -> None:
         """The bridge writes a frame."""
-        message, after = msgspec.json.decode(frame), max(PIPE, self._reads_at - self.world.now)
+        try:
+            message = msgspec.json.decode(frame)
+        except msgspec.DecodeError:
+            self.world.violated(f"{self._bridge.name} {self.child} was given what is no message: {frame!r}")
+            return
+        after = max(PIPE, self._reads_at - self.world.now)
         self._sent.append(str(message.get("id")))
         self.stdin.send(lambda: self.world.after(after, self._received, message), len(frame))
         if not self._initialized and self.stdin.bytes > self.world.settings.unread_bytes + BEHIND_BYTES + len(frame):
@@ -179,7 +194,7 @@ class SimServer:
         elif method in ("tools/call", "prompts/get"):
             self._tool(id, params, params.get("_meta", {}))
         elif method == "subscriptions/listen":
-            self._running[id] = True
+            self._running[id] = "listen"
             self._change(id)
         elif method == "notifications/cancelled":
             self._running.pop(params["requestId"], None)
@@ -191,8 +206,10 @@ class SimServer:
         if self.world.lists == "whole":
             self.say(id=id, result={"tools": TOOLS, "ttlMs": 60_000})
         elif self.world.lists == "half" and "cursor" not in params:
+            self.world.did("failing tool list")
             self.say(id=id, result={"tools": TOOLS[1:], "nextCursor": "2"})
         elif self.world.lists != "never":
+            self.world.did("failing tool list")
             self.say(id=id, error={"code": -32603, "message": "no list today"})
 
     def _tool(self, id: str, params: dict[str, Any], meta: dict[str, Any]) -> None:
@@ -200,10 +217,13 @@ class SimServer:
         if meta.get(LOG_LEVEL):
             self.say(method="notifications/message", params={"data": arguments["key"]})
         if arguments.get("input") and "requestState" not in params:
+            self.world.did("input asked for")
             self.say(id=id, result={"resultType": "input_required", "requestState": f"{self.child}/{arguments['key']}"})
         elif arguments.get("input") and params["requestState"] != f"{self.child}/{arguments['key']}":
             self.world.violated(f"{self._bridge.name} {self.child} was given the state {params['requestState']}")
         else:
+            if "requestState" in params:
+                self.world.did("input given")
             self._call(id, arguments, meta.get("progressToken"))
 
     def _change(self, id: str) -> None:
@@ -215,7 +235,12 @@ class SimServer:
 
     def _call(self, id: str, arguments: dict[str, Any], token: str | None) -> None:
         self.world.started.setdefault(arguments["key"], []).append(self._bridge.name)
-        self._running[id] = True
+        self._running[id] = arguments["key"]
+        if arguments.get("poison"):
+            self.world.did("poisoned call")
+            self._bridge.touched.append("server crash")
+            self.world.fault("poisoned call", lasts=1.0)
+            self.world.after(0.02, self.crash)
         if arguments.get("ask"):
             self._asks += 1
             self._asked[self._asks - 1] = (id, arguments)  # the first id is 0
@@ -252,7 +277,7 @@ class SimServer:
             self.say(method="notifications/progress", params={"progressToken": token, "progress": step})
 
     def _done(self, id: str, key: str, big: int) -> None:
-        if self._running.pop(id, False):
+        if self._running.pop(id, ""):
             if self.manner.broken:
                 named = jsonrpc.quoted(id) if self.manner.broken == "named" else b""
                 fault = Fault(Reason.INVALID, "not JSON")

@@ -10,13 +10,17 @@ from pathlib import Path
 
 import pytest
 
+from tests.sim import deeds
 from tests.sim.faults import KINDS, counted
 from tests.sim.seeds import run
 
 SEEDS = 2000
 SLOW_SEEDS = 200
+VARIED_SEEDS = 250
 EACH_AT_LEAST = 500
 """Faults of each kind over all the seeds."""
+DEEDS_AT_LEAST = 50
+"""Deeds of each kind over all the varied seeds."""
 KEPT = [int(line.split()[0]) for line in (Path(__file__).parent / "seeds.txt").read_text().splitlines() if line[:1].isdigit()]
 
 
@@ -49,6 +53,25 @@ def test_seeds_in_which_some_read_slowly_hold_every_rule_too() -> None:
             broken[seed] = world.violations
     assert not broken
     assert min(counts["slow server"], counts["slow client"]) > SLOW_SEEDS
+
+
+@pytest.mark.timeout(240)
+@pytest.mark.requirement("R11", "R10", "D01", "D06", "D09", "P14")
+def test_seeds_in_which_clients_people_and_servers_do_rare_things_hold_every_rule_too(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    counts: Counter[str] = Counter()
+    broken: dict[int, list[str]] = {}
+    for seed in range(VARIED_SEEDS):
+        world = run(seed, varied=True)
+        counts.update(world.deeds)
+        if world.violations:
+            broken[seed] = world.violations
+    with capsys.disabled():
+        print("\ndeeds: " + ", ".join(f"{kind} {counts[kind]}" for kind in deeds.KINDS))
+    assert not broken
+    assert counts.keys() == set(deeds.KINDS)
+    assert not {kind: counts[kind] for kind in deeds.KINDS if counts[kind] < DEEDS_AT_LEAST}
 
 
 @pytest.mark.parametrize("seed", KEPT)

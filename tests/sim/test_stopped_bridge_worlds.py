@@ -173,6 +173,21 @@ class Trusting(Detours):
         super().look(now)
 
 
+class TrustsTheSilent(Detours):
+    """The way round a bridge that does not answer may lead to that very bridge."""
+
+    def look(self, now: float) -> None:
+        super().look(now)
+        for room in self._rooms.values():
+            for server in room.free if self._member.doubts(room.peer, now) else ():
+                self._takers[server] = [room]
+
+
+def a_way_to_the_silent(core: EdgeCore | BridgeCore) -> None:
+    if isinstance(core, EdgeCore):
+        core.detours.__class__ = TrustsTheSilent
+
+
 def no_way_round(core: EdgeCore | BridgeCore) -> None:
     if isinstance(core, EdgeCore):
         core.detours.__class__ = AlwaysTheQueue
@@ -193,7 +208,9 @@ def the_given_up_trusted(core: EdgeCore | BridgeCore) -> None:
 
 
 @pytest.mark.parametrize(
-    "plant", [no_way_round, no_doubt, work_left_adrift, the_given_up_trusted], ids=lambda plant: plant.__name__
+    "plant",
+    [no_way_round, no_doubt, work_left_adrift, the_given_up_trusted, a_way_to_the_silent],
+    ids=lambda plant: plant.__name__,
 )
 def test_a_planted_bug_makes_a_call_wait_for_the_stopped_bridge(plant: Plant) -> None:
     runs = [stopped_under_load(keeps=keeps, plant=plant) for keeps in (False, True)]

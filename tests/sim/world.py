@@ -9,11 +9,12 @@ import heapq
 import zlib
 from collections.abc import Callable
 from random import Random
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
 from fabric.core.bridge.core import BridgeCore
+from fabric.core.bridge.processes.health import Checks
 from fabric.core.bridge.processes.limits import START_TIMEOUT, ServerLimits
 from fabric.core.edge.core import EdgeCore
 from fabric.core.edge.correlation import Limits
@@ -24,6 +25,9 @@ from fabric.envelope import Envelope, Kind, Pack
 from tests.sim.broker import SimBroker
 from tests.sim.process import BridgeProcess, EdgeProcess, ObserverProcess, Process
 from tests.sim.servers import Era, Manner
+
+if TYPE_CHECKING:
+    from tests.sim.clients import Client
 
 SERVERS = {"tools": Era.MODERN, "old": Era.LEGACY, "both": Era.DUAL}
 """The servers of every world, unless it says otherwise."""
@@ -48,6 +52,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     session_idle: float = 12.0
     unread_bytes: int = 8_000
     lane_bytes: int = 32 * 1024 * 1024
+    checks: Checks = Checks()
     largest_message_bytes: int = 1_000_000
 
 
@@ -62,8 +67,10 @@ class World:
         self.now = 0.0
         self.quiet_since = 0.0  # when the last fault was over
         self.faults: dict[str, int] = {}
+        self.deeds: dict[str, int] = {}  # what came to pass that is no fault, by its kind
         self.violations: list[str] = []
         self.conflicts: list[tuple[str, str]] = []  # who was told of one, and what
+        self.clients: dict[str, Client] = {}
         self.started: dict[str, list[str]] = {}  # key of a call to the incarnations that began it, in order
         self.lists = "whole"  # how servers answer tools/list: whole, half, an error, or never
         self.listed = 0  # how often they were asked
@@ -110,9 +117,11 @@ class World:
     def bridge(self, *, definition: str = "") -> BridgeProcess:
         """A new bridge that serves every server, by the one definition or by another."""
         slots, most = self.settings.slots, self.settings.most
-        unread, start = self.settings.unread_bytes, self.settings.start_timeout
+        unread, start, checks = self.settings.unread_bytes, self.settings.start_timeout, self.settings.checks
         limits = {
-            name: ServerLimits(digest=name + definition, slots=slots, most=most, unread_bytes=unread, start_timeout=start)
+            name: ServerLimits(
+                name + definition, slots=slots, most=most, unread_bytes=unread, checks=checks, start_timeout=start
+            )
             for name in self.settings.servers
         }
         core = BridgeCore(self._identity("bridge"), limits, self.settings.session_idle)
@@ -152,6 +161,10 @@ class World:
         """A fault of this kind happens now."""
         self.faults[kind] = self.faults.get(kind, 0) + 1
         self.quiet_since = max(self.quiet_since, self.now + lasts)
+
+    def did(self, kind: str) -> None:
+        """Something of this kind came to pass, which seeds are to reach often."""
+        self.deeds[kind] = self.deeds.get(kind, 0) + 1
 
     def violated(self, text: str) -> None:
         """A rule of the fabric was broken."""

@@ -69,7 +69,7 @@ class BridgeCore:
     def handle(self, event: Event, now: float) -> list[Effect]:
         """Take in one event."""
         if self.member.left:
-            return []  # its servers are stopped; the others have been told
+            return []  # its servers are stopped, and it has said goodbye
         match event:
             case PackArrived(pack):
                 for envelope in self.member.receive(pack, now):
@@ -97,7 +97,7 @@ class BridgeCore:
             case ServerChecked(server, reason):
                 self.server_events.checked(self.pools[server], reason, now)
             case PublishFailed():
-                pass  # lanes send again by themselves, announcements come each second
+                pass  # lanes send again by themselves, and it announces itself each second
             case BrokerConnected(keeps, largest_message_bytes):
                 if not self._begun:
                     self._begun = True
@@ -147,15 +147,15 @@ class BridgeCore:
         return min(self.timers.soonest, self.jobs.owed.soonest, self.member.next_beat)
 
     def transmit(self) -> list[Effect]:
-        """What waits in the lanes, packed."""
+        """What waits in the lanes to be sent, packed."""
         return self.member.pairs.transmit()
 
     def leave(self, now: float) -> list[Effect]:  # noqa: ARG002 - every core leaves at a time
-        """Say goodbye to everyone and stop every server; what is open ends at the edges as if this process had died."""
+        """Say goodbye and stop every server; what is open ends at the edges as if this process had died."""
         for pool in self.pools.values():
             for child in list(pool.children.values()):
                 pool.stop(child)
-        self.sessions.open.clear()  # what is due before it is gone concerns nobody
+        self.sessions.open.clear()  # deadlines that come before the process is gone must not look for their processes
         self.member.leave()
         return self.member.take()
 
@@ -185,7 +185,7 @@ class BridgeCore:
         return {name: pool.describe(self.intake.open, now) for name, pool in self.pools.items()}
 
     def lost(self, peer: str, now: float, loss: Loss) -> None:
-        """An edge is given up or gave us up: its modern jobs and the sessions of its links end, its HTTP sessions wait."""
+        """An edge was given up or gave us up: its modern jobs and the sessions of its links end, its HTTP sessions wait."""
         gone = loss is not Loss.GAVE_US_UP
         self.deliveries.lost(peer, gone=gone)
         self._deferred.pop(peer, None)
@@ -195,7 +195,7 @@ class BridgeCore:
             self.sessions.cancel(job, b"", now)
 
     def recovered(self, now: float) -> None:
-        """A gap has ended; the lanes have already sent again what was not acknowledged."""
+        """A gap has ended: the lanes have already sent again what was not acknowledged."""
 
     # ------------------------------------------------------------ taking work
     def _work(self, source: str, envelope: Envelope, delivery: int, now: float) -> None:
@@ -247,7 +247,7 @@ class BridgeCore:
     # ------------------------------------------------------------ what edges send
     def _envelope(self, peer: str, envelope: Envelope, now: float) -> None:
         match envelope.kind:
-            case Kind.REQUEST | Kind.OPEN if envelope.lane is Lane.NONE:  # it came round the queue, and is nobody's yet
+            case Kind.REQUEST | Kind.OPEN if envelope.lane is Lane.NONE:  # past the queue, and without an owner yet
                 self._work(peer, envelope, 0, now)
             case Kind.REQUEST:
                 job = job_of(peer, envelope, 0, now, queued=False)
@@ -284,10 +284,10 @@ class BridgeCore:
             case Kind.RELEASE:
                 self.sessions.release(peer, envelope)
             case _:
-                pass  # not for a bridge; a newer release may say more
+                pass  # not for a bridge; a newer release may have more kinds
 
     def _defer(self, peer: str, envelope: Envelope) -> None:
-        """A cancel on the control lane may have overtaken the request it means, which is then still to come."""
+        """Keep a cancel that may have overtaken, on the control lane, the request it names."""
         if envelope.lane is Lane.CONTROL and envelope.after > self.member.pairs.get(peer).data_in.contiguous:
             self._deferred.setdefault(peer, []).append(envelope)
 

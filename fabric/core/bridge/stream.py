@@ -1,4 +1,4 @@
-"""A stream of a legacy HTTP session, at the bridge that owns it: who reads it, and the newest of what was said on it.
+"""An event stream of a legacy HTTP session, at the bridge that owns it: where it is read, and the newest messages on it.
 
 The owner numbers each message, so that an event id, `<stream>.<number>`, means the same at every edge and a client may go on
 reading at any of them. (2025-11-25 basic/transports.mdx, Resumability and Redelivery; EIP: message store.)
@@ -16,30 +16,32 @@ from fabric.mcp.jsonrpc import MessageKind
 
 KEPT_MESSAGES = 256
 KEPT_BYTES = 1024 * 1024
-"""How much of one stream is kept to be said again; the oldest goes first, and the newest always stays."""
+"""How much of one stream is kept to be sent again; the oldest goes first, and the newest always stays."""
 
 LONGEST_NAMES = 256
 """Bytes that a client's id and progress token may have together for its request's stream to be resumable."""
 
 
 class Stream:
-    """One stream: a request's, whose `id` is its exchange, or the session's own.
-
-    edge, exchange: where it is read, empty where it is not. A request's stream is first read under its own exchange; its edge
-    then puts the client's own id and token in. primed: the number a fresh reader begins behind. ended: when the answer was
-    said, 0.0 before.
-    """
+    """One stream: a request's, or the session's own."""
 
     __slots__ = ("_client_id", "_kept", "_token", "edge", "ended", "exchange", "id", "kept_bytes", "next", "primed")
 
     def __init__(self, id: str, edge: str = "", *, client_id: bytes = b"", token: bytes = b"") -> None:
         self.id = id
+        """The exchange of its request; the id of the session for the session's own stream."""
         self.edge = edge
+        """The edge where it is read; empty where nobody reads it."""
         self.exchange = id if edge else ""
+        """The exchange under which it is read there: at first its request's, whose edge knows the client's id and token."""
         self.primed = 0
+        """The number behind which a reader begins that names none."""
         self.next = 1
+        """The number of the next message."""
         self.kept_bytes = 0
+        """Bytes of the messages that are kept."""
         self.ended = 0.0
+        """When the answer was sent on it; 0.0 before."""
         self._kept: deque[tuple[int, bytes]] = deque()
         self._client_id = client_id
         self._token = token
@@ -50,11 +52,11 @@ class Stream:
         member.data(self.edge, now, Envelope(kind=Kind.MESSAGE, exchange=self.exchange, event=event))
 
     def say(self, member: Member, frame: bytes, now: float) -> None:
-        """A message goes out on this stream, now or when it is read again."""
+        """Send a message on this stream, now or when it is read again."""
         self._hand(member, self._keep(frame), frame, now)
 
     def answer(self, member: Member, frame: bytes, now: float) -> int:
-        """The last message of a request's stream; returns its number. An edge that still has the request is told by ANSWER."""
+        """Send the last message of a request's stream, except to an edge that gets it as ANSWER. Returns its number."""
         number = self._keep(frame)
         self.ended = now
         if self.exchange != self.id:
@@ -63,7 +65,7 @@ class Stream:
         return number
 
     def attach(self, member: Member, edge: str, exchange: str, after: int, now: float, *, primes: bool) -> None:
-        """It is read here from now on: what came after that number is said again. after: -1 for a fresh reader."""
+        """The stream is read here from now on: what came after that number is sent again. after: -1 for a fresh reader."""
         if self.edge:  # each message goes to one connection, and the newest is the one its client reads
             kind = Kind.DETACH if self.exchange == self.id else Kind.ENDED
             member.data(self.edge, now, Envelope(kind=kind, exchange=self.exchange))
@@ -78,13 +80,13 @@ class Stream:
             self.close(member, now)
 
     def leave(self) -> None:
-        """Nobody reads it now. What comes meanwhile is for the next reader, also for one who names no event."""
+        """Nobody reads it now. What comes meanwhile is for the next reader, also for one that names no event."""
         self.edge = self.exchange = ""
         self.primed = self.next
         self.next += 1
 
     def close(self, member: Member, now: float) -> None:
-        """Nothing more comes: its reader is told, unless that is the request itself, which has an end of its own."""
+        """Nothing more comes: end it at its reader, unless that is the request itself, which has an end of its own."""
         if self.edge and self.exchange != self.id:
             member.data(self.edge, now, Envelope(kind=Kind.ENDED, exchange=self.exchange))
         self.edge = self.exchange = ""
@@ -104,7 +106,7 @@ class Stream:
             member.data(self.edge, now, Envelope(kind=Kind.MESSAGE, exchange=self.exchange, event=number, body=body))
 
     def _named(self, frame: bytes) -> bytes:
-        """The frame with the client's own id or token, for an edge that does not know the request."""
+        """A frame with the client's own id or token, for an edge that does not know the request."""
         if not self._client_id:
             return frame
         try:

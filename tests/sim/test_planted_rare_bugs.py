@@ -1,0 +1,214 @@
+"""Bugs in what is rare: eviction, batches, lists of tools, ended input, restarts, checks, sizes. Varied seeds find them.
+
+As in test_planted_bugs.py, each is a faulty subclass of one part of a core.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import pytest
+
+from fabric.core.bridge.core import BridgeCore
+from fabric.core.bridge.job import Job
+from fabric.core.bridge.processes.checkup import Checkup
+from fabric.core.bridge.processes.child import Child
+from fabric.core.bridge.processes.pool import Pool
+from fabric.core.bridge.processes.renewal import Renewal
+from fabric.core.bridge.sessions.eviction import Eviction
+from fabric.core.bridge.sessions.session import Session
+from fabric.core.edge.clients.long_link import LongLink
+from fabric.core.edge.clients.long_links import LongLinks
+from fabric.core.edge.clients.slow_links import SlowLinks
+from fabric.core.edge.core import EdgeCore
+from fabric.core.edge.correlation import CorrelationRouter
+from fabric.core.edge.exchange import Exchange
+from fabric.core.edge.routing import RequestRouting
+from fabric.core.edge.tool_lists import ToolList, ToolLists
+from fabric.faults import Fault
+from fabric.mcp import batches
+from fabric.mcp.jsonrpc import Message
+from tests.sim.seeds import run
+from tests.sim.test_rule_worlds import a_cancel_of_the_oldest
+from tests.sim.world import Plant
+
+WITHIN = 150
+"""Seeds among which a planted bug is found."""
+
+
+class AnySession(Eviction):
+    """The first session gives way, whoever uses it."""
+
+    def next(self, sessions: Iterable[Session], pool: Pool, opening: str, now: float) -> Session | None:
+        return next((session for session in sessions if session.server == pool.name and not session.bound), None)
+
+
+def a_session_in_use_that_gives_way(core: EdgeCore | BridgeCore) -> None:
+    if isinstance(core, BridgeCore):
+        core.sessions._eviction.__class__ = AnySession
+
+
+class OneByOne(LongLinks):
+    """The members of a batch are answered like requests of their own."""
+
+    def _batch(self, long_link: LongLink, message: Message, now: float) -> None:
+        for member in batches.split(message):
+            if isinstance(member, Message):
+                self._session_frame(long_link, member, now)
+
+
+def a_batch_answered_one_by_one(core: EdgeCore | BridgeCore) -> None:
+    if isinstance(core, EdgeCore):
+        core.long_links.__class__ = OneByOne
+
+
+class DroppedByAFailure(ToolLists):
+    """Calls that waited for a list which fails are forgotten."""
+
+    def listed(self, tool_list: ToolList, answer: bytes, now: float) -> None:
+        if b'"result"' not in answer:
+            tool_list.waiting.clear()
+        super().listed(tool_list, answer, now)
+
+
+def calls_lost_with_their_list(core: EdgeCore | BridgeCore) -> None:
+    if isinstance(core, EdgeCore):
+        core.tools.__class__ = DroppedByAFailure
+
+
+class AllButTheNewest(LongLinks):
+    """Of the requests of a client that has ended its input, the newest is not answered."""
+
+    def unanswered(self, link: str) -> list[Exchange]:
+        return super().unanswered(link)[:-1]
+
+
+def an_ended_input_that_leaves_one_open(core: EdgeCore | BridgeCore) -> None:
+    if isinstance(core, EdgeCore):
+        core.long_links.__class__ = AllButTheNewest
+
+
+class Uncounted(CorrelationRouter):
+    """Work that kills its servers is started for ever."""
+
+    def _failed_too_often(self, exchange: Exchange, reason: str, now: float) -> bool:
+        exchange.starts = 0
+        return super()._failed_too_often(exchange, reason, now)
+
+
+def starts_without_a_limit(core: EdgeCore | BridgeCore) -> None:
+    if isinstance(core, EdgeCore):
+        core.router.__class__ = Uncounted
+
+
+class Impatient(Renewal):
+    """Old processes are stopped as soon as new ones serve, with all they run."""
+
+    def finished(self, now: float) -> list[Child]:
+        return [child for child, _ in self._retired.values()]
+
+
+def a_restart_that_waits_for_no_call(core: EdgeCore | BridgeCore) -> None:
+    if isinstance(core, BridgeCore):
+        for pool in core.pools.values():
+            pool.renewal.__class__ = Impatient
+
+
+class NeverLate(Checkup):
+    """A check that is not answered has not failed."""
+
+    def look(self, now: float) -> str:
+        super().look(now)
+        return ""
+
+
+def a_check_without_an_end(core: EdgeCore | BridgeCore) -> None:
+    if isinstance(core, BridgeCore):
+        for pool in core.pools.values():
+            pool.checkup.__class__ = NeverLate
+
+
+class AnyProcess(RequestRouting):
+    """A call that waits for input goes on in any process."""
+
+    def _to_parked(self, exchange: Exchange, incarnation: str, now: float) -> None:
+        self._router.offer(exchange, now)
+
+
+def a_retry_that_any_process_gets(core: EdgeCore | BridgeCore) -> None:
+    if isinstance(core, EdgeCore):
+        core.routing.__class__ = AnyProcess
+
+
+class AnySize(RequestRouting):
+    """What is too large for the broker is sent all the same."""
+
+    def _oversized(self, body: bytes, names_bytes: int = 0) -> Fault | None:
+        return None
+
+
+def no_limit_of_the_broker(core: EdgeCore | BridgeCore) -> None:
+    if isinstance(core, EdgeCore):
+        core.routing.__class__ = AnySize
+
+
+class HeldForGood(SlowLinks):
+    """What was held for a client that has caught up is not released."""
+
+    def caught_up(self, link: str, now: float, *, gone: bool = False) -> None:
+        if link in self.behind:
+            self.behind[link].held.clear()
+        super().caught_up(link, now, gone=gone)
+
+
+def a_client_that_catches_up_in_vain(core: EdgeCore | BridgeCore) -> None:
+    if isinstance(core, EdgeCore):
+        core.slow.__class__ = HeldForGood
+
+
+class Retaken(Renewal):
+    """A call that may not be repeated is taken from an old process, too."""
+
+    def overdue(self, now: float) -> list[Job]:
+        return [job for child, _ in self._retired.values() for job in child.jobs.values() if job.queued]
+
+
+def a_restart_that_repeats_anything(core: EdgeCore | BridgeCore) -> None:
+    if isinstance(core, BridgeCore):
+        for pool in core.pools.values():
+            pool.renewal.__class__ = Retaken
+
+
+VARIED: dict[Plant, str] = {
+    a_session_in_use_that_gives_way: "ends the session of",
+    a_batch_answered_one_by_one: "answered alone",
+    calls_lost_with_their_list: "never answered",
+    an_ended_input_that_leaves_one_open: "ended its input",
+    starts_without_a_limit: "killed",
+    a_restart_that_waits_for_no_call: "",
+    a_restart_that_repeats_anything: "may not be repeated",
+    a_check_without_an_end: "",
+    a_retry_that_any_process_gets: "was given the state",
+    no_limit_of_the_broker: "",
+    a_cancel_of_the_oldest: "never answered",
+}
+"""Each bug that varied seeds find, and a word of the rule that it breaks where only one would be right."""
+
+SLOW: dict[Plant, str] = {a_client_that_catches_up_in_vain: ""}
+"""Those that show where some read slowly."""
+
+
+@pytest.mark.timeout(240)
+@pytest.mark.requirement("R11")
+@pytest.mark.parametrize("plant", [*VARIED, *SLOW], ids=lambda plant: plant.__name__)
+def test_a_planted_bug_in_what_is_rare_is_found(plant: Plant, capsys: pytest.CaptureFixture[str]) -> None:
+    word = (VARIED | SLOW)[plant]
+
+    def broken(seed: int) -> bool:
+        violations = run(seed, varied=plant in VARIED, slow=plant in SLOW, plant=plant).violations
+        return any(word in violation for violation in violations)
+
+    found = next(filter(broken, range(WITHIN)), None)
+    with capsys.disabled():
+        print(f"\n{plant.__name__}: found by seed {found}", end="")
+    assert found is not None

@@ -1,0 +1,290 @@
+"""Jobs: each holds its slot while it lasts, runs in its turn, and ends with exactly one message to its edge."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import msgspec
+import pytest
+
+from fabric.core import request_state
+from fabric.core.bridge.job import Job, job_of
+from fabric.core.bridge.jobs import TAKEN_AFTER
+from fabric.core.bridge.speaking.modern import INPUT_IN
+from fabric.core.effects import Ack, Effect, Nack
+from fabric.envelope import Envelope, Kind
+from tests.unit.core.bridge.driven_bridge import LEGACY, DrivenBridge, frame, notification, result, written
+
+ENDS = (Kind.ANSWER, Kind.RETURNED)
+
+
+def slots(bridge: DrivenBridge) -> tuple[int, int]:
+    """How many slots are taken, and how many bytes in them are unwritten."""
+    held = bridge.core.pools["s"].slots
+    return held.taken, held.unwritten_bytes
+
+
+def fault(envelope: Envelope) -> tuple[str, bool]:
+    """The reason of an answer of the fabric's own, and whether the call may be made again."""
+    data = msgspec.json.decode(envelope.body)["error"]["data"]
+    return data["reason"], data["retryable"]
+
+
+def of(kind: type[Effect], effects: list[Effect]) -> list[Effect]:
+    return [effect for effect in effects if isinstance(effect, kind)]
+
+
+# ---------------------------------------------------------------- slots and deliveries
+def test_a_job_holds_a_slot_until_it_is_answered_and_bytes_until_they_are_written() -> None:
+    bridge = DrivenBridge()
+    bridge.work("granted", repeatable=False, body=b"x" * 100)
+    assert slots(bridge) == (1, 100)
+    bridge.send(Kind.GRANT, exchange="granted", attempt=1)
+    assert slots(bridge) == (1, 0)
+    bridge.say(bridge.children[0], result("granted"))
+    assert slots(bridge) == (0, 0)
+
+
+def test_repeatable_work_is_written_at_once_and_other_work_when_it_is_granted() -> None:
+    bridge = DrivenBridge()
+    assert [message.id for message in written(bridge.work("read"))] == [b'"read"']
+    assert written(bridge.work("write", repeatable=False)) == []
+    for edge, attempt in (("other", 1), ("e", 2)):  # of another edge, and of another sending
+        assert written(bridge.send(Kind.GRANT, edge=edge, exchange="write", attempt=attempt)) == []
+    assert [message.id for message in written(bridge.send(Kind.GRANT, exchange="write", attempt=1))] == [b'"write"']
+
+
+def test_the_brokers_copy_is_acked_when_the_edge_has_the_answer() -> None:
+    bridge = DrivenBridge()
+    bridge.work("x", delivery=7)
+    assert of(Ack, bridge.say(bridge.children[0], result("x"))) == []
+    assert of(Ack, bridge.acknowledge()) == [Ack(7)]
+    assert bridge.core.deliveries.answered == {}
+
+
+def test_the_edge_hears_that_repeatable_work_was_taken_only_where_it_takes_long() -> None:
+    bridge = DrivenBridge()
+    bridge.work("fast")
+    bridge.say(bridge.children[0], result("fast"))
+    bridge.work("slow", delivery=7)
+    bridge.pass_time(TAKEN_AFTER)
+    assert [(each.kind, each.exchange) for each in bridge.posted(Kind.TAKEN, Kind.ANSWER)] == [
+        (Kind.ANSWER, "fast"),
+        (Kind.TAKEN, "slow"),
+    ]
+    assert of(Ack, bridge.acknowledge()) == [Ack(7)]
+
+
+def test_another_copy_of_an_open_job_is_acked_when_its_edge_knows_of_the_job_and_runs_nothing() -> None:
+    bridge = DrivenBridge()
+    bridge.work("x", delivery=7)
+    effects = bridge.work("x", delivery=8, attempt=2)
+    assert (written(effects), slots(bridge)[0]) == ([], 1)
+    assert [(each.kind, each.attempt) for each in bridge.posted(Kind.TAKEN)] == [(Kind.TAKEN, 1)]
+    assert of(Ack, bridge.acknowledge()) == [Ack(7), Ack(8)]
+
+
+def test_a_cancel_of_an_older_sending_says_that_a_later_one_came_here() -> None:
+    bridge = DrivenBridge()
+    bridge.work("x")
+    bridge.work("x", attempt=3)
+    bridge.posted()
+    bridge.send(Kind.CANCEL, exchange="x", attempt=2)
+    assert [(each.kind, each.attempt) for each in bridge.posted(*ENDS)] == [(Kind.RETURNED, 3)]
+    assert not bridge.core.jobs.open
+
+
+@pytest.mark.parametrize(
+    ("end", "settled"), [(DrivenBridge.leaves, Ack(7)), (DrivenBridge.gives_up, Nack(7))], ids=["it left", "it gave us up"]
+)
+def test_work_of_an_edge_that_left_is_done_with_and_that_of_one_that_gave_us_up_goes_to_another_bridge(
+    end: Callable[[DrivenBridge], list[Effect]], settled: Effect
+) -> None:
+    bridge = DrivenBridge()
+    bridge.work("x", delivery=7)
+    effects = end(bridge)
+    assert [effect for effect in effects if isinstance(effect, Ack | Nack)] == [settled]
+    assert [message.method for message in written(effects)] == ["notifications/cancelled"]
+    assert not bridge.core.jobs.open
+
+
+# ---------------------------------------------------------------- turns
+def test_an_exclusive_job_waits_for_the_one_before_it_and_one_that_is_cancelled_meanwhile_is_never_run() -> None:
+    bridge = DrivenBridge()
+    child = bridge.children[0]
+    for exchange in ("first", "second", "third"):
+        bridge.work(exchange, exclusive=True)
+    assert [message.id for message in written(bridge.work("side by side"))] == [b'"side by side"']
+    assert written(bridge.send(Kind.CANCEL, exchange="second", attempt=1)) == []
+    assert [message.id for message in written(bridge.say(child, result("first")))] == [b'"third"']
+    bridge.say(child, result("third"))
+    assert [message.id for message in written(bridge.work("fourth", exclusive=True))] == [b'"fourth"']
+
+
+def test_modern_work_waits_for_a_server_that_is_started_again() -> None:
+    bridge = DrivenBridge()
+    bridge.exit(bridge.children[0])
+    assert written(bridge.work("x")) == []
+    assert written(bridge.work("cancelled")) == []
+    bridge.send(Kind.CANCEL, exchange="cancelled", attempt=1)
+    bridge.pass_time(0.25)
+    (probe,) = written(bridge.run(bridge.children[1]))
+    answer = b'{"jsonrpc":"2.0","id":' + probe.id + b',"result":{"supportedVersions":["2026-07-28"]}}'
+    assert [message.id for message in written(bridge.say(bridge.children[1], answer))] == [b'"x"']
+
+
+# ---------------------------------------------------------------- ends
+@pytest.mark.parametrize(
+    ("repeatable", "unsent", "end"),
+    [
+        (True, False, (Kind.RETURNED, True, "killed")),
+        (True, True, (Kind.RETURNED, False, "")),
+        (False, True, (Kind.RETURNED, False, "")),
+        (False, False, (Kind.ANSWER, "outcome_unknown", False)),
+    ],
+)
+def test_when_its_process_ends_a_job_is_returned_if_it_may_run_again(repeatable: bool, unsent: bool, end: Any) -> None:
+    bridge = DrivenBridge()
+    bridge.work("x", repeatable=repeatable)
+    bridge.send(Kind.GRANT, exchange="x", attempt=1)
+    bridge.exit(bridge.children[0], "killed", *(["x"] if unsent else []))
+    (last,) = bridge.posted(*ENDS)
+    if last.kind is Kind.RETURNED:
+        assert (last.kind, last.repeatable, last.body.decode()) == end
+    else:
+        assert (last.kind, *fault(last)) == end
+    assert slots(bridge) == (0, 0)
+
+
+@pytest.mark.parametrize(
+    ("repeatable", "started", "end"),
+    [
+        (True, True, ("session_lost", False)),
+        (True, False, ("session_lost", True)),
+        (False, False, ("session_lost", True)),
+        (False, True, ("outcome_unknown", False)),
+    ],
+)
+def test_when_its_sessions_process_ends_a_job_never_runs_in_another(
+    repeatable: bool, started: bool, end: tuple[str, bool]
+) -> None:
+    bridge = DrivenBridge(LEGACY)
+    child = bridge.session()
+    bridge.request("x", repeatable=repeatable)
+    bridge.exit(child, "killed", *([] if started else ["x"]))
+    assert [fault(each) for each in bridge.posted(*ENDS)] == [end]
+
+
+def test_an_answer_that_the_broker_cannot_carry_becomes_an_error_that_says_so() -> None:
+    bridge = DrivenBridge(largest_message_bytes=4096)
+    bridge.work("x")
+    bridge.say(bridge.children[0], result("x", text="x" * 4096))
+    (answer,) = bridge.posted(*ENDS)
+    assert fault(answer) == ("too_large", False)
+    assert b"at most 3584 bytes pass this broker" in answer.body
+
+
+def test_a_message_that_the_broker_cannot_carry_goes_nowhere() -> None:
+    bridge = DrivenBridge(largest_message_bytes=4096)
+    bridge.work("x")
+    for size in (4096, 1024):
+        bridge.say(bridge.children[0], notification("notifications/progress", progressToken="x", message="x" * size))
+    (message,) = bridge.posted(Kind.MESSAGE)
+    assert message.exchange == "x"
+    assert len(message.body) < 2048
+
+
+def test_a_modern_request_to_a_legacy_server_is_answered_so_that_its_client_begins_a_session() -> None:
+    bridge = DrivenBridge(LEGACY)
+    bridge.work("x")
+    (answer,) = bridge.posted(*ENDS)
+    error = msgspec.json.decode(answer.body)
+    assert (error["id"], error["error"]["code"]) == ("x", -32600)
+    assert "begin with initialize" in error["error"]["message"]
+
+
+def test_a_cancelled_job_is_cancelled_at_its_server_in_its_clients_words_and_answered_no_more() -> None:
+    bridge = DrivenBridge()
+    bridge.work("x", delivery=7)
+    words = notification("notifications/cancelled", requestId="x", reason="enough")
+    effects = bridge.send(Kind.CANCEL, exchange="x", attempt=1, body=words)
+    assert [message.frame for message in written(effects)] == [words]
+    assert of(Ack, effects) == [Ack(7)]
+    bridge.say(bridge.children[0], result("x"))
+    assert bridge.posted(*ENDS) == []
+
+
+def test_a_job_that_was_not_started_is_cancelled_without_a_word_to_its_server() -> None:
+    bridge = DrivenBridge()
+    bridge.work("x", repeatable=False)
+    assert written(bridge.send(Kind.CANCEL, exchange="x", attempt=1)) == []
+    assert written(bridge.send(Kind.GRANT, exchange="x", attempt=1)) == []
+
+
+def test_a_message_of_an_edge_in_which_an_id_cannot_be_swapped_is_answered_with_an_error() -> None:
+    bridge = DrivenBridge(LEGACY)
+    bridge.session()
+    bridge.tell(b"not JSON", "x")
+    (answer,) = bridge.posted(*ENDS)
+    assert (answer.exchange, fault(answer)) == ("x", ("invalid", False))
+
+
+# ---------------------------------------------------------------- parked calls
+def parked(bridge: DrivenBridge) -> str:
+    """A call has asked its client for input. Returns the requestState that its client got."""
+    bridge.work("x")
+    bridge.say(bridge.children[0], result("x", resultType="input_required", requestState="own"))
+    (answer,) = bridge.posted(*ENDS)
+    return str(msgspec.json.decode(answer.body)["result"]["requestState"])
+
+
+def retry(bridge: DrivenBridge, state: str) -> list[Effect]:
+    body = frame(id="y", method="tools/call", params={"name": "t", "requestState": state})
+    return bridge.send(Kind.REQUEST, exchange="y", server="s", attempt=1, body=body)
+
+
+def test_a_retry_goes_to_the_process_that_asked_for_input_and_bears_that_ones_own_state() -> None:
+    bridge = DrivenBridge()
+    (asked,) = written(retry(bridge, parked(bridge)), bridge.children[0])
+    assert msgspec.json.decode(asked.params)["requestState"] == "own"
+    bridge.say(bridge.children[0], result("y"))
+    assert [answer.exchange for answer in bridge.posted(*ENDS)] == ["y"]
+
+
+@pytest.mark.parametrize("state", ["own", request_state.wrap("b", "s#99", "own"), "mcpf1.b.99.s#1own"])
+def test_a_retry_whose_process_is_not_here_has_an_unknown_outcome(state: str) -> None:
+    bridge = DrivenBridge()
+    parked(bridge)
+    assert written(retry(bridge, state)) == []
+    assert [fault(answer) for answer in bridge.posted(*ENDS)] == [("outcome_unknown", False)]
+
+
+def test_no_session_of_another_client_takes_a_retry() -> None:
+    bridge = DrivenBridge(LEGACY)
+    child = bridge.session()
+    assert written(retry(bridge, request_state.wrap("b", child, "own"))) == []
+
+
+def test_a_process_that_was_replaced_takes_retries_for_as_long_as_a_client_may_come_back() -> None:
+    bridge = DrivenBridge()
+    state = parked(bridge)
+    bridge.core.server_events.renew(bridge.core.pools["s"], "restart", bridge.now)
+    bridge.pass_time(0.25)
+    (probe,) = written(bridge.run(bridge.children[1]))
+    bridge.say(bridge.children[1], b'{"jsonrpc":"2.0","id":' + probe.id + b',"result":{"supportedVersions":["2026-07-28"]}}')
+    assert [message.id for message in written(retry(bridge, state), bridge.children[0])] == [b'"y"']
+    bridge.say(bridge.children[0], result("y"))
+    bridge.pass_time(INPUT_IN)
+    bridge.posted()
+    retry(bridge, state)
+    assert [fault(answer) for answer in bridge.posted(*ENDS)] == [("outcome_unknown", False)]
+
+
+def test_a_job_is_what_its_envelope_asks_for() -> None:
+    asked = Envelope(kind=Kind.OPEN, exchange="x", server="s", attempt=3, bound=True, principal="p", body=b"{}")
+    job = job_of("e", asked, 7, 2.0, queued=True)
+    assert isinstance(job, Job)
+    assert (job.edge, job.arrived, job.attempt, job.newest, job.delivery, job.queued) == ("e", 2.0, 3, 3, 7, True)
+    assert (job.kind, job.server, job.bound, job.principal, job.body) == (Kind.OPEN, "s", True, "p", b"{}")
+    assert (job.child, job.started, job.stream, job.siblings) == ("", False, None, None)

@@ -1,0 +1,309 @@
+"""Sessions: each has a process to itself, and each message of it reaches its client by whichever edge that can be."""
+
+from __future__ import annotations
+
+import msgspec
+import pytest
+
+from fabric.core.bridge.sessions.eviction import EVICT_AFTER
+from fabric.core.bridge.sessions.sessions import PRIMED_AFTER
+from fabric.core.effects import Effect, StopServer
+from fabric.core.events import ServerBehind, ServerCaughtUp
+from fabric.envelope import Envelope, Kind
+from tests.unit.core.bridge.driven_bridge import INITIALIZED, LEGACY, DrivenBridge, frame, notification, result, written
+
+LOG = notification("notifications/message", level="info", data="x")
+
+
+def fault(envelope: Envelope) -> tuple[str, bool]:
+    """The reason of an answer of the fabric's own, and whether the call may be made again."""
+    data = msgspec.json.decode(envelope.body)["error"]["data"]
+    return data["reason"], data["retryable"]
+
+
+def stopped(effects: list[Effect]) -> list[str]:
+    return [effect.child for effect in effects if isinstance(effect, StopServer)]
+
+
+def placed(envelopes: list[Envelope]) -> list[tuple[Kind, str]]:
+    return [(envelope.kind, envelope.exchange) for envelope in envelopes]
+
+
+# ---------------------------------------------------------------- beginning
+def test_an_initialize_opens_a_session_in_a_process_that_nobody_else_has() -> None:
+    bridge = DrivenBridge(LEGACY)
+    children = [bridge.session("a"), bridge.session("b")]
+    assert len(set(children)) == 2
+    for session, child in zip("ab", children, strict=True):
+        assert [message.id for message in written(bridge.request(f"in {session}", session=session), child)] == [
+            b'"in %b"' % session.encode()
+        ]
+
+
+def test_the_answer_to_an_initialize_says_which_session_it_has_opened() -> None:
+    bridge = DrivenBridge(LEGACY)
+    bridge.initialize("session")
+    child = bridge.core.sessions.open["session"].child
+    bridge.say(child, result("session", **INITIALIZED))
+    (answer,) = bridge.posted(Kind.ANSWER)
+    assert (answer.exchange, answer.session) == ("session", "session")
+
+
+def test_an_initialize_that_is_refused_opens_no_session_and_its_process_is_stopped() -> None:
+    bridge = DrivenBridge(LEGACY)
+    bridge.initialize("session")
+    child = bridge.core.sessions.open["session"].child
+    effects = bridge.say(child, frame(id="session", error={"code": -32602, "message": "no"}))
+    (answer,) = bridge.posted(Kind.ANSWER)
+    assert (answer.session, stopped(effects), bridge.core.sessions.open) == ("", [child], {})
+
+
+def test_an_initialize_that_nobody_waits_for_ends_its_process_and_is_not_cancelled() -> None:
+    bridge = DrivenBridge(LEGACY)
+    bridge.initialize("session")
+    child = bridge.core.sessions.open["session"].child
+    effects = bridge.send(Kind.CANCEL, exchange="session", attempt=1)
+    assert (written(effects), stopped(effects), bridge.core.sessions.open) == ([], [child], {})
+
+
+def test_a_server_without_a_free_process_returns_an_initialize_until_a_session_that_is_left_alone_gives_way() -> None:
+    bridge = DrivenBridge(LEGACY, most=1)
+    old = bridge.session("old")
+    bridge.initialize("new")
+    assert placed(bridge.posted(Kind.RETURNED)) == [(Kind.RETURNED, "new")]
+    bridge.pass_time(EVICT_AFTER)
+    assert stopped(bridge.initialize("new")) == [old]
+    assert list(bridge.core.sessions.open) == ["new"]
+
+
+def test_a_session_that_took_anothers_place_hurries_no_other_on() -> None:
+    bridge = DrivenBridge(LEGACY, most=2)
+    first = bridge.session("first")
+    bridge.pass_time(0.4 * EVICT_AFTER)
+    bridge.session("second")
+    bridge.pass_time(0.65 * EVICT_AFTER)
+    assert stopped(bridge.initialize("third")) == [first]
+    bridge.pass_time(0.5)
+    assert stopped(bridge.initialize("fourth")) == []
+    assert list(bridge.core.sessions.open) == ["second", "third"]
+
+
+# ---------------------------------------------------------------- what clients send
+@pytest.mark.parametrize("kind", [Kind.REQUEST, Kind.FRAME, Kind.ATTACH, Kind.END])
+def test_whatever_comes_for_a_session_that_has_ended_is_answered_so(kind: Kind) -> None:
+    bridge = DrivenBridge(LEGACY)
+    bridge.send(kind, exchange="x", session="gone", server="s", body=frame(id="x", method="tools/list"))
+    (answer,) = bridge.posted(Kind.ANSWER, Kind.WRITTEN)
+    assert (answer.kind, answer.exchange, fault(answer)) == (Kind.ANSWER, "x", ("session_lost", True))
+
+
+def test_a_notification_is_written_before_its_client_hears_that_it_was() -> None:
+    bridge = DrivenBridge(LEGACY)
+    child = bridge.session()
+    effects = bridge.tell(notification("notifications/initialized"), "x")
+    assert [message.method for message in written(effects, child)] == ["notifications/initialized"]
+    assert placed(bridge.posted()) == [(Kind.WRITTEN, "x")]
+
+
+def test_the_answer_to_a_servers_request_reaches_it_with_its_own_id_once() -> None:
+    bridge = DrivenBridge(LEGACY)
+    child = bridge.session(bound=True)
+    bridge.say(child, frame(id=7, method="roots/list"))
+    (asked,) = bridge.posted(Kind.MESSAGE)
+    answer = result(msgspec.json.decode(asked.body)["id"], roots=[])
+    assert [message.id for message in written(bridge.tell(answer), child)] == [b"7"]
+    assert written(bridge.tell(answer), child) == []
+
+
+def test_a_process_that_leaves_too_much_unread_is_sent_nothing_more_over_http() -> None:
+    bridge = DrivenBridge(LEGACY, unread_bytes=100)
+    child = bridge.session()
+    bridge.handle(ServerBehind(child, 101))
+    assert written(bridge.request("x")) == []
+    assert written(bridge.tell(notification("notifications/initialized"), "y")) == []
+    assert [(answer.exchange, fault(answer)) for answer in bridge.posted(Kind.ANSWER)] == [
+        ("x", ("overloaded", True)),
+        ("y", ("overloaded", True)),
+    ]
+    bridge.handle(ServerCaughtUp(child))
+    assert len(written(bridge.request("z"))) == 1
+
+
+def test_the_long_link_of_a_process_that_reads_too_little_is_held_and_nothing_is_refused() -> None:
+    bridge = DrivenBridge(LEGACY, unread_bytes=100)
+    child = bridge.session(bound=True)
+    bridge.handle(ServerBehind(child, 101))
+    assert len(written(bridge.request("x"))) == 1
+    bridge.handle(ServerCaughtUp(child))
+    assert [envelope.kind for envelope in bridge.posted()] == [Kind.HOLD, Kind.RELEASE]
+
+
+def test_a_clients_cancel_ends_the_newest_request_of_that_id_wherever_it_is_read() -> None:
+    bridge = DrivenBridge(LEGACY)
+    child = bridge.session()
+    bridge.request("first", 1)
+    bridge.request("second", 1)
+    (cancel,) = written(bridge.tell(notification("notifications/cancelled", requestId=1), "c"), child)
+    assert msgspec.json.decode(cancel.params) == {"requestId": "second"}
+    assert placed(bridge.posted()) == [(Kind.ENDED, "second"), (Kind.WRITTEN, "c")]
+    assert list(bridge.core.jobs.open) == ["first"]
+
+
+def test_a_cancel_that_came_before_what_it_cancels_is_carried_out_then() -> None:
+    bridge = DrivenBridge(LEGACY)
+    child = bridge.session()
+    cancel = notification("notifications/cancelled", requestId=5)
+    bridge.send(Kind.FRAME, urgent=True, after=1, session="session", body=cancel)  # one data message is still to come
+    effects = bridge.request("x", 5)
+    assert [message.method for message in written(effects, child)] == ["tools/call", "notifications/cancelled"]
+    assert not bridge.core.jobs.open
+
+
+# ---------------------------------------------------------------- what servers send
+def test_a_message_goes_to_the_newest_request_in_flight_and_without_one_to_the_sessions_own_stream() -> None:
+    bridge = DrivenBridge(LEGACY)
+    child = bridge.session()
+    bridge.send(Kind.ATTACH, exchange="get", session="session")
+    bridge.request("first")
+    bridge.request("second", 2)
+    bridge.posted()
+    bridge.say(child, LOG)
+    assert placed(bridge.posted(Kind.MESSAGE))[-1] == (Kind.MESSAGE, "second")
+    for exchange in ("second", "first"):
+        bridge.say(child, result(exchange))
+    bridge.posted()
+    bridge.say(child, LOG)
+    assert placed(bridge.posted()) == [(Kind.MESSAGE, "get")]
+
+
+def test_a_message_to_a_bound_session_goes_to_its_link_and_names_the_request_only_for_progress() -> None:
+    bridge = DrivenBridge(LEGACY)
+    child = bridge.session(bound=True)
+    bridge.request("x", token=b"1")
+    bridge.say(child, LOG)
+    bridge.say(child, notification("notifications/progress", progressToken="x", progress=1))
+    assert placed(bridge.posted()) == [(Kind.MESSAGE, ""), (Kind.MESSAGE, "x")]
+
+
+def test_progress_after_the_answer_and_before_the_answer_to_initialize_goes_nowhere() -> None:
+    bridge = DrivenBridge(LEGACY)
+    bridge.initialize("session")
+    child = bridge.core.sessions.open["session"].child
+    bridge.run(child)
+    bridge.posted()
+    bridge.say(child, notification("notifications/progress", progressToken="session", progress=1))
+    bridge.say(child, result("session", **INITIALIZED))
+    bridge.request("x")
+    bridge.say(child, result("x"))
+    bridge.say(child, notification("notifications/progress", progressToken="x", progress=1))
+    assert placed(bridge.posted()) == [(Kind.ANSWER, "session"), (Kind.ANSWER, "x")]
+
+
+def test_a_servers_request_that_the_broker_cannot_carry_is_refused_and_a_notification_goes_nowhere() -> None:
+    bridge = DrivenBridge(LEGACY, largest_message_bytes=4096)
+    child = bridge.session()
+    text = "x" * 4096
+    (refusal,) = written(bridge.say(child, frame(id=7, method="sampling/createMessage", params={"text": text})), child)
+    assert refusal.id == b"7"
+    assert msgspec.json.decode(refusal.error)["message"].endswith("is more than passes this broker")
+    assert written(bridge.say(child, notification("notifications/message", data=text))) == []
+    assert bridge.posted() == []
+
+
+def test_a_request_that_takes_long_becomes_resumable_before_its_server_has_said_anything() -> None:
+    bridge = DrivenBridge(LEGACY)
+    child = bridge.session()
+    bridge.request("fast")
+    bridge.say(child, result("fast"))
+    bridge.request("slow")
+    bridge.acknowledge()
+    bridge.posted()
+    bridge.pass_time(PRIMED_AFTER + 0.25)
+    (primed,) = bridge.posted(Kind.MESSAGE)
+    assert (primed.kind, primed.exchange, primed.event, primed.body) == (Kind.MESSAGE, "slow", 0, b"")
+    bridge.say(child, result("slow"))
+    assert [answer.event for answer in bridge.posted(Kind.ANSWER)] == [1]
+
+
+def test_an_unknown_stream_is_not_gone_on_with() -> None:
+    bridge = DrivenBridge(LEGACY)
+    bridge.session()
+    bridge.send(Kind.ATTACH, exchange="get", session="session", body=b"no such stream", event=3)
+    (answer,) = bridge.posted()
+    assert (answer.exchange, fault(answer)) == ("get", ("invalid", False))
+
+
+# ---------------------------------------------------------------- ends
+def test_a_client_that_ends_its_session_hears_so_after_its_open_requests_were_answered() -> None:
+    bridge = DrivenBridge(LEGACY)
+    child = bridge.session()
+    bridge.request("x")
+    effects = bridge.send(Kind.END, exchange="delete", session="session")
+    assert stopped(effects) == [child]
+    assert placed(bridge.posted()) == [(Kind.ANSWER, "x"), (Kind.WRITTEN, "delete")]
+    assert not bridge.core.sessions.open
+
+
+@pytest.mark.parametrize("bound", [True, False])
+def test_when_its_process_ends_a_long_link_is_closed_and_a_client_over_http_hears_at_its_next_request(bound: bool) -> None:
+    bridge = DrivenBridge(LEGACY)
+    child = bridge.session(bound=bound)
+    bridge.exit(child, "killed")
+    ends = [(envelope.kind, envelope.session, envelope.body) for envelope in bridge.posted()]
+    assert ends == [(Kind.ENDED, "session", b"killed")] * bound
+    bridge.request("x")
+    assert [fault(answer) for answer in bridge.posted()] == [("session_lost", True)]
+
+
+def test_when_an_edge_is_gone_the_sessions_of_its_links_end_and_those_over_http_wait_for_their_clients() -> None:
+    bridge = DrivenBridge(LEGACY)
+    link = bridge.session("link", bound=True)
+    http = bridge.session("http")
+    bridge.request("of the link", session="link")
+    bridge.request("over http", session="http")
+    effects = bridge.leaves()
+    assert (stopped(effects), list(bridge.core.sessions.open)) == ([link], ["http"])
+    assert list(bridge.core.jobs.open) == ["over http"]
+    bridge.posted()
+    bridge.say(http, result("over http"))
+    assert bridge.posted() == []  # nobody waits for it
+    assert not bridge.core.jobs.open
+
+
+def test_a_stream_whose_edge_is_gone_is_read_on_at_another() -> None:
+    bridge = DrivenBridge(LEGACY)
+    child = bridge.session()
+    bridge.request("x")
+    bridge.say(child, LOG)
+    bridge.leaves()
+    bridge.say(child, result("x"))
+    bridge.posted()
+    bridge.send(Kind.ATTACH, edge="other", exchange="get", session="session", body=b"x", event=1)
+    assert [(envelope.kind, envelope.exchange) for envelope in bridge.posted()] == [
+        (Kind.MESSAGE, "get"),
+        (Kind.MESSAGE, "get"),
+        (Kind.ENDED, "get"),
+    ]
+
+
+def test_a_session_that_nobody_uses_ends_after_its_idle_time_and_one_that_is_read_does_not() -> None:
+    bridge = DrivenBridge(LEGACY)
+    idle, read = bridge.session("idle"), bridge.session("read")
+    bridge.send(Kind.ATTACH, exchange="get", session="read")
+    effects = bridge.pass_time(70.0)
+    assert stopped(effects) == [idle]
+    assert [session.child for session in bridge.core.sessions.open.values()] == [read]
+
+
+def test_a_request_that_its_edge_gives_up_is_answered_to_a_client_that_reads_it_elsewhere() -> None:
+    bridge = DrivenBridge(LEGACY)
+    child = bridge.session()
+    bridge.request("x")
+    bridge.say(child, LOG)
+    bridge.send(Kind.ATTACH, edge="other", exchange="get", session="session", body=b"x", event=1)
+    bridge.posted()
+    effects = bridge.send(Kind.CANCEL, exchange="x", attempt=1)
+    assert [message.method for message in written(effects, child)] == ["notifications/cancelled"]
+    (answer, end) = bridge.posted()
+    assert (answer.exchange, fault(answer)) == ("get", ("outcome_unknown", False))
+    assert (end.kind, end.exchange) == (Kind.ENDED, "get")

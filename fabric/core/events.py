@@ -10,12 +10,16 @@ from fabric.mcp.jsonrpc import Message
 
 
 class SessionRef(msgspec.Struct, frozen=True, gc=False):
-    """A legacy session as its token names it, already checked: whose it is, and who owned it first."""
+    """A legacy session as its token names it, already checked."""
 
     session: str
     owner: str
+    """The bridge that owned it first."""
     server: str
     principal: str
+    """Whose it is."""
+    version: str = ""
+    """The revision that it has negotiated."""
 
 
 # ---------------------------------------------------------------- from clients
@@ -37,7 +41,7 @@ class FrameArrived(msgspec.Struct, frozen=True, gc=False):
 
 
 class RequestPosted(msgspec.Struct, frozen=True, gc=False):
-    """A client posted a frame over HTTP.
+    """A client posted a frame over HTTP; it may be a batch.
 
     params: the decoded Mcp-Param-* headers by lower-case name. trace: its traceparent. answer_only: see LinkInfo.
     """

@@ -1,4 +1,7 @@
-"""The edge at run time: an edge core, its links and its bus. Conversations are attended, of HTTP requests it is told."""
+"""The edge at run time: an edge core, the links of its clients and its node. It reads long links; HTTP listeners call it.
+
+Above it: workers. Below it: the edge's core, links and the node.
+"""
 
 from __future__ import annotations
 
@@ -30,10 +33,9 @@ from fabric.core.telemetry_record import Record
 from fabric.errors import EndOfLink, InvalidFrame, InvalidToken, LinkError, LinkOverflow
 from fabric.faults import Fault, Reason, fault_frame
 from fabric.links.base import Link, LinkInfo, Purpose, RequestLink
-from fabric.mcp import batches, jsonrpc
+from fabric.mcp import jsonrpc
 from fabric.mcp.initialize import negotiated, offered
-from fabric.mcp.jsonrpc import Message, MessageKind
-from fabric.runtime.batch import PostedBatch
+from fabric.mcp.jsonrpc import Message
 from fabric.runtime.half_closed import HalfClosed
 from fabric.runtime.node import Node
 from fabric.runtime.pacing import Pacing
@@ -84,43 +86,21 @@ class Edge:
     def on_request(self, link: RequestLink, message: Message | None) -> None:
         """See RequestHandler.on_request."""
         info = link.info
-        session, version = None, ""
+        session = None
         if info.session:
             try:
-                session, version = self._session(info)
+                session = self._session(info)
             except InvalidToken as error:
                 fault = Fault(Reason.SESSION_LOST, f"{error}; begin a new session", retryable=True)
                 link.send(fault_frame(b"null", fault, server=info.server), final=True)
                 return
-        if message is not None and message.kind is MessageKind.BATCH:
-            self._requested_batch(link, message, session, version)
-            return
         self._requests[info.id] = link
         if message is not None:
-            self._posted(info, message, session)
+            request = (info.id, info.server, info.principal, message, session, info.params, info.transport)
+            self.node.feed(RequestPosted(*request, info.trace, info.caller, info.answer_only))
         elif session is not None:  # the listener refuses these without one
             opened = info.purpose is Purpose.EVENT_STREAM
             self.node.feed(StreamOpened(info.id, session, info.last_event) if opened else SessionEnded(info.id, session))
-
-    def _posted(self, info: LinkInfo, message: Message, session: SessionRef | None) -> None:
-        who = (info.id, info.server, info.principal)
-        self.node.feed(
-            RequestPosted(*who, message, session, info.params, info.transport, info.trace, info.caller, info.answer_only)
-        )
-
-    def _requested_batch(self, link: RequestLink, message: Message, session: SessionRef | None, version: str) -> None:
-        try:
-            if version != batches.REVISION:
-                raise InvalidFrame(jsonrpc.INVALID_REQUEST, batches.MISPLACED)
-            members = batches.split(message)
-        except InvalidFrame as error:
-            link.send(jsonrpc.error_frame(error.id, error.code, error.reason), final=True)
-            return
-        batch = PostedBatch(link, members)
-        self._requests.update((member.info.id, member) for member, _ in batch.links)
-        for member, said in batch.links:
-            if member.info.id in self._requests:  # else its client has gone meanwhile
-                self._posted(member.info, said, session)
 
     def on_waiting(self, link: RequestLink) -> None:
         """See RequestHandler.on_waiting."""
@@ -128,17 +108,14 @@ class Edge:
 
     def on_disconnect(self, link: RequestLink) -> None:
         """See RequestHandler.on_disconnect."""
-        id = link.info.id
-        ids = [id] if id in self._requests else [member for member in self._requests if member.startswith(f"{id}#")]
-        for gone in ids:
-            del self._requests[gone]
-            self.node.feed(LinkClosed(gone))
+        if self._requests.pop(link.info.id, None) is not None:
+            self.node.feed(LinkClosed(link.info.id))
 
     async def attend(self, link: Link, *, linger: float = 0.0) -> list[str]:
-        """Serve a conversation until it ends, or this is cancelled. What is open by then is answered with an error.
+        """Serve a long link until it ends, or this is cancelled. Requests that are open by then are answered with an error.
 
-        linger: seconds that what a client had asked before it ended its input has to be answered; to take the answers it has as
-        long as any link. Returns the methods of what was not answered by then; nobody counts them for a client that left.
+        linger: seconds for the answers to what a client had asked before it ended its input; to take them it has as long as
+        any link. Returns the methods of the requests that were not answered by then; none for a client that left.
         """
         info = link.info
         self._links[info.id] = link
@@ -187,12 +164,12 @@ class Edge:
             self.node.feed(InputLapsed(link))
         return methods
 
-    def _session(self, info: LinkInfo) -> tuple[SessionRef, str]:
-        """The session of a request, and its revision. Raises InvalidToken."""
+    def _session(self, info: LinkInfo) -> SessionRef:
+        """The session of a request. Raises InvalidToken."""
         token = self._sealer.open(info.session, principal=info.principal, now=time.time())
         if token.server != info.server:
             raise InvalidToken(f"a session of {token.server}")
-        return SessionRef(token.session, token.owner, token.server, token.principal), token.version
+        return SessionRef(token.session, token.owner, token.server, token.principal, token.version)
 
     # ------------------------------------------------------------ effects
     def _perform(self, effect: Effect) -> None:

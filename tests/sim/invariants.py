@@ -104,7 +104,7 @@ def _edge_holds(core: EdgeCore) -> dict[str, object]:
     deadlines = core.router.deadlines
     return {
         "exchanges": sorted(core.router.exchanges),
-        "posted": sorted(core.http_requests.open),
+        "posted": [*core.http_requests.responses.open, *core.http_requests.responses.batches],
         "long links": sorted(core.long_links.open),
         "bound": sorted(core.long_links.bound),
         "orphans": core.http_requests.orphans,

@@ -1,4 +1,4 @@
-"""The edge core: what clients say becomes exchanges, and what bridges say goes back to the client that asked.
+"""The edge core: requests of clients become exchanges, and what bridges send of one goes back to the client that asked.
 
 It owns links and exchanges; sessions are owned by bridges, and named here only by their tokens.
 """
@@ -81,9 +81,7 @@ class EdgeCore:
                 self.slow.caught_up(link, now)
                 self.long_links.caught_up(link)
             case LinkClosed(link):
-                if link in self.http_requests.open:
-                    self.http_requests.closed(link, now)
-                else:
+                if not self.http_requests.closed(link, now):
                     self.long_links.closed(link, now)
                 if link in self.slow.behind:
                     self.slow.caught_up(link, now, gone=True)

@@ -1,4 +1,7 @@
-"""Who serves what, as one edge sees it: the ground for saying at once that nobody does."""
+"""The servers of the fabric as one edge sees them: which bridges serve each, and whether work for it need not wait.
+
+Above it: correlation.py, routing.py and tool_lists.py. Below it: leases and announcements (peers).
+"""
 
 from __future__ import annotations
 
@@ -18,16 +21,21 @@ class ServerDirectory:
         self._leases = leases
         self._configured = configured
         self._now: dict[str, list[Served]] = {}
-        self._able: set[str] = set()  # those that some bridge serves, and not as unhealthy
-        self._modern: set[str] = set()  # those that answer requests without a session
-        self._last: dict[str, float] = {}  # when somebody last served it
-        self._ill: dict[str, float] = {}  # since when it is unhealthy at every bridge
+        """What the living bridges say of each server."""
+        self._able: set[str] = set()
+        """The servers that some bridge serves, and not as unhealthy."""
+        self._modern: set[str] = set()
+        """The servers that answer requests without a session."""
+        self._last: dict[str, float] = {}
+        """When a bridge last served each server."""
+        self._ill: dict[str, float] = {}
+        """Since when a server is unhealthy at every bridge."""
 
     def look(self, now: float) -> None:
         """Take in what the living bridges announce."""
         self._now, self._able, self._modern = {}, set(), set()
-        for _, said in self._leases.alive(Role.BRIDGE):
-            for name, served in said.serves.items():
+        for _, announcement in self._leases.alive(Role.BRIDGE):
+            for name, served in announcement.serves.items():
                 self._now.setdefault(name, []).append(served)
                 self._last[name] = now
                 if served.health is not Health.UNHEALTHY:
@@ -45,7 +53,7 @@ class ServerDirectory:
         return sorted(self._configured | self._last.keys())
 
     def untaken(self, server: str) -> str:
-        """Why nobody takes work of this server, for people; empty where somebody would, who may be busy."""
+        """Why no bridge takes work of this server, for people; empty where one would, though it may be busy."""
         bridges = self._now.get(server)
         if not bridges:
             return f"no bridge serves {server}"
@@ -61,7 +69,7 @@ class ServerDirectory:
         return any(served.free for served in self._now.get(server, ()))
 
     def hopeless(self, server: str, now: float, *, begun: bool = False) -> Fault | None:
-        """Why work for this server need not wait; None while it may find somebody. begun: its server has begun it before."""
+        """Why work for this server need not wait; None while a bridge may take it. begun: its server has begun it before."""
         if server in self._able:
             return None
         self.look(now)  # nothing is refused for what has been announced since the last look

@@ -1,85 +1,28 @@
 """The HTTP half of an edge: each POST, GET and DELETE is a link of its own; those of a session go to the bridge that owns it.
 
-Above it: the edge's core. Below it: routing.py and correlation.py.
+Above it: the edge's core. Below it: routing.py and correlation.py; http_request.py and http_batch.py answer their clients.
 """
 
 from __future__ import annotations
 
-import msgspec
-
 from fabric.core.edge import outcomes
+from fabric.core.edge.clients.http_batch import BatchMember, HttpBatch
+from fabric.core.edge.clients.http_request import EventStream, HttpRequest, HttpResponses
 from fabric.core.edge.clients.slow_links import SlowLinks
 from fabric.core.edge.correlation import CorrelationRouter
 from fabric.core.edge.exchange import Exchange, Request
 from fabric.core.edge.routing import RequestRouting
-from fabric.core.effects import Accept, Effect, Establish, Finish, Send
+from fabric.core.effects import Accept, Effect, Send
 from fabric.core.events import RequestPosted, SessionEnded, SessionRef, StreamOpened
 from fabric.core.peers.member import Member
 from fabric.envelope import Envelope, Kind
 from fabric.errors import InvalidFrame
 from fabric.faults import Fault, Reason
-from fabric.mcp import jsonrpc
-from fabric.mcp.jsonrpc import MessageKind
+from fabric.mcp import batches, jsonrpc
+from fabric.mcp.jsonrpc import Message, MessageKind
 
 LONGEST_NUMBER = 15
 """Digits of a number in an event id."""
-
-
-class HttpRequest(msgspec.Struct, eq=False):
-    """A POST or DELETE that waits for its response. It is the Asker of its exchange."""
-
-    requests: HttpRequests
-    link: str
-
-    def message(self, exchange: Exchange, frame: bytes, event: int, now: float) -> bool:
-        """See Asker.message."""
-        return self.link != "" and self.requests.send(exchange, frame, exchange.id, event, now)
-
-    def answered(self, exchange: Exchange, answer: bytes, now: float) -> None:
-        """See Asker.answered."""
-        requests, request = self.requests, exchange.request
-        frame, ok = requests.routing.restored_answer(exchange, answer, now)
-        if ok and request.kind is Kind.OPEN and self.link and not exchange.promised:
-            requests.establish(exchange, answer)
-        self._respond(exchange, frame)
-
-    def refused(self, exchange: Exchange, error: bytes, now: float) -> None:  # noqa: ARG002
-        """See Asker.refused."""
-        self._respond(exchange, error)
-
-    def _respond(self, exchange: Exchange, frame: bytes) -> None:
-        """Send the last frame: by its number in the stream, where it comes on one."""
-        if self.requests.open.pop(self.link, None) is not None:
-            event = f"{exchange.id}.{exchange.event}" if exchange.event >= 0 and exchange.streaming else ""
-            self.requests.out.append(Send(self.link, frame, event, True))
-
-    def done(self, exchange: Exchange) -> None:  # noqa: ARG002
-        """See Asker.done."""
-        if self.requests.open.pop(self.link, None) is not None:
-            self.requests.out.append(Accept(self.link))
-
-    def ended(self, exchange: Exchange) -> None:  # noqa: ARG002
-        """See Asker.ended."""
-        if self.requests.open.pop(self.link, None) is not None:
-            self.requests.out.append(Finish(self.link))
-            self.link = ""
-
-
-class EventStream(HttpRequest):
-    """A GET: it reads a stream of a session, and has no response of its own once something was sent on it."""
-
-    stream: str = ""
-    """Whose stream it is: the session's own, or by its id that of a request."""
-
-    def message(self, exchange: Exchange, frame: bytes, event: int, now: float) -> bool:
-        """See Asker.message."""
-        return self.link != "" and self.requests.send(exchange, frame, self.stream, event, now)
-
-    def _respond(self, exchange: Exchange, frame: bytes) -> None:
-        if exchange.streaming:
-            self.ended(exchange)
-        else:
-            super()._respond(exchange, frame)
 
 
 class HttpRequests:
@@ -88,15 +31,13 @@ class HttpRequests:
     def __init__(
         self, member: Member, router: CorrelationRouter, routing: RequestRouting, slow: SlowLinks, out: list[Effect]
     ) -> None:
-        self.open: dict[str, Exchange] = {}
-        """Those that are not answered, by link."""
+        self.responses = HttpResponses(routing, slow, out)
         self.orphans: list[tuple[float, Exchange, SessionRef]] = []
-        """Those whose session's owner has not been heard of yet, and since when."""
-        self.routing = routing
-        self.out = out
+        """Requests whose session's owner has not been heard of yet, and since when they wait."""
         self._member = member
         self._router = router
-        self._slow = slow
+        self._routing = routing
+        self._out = out
 
     # ------------------------------------------------------------ what clients ask
     def post(self, event: RequestPosted, now: float) -> None:
@@ -104,32 +45,53 @@ class HttpRequests:
         link, message, session = event.link, event.message, event.session
         try:
             if session is not None:
-                self._post_in_session(event, session, now)
+                if message.kind is MessageKind.BATCH:
+                    self._post_batch(event, session, now)
+                else:
+                    self._post_in_session(HttpRequest(self.responses, link), event, message, session, now)
             elif message.kind is MessageKind.NOTIFICATION:  # a modern one concerns no request we could name
-                self.out.append(Accept(link))
+                self._out.append(Accept(link))
             elif jsonrpc.pings(message):
-                self.out.append(Send(link, jsonrpc.empty_result(message.id), "", True))
+                self._out.append(Send(link, jsonrpc.empty_result(message.id), "", True))
             elif message.kind is MessageKind.REQUEST:
-                asker, carried, answer_only = HttpRequest(self, link), event.trace, event.answer_only
-                exchange = self.routing.prepare(asker, event, message, now, carried=carried, answer_only=answer_only)
-                self.open[link] = exchange
-                self.routing.route(exchange, message, event.params, now)
+                asker, carried, answer_only = HttpRequest(self.responses, link), event.trace, event.answer_only
+                exchange = self._routing.prepare(asker, event, message, now, carried=carried, answer_only=answer_only)
+                self.responses.open[link] = exchange
+                self._routing.route(exchange, message, event.params, now)
             else:
-                raise InvalidFrame(jsonrpc.INVALID_REQUEST, "a response belongs to a session")
+                misplaced = batches.MISPLACED if message.kind is MessageKind.BATCH else "a response belongs to a session"
+                raise InvalidFrame(jsonrpc.INVALID_REQUEST, misplaced)
         except InvalidFrame as error:
-            self.out.append(Send(link, jsonrpc.error_frame(message.id, error.code, error.reason), "", True))
+            self._out.append(Send(link, jsonrpc.error_frame(message.id, error.code, error.reason), "", True))
 
-    def _post_in_session(self, event: RequestPosted, session: SessionRef, now: float) -> None:
-        asker, message = HttpRequest(self, event.link), event.message
+    def _post_batch(self, event: RequestPosted, session: SessionRef, now: float) -> None:
+        if session.version != batches.REVISION:
+            raise InvalidFrame(jsonrpc.INVALID_REQUEST, batches.MISPLACED)
+        members = batches.split(event.message)
+        batch = HttpBatch(self.responses, event, members)
+        for member in members:
+            if not isinstance(member, Message):
+                batch.settle(jsonrpc.error_frame(member.id, member.code, member.reason))
+        for member in members:
+            if isinstance(member, Message):
+                try:
+                    asker = BatchMember(self.responses, event.link, batch, member.kind)
+                    self._post_in_session(asker, event, member, session, now)
+                except InvalidFrame as error:
+                    batch.settle(jsonrpc.error_frame(member.id, error.code, error.reason))
+
+    def _post_in_session(
+        self, asker: HttpRequest, event: RequestPosted, message: Message, session: SessionRef, now: float
+    ) -> None:
         if session.principal != event.principal or session.server != event.server:
             exchange = self._exchange(asker, Request(server=event.server, arrived=now))
             self._router.refuse(exchange, Fault(Reason.SESSION_LOST, "this session is another's"), now)
             return
         if message.kind is MessageKind.REQUEST:
-            exchange = self.routing.prepare(
+            exchange = self._routing.prepare(
                 asker, event, message, now, session=session.session, carried=event.trace, answer_only=event.answer_only
             )
-            self.open[event.link] = exchange
+            asker.begin(exchange)
         else:
             request = Request(
                 kind=Kind.FRAME,
@@ -146,12 +108,12 @@ class HttpRequests:
 
     def awaited(self, link: str) -> None:
         """An initialize takes long. Its stream cannot begin without the session's id, which names the owner: it leaves now."""
-        exchange = self.open.get(link)
+        exchange = self.responses.open.get(link)
         if exchange is None or exchange.request.kind is not Kind.OPEN or not exchange.granted or exchange.promised:
             return
         self._router.promise(exchange)
-        self.establish(exchange, b"")
-        self.out.append(Send(link, b""))
+        self.responses.establish(exchange, b"")
+        self._out.append(Send(link, b""))
 
     def attach(self, event: StreamOpened, now: float) -> None:
         """A GET: a session's own stream, or with Last-Event-ID any of its streams from there on."""
@@ -167,7 +129,7 @@ class HttpRequests:
             event=number,
         )
         body = stream.encode() if event.last_event else b""
-        exchange = self._exchange(EventStream(self, event.link, stream), request, body)
+        exchange = self._exchange(EventStream(self.responses, event.link, stream), request, body)
         if position is None:
             self._router.refuse(exchange, Fault(Reason.INVALID, "this Last-Event-ID is no event of ours"), now)
         else:
@@ -177,17 +139,18 @@ class HttpRequests:
         """A DELETE: accepted when the owner has ended the session, so that from then on no edge finds it."""
         session = event.session
         request = Request(kind=Kind.END, server=session.server, arrived=now, session=session.session, transport="http")
-        self._to_owner(self._exchange(HttpRequest(self, event.link), request), session, now, now)
+        self._to_owner(self._exchange(HttpRequest(self.responses, event.link), request), session, now, now)
 
     def _exchange(self, asker: HttpRequest, request: Request, body: bytes = b"") -> Exchange:
-        exchange = self.open[asker.link] = Exchange(self._router.mint(), request, asker, body)
+        exchange = Exchange(self._router.mint(), request, asker, body)
+        asker.begin(exchange)
         return exchange
 
     def _to_owner(self, exchange: Exchange, session: SessionRef, since: float, now: float) -> None:
         """Give a session's exchange to the bridge that owns the session, if it lives; else wait until that is certain."""
         owner, limit = session.owner, self._router.limits.broker
         if owner in self._member.leases.peers:
-            self.routing.to_session(exchange, owner, now)
+            self._routing.to_session(exchange, owner, now)
         elif now >= self._member.away_since:  # there is no broker: it cannot be heard of
             if now - since < limit:
                 self.orphans.append((since, exchange, session))
@@ -206,28 +169,23 @@ class HttpRequests:
             if exchange.asker.link or exchange.request.kind is not Kind.ATTACH:
                 self._to_owner(exchange, session, since, now)
 
-    # ------------------------------------------------------------ what is sent to them
-    def send(self, exchange: Exchange, frame: bytes, stream: str, event: int, now: float) -> bool:
-        """Send a message that comes before the response, if its client takes such and it may still wait for it."""
-        named = self.routing.restored_message(exchange, frame)
-        if named is None or exchange.request.answer_only:
+    # ------------------------------------------------------------ ends
+    def closed(self, link: str, now: float) -> bool:
+        """A link is gone. Returns whether it was that of an HTTP request that waits for its response."""
+        exchange = self.responses.open.pop(link, None)
+        if exchange is not None:
+            self._hung_up(exchange, now)
+            return True
+        batch = self.responses.batches.pop(link, None)
+        if batch is None:
             return False
-        link = exchange.asker.link
-        if link in self._slow.behind and not self._slow.admits(link, exchange, named, exchange.id, now):
-            return False
-        self.out.append(Send(link, named, f"{stream}.{event}" if event >= 0 else ""))
+        members, batch.open = batch.open, {}
+        for exchange in members.values():
+            self._hung_up(exchange, now)
         return True
 
-    def establish(self, exchange: Exchange, answer: bytes) -> None:
-        """Give the client of an initialize its session. answer: empty where there is none yet."""
-        request, link = exchange.request, exchange.asker.link
-        session, owner, server = exchange.id, exchange.owner, request.server
-        self.out.append(Establish(link, session, owner, server, request.principal, request.opening, answer))
-
-    # ------------------------------------------------------------ ends
-    def closed(self, link: str, now: float) -> None:
-        """A client hung up. One of a session has not cancelled by that: its bridge keeps what it would have been sent."""
-        exchange = self.open.pop(link)
+    def _hung_up(self, exchange: Exchange, now: float) -> None:
+        """Its client is gone. One of a session has not cancelled by that: its bridge keeps what it would have been sent."""
         request = exchange.request
         if not request.session:
             self._router.cancel(exchange, now)

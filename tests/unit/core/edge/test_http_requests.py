@@ -26,7 +26,7 @@ def test_a_post_is_answered_under_its_clients_own_id() -> None:
     edge.post(request("mine", modern=True))
     [answer] = edge.answers(edge.open[0], {"ok": True})
     assert answer == Send("post", b'{"jsonrpc":"2.0","id":"mine","result":{"ok":true}}', "", True)
-    assert not edge.core.http_requests.open
+    assert not edge.core.http_requests.responses.open
 
 
 def test_a_notification_without_a_session_is_accepted_and_a_ping_answered_by_the_edge() -> None:
@@ -43,7 +43,7 @@ def test_what_belongs_to_a_session_and_names_none_is_refused() -> None:
         assert isinstance(error, Send)
         assert error.final
         assert msgspec.json.decode(error.frame)["error"]["code"] == code
-    assert not edge.core.http_requests.open
+    assert not edge.core.http_requests.responses.open
 
 
 def test_a_message_before_the_answer_comes_on_the_same_stream_unless_its_client_takes_only_the_answer() -> None:
@@ -62,7 +62,7 @@ def test_a_call_whose_headers_do_not_mirror_its_arguments_is_refused_when_the_to
     [error] = frames(edge.answers(listing, {"tools": [{"name": "t", "inputSchema": schema}]}))
     assert error["error"]["code"] == -32020
     assert edge.open == []
-    assert not edge.core.http_requests.open
+    assert not edge.core.http_requests.responses.open
 
 
 def test_a_call_that_waits_for_the_tools_is_not_sent_when_its_client_has_left() -> None:
@@ -131,7 +131,7 @@ def test_a_session_of_another_client_or_server_is_refused() -> None:
         [error] = frames(edge.post(request(1), session=session))
         assert (reason(error), error["id"]) == ("session_lost", None)
     assert edge.posted() == []
-    assert not edge.core.http_requests.open
+    assert not edge.core.http_requests.responses.open
 
 
 def test_what_needs_no_answer_is_accepted_when_the_owner_has_written_it() -> None:
@@ -228,7 +228,7 @@ def test_a_stream_that_is_read_elsewhere_ends_here() -> None:
     exchange = edge.open[0]
     assert edge.says(Kind.DETACH, exchange) == [Finish("get")]
     assert edge.says(Kind.MESSAGE, exchange, event=1, body=b"{}") == []
-    assert not edge.core.http_requests.open
+    assert not edge.core.http_requests.responses.open
 
 
 def test_a_reader_that_hangs_up_is_detached() -> None:
@@ -239,3 +239,89 @@ def test_a_reader_that_hangs_up_is_detached() -> None:
     assert [envelope.kind for envelope in edge.posted()] == [Kind.DETACH]
     assert edge.open == []
     assert edge.records == []
+
+
+# ---------------------------------------------------------------- batches
+OLD_SESSION = msgspec.structs.replace(SESSION, version="2025-03-26")
+NOTIFICATION = frame(method="notifications/x")
+
+
+def batch(*members: bytes) -> bytes:
+    return b"[" + b",".join(members) + b"]"
+
+
+def test_a_posted_batch_is_answered_in_one_array_when_its_last_member_is() -> None:
+    edge = DrivenEdge()
+    members = batch(request(1), NOTIFICATION, request(2), frame(id=3, method="initialize"))
+    assert edge.post(members, session=OLD_SESSION) == []
+    first, notification, second = (envelope.exchange for envelope in edge.posted())
+    assert edge.answers(second) == []
+    assert edge.says(Kind.WRITTEN, notification) == []
+    [response] = edge.answers(first)
+    assert isinstance(response, Send)
+    assert response.final
+    assert [answer["id"] for answer in msgspec.json.decode(response.frame)] == [3, 2, 1]
+    assert not edge.core.http_requests.responses.batches
+
+
+def test_a_batch_without_requests_is_accepted_when_all_of_it_was_written_and_refused_with_a_part() -> None:
+    for owner, effect in (("b", Accept), ("gone", Send)):
+        edge = DrivenEdge()
+        session = msgspec.structs.replace(OLD_SESSION, owner=owner)
+        effects = edge.post(batch(NOTIFICATION, NOTIFICATION), session=session)
+        assert effects == []
+        for envelope in edge.posted():
+            effects += edge.says(Kind.WRITTEN, envelope.exchange)
+        effects += edge.pass_time(8.0)
+        assert [type(effect) for effect in effects] == [effect]
+
+
+def test_a_batch_whose_members_are_all_cancelled_ends_without_an_answer() -> None:
+    edge = DrivenEdge()
+    edge.post(batch(request(1), request(2)), session=OLD_SESSION)
+    first, second = edge.open
+    assert edge.says(Kind.ENDED, first) == []
+    assert edge.says(Kind.ENDED, second) == [Finish("post")]
+
+
+def test_messages_before_the_answers_of_a_batch_come_unnumbered_on_its_stream() -> None:
+    edge = DrivenEdge()
+    edge.post(batch(request(1), request(2)), session=OLD_SESSION)
+    first, second = edge.open
+    message = frame(method="notifications/message", params={})
+    assert edge.says(Kind.MESSAGE, second, event=4, body=message) == [Send("post", message)]
+    edge.says(Kind.ENDED, first)
+    assert edge.says(Kind.ENDED, second) == [Finish("post")]
+
+
+def test_long_answers_of_a_batch_leave_before_the_others_unless_its_client_takes_no_stream() -> None:
+    for answer_only in (False, True):
+        edge = DrivenEdge()
+        edge.post(batch(*(request(id) for id in range(8))), session=OLD_SESSION, answer_only=answer_only)
+        exchanges = edge.open
+        early = [frames(edge.answers(exchange, {"text": "x" * 900_000})) for exchange in exchanges[:-1]]
+        [last] = frames(edge.answers(exchanges[-1]))
+        assert [bool(array) for array in early] == [False] * 4 + [not answer_only] + [False] * 2
+        assert len(last) == (8 if answer_only else 3)
+        assert ("too_large" in str(last)) is answer_only
+
+
+def test_a_batch_is_refused_outside_the_revision_that_has_them() -> None:
+    for session in (SESSION, None):
+        edge = DrivenEdge()
+        [error] = frames(edge.post(batch(request(1)), session=session))
+        assert (error["id"], error["error"]["code"]) == (None, -32600)
+        assert edge.open == []
+
+
+def test_a_client_that_leaves_its_batch_leaves_the_session_as_it_was() -> None:
+    edge = DrivenEdge()
+    edge.post(batch(request(1), request(2)), session=OLD_SESSION)
+    first, second = edge.open
+    edge.posted()
+    edge.says(Kind.MESSAGE, first, body=frame(method="notifications/message"))
+    edge.handle(LinkClosed("post"))
+    assert [(envelope.kind, envelope.exchange) for envelope in edge.posted()] == [(Kind.DETACH, first)]
+    assert edge.answers(first) == edge.answers(second) == []
+    assert edge.open == []
+    assert not edge.core.http_requests.responses.batches

@@ -1,0 +1,111 @@
+"""One HTTP request, as the Asker of its exchange: a POST, a DELETE, or a GET that reads an event stream.
+
+Above it: http_requests.py, which makes them, and http_batch.py. Below it: routing.py, which puts a client's own ids back.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from fabric.core.edge.clients.slow_links import SlowLinks
+from fabric.core.edge.exchange import Exchange
+from fabric.core.edge.routing import RequestRouting
+from fabric.core.effects import Accept, Effect, Establish, Finish, Send
+from fabric.envelope import Kind
+
+if TYPE_CHECKING:
+    from fabric.core.edge.clients.http_batch import HttpBatch
+
+
+class HttpResponses:
+    """What HTTP clients are sent, and which of them wait."""
+
+    def __init__(self, routing: RequestRouting, slow: SlowLinks, out: list[Effect]) -> None:
+        self.open: dict[str, Exchange] = {}
+        """The requests that are not answered, by link, but for those of batches."""
+        self.batches: dict[str, HttpBatch] = {}
+        """The batches that are not answered in full, by link."""
+        self.routing = routing
+        self.out = out
+        self._slow = slow
+
+    def send(self, exchange: Exchange, frame: bytes, stream: str, event: int, now: float) -> bool:
+        """Send a message that comes before the response, if its client takes such and it may still wait for it."""
+        named = self.routing.restored_message(exchange, frame)
+        if named is None or exchange.request.answer_only:
+            return False
+        link = exchange.asker.link
+        if link in self._slow.behind and not self._slow.admits(link, exchange, named, exchange.id, now):
+            return False
+        self.out.append(Send(link, named, f"{stream}.{event}" if event >= 0 else ""))
+        return True
+
+    def establish(self, exchange: Exchange, answer: bytes) -> None:
+        """Give the client of an initialize its session. answer: empty where there is none yet."""
+        request, link = exchange.request, exchange.asker.link
+        session, owner, server = exchange.id, exchange.owner, request.server
+        self.out.append(Establish(link, session, owner, server, request.principal, request.opening, answer))
+
+
+class HttpRequest(msgspec.Struct, eq=False):
+    """A POST or DELETE that waits for its response. It is the Asker of its exchange."""
+
+    responses: HttpResponses
+    link: str
+
+    def begin(self, exchange: Exchange) -> None:
+        """Its exchange is made; that may wait, or be refused, before it is opened."""
+        self.responses.open[self.link] = exchange
+
+    def message(self, exchange: Exchange, frame: bytes, event: int, now: float) -> bool:
+        """See Asker.message."""
+        return self.link != "" and self.responses.send(exchange, frame, exchange.id, event, now)
+
+    def answered(self, exchange: Exchange, answer: bytes, now: float) -> None:
+        """See Asker.answered."""
+        responses, request = self.responses, exchange.request
+        frame, ok = responses.routing.restored_answer(exchange, answer, now)
+        if ok and request.kind is Kind.OPEN and self.link and not exchange.promised:
+            responses.establish(exchange, answer)
+        self.respond(exchange, frame)
+
+    def refused(self, exchange: Exchange, error: bytes, now: float) -> None:  # noqa: ARG002
+        """See Asker.refused."""
+        self.respond(exchange, error)
+
+    def respond(self, exchange: Exchange, frame: bytes) -> None:
+        """Send the last frame: by its number in the stream, where it comes on one."""
+        if self.responses.open.pop(self.link, None) is not None:
+            event = f"{exchange.id}.{exchange.event}" if exchange.event >= 0 and exchange.streaming else ""
+            self.responses.out.append(Send(self.link, frame, event, True))
+
+    def done(self, exchange: Exchange) -> None:  # noqa: ARG002
+        """See Asker.done."""
+        if self.responses.open.pop(self.link, None) is not None:
+            self.responses.out.append(Accept(self.link))
+
+    def ended(self, exchange: Exchange) -> None:  # noqa: ARG002
+        """See Asker.ended."""
+        if self.responses.open.pop(self.link, None) is not None:
+            self.responses.out.append(Finish(self.link))
+            self.link = ""
+
+
+class EventStream(HttpRequest):
+    """A GET: it reads a stream of a session, and has no response of its own once something was sent on it."""
+
+    stream: str = ""
+    """Whose stream it is: the session's own, or by its id that of a request."""
+
+    def message(self, exchange: Exchange, frame: bytes, event: int, now: float) -> bool:
+        """See Asker.message."""
+        return self.link != "" and self.responses.send(exchange, frame, self.stream, event, now)
+
+    def respond(self, exchange: Exchange, frame: bytes) -> None:
+        """See HttpRequest.respond."""
+        if exchange.streaming:
+            self.ended(exchange)
+        else:
+            super().respond(exchange, frame)

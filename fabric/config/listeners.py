@@ -12,6 +12,7 @@ from fabric.config.schema.file import ConfigFile
 from fabric.config.schema.values import split_address, split_listener
 from fabric.config.settings.process import DEFAULTS, AccessSettings, Address, ListenerSettings, ListenSettings, Settings
 from fabric.errors import ConfigError
+from fabric.links.registry import LISTENERS
 from fabric.security.access import is_loopback, refuse_open_listener
 
 
@@ -60,11 +61,11 @@ def other_listeners(section: FabricSection, settings: Settings, origins: Origins
     points = [ListenPoint("http", str(settings.listen.http), settings.listen.http)]
     if settings.listen.admin is not None:
         points.append(ListenPoint("admin", str(settings.listen.admin), settings.listen.admin))
-    asked: Mapping[str, tuple[str, ...]] = {"tcp": section.tcp, "unix": section.unix, "ws": section.ws}
-    for scheme, entries in asked.items():
+    for scheme, kind in LISTENERS.items():
+        entries: tuple[str, ...] = getattr(section, scheme)
         for entry in entries:
             place, server = split_listener(entry)
-            at = origins.path("unix", place) if scheme == "unix" else Address(*split_address(place))
+            at = origins.path(scheme, place) if kind.place == "PATH" else Address(*split_address(place))
             try:
                 listener = ListenerSettings(
                     scheme=scheme,
@@ -84,23 +85,25 @@ def other_listeners(section: FabricSection, settings: Settings, origins: Origins
 def _server(name: str, scheme: str, entry: str, settings: Settings, *, all: bool) -> str:
     if name and all and name not in settings.servers:
         raise ConfigError(f"no enabled server is called {name}; there are {', '.join(settings.servers)}")
-    if not name and scheme != "ws" and not settings.default_server:
+    named = LISTENERS[scheme].http
+    if not name and not named and not settings.default_server:
         which = f"one of {', '.join(settings.servers)}" if settings.servers else "a server of a bridge's"
         raise ConfigError(f"{entry} names no server, and there is no default server: say {entry}=SERVER, with {which}")
-    return name or ("" if scheme == "ws" else settings.default_server or "")
+    return name or ("" if named else settings.default_server or "")
 
 
 def _refuse_exposed(listener: ListenerSettings, access: AccessSettings) -> None:
-    """A WebSocket listener can authenticate its clients, a TCP listener cannot; the file of a Unix socket has a mode."""
+    """A listener that speaks HTTP can authenticate its clients, another cannot; the file of a Unix socket has a mode."""
     if listener.address is not None:
-        asks = listener.scheme == "ws" and access.authenticator is not None
+        http = LISTENERS[listener.scheme].http
+        asks = http and access.authenticator is not None
         allowed = access.allow_unauthenticated
         try:
             refuse_open_listener(listener.address.host, authenticated=asks, allow_unauthenticated=allowed)
         except ConfigError as error:
-            if listener.scheme == "ws":
+            if http:
                 raise
             raise ConfigError(
-                f"{listener.address.host} can be reached from other machines, and over TCP nobody is asked who they are: "
-                "listen on 127.0.0.1, or say --allow-unauthenticated"
+                f"{listener.address.host} can be reached from other machines, and over {listener.scheme.upper()} nobody is "
+                "asked who they are: listen on 127.0.0.1, or say --allow-unauthenticated"
             ) from error

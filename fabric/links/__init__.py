@@ -1,1 +1,4 @@
-"""One file a transport: how JSON-RPC frames reach clients and MCP servers."""
+"""Links carry JSON-RPC frames to clients and to MCP servers: a folder or a file for each transport.
+
+Above them: fabric/runtime, by way of registry.py. base.py is their contract.
+"""

@@ -15,7 +15,7 @@ from typing import Protocol
 import msgspec
 
 from fabric.caller import NOBODY, Caller
-from fabric.links.settings import ConnectSettings
+from fabric.links.settings import ConnectSettings, ListenerOptions
 from fabric.mcp.jsonrpc import Message
 
 _numbers = count(1)
@@ -180,6 +180,14 @@ class Connect(Protocol):
 
     async def __call__(self, url: str, settings: ConnectSettings, *, id: str) -> Link:
         """Open a long link to the server at `url`. Raises LinkRefused and its kinds, LinkTimeout, ConfigError."""
+        ...
+
+
+class Listen(Protocol):
+    """The function `listen_for` in the module of each kind of listener; registry.LISTENERS lists them."""
+
+    async def __call__(self, handler: LinkHandler, options: ListenerOptions) -> Listener:
+        """Listen; `handler` serves each link. Raises LinkRefused for the address."""
         ...
 
 

@@ -24,22 +24,24 @@ def encode_event(frame: bytes, id: str = "") -> bytes:
 
 
 class ServerEvent(msgspec.Struct, frozen=True, gc=False):
-    """One event that was read. kind: `message` unless the server named another."""
+    """One event that was read."""
 
     kind: str
+    """`message` unless the server named another."""
     data: bytes
 
 
 class EventDecoder:
     """Cuts a byte stream into events. Memory is one event.
 
-    last_id: what to resume after, empty for nothing. retry: the seconds a server asks to wait before that, None if it does not
-    say. Of an event with more than `max_data_bytes` one LinkOverflow is yielded, in its place, and the rest is skipped.
+    An event with more than `max_data_bytes` is skipped; one LinkOverflow stands in its place.
     """
 
     def __init__(self, max_data_bytes: int) -> None:
         self.last_id = ""
+        """The id of the last whole event, to resume after it; empty for none."""
         self.retry: float | None = None
+        """Seconds that the server asks to wait before the stream is opened again; None: it does not say."""
         self._max_bytes = max_data_bytes
         self._partial = bytearray()  # a line that has not ended
         self._after_cr = False
@@ -56,11 +58,13 @@ class EventDecoder:
         if not chunk:
             return []
         self._after_cr = chunk[-1:] == b"\r"
-        lines = chunk.splitlines()
-        rest = b"" if chunk[-1:] in (b"\n", b"\r") else lines.pop()
+        if b"\r" in chunk:
+            chunk = chunk.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
+        *lines, rest = chunk.split(b"\n")
         found: list[ServerEvent | LinkOverflow] = []
         if lines and self._partial:
-            lines[0] = bytes(self._partial) + lines[0]
+            self._partial += lines[0]
+            lines[0] = bytes(self._partial)
             self._partial.clear()
         for line in lines:
             self._line(line, found)

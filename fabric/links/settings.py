@@ -1,12 +1,16 @@
-"""How a link to a server is opened, and which bounds a link keeps."""
+"""How a link to a server is opened, what a listener is given, and which bounds links keep."""
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
+from pathlib import Path
 from typing import Protocol, TypeVar
 
 import msgspec
 
+from fabric.security.access import AccessRules
+from fabric.security.auth.base import Authenticator
+from fabric.security.forwarded import Proxies
 from fabric.security.tls import Trust
 
 T = TypeVar("T")
@@ -24,6 +28,43 @@ class LinkLimits(msgspec.Struct, frozen=True, kw_only=True):
     """The longest frame accepted."""
     stall_timeout: float = DEFAULT_STALL_TIMEOUT
     """Seconds for which the peer may take nothing of what waits for it; then the link is broken."""
+
+
+Resolve = Callable[[str], str | None]
+"""From the name of a server that a client asks for, "" for none, to the server it means; None: there is no such server."""
+
+Names = Callable[[], Sequence[str]]
+"""The servers there are, for clients that ask for another."""
+
+
+class ListenerOptions(msgspec.Struct, frozen=True, kw_only=True):
+    """All that a listener may be given; each kind takes what its transport knows. Times are seconds."""
+
+    resolve: Resolve
+    names: Names
+    server: str = ""
+    """The MCP server that clients reach here; empty for any that a client names."""
+    host: str = "127.0.0.1"
+    port: int = 0
+    """0 picks a free one."""
+    path: Path = Path()
+    """The socket's file, where the listener has one instead of host and port."""
+    mode: int = 0o600
+    """The mode of that file: who may connect."""
+    remove: bool = True
+    """Whether that file is removed when the listener closes."""
+    limits: LinkLimits = LinkLimits()
+    keep_alive: float = 15.0
+    """Silence after which clients are sent something, where the transport has such a thing."""
+    compression: bool = False
+    """Whether compression is agreed to, where the transport has it."""
+    access: AccessRules = AccessRules()
+    authenticator: Authenticator | None = None
+    """How clients of HTTP prove who they are; None: they are not asked."""
+    proxies: Proxies = Proxies()
+    """The reverse proxies whose word about their clients counts."""
+    path_prefix: str = ""
+    """What the paths of servers begin with, over HTTP."""
 
 
 class Redial(Protocol):

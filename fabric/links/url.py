@@ -16,13 +16,16 @@ _STREAMS = ("tcp", "tls")
 
 
 class LinkUrl(msgspec.Struct, frozen=True, kw_only=True):
-    """The parts of it. port: 0 for the scheme's own. path: decoded where it names a file. Its repr shows no secret."""
+    """The parts of a server's URL. Its repr shows no secret."""
 
     scheme: str
     host: str = ""
     port: int = 0
+    """0 for the scheme's own."""
     path: str = ""
+    """Decoded where it names a file."""
     parameters: tuple[str, ...] = ()
+    """The names in the query."""
 
     @property
     def where(self) -> str:

@@ -1,1 +1,1 @@
-"""Who may do what, and proof of it: the fabric secret, its keys, sealed tokens."""
+"""Access and proof: authentication, Host and Origin rules, TLS, the fabric secret, its keys, sealed tokens."""

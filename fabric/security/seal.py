@@ -57,22 +57,26 @@ class Sealer:
 
 
 class SessionToken(msgspec.Struct, frozen=True, kw_only=True, array_like=True):
-    """What a legacy session id says.
-
-    fabric: its name. session: the session's own id. owner: the incarnation that owned it first. server: the MCP server's name.
-    version: the protocol version agreed. client, capabilities: clientInfo and capabilities of its initialize, raw JSON, empty
-    where they did not fit. principal: who opened it. expires: Unix time, seconds.
-    """
+    """The content of a legacy session id."""
 
     fabric: str
+    """The fabric's name."""
     session: str
+    """The session's own id."""
     owner: str
+    """The incarnation that owned it first."""
     server: str
+    """The MCP server's name."""
     version: str
+    """The protocol version agreed."""
     client: str = ""
+    """The clientInfo of its initialize, raw JSON; empty where it did not fit."""
     capabilities: str = ""
+    """The client's capabilities, likewise."""
     principal: str = ""
+    """The caller that opened it."""
     expires: float
+    """Unix time, seconds."""
 
     @property
     def resumable(self) -> bool:

@@ -22,14 +22,13 @@ class Trust(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Certified(msgspec.Struct, frozen=True, kw_only=True):
-    """What a server shows its clients, and asks of them. All are PEM files.
-
-    certificate: with the chain below it. clients: the authorities whose clients may come in; anyone may where it is empty.
-    """
+    """How a server proves itself to its clients, and which clients it accepts. All are PEM files."""
 
     certificate: str
+    """With the chain below it."""
     key: str
     clients: str = ""
+    """The authorities whose clients are accepted; empty: all clients are."""
 
 
 @lru_cache(maxsize=64)

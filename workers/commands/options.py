@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+import inspect
+from collections.abc import Callable
+from functools import wraps
+from inspect import Parameter
+from typing import Annotated, Any, Literal
 
 import typer
+
+from fabric.links.registry import LISTENERS
 
 ConfigArgument = Annotated[
     str | None,
@@ -19,24 +25,6 @@ ConfigOption = Annotated[
 ]
 Http = Annotated[
     str | None, typer.Option(metavar="[HOST:]PORT", help="Where HTTP listens; port 0 picks one. (default: 127.0.0.1:8080)")
-]
-Tcp = Annotated[
-    list[str] | None,
-    typer.Option(
-        metavar="[HOST:]PORT[=SERVER]",
-        help="Also serve SERVER, or the default one, over TCP, a message a line.",
-        show_default=False,
-    ),
-]
-Unix = Annotated[
-    list[str] | None,
-    typer.Option(metavar="PATH[=SERVER]", help="Also serve SERVER, or the default one, on a Unix socket.", show_default=False),
-]
-Ws = Annotated[
-    list[str] | None,
-    typer.Option(
-        metavar="[HOST:]PORT[=SERVER]", help="Also serve WebSockets on a port of their own: SERVER at /, or each at /NAME/ws."
-    ),
 ]
 Admin = Annotated[str | None, typer.Option(metavar="[HOST:]PORT", help="Where /livez and /readyz answer. (default: nowhere)")]
 Broker = Annotated[
@@ -58,3 +46,38 @@ LogFormat = Annotated[
     typer.Option(help="A line for people, or a JSON object a line. (default: text)", show_default=False),
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON, for machines.")]
+
+
+def with_listeners(command: Callable[..., None]) -> Callable[..., None]:
+    """Give a command an option for each kind of listener; its parameter `listeners` gets what was said of each, by key."""
+    signature = inspect.signature(command, eval_str=True)
+    parameters: list[Parameter] = []
+    for each in signature.parameters.values():
+        parameters += _listener_options(each.kind) if each.name == "listeners" else [each]
+
+    @wraps(command)
+    def with_options(**given: Any) -> None:
+        listeners = {key: given.pop(key) or None for key in LISTENERS}
+        command(**given, listeners=listeners)
+
+    with_options.__signature__ = signature.replace(parameters=parameters)  # type: ignore[attr-defined]  # PEP 362's
+    return with_options
+
+
+def _listener_options(kind: Any) -> list[Parameter]:
+    return [
+        Parameter(
+            key,
+            kind,
+            default=None,
+            annotation=Annotated[
+                list[str] | None,
+                typer.Option(
+                    metavar=f"{'PATH' if each.place == 'PATH' else '[HOST:]PORT'}[=SERVER]",
+                    help=each.option_help,
+                    show_default=False,
+                ),
+            ],
+        )
+        for key, each in LISTENERS.items()
+    ]

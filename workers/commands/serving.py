@@ -17,10 +17,8 @@ from workers.commands.options import (
     LogFormat,
     LogLevel,
     Quiet,
-    Tcp,
     Unauthenticated,
-    Unix,
-    Ws,
+    with_listeners,
 )
 from workers.commands.running import given_options, log_options, refuse_missing_extras, run, servable, settings_of
 
@@ -32,12 +30,12 @@ app = typer.Typer(rich_markup_mode=None)
     "mcp-fabric up mcp.json --tcp 127.0.0.1:7000=time --unix time.sock=time\n\n"
     "PROGRAM=npx ARGS=-y,@modelcontextprotocol/server-everything mcp-fabric up"
 )
+@with_listeners
 def up(
     config: ConfigArgument = None,
     http: Http = None,
-    tcp: Tcp = None,
-    unix: Unix = None,
-    ws: Ws = None,
+    *,
+    listeners: dict[str, object],
     admin: Admin = None,
     broker: Broker = None,
     fabric: Fabric = None,
@@ -47,19 +45,19 @@ def up(
     log_format: LogFormat = None,
 ) -> None:
     """Run it all here: broker, servers, and for clients HTTP and what else is asked for."""
-    others = {"tcp": tcp or None, "unix": unix or None, "ws": ws or None, **log_options(log_level, log_format, quiet=quiet)}
+    others = {**listeners, **log_options(log_level, log_format, quiet=quiet)}
     given = given_options(broker, fabric, http=http, admin=admin, allowUnauthenticated=allow_unauthenticated or None, **others)
     refuse_missing_extras()
     run("serving.up", servable(settings_of(config, given, needs_servers=True, listens=("http", "admin", "others"))))
 
 
 @app.command(epilog="mcp-fabric edge mcp.json --broker nats://127.0.0.1:4222 --http 127.0.0.1:8080")
+@with_listeners
 def edge(
     config: ConfigArgument = None,
     http: Http = None,
-    tcp: Tcp = None,
-    unix: Unix = None,
-    ws: Ws = None,
+    *,
+    listeners: dict[str, object],
     admin: Admin = None,
     broker: Broker = None,
     fabric: Fabric = None,
@@ -69,7 +67,7 @@ def edge(
     log_format: LogFormat = None,
 ) -> None:
     """Serve clients over HTTP and what else is asked for. The servers are at bridges that reach the same broker."""
-    others = {"tcp": tcp or None, "unix": unix or None, "ws": ws or None, **log_options(log_level, log_format, quiet=quiet)}
+    others = {**listeners, **log_options(log_level, log_format, quiet=quiet)}
     given = given_options(broker, fabric, http=http, admin=admin, allowUnauthenticated=allow_unauthenticated or None, **others)
     refuse_missing_extras()
     run("serving.edge", settings_of(config, given, listens=("http", "admin", "others")))

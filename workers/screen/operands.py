@@ -14,5 +14,5 @@ def operands(words: Sequence[str], option: str = "") -> str:
 
 
 def is_plain(*words: str) -> bool:
-    """Whether they are typed as they are."""
+    """Whether the words need neither quotes nor `--`."""
     return operands(words) == " ".join(words)

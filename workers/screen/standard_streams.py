@@ -1,4 +1,4 @@
-"""The standard streams as every command has them: open, able to show any text, and stdout's failures told as StdoutLost."""
+"""Prepares the standard streams for every command: open, able to show any text; a failure of stdout raises StdoutLost."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _MODES = (os.O_WRONLY, os.O_RDONLY, os.O_WRONLY)
 
 
 class StdoutLost(Exception):
-    """What a command prints cannot be written. reader_left: nobody wants it any more, as after `| head`."""
+    """The output of a command cannot be written. reader_left: its reader has gone, as with `| head`."""
 
     def __init__(self, error: OSError) -> None:
         closed = error.errno == errno.EBADF

@@ -47,7 +47,7 @@ class Summary:
         self._settings = settings
         self._edge = edge
         self._bridge = bridge
-        self._doors = listeners
+        self._listeners = listeners
         self._where = where
         self._began = time.monotonic()
         self._tools: dict[str, Tools] = {}
@@ -122,8 +122,8 @@ class Summary:
             if name not in own
         ]
         if default := self._settings.default_server:
-            rows.append((default, f"{self._doors.url}/mcp", []))
-        rows += [(server or "any", listener.address, []) for listener, server in self._doors.others]
+            rows.append((default, f"{self._listeners.url}/mcp", []))
+        rows += [(server or "any", listener.address, []) for listener, server in self._listeners.others]
         names, urls = (max(len(row[column]) for row in rows) for column in (0, 1))
         served: list[Line] = [
             [("  ", ""), (f"{name:{names}}", "bold"), (f"  {url:{urls}}  " if state else f"  {url}", ""), *state]
@@ -151,7 +151,7 @@ class Summary:
         )
 
     def _url(self, name: str) -> str:
-        return f"{self._doors.url}/{quote(name, safe='')}/mcp"
+        return f"{self._listeners.url}/{quote(name, safe='')}/mcp"
 
     def _state(self, name: str) -> list[Span]:
         served = self._served(name)

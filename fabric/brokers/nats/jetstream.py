@@ -44,6 +44,7 @@ NO_STREAM, NAME_IN_USE, QUEUE_FULL = 10059, 10058, 10077
 Lose = Callable[[str, type[BrokerError]], None]
 """Ends the connection for this reason, with an error of this kind."""
 
+
 class _Problem(msgspec.Struct, frozen=True):
     """Why JetStream refused a request."""
 

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
-from pydantic import model_validator
+from pydantic import Field, create_model, model_validator
 
 from fabric.config.schema.section import Section
 from fabric.config.schema.value_types import (
@@ -31,6 +31,7 @@ from fabric.config.schema.value_types import (
 )
 from fabric.config.settings.process import DEFAULTS
 from fabric.config.settings.retry import Failure, RetryPolicy
+from fabric.links.registry import LISTENERS
 
 LogLevel = Literal["debug", "info", "warning", "error"]
 
@@ -58,7 +59,15 @@ class RetrySection(Section):
         return RetryPolicy(**{**dict(self), "on": frozenset(self.on)})
 
 
-class FabricSection(Section):
+_VALUES = {"HOST:PORT": Listeners, "PATH": SocketListeners}
+_LISTENER_KEYS: dict[str, Any] = {
+    key: (_VALUES[kind.place], Field(default=(), description=kind.key_help)) for key, kind in LISTENERS.items()
+}
+_Listening: type[Section] = create_model("_Listening", __base__=Section, **_LISTENER_KEYS)
+"""A key for each kind of listener besides HTTP."""
+
+
+class FabricSection(_Listening):  # type: ignore[valid-type, misc]  # a class that mypy cannot see being made
     """How the fabric runs. Each key is also an environment variable, `maxFrameBytes` as FABRIC_MAX_FRAME_BYTES."""
 
     name: Name = DEFAULTS.fabric.name
@@ -67,16 +76,10 @@ class FabricSection(Section):
     """The broker's URL; without one, an embedded NATS server that all processes of this user share."""
     http: HostPort | None = None
     """HOST:PORT of the HTTP edge, or PORT for 127.0.0.1; port 0 picks one. 127.0.0.1:8080 if nothing says otherwise."""
-    tcp: Listeners = ()
-    """HOST:PORT=SERVER or PORT=SERVER of each TCP listener: newline-delimited JSON-RPC with that server, or the default one."""
-    unix: SocketListeners = ()
-    """PATH=SERVER of each Unix socket, likewise; a path is relative to the folder of this file."""
     unix_mode: Mode = f"{DEFAULTS.listen.unix_mode:04o}"
     """The mode of the sockets' files: who may connect."""
     unix_remove: bool = DEFAULTS.listen.unix_remove
     """Remove the sockets' files on stop."""
-    ws: Listeners = ()
-    """[HOST:]PORT or [HOST:]PORT=SERVER of each listener of its own for WebSockets, which the HTTP edge accepts too."""
     admin: HostPort | None = None
     """HOST:PORT of the health endpoints, or PORT for 127.0.0.1; none if absent."""
     inherit_env: Inherited = ()

@@ -31,13 +31,13 @@ class ListenerSettings(msgspec.Struct, frozen=True, kw_only=True):
     """One listener for clients besides the HTTP listener."""
 
     scheme: str
-    """tcp, ws or unix."""
+    """The kind of listener, a key of links/registry.LISTENERS."""
     server: str
     """The server it leads to; empty: clients name one."""
     address: Address | None = None
-    """For tcp and ws."""
+    """The address listened on; None: `path` is."""
     path: Path | None = None
-    """For unix: the socket's file."""
+    """The file of a Unix socket."""
 
 
 class FabricSettings(msgspec.Struct, frozen=True, kw_only=True):

@@ -22,7 +22,8 @@ from fabric.links.base import Purpose
 from fabric.links.http.admission import NO_SSE
 from fabric.links.http.request_reader import Head
 from fabric.links.http.response import Headers, Response, refuse
-from fabric.links.http.settings import Names, Page, Resolve
+from fabric.links.http.settings import Page
+from fabric.links.settings import Names, Resolve
 from fabric.links.websocket.handshake import asks_for_websocket
 from fabric.security.access import AccessCheck
 from fabric.security.auth.base import NOBODY, Authenticator, Challenge, Principal

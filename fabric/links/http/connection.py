@@ -1,6 +1,7 @@
-"""One HTTP connection: one request at a time, answers in order and written at once, and nobody waited for too long.
+"""One HTTP connection of a client: one request at a time, answers in order and written at once, and no wait without a limit.
 
-A client that ends its side of the connection has left, whatever it may still want to read: that is how most of them hang up.
+A client that ends its side of the connection counts as disconnected, whatever it may still want to read: most clients
+hang up like that. Above it: service.py. Below it: request_reader.py and response_head.py, which know the bytes.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from fabric.links.http.response import SECURE, Response, refuse, too_large
 from fabric.links.http.response_head import CHUNKED, CLOSE, CONTINUE, LAST_CHUNK, chunk, head
 
 MAX_AHEAD_BYTES = 64 * 1024
-"""What a client may send behind a request that is not answered yet before it is no longer read, nor heard leaving."""
+"""What a client may send behind a request that is not answered yet. Above it nothing is read, not even that it disconnects."""
 
 _FAULTS = {
     400: refuse(400, Reason.INVALID, "this is not HTTP/1.1 as RFC 9112 has it"),
@@ -28,48 +29,48 @@ _FAULTS = {
 
 
 class ConnectionLimits(msgspec.Struct, frozen=True, kw_only=True):
-    """Of one connection.
-
-    idle_timeout: seconds until a next request begins. request_timeout: seconds for its head, and for each further piece of its
-    body. keep_alive_timeout: seconds between looks at a stream that may be silent. stall_timeout: seconds for which a client
-    may take nothing of what waits for it.
-    """
+    """The limits of each connection. Times are seconds."""
 
     max_body_bytes: int
     idle_timeout: float
+    """Until a next request begins."""
     request_timeout: float
+    """For a request's head, and for each further piece of its body."""
     keep_alive_timeout: float
+    """Between looks at a stream that may be silent."""
     stall_timeout: float
+    """For which a client may take nothing of what waits for it."""
 
 
 class ActiveRequest(Protocol):
-    """Whose request a connection is serving."""
+    """The request that a connection is serving."""
 
     def disconnected(self) -> None:
-        """The client has gone."""
+        """Its client has disconnected."""
         ...
 
     def keep_alive(self) -> None:
-        """The client has heard nothing for a while."""
+        """Its client has been sent nothing for a while."""
         ...
 
 
 class Service(Protocol):
-    """What becomes of the requests of all connections. now: a coarse clock, in seconds."""
+    """Decides about the requests of all connections."""
 
     now: float
+    """A coarse clock, in seconds."""
     limits: ConnectionLimits
 
     def opened(self, connection: HttpConnection) -> None:
-        """A client is here."""
+        """A client has connected."""
         ...
 
     def judge(self, connection: HttpConnection, request: Request) -> Response | None:
-        """What a request is answered for its head alone; None lets it in."""
+        """The answer that a request gets for its head alone; None: it is allowed."""
         ...
 
     def serve(self, connection: HttpConnection, request: Request) -> None:
-        """A request that was let in is whole: answer it now or later, by the methods of its connection."""
+        """An allowed request is whole: answer it now or later, by the methods of its connection."""
         ...
 
     def refused(self, status: int) -> None:
@@ -77,41 +78,45 @@ class Service(Protocol):
         ...
 
     def closed(self, connection: HttpConnection) -> None:
-        """The client is gone."""
+        """The connection is gone."""
         ...
 
 
 class HttpConnection(asyncio.Protocol):
-    """A client's connection; `address` is its other end, `peer` the same with the port.
-
-    request: what is being answered; `answer`, or `open`, `write` and `end`, are for whoever serves it. occupant: to be told
-    when the client leaves before that is done. stalled: it was cut off for taking nothing. deadline: when `expire` is due, by
-    the service's clock.
-    """
+    """A client's connection. The service answers its `request` by `answer`, or by `open`, `write` and `end`."""
 
     def __init__(self, service: Service) -> None:
-        self.address = self.peer = ""
+        self.address = ""
+        """The client's address."""
+        self.peer = ""
+        """The same with the port."""
         self.request: Request | None = None
+        """The request that is being answered."""
         self.active: ActiveRequest | None = None
-        self.streaming = self.stalled = False
+        """Is told when the client disconnects before that is done."""
+        self.streaming = False
+        """A stream is open."""
+        self.stalled = False
+        """The client was disconnected because it took nothing."""
         self.deadline = service.now + service.limits.idle_timeout
+        """When `expire` is due, by the service's clock."""
         self._service = service
         self._reader = RequestReader()
         self._busy = False  # a request is being answered, or the next one waits for its turn
         self._ahead = bytearray()
         self._pending: list[bytes] = []
-        self._deaf = False  # too much is there ahead
+        self._paused = False  # too much waits behind the request
         self._last = False  # hang up after this answer
         self._over = False  # nothing is read any more
         self._awaiting_head = False
-        self._writable: asyncio.Future[None] | None = None  # there while the client takes too little
+        self._writable: asyncio.Future[None] | None = None  # set while the client takes too little
         self._written = 0
-        self._taken = 0  # of that by the client, at the last look that found some of it waiting,
-        self._taken_at: float | None = None  # and when that was
+        self._taken = 0  # how much of that the client had taken at the last look at which some of it waited,
+        self._taken_at: float | None = None  # and when that look was
 
-    # ------------------------------------------------------------ what asyncio says
+    # ------------------------------------------------------------ called by asyncio
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """A client is here."""
+        """A client has connected."""
         self._transport = cast("asyncio.Transport", transport)  # uvloop's own class is none of asyncio's
         host, port, *_ = transport.get_extra_info("peername") or ("", 0)
         self.address, self.peer = host, f"{host}:{port}" if host else ""
@@ -123,8 +128,8 @@ class HttpConnection(asyncio.Protocol):
             return
         if self._busy:
             self._ahead += data
-            if len(self._ahead) > MAX_AHEAD_BYTES and not self._deaf and not self._transport.is_closing():
-                self._deaf = True
+            if len(self._ahead) > MAX_AHEAD_BYTES and not self._paused and not self._transport.is_closing():
+                self._paused = True
                 self._transport.pause_reading()
             return
         reader = self._reader
@@ -135,12 +140,12 @@ class HttpConnection(asyncio.Protocol):
             self._watch()
 
     def eof_received(self) -> None:
-        """The client has ended its side; the transport closes itself, once what is written has left."""
-        self._leave()
+        """The client has ended its side; the transport closes itself once all that was written has left."""
+        self._disconnected()
 
     def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 (asyncio's signature)
-        """The connection is gone, whoever ended it."""
-        self._leave()
+        """The connection is gone, whichever side ended it."""
+        self._disconnected()
         self._service.closed(self)
 
     def pause_writing(self) -> None:
@@ -150,18 +155,18 @@ class HttpConnection(asyncio.Protocol):
 
     def resume_writing(self) -> None:
         """It has caught up."""
-        if self._writable is not None and not self._writable.done():  # which it is when the client has left
+        if self._writable is not None and not self._writable.done():  # it is done when the client has disconnected
             self._writable.set_result(None)
         self._writable = None
         if self._busy and self.request is None:
             self.deadline = self._service.now + self._service.limits.idle_timeout
             self._resume()
 
-    # ------------------------------------------------------------ the service's side
+    # ------------------------------------------------------------ called by the service
     def answer(self, status: int, lines: bytes, body: bytes) -> None:
         """Send a whole answer."""
         request = self.request
-        assert request is not None  # noqa: S101 (only who serves one answers)
+        assert request is not None  # noqa: S101 (a request is answered once)
         begin = head(status, lines)
         if request.lines:
             begin += request.lines
@@ -174,7 +179,7 @@ class HttpConnection(asyncio.Protocol):
         self._done(request)
 
     def refuse(self, answer: Response) -> None:
-        """Send what the door answers by itself."""
+        """Send an answer of the listener itself."""
         if answer.status >= 400:
             self._service.refused(answer.status)
         self.answer(answer.status, SECURE + answer.lines, answer.body)
@@ -182,7 +187,7 @@ class HttpConnection(asyncio.Protocol):
     def open(self, lines: bytes) -> None:
         """Begin a stream: status 200 and the headers; `write` and `end` follow."""
         request = self.request
-        assert request is not None  # noqa: S101 (only who serves one answers)
+        assert request is not None  # noqa: S101 (a request is answered once)
         self.streaming = True
         self.deadline = self._service.now + self._service.limits.keep_alive_timeout
         if request.head.chunked:
@@ -198,7 +203,7 @@ class HttpConnection(asyncio.Protocol):
     def end(self) -> None:
         """End the stream."""
         request = self.request
-        assert request is not None  # noqa: S101 (only who serves one answers)
+        assert request is not None  # noqa: S101 (a request is answered once)
         if request.head.chunked:
             self._pending.append(LAST_CHUNK)
         self._flush()
@@ -212,14 +217,14 @@ class HttpConnection(asyncio.Protocol):
         self._service.closed(self)
         self._transport.set_protocol(protocol)
         protocol.connection_made(self._transport)
-        if self._deaf:
+        if self._paused:
             self._transport.resume_reading()
         if rest:
             protocol.data_received(rest)
 
     @property
     def unsent_bytes(self) -> int:
-        """What the client has not taken of earlier turns."""
+        """How much of earlier turns the client has not taken."""
         return self._transport.get_write_buffer_size()
 
     @property
@@ -232,12 +237,12 @@ class HttpConnection(asyncio.Protocol):
             await asyncio.shield(self._writable)
 
     def abort(self) -> None:
-        """Drop the connection and what is unsent."""
+        """Drop the connection and all that is unsent."""
         self._transport.abort()
 
-    # ------------------------------------------------------------ the listener's side
+    # ------------------------------------------------------------ called by the listener, through the service
     def close_when_done(self) -> None:
-        """Serve what is under way and nothing after it."""
+        """Serve the request that is under way and none after it, then close."""
         self._last = True
         if not self._busy and not self._reader.begun:
             self._hang_up()
@@ -259,7 +264,7 @@ class HttpConnection(asyncio.Protocol):
             self._hang_up()
 
     def _wait(self, taken: int) -> None:
-        """Something waits for the client: it may be slow to take that, but not stand still."""
+        """Something waits for the client, which may take it slowly, but not stop taking it."""
         limits, now = self._service.limits, self._service.now
         if taken > self._taken or self._taken_at is None:
             self._taken, self._taken_at = taken, now
@@ -288,7 +293,7 @@ class HttpConnection(asyncio.Protocol):
             if not request.judged:
                 request.judged = True
                 answer = service.judge(self, request)
-                if not request.whole and _waits(request):
+                if not request.whole and _expects_continue(request):
                     if answer is None:
                         self._transport.write(CONTINUE)
                     else:
@@ -319,7 +324,7 @@ class HttpConnection(asyncio.Protocol):
             self._busy = False
 
     def _resume(self) -> None:
-        """Go on with what came while a request was being answered, once the client has taken the answer."""
+        """Read on, once the client has taken the answer to the request before."""
         if self._over or self.request is not None or self._writable is not None:
             return
         self._busy = False
@@ -327,13 +332,13 @@ class HttpConnection(asyncio.Protocol):
         if not self._busy and not self._over:
             ahead = bytes(self._ahead)
             self._ahead.clear()
-            if self._deaf and not self._transport.is_closing():  # which a failed write has made it
-                self._deaf = False
+            if self._paused and not self._transport.is_closing():  # a failed write closes it
+                self._paused = False
                 self._transport.resume_reading()
             self.data_received(ahead)
 
     def _fail(self, status: int) -> None:
-        """Answer what is no request, and hang up."""
+        """Refuse bytes that are no request, and hang up."""
         self._reader.requests.clear()
         self._service.refused(status)
         answer = _FAULTS[status]
@@ -342,15 +347,15 @@ class HttpConnection(asyncio.Protocol):
         self._hang_up(linger=True)
 
     def _hang_up(self, *, linger: bool = False) -> None:
-        """Close, once what is written has left. linger: let a client that may be sending still read it (RFC 9112 9.6)."""
+        """Close once all that was written has left. linger: a client that may be sending can still read it (RFC 9112 9.6)."""
         self._stop()
         if linger and self._transport.can_write_eof():
             self._transport.write_eof()
         else:
             self._transport.close()
 
-    def _leave(self) -> None:
-        """The client has gone."""
+    def _disconnected(self) -> None:
+        """The client has disconnected."""
         self._stop()
         if self._writable is not None and not self._writable.done():
             self._writable.set_result(None)
@@ -379,7 +384,7 @@ class HttpConnection(asyncio.Protocol):
         self._pending.clear()
 
 
-def _waits(request: Request) -> bool:
+def _expects_continue(request: Request) -> bool:
     """Whether the client waits to be told to send its body (RFC 9110 10.1.1)."""
     head = request.head
     return not request.size and head.chunked and head.headers.get(b"expect", b"").lower() == b"100-continue"

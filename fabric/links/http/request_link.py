@@ -1,4 +1,4 @@
-"""One Streamable HTTP request as a link: an answer out as JSON or as an event stream."""
+"""One Streamable HTTP request as a link: its answer leaves as JSON or as an event stream."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _EVENTS = (
 )
 _End = tuple[type[LinkError], str]  # raised anew each time: an exception that is kept holds its frames, and they the link
 _ANSWERED: _End = (LinkClosed, "answered")
-_LEFT: _End = (LinkBroken, "the client left")
+_DISCONNECTED: _End = (LinkBroken, "the client left")
 _STALLED: _End = (LinkBroken, "the client read nothing of what waited for it for too long")
 _SHUT: _End = (LinkClosed, "the listener closed")
 
@@ -28,7 +28,7 @@ class HttpRequestLink:
 
     `send(b"")` opens the stream with a comment, or with `event` primes the client to reconnect. A request that takes long is
     given its stream by `keep_alive`. Where the client takes no JSON (`json`), a result is a stream of one event; an error with
-    a status of its own is JSON all the same. The client's leaving, orderly or not, is one: HTTP does not tell them apart.
+    a status of its own is JSON all the same. HTTP does not tell whether a client disconnects in good order.
     """
 
     __slots__ = ("_connection", "_end", "_handler", "_json", "_message", "_modern", "info")
@@ -107,15 +107,15 @@ class HttpRequestLink:
         if self._end is not None and self._end[0] is LinkBroken:
             raise LinkBroken(self._end[1])
 
-    # ------------------------------------------------------------ the connection's and the listener's side
+    # ------------------------------------------------------------ called by the connection and the listener
     def disconnected(self) -> None:
         """See ActiveRequest.disconnected."""
         if self._end is None:
-            self._end = _STALLED if self._connection.stalled else _LEFT
+            self._end = _STALLED if self._connection.stalled else _DISCONNECTED
         self._handler.on_disconnect(self)
 
     def keep_alive(self) -> None:
-        """Say something to a client that has heard nothing for long: a comment, which opens the stream if none is open yet."""
+        """See ActiveRequest.keep_alive. Send a comment, which opens the stream if none is open yet."""
         connection = self._connection
         if self._end is not None or connection.unsent_bytes:
             return
@@ -141,7 +141,7 @@ class HttpRequestLink:
         self._connection.abort()
 
     def fail(self, answer: Response) -> None:
-        """Whoever was told of the request has failed: give the client `answer`, if it has none yet."""
+        """The handler has failed: give the client `answer`, if it has none yet."""
         if self._end is not None:
             return
         self._end = _SHUT

@@ -26,37 +26,38 @@ MAX_KNOWN_BYTES = 16 * 1024
 
 
 class Head(msgspec.Struct):
-    """A request up to its body.
-
-    path: raw and without the query. headers: by lower-case name, repeated ones joined (RFC 9110 5.3), so that a doubled
-    single-valued header matches nothing. persistent: the connection may serve a next request. chunked: an answer of unknown
-    length may be sent in chunks; else the connection's end is its end. upgrade: it offers to go on in another protocol.
-    """
+    """A request up to its body."""
 
     method: str
     path: bytes
+    """Raw, without the query."""
     headers: dict[bytes, bytes]
+    """By lower-case name, repeated ones joined (RFC 9110 5.3), so that a doubled single-valued header matches nothing."""
     persistent: bool
+    """The connection may serve a next request."""
     chunked: bool
+    """An answer of unknown length may be sent in chunks; else the end of the connection is its end."""
     upgrade: bool
+    """It offers to go on in another protocol."""
     known: Any = None
     """What the service found out about it; kept with it because heads come again."""
 
 
 class Request(msgspec.Struct):
-    """One request: whole once its `body` has come.
-
-    judged: its head was looked at. dropped: it is in other hands, or refused and the rest of its body is thrown away.
-    lines: header lines its answer is to carry.
-    """
+    """One request, perhaps still arriving."""
 
     head: Head
     body: bytes = b""
+    """Set when the request is whole."""
     size: int = 0
+    """How many bytes of the body have arrived."""
     judged: bool = False
+    """The service has judged its head."""
     whole: bool = False
     dropped: bool = False
+    """The reader has handed it over; if it was still arriving, it was refused, and the rest of its body is thrown away."""
     lines: bytes = b""
+    """Header lines that its answer has to carry."""
 
 
 class _Known(msgspec.Struct, frozen=True):
@@ -68,21 +69,20 @@ class _Known(msgspec.Struct, frozen=True):
 
 
 class RequestReader:
-    """Reads one connection. The last of `requests` may still be arriving; `feed` says what becomes of it.
-
-    fault: the HTTP status for what follows the requests, 0 while all is well. begun: one is arriving, or the rest of one that
-    was dropped. A client's next request mostly begins with the same head, byte for byte; that one is not parsed again.
-    """
+    """Reads one connection. A client's next request mostly begins with the same head, byte for byte; it is not parsed again."""
 
     def __init__(self) -> None:
         self.requests: deque[Request] = deque()
+        """Those to be answered, in order. The last may still be arriving."""
         self.fault = 0
+        """The HTTP status for the bytes that follow the requests; 0 while they are HTTP."""
         self._parser: HttpRequestParser | None = HttpRequestParser(self)
         self._request: Request | None = None
         self._pieces: list[bytes] = []
         self._target = b""
         self._headers: dict[bytes, bytes] = {}
         self.begun = False
+        """A request is arriving, or the rest of one that was dropped."""
         self._idle_bytes = 0  # fed since the last that became a head or a body
         self._known: _Known | None = None
         self._offer: Request | None = None  # its head has come, and a body is to follow that the parser does not read

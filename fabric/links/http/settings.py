@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 
 import msgspec
 
-from fabric.links.settings import DEFAULT_FRAME_BYTES, DEFAULT_STALL_TIMEOUT
+from fabric.links.settings import DEFAULT_FRAME_BYTES, DEFAULT_STALL_TIMEOUT, ListenerOptions, Names, Resolve
 from fabric.links.websocket.connection import WebSocketSettings
 from fabric.security.access import AccessRules
 from fabric.security.auth.base import Authenticator
@@ -14,12 +14,6 @@ from fabric.security.forwarded import Proxies
 
 Page = Callable[[], tuple[int, bytes, str]]
 """A page beside the endpoints: its status, body and media type, asked for on every GET."""
-
-Resolve = Callable[[str], str | None]
-"""From the name in `/{name}/mcp`, "" for `/mcp`, to the server it means; None for none."""
-
-Names = Callable[[], Sequence[str]]
-"""The servers there are, for clients that ask for another."""
 
 
 class HttpSettings(msgspec.Struct, frozen=True, kw_only=True):
@@ -52,3 +46,23 @@ class HttpSettings(msgspec.Struct, frozen=True, kw_only=True):
     """How long a client may take nothing of what waits for it."""
     websocket: WebSocketSettings = WebSocketSettings()
     """How WebSockets are kept alive."""
+
+
+def http_settings(options: ListenerOptions) -> HttpSettings:
+    """The settings of an HTTP listener with these options."""
+    return HttpSettings(
+        resolve=options.resolve,
+        names=options.names,
+        host=options.host,
+        port=options.port,
+        path_prefix=options.path_prefix,
+        access=options.access,
+        authenticator=options.authenticator,
+        proxies=options.proxies,
+        max_body_bytes=options.limits.max_frame_bytes,
+        keep_alive_timeout=options.keep_alive,
+        stall_timeout=options.limits.stall_timeout,
+        websocket=WebSocketSettings(
+            ping_interval=options.keep_alive, ping_timeout=options.keep_alive, compression=options.compression
+        ),
+    )

@@ -16,10 +16,10 @@ from multidict import CIMultiDict
 from yarl import URL
 
 from fabric.errors import LinkBroken, LinkError, LinkOverflow, LinkProtocolError, LinkRefused, LinkTimeout
+from fabric.links.connect_errors import mapped_connect_errors
 from fabric.links.framing import HEAD_BYTES
 from fabric.links.http_client.rules import USER_AGENT
 from fabric.links.settings import ConnectSettings
-from fabric.links.sockets.connect_errors import mapped_connect_errors
 from fabric.security.tls import client_context
 
 _KEEPALIVE_SECONDS = 30

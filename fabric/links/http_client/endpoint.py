@@ -11,11 +11,14 @@ from fabric.links.http_client.connection_pool import ConnectionPool, ServerRespo
 
 
 class Endpoint:
-    """One link's. session, version: as the answer to its legacy initialize has them; empty before, and in the modern era."""
+    """The endpoint of one link."""
 
     def __init__(self, pool: ConnectionPool, url: URL) -> None:
         self.url = url
-        self.session = self.version = ""
+        self.session = ""
+        """The session that the answer to a legacy initialize named; empty before, and in the modern era."""
+        self.version = ""
+        """The revision that it named, likewise."""
         self._pool = pool
 
     def headers(self, common: dict[str, str], last_event: str = "") -> dict[str, str]:

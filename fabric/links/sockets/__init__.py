@@ -1,1 +1,1 @@
-"""TCP and Unix sockets: bound, connected to, and made into links of newline-delimited JSON-RPC."""
+"""TCP and Unix sockets: how they are bound, and the links of newline-delimited JSON-RPC over them."""

@@ -24,13 +24,13 @@ _LOST_TIMEOUT = 1.0
 
 
 class SocketConnection(asyncio.Protocol):
-    """One end of a stream socket: asyncio's callbacks, handed on to the two halves of a link.
-
-    half_close: a peer that shuts its writing side may still be answered; TLS, as asyncio has it, knows no such thing. made: is
-    called once it is connected.
-    """
+    """One end of a stream socket: asyncio's callbacks become the incoming and outgoing frames of a link."""
 
     def __init__(self, *, half_close: bool, limits: LinkLimits, made: Callable[[SocketConnection], None] | None = None) -> None:
+        """half_close: a peer that shuts its writing side may still be answered; asyncio's TLS knows no such thing.
+
+        made: is called once the socket is connected.
+        """
         self.incoming, self.outgoing = IncomingFrames(limits.max_frame_bytes), OutgoingFrames(limits.stall_timeout)
         self._half_close = half_close
         self._made = made

@@ -10,10 +10,10 @@ import msgspec
 
 from fabric.capabilities import Capabilities
 from fabric.links.base import Link, LinkHandler, LinkInfo
+from fabric.links.connect_errors import mapped_connect_errors
 from fabric.links.mending import Mender
-from fabric.links.settings import ConnectSettings, LinkLimits
+from fabric.links.settings import ConnectSettings, LinkLimits, ListenerOptions
 from fabric.links.sockets.binding import bind_tcp
-from fabric.links.sockets.connect_errors import mapped_connect_errors
 from fabric.links.sockets.stream_socket import SocketConnection, SocketListener
 from fabric.links.url import LinkUrl, parse
 from fabric.security.tls import Certified, client_context, server_context
@@ -22,27 +22,37 @@ CAPABILITIES = {"tcp": Capabilities(), "tls": Capabilities(encryption=True)}
 
 
 class TcpOptions(msgspec.Struct, frozen=True, kw_only=True):
-    """Of a socket. no_delay: send small writes at once. keep_alive: seconds until a vanished peer is given up; 0: never."""
+    """The options of each socket."""
 
     no_delay: bool = True
+    """Send small writes at once."""
     keep_alive: float = 60.0
+    """Seconds until a vanished peer is given up; 0: never."""
 
 
 class TcpSettings(msgspec.Struct, frozen=True, kw_only=True):
-    """Where and how to listen.
-
-    port: 0 picks one. server: the MCP server that clients reach here. certified: if given, TLS is spoken; handshake_timeout:
-    seconds a client has for that. close_timeout: seconds that what was asked has to be answered when the listener closes.
-    """
+    """Where and how to listen. Times are seconds."""
 
     server: str
+    """The MCP server that clients reach here."""
     host: str = "127.0.0.1"
     port: int = 0
+    """0 picks a free one."""
     certified: Certified | None = None
+    """If given, TLS is spoken."""
     options: TcpOptions = TcpOptions()
     limits: LinkLimits = LinkLimits()
     handshake_timeout: float = 10.0
+    """For a client's TLS handshake."""
     close_timeout: float = 5.0
+    """How long open requests have to be answered when the listener closes."""
+
+
+async def listen_for(handler: LinkHandler, options: ListenerOptions) -> SocketListener:
+    """See links/base.Listen."""
+    return await listen(
+        handler, TcpSettings(server=options.server, host=options.host, port=options.port, limits=options.limits)
+    )
 
 
 async def listen(handler: LinkHandler, settings: TcpSettings) -> SocketListener:

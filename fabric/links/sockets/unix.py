@@ -12,10 +12,10 @@ import msgspec
 
 from fabric.capabilities import Capabilities
 from fabric.links.base import Link, LinkHandler, LinkInfo
+from fabric.links.connect_errors import mapped_connect_errors
 from fabric.links.mending import Mender
-from fabric.links.settings import ConnectSettings, LinkLimits
+from fabric.links.settings import ConnectSettings, LinkLimits, ListenerOptions
 from fabric.links.sockets.binding import bind_unix
-from fabric.links.sockets.connect_errors import mapped_connect_errors
 from fabric.links.sockets.stream_socket import SocketConnection, SocketListener
 from fabric.links.url import parse
 
@@ -25,18 +25,24 @@ _FULL_PAUSE = 0.05  # a socket whose queue is full says so at once, and tells no
 
 
 class UnixSettings(msgspec.Struct, frozen=True, kw_only=True):
-    """Where and how to listen.
-
-    server: the MCP server that clients reach here. mode: of the socket's file: who may connect. remove: the file goes when the
-    listener closes. close_timeout: see TcpSettings.
-    """
+    """Where and how to listen."""
 
     server: str
+    """The MCP server that clients reach here."""
     path: Path
     mode: int = 0o600
+    """The mode of the socket's file: who may connect."""
     remove: bool = True
+    """Whether the file is removed when the listener closes."""
     limits: LinkLimits = LinkLimits()
     close_timeout: float = 5.0
+    """Seconds that open requests have to be answered when the listener closes."""
+
+
+async def listen_for(handler: LinkHandler, options: ListenerOptions) -> SocketListener:
+    """See links/base.Listen."""
+    server, path, mode, remove = options.server, options.path, options.mode, options.remove
+    return await listen(handler, UnixSettings(server=server, path=path, mode=mode, remove=remove, limits=options.limits))
 
 
 async def listen(handler: LinkHandler, settings: UnixSettings) -> SocketListener:

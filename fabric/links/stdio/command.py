@@ -8,13 +8,16 @@ import msgspec
 
 
 class ServerCommand(msgspec.Struct, frozen=True):
-    """How to start an MCP server. env: on top of the allowed part of ours. grace: seconds it has to stop, at each step."""
+    """How to start an MCP server."""
 
     command: str
     args: tuple[str, ...] = ()
     cwd: str = ""
+    """Its working directory; empty for ours."""
     env: dict[str, str] = msgspec.field(default_factory=dict)
+    """Its variables, on top of the allowed part of our environment."""
     grace: float = 5.0
+    """Seconds that it has to stop, at each step."""
 
     def __repr__(self) -> str:
         return f"ServerCommand({self.command!r}, {len(self.args)} args)"  # arguments and variables may hold secrets

@@ -1,7 +1,7 @@
 """Links to MCP servers over WebSockets, `ws://` and `wss://`.
 
-Each JSON-RPC message is a text frame; the subprotocol is `mcp`. A link that broke is not mended here: who opened it opens it
-anew, as a bridge starts a server anew that has exited. fabric/links/http has the listening side.
+Each JSON-RPC message is a text frame; the subprotocol is `mcp`. A link that broke is not opened again here: its owner does
+that, as a bridge starts a server again that has exited. fabric/links/http has the listening side.
 """
 
 from __future__ import annotations
@@ -12,9 +12,9 @@ from typing import cast
 from fabric.capabilities import Capabilities
 from fabric.errors import LinkHandshakeError
 from fabric.links.base import Link, LinkInfo
+from fabric.links.connect_errors import mapped_connect_errors
 from fabric.links.mending import Mender
 from fabric.links.settings import ConnectSettings, LinkLimits
-from fabric.links.sockets.connect_errors import mapped_connect_errors
 from fabric.links.websocket.connection import WebSocket, WebSocketSettings
 from fabric.links.websocket.handshake import ClientHandshake
 from fabric.security.tls import client_context

@@ -1,4 +1,4 @@
-"""An open WebSocket: asyncio's callbacks handed on to the two halves of a link, how it ends, and who is still there."""
+"""An open WebSocket as a link: asyncio's callbacks become frames, pings find peers that are gone, both sides can end it."""
 
 from __future__ import annotations
 
@@ -18,29 +18,27 @@ from fabric.links.websocket.frames import GOING_AWAY, NO_CODE, NORMAL, Close, Fr
 
 _CLOSE_TIMEOUT = 5.0  # a peer that does not take its last messages, or answer a close, gets no longer
 _LONGEST_TICK = 1.0
-_FAREWELLS = (NORMAL, GOING_AWAY, NO_CODE)
+_ORDERLY = (NORMAL, GOING_AWAY, NO_CODE)
 
 
 class WebSocketSettings(msgspec.Struct, frozen=True, kw_only=True):
-    """How a WebSocket is kept.
-
-    ping_interval: seconds of silence after which a peer is asked whether it is there. ping_timeout: seconds it has to say
-    anything. compression: permessage-deflate is agreed to, or asked for; it costs more CPU than most messages are worth.
-    """
+    """How a WebSocket is kept."""
 
     ping_interval: float = 20.0
+    """Seconds of silence after which a peer gets a ping."""
     ping_timeout: float = 20.0
+    """Seconds that it then has to send anything."""
     compression: bool = False
+    """Agree to permessage-deflate, or ask for it; it costs more CPU than most messages are worth."""
 
 
 class WebSocket(asyncio.Protocol):
-    """One end of a WebSocket whose opening handshake is done. deadline: when `expire` is due, by the loop's clock.
-
-    server: this end is; only clients mask what they send. deflate: the compression agreed on.
-    """
+    """One end of a WebSocket whose opening handshake is done."""
 
     def __init__(self, settings: WebSocketSettings, limits: LinkLimits, *, server: bool, deflate: Extension | None) -> None:
+        """server: this end is the server; only clients mask what they send. deflate: the compression agreed on."""
         self.deadline = 0.0
+        """When `expire` is due, by the loop's clock."""
         self.settings = settings
         self._server = server
         self._loop = asyncio.get_running_loop()
@@ -61,9 +59,9 @@ class WebSocket(asyncio.Protocol):
         """The link over it; with a mender if the peer is a server."""
         return StreamLink(info, self._incoming, self._outgoing, self._shut, mender=mender)
 
-    # ------------------------------------------------------------ what asyncio says
+    # ------------------------------------------------------------ called by asyncio
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """The peer is here."""
+        """The connection is open."""
         self._transport = cast("asyncio.Transport", transport)  # uvloop's own class is none of asyncio's
         self._incoming.attach(self._transport)
         self._outgoing.attach(self._transport)
@@ -96,7 +94,7 @@ class WebSocket(asyncio.Protocol):
         self._answer_ping()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """The connection is gone, whoever ended it."""
+        """The connection is gone, whichever side ended it."""
         self._end(LinkBroken(f"the connection was lost: {exc or 'it ended without a close'}"))
         keep_alive().leave(self)
         self._gone.set_result(None)
@@ -120,7 +118,7 @@ class WebSocket(asyncio.Protocol):
                 self._transport.close()
         elif closed is not None:
             said = f"close code {closed.code}{closed.reason and ': '}{closed.reason}"
-            orderly = closed.code in _FAREWELLS
+            orderly = closed.code in _ORDERLY
             self._end(EndOfLink(f"the peer closed, {said}") if orderly else LinkBroken(f"the peer closed, {said}"))
             self._say_close(Close(closed.code))
             self._transport.close()

@@ -1,1 +1,1 @@
-"""Parts of the bridge at run time for one server: its health command, what is logged about it, its idle talk."""
+"""What a bridge does for each of its servers at run time: the command that checks it, and what is logged and read of it."""

@@ -71,6 +71,12 @@ class CloseLink(msgspec.Struct, frozen=True, gc=False):
     reason: str
 
 
+class LinkIdle(msgspec.Struct, frozen=True, gc=False):
+    """All requests on a long link whose client has ended its input are answered."""
+
+    link: str
+
+
 class HoldLink(msgspec.Struct, frozen=True, gc=False):
     """Read nothing more from a client's long link, until ReleaseLink."""
 
@@ -168,6 +174,7 @@ Effect = (
     | Establish
     | Finish
     | CloseLink
+    | LinkIdle
     | HoldLink
     | ReleaseLink
     | Skipped

@@ -58,6 +58,12 @@ class RequestPosted(msgspec.Struct, frozen=True, gc=False):
     answer_only: bool = False
 
 
+class InputEnded(msgspec.Struct, frozen=True, gc=False):
+    """A client has ended its input on a long link, and still reads: `LinkIdle` follows once all that it asked is answered."""
+
+    link: str
+
+
 class InputLapsed(msgspec.Struct, frozen=True, gc=False):
     """A client had ended its input, and was waited for as long as is due: what is open on its link is to be answered now."""
 
@@ -192,6 +198,13 @@ class DrainStarted(msgspec.Struct, frozen=True, gc=False):
     """The process is to stop: take nothing new."""
 
 
+class Listening(msgspec.Struct, frozen=True, gc=False):
+    """An edge can be reached by clients; its announcements say where."""
+
+    address: str
+    """A URL, or what stands for one where no client dials: `stdio`, `call`."""
+
+
 class RestartAsked(msgspec.Struct, frozen=True, gc=False):
     """A person wants the server's processes replaced, at every bridge. token: of this request, unique for ever."""
 
@@ -204,6 +217,7 @@ Event = (
     | FrameArrived
     | RequestPosted
     | AnswerAwaited
+    | InputEnded
     | InputLapsed
     | StreamOpened
     | SessionEnded
@@ -222,5 +236,6 @@ Event = (
     | ServerExited
     | ServerChecked
     | DrainStarted
+    | Listening
     | RestartAsked
 )

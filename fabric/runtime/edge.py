@@ -13,15 +13,29 @@ from contextlib import suppress
 
 from fabric.core.edge.core import EdgeCore
 from fabric.core.edge.correlation import Limits
-from fabric.core.effects import Accept, CloseLink, Completed, Effect, Establish, Finish, HoldLink, ReleaseLink, Send, Skipped
+from fabric.core.effects import (
+    Accept,
+    CloseLink,
+    Completed,
+    Effect,
+    Establish,
+    Finish,
+    HoldLink,
+    LinkIdle,
+    ReleaseLink,
+    Send,
+    Skipped,
+)
 from fabric.core.events import (
     AnswerAwaited,
     FrameArrived,
+    InputEnded,
     InputLapsed,
     LinkBehind,
     LinkCaughtUp,
     LinkClosed,
     LinkOpened,
+    Listening,
     RequestPosted,
     SessionEnded,
     SessionRef,
@@ -36,7 +50,6 @@ from fabric.links.base import Link, LinkInfo, Purpose, RequestLink
 from fabric.mcp import jsonrpc
 from fabric.mcp.initialize import negotiated, offered
 from fabric.mcp.jsonrpc import Message
-from fabric.runtime.half_closed import HalfClosed
 from fabric.runtime.node import Node
 from fabric.runtime.pacing import Pacing
 from fabric.runtime.retry import Dialer
@@ -69,7 +82,7 @@ class Edge:
         self._lifetime = session_lifetime
         self._completed = completed
         self._links: dict[str, Link] = {}
-        self._half_closed = HalfClosed(lambda link: bool(self.core.long_links.unanswered(link)))
+        self._half_closed: dict[str, asyncio.Future[None]] = {}  # until they are idle
         self._requests: dict[str, RequestLink] = {}
         self._pacing = Pacing(self.node.feed, LinkBehind, LinkCaughtUp)
 
@@ -77,6 +90,10 @@ class Edge:
     def sure(self) -> bool:
         """A full lease has shown who is there."""
         return self.node.ready and self.core.member.leases.sure(self.node.loop.now())
+
+    def listens_at(self, address: str) -> None:
+        """Say in announcements where clients reach this edge."""
+        self.node.feed(Listening(address))
 
     def announced_servers(self) -> list[str]:
         """The servers that living bridges announce, by name."""
@@ -125,7 +142,7 @@ class Edge:
             await link.drain()  # raises LinkBroken where nothing can be said any more
             with suppress(TimeoutError):
                 async with asyncio.timeout(linger):
-                    await self._half_closed.answered(info.id)
+                    await self._idle(info.id)
             lapsed = self._lapse(info.id)
             await link.drain()
             return lapsed
@@ -155,6 +172,15 @@ class Edge:
                 link.send(fault_frame(b"null", Fault(Reason.TOO_LARGE, str(error)), server=link.info.server))
             else:
                 self.node.feed(FrameArrived(link.info.id, message))
+
+    async def _idle(self, link: str) -> None:
+        """Wait until all that a client which has ended its input had asked is answered. May be cancelled."""
+        idle = self._half_closed[link] = asyncio.get_running_loop().create_future()
+        self.node.feed(InputEnded(link))
+        try:
+            await idle
+        finally:
+            del self._half_closed[link]
 
     def _lapse(self, link: str) -> list[str]:
         """Nobody is waited for any longer: answer what is open, and return its methods."""
@@ -187,6 +213,9 @@ class Edge:
                 self._pacing.release(link)
             case Skipped(link, count):
                 log.warning("link %s: its client was far behind: %d notifications were passed over", link, count)
+            case LinkIdle(link):
+                if (idle := self._half_closed.get(link)) is not None and not idle.done():
+                    idle.set_result(None)
             case CloseLink(link, reason):
                 if link in self._links:
                     log.warning("closing link %s: %s", link, reason)

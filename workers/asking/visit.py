@@ -28,7 +28,7 @@ async def visit(settings: Settings, server: str, host: Host | None = None, *, si
     """
     async with join(settings) as context:
         edge = make_edge(context)
-        edge.core.address = "call"
+        edge.listens_at("call")
         edge.node.start()
         try:
             if missing := await why_unserved(edge, context, server):

@@ -52,7 +52,7 @@ async def _run(settings: Settings, name: str) -> int:
             context = await stack.enter_async_context(worker_context(settings))
             edge = make_edge(context)
             stack.push_async_callback(edge.node.aclose)
-            edge.core.address = "stdio"
+            edge.listens_at("stdio")
             edge.node.start()
             name = await _found(edge, context, name, stack)
             return await _serve(edge, name, settings)

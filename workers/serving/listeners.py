@@ -60,7 +60,7 @@ async def open_listeners(
         listeners = Listeners(settings, await listen(edge, http, websocket_handler))
     except LinkRefused as error:
         raise ConfigError(str(error), where="http") from error
-    edge.core.address = listeners.url
+    edge.listens_at(listeners.url)
     try:
         for asked in settings.listen.others:
             handler = partial(edge.attend, linger=lingers[LISTENERS[asked.scheme].http])

@@ -23,11 +23,13 @@ from fabric.core.events import (
     BrokerLost,
     Event,
     FrameArrived,
+    InputEnded,
     InputLapsed,
     LinkBehind,
     LinkCaughtUp,
     LinkClosed,
     LinkOpened,
+    Listening,
     PackArrived,
     PublishFailed,
     RequestPosted,
@@ -55,7 +57,7 @@ class EdgeCore:
         self.slow = SlowLinks(self.member, out)
         self.http_requests = HttpRequests(self.member, self.router, self.routing, self.slow, out)
         self.long_links = LongLinks(self.member, self.router, self.routing, self.slow, out)
-        self.address = ""
+        self._address = ""
         """Where clients reach this edge, once it listens."""
 
     # ------------------------------------------------------------ what the runtime calls
@@ -85,6 +87,8 @@ class EdgeCore:
                     self.long_links.closed(link, now)
                 if link in self.slow.behind:
                     self.slow.caught_up(link, now, gone=True)
+            case InputEnded(link):
+                self.long_links.half_close(link)
             case InputLapsed(link):
                 self.long_links.lapsed(link, now)
             case AnswerAwaited(link):
@@ -100,6 +104,8 @@ class EdgeCore:
                 self.member.connected(keeps, largest_message_bytes, now)
             case BrokerLost():
                 self.member.disconnected(now)
+            case Listening(address):
+                self._address = address
             case _:
                 raise TypeError(f"not an event of an edge: {type(event).__name__}")
         return self.member.take()
@@ -157,7 +163,7 @@ class EdgeCore:
     def describe(self, number: int, now: float) -> Announcement:  # noqa: ARG002 - a bridge says how long something lasts
         """What this edge announces now."""
         announcement = announcing(self.member.identity, Role.EDGE, number)
-        return msgspec.structs.replace(announcement, address=self.address, sessions=len(self.long_links.open))
+        return msgspec.structs.replace(announcement, address=self._address, sessions=len(self.long_links.open))
 
     def lost(self, peer: str, now: float, loss: Loss) -> None:
         """A bridge is given up: its exchanges go by the table of outcomes, its sessions end."""

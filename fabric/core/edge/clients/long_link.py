@@ -36,6 +36,7 @@ class LongLink:
         "_held",
         "_open",
         "caller",
+        "half_closed",
         "held_bytes",
         "holds",
         "link",
@@ -55,6 +56,8 @@ class LongLink:
         self.transport = transport
         self.caller = caller
         self.phase = Phase.NEW
+        self.half_closed = False
+        """Whether its client has ended its input."""
         self.session = ""
         """The session that is bound to it."""
         self.owner = ""

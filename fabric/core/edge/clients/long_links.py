@@ -12,7 +12,7 @@ from fabric.core.edge.clients.slow_links import SlowLinks
 from fabric.core.edge.correlation import CorrelationRouter
 from fabric.core.edge.exchange import Exchange
 from fabric.core.edge.routing import RequestRouting
-from fabric.core.effects import CloseLink, Effect, HoldLink, ReleaseLink, Send
+from fabric.core.effects import CloseLink, Effect, HoldLink, LinkIdle, ReleaseLink, Send
 from fabric.core.events import LinkOpened
 from fabric.core.peers.member import Member
 from fabric.envelope import Envelope, Kind
@@ -46,12 +46,14 @@ class LongLinkRequest(msgspec.Struct, eq=False):
         self._respond(exchange, frame)
         if exchange.request.kind is Kind.OPEN:
             self.links.opened(self.long_link, exchange, answer if ok else b"", now)
+        self.links.settled(self.long_link)
 
     def refused(self, exchange: Exchange, error: bytes, now: float) -> None:
         """See Asker.refused."""
         self._respond(exchange, error)
         if exchange.request.kind is Kind.OPEN:
             self.links.opened(self.long_link, exchange, b"", now)
+        self.links.settled(self.long_link)
 
     def _respond(self, exchange: Exchange, frame: bytes) -> None:
         """Send the answer, empty for none; one of a batch is sent with the others."""
@@ -65,6 +67,7 @@ class LongLinkRequest(msgspec.Struct, eq=False):
     def ended(self, exchange: Exchange) -> None:
         """See Asker.ended."""
         self._respond(exchange, b"")
+        self.links.settled(self.long_link)
 
 
 class LongLinks:
@@ -163,6 +166,7 @@ class LongLinks:
             long_link.done(exchange)
             frame = swap.with_reference(message.frame, jsonrpc.quoted(exchange.id))
             self._router.cancel(exchange, now, frame if len(frame) <= self._member.largest_body_bytes else b"")
+            self.settled(long_link)
 
     # ------------------------------------------------------------ links that are not read for a while
     def pace(self, long_link: LongLink, reason: str, *, hold: bool) -> None:
@@ -245,6 +249,20 @@ class LongLinks:
             return []
         return [exchange for exchange in long_link.open() if exchange.request.method != "subscriptions/listen"]
 
+    def half_close(self, link: str) -> None:
+        """A client has ended its input, and reads on until it is answered."""
+        long_link = self.open.get(link)
+        if long_link is None:
+            self._out.append(LinkIdle(link))
+        else:
+            long_link.half_closed = True
+            self.settled(long_link)
+
+    def settled(self, long_link: LongLink) -> None:
+        """An exchange of a link is over: say so if it was the last one of a client that asks no more."""
+        if long_link.half_closed and not self.unanswered(long_link.link):
+            self._out.append(LinkIdle(long_link.link))
+
     def lapsed(self, link: str, now: float) -> None:
         """A client that has ended its input is waited for no longer: what it has asked is answered now."""
         for exchange in self.unanswered(link):
@@ -267,6 +285,7 @@ class LongLinks:
             else:
                 long_link.done(exchange)
                 self._router.cancel(exchange, now)
+        self.settled(long_link)
         self._out.append(CloseLink(long_link.link, reason))
 
     def lost(self, peer: str, now: float) -> None:
@@ -281,6 +300,8 @@ class LongLinks:
         if long_link is None:
             return
         self.bound.pop(long_link.session, None)
+        if long_link.half_closed:
+            self._out.append(LinkIdle(link))
         for exchange in long_link.open():
             if exchange.request.session:
                 self._router.forget(exchange, now)  # it ends with its session

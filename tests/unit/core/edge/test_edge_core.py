@@ -5,14 +5,23 @@ from __future__ import annotations
 import pytest
 
 from fabric.core.effects import Finish
-from fabric.core.events import DrainStarted, LinkBehind, LinkCaughtUp, LinkClosed, LinkOpened, PublishFailed, StreamOpened
+from fabric.core.events import (
+    DrainStarted,
+    LinkBehind,
+    LinkCaughtUp,
+    LinkClosed,
+    LinkOpened,
+    Listening,
+    PublishFailed,
+    StreamOpened,
+)
 from fabric.envelope import Envelope, Kind, single
 from tests.unit.core.edge.driven_edge import SESSION, DrivenEdge, frames, request
 
 
 def test_an_edge_announces_where_it_listens_and_how_many_long_links_it_has() -> None:
     edge = DrivenEdge()
-    edge.core.address = "http://127.0.0.1:1"
+    edge.handle(Listening("http://127.0.0.1:1"))
     edge.open_link()
     announcement = edge.core.describe(1, edge.now)
     assert (announcement.address, announcement.sessions) == ("http://127.0.0.1:1", 1)

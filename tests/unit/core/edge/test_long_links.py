@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import msgspec
 
-from fabric.core.effects import CloseLink, Effect, HoldLink, ReleaseLink, Send
-from fabric.core.events import InputLapsed, LinkBehind, LinkCaughtUp, LinkClosed
+from fabric.core.effects import CloseLink, Effect, HoldLink, LinkIdle, ReleaseLink, Send
+from fabric.core.events import InputEnded, InputLapsed, LinkBehind, LinkCaughtUp, LinkClosed
 from fabric.envelope import Kind
 from tests.unit.core.edge.driven_edge import INITIALIZED, DrivenEdge, frame, frames, initialize, request
 
@@ -239,3 +239,50 @@ def test_what_a_client_asked_before_it_ended_its_input_is_answered_when_it_is_wa
     listing = next(id for id, exchange in edge.core.router.exchanges.items() if exchange.request.method == "tools/list")
     assert frames(edge.answers(listing, {"tools": []})) == []  # the call was answered already
     assert not edge.core.long_links.unanswered("line")
+
+
+# ---------------------------------------------------------------- clients that have ended their input
+def test_a_link_is_idle_once_the_last_request_of_a_client_that_asks_no_more_is_answered() -> None:
+    edge = DrivenEdge()
+    session = edge.with_session()
+    edge.write(request(1))
+    edge.write(request(2))
+    first, second = edge.open
+    assert edge.handle(InputEnded("line")) == []
+    assert LinkIdle("line") not in edge.answers(first, session=session)
+    assert edge.answers(second, session=session)[-1] == LinkIdle("line")
+
+
+def test_frames_behind_an_initialize_count_although_the_input_has_ended() -> None:
+    edge = DrivenEdge()
+    edge.open_link()
+    edge.write(initialize())
+    [session] = edge.open
+    edge.write(request(1))
+    assert edge.handle(InputEnded("line")) == []
+    edge.says(Kind.TAKEN, session, attempt=1)
+    assert LinkIdle("line") not in edge.answers(session, INITIALIZED, session=session)
+    [pipelined] = edge.open
+    assert edge.answers(pipelined, session=session)[-1] == LinkIdle("line")
+
+
+def test_a_link_without_a_request_is_idle_at_once_and_a_subscription_keeps_none() -> None:
+    edge = DrivenEdge()
+    edge.open_link()
+    edge.write(request(1, "subscriptions/listen", modern=True))
+    assert edge.handle(InputEnded("line")) == [LinkIdle("line")]
+    assert edge.handle(InputEnded("gone")) == [LinkIdle("gone")]
+
+
+def test_a_link_whose_last_request_is_cancelled_or_whose_session_ends_is_idle() -> None:
+    edge = DrivenEdge()
+    edge.open_link()
+    edge.write(call("a", modern=True))
+    edge.handle(InputEnded("line"))
+    assert LinkIdle("line") in edge.write(frame(method="notifications/cancelled", params={"requestId": "a"}))
+    session = edge.with_session("other")
+    edge.write(request(1), "other")
+    edge.handle(InputEnded("other"))
+    ends = edge.says(Kind.ENDED, session=session, body=b"it ended")
+    assert LinkIdle("other") in ends
+    assert any(isinstance(effect, CloseLink) for effect in ends)

@@ -44,7 +44,7 @@ from fabric.core.events import (
 from fabric.core.peers.announcement import Role
 from fabric.core.peers.member import Identity
 from fabric.core.telemetry_record import Record
-from fabric.errors import EndOfLink, InvalidFrame, InvalidToken, LinkError, LinkOverflow
+from fabric.errors import EndOfLink, InvalidFrame, InvalidToken, LinkBroken, LinkError, LinkOverflow
 from fabric.faults import Fault, Reason, fault_frame
 from fabric.links.base import Link, LinkInfo, Purpose, RequestLink
 from fabric.mcp import jsonrpc
@@ -146,6 +146,9 @@ class Edge:
             lapsed = self._lapse(info.id)
             await link.drain()
             return lapsed
+        except LinkBroken as error:
+            log.info("link %s: %s", info.id, error)
+            return []
         except LinkError:
             return []
         except asyncio.CancelledError:

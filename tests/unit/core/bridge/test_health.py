@@ -45,6 +45,7 @@ DOWN = (*UP, "-", "-", "-")
         ((*DOWN, "answered", "-"), Health.DEGRADED),
         ((*DOWN, "answered", "-", "-", "-"), Health.UNHEALTHY),
         ((*DOWN, "ended", "answered", "+"), Health.HEALTHY),
+        ((*DOWN, "answered", "ended", "answered"), Health.HEALTHY),
         ((*UP, "-", "answered"), Health.DEGRADED),
     ],
 )

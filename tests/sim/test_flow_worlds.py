@@ -88,6 +88,21 @@ def test_a_request_longer_than_all_that_may_wait_is_taken_where_nothing_waits(ke
 
 
 @both_kinds
+def test_long_requests_wait_for_room_as_long_as_not_too_much_waits(keeps: bool) -> None:
+    world = warmed(keeps=keeps, bridges=1)
+    stdin = shared(world.bridges[0]).stdin
+    stdin.stop()
+    world.fault("slow server", lasts=5.0)
+    client = Http(world, "c", "tools", legacy=False)
+    for _ in range(4):
+        call(client, "write", 100_000)
+        world.run(0.2)
+    stdin.go()
+    assert_all_rules_held(world, client)
+    assert not any(request.answers[0].reason for request in client.requests)
+
+
+@both_kinds
 def test_what_one_bridge_has_no_room_for_another_runs(keeps: bool) -> None:
     world = warmed(keeps=keeps, bridges=2)
     server = shared(world.bridges[0])

@@ -191,3 +191,9 @@ def test_a_bridge_that_drains_takes_nothing_more_from_the_queue_of_a_healthy_ser
     assert core.credit("s") == 64  # what comes all the same is given back
     core.handle(PackArrived(work("x")), 1.0)
     assert not core.jobs.open
+
+
+def test_a_bridge_that_does_not_hear_itself_does_not_know_who_is_there() -> None:
+    core, _ = directory()
+    assert core.settled(0.5)
+    assert not core.settled(5.0)

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
 AGAIN = 0.4
 """Seconds before a client without edge or session looks again."""
+CROSSES_WITHIN = 0.1
+"""Seconds within which a cancel meets an answer on its way."""
 INPUT_TAKES = 0.2
 """Seconds a client takes to give what a server asks for."""
 
@@ -181,7 +183,7 @@ class LongLink(Client):
     def _cancel(self, request: Request) -> None:
         newest = next((other for other in reversed(self.requests) if other.id == request.id), request)
         if request.open and newest is request and request.session == self.link:
-            request.cancelled = True
+            request.cancelled, request.cancelled_at = True, self.world.now
             if any(other.open and other.session == self.link and other.id == request.id for other in self.requests):
                 self.world.did("cancel of a shared id")
             self._frame(notification("notifications/cancelled", {"requestId": int(request.id)}))
@@ -258,7 +260,8 @@ class LongLink(Client):
     def _doubt_others(self, answered: Request, mine: list[Request], *, sure: bool) -> None:
         """A client that has used an id twice cannot tell whose an error is, nor what a cancel meant that met an answer."""
         others = [request for request in mine if request.open and request.id == answered.id and request is not answered]
-        for other in others if answered.cancelled or not sure else ():
+        crossed = answered.cancelled and self.world.now - answered.cancelled_at < CROSSES_WITHIN
+        for other in others if crossed or not sure else ():
             other.excused = "a cancel or an error under its id may have meant it"
             answered.lapsed = True
 

@@ -48,6 +48,7 @@ class Request:
         self.in_batch = False
         self.excused = ""
         self.cancelled = False
+        self.cancelled_at = 0.0
         self.lapsed = False  # its client had ended its input, and was waited for no longer
 
     def __repr__(self) -> str:

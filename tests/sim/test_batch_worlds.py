@@ -11,7 +11,7 @@ from fabric.core.effects import Establish, Send
 from fabric.core.events import FrameArrived, LinkOpened
 from fabric.mcp import batches, jsonrpc
 from tests.sim.requests import call, initialize, notification
-from tests.sim.scene import held, scene
+from tests.sim.running_fabric import assert_all_rules_held, running_fabric
 from tests.sim.world import World
 
 pytestmark = pytest.mark.requirement("P14", "R11")
@@ -62,7 +62,7 @@ def calls(*delays: float) -> list[jsonrpc.Message]:
 
 @both_kinds
 def test_a_batch_is_answered_once_when_its_last_member_is(keeps: bool) -> None:
-    world = scene(keeps=keeps)
+    world = running_fabric(keeps=keeps)
     line = Line(world)
     line.say(*calls(0.1, 1.0, 0.3), notification("notifications/x", {}))
     world.run(0.9)
@@ -70,12 +70,12 @@ def test_a_batch_is_answered_once_when_its_last_member_is(keeps: bool) -> None:
     world.run(0.5)
     assert [answer["result"]["key"] for answer in line.heard[1]] == ["b.1", "b.3", "b.2"]
     line.edge.hang_up(line.link)
-    held(world)
+    assert_all_rules_held(world)
 
 
 @both_kinds
 def test_a_member_that_is_cancelled_does_not_hold_up_the_others(keeps: bool) -> None:
-    world = scene(keeps=keeps)
+    world = running_fabric(keeps=keeps)
     line = Line(world)
     line.say(*calls(0.1, 5.0))
     world.run(0.5)
@@ -84,12 +84,12 @@ def test_a_member_that_is_cancelled_does_not_hold_up_the_others(keeps: bool) -> 
     assert [answer["id"] for answer in line.heard[1]] == [1]
     assert not line.edge.core.long_links.unanswered(line.link)
     line.edge.hang_up(line.link)
-    held(world)
+    assert_all_rules_held(world)
 
 
 @both_kinds
 def test_a_batch_whose_bridge_dies_is_answered_in_full_before_its_link_ends(keeps: bool) -> None:
-    world = scene(keeps=keeps)
+    world = running_fabric(keeps=keeps)
     line = Line(world)
     line.say(*calls(0.1, 50.0, 50.0))
     world.run(0.5)
@@ -100,4 +100,4 @@ def test_a_batch_whose_bridge_dies_is_answered_in_full_before_its_link_ends(keep
     reasons = [answer.get("error", {}).get("data", {}).get("reason") for answer in line.heard[1]]
     assert reasons == [None, "outcome_unknown", "outcome_unknown"]
     world.run(1.0)
-    held(world)
+    assert_all_rules_held(world)

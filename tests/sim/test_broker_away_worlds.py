@@ -12,7 +12,7 @@ from fabric.envelope import Kind
 from tests.sim.clients import Client, LongLink
 from tests.sim.http_clients import Http
 from tests.sim.invariants import finish
-from tests.sim.scene import held, held_up, last, scene, until_answered, until_started
+from tests.sim.running_fabric import assert_all_rules_held, delay_packs, last, running_fabric, until_answered, until_started
 from tests.sim.world import Plant, World
 
 both_kinds = pytest.mark.parametrize("keeps", [False, True], ids=["forgets", "keeps"])
@@ -44,7 +44,7 @@ def lose_broker(world: World, seconds: float) -> None:
 @both_kinds
 @pytest.mark.parametrize("tool", ["read", "write"])
 def test_what_comes_while_the_broker_is_away_is_answered_in_ten_seconds_and_never_begun(keeps: bool, tool: str) -> None:
-    world = scene(keeps=keeps, bridges=2)
+    world = running_fabric(keeps=keeps, bridges=2)
     clients = four(world)
     lose_broker(world, 25.0)
     for client in clients:
@@ -58,35 +58,35 @@ def test_what_comes_while_the_broker_is_away_is_answered_in_ten_seconds_and_neve
     for client in clients:
         client.call("write")
         assert until_answered(world, last(client), 3.0) == ""
-    held(world, *clients)
+    assert_all_rules_held(world, *clients)
 
 
 @both_kinds
 def test_what_comes_while_the_broker_is_away_for_a_moment_is_answered_as_ever(keeps: bool) -> None:
-    world = scene(keeps=keeps)
+    world = running_fabric(keeps=keeps)
     clients = four(world)
     lose_broker(world, WAIT - 3.0)
     for client in clients:
         client.call("write")
-    held(world, *clients)
+    assert_all_rules_held(world, *clients)
     assert all(request.answers[0].reason == "" for client in clients for request in client.requests)
 
 
 @both_kinds
 def test_what_was_running_when_the_broker_went_away_is_answered_when_it_is_back(keeps: bool) -> None:
-    world = scene(keeps=keeps, session_idle=60.0)
+    world = running_fabric(keeps=keeps, session_idle=60.0)
     clients = four(world)
     for client in clients:
         client.call("write", delay=2.0)
         until_started(world, last(client))
     lose_broker(world, 15.0)
-    held(world, *clients)
+    assert_all_rules_held(world, *clients)
     assert all(request.answers[0].reason == "" for client in clients for request in client.requests)
 
 
 @both_kinds
 def test_work_that_needs_a_grant_is_not_left_waiting_though_it_was_sent(keeps: bool) -> None:
-    world = scene(keeps=keeps, slots=1)
+    world = running_fabric(keeps=keeps, slots=1)
     client = Http(world, "c", "tools", legacy=False)
     client.call("write", delay=1.0)
     until_started(world, last(client))
@@ -97,12 +97,12 @@ def test_work_that_needs_a_grant_is_not_left_waiting_though_it_was_sent(keeps: b
     assert last(client).answers[0].retryable
     world.run(20.0)
     assert last(client).key not in world.started
-    held(world, client)
+    assert_all_rules_held(world, client)
 
 
 @both_kinds
 def test_a_broker_that_refuses_a_request_for_ten_seconds_is_not_waited_for(keeps: bool) -> None:
-    world = scene(keeps=keeps)
+    world = running_fabric(keeps=keeps)
     client = Http(world, "c", "tools", legacy=False)
     client.call("read")
     assert until_answered(world, last(client), 3.0) == ""
@@ -113,12 +113,12 @@ def test_a_broker_that_refuses_a_request_for_ten_seconds_is_not_waited_for(keeps
     world.broker.refusal = 0.0
     world.run(2.0)
     assert last(client).key not in world.started
-    held(world, client)
+    assert_all_rules_held(world, client)
 
 
 @both_kinds
 def test_a_fresh_edge_without_a_broker_does_not_call_a_session_lost(keeps: bool) -> None:
-    world = scene(keeps=keeps, edges=2, session_idle=60.0)
+    world = running_fabric(keeps=keeps, edges=2, session_idle=60.0)
     client = Http(world, "c", "old", legacy=True, edge=world.edges[0])
     client.call("read")
     assert world.run_until(lambda: not (client.unmade or client.waits), 3.0)
@@ -132,16 +132,16 @@ def test_a_fresh_edge_without_a_broker_does_not_call_a_session_lost(keeps: bool)
     world.run(20.0)
     client.call("write")
     assert until_answered(world, last(client), 3.0) == ""
-    held(world, client)
+    assert_all_rules_held(world, client)
 
 
 @both_kinds
 def test_a_fresh_edge_whose_broker_goes_away_before_it_knows_who_is_there_calls_no_session_lost(keeps: bool) -> None:
-    world = scene(keeps=keeps, edges=1, session_idle=60.0)
+    world = running_fabric(keeps=keeps, edges=1, session_idle=60.0)
     client = Http(world, "c", "old", legacy=True)
     client.call("read")
     assert world.run_until(lambda: not (client.unmade or client.waits), 3.0)
-    held_up(world, Kind.ANNOUNCE, world.bridges[0].name, None)
+    delay_packs(world, Kind.ANNOUNCE, world.bridges[0].name, None)
     world.edges[0].kill()
     fresh = world.edge()
     world.run(0.3)
@@ -154,7 +154,7 @@ def test_a_fresh_edge_whose_broker_goes_away_before_it_knows_who_is_there_calls_
     world.run(20.0)
     client.call("write")
     assert until_answered(world, last(client), 3.0) == ""
-    held(world, client)
+    assert_all_rules_held(world, client)
 
 
 # ---------------------------------------------------------------- planted bugs
@@ -186,7 +186,7 @@ def what_was_answered_left_in_the_lane(core: EdgeCore | BridgeCore) -> None:
     "plant", [what_was_sent_called_unsent, what_was_answered_left_in_the_lane], ids=lambda plant: plant.__name__
 )
 def test_a_planted_bug_calls_retryable_what_was_begun(plant: Plant) -> None:
-    world = scene(bridges=2, plant=plant)
+    world = running_fabric(bridges=2, plant=plant)
     clients = four(world)
     for client in clients:
         client.call("read", delay=13.0)

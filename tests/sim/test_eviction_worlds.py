@@ -9,7 +9,7 @@ import pytest
 from fabric.core.bridge.core import SWEEP
 from fabric.core.bridge.sessions.eviction import EVICT_AFTER, KEPT, allowed
 from tests.sim.http_clients import Http
-from tests.sim.scene import held, last, scene, until_answered, until_started
+from tests.sim.running_fabric import assert_all_rules_held, last, running_fabric, until_answered, until_started
 from tests.sim.world import World
 
 pytestmark = pytest.mark.requirement("R11")
@@ -37,7 +37,7 @@ def sessions(world: World) -> set[str]:
 
 
 def test_the_more_sessions_are_left_alone_the_sooner_they_go_and_the_longest_first() -> None:
-    world = scene(most=3 * KEPT, session_idle=400.0)
+    world = running_fabric(most=3 * KEPT, session_idle=400.0)
     clients, left_at = [], []
     for number in range(3 * KEPT):
         clients.append(gone(opened(world, f"c{number}")))
@@ -53,22 +53,22 @@ def test_the_more_sessions_are_left_alone_the_sooner_they_go_and_the_longest_fir
     assert 3 * KEPT > counts[0] > KEPT > counts[-1] > 0  # few enough keep all of the 400 s
     world.run(90.0)
     assert not sessions(world)
-    held(world)
+    assert_all_rules_held(world)
 
 
 def test_a_session_whose_client_reads_its_stream_is_not_left_alone() -> None:
-    world = scene(most=100, session_idle=60.0)
+    world = running_fabric(most=100, session_idle=60.0)
     kept = opened(world, "kept")
     for number in range(32):
         gone(opened(world, f"c{number}"))
     world.run(70.0)
     assert sessions(world) == {kept.session_id}
-    held(world, kept)
+    assert_all_rules_held(world, kept)
 
 
 @pytest.mark.parametrize("edge_dies", [False, True])
 def test_a_session_with_a_call_under_way_never_gives_way_though_its_client_and_its_edge_are_gone(edge_dies: bool) -> None:
-    world = scene(edges=2, most=3, session_idle=100.0)
+    world = running_fabric(edges=2, most=3, session_idle=100.0)
     edge, other = world.edges
     clients = [opened(world, f"c{number}", edge=edge) for number in range(3)]
     running = [client.session_id for client in clients[:2]]
@@ -94,7 +94,7 @@ def test_a_session_with_a_call_under_way_never_gives_way_though_its_client_and_i
 
 
 def test_on_a_full_server_a_session_gives_way_sooner_when_many_wait() -> None:
-    world = scene(most=12, slots=64, session_idle=15.0)
+    world = running_fabric(most=12, slots=64, session_idle=15.0)
     world.fault("full server", lasts=12.0)
     for number in range(12):
         gone(opened(world, f"c{number}"))
@@ -105,18 +105,18 @@ def test_on_a_full_server_a_session_gives_way_sooner_when_many_wait() -> None:
     waiting = [one, *many]
     assert world.run_until(lambda: sum(client.session is not None for client in waiting) >= 8, 3.0)
     assert world.run_until(lambda: all(client.session for client in waiting), 8.0)  # again only the longest gives way
-    held(world, one, *many)
+    assert_all_rules_held(world, one, *many)
 
 
 def test_those_who_come_to_a_full_server_all_at_once_do_not_hold_each_other_up() -> None:
-    world = scene(most=10, slots=64, session_idle=60.0)
+    world = running_fabric(most=10, slots=64, session_idle=60.0)
     world.fault("full server", lasts=12.0)
     for number in range(10):
         gone(opened(world, f"c{number}"))
     many = [Http(world, f"m{number}", "old", legacy=True) for number in range(10)]
     assert world.run_until(lambda: sum(client.session is not None for client in many) >= 6, 3.5)
     assert world.run_until(lambda: all(client.session for client in many), 11.0)
-    held(world, *many)
+    assert_all_rules_held(world, *many)
 
 
 def unread(client: Http) -> Http:
@@ -128,7 +128,7 @@ def unread(client: Http) -> Http:
 
 
 def test_a_session_is_left_alone_from_the_end_of_its_long_call_on() -> None:
-    world = scene(most=2, session_idle=100.0)
+    world = running_fabric(most=2, session_idle=100.0)
     first, second = unread(opened(world, "first")), unread(opened(world, "second"))
     first.call("write", delay=15.0)
     second.call("write", delay=40.0)
@@ -142,7 +142,7 @@ def test_a_session_is_left_alone_from_the_end_of_its_long_call_on() -> None:
 
 
 def test_a_session_that_nothing_was_said_in_for_long_waits_for_a_client_whose_stream_breaks() -> None:
-    world = scene(session_idle=12.0)
+    world = running_fabric(session_idle=12.0)
     client = opened(world, "c")
     world.run(40.0)
     session = client.session_id
@@ -151,11 +151,11 @@ def test_a_session_that_nothing_was_said_in_for_long_waits_for_a_client_whose_st
     client.call("write")
     assert until_answered(world, last(client), 2.0) == ""
     assert client.session_id == session
-    held(world, client)
+    assert_all_rules_held(world, client)
 
 
 def test_a_bridge_that_has_said_goodbye_looks_for_no_idle_session() -> None:
-    world = scene(session_idle=12.0)
+    world = running_fabric(session_idle=12.0)
     opened(world, "c")
     world.run(20.0)
     [bridge] = world.bridges

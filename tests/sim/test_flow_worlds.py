@@ -16,7 +16,7 @@ from fabric.core.edge.correlation import Limits
 from tests.sim.clients import LongLink
 from tests.sim.http_clients import Http
 from tests.sim.process import BridgeProcess
-from tests.sim.scene import held, last, scene, until_answered, until_started
+from tests.sim.running_fabric import assert_all_rules_held, last, running_fabric, until_answered, until_started
 from tests.sim.servers import SimServer
 from tests.sim.test_modern_worlds import post
 from tests.sim.wires import BEHIND_BYTES, Wire
@@ -48,8 +48,8 @@ def stopped(client: LongLink | Http) -> Wire:
 
 
 def warmed(**settings: Any) -> World:
-    """A scene whose edge knows its server's tools: else a call would wait for that list behind a process that is stopped."""
-    world = scene(**settings)
+    """A running fabric whose edge knows its servers' tools: else a call would wait for those of a process that is stopped."""
+    world = running_fabric(**settings)
     first = Http(world, "first", "tools", legacy=False)
     first.call("write")
     assert until_answered(world, last(first), 3.0) == ""
@@ -74,7 +74,32 @@ def test_a_server_that_is_busy_for_a_while_gets_no_more_than_it_may_leave_unread
     server.stdin.go()
     for client in clients:
         assert until_answered(world, last(client), 3.0) == ""
-    held(world, *clients)
+    assert_all_rules_held(world, *clients)
+
+
+@both_kinds
+def test_a_request_longer_than_all_that_may_wait_is_taken_where_nothing_waits(keeps: bool) -> None:
+    world = warmed(keeps=keeps, bridges=1)
+    client = Http(world, "c", "tools", legacy=False)
+    for _ in range(2):
+        call(client, "write", 3 * world.settings.unread_bytes)
+        assert until_answered(world, last(client), 1.0) == ""
+    assert_all_rules_held(world, client)
+
+
+@both_kinds
+def test_long_requests_wait_for_room_as_long_as_not_too_much_waits(keeps: bool) -> None:
+    world = warmed(keeps=keeps, bridges=1)
+    stdin = shared(world.bridges[0]).stdin
+    stdin.stop()
+    world.fault("slow server", lasts=5.0)
+    client = Http(world, "c", "tools", legacy=False)
+    for _ in range(4):
+        call(client, "write", 100_000)
+        world.run(0.2)
+    stdin.go()
+    assert_all_rules_held(world, client)
+    assert not any(request.answers[0].reason for request in client.requests)
 
 
 @both_kinds
@@ -89,7 +114,7 @@ def test_what_one_bridge_has_no_room_for_another_runs(keeps: bool) -> None:
     waiting = [client for client in clients if last(client).open]
     assert len(waiting) <= 3  # what it has been given
     server.stdin.go()
-    held(world, *clients)
+    assert_all_rules_held(world, *clients)
 
 
 @both_kinds
@@ -108,7 +133,7 @@ def test_of_a_process_that_reads_nothing_for_a_minute_only_what_may_have_reached
         until_answered(world, last(client), 40.0)
     outcomes = sorted(last(client).answers[0].reason for client in clients)
     assert outcomes == ["", "", "", "", "outcome_unknown"]
-    held(world, *clients)
+    assert_all_rules_held(world, *clients)
 
 
 def test_what_a_server_that_crashed_had_not_been_sent_is_run_by_another_process() -> None:
@@ -124,7 +149,7 @@ def test_what_a_server_that_crashed_had_not_been_sent_is_run_by_another_process(
     world.run(0.5)
     server.crash()
     assert sorted(until_answered(world, last(client), 5.0) for client in clients) == ["", "", "", "outcome_unknown"]
-    held(world, *clients)
+    assert_all_rules_held(world, *clients)
 
 
 def test_a_call_of_a_session_that_never_left_us_is_said_to_be_repeatable_though_the_session_is_lost() -> None:
@@ -143,7 +168,7 @@ def test_a_call_of_a_session_that_never_left_us_is_said_to_be_repeatable_though_
     server.crash()
     assert [until_answered(world, each, 3.0) for each in calls] == ["outcome_unknown", "session_lost", "session_lost"]
     assert [each.answers[0].retryable for each in calls] == [False, True, True]
-    held(world, client)
+    assert_all_rules_held(world, client)
 
 
 @both_kinds
@@ -187,7 +212,7 @@ def test_a_client_on_a_long_link_is_not_read_while_its_sessions_process_does_not
     assert [key for key in starts if key.startswith("c.")] == sorted(
         (key for key in starts if key.startswith("c.")), key=lambda key: int(key[2:])
     )
-    held(world, client, other)
+    assert_all_rules_held(world, client, other)
 
 
 def test_a_session_over_http_whose_process_does_not_read_is_told_to_come_back_later() -> None:
@@ -207,7 +232,7 @@ def test_a_session_over_http_whose_process_does_not_read_is_told_to_come_back_la
     server.stdin.go()
     for each in client.requests:
         until_answered(world, each, 3.0)
-    held(world, client)
+    assert_all_rules_held(world, client)
 
 
 def test_a_server_that_has_not_read_the_question_of_a_check_has_not_failed_it() -> None:
@@ -221,13 +246,13 @@ def test_a_server_that_has_not_read_the_question_of_a_check_has_not_failed_it() 
     assert world.bridges[0].core.pools["tools"].condition.health == "healthy"
     server.stdin.go()
     assert until_answered(world, last(client), 3.0) == ""
-    held(world, client)
+    assert_all_rules_held(world, client)
 
 
 # ---------------------------------------------------------------- clients that do not read
 @pytest.mark.parametrize("http", [False, True], ids=["long link", "http"])
 def test_a_client_that_takes_nothing_for_a_while_holds_only_its_own_sessions_process_and_misses_nothing(http: bool) -> None:
-    world = scene(bridges=1, limits=Limits(idle=100.0, absolute=200.0))
+    world = running_fabric(bridges=1, limits=Limits(idle=100.0, absolute=200.0))
     make = Http if http else LongLink
     slow, other = make(world, "slow", "old", legacy=True), LongLink(world, "other", "old", legacy=True)
     world.run(1.0)
@@ -243,7 +268,7 @@ def test_a_client_that_takes_nothing_for_a_while_holds_only_its_own_sessions_pro
     wire.go()
     assert until_answered(world, last(slow), 5.0) == ""
     assert last(slow).progress == 200
-    held(world, slow, other)
+    assert_all_rules_held(world, slow, other)
 
 
 class PassesNothingOver(SlowLinks):
@@ -263,7 +288,7 @@ def no_bound_for_a_slow_client(core: EdgeCore | BridgeCore) -> None:
 def test_a_process_that_many_share_waits_for_no_client_and_what_one_does_not_take_is_passed_over(
     keeps: bool, plant: Plant | None
 ) -> None:
-    world = scene(keeps=keeps, bridges=1, lane_bytes=100_000, plant=plant)
+    world = running_fabric(keeps=keeps, bridges=1, lane_bytes=100_000, plant=plant)
     edge = world.edges[0]
     slow, other = LongLink(world, "slow", "tools", legacy=False), LongLink(world, "other", "tools", legacy=False)
     slow.call("read", flood=200)
@@ -276,11 +301,11 @@ def test_a_process_that_many_share_waits_for_no_client_and_what_one_does_not_tak
     wire.go()
     assert until_answered(world, last(slow), 1.0) == ""
     assert (sum(edge.skipped.values()) > 50) is (plant is None)
-    held(world, slow, other)
+    assert_all_rules_held(world, slow, other)
 
 
 def test_a_subscription_that_was_passed_over_hears_each_notice_once_there_is_room() -> None:
-    world = scene(bridges=1, lane_bytes=40_000)
+    world = running_fabric(bridges=1, lane_bytes=40_000)
     client = Http(world, "slow", "tools", legacy=False)
     tap = post(world, client, "subscriptions/listen", {"notifications": {}})
     world.run(1.0)
@@ -292,11 +317,11 @@ def test_a_subscription_that_was_passed_over_hears_each_notice_once_there_is_roo
     wire.go()
     assert len(tap.frames) == heard + waiting + 1  # all that differ from each other were told again: there is one such
     world.edges[0].hang_up(tap.link)
-    held(world, client)
+    assert_all_rules_held(world, client)
 
 
 def test_a_client_that_takes_nothing_for_a_minute_is_cut_and_its_process_read_on() -> None:
-    world = scene(bridges=1, session_idle=30.0, limits=Limits(idle=100.0, absolute=200.0))
+    world = running_fabric(bridges=1, session_idle=30.0, limits=Limits(idle=100.0, absolute=200.0))
     client = Http(world, "c", "old", legacy=True)
     world.run(1.0)
     client.call("write", flood=100)
@@ -325,7 +350,7 @@ def a_hold_of_a_dead_edge(core: EdgeCore | BridgeCore) -> None:
 
 @pytest.mark.parametrize("plant", [None, a_hold_of_a_dead_edge], ids=["right", "a_hold_of_a_dead_edge"])
 def test_an_edge_that_dies_with_a_slow_client_leaves_no_process_held(plant: Plant | None) -> None:
-    world = scene(edges=2, bridges=1, plant=plant)
+    world = running_fabric(edges=2, bridges=1, plant=plant)
     world.fault("kill edge")
     client = Http(world, "c", "old", legacy=True)
     world.run(1.0)
@@ -339,11 +364,11 @@ def test_an_edge_that_dies_with_a_slow_client_leaves_no_process_held(plant: Plan
     client.edge.kill()
     assert world.run_until(lambda: server._running == {}, 10.0) is (plant is None)
     if plant is None:
-        held(world, client)
+        assert_all_rules_held(world, client)
 
 
 def test_a_server_that_writes_faster_than_an_edge_acknowledges_waits_for_it() -> None:
-    world = scene(bridges=1, lane_bytes=20_000)
+    world = running_fabric(bridges=1, lane_bytes=20_000)
     client = LongLink(world, "c", "old", legacy=True)
     world.run(1.0)
     client.call("write", flood=300)
@@ -358,11 +383,11 @@ def test_a_server_that_writes_faster_than_an_edge_acknowledges_waits_for_it() ->
     edge.thaw()
     assert until_answered(world, last(client), 5.0) == ""
     assert last(client).progress == 300
-    held(world, client)
+    assert_all_rules_held(world, client)
 
 
 def test_frames_behind_an_unanswered_initialize_are_not_read_without_bound() -> None:
-    world = scene(bridges=1)
+    world = running_fabric(bridges=1)
     world.fault("freeze", lasts=1.0)
     bridge, edge = world.bridges[0], world.edges[0]
     bridge.touched.append("freeze")
@@ -375,4 +400,4 @@ def test_frames_behind_an_unanswered_initialize_are_not_read_without_bound() -> 
     bridge.thaw()
     for each in client.requests:
         until_answered(world, each, 10.0)
-    held(world, client)
+    assert_all_rules_held(world, client)

@@ -7,7 +7,7 @@ import pytest
 from fabric.core.events import InputLapsed
 from tests.sim.clients import LongLink
 from tests.sim.requests import Request
-from tests.sim.scene import held, last, scene, until_started
+from tests.sim.running_fabric import assert_all_rules_held, last, running_fabric, until_started
 from tests.sim.world import World
 
 pytestmark = pytest.mark.requirement("R11", "D09")
@@ -41,7 +41,7 @@ def reason(request: Request) -> str:
 @both_kinds
 @pytest.mark.parametrize("legacy", [False, True], ids=["modern", "legacy"])
 def test_what_runs_when_its_client_is_waited_for_no_longer_is_answered_as_at_its_deadline(keeps: bool, legacy: bool) -> None:
-    world = scene(keeps=keeps)
+    world = running_fabric(keeps=keeps)
     caller = client(world, legacy=legacy)
     for tool in ("write", "read"):
         caller.call(tool, delay=50.0)
@@ -49,12 +49,12 @@ def test_what_runs_when_its_client_is_waited_for_no_longer_is_answered_as_at_its
     assert lapse(caller) == ["outcome_unknown", "outcome_unknown" if legacy else "deadline"]
     assert not lapse(caller)
     world.run(1.0)
-    held(world, caller)
+    assert_all_rules_held(world, caller)
 
 
 @both_kinds
 def test_what_waits_for_the_list_of_tools_is_answered_too_and_never_starts(keeps: bool) -> None:
-    world = scene(keeps=keeps)
+    world = running_fabric(keeps=keeps)
     servers = [child for bridge in world.bridges for child in bridge.children.values()]
     for server in servers:
         server.hang()
@@ -66,12 +66,12 @@ def test_what_waits_for_the_list_of_tools_is_answered_too_and_never_starts(keeps
         server.hangs = False
     world.run(15.0)
     assert last(caller).key not in world.started
-    held(world, caller)
+    assert_all_rules_held(world, caller)
 
 
 @both_kinds
 def test_what_waits_behind_an_initialize_is_answered_with_it(keeps: bool) -> None:
-    world = scene(keeps=keeps)
+    world = running_fabric(keeps=keeps)
     for child in list(world.bridges[0].children.values()):
         child.hang()
     caller = LongLink(world, "c", "old", legacy=True)
@@ -80,4 +80,4 @@ def test_what_waits_behind_an_initialize_is_answered_with_it(keeps: bool) -> Non
     assert lapse(caller)[0] in ("deadline", "outcome_unknown")
     assert all(request.answers for request in caller.requests)
     world.run(1.0)
-    held(world, caller)
+    assert_all_rules_held(world, caller)

@@ -9,7 +9,7 @@ from fabric.core.edge.correlation import Limits
 from fabric.core.peers.announcement import Health
 from tests.sim.http_clients import Http
 from tests.sim.process import BridgeProcess
-from tests.sim.scene import held, last, scene, until_answered, until_started
+from tests.sim.running_fabric import assert_all_rules_held, last, running_fabric, until_answered, until_started
 from tests.sim.servers import SimServer
 from tests.sim.world import World
 
@@ -34,7 +34,7 @@ def only_bridge(world: World) -> BridgeProcess:
 
 
 def test_a_server_that_hangs_is_degraded_then_replaced_and_the_next_call_is_answered() -> None:
-    world = scene()
+    world = running_fabric()
     bridge, client = only_bridge(world), Http(world, "c", "tools", legacy=False)
     hung = shared(bridge)
     hung.hang()
@@ -44,11 +44,11 @@ def test_a_server_that_hangs_is_degraded_then_replaced_and_the_next_call_is_answ
     client.call("write")
     assert until_answered(world, last(client), 3.0) == ""
     assert world.run_until(lambda: health(bridge) is Health.HEALTHY, CHECKS.interval + 1.0)
-    held(world, client)
+    assert_all_rules_held(world, client)
 
 
 def test_a_server_that_is_busy_with_a_call_keeps_it() -> None:
-    world = scene(limits=Limits())
+    world = running_fabric(limits=Limits())
     bridge, client = only_bridge(world), Http(world, "c", "tools", legacy=False)
     client.call("write", delay=0.1)
     until_started(world, last(client))
@@ -62,11 +62,11 @@ def test_a_server_that_is_busy_with_a_call_keeps_it() -> None:
 
 
 def test_a_hung_server_is_left_to_the_bridges_where_it_is_well() -> None:
-    world = scene(bridges=2)
+    world = running_fabric(bridges=2)
     bridge, client = only_bridge(world), Http(world, "c", "tools", legacy=False)
     shared(bridge).hang()
     assert world.run_until(lambda: health(bridge) is Health.UNHEALTHY, DOWN_WITHIN)
     for _ in range(20):  # before it is back, and after
         client.call("write")
         world.run(0.02)
-    held(world, client)
+    assert_all_rules_held(world, client)

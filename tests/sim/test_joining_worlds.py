@@ -8,7 +8,7 @@ from fabric.core.peers.lease import LEASE, SETTLE
 from fabric.envelope import Kind, Pack
 from tests.sim.http_clients import Http
 from tests.sim.process import EdgeProcess, Process
-from tests.sim.scene import held, held_up, last, said, scene, until_answered
+from tests.sim.running_fabric import assert_all_rules_held, delay_packs, envelopes_of, last, running_fabric, until_answered
 from tests.sim.world import World
 
 ROUND_TRIP = 0.1
@@ -22,16 +22,16 @@ def sure(edge: EdgeProcess) -> bool:
     return edge.core.member.leases.sure(edge.clock)
 
 
-def old_scene(keeps: bool) -> World:
+def seasoned_fabric(keeps: bool) -> World:
     """Two bridges and an edge that have seen a full lease."""
-    world = scene(keeps=keeps, bridges=2)
+    world = running_fabric(keeps=keeps, bridges=2)
     world.run(LEASE + 0.5)
     return world
 
 
 @both_kinds
 def test_a_newcomer_knows_who_is_there_as_soon_as_all_have_answered(keeps: bool) -> None:
-    world = old_scene(keeps)
+    world = seasoned_fabric(keeps)
     fresh = world.edge()
     world.run(ROUND_TRIP)
     assert sure(fresh)
@@ -45,52 +45,52 @@ def test_a_newcomer_knows_who_is_there_as_soon_as_all_have_answered(keeps: bool)
 
 @both_kinds
 def test_a_newcomer_that_is_certain_who_is_there_calls_their_servers_at_once(keeps: bool) -> None:
-    world = old_scene(keeps)
+    world = seasoned_fabric(keeps)
     fresh = world.edge()
     assert world.run_until(lambda: sure(fresh), ROUND_TRIP)
     client = Http(world, "c", "tools", legacy=False, edge=fresh)
     client.call("write")
     assert until_answered(world, last(client), 1.0) == ""
-    held(world, client)
+    assert_all_rules_held(world, client)
 
 
 @both_kinds
 def test_a_server_that_has_just_been_announced_is_called_at_once(keeps: bool) -> None:
-    world = scene(keeps=keeps, bridges=0)
+    world = running_fabric(keeps=keeps, bridges=0)
     world.run(LEASE + 0.5)
     edge, bridge = world.edges[0], world.bridge()
     assert world.run_until(lambda: bridge.name in edge.core.member.leases.peers, ROUND_TRIP)
     client = Http(world, "c", "tools", legacy=False)
     client.call("write")
     assert until_answered(world, last(client), 3.0) == ""
-    held(world, client)
+    assert_all_rules_held(world, client)
 
 
 @both_kinds
 def test_a_newcomer_that_has_not_heard_one_of_them_waits_for_it(keeps: bool) -> None:
-    world = old_scene(keeps)
-    held_up(world, Kind.ANNOUNCE, world.bridges[1].name, 0.8)
+    world = seasoned_fabric(keeps)
+    delay_packs(world, Kind.ANNOUNCE, world.bridges[1].name, 0.8)
     fresh = world.edge()
     world.run(0.8)
     assert not sure(fresh)
     world.run(ROUND_TRIP)
     assert sure(fresh)
     world.broker.meddle = None
-    held(world)
+    assert_all_rules_held(world)
 
 
 @both_kinds
 def test_nobody_is_believed_who_has_not_seen_a_full_lease(keeps: bool) -> None:
-    world = scene(keeps=keeps)
+    world = running_fabric(keeps=keeps)
     fresh = world.edge()
     world.run(LEASE - 2.0)
     assert not sure(fresh)
-    held(world)
+    assert_all_rules_held(world)
 
 
 @both_kinds
 def test_what_was_believed_before_the_broker_was_lost_counts_no_more(keeps: bool) -> None:
-    world = old_scene(keeps)
+    world = seasoned_fabric(keeps)
     fresh = world.edge()
     world.run(ROUND_TRIP)
     world.fault("restart", lasts=0.5)
@@ -98,7 +98,7 @@ def test_what_was_believed_before_the_broker_was_lost_counts_no_more(keeps: bool
     assert world.run_until(lambda: fresh.core.member.leases.settled(fresh.clock), 5.0)
     assert not sure(fresh)
     assert world.run_until(lambda: sure(fresh), LEASE + 1.0)
-    held(world)
+    assert_all_rules_held(world)
 
 
 @both_kinds
@@ -110,12 +110,12 @@ def test_where_nobody_answers_a_newcomer_is_ready_after_a_short_time_and_sure_af
     assert not sure(alone)
     world.run(LEASE)
     assert sure(alone)
-    held(world)
+    assert_all_rules_held(world)
 
 
 @both_kinds
 def test_who_left_is_not_waited_for(keeps: bool) -> None:
-    world = old_scene(keeps)
+    world = seasoned_fabric(keeps)
     world.fault("retire", lasts=1.0)
     leaver = world.bridges[1]
     leaver.touched.append("retire")
@@ -124,19 +124,19 @@ def test_who_left_is_not_waited_for(keeps: bool) -> None:
     fresh = world.edge()
     world.run(ROUND_TRIP)
     assert sure(fresh)
-    held(world)
+    assert_all_rules_held(world)
 
 
 @both_kinds
 def test_two_bridges_that_come_at_once_with_other_definitions_do_not_both_serve(keeps: bool) -> None:
-    world = scene(keeps=keeps, bridges=0)
+    world = running_fabric(keeps=keeps, bridges=0)
     world.run(LEASE + 0.5)
     both = world.bridge(), world.bridge(definition="other")
     names = [bridge.name for bridge in both]
 
     def meddle(process: Process, pack: Pack) -> float:
         """The edge answers both before anybody else has heard of either."""
-        return SETTLE / 4 if pack.source in names and process.name != pack.source and said(pack, Kind.ANNOUNCE) else 0.0
+        return SETTLE / 4 if pack.source in names and process.name != pack.source and envelopes_of(pack, Kind.ANNOUNCE) else 0.0
 
     world.broker.meddle = meddle
     world.run(SETTLE + 1.0)

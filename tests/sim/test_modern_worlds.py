@@ -16,7 +16,7 @@ from fabric.mcp import jsonrpc
 from tests.sim.clients import LongLink
 from tests.sim.http_clients import Http, Post
 from tests.sim.requests import frame
-from tests.sim.scene import held, held_up, last, scene, until_answered, until_started
+from tests.sim.running_fabric import assert_all_rules_held, delay_packs, last, running_fabric, until_answered, until_started
 from tests.sim.servers import LOG_LEVEL, Manner
 from tests.sim.world import World
 
@@ -49,10 +49,10 @@ def post(world: World, client: Http, method: str, params: dict[str, Any], *, id:
 @both_kinds
 @pytest.mark.requirement("P05")
 def test_a_client_that_takes_the_answer_alone_hears_no_progress_and_its_call_lives_by_it(keeps: bool) -> None:
-    world = scene(keeps=keeps, limits=Limits(idle=1.0, absolute=60.0))
+    world = running_fabric(keeps=keeps, limits=Limits(idle=1.0, absolute=60.0))
     client = Http(world, "c", "tools", legacy=False, answer_only=True)
     client.call("write", delay=3.0, progress=8)
-    held(world, client)
+    assert_all_rules_held(world, client)
     assert [(request.answers[0].reason, request.progress) for request in client.requests] == [("", 0.0)]
 
 
@@ -61,20 +61,20 @@ def test_a_client_that_takes_the_answer_alone_hears_no_progress_and_its_call_liv
 @pytest.mark.parametrize("legacy", [False, True])
 def test_a_call_whose_answer_cannot_be_read_is_told_at_once_and_never_run_again(keeps: bool, broken: str, legacy: bool) -> None:
     server = "old" if legacy else "tools"
-    world = scene(keeps=keeps, manners={server: Manner(broken=broken)})
+    world = running_fabric(keeps=keeps, manners={server: Manner(broken=broken)})
     client = Http(world, "c", server, legacy=legacy)
     for tool in ("read", "write"):
         client.call(tool)
         assert world.run_until(lambda: any(each.tool == tool and each.answers for each in client.requests), 1.0)  # noqa: B023 - it is called at once
         assert last(client).answers[0].reason == "invalid"
         assert len(world.started[last(client).key]) == 1
-    held(world, client)
+    assert_all_rules_held(world, client)
 
 
 # ---------------------------------------------------------------- parked calls
 @both_kinds
 def test_a_retry_reaches_the_process_that_asked_through_any_edge(keeps: bool) -> None:
-    world = scene(keeps=keeps, edges=2, bridges=4)
+    world = running_fabric(keeps=keeps, edges=2, bridges=4)
     client = Http(world, "c", "tools", legacy=False)
     for number in range(8):
         params = {"name": "write", "arguments": {"key": f"k{number}", "input": True}}
@@ -84,12 +84,12 @@ def test_a_retry_reaches_the_process_that_asked_through_any_edge(keeps: bool) ->
         answered = post(world, client, "tools/call", params | {"requestState": state, "inputResponses": {}}, edge=1)
         assert world.run_until(lambda: answered.over, 2.0)  # noqa: B023 - it is called at once
         assert answered.frames[-1]["result"]["key"] == f"k{number}"
-    held(world, client)
+    assert_all_rules_held(world, client)
 
 
 @both_kinds
 def test_a_retry_whose_process_is_gone_is_never_run_by_another(keeps: bool) -> None:
-    world = scene(keeps=keeps)
+    world = running_fabric(keeps=keeps)
     client = Http(world, "c", "tools", legacy=False)
     params = {"name": "write", "arguments": {"key": "k", "input": True}}
     asked = post(world, client, "tools/call", dict(params))
@@ -104,13 +104,13 @@ def test_a_retry_whose_process_is_gone_is_never_run_by_another(keeps: bool) -> N
         assert world.run_until(lambda: retried.over, LEASE + 1.0)  # noqa: B023 - it is called at once
         assert retried.frames[-1]["error"]["data"]["reason"] == "outcome_unknown"
     assert "k" not in world.started
-    held(world, client)
+    assert_all_rules_held(world, client)
 
 
 # ---------------------------------------------------------------- listeners and logs
 @both_kinds
 def test_a_listener_hears_under_its_own_id_until_it_leaves_and_moves_with_its_request(keeps: bool) -> None:
-    world = scene(keeps=keeps, bridges=2)
+    world = running_fabric(keeps=keeps, bridges=2)
     client = Http(world, "c", "tools", legacy=False)
     taps = [post(world, client, "subscriptions/listen", {"notifications": {}}, id=id) for id in (b"5", b'"5"')]
     for _ in range(4):
@@ -130,12 +130,12 @@ def test_a_listener_hears_under_its_own_id_until_it_leaves_and_moves_with_its_re
         world.edges[0].hang_up(tap.link)
     world.run(0.5)
     assert not any(bridge.core.jobs.open for bridge in world.bridges)
-    held(world, client)
+    assert_all_rules_held(world, client)
 
 
 @both_kinds
 def test_logs_that_name_no_request_reach_the_one_client_that_asked_for_them(keeps: bool) -> None:
-    world = scene(keeps=keeps)
+    world = running_fabric(keeps=keeps)
     client = Http(world, "c", "tools", legacy=False)
     taps = {}
     for number in range(6):
@@ -146,11 +146,11 @@ def test_logs_that_name_no_request_reach_the_one_client_that_asked_for_them(keep
     for number, tap in taps.items():
         logs = [heard["params"]["data"] for heard in tap.frames if heard.get("method") == "notifications/message"]
         assert logs == ([f"k{number}"] if number % 2 else [])
-    held(world, client)
+    assert_all_rules_held(world, client)
 
 
 def test_what_a_second_runner_says_never_reaches_the_client() -> None:
-    world = scene(bridges=2)
+    world = running_fabric(bridges=2)
     slow = world.bridges[0].name
     client = Http(world, "c", "tools", legacy=False)
     world.broker.meddle = lambda process, pack: 0.7 if pack.source == slow and pack.generation and pack.envelopes else 0.0
@@ -161,14 +161,14 @@ def test_what_a_second_runner_says_never_reaches_the_client() -> None:
         assert len([heard for heard in tap.frames if heard.get("method") == "notifications/message"]) <= 1
     assert any(len(starts) > 1 for starts in world.started.values())
     world.broker.meddle = None
-    held(world, client)
+    assert_all_rules_held(world, client)
 
 
 # ---------------------------------------------------------------- cancels
 @both_kinds
 @pytest.mark.parametrize("long", [False, True], ids=["http", "long link"])
 def test_a_cancelled_call_stops_at_its_server_and_frees_its_slot(keeps: bool, long: bool) -> None:
-    world = scene(keeps=keeps, slots=1)
+    world = running_fabric(keeps=keeps, slots=1)
     client = LongLink(world, "c", "tools", legacy=False) if long else Http(world, "c", "tools", legacy=False)
     for tool in ("write", "read"):
         client.call(tool, delay=20.0, cancel_after=0.3)
@@ -177,13 +177,13 @@ def test_a_cancelled_call_stops_at_its_server_and_frees_its_slot(keeps: bool, lo
         assert not world.bridges[0].core.jobs.open
     client.call("write")
     assert until_answered(world, last(client), 2.0) == ""
-    held(world, client)
+    assert_all_rules_held(world, client)
 
 
 # ---------------------------------------------------------------- nobody there
 @both_kinds
 def test_where_nobody_serves_a_full_lease_is_waited_for_and_then_it_is_said_at_once(keeps: bool) -> None:
-    world = scene(keeps=keeps, bridges=0)
+    world = running_fabric(keeps=keeps, bridges=0)
     world.fault("no bridge", lasts=10.0)
     client = Http(world, "c", "tools", legacy=False)
     client.call("write")
@@ -198,12 +198,12 @@ def test_where_nobody_serves_a_full_lease_is_waited_for_and_then_it_is_said_at_o
     world.run(1.5)
     client.call("write")
     assert until_answered(world, last(client), 1.0) == ""
-    held(world, client, unknown)
+    assert_all_rules_held(world, client, unknown)
 
 
 @both_kinds
 def test_a_call_that_kills_its_server_each_time_is_given_up_after_three_starts(keeps: bool) -> None:
-    world = scene(keeps=keeps, bridges=2)
+    world = running_fabric(keeps=keeps, bridges=2)
     world.fault("server crash", lasts=10.0)
     client = Http(world, "c", "tools", legacy=False)
     client.call("read", delay=1.0)
@@ -219,7 +219,7 @@ def test_a_call_that_kills_its_server_each_time_is_given_up_after_three_starts(k
     assert seen == 3
     assert request.answers[0].reason == "unavailable"
     assert not request.answers[0].retryable
-    held(world, client)
+    assert_all_rules_held(world, client)
 
 
 def crash_all(world: World, server: str) -> None:
@@ -232,7 +232,7 @@ def crash_all(world: World, server: str) -> None:
 
 @both_kinds
 def test_a_call_outlives_all_processes_of_its_server_which_are_started_again(keeps: bool) -> None:
-    world = scene(keeps=keeps, bridges=2, starting=0.6)
+    world = running_fabric(keeps=keeps, bridges=2, starting=0.6)
     world.fault("server crash", lasts=3.0)
     client = Http(world, "c", "both", legacy=False)
     client.call("read", delay=0.5)
@@ -240,12 +240,12 @@ def test_a_call_outlives_all_processes_of_its_server_which_are_started_again(kee
     crash_all(world, "both")
     assert until_answered(world, last(client), 3.0) == ""
     assert len(world.started[last(client).key]) == 2
-    held(world, client)
+    assert_all_rules_held(world, client)
 
 
 @both_kinds
 def test_a_call_outlives_a_server_that_dies_again_while_it_is_started(keeps: bool) -> None:
-    world = scene(keeps=keeps, starting=0.6)
+    world = running_fabric(keeps=keeps, starting=0.6)
     world.fault("server crash", lasts=5.0)
     client = Http(world, "c", "both", legacy=False)
     client.call("read", delay=0.5)
@@ -254,12 +254,12 @@ def test_a_call_outlives_a_server_that_dies_again_while_it_is_started(keeps: boo
         crash_all(world, "both")
         assert world.run_until(lambda: any(child.startswith("both#") for child in world.bridges[0].children), 3.0)
     assert until_answered(world, last(client), 3.0) == ""
-    held(world, client)
+    assert_all_rules_held(world, client)
 
 
 @both_kinds
 def test_a_full_lane_refuses_calls_and_never_a_cancel_or_an_answer(keeps: bool) -> None:
-    world = scene(keeps=keeps)
+    world = running_fabric(keeps=keeps)
     client = LongLink(world, "c", "old", legacy=True)
     world.run(0.5)
     edge, bridge = world.edges[0], world.bridges[0]
@@ -278,19 +278,19 @@ def test_a_full_lane_refuses_calls_and_never_a_cancel_or_an_answer(keeps: bool) 
     world.run(2.2)
     assert first.key in world.started
     assert not [job for job in bridge.core.jobs.open.values() if job.client_id == first.id]
-    held(world, client)
+    assert_all_rules_held(world, client)
 
 
 @both_kinds
 def test_a_grant_that_is_lost_is_sent_again(keeps: bool) -> None:
-    world = scene(keeps=keeps)
+    world = running_fabric(keeps=keeps)
     client = Http(world, "c", "tools", legacy=False)
     client.call("read")
     world.run(0.5)
-    held_up(world, Kind.GRANT, world.edges[0].name, None)
+    delay_packs(world, Kind.GRANT, world.edges[0].name, None)
     client.call("write")
     world.run(0.5)
     assert last(client).key not in world.started
     world.broker.meddle = None
     assert until_answered(world, last(client), 2.0) == ""
-    held(world, client)
+    assert_all_rules_held(world, client)

@@ -28,7 +28,7 @@ from fabric.core.peers.member import Member
 from fabric.core.peers.pair import Pairs
 from fabric.envelope import Envelope, Kind, Lane, Pack
 from tests.sim.http_clients import Http
-from tests.sim.scene import held_up, last, scene
+from tests.sim.running_fabric import delay_packs, last, running_fabric
 from tests.sim.seeds import run
 from tests.sim.world import Plant
 
@@ -305,11 +305,11 @@ def test_a_planted_bug_is_found(plant: Plant, capsys: pytest.CaptureFixture[str]
 @pytest.mark.requirement("R11")
 @pytest.mark.parametrize("plant", [None, early_ack], ids=["right", "early_ack"])
 def test_work_acknowledged_too_early_waits_when_its_bridge_leaves_unheard(plant: Plant | None) -> None:
-    world = scene(keeps=True, plant=plant)
+    world = running_fabric(keeps=True, plant=plant)
     leaver, client = world.bridges[0], Http(world, "c", "tools", legacy=False)
     client.call("read")
     world.run(0.5)
-    held_up(world, Kind.TAKEN, leaver.name, None)
+    delay_packs(world, Kind.TAKEN, leaver.name, None)
     client.call("write")
     world.run(0.02)
     leaver.touched.append("retire")

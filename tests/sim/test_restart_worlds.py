@@ -11,7 +11,7 @@ from fabric.core.peers.announcement import Health, Restart
 from tests.sim.clients import Client, LongLink
 from tests.sim.http_clients import Http
 from tests.sim.process import BridgeProcess, ObserverProcess
-from tests.sim.scene import held, last, scene, until_answered, until_started
+from tests.sim.running_fabric import assert_all_rules_held, last, running_fabric, until_answered, until_started
 from tests.sim.servers import Manner, SimServer
 from tests.sim.test_modern_worlds import post
 from tests.sim.world import World
@@ -46,7 +46,7 @@ def restarted(world: World, server: str, token: str = "t", timeout: float = 5.0)
 @either_broker
 @pytest.mark.parametrize(("server", "legacy"), [("tools", False), ("old", True), ("both", False), ("both", True)])
 def test_every_bridge_starts_new_processes_and_calls_go_on(server: str, legacy: bool, keeps: bool) -> None:
-    world = scene(bridges=2, edges=2, keeps=keeps)
+    world = running_fabric(bridges=2, edges=2, keeps=keeps)
     old = processes(world, server)
     clients: list[Client] = [Http(world, f"h{n}", server, legacy=legacy) for n in range(2)]
     clients.append(LongLink(world, "l", server, legacy=legacy))
@@ -61,13 +61,13 @@ def test_every_bridge_starts_new_processes_and_calls_go_on(server: str, legacy: 
     more(20)
     world.run(0.5)
     restarted(world, server)
-    held(world, *clients)
+    assert_all_rules_held(world, *clients)
     assert not [process for process in old if process.alive and not legacy]
     assert not set(old) & {process for process in processes(world, server) if not process.asked}
 
 
 def test_a_call_that_must_not_run_twice_ends_in_its_old_process_and_new_ones_go_to_the_new() -> None:
-    world = scene(limits=Limits())
+    world = running_fabric(limits=Limits())
     [old] = processes(world, "tools")
     long, short = Http(world, "long", "tools", legacy=False), Http(world, "short", "tools", legacy=False)
     long.call("write", delay=2 * FINISH_IN)
@@ -81,11 +81,11 @@ def test_a_call_that_must_not_run_twice_ends_in_its_old_process_and_new_ones_go_
     world.fault("a long call", lasts=2 * FINISH_IN)
     assert until_answered(world, last(long), 2 * FINISH_IN + 1.0) == ""
     assert world.run_until(lambda: not old.alive, 1.0)
-    held(world, long, short)
+    assert_all_rules_held(world, long, short)
 
 
 def test_what_may_run_again_holds_up_no_old_process() -> None:
-    world = scene(limits=Limits())
+    world = running_fabric(limits=Limits())
     [old] = processes(world, "tools")
     client = Http(world, "h", "tools", legacy=False)
     client.call("read", delay=2 * FINISH_IN)
@@ -95,11 +95,11 @@ def test_what_may_run_again_holds_up_no_old_process() -> None:
     assert world.run_until(lambda: not old.alive, FINISH_IN + 1.0)
     assert until_answered(world, last(client), 3 * FINISH_IN) == ""
     assert len(world.started[last(client).key]) == 2
-    held(world, client)
+    assert_all_rules_held(world, client)
 
 
 def test_what_was_begun_in_an_old_process_and_finds_no_room_again_is_not_called_retryable() -> None:
-    world = scene(slots=1, limits=Limits(idle=FINISH_IN + 8.0))
+    world = running_fabric(slots=1, limits=Limits(idle=FINISH_IN + 8.0))
     client, others = Http(world, "h", "tools", legacy=False), LongLink(world, "o", "tools", legacy=False)
     client.call("read", delay=4 * FINISH_IN)
     until_started(world, last(client))
@@ -110,11 +110,11 @@ def test_what_was_begun_in_an_old_process_and_finds_no_room_again_is_not_called_
     world.fault("a full server", lasts=6 * FINISH_IN)
     assert world.run_until(lambda: any(other.key in world.started for other in others.requests), FINISH_IN)
     assert until_answered(world, last(client), FINISH_IN) == "overloaded"
-    held(world, client, others)
+    assert_all_rules_held(world, client, others)
 
 
 def test_a_session_keeps_its_process_until_it_ends_and_the_next_has_a_new_one() -> None:
-    world = scene()
+    world = running_fabric()
     first = LongLink(world, "first", "old", legacy=True)
     first.call("write")
     assert until_answered(world, last(first), 2.0) == ""
@@ -124,12 +124,12 @@ def test_a_session_keeps_its_process_until_it_ends_and_the_next_has_a_new_one() 
     first.call("write")
     assert until_answered(world, last(first), 1.0) == ""
     assert its.alive
-    held(world, first)
+    assert_all_rules_held(world, first)
     assert not its.alive
 
 
 def test_a_restart_whose_new_process_does_not_start_leaves_the_old_ones_in_service() -> None:
-    world = scene()
+    world = running_fabric()
     [old] = processes(world, "tools")
     world.settings.manners["tools"] = Manner(shy=True)  # it ends of its first question
     observer = restarted(world, "tools")
@@ -141,11 +141,11 @@ def test_a_restart_whose_new_process_does_not_start_leaves_the_old_ones_in_servi
     assert until_answered(world, last(client), 1.0) == ""
     assert processes(world, "tools") == [old]
     assert world.bridges[0].core.served(0.0)["tools"].health is Health.HEALTHY
-    held(world, client)
+    assert_all_rules_held(world, client)
 
 
 def test_at_the_most_processes_the_old_one_ends_before_the_new_one_starts_and_calls_wait() -> None:
-    world = scene(most=1)
+    world = running_fabric(most=1)
     [old] = processes(world, "tools")
     long, short = Http(world, "long", "tools", legacy=False), Http(world, "short", "tools", legacy=False)
     long.call("write", delay=3.0)
@@ -162,11 +162,11 @@ def test_at_the_most_processes_the_old_one_ends_before_the_new_one_starts_and_ca
     assert until_answered(world, last(short), 2.0) == ""
     assert old not in processes(world, "tools")
     assert len(processes(world, "tools")) == 1
-    held(world, long, short)
+    assert_all_rules_held(world, long, short)
 
 
 def test_where_there_is_room_in_the_end_a_second_restart_that_fails_leaves_the_old_process_in_service() -> None:
-    world = scene(most=2, limits=Limits())
+    world = running_fabric(most=2, limits=Limits())
     session, client = LongLink(world, "l", "both", legacy=True), Http(world, "h", "both", legacy=False)
     session.call("write")
     client.call("write", delay=6.0)
@@ -188,11 +188,11 @@ def test_where_there_is_room_in_the_end_a_second_restart_that_fails_leaves_the_o
     answer = told(observer, world.bridges[0], "both")
     assert answer is not None
     assert (answer.done, answer.failure) == (True, "simulated crash")
-    held(world, session, client)
+    assert_all_rules_held(world, session, client)
 
 
 def test_a_call_that_waits_for_its_clients_input_goes_on_in_the_old_process() -> None:
-    world = scene(limits=Limits())
+    world = running_fabric(limits=Limits())
     [old] = processes(world, "tools")
     client = Http(world, "h", "tools", legacy=False)
     params = {"name": "write", "arguments": {"key": "k", "input": True}}
@@ -205,11 +205,11 @@ def test_a_call_that_waits_for_its_clients_input_goes_on_in_the_old_process() ->
     assert world.run_until(lambda: answered.over, 2.0)
     assert answered.frames[-1]["result"]["key"] == "k"
     assert world.run_until(lambda: not old.alive, INPUT_IN)
-    held(world, client)
+    assert_all_rules_held(world, client)
 
 
 def test_a_listener_goes_on_in_the_new_process() -> None:
-    world = scene()
+    world = running_fabric()
     [old] = processes(world, "tools")
     client = Http(world, "h", "tools", legacy=False)
     listener = post(world, client, "subscriptions/listen", {"notifications": {}})
@@ -220,11 +220,11 @@ def test_a_listener_goes_on_in_the_new_process() -> None:
     world.run(2.0)
     assert (len(listener.frames) > heard, listener.over) == (True, False)
     world.edges[0].hang_up(listener.link)
-    held(world, client)
+    assert_all_rules_held(world, client)
 
 
 def test_two_who_ask_at_once_are_obeyed_once_each() -> None:
-    world = scene()
+    world = running_fabric()
     first, second = world.observer(), world.observer()
     world.run(1.0)
     first.restart("tools", "a")

@@ -16,7 +16,7 @@ from tests.sim.clients import AGAIN
 from tests.sim.http_clients import Http, Post
 from tests.sim.process import EdgeProcess
 from tests.sim.requests import Request
-from tests.sim.scene import held, last, scene, until_answered, until_started
+from tests.sim.running_fabric import assert_all_rules_held, last, running_fabric, until_answered, until_started
 from tests.sim.world import World
 
 pytestmark = pytest.mark.requirement("L08", "R11")
@@ -96,7 +96,7 @@ def say(world: World, count: int) -> None:
 @both_kinds
 @ways
 def test_a_call_whose_connection_breaks_is_answered_where_its_client_goes_on(keeps: bool, way: str) -> None:
-    world = scene(keeps=keeps, edges=2)
+    world = running_fabric(keeps=keeps, edges=2)
     caller = client(world, roams=True)
     request, post = begun(caller, delay=3.0, progress=6)
     world.run(1.6)
@@ -105,26 +105,26 @@ def test_a_call_whose_connection_breaks_is_answered_where_its_client_goes_on(kee
     broken(world, request.edge, post.link, way)
     assert until_answered(world, request, 4.0) == ""
     assert request.progress == 6
-    held(world, caller)
+    assert_all_rules_held(world, caller)
 
 
 @both_kinds
 @ways
 def test_an_answer_that_came_while_nobody_read_is_there_for_who_goes_on(keeps: bool, way: str) -> None:
-    world = scene(keeps=keeps, edges=2)
+    world = running_fabric(keeps=keeps, edges=2)
     caller = client(world)
     request, post = begun(caller, delay=1.0)
     world.run(0.9)
     assert post.last.endswith(".0"), "it was primed, though its server said nothing"
     broken(world, request.edge, post.link, way)
     assert until_answered(world, request, AGAIN + 0.1) == ""
-    held(world, caller)
+    assert_all_rules_held(world, caller)
 
 
 @both_kinds
 @ways
 def test_a_question_that_came_while_nobody_read_is_asked_once_and_answered(keeps: bool, way: str) -> None:
-    world = scene(keeps=keeps, edges=2)
+    world = running_fabric(keeps=keeps, edges=2)
     caller = client(world)
     other, post = begun(caller, delay=5.0, progress=20)
     world.run(0.5)
@@ -141,12 +141,12 @@ def test_a_question_that_came_while_nobody_read_is_asked_once_and_answered(keeps
     assert not child._asked
     del child._work
     assert until_answered(world, other, 4.0) == ""
-    held(world, caller)
+    assert_all_rules_held(world, caller)
 
 
 @both_kinds
 def test_of_two_who_go_on_with_one_stream_at_once_the_later_has_it(keeps: bool) -> None:
-    world = scene(keeps=keeps, edges=3)
+    world = running_fabric(keeps=keeps, edges=3)
     caller = client(world)
     request, post = begun(caller, delay=2.0, progress=8)
     world.run(0.8)
@@ -157,12 +157,12 @@ def test_of_two_who_go_on_with_one_stream_at_once_the_later_has_it(keeps: bool) 
     assert until_answered(world, request, 3.0) == ""
     world.run(0.5)
     assert all(end.over for end in caller.ends if end.request is request)
-    held(world, caller)
+    assert_all_rules_held(world, caller)
 
 
 @both_kinds
 def test_what_was_cancelled_is_not_resumed(keeps: bool) -> None:
-    world = scene(keeps=keeps)
+    world = running_fabric(keeps=keeps)
     caller = client(world)
     request, post = begun(caller, delay=3.0, progress=6)
     world.run(1.0)
@@ -172,12 +172,12 @@ def test_what_was_cancelled_is_not_resumed(keeps: bool) -> None:
     world.run(0.5)
     assert b"Last-Event-ID" in reader.sent_frames[-1][1]
     assert reader.over
-    held(world, caller)
+    assert_all_rules_held(world, caller)
 
 
 @both_kinds
 def test_a_late_call_that_is_read_elsewhere_ends_there(keeps: bool) -> None:
-    world = scene(keeps=keeps, edges=2)
+    world = running_fabric(keeps=keeps, edges=2)
     caller = client(world)
     request, post = begun(caller, delay=100.0)
     world.run(1.0)
@@ -187,12 +187,12 @@ def test_a_late_call_that_is_read_elsewhere_ends_there(keeps: bool) -> None:
     world.run(42.0)
     assert b"outcome_unknown" in reader.sent_frames[-1][1]
     assert reader.over
-    held(world, caller)
+    assert_all_rules_held(world, caller)
 
 
 @both_kinds
 def test_progress_keeps_a_call_alive_that_is_read_elsewhere(keeps: bool) -> None:
-    world = scene(keeps=keeps, edges=2)
+    world = running_fabric(keeps=keeps, edges=2)
     caller = client(world, roams=True)
     request, post = begun(caller, delay=55.0, progress=4)  # a deadline of 40 s without progress
     world.run(1.0)
@@ -201,12 +201,12 @@ def test_progress_keeps_a_call_alive_that_is_read_elsewhere(keeps: bool) -> None
     assert request.progress == 4
     world.fault("drop", lasts=0.0)
     world.quiet_since = world.now
-    held(world, caller)
+    assert_all_rules_held(world, caller)
 
 
 @both_kinds
 def test_a_bridge_that_is_gone_took_its_streams_along(keeps: bool) -> None:
-    world = scene(keeps=keeps)
+    world = running_fabric(keeps=keeps)
     caller = client(world)
     request, post = begun(caller, delay=3.0)
     world.run(1.0)
@@ -217,12 +217,12 @@ def test_a_bridge_that_is_gone_took_its_streams_along(keeps: bool) -> None:
     edge.drop(post.link)
     world.run(8.0)
     assert request.excused == "its session was lost"
-    held(world, caller)
+    assert_all_rules_held(world, caller)
 
 
 @both_kinds
 def test_a_call_whose_edge_is_dead_ends_when_its_session_was_silent_for_too_long(keeps: bool) -> None:
-    world = scene(keeps=keeps, edges=2)
+    world = running_fabric(keeps=keeps, edges=2)
     caller = client(world)
     silent, _ = begun(caller, delay=1000.0)
     world.run(1.0)
@@ -234,12 +234,12 @@ def test_a_call_whose_edge_is_dead_ends_when_its_session_was_silent_for_too_long
     assert silent.open
     assert until_answered(world, silent, 20.0) == "outcome_unknown"
     world.bridges[0].touched.append("its call's edge was killed")
-    held(world, caller)
+    assert_all_rules_held(world, caller)
 
 
 @both_kinds
 def test_a_session_that_nobody_reads_ends_though_a_call_of_it_hangs(keeps: bool) -> None:
-    world = scene(keeps=keeps, edges=2)
+    world = running_fabric(keeps=keeps, edges=2)
     caller = client(world)
     request, _ = begun(caller, delay=1000.0)
     world.run(1.0)
@@ -249,13 +249,13 @@ def test_a_session_that_nobody_reads_ends_though_a_call_of_it_hangs(keeps: bool)
     request.edge.kill()
     world.run(30.0)
     assert not any(bridge.core.sessions.open for bridge in world.bridges)
-    held(world, caller)
+    assert_all_rules_held(world, caller)
 
 
 # ---------------------------------------------------------------- whose it is
 @both_kinds
 def test_nobody_resumes_another_sessions_stream_nor_one_made_up(keeps: bool) -> None:
-    world = scene(keeps=keeps)
+    world = running_fabric(keeps=keeps)
     mine, others = client(world, "mine"), client(world, "others")
     request, post = begun(others, delay=1.5, progress=3)
     world.run(0.9)
@@ -269,14 +269,14 @@ def test_nobody_resumes_another_sessions_stream_nor_one_made_up(keeps: bool) -> 
         assert event == ""
         assert reader.over
     assert until_answered(world, request, 2.0) == ""
-    held(world, mine, others)
+    assert_all_rules_held(world, mine, others)
 
 
 # ---------------------------------------------------------------- the session's own stream
 @both_kinds
 @ways
 def test_what_a_session_is_told_while_nobody_reads_its_stream_is_told_once_and_in_order(keeps: bool, way: str) -> None:
-    world = scene(keeps=keeps, edges=2)
+    world = running_fabric(keeps=keeps, edges=2)
     caller = client(world)
     edge = world.edges[0]
     edge = edge if any(not isinstance(end, Post) for end in edge.links.values()) else world.edges[1]
@@ -293,12 +293,12 @@ def test_what_a_session_is_told_while_nobody_reads_its_stream_is_told_once_and_i
             world.run(1.0)
     numbers = [int(jsonrpc.text(jsonrpc.meta(message).uri)) for message in caller.told]
     assert numbers == [1, 2, 3, 4, 5] * 6
-    held(world, caller)
+    assert_all_rules_held(world, caller)
 
 
 @both_kinds
 def test_what_came_before_a_stream_was_first_read_waits_for_it(keeps: bool) -> None:
-    world = scene(keeps=keeps)
+    world = running_fabric(keeps=keeps)
     caller = client(world)
     own = owned(world).own
     edge = world.edges[0]
@@ -317,12 +317,12 @@ def test_what_came_before_a_stream_was_first_read_waits_for_it(keeps: bool) -> N
     world.run(0.2)
     assert [event for event, frame in again.sent_frames if frame] == events[1:]
     assert own.exchange
-    held(world, caller)
+    assert_all_rules_held(world, caller)
 
 
 # ---------------------------------------------------------------- bounds
 def test_what_is_kept_of_a_stream_and_of_a_session_is_bounded() -> None:
-    world = scene(largest_message_bytes=10_000_000)
+    world = running_fabric(largest_message_bytes=10_000_000)
     caller = client(world)
     for _ in range(3):
         begun(caller, delay=0.01, big=2_000_000)
@@ -332,11 +332,11 @@ def test_what_is_kept_of_a_stream_and_of_a_session_is_bounded() -> None:
     say(world, 2 * stream.KEPT_MESSAGES)
     world.run(0.5)
     assert len(owned(world).own._kept) == stream.KEPT_MESSAGES
-    held(world, caller)
+    assert_all_rules_held(world, caller)
 
 
 def test_after_thousands_of_answered_calls_little_is_kept_and_after_minutes_nothing() -> None:
-    world = scene(session_idle=1000.0)
+    world = running_fabric(session_idle=1000.0)
     caller = client(world)
     for _ in range(2000):
         caller.call("read", progress=1, delay=0.01)
@@ -348,4 +348,4 @@ def test_after_thousands_of_answered_calls_little_is_kept_and_after_minutes_noth
     assert not found.jobs
     world.run(session.ENDED_FOR + 6.0)
     assert not found.streams
-    held(world, caller)
+    assert_all_rules_held(world, caller)

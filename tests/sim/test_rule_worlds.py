@@ -29,7 +29,15 @@ from tests.sim.clients import LongLink
 from tests.sim.http_clients import Http
 from tests.sim.process import Process
 from tests.sim.requests import call
-from tests.sim.scene import held, held_up, last, said, scene, until_answered, until_started
+from tests.sim.running_fabric import (
+    assert_all_rules_held,
+    delay_packs,
+    envelopes_of,
+    last,
+    running_fabric,
+    until_answered,
+    until_started,
+)
 from tests.sim.servers import Manner
 from tests.sim.test_modern_worlds import Tap, post
 from tests.sim.test_planted_bugs import sessions_are
@@ -83,7 +91,7 @@ def a_cancel_of_the_oldest(core: EdgeCore | BridgeCore) -> None:
 @pytest.mark.parametrize("legacy", [False, True], ids=["modern", "legacy"])
 @with_and_without(a_cancel_of_the_oldest)
 def test_a_cancel_means_the_newest_request_of_its_id(keeps: bool, legacy: bool, plant: Plant | None) -> None:
-    world = scene(keeps=keeps, plant=plant)
+    world = running_fabric(keeps=keeps, plant=plant)
     client = LongLink(world, "c", "old" if legacy else "tools", legacy=legacy)
     for _ in range(2):
         client.call("write", id=b"7", delay=1.0)
@@ -93,7 +101,7 @@ def test_a_cancel_means_the_newest_request_of_its_id(keeps: bool, legacy: bool, 
     world.run(2.0)
     assert (bool(older.answers), bool(newer.answers)) == ((True, False) if plant is None else (False, True))
     if plant is None:
-        held(world, client)
+        assert_all_rules_held(world, client)
 
 
 # ---------------------------------------------------------------- input that a server asked for
@@ -128,7 +136,7 @@ def reason(tap: Tap) -> Any:
 @pytest.mark.parametrize("stateful", [True, False], ids=["with requestState", "without"])
 @with_and_without(a_repeatable_retry)
 def test_what_bears_a_clients_input_is_never_run_again(keeps: bool, method: str, stateful: bool, plant: Plant | None) -> None:
-    world = scene(keeps=keeps, bridges=2, plant=plant)
+    world = running_fabric(keeps=keeps, bridges=2, plant=plant)
     client = Http(world, "c", "tools", legacy=False)
     client.call("read")
     assert until_answered(world, last(client), 3.0) == ""
@@ -145,7 +153,7 @@ def test_what_bears_a_clients_input_is_never_run_again(keeps: bool, method: str,
     # A call that bears a requestState goes to the process that issued it before anybody asks whether it may be repeated.
     assert right is (plant is None or (stateful and method == "tools/call"))
     if plant is None:
-        held(world, client)
+        assert_all_rules_held(world, client)
 
 
 # ---------------------------------------------------------------- attempts that are over
@@ -167,12 +175,12 @@ def an_ended_attempt_that_counts(core: EdgeCore | BridgeCore) -> None:
 @both_kinds
 @with_and_without(an_ended_attempt_that_counts)
 def test_progress_that_is_overtaken_by_the_end_of_its_attempt_makes_nobody_the_owner(keeps: bool, plant: Plant | None) -> None:
-    world = scene(keeps=keeps, plant=plant)
+    world = running_fabric(keeps=keeps, plant=plant)
     [bridge] = world.bridges
     client = Http(world, "c", "tools", legacy=False)
     client.call("read", delay=1.0, progress=1)
     until_started(world, last(client))
-    held_up(world, Kind.MESSAGE, bridge.name, 0.06)  # the attempt comes back at once, and is sent again after 0.1 s
+    delay_packs(world, Kind.MESSAGE, bridge.name, 0.06)  # the attempt comes back at once, and is sent again after 0.1 s
     world.run(0.502)
     world.fault("server crash", lasts=1.0)
     bridge.touched.append("server crash")
@@ -183,7 +191,7 @@ def test_progress_that_is_overtaken_by_the_end_of_its_attempt_makes_nobody_the_o
     assert world.faults["meddling"]
     if plant is None:
         world.broker.meddle = None
-        held(world, client)
+        assert_all_rules_held(world, client)
 
 
 class AnyAnswerCounts(CorrelationRouter):
@@ -203,7 +211,7 @@ def an_answer_of_anybody(core: EdgeCore | BridgeCore) -> None:
 
 @with_and_without(an_answer_of_anybody)
 def test_a_second_runner_whose_server_is_broken_speaks_for_nobody(plant: Plant | None) -> None:
-    world = scene(plant=plant)
+    world = running_fabric(plant=plant)
     [owner] = world.bridges
     holder, client = (Http(world, name, "tools", legacy=False) for name in ("holder", "c"))
     holder.call("write", delay=10.0)  # so that the other bridge has more room
@@ -215,7 +223,7 @@ def test_a_second_runner_whose_server_is_broken_speaks_for_nobody(plant: Plant |
 
     def late(_: Process, pack: Pack) -> float | None:
         """The owner is heard late, and that the second has taken it not at all."""
-        if pack.source == second.name and said(pack, Kind.TAKEN):
+        if pack.source == second.name and envelopes_of(pack, Kind.TAKEN):
             return None
         return 0.7 if pack.source == owner.name and pack.generation and pack.envelopes else 0.0
 
@@ -226,7 +234,7 @@ def test_a_second_runner_whose_server_is_broken_speaks_for_nobody(plant: Plant |
     assert world.started[last(client).key] == [owner.name, second.name]
     world.broker.meddle = None
     if plant is None:
-        held(world, holder, client)
+        assert_all_rules_held(world, holder, client)
 
 
 # ---------------------------------------------------------------- a sending that came while an earlier one was held
@@ -246,7 +254,7 @@ def a_later_sending_forgotten(core: EdgeCore | BridgeCore) -> None:
 
 @with_and_without(a_later_sending_forgotten)
 def test_a_sending_that_met_a_copy_of_one_that_had_come_back_is_given_back_with_it(plant: Plant | None) -> None:
-    world = scene(keeps=True, plant=plant)
+    world = running_fabric(keeps=True, plant=plant)
     [bridge] = world.bridges
     crowd, client = (Http(world, name, "tools", legacy=False) for name in ("crowd", "c"))
     crowd.call("read")
@@ -259,7 +267,7 @@ def test_a_sending_that_met_a_copy_of_one_that_had_come_back_is_given_back_with_
     for _ in range(2):
         crowd.call("write", text="x" * 3_000)
     world.run(0.3)
-    held_up(world, Kind.TAKEN, bridge.name, 0.2)
+    delay_packs(world, Kind.TAKEN, bridge.name, 0.2)
     client.call("write", text="x" * 4_000)
     exchanges = world.edges[0].core.router.exchanges
     assert world.run_until(lambda: any(exchange.crowded for exchange in exchanges.values()), 1.0)
@@ -268,7 +276,7 @@ def test_a_sending_that_met_a_copy_of_one_that_had_come_back_is_given_back_with_
     assert world.run_until(lambda: bool(last(client).answers), 3.0) is (plant is None)
     if plant is None:
         world.broker.meddle = None
-        held(world, crowd, client)
+        assert_all_rules_held(world, crowd, client)
 
 
 # ---------------------------------------------------------------- the lease of a peer that does not know it was given up
@@ -287,7 +295,7 @@ def a_lease_renewed_by_a_dead_generation(core: EdgeCore | BridgeCore) -> None:
 
 @with_and_without(a_lease_renewed_by_a_dead_generation)
 def test_a_session_of_a_bridge_that_speaks_only_in_a_dead_generation_is_lost(plant: Plant | None) -> None:
-    world = scene(plant=plant)
+    world = running_fabric(plant=plant)
     [edge], [bridge] = world.edges, world.bridges
     client = Http(world, "c", "old", legacy=True)
     world.run(0.5)
@@ -314,4 +322,4 @@ def test_a_session_of_a_bridge_that_speaks_only_in_a_dead_generation_is_lost(pla
     assert (b'"session_lost"' in note.answer) is (plant is None)
     if plant is None:
         world.broker.meddle = None
-        held(world, client)
+        assert_all_rules_held(world, client)

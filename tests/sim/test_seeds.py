@@ -1,4 +1,4 @@
-"""Thousands of seeds: whatever befalls a world the rules hold, counts are said, and a seed tells the same story each time."""
+"""Seeds: whatever befalls a world the rules hold, each kind of it is counted, and a seed is the same run each time."""
 
 from __future__ import annotations
 

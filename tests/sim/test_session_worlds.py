@@ -14,7 +14,7 @@ from fabric.mcp import jsonrpc
 from tests.sim.clients import Client, LongLink
 from tests.sim.http_clients import Http, Post
 from tests.sim.requests import Request, call, frame, initialize, notification
-from tests.sim.scene import held, held_up, last, scene, until_answered, until_started
+from tests.sim.running_fabric import assert_all_rules_held, delay_packs, last, running_fabric, until_answered, until_started
 from tests.sim.world import World
 
 both_kinds = pytest.mark.parametrize("keeps", [False, True], ids=["forgets", "keeps"])
@@ -51,9 +51,9 @@ def begun(client: Client, delay: float = 10.0) -> Request:
 @both_kinds
 @pytest.mark.requirement("L08")
 def test_an_initialize_that_takes_long_gets_its_sessions_id_first_and_the_answer_later(keeps: bool) -> None:
-    world = scene(keeps=keeps)
+    world = running_fabric(keeps=keeps)
     [bridge] = world.bridges
-    held_up(world, Kind.ANSWER, bridge.name, None)
+    delay_packs(world, Kind.ANSWER, bridge.name, None)
     client = Http(world, "c", "old", legacy=True)
     world.run(3.0)
     assert client._offered is not None
@@ -63,14 +63,14 @@ def test_an_initialize_that_takes_long_gets_its_sessions_id_first_and_the_answer
     assert client.session == client._offered
     world.run(0.1)
     client.call("write", delay=0.5, ask=True)
-    held(world, client)
+    assert_all_rules_held(world, client)
 
 
 @both_kinds
 @pytest.mark.requirement("L08")
 def test_a_session_whose_id_named_a_bridge_that_gave_it_back_is_lost_and_begun_anew(keeps: bool) -> None:
-    world = scene(keeps=keeps, most=1)
-    held_up(world, Kind.RETURNED, world.bridges[0].name, 3.0)
+    world = running_fabric(keeps=keeps, most=1)
+    delay_packs(world, Kind.RETURNED, world.bridges[0].name, 3.0)
     clients = [Http(world, name, "old", legacy=True) for name in ("c1", "c2")]  # both taken, and there is one process
     world.run(2.0)
     [waiting] = [client for client in clients if client.session is None]
@@ -83,13 +83,13 @@ def test_a_session_whose_id_named_a_bridge_that_gave_it_back_is_lost_and_begun_a
     assert waiting.session != early
     world.run(1.0)
     assert len(second.core.sessions.open) == 1
-    held(world, *clients)
+    assert_all_rules_held(world, *clients)
 
 
 @both_kinds
 @both_links
 def test_a_ping_before_there_is_a_session_is_answered_at_once(keeps: bool, long: bool) -> None:
-    world = scene(keeps=keeps)
+    world = running_fabric(keeps=keeps)
     for child in list(world.bridges[0].children.values()):
         child.hang()
     [edge], ping = world.edges, frame(b'"p"', "ping", {})
@@ -106,36 +106,36 @@ def test_a_ping_before_there_is_a_session_is_answered_at_once(keeps: bool, long:
         edge.feed(RequestPosted("line", "old", "c", ping, None, (), "http"))
     assert end.answer == jsonrpc.empty_result(b'"p"')
     edge.hang_up("line") if long else None
-    held(world)
+    assert_all_rules_held(world)
 
 
 @both_kinds
 @both_links
 @pytest.mark.requirement("R10")
 def test_a_doubled_initialize_opens_one_session(keeps: bool, long: bool) -> None:
-    world = scene(keeps=keeps, bridges=2)
+    world = running_fabric(keeps=keeps, bridges=2)
     world.broker.doubling = 1.0
     client = legacy(world, long=long)
     world.run(2.0)
     assert sum(len(bridge.core.sessions.open) for bridge in world.bridges) == 1
     begun(client, 0.1)
-    held(world, client)
+    assert_all_rules_held(world, client)
 
 
 @both_kinds
 def test_an_initialize_whose_taken_comes_late_opens_one_session(keeps: bool) -> None:
-    world = scene(keeps=keeps, bridges=2)
-    held_up(world, Kind.TAKEN, world.bridges[0].name, 1.5)
+    world = running_fabric(keeps=keeps, bridges=2)
+    delay_packs(world, Kind.TAKEN, world.bridges[0].name, 1.5)
     client = legacy(world)
     world.run(3.0)
     assert sum(len(bridge.core.sessions.open) for bridge in world.bridges) == 1
-    held(world, client)
+    assert_all_rules_held(world, client)
 
 
 @both_kinds
 @both_links
 def test_a_session_that_nobody_waits_for_any_more_is_ended(keeps: bool, long: bool) -> None:
-    world = scene(keeps=keeps)
+    world = running_fabric(keeps=keeps)
     client = LongLink(world, "c", "old", legacy=True) if long else Http(world, "c", "old", legacy=True)
     assert world.run_until(lambda: bool(world.bridges[0].core.sessions.open), 2.0)
     edge = world.edges[0]
@@ -144,25 +144,25 @@ def test_a_session_that_nobody_waits_for_any_more_is_ended(keeps: bool, long: bo
         edge.hang_up(link)
     world.run(1.0)
     assert not world.bridges[0].core.sessions.open
-    held(world, client)
+    assert_all_rules_held(world, client)
 
 
 @both_kinds
 @pytest.mark.requirement("D05")
 def test_frames_pipelined_behind_an_initialize_reach_the_server_in_order(keeps: bool) -> None:
-    world = scene(keeps=keeps)
+    world = running_fabric(keeps=keeps)
     client = LongLink(world, "c", "old", legacy=True)
     for _ in range(30):
         client.call("write", delay=0.2)
     keys = [request.key for request in client.requests if request.key]
-    held(world, client)
+    assert_all_rules_held(world, client)
     assert list(world.started) == keys
 
 
 @both_kinds
 @both_links
 def test_a_second_initialize_in_a_session_is_refused_at_once_and_ends_nothing(keeps: bool, long: bool) -> None:
-    world = scene(keeps=keeps)
+    world = running_fabric(keeps=keeps)
     client = legacy(world, long=long)
     again = client.new(world.edges[0], b"99", "")
     if isinstance(client, Http):
@@ -172,25 +172,25 @@ def test_a_second_initialize_in_a_session_is_refused_at_once_and_ends_nothing(ke
         client._frame(initialize(b"99"))
     assert "initialized already" in (until_answered(world, again, 0.1) or again.answers[0].message)
     begun(client, 0.1)
-    held(world, client)
+    assert_all_rules_held(world, client)
 
 
 # ---------------------------------------------------------------- through any edge
 @both_kinds
 def test_what_was_initialized_through_one_edge_is_called_through_another(keeps: bool) -> None:
-    world = scene(keeps=keeps, edges=3, bridges=2)
+    world = running_fabric(keeps=keeps, edges=3, bridges=2)
     client = legacy(world, roams=True)
     for number in range(12):
         client.call("write", delay=0.1, ask=number % 3 == 0)
         world.run(0.15)
     assert len({request.edge.name for request in client.requests}) == 3
-    held(world, client)
+    assert_all_rules_held(world, client)
     assert all(request.answers[0].reason == "" for request in client.requests)
 
 
 @both_kinds
 def test_an_http_session_goes_on_through_another_edge_when_its_own_is_killed(keeps: bool) -> None:
-    world = scene(keeps=keeps, edges=2)
+    world = running_fabric(keeps=keeps, edges=2)
     client = legacy(world)
     session = client.session_id  # type: ignore[attr-defined]  # an HTTP client has it
     lost = begun(client, 1.0)
@@ -199,7 +199,7 @@ def test_an_http_session_goes_on_through_another_edge_when_its_own_is_killed(kee
     client.call("write", delay=0.1)
     assert until_answered(world, last(client), 2.0) == ""
     assert client.session_id == session  # type: ignore[attr-defined]  # an HTTP client has it
-    held(world, client)
+    assert_all_rules_held(world, client)
 
 
 # ---------------------------------------------------------------- whose message is it
@@ -207,12 +207,12 @@ def test_an_http_session_goes_on_through_another_edge_when_its_own_is_killed(kee
 @pytest.mark.requirement("P09")
 @pytest.mark.parametrize("at_once", [False, True], ids=["alone", "beside another"])
 def test_a_client_that_takes_no_stream_for_an_answer_is_asked_on_its_sessions_own(keeps: bool, at_once: bool) -> None:
-    world = scene(keeps=keeps)
+    world = running_fabric(keeps=keeps)
     client = legacy(world, answer_only=True)
     client.call("write", delay=2.0, progress=4, ask=True)
     if at_once:
         client.call("read", delay=3.0)
-    held(world, client)  # which says so, too, if anything but an answer comes to a POST
+    assert_all_rules_held(world, client)  # which says so, too, if anything but an answer comes to a POST
     assert all(request.answers[0].reason == "" and not request.progress for request in client.requests)
 
 
@@ -220,28 +220,28 @@ def test_a_client_that_takes_no_stream_for_an_answer_is_asked_on_its_sessions_ow
 @both_links
 @pytest.mark.requirement("P09")
 def test_the_same_ids_in_many_sessions_each_get_their_own_answer_and_their_own_server_requests(keeps: bool, long: bool) -> None:
-    world = scene(keeps=keeps, bridges=2, edges=2, most=32)
+    world = running_fabric(keeps=keeps, bridges=2, edges=2, most=32)
     clients = [legacy(world, f"c{number}", long=long) for number in range(12)]
     for _ in range(3):
         for client in clients:
             client.call("write", id=b"7", delay=0.1, progress=2, ask=True)  # every server's own ids count from 0
             client.call("read", id=b'"7"', delay=0.1, progress=2)
         world.run(0.03)
-    held(world, *clients)
+    assert_all_rules_held(world, *clients)
     assert all(request.answers[0].reason == "" for client in clients for request in client.requests)
 
 
 @both_kinds
 @pytest.mark.requirement("P09")
 def test_the_same_id_twice_in_flight_gets_two_answers(keeps: bool) -> None:
-    world = scene(keeps=keeps)
+    world = running_fabric(keeps=keeps)
     clients = [LongLink(world, "modern", "tools", legacy=False), LongLink(world, "legacy", "old", legacy=True)]
     world.run(0.5)
     for client in clients:
         for delay in (0.5, 0.1, 0.3):
             client.call("write", id=b"1", delay=delay)
             client.call("read", id=b'"1"', delay=delay)
-    held(world, *clients)
+    assert_all_rules_held(world, *clients)
     assert all(request.answers[0].reason == "" for client in clients for request in client.requests)
 
 
@@ -249,9 +249,9 @@ def test_the_same_id_twice_in_flight_gets_two_answers(keeps: bool) -> None:
 @both_kinds
 @both_links
 def test_a_cancel_that_overtakes_its_request_still_means_it(keeps: bool, long: bool) -> None:
-    world = scene(keeps=keeps)
+    world = running_fabric(keeps=keeps)
     client = legacy(world, long=long)
-    held_up(world, Kind.REQUEST, world.edges[0].name, 0.3)
+    delay_packs(world, Kind.REQUEST, world.edges[0].name, 0.3)
     client.call("write", delay=1.0, cancel_after=0.01)
     world.run(0.8)
     world.broker.meddle = None
@@ -259,13 +259,13 @@ def test_a_cancel_that_overtakes_its_request_still_means_it(keeps: bool, long: b
     assert last(client).cancelled
     world.run(2.0)
     assert not last(client).answers
-    held(world, client)
+    assert_all_rules_held(world, client)
 
 
 # ---------------------------------------------------------------- ends
 @both_kinds
 def test_a_session_that_ends_with_calls_open_answers_each(keeps: bool) -> None:
-    world = scene(keeps=keeps)
+    world = running_fabric(keeps=keeps)
     client = legacy(world)
     world.fault("ended by its client", lasts=5.0)
     calls = [begun(client) for _ in range(3)]
@@ -273,12 +273,12 @@ def test_a_session_that_ends_with_calls_open_answers_each(keeps: bool) -> None:
     client.leave()
     for request in calls:
         assert until_answered(world, request, 0.5) == "outcome_unknown"
-    held(world, client)
+    assert_all_rules_held(world, client)
 
 
 @both_kinds
 def test_what_comes_for_a_session_that_has_ended_is_refused_whatever_it_is(keeps: bool) -> None:
-    world = scene(keeps=keeps)
+    world = running_fabric(keeps=keeps)
     client = legacy(world)
     assert isinstance(client, Http)
     session = client.session
@@ -294,19 +294,19 @@ def test_what_comes_for_a_session_that_has_ended_is_refused_whatever_it_is(keeps
     world.run(0.5)
     ids = [b'"id":null', b'"id":5', b'"id":null']
     assert all(b'"session_lost"' in note.answer and id in note.answer for note, id in zip(notes, ids, strict=True))
-    held(world, client)
+    assert_all_rules_held(world, client)
 
 
 @both_kinds
 @pytest.mark.requirement("D05")
 def test_a_session_whose_end_was_confirmed_is_over_at_every_edge(keeps: bool) -> None:
-    world = scene(keeps=keeps, edges=2)
+    world = running_fabric(keeps=keeps, edges=2)
     client = legacy(world)
     assert isinstance(client, Http)
     session = client.session
     assert session is not None
     first, second = sorted(world.edges, key=lambda edge: edge is not client.edge)
-    held_up(world, Kind.END, first.name, 0.3)
+    delay_packs(world, Kind.END, first.name, 0.3)
     bye, ask = Note(client, "bye", None, session), Note(client, "ask", None, session)
     first.links[bye.link], second.links[ask.link] = bye, ask
     first.feed(SessionEnded("bye", session))
@@ -315,18 +315,18 @@ def test_a_session_whose_end_was_confirmed_is_over_at_every_edge(keeps: bool) ->
     second.feed(RequestPosted("ask", "old", "c", call(b"5", "write", {"key": "c.5"}, modern=False), session, (), "http"))
     world.run(1.0)
     assert b'"session_lost"' in ask.answer
-    held(world, client)
+    assert_all_rules_held(world, client)
 
 
 @both_kinds
 @pytest.mark.requirement("R11")
 def test_an_end_of_a_session_that_nobody_owns_any_more_says_so(keeps: bool) -> None:
-    world = scene(keeps=keeps)
+    world = running_fabric(keeps=keeps)
     client = legacy(world)
     assert isinstance(client, Http)
     session = client.session
     assert session is not None
-    held_up(world, Kind.END, world.edges[0].name, None)
+    delay_packs(world, Kind.END, world.edges[0].name, None)
     edge, byes = world.edges[0], [Note(client, name, None, session) for name in ("on its way", "long after")]
     world.fault("kill bridge", lasts=0.0)
     for bye in byes:
@@ -338,13 +338,13 @@ def test_an_end_of_a_session_that_nobody_owns_any_more_says_so(keeps: bool) -> N
     assert all(b'"session_lost"' in bye.answer for bye in byes)
     world.broker.meddle = None
     world.bridge()
-    held(world, client)
+    assert_all_rules_held(world, client)
 
 
 @both_kinds
 @both_links
 def test_calls_of_a_session_whose_server_dies_are_answered_at_once(keeps: bool, long: bool) -> None:
-    world = scene(keeps=keeps)
+    world = running_fabric(keeps=keeps)
     client = legacy(world, long=long)
     started = begun(client)
     world.fault("server crash", lasts=0.0)
@@ -359,13 +359,13 @@ def test_calls_of_a_session_whose_server_dies_are_answered_at_once(keeps: bool, 
     client.call("read")
     assert world.run_until(lambda: not client.unmade, 3.0)
     assert until_answered(world, last(client), 3.0) == ""
-    held(world, client)
+    assert_all_rules_held(world, client)
 
 
 @both_kinds
 @both_links
 def test_a_session_whose_bridge_dies_ends_with_each_of_its_requests_within_the_lease(keeps: bool, long: bool) -> None:
-    world = scene(keeps=keeps, edges=2)
+    world = running_fabric(keeps=keeps, edges=2)
     client = legacy(world, long=long)
     started = begun(client)
     world.fault("kill bridge", lasts=0.0)
@@ -388,12 +388,12 @@ def test_a_session_whose_bridge_dies_ends_with_each_of_its_requests_within_the_l
     client.call("write")
     assert world.run_until(lambda: not client.unmade, 3.0)
     assert until_answered(world, last(client), 3.0) == ""
-    held(world, client)
+    assert_all_rules_held(world, client)
 
 
 @both_kinds
 def test_a_session_of_a_bridge_that_is_gone_is_lost_for_every_edge(keeps: bool) -> None:
-    world = scene(keeps=keeps)
+    world = running_fabric(keeps=keeps)
     client = legacy(world)
     world.fault("kill bridge", lasts=0.0)
     world.bridges[0].kill()
@@ -404,13 +404,13 @@ def test_a_session_of_a_bridge_that_is_gone_is_lost_for_every_edge(keeps: bool) 
     request = last(client)
     assert until_answered(world, request, 2 * LEASE + 1.0) == "session_lost"
     assert request.answers[0].retryable
-    held(world, client)
+    assert_all_rules_held(world, client)
 
 
 @both_kinds
 @both_links
 def test_an_edge_that_retires_leaves_no_session_behind(keeps: bool, long: bool) -> None:
-    world = scene(keeps=keeps)
+    world = running_fabric(keeps=keeps)
     client = legacy(world, long=long)
     begun(client, 0.1)
     world.fault("retire", lasts=1.0)
@@ -422,19 +422,20 @@ def test_an_edge_that_retires_leaves_no_session_behind(keeps: bool, long: bool) 
     world.run(1.0)
     client.call("write")
     world.run(1.0)
-    held(world, client)
+    assert_all_rules_held(world, client)
 
 
 # ---------------------------------------------------------------- sizes
 @both_kinds
 @both_links
-def test_what_is_too_large_for_the_broker_is_refused_and_blocks_nobody(keeps: bool, long: bool) -> None:
-    world = scene(keeps=keeps, largest_message_bytes=4096)
+@pytest.mark.parametrize("limit", [4_096, 100_000])
+def test_what_is_too_large_for_the_broker_is_refused_and_blocks_nobody(keeps: bool, long: bool, limit: int) -> None:
+    world = running_fabric(keeps=keeps, largest_message_bytes=limit)
     clients = [legacy(world, long=long), Http(world, "modern", "tools", legacy=False)]
     for client in clients:
-        for size in ({"padding": "x" * 5000}, {"big": 5000}):
+        for size in ({"padding": "x" * (limit + 1000)}, {"big": limit + 1000}):
             client.call("write", **size)
             assert until_answered(world, last(client), 1.0) == "too_large"
         client.call("write")
         assert until_answered(world, last(client), 1.0) == ""
-    held(world, *clients)
+    assert_all_rules_held(world, *clients)

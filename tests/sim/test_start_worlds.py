@@ -10,7 +10,7 @@ from fabric.core.peers.announcement import Health
 from tests.sim.clients import Client, LongLink
 from tests.sim.http_clients import Http
 from tests.sim.process import BridgeProcess
-from tests.sim.scene import held, last, scene, until_answered, until_started
+from tests.sim.running_fabric import assert_all_rules_held, last, running_fabric, until_answered, until_started
 from tests.sim.servers import Manner, SimServer
 from tests.sim.world import World
 
@@ -36,7 +36,7 @@ def announced(world: World, server: str) -> tuple[Health, str]:
 
 @pytest.mark.parametrize(("server", "legacy"), [("tools", False), ("old", True), ("both", False), ("both", True)])
 def test_calls_wait_for_a_server_that_needs_long_to_its_first_answer(server: str, legacy: bool) -> None:
-    world = scene(manners={server: Manner(slow=SLOW)}, limits=Limits())
+    world = running_fabric(manners={server: Manner(slow=SLOW)}, limits=Limits())
     world.fault("slow start", lasts=2 * SLOW)
     [first] = processes(world, server)
     clients: list[Client] = [Http(world, "h", server, legacy=legacy), LongLink(world, "l", server, legacy=legacy)]
@@ -47,11 +47,11 @@ def test_calls_wait_for_a_server_that_needs_long_to_its_first_answer(server: str
     assert (health, reason[:13]) == (Health.CHECKING, "starting for ")
     assert processes(world, server) == [first]
     assert until_answered(world, last(clients[0]), 2 * SLOW) == ""  # a session has a process of its own
-    held(world, *clients)
+    assert_all_rules_held(world, *clients)
 
 
 def test_a_call_that_ends_before_its_server_has_started_is_told_so() -> None:
-    world = scene(manners={"tools": Manner(slow=SLOW)}, limits=Limits(idle=10.0, absolute=60.0))
+    world = running_fabric(manners={"tools": Manner(slow=SLOW)}, limits=Limits(idle=10.0, absolute=60.0))
     client = Http(world, "h", "tools", legacy=False)
     client.call("write")
     assert until_answered(world, last(client), 11.0) == "no_worker"
@@ -61,7 +61,7 @@ def test_a_call_that_ends_before_its_server_has_started_is_told_so() -> None:
 
 
 def test_a_server_that_is_killed_and_starts_slowly_is_waited_for() -> None:
-    world = scene()
+    world = running_fabric()
     client = Http(world, "h", "tools", legacy=False)
     client.call("write")
     until_started(world, last(client))
@@ -74,12 +74,12 @@ def test_a_server_that_is_killed_and_starts_slowly_is_waited_for() -> None:
     world.run(10.0)
     assert announced(world, "tools")[0] is Health.CHECKING
     assert until_answered(world, last(client), SLOW) == ""
-    held(world, client)
+    assert_all_rules_held(world, client)
 
 
 @pytest.mark.parametrize("tool", ["read", "write"])
 def test_what_a_bridge_has_taken_for_a_server_that_starts_slowly_again_runs_at_another(tool: str) -> None:
-    world = scene(bridges=2, limits=Limits())
+    world = running_fabric(bridges=2, limits=Limits())
     world.fault("crash and slow start", lasts=SLOW)
     world.settings.manners["tools"] = Manner(slow=SLOW)
     for process in processes(world, "tools"):
@@ -89,11 +89,11 @@ def test_what_a_bridge_has_taken_for_a_server_that_starts_slowly_again_runs_at_a
         client.call(tool)
     for request in client.requests:
         assert until_answered(world, request, SECOND_QUESTION + 2.0) == ""
-    held(world, client)
+    assert_all_rules_held(world, client)
 
 
 def test_a_server_that_ends_of_any_question_but_initialize_keeps_its_warm_process_and_its_sessions() -> None:
-    world = scene(manners={"old": Manner(shy=True)})
+    world = running_fabric(manners={"old": Manner(shy=True)})
     assert world.run_until(lambda: announced(world, "old")[0] is Health.HEALTHY, 3.0)
     [warm] = processes(world, "old")
     world.run(CHECKED)
@@ -103,11 +103,11 @@ def test_a_server_that_ends_of_any_question_but_initialize_keeps_its_warm_proces
     client.call("write")
     assert until_answered(world, last(client), 1.0) == ""
     assert warm.asked[0] == "initialize"
-    held(world, client)
+    assert_all_rules_held(world, client)
 
 
 def test_a_server_that_answers_nothing_before_its_handshake_is_asked_once_and_not_judged_by_it() -> None:
-    world = scene(manners={"old": Manner(mute=True)})
+    world = running_fabric(manners={"old": Manner(mute=True)})
     assert world.run_until(lambda: announced(world, "old")[0] is Health.HEALTHY, SECOND_QUESTION + 1.0)
     [warm] = processes(world, "old")
     world.run(CHECKED)
@@ -116,7 +116,7 @@ def test_a_server_that_answers_nothing_before_its_handshake_is_asked_once_and_no
 
 
 def test_a_server_that_ends_of_a_ping_before_its_handshake_loses_one_process_by_it() -> None:
-    world = scene(manners={"old": Manner(frail=True)})
+    world = running_fabric(manners={"old": Manner(frail=True)})
     [first] = processes(world, "old")
     world.run(CHECKED)
     [warm] = processes(world, "old")
@@ -125,22 +125,22 @@ def test_a_server_that_ends_of_a_ping_before_its_handshake_loses_one_process_by_
     client = LongLink(world, "l", "old", legacy=True)
     client.call("write")
     assert until_answered(world, last(client), 1.0) == ""
-    held(world, client)
+    assert_all_rules_held(world, client)
 
 
 def test_a_server_that_sticks_at_any_message_before_its_handshake_serves_by_its_second_process() -> None:
-    world = scene(manners={"old": Manner(sticks=True)}, start_timeout=START)
+    world = running_fabric(manners={"old": Manner(sticks=True)}, start_timeout=START)
     world.fault("slow start", lasts=START)
     assert world.run_until(lambda: "era" in announced(world, "old")[1], START + 2.0)
     assert world.run_until(lambda: announced(world, "old")[0] is Health.HEALTHY, 3.0)
     client = LongLink(world, "l", "old", legacy=True)
     client.call("write")
     assert until_answered(world, last(client), 1.0) == ""
-    held(world, client)
+    assert_all_rules_held(world, client)
 
 
 def test_the_era_of_a_definition_is_found_out_once() -> None:
-    world = scene()
+    world = running_fabric()
     [warm] = processes(world, "old")
     world.fault("server crash")
     warm.crash()
@@ -152,7 +152,7 @@ def test_the_era_of_a_definition_is_found_out_once() -> None:
 
 
 def test_a_session_whose_own_process_could_not_be_started_was_not_begun() -> None:
-    world = scene()
+    world = running_fabric()
     clients = [LongLink(world, name, "old", legacy=True) for name in "ab"]  # one process is warm
 
     def failed() -> bool:
@@ -170,4 +170,4 @@ def test_a_session_whose_own_process_could_not_be_started_was_not_begun() -> Non
     assert reasons == ["", "unavailable"]
     refused = next(client.requests[0].answers[0] for client in clients if client.requests[0].answers[0].reason)
     assert refused.retryable
-    held(world, *clients)
+    assert_all_rules_held(world, *clients)

@@ -12,7 +12,7 @@ from fabric.core.peers.lease import LEASE
 from fabric.core.peers.member import Member
 from tests.sim.http_clients import Http
 from tests.sim.requests import Request
-from tests.sim.scene import held, last, scene, until_answered, until_started
+from tests.sim.running_fabric import assert_all_rules_held, last, running_fabric, until_answered, until_started
 from tests.sim.world import Plant, World
 
 both_kinds = pytest.mark.parametrize("keeps", [False, True], ids=["forgets", "keeps"])
@@ -35,7 +35,7 @@ def load(world: World, clients: list[Http], seconds: float) -> None:
 
 def stopped_under_load(*, keeps: bool, edges: int = 1, plant: Plant | None = None) -> tuple[World, list[Http], float]:
     """A world in which a bridge stands still for 14 s under load; its clients, and when that began."""
-    world = scene(keeps=keeps, bridges=2, edges=edges, plant=plant)
+    world = running_fabric(keeps=keeps, bridges=2, edges=edges, plant=plant)
     clients = [Http(world, f"c{number}", "tools", legacy=False, edge=edge) for number, edge in enumerate(world.edges)]
     load(world, clients, 1.0)
     bridge, stopped = world.bridges[0], world.now
@@ -63,14 +63,14 @@ def broken(clients: list[Http], stopped: float) -> list[tuple[Request, float]]:
 @pytest.mark.parametrize("edges", [1, 2])
 def test_a_bridge_that_is_stopped_under_load_holds_up_no_repeatable_call_for_long(keeps: bool, edges: int) -> None:
     world, clients, stopped = stopped_under_load(keeps=keeps, edges=edges)
-    held(world, *clients)
+    assert_all_rules_held(world, *clients)
     assert not broken(clients, stopped)
     assert all(request.answers[0].reason == "" for client in clients for request in client.requests)
 
 
 @both_kinds
 def test_a_bridge_that_is_stopped_while_little_happens_holds_up_no_repeatable_call_for_long(keeps: bool) -> None:
-    world = scene(keeps=keeps, bridges=3)
+    world = running_fabric(keeps=keeps, bridges=3)
     client = Http(world, "c", "tools", legacy=False)
     for bridge in world.bridges[:2]:
         world.fault("freeze", lasts=0.0)
@@ -79,26 +79,26 @@ def test_a_bridge_that_is_stopped_while_little_happens_holds_up_no_repeatable_ca
         for _ in range(12):
             client.call("read", delay=0.03)
             world.run(0.7)
-    held(world, client)
+    assert_all_rules_held(world, client)
     assert max(request.answers[0].at - request.posted for request in client.requests) < PROMISED
 
 
 @both_kinds
 def test_a_bridge_that_is_killed_under_load_holds_up_no_repeatable_call_for_long(keeps: bool) -> None:
-    world = scene(keeps=keeps, bridges=2)
+    world = running_fabric(keeps=keeps, bridges=2)
     client = Http(world, "c", "tools", legacy=False)
     load(world, [client], 1.0)
     world.fault("kill bridge", lasts=0.0)
     world.bridges[0].kill()
     load(world, [client], 8.0)
-    held(world, client)
+    assert_all_rules_held(world, client)
     assert max(request.answers[0].at - request.posted for request in client.requests) < PROMISED
     assert all(request.answers[0].reason == "" for request in client.requests)
 
 
 @both_kinds
 def test_an_initialize_that_a_stopped_bridge_received_opens_its_session_elsewhere(keeps: bool) -> None:
-    world = scene(keeps=keeps, bridges=2)
+    world = running_fabric(keeps=keeps, bridges=2)
     bridge = world.bridges[0]
     world.fault("freeze", lasts=0.0)
     bridge.touched.append("freeze")
@@ -108,13 +108,13 @@ def test_an_initialize_that_a_stopped_bridge_received_opens_its_session_elsewher
         client.call("write")
     assert world.run_until(lambda: all(client.requests[-1].answers for client in clients), PROMISED)
     bridge.thaw()
-    held(world, *clients)
+    assert_all_rules_held(world, *clients)
     assert all(request.answers[0].reason == "" for client in clients for request in client.requests)
 
 
 @both_kinds
 def test_where_all_bridges_are_in_doubt_work_waits_in_the_queue_for_whoever_is_first(keeps: bool) -> None:
-    world = scene(keeps=keeps)
+    world = running_fabric(keeps=keeps)
     bridge, client = world.bridges[0], Http(world, "c", "tools", legacy=False)
     world.fault("freeze", lasts=3.0)
     bridge.touched.append("freeze")
@@ -123,12 +123,12 @@ def test_where_all_bridges_are_in_doubt_work_waits_in_the_queue_for_whoever_is_f
     client.call("write")
     bridge.thaw()
     assert until_answered(world, last(client), 1.5) == ""
-    held(world, client)
+    assert_all_rules_held(world, client)
 
 
 @both_kinds
 def test_calls_that_may_not_be_repeated_go_round_a_stopped_bridge_and_start_once(keeps: bool) -> None:
-    world = scene(keeps=keeps, bridges=2)
+    world = running_fabric(keeps=keeps, bridges=2)
     client = Http(world, "c", "tools", legacy=False)
     client.call("read")
     stopped = until_started(world, last(client))
@@ -140,7 +140,7 @@ def test_calls_that_may_not_be_repeated_go_round_a_stopped_bridge_and_start_once
         client.call("write", delay=0.05)
         world.run(0.04)
     stopped.thaw()
-    held(world, client)
+    assert_all_rules_held(world, client)
     assert all(request.answers[0].at - request.posted < 0.3 for request in client.requests[1:])
 
 

@@ -11,7 +11,7 @@ from fabric.core.peers.lease import LEASE
 from tests.sim.clients import LongLink
 from tests.sim.http_clients import Http
 from tests.sim.requests import frame
-from tests.sim.scene import held, last, scene, until_answered, until_started
+from tests.sim.running_fabric import assert_all_rules_held, last, running_fabric, until_answered, until_started
 from tests.sim.world import Plant, World
 
 both_kinds = pytest.mark.parametrize("keeps", [False, True], ids=["forgets", "keeps"])
@@ -45,7 +45,7 @@ def survives(world: World, client: Http) -> bool:
 @both_kinds
 @pytest.mark.parametrize("lists", ["error", "half", "never"])
 def test_a_list_that_fails_replaces_no_good_one(keeps: bool, lists: str) -> None:
-    world = scene(keeps=keeps, bridges=2)
+    world = running_fabric(keeps=keeps, bridges=2)
     client = stale(world, lists)
     for _ in range(3):
         client.call("read")
@@ -53,11 +53,11 @@ def test_a_list_that_fails_replaces_no_good_one(keeps: bool, lists: str) -> None
         world.run(0.5)
     world.run(LIST_TIMEOUT)
     assert survives(world, client)
-    held(world, client)
+    assert_all_rules_held(world, client)
 
 
 def test_a_list_that_fails_is_not_asked_for_on_every_call() -> None:
-    world = scene()
+    world = running_fabric()
     client = stale(world, "error")
     asked, begun = world.listed, world.now
     while world.now < begun + 3 * PAUSE:
@@ -72,11 +72,11 @@ def test_a_list_that_fails_is_not_asked_for_on_every_call() -> None:
     client.call("read")
     world.run(0.5)
     assert world.listed == fresh
-    held(world, client)
+    assert_all_rules_held(world, client)
 
 
 def test_where_no_list_was_ever_good_calls_go_on_and_half_of_one_counts() -> None:
-    world = scene()
+    world = running_fabric()
     client = Http(world, "c", "tools", legacy=False)
     world.lists = "half"
     for _ in range(3):
@@ -84,7 +84,7 @@ def test_where_no_list_was_ever_good_calls_go_on_and_half_of_one_counts() -> Non
         assert until_answered(world, last(client), 3.0) == ""
     catalog = world.edges[0].core.tools._catalogs["tools"]
     assert list(catalog.tools) == ["write"]
-    held(world, client)
+    assert_all_rules_held(world, client)
 
 
 # ---------------------------------------------------------------- sessions
@@ -106,7 +106,7 @@ def session(world: World, server: str) -> LongLink:
 @pytest.mark.parametrize("dies", ["process", "bridge"])
 @pytest.mark.parametrize(("tool", "outcome"), [("read", "session_lost"), ("write", "outcome_unknown")])
 def test_a_call_whose_session_dies_is_judged_by_its_tool(keeps: bool, server: str, dies: str, tool: str, outcome: str) -> None:
-    world = scene(keeps=keeps)
+    world = running_fabric(keeps=keeps)
     client = session(world, server)
     client.call(tool, delay=5.0)
     request = last(client)
@@ -120,7 +120,7 @@ def test_a_call_whose_session_dies_is_judged_by_its_tool(keeps: bool, server: st
         world.fault("server crash", lasts=1.0)
         next(child for child in bridge.children.values() if child._initialized).crash()
     assert until_answered(world, request, LEASE + 1.0) == outcome
-    held(world, client)
+    assert_all_rules_held(world, client)
 
 
 # ---------------------------------------------------------------- planted bugs
@@ -139,7 +139,7 @@ def a_failed_list_believed(core: EdgeCore | BridgeCore) -> None:
 
 @pytest.mark.parametrize("plant", [a_failed_list_believed], ids=lambda plant: plant.__name__)
 def test_a_planted_bug_makes_a_call_unrepeatable(plant: Plant) -> None:
-    world = scene(bridges=2, plant=plant)
+    world = running_fabric(bridges=2, plant=plant)
     client = stale(world, "error")
     client.call("read")
     assert until_answered(world, last(client), 0.3) == ""

@@ -12,7 +12,16 @@ from fabric.envelope import Kind, Pack
 from tests.sim.clients import LongLink
 from tests.sim.http_clients import Http
 from tests.sim.process import Process
-from tests.sim.scene import held, held_up, last, nobody_was_given_up, said, scene, until_answered, until_started
+from tests.sim.running_fabric import (
+    assert_all_rules_held,
+    delay_packs,
+    envelopes_of,
+    last,
+    nobody_was_given_up,
+    running_fabric,
+    until_answered,
+    until_started,
+)
 
 DEFERRED = {
     "two edges move one session at once, and one after the other": "sessions do not move yet",
@@ -30,7 +39,7 @@ pytestmark = pytest.mark.requirement("R11")
 @both_kinds
 @pytest.mark.requirement("D01")
 def test_a_bridge_killed_just_after_a_start_ends_that_call_within_the_lease_and_hands_the_rest_on(keeps: bool) -> None:
-    world = scene(keeps=keeps, slots=4)
+    world = running_fabric(keeps=keeps, slots=4)
     client = Http(world, "c", "tools", legacy=False)
     client.call("read")
     world.run(0.5)
@@ -39,7 +48,7 @@ def test_a_bridge_killed_just_after_a_start_ends_that_call_within_the_lease_and_
     bridge = until_started(world, started)
     client.call("read", delay=0.5)
     again = last(client)
-    held_up(world, Kind.TAKEN, bridge.name, None)
+    delay_packs(world, Kind.TAKEN, bridge.name, None)
     client.call("write", delay=0.5)
     given = last(client)
     world.run(0.02)
@@ -51,14 +60,14 @@ def test_a_bridge_killed_just_after_a_start_ends_that_call_within_the_lease_and_
     assert started.answers[0].at - killed < LEASE + 0.5
     assert until_answered(world, again, 3.0) == ""
     assert until_answered(world, given, 3.0) == ""
-    held(world, client)
+    assert_all_rules_held(world, client)
     assert len(world.started[again.key]) <= 2
 
 
 @both_kinds
 @pytest.mark.requirement("R10")
 def test_a_bridge_that_wakes_after_ten_seconds_is_heard_of_nothing_it_did_before(keeps: bool) -> None:
-    world = scene(keeps=keeps, slots=2)
+    world = running_fabric(keeps=keeps, slots=2)
     clients = [Http(world, "modern", "tools", legacy=False), LongLink(world, "legacy", "old", legacy=True)]
     world.run(0.5)
     for client in clients:
@@ -79,12 +88,12 @@ def test_a_bridge_that_wakes_after_ten_seconds_is_heard_of_nothing_it_did_before
     world.run(2.0)
     assert all(len(request.answers) == count for request, count in answered.items() if count)
     clients[0].call("write")
-    held(world, *clients)
+    assert_all_rules_held(world, *clients)
 
 
 @both_kinds
 def test_a_bridge_given_up_by_mistake_that_takes_work_in_the_dead_generation_runs_nothing_twice(keeps: bool) -> None:
-    world = scene(keeps=keeps)
+    world = running_fabric(keeps=keeps)
     client = Http(world, "c", "tools", legacy=False)
     client.call("read")
     world.run(0.5)
@@ -98,19 +107,19 @@ def test_a_bridge_given_up_by_mistake_that_takes_work_in_the_dead_generation_run
     assert not nobody_was_given_up(world)
     for request in client.requests:
         assert until_answered(world, request, 3.0) == ""
-    held(world, client)
+    assert_all_rules_held(world, client)
 
 
 @both_kinds
 def test_a_bridge_given_up_that_has_nothing_to_say_learns_of_it_and_frees_its_slots(keeps: bool) -> None:
-    world = scene(keeps=keeps, slots=1)
+    world = running_fabric(keeps=keeps, slots=1)
     bridge, client = world.bridges[0], Http(world, "c", "tools", legacy=False)
     client.call("read")
     world.run(0.5)
     heard = [True]
 
     def without_grants(process: Process, pack: Pack) -> float | None:
-        if said(pack, Kind.GRANT):  # it holds an attempt, its word is acknowledged, and it waits
+        if envelopes_of(pack, Kind.GRANT):  # it holds an attempt, its word is acknowledged, and it waits
             world.after(0.0, process.feed, PackArrived(msgspec.structs.replace(pack, envelopes=())))
             return None
         return 0.0 if heard[0] or pack.source != bridge.name else None
@@ -126,37 +135,37 @@ def test_a_bridge_given_up_that_has_nothing_to_say_learns_of_it_and_frees_its_sl
     assert until_answered(world, last(client), 3.0) == "outcome_unknown"
     client.call("write")
     assert until_answered(world, last(client), 3.0) == ""
-    held(world, client)
+    assert_all_rules_held(world, client)
 
 
 @both_kinds
 def test_an_unknown_bridge_that_joins_may_take_and_answer_before_it_has_announced_itself(keeps: bool) -> None:
-    world = scene(keeps=keeps, slots=1)
+    world = running_fabric(keeps=keeps, slots=1)
     client = Http(world, "c", "tools", legacy=False)
     client.call("read", delay=1.0)
     until_started(world, last(client))
     client.call("write")
     world.run(0.01)
     newcomer = world.bridge()
-    held_up(world, Kind.ANNOUNCE, newcomer.name, None, to=world.edges[0].name)
+    delay_packs(world, Kind.ANNOUNCE, newcomer.name, None, to=world.edges[0].name)
     newcomer.touched.append("unheard")
     assert until_answered(world, last(client), 3.0) == ""
     world.broker.meddle = None
-    held(world, client)
+    assert_all_rules_held(world, client)
 
 
 @both_kinds
 def test_a_second_taker_whose_word_comes_late_starts_nothing(keeps: bool) -> None:
-    world = scene(keeps=keeps, bridges=2)
+    world = running_fabric(keeps=keeps, bridges=2)
     first, second = world.bridges
     client = Http(world, "c", "tools", legacy=False)
     client.call("read")
     world.run(0.5)
-    held_up(world, Kind.TAKEN, first.name, 1.2)
+    delay_packs(world, Kind.TAKEN, first.name, 1.2)
     for _ in range(6):
         client.call("write", delay=0.1)
     world.run(0.7)
-    held(world, client)
+    assert_all_rules_held(world, client)
     assert all(len(world.started[request.key]) == 1 for request in client.requests[1:])
     assert all(request.answers[0].reason == "" for request in client.requests)
     assert second.alive
@@ -164,12 +173,12 @@ def test_a_second_taker_whose_word_comes_late_starts_nothing(keeps: bool) -> Non
 
 @both_kinds
 def test_a_death_notice_that_overtakes_taken_leads_to_one_start_elsewhere(keeps: bool) -> None:
-    world = scene(keeps=keeps)
+    world = running_fabric(keeps=keeps)
     leaver = world.bridges[0]
     client = Http(world, "c", "tools", legacy=False)
     client.call("read")
     world.run(0.5)
-    held_up(world, Kind.TAKEN, leaver.name, 1.0)
+    delay_packs(world, Kind.TAKEN, leaver.name, 1.0)
     client.call("write", delay=0.1)
     world.run(0.02)
     leaver.touched.append("retire")
@@ -177,13 +186,13 @@ def test_a_death_notice_that_overtakes_taken_leads_to_one_start_elsewhere(keeps:
     leaver.leave()
     assert until_answered(world, last(client), 3.0) == ""
     world.run(2.0)
-    held(world, client)
+    assert_all_rules_held(world, client)
     assert leaver.name not in world.started[last(client).key]
 
 
 @both_kinds
 def test_what_a_dead_process_had_published_may_come_late_and_changes_nothing(keeps: bool) -> None:
-    world = scene(keeps=keeps, bridges=2)
+    world = running_fabric(keeps=keeps, bridges=2)
     client = Http(world, "c", "tools", legacy=False)
     client.call("write", delay=0.1)
     bridge = until_started(world, last(client))
@@ -193,14 +202,14 @@ def test_what_a_dead_process_had_published_may_come_late_and_changes_nothing(kee
     bridge.kill(late=True)
     assert until_answered(world, last(client), LEASE + 1.0) == "outcome_unknown"
     world.run(7.0)
-    held(world, client)
+    assert_all_rules_held(world, client)
     assert len(last(client).answers) == 1
 
 
 @both_kinds
 @pytest.mark.requirement("D01")
 def test_a_rolling_restart_of_the_only_bridge_loses_nothing(keeps: bool) -> None:
-    world = scene(keeps=keeps)
+    world = running_fabric(keeps=keeps)
     client = Http(world, "c", "tools", legacy=False)
     for round in range(60):
         client.call("write" if round % 2 else "read", delay=0.1)
@@ -209,18 +218,18 @@ def test_a_rolling_restart_of_the_only_bridge_loses_nothing(keeps: bool) -> None
             world.bridge()
             world.after(0.3, world.bridges[0].retire)
         world.run(0.1)
-    held(world, client)
+    assert_all_rules_held(world, client)
     assert len([process for process in world.processes if not process.alive]) == 3
     assert all(request.answers[0].reason == "" for request in client.requests)
 
 
 @both_kinds
 def test_full_bridges_give_work_back_until_one_has_room(keeps: bool) -> None:
-    world = scene(keeps=keeps, bridges=2, slots=1)
+    world = running_fabric(keeps=keeps, bridges=2, slots=1)
     client = Http(world, "c", "tools", legacy=False)
     for number in range(12):
         client.call("write" if number % 2 else "read", delay=0.4)
-    held(world, client)
+    assert_all_rules_held(world, client)
     assert all(request.answers[0].reason == "" for request in client.requests)
     assert max(request.answers[0].at for request in client.requests) < 12.0
 
@@ -228,7 +237,7 @@ def test_full_bridges_give_work_back_until_one_has_room(keeps: bool) -> None:
 # ---------------------------------------------------------------- edges and clients
 @both_kinds
 def test_a_cancel_of_queued_work_while_a_bridge_joins_lets_nothing_start(keeps: bool) -> None:
-    world = scene(keeps=keeps, slots=1)
+    world = running_fabric(keeps=keeps, slots=1)
     client = LongLink(world, "c", "tools", legacy=False)
     client.call("write", delay=1.0)
     until_started(world, last(client))
@@ -237,37 +246,37 @@ def test_a_cancel_of_queued_work_while_a_bridge_joins_lets_nothing_start(keeps: 
     world.run(0.1)
     world.bridge()
     world.run(0.0005)
-    held(world, client)
+    assert_all_rules_held(world, client)
     assert cancelled.key not in world.started
     assert not cancelled.answers
 
 
 @both_kinds
 def test_a_fresh_edge_in_its_first_second_calls_like_any_other(keeps: bool) -> None:
-    world = scene(keeps=keeps)
+    world = running_fabric(keeps=keeps)
     fresh = world.edge()
     client = Http(world, "c", "tools", legacy=False, edge=fresh)
     client.call("write")
     client.call("read")
-    held(world, client)
+    assert_all_rules_held(world, client)
     assert all(request.answers[0].reason == "" and request.answers[0].at < 3.0 for request in client.requests)
 
 
 @both_kinds
 def test_an_edge_without_a_broker_refuses_nothing_and_calls_when_the_broker_comes(keeps: bool) -> None:
-    world = scene(keeps=keeps)
+    world = running_fabric(keeps=keeps)
     world.fault("restart", lasts=2.0)
     world.broker.restart(2.0)
     client = Http(world, "c", "tools", legacy=False, edge=world.edge())
     client.call("write")
-    held(world, client)
+    assert_all_rules_held(world, client)
     assert last(client).answers[0].reason == ""
 
 
 @both_kinds
 def test_an_edge_that_dies_before_it_was_heard_leaves_nothing_behind(keeps: bool) -> None:
-    world = scene(keeps=keeps, edges=1)
-    held_up(world, Kind.ANNOUNCE, "edge3", None)
+    world = running_fabric(keeps=keeps, edges=1)
+    delay_packs(world, Kind.ANNOUNCE, "edge3", None)
     edge = world.edge()
     assert edge.name == "edge3"
     clients = [Http(world, "http", "old", legacy=True, edge=edge), LongLink(world, "long", "old", legacy=True, edge=edge)]
@@ -276,12 +285,12 @@ def test_an_edge_that_dies_before_it_was_heard_leaves_nothing_behind(keeps: bool
     world.run(0.1)
     world.fault("kill edge", lasts=0.0)
     edge.kill()
-    held(world, modern, *clients)
+    assert_all_rules_held(world, modern, *clients)
 
 
 @pytest.mark.parametrize("servers", [1, 2])
 def test_clocks_a_thousand_seconds_apart_are_never_compared(servers: int) -> None:
-    world = scene(edges=2, bridges=servers)
+    world = running_fabric(edges=2, bridges=servers)
     for number, process in enumerate(world.processes):
         process._skew += 1000.0 * number
         process._schedule()
@@ -289,13 +298,13 @@ def test_clocks_a_thousand_seconds_apart_are_never_compared(servers: int) -> Non
     for _ in range(10):
         client.call("write", delay=0.2)
         world.run(0.5)
-    held(world, client)
+    assert_all_rules_held(world, client)
     assert all(request.answers[0].reason == "" for request in client.requests)
 
 
 @both_kinds
 def test_a_second_definition_of_a_server_is_refused_by_the_newcomer_who_takes_no_work(keeps: bool) -> None:
-    world = scene(keeps=keeps)
+    world = running_fabric(keeps=keeps)
     world.run(3.0)
     newcomer = world.bridge(definition="another")
     client = Http(world, "c", "tools", legacy=False)
@@ -307,14 +316,14 @@ def test_a_second_definition_of_a_server_is_refused_by_the_newcomer_who_takes_no
     assert all(newcomer.name not in bridges for bridges in world.started.values())
     world.conflicts.clear()
     newcomer.kill()
-    held(world, client)
+    assert_all_rules_held(world, client)
 
 
 # ---------------------------------------------------------------- deadlines
 @both_kinds
 @pytest.mark.requirement("D06")
 def test_what_nobody_takes_ends_at_its_deadline_and_is_never_started_after_it(keeps: bool) -> None:
-    world = scene(keeps=keeps, slots=1, limits=Limits(idle=3.0, absolute=6.0))
+    world = running_fabric(keeps=keeps, slots=1, limits=Limits(idle=3.0, absolute=6.0))
     world.fault("slow server", lasts=30.0)
     holder = LongLink(world, "holder", "tools", legacy=False)
     holder.call("read", delay=5.5, progress=10)
@@ -331,7 +340,7 @@ def test_what_nobody_takes_ends_at_its_deadline_and_is_never_started_after_it(ke
 
 @pytest.mark.requirement("D06")
 def test_a_started_call_that_may_not_be_repeated_ends_unknown_at_its_deadline() -> None:
-    world = scene(limits=Limits(idle=2.0, absolute=5.0))
+    world = running_fabric(limits=Limits(idle=2.0, absolute=5.0))
     client = Http(world, "c", "tools", legacy=False)
     client.call("write", delay=30.0)
     assert until_answered(world, last(client), 3.0) == "outcome_unknown"
@@ -343,7 +352,7 @@ def test_a_started_call_that_may_not_be_repeated_ends_unknown_at_its_deadline() 
 
 @pytest.mark.parametrize("legacy", [False, True], ids=["modern", "legacy"])
 def test_thousands_of_answered_exchanges_with_deadlines_an_hour_away_leave_the_heap_small(legacy: bool) -> None:
-    world = scene(slots=64, limits=Limits(idle=3600.0, absolute=36000.0))
+    world = running_fabric(slots=64, limits=Limits(idle=3600.0, absolute=36000.0))
     client = LongLink(world, "c", "old", legacy=True) if legacy else Http(world, "c", "tools", legacy=False)
     world.run(0.5)
     client.call("read", delay=60.0)  # whose deadline stays before all the others
@@ -357,4 +366,4 @@ def test_thousands_of_answered_exchanges_with_deadlines_an_hour_away_leave_the_h
     core = world.edges[0].core
     assert len(core.router.deadlines) == 1
     assert len(core.router.deadlines._heap) < 200
-    held(world, client)
+    assert_all_rules_held(world, client)

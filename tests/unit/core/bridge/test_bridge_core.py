@@ -6,8 +6,8 @@ import pytest
 from fabric.core.bridge.core import BridgeCore
 from fabric.core.bridge.processes.limits import ServerLimits
 from fabric.core.bridge.speaking.turns import QUIET_AFTER_CANCEL
-from fabric.core.effects import StartServer, Write
-from fabric.core.events import BrokerConnected, PackArrived, ServerFrame, ServerStarted, WorkArrived
+from fabric.core.effects import Pause, StartServer, Write
+from fabric.core.events import BrokerConnected, DrainStarted, PackArrived, ServerFrame, ServerStarted, WorkArrived
 from fabric.core.peers import announcement
 from fabric.core.peers.announcement import Health
 from fabric.core.peers.member import Identity
@@ -183,3 +183,17 @@ def test_a_check_passes_by_whatever_the_server_says_and_fails_at_once_where_its_
         asked()
         core.handle(ServerFrame(child, parse(b'{"jsonrpc":"2.0","method":"notifications/message"}')), now)
     assert core.served(now)["s"].health is Health.HEALTHY
+
+
+def test_a_bridge_that_drains_takes_nothing_more_from_the_queue_of_a_healthy_server() -> None:
+    core, _ = directory()
+    assert Pause("s") in core.handle(DrainStarted(), 1.0)
+    assert core.credit("s") == 64  # what comes all the same is given back
+    core.handle(PackArrived(work("x")), 1.0)
+    assert not core.jobs.open
+
+
+def test_a_bridge_that_does_not_hear_itself_does_not_know_who_is_there() -> None:
+    core, _ = directory()
+    assert core.settled(0.5)
+    assert not core.settled(5.0)

@@ -45,6 +45,7 @@ DOWN = (*UP, "-", "-", "-")
         ((*DOWN, "answered", "-"), Health.DEGRADED),
         ((*DOWN, "answered", "-", "-", "-"), Health.UNHEALTHY),
         ((*DOWN, "ended", "answered", "+"), Health.HEALTHY),
+        ((*DOWN, "answered", "ended", "answered"), Health.HEALTHY),
         ((*UP, "-", "answered"), Health.DEGRADED),
     ],
 )
@@ -74,6 +75,8 @@ def test_what_a_command_has_brought_down_only_the_command_brings_back() -> None:
     assert condition.health is Health.UNHEALTHY
     condition.passed()
     assert (condition.health, condition.reason) == (Health.HEALTHY, "")
+    condition.failed("silent", busy=False)
+    assert condition.serves  # one failed check is not enough, as ever
 
 
 def test_a_word_of_a_newer_release_is_unknown() -> None:

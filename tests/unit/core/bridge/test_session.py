@@ -44,3 +44,17 @@ def test_each_message_goes_to_the_stream_it_belongs_to() -> None:
     assert open.related(changed) is b  # nothing else is open
     open.own.edge = "edge"
     assert open.related(changed) is None
+
+
+def test_what_names_no_request_goes_with_one_though_nobody_reads_its_stream() -> None:
+    open = session()
+    log = parsed('{"jsonrpc":"2.0","method":"notifications/message","params":{}}')
+    older, newer = job("older"), job("newer")
+    for each in (older, newer):
+        open.join(each)
+        stream = open.resumable(each)
+        assert stream is not None
+        stream.leave()
+    assert open.related(log) is newer
+    open.own.edge = "edge"
+    assert open.related(log) is None

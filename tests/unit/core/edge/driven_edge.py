@@ -65,13 +65,14 @@ class DrivenEdge:
             self.now = min(self.now + 0.25, end)
             effects += self._left(self.core.expire(self.now))
             own = self.core.describe(self.core.member.leases.number, self.now)
-            self._announced("e", own)
+            self.announced("e", own)
             if bridge_lives:
                 served = {name: Served("d", free=4, health=Health.HEALTHY) for name in ("s", "old")}
-                self._announced("b", Announcement(Role.BRIDGE, next(self._announcements), "k", (VERSION,), serves=served))
+                self.announced("b", Announcement(Role.BRIDGE, next(self._announcements), "k", (VERSION,), serves=served))
         return effects
 
-    def _announced(self, source: str, words: Announcement) -> None:
+    def announced(self, source: str, words: Announcement) -> None:
+        """An announcement comes."""
         envelope = Envelope(kind=Kind.ANNOUNCE, body=announcement.encode(words))
         self.core.handle(PackArrived(single(source, envelope)), self.now)
 

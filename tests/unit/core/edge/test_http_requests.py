@@ -6,8 +6,9 @@ import msgspec
 
 from fabric.core.edge.exchange import Exchange
 from fabric.core.effects import Accept, Establish, Finish, Send
-from fabric.core.events import AnswerAwaited, LinkClosed, SessionEnded, StreamOpened
-from fabric.envelope import Kind
+from fabric.core.events import AnswerAwaited, LinkClosed, SessionEnded, SessionRef, StreamOpened
+from fabric.core.peers.announcement import Announcement, Role
+from fabric.envelope import VERSION, Kind
 from tests.unit.core.edge.driven_edge import SESSION, DrivenEdge, frame, frames, initialize, request
 
 
@@ -239,6 +240,15 @@ def test_a_reader_that_hangs_up_is_detached() -> None:
     assert [envelope.kind for envelope in edge.posted()] == [Kind.DETACH]
     assert edge.open == []
     assert edge.records == []
+
+
+def test_a_call_of_a_session_whose_owner_is_heard_of_late_is_carried_though_its_client_has_hung_up() -> None:
+    edge = DrivenEdge()
+    edge.post(request(1), session=SessionRef("session", "late", "s", "p"))
+    edge.handle(LinkClosed("post"))  # which cancels nothing in a session
+    edge.announced("late", Announcement(Role.BRIDGE, 1, "k", (VERSION,)))
+    edge.pass_time(0.5)
+    assert [envelope.kind for envelope in edge.posted("late")] == [Kind.REQUEST]
 
 
 # ---------------------------------------------------------------- batches

@@ -1,4 +1,7 @@
-"""A scene: a world in which everything is up, for a test to play in; and the small steps its stories are made of."""
+"""A running fabric for a test to play in, and the small steps that the tests' stories are made of.
+
+Above it: the tests of worlds. Below it: the world, its processes and clients, and the rules of invariants.py.
+"""
 
 from __future__ import annotations
 
@@ -12,8 +15,10 @@ from tests.sim.requests import Request
 from tests.sim.world import Plant, Settings, World
 
 
-def scene(*, keeps: bool = False, edges: int = 1, bridges: int = 1, plant: Plant | None = None, **settings: Any) -> World:
-    """Edges and bridges that know each other, with their servers started."""
+def running_fabric(
+    *, keeps: bool = False, edges: int = 1, bridges: int = 1, plant: Plant | None = None, **settings: Any
+) -> World:
+    """A world of edges and bridges that know each other, with their servers started. plant: a bug to put in."""
     world = World(1, Settings(keeps=keeps, **settings), plant=plant)
     for _ in range(edges):
         world.edge()
@@ -41,23 +46,23 @@ def last(client: Client) -> Request:
     return client.requests[-1]
 
 
-def said(pack: Pack, kind: Kind) -> list[Envelope]:
+def envelopes_of(pack: Pack, kind: Kind) -> list[Envelope]:
     """The envelopes of one kind in a pack."""
     return [envelope for envelope in pack.envelopes if envelope.kind is kind]
 
 
-def held_up(world: World, kind: Kind, source: str, seconds: float | None, *, to: str = "") -> None:
-    """Packs of this source that hold such an envelope come late by `seconds`, or, with None, not at all."""
+def delay_packs(world: World, kind: Kind, source: str, seconds: float | None, *, to: str = "") -> None:
+    """Delay by `seconds` the packs of this source that hold such an envelope; with None, drop them. to: for this process."""
 
     def meddle(process: Process, pack: Pack) -> float | None:
-        hit = pack.source == source and said(pack, kind) and to in ("", process.name)
+        hit = pack.source == source and envelopes_of(pack, kind) and to in ("", process.name)
         return seconds if hit else 0.0
 
     world.broker.meddle = meddle
 
 
-def held(world: World, *clients: Client) -> None:
-    """The story is over: every rule held."""
+def assert_all_rules_held(world: World, *clients: Client) -> None:
+    """End the story: wait for all answers, have the clients leave, and check every rule of invariants.py."""
     finish(world, list(clients))
     assert not world.violations, world.violations
 

@@ -1,0 +1,32 @@
+"""What a client is told at its deadline: whether the call may have begun, and whether it may be sent again."""
+
+from fabric.core.edge import outcomes
+from fabric.core.edge.exchange import Exchange, Request
+from fabric.core.edge.tool_lists import ToolList
+from fabric.faults import Reason
+from fabric.mcp.tools import Catalog
+from tests.unit.core.edge.driven_edge import DrivenEdge
+
+
+def exchange(*, repeatable: bool = False, owner: str = "", granted: bool = False) -> Exchange:
+    """A call of `s`, as far as this."""
+    asker = ToolList(DrivenEdge().core.tools, "s", 0.0, Catalog(), [])
+    made = Exchange("x", Request(server="s", arrived=0.0), asker, repeatable=repeatable)
+    made.owner, made.granted = owner, granted
+    return made
+
+
+def test_a_call_that_nobody_was_granted_may_be_sent_again_after_its_deadline() -> None:
+    for late in (exchange(), exchange(repeatable=True, owner="b", granted=True)):
+        fault = outcomes.late(late, 9.0, "", free=True)
+        assert (fault.reason, fault.retryable) == (Reason.DEADLINE, True)
+
+
+def test_of_a_granted_call_that_may_not_be_repeated_the_outcome_is_unknown_at_its_deadline() -> None:
+    fault = outcomes.late(exchange(owner="b", granted=True), 9.0, "", free=True)
+    assert (fault.reason, fault.retryable) == (Reason.OUTCOME_UNKNOWN, False)
+
+
+def test_why_nobody_has_it_is_said_where_that_is_known() -> None:
+    assert outcomes.late(exchange(), 9.0, "no bridge serves s", free=False).reason is Reason.NO_WORKER
+    assert outcomes.late(exchange(), 9.0, "", free=False).reason is Reason.OVERLOADED

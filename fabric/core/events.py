@@ -104,7 +104,7 @@ class LinkCaughtUp(msgspec.Struct, frozen=True, gc=False):
     link: str
 
 
-class LinkClosed(msgspec.Struct, frozen=True, gc=False):
+class LinkGone(msgspec.Struct, frozen=True, gc=False):
     """A client's link, long or of one HTTP request, is gone."""
 
     link: str
@@ -125,10 +125,10 @@ class WorkArrived(msgspec.Struct, frozen=True, gc=False):
     delivery: int
 
 
-class PublishFailed(msgspec.Struct, frozen=True, gc=False):
+class PackNotConfirmed(msgspec.Struct, frozen=True, gc=False):
     """The broker did not confirm a pack. sent: it may have arrived all the same."""
 
-    publish: Pack
+    pack: Pack
     topic: bool
     sent: bool
     reason: str
@@ -223,10 +223,10 @@ Event = (
     | SessionEnded
     | LinkBehind
     | LinkCaughtUp
-    | LinkClosed
+    | LinkGone
     | PackArrived
     | WorkArrived
-    | PublishFailed
+    | PackNotConfirmed
     | BrokerConnected
     | BrokerLost
     | ServerStarted

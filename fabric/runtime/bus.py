@@ -18,10 +18,9 @@ from fabric.addressing import ANNOUNCEMENTS, Channel, ChannelKind, inbox, work
 from fabric.brokers import registry
 from fabric.brokers.base import Broker, Delivery, OutgoingMessage, Subscription
 from fabric.core.effects import Effect, Publish
-from fabric.core.events import BrokerConnected, BrokerLost, Event, PackArrived, PublishFailed, WorkArrived
+from fabric.core.events import BrokerConnected, BrokerLost, Event, PackArrived, PackNotConfirmed, WorkArrived
 from fabric.envelope import Pack, decode, encode
-from fabric.errors import BrokerDenied, BrokerError, InvalidEnvelope, TransportError
-from fabric.errors import PublishFailed as NotPublished
+from fabric.errors import BrokerDenied, BrokerError, InvalidEnvelope, PublishFailed, TransportError
 from fabric.runtime.retry import Dialer
 
 log = logging.getLogger(__name__)
@@ -276,7 +275,7 @@ class Bus:
             return
         try:
             await broker.publish([OutgoingMessage(effect.channel, encode(effect.pack)) for effect in batch])
-        except NotPublished as error:
+        except PublishFailed as error:
             if isinstance(error.__cause__, BrokerDenied) and not self._denied:
                 self._denied = True
                 log.error("cannot publish: %s", error)
@@ -288,7 +287,7 @@ class Bus:
     def _failed(self, batch: list[Publish], positions: Sequence[int], *, sent: bool, reason: str) -> None:
         for position in positions:
             effect = batch[position]
-            self._feed(PublishFailed(effect.pack, effect.channel.kind is ChannelKind.TOPIC, sent, reason))
+            self._feed(PackNotConfirmed(effect.pack, effect.channel.kind is ChannelKind.TOPIC, sent, reason))
 
     async def _settle(self) -> None:
         acks, self._acks = self._acks, []

@@ -33,7 +33,7 @@ from fabric.core.events import (
     InputLapsed,
     LinkBehind,
     LinkCaughtUp,
-    LinkClosed,
+    LinkGone,
     LinkOpened,
     Listening,
     RequestPosted,
@@ -126,7 +126,7 @@ class Edge:
     def on_disconnect(self, link: RequestLink) -> None:
         """See RequestHandler.on_disconnect."""
         if self._requests.pop(link.info.id, None) is not None:
-            self.node.feed(LinkClosed(link.info.id))
+            self.node.feed(LinkGone(link.info.id))
 
     async def attend(self, link: Link, *, linger: float = 0.0) -> list[str]:
         """Serve a long link until it ends, or this is cancelled. Requests that are open by then are answered with an error.
@@ -155,12 +155,12 @@ class Edge:
             self._lapse(info.id)
             raise
         finally:
-            self.node.feed(LinkClosed(info.id))
+            self.node.feed(LinkGone(info.id))
             self._links.pop(info.id, None)
             self._pacing.release(info.id)
 
     async def _read(self, link: Link) -> None:
-        """Until its client has ended its input. Raises LinkBroken, LinkClosed."""
+        """Until its client has ended its input. Raises LinkBroken, LinkGone."""
         held = self._pacing.held
         while True:
             if link.info.id in held:

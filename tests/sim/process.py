@@ -38,8 +38,8 @@ from fabric.core.events import (
     FrameArrived,
     LinkBehind,
     LinkCaughtUp,
-    LinkClosed,
-    PublishFailed,
+    LinkGone,
+    PackNotConfirmed,
     RestartAsked,
 )
 from fabric.core.peers.observer import ObserverCore
@@ -143,7 +143,7 @@ class Process:
         """The broker is done with a batch. failed: what it did not confirm, and whether that may have been sent."""
         self._writing = False
         for publish, sent in failed:
-            self.feed(PublishFailed(publish.pack, publish.channel.kind is ChannelKind.TOPIC, sent, "simulated"))
+            self.feed(PackNotConfirmed(publish.pack, publish.channel.kind is ChannelKind.TOPIC, sent, "simulated"))
         if not self._write_due:
             self._write_due = True
             self.world.after(TURN, self._write)
@@ -268,7 +268,7 @@ class EdgeProcess(Process):
                 self._held.setdefault(link, [])  # what its client writes while it still takes what it was sent is not read
                 self._releasing.discard(link)
                 self._say(link, lambda _: self._shut(link, reason), 0)
-                self.world.after(0.0, self.feed, LinkClosed(link))
+                self.world.after(0.0, self.feed, LinkGone(link))
             case Conflict(reason):
                 self.world.conflicts.append((self.name, reason))
             case Send() | Accept() | Finish() | Establish() | CloseLink():
@@ -279,12 +279,12 @@ class EdgeProcess(Process):
     def hang_up(self, link: str) -> None:
         """A client leaves."""
         if self.links.pop(link, None) is not None:
-            self.feed(LinkClosed(link))
+            self.feed(LinkGone(link))
 
     def drop(self, link: str) -> None:
         """A connection breaks, which both ends notice."""
         end = self.links.pop(link)
-        self.feed(LinkClosed(link))
+        self.feed(LinkGone(link))
         end.broken()
 
     def kill(self, late: bool = False) -> None:

@@ -10,7 +10,7 @@ from fabric.core.bridge import stream
 from fabric.core.bridge.sessions import session
 from fabric.core.bridge.sessions.session import Session
 from fabric.core.effects import Send
-from fabric.core.events import LinkClosed, StreamOpened
+from fabric.core.events import LinkGone, StreamOpened
 from fabric.mcp import jsonrpc
 from tests.sim.clients import AGAIN
 from tests.sim.http_clients import Http, Post
@@ -304,7 +304,7 @@ def test_what_came_before_a_stream_was_first_read_waits_for_it(keeps: bool) -> N
     edge = world.edges[0]
     [link] = [link for link, end in edge.links.items() if not isinstance(end, Post)]
     edge.links.pop(link)
-    edge.feed(LinkClosed(link))
+    edge.feed(LinkGone(link))
     world.run(0.2)
     say(world, 3)
     world.run(0.2)

@@ -25,7 +25,7 @@ from fabric.core.events import (
     DrainStarted,
     Event,
     PackArrived,
-    PublishFailed,
+    PackNotConfirmed,
     ServerBehind,
     ServerCaughtUp,
     ServerChecked,
@@ -96,7 +96,7 @@ class BridgeCore:
                 self.server_events.exited(child_id, reason, now, refused=refused, unsent=unsent)
             case ServerChecked(server, reason):
                 self.server_events.checked(self.pools[server], reason, now)
-            case PublishFailed():
+            case PackNotConfirmed():
                 pass  # lanes send again by themselves, and it announces itself each second
             case BrokerConnected(keeps, largest_message_bytes):
                 if not self._begun:

@@ -27,11 +27,11 @@ from fabric.core.events import (
     InputLapsed,
     LinkBehind,
     LinkCaughtUp,
-    LinkClosed,
+    LinkGone,
     LinkOpened,
     Listening,
     PackArrived,
-    PublishFailed,
+    PackNotConfirmed,
     RequestPosted,
     SessionEnded,
     StreamOpened,
@@ -82,7 +82,7 @@ class EdgeCore:
             case LinkCaughtUp(link):
                 self.slow.caught_up(link, now)
                 self.long_links.caught_up(link)
-            case LinkClosed(link):
+            case LinkGone(link):
                 if not self.http_requests.closed(link, now):
                     self.long_links.closed(link, now)
                 if link in self.slow.behind:
@@ -97,7 +97,7 @@ class EdgeCore:
                 self.http_requests.attach(event, now)
             case SessionEnded():
                 self.http_requests.end(event, now)
-            case PublishFailed(pack, topic, sent, _):
+            case PackNotConfirmed(pack, topic, sent, _):
                 if pack.generation == 0 and not topic:
                     self.router.unsent(pack.envelopes[0], sent, now)
             case BrokerConnected(keeps, largest_message_bytes):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import msgspec
 
 from fabric.core.effects import Effect
-from fabric.core.events import BrokerConnected, BrokerLost, Event, PackArrived, PublishFailed, RestartAsked
+from fabric.core.events import BrokerConnected, BrokerLost, Event, PackArrived, PackNotConfirmed, RestartAsked
 from fabric.core.peers.announcement import Announcement, Role
 from fabric.core.peers.member import Identity, Loss, Member, announcing
 
@@ -30,7 +30,7 @@ class ObserverCore:
             case RestartAsked(server, token):
                 self._restart[server] = token
                 self.member.announce(now)
-            case PublishFailed():
+            case PackNotConfirmed():
                 pass  # the next announcement is due within a second
             case _:
                 raise TypeError(f"not an event of an observer: {type(event).__name__}")

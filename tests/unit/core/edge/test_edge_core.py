@@ -9,10 +9,10 @@ from fabric.core.events import (
     DrainStarted,
     LinkBehind,
     LinkCaughtUp,
-    LinkClosed,
+    LinkGone,
     LinkOpened,
     Listening,
-    PublishFailed,
+    PackNotConfirmed,
     StreamOpened,
 )
 from fabric.envelope import Envelope, Kind, single
@@ -91,7 +91,7 @@ def test_what_the_broker_did_not_confirm_is_sent_again_after_a_pause() -> None:
     edge.post(request(1, modern=True))
     exchange = edge.core.router.exchanges[edge.open[0]]
     envelope = Envelope(kind=Kind.REQUEST, exchange=exchange.id, attempt=1)
-    edge.handle(PublishFailed(single("e", envelope), False, False, "no broker"))
+    edge.handle(PackNotConfirmed(single("e", envelope), False, False, "no broker"))
     assert exchange.ended == {1}
     edge.pass_time(0.25)
     assert exchange.attempt == 2
@@ -110,7 +110,7 @@ def test_a_link_that_closes_while_it_is_behind_frees_what_was_held_for_it() -> N
     edge.handle(LinkBehind("line", 100_000))
     edge.says(Kind.MESSAGE, session=session, body=b'{"jsonrpc":"2.0","method":"notifications/message"}')
     assert [envelope.kind for envelope in edge.posted()] == [Kind.HOLD]
-    edge.handle(LinkClosed("line"))
+    edge.handle(LinkGone("line"))
     assert sorted(envelope.kind for envelope in edge.posted()) == [Kind.END, Kind.RELEASE]
 
 

@@ -6,7 +6,7 @@ import msgspec
 
 from fabric.core.edge.exchange import Exchange
 from fabric.core.effects import Accept, Establish, Finish, Send
-from fabric.core.events import AnswerAwaited, LinkClosed, SessionEnded, SessionRef, StreamOpened
+from fabric.core.events import AnswerAwaited, LinkGone, SessionEnded, SessionRef, StreamOpened
 from fabric.core.peers.announcement import Announcement, Role
 from fabric.envelope import VERSION, Kind
 from tests.unit.core.edge.driven_edge import SESSION, DrivenEdge, frame, frames, initialize, request
@@ -69,7 +69,7 @@ def test_a_call_whose_headers_do_not_mirror_its_arguments_is_refused_when_the_to
 def test_a_call_that_waits_for_the_tools_is_not_sent_when_its_client_has_left() -> None:
     edge = DrivenEdge()
     edge.post(request(1, "tools/call", modern=True, name="t"))
-    edge.handle(LinkClosed("post"))
+    edge.handle(LinkGone("post"))
     assert edge.answers(edge.open[0], {"tools": []}) == []
     assert edge.open == []
 
@@ -78,7 +78,7 @@ def test_a_client_without_a_session_that_hangs_up_has_cancelled() -> None:
     edge = DrivenEdge()
     edge.post(request(1, modern=True))
     edge.says(Kind.TAKEN, edge.open[0], attempt=1)
-    edge.handle(LinkClosed("post"))
+    edge.handle(LinkGone("post"))
     assert edge.open == []
     assert [envelope.kind for envelope in edge.posted()] == [Kind.CANCEL]
     assert edge.records == [("prompts/list", "cancelled")]
@@ -176,7 +176,7 @@ def test_a_client_of_a_session_that_hangs_up_has_not_cancelled_and_its_bridge_ke
         [envelope] = edge.posted()
         if streaming:
             edge.says(Kind.MESSAGE, envelope.exchange, event=1, body=frame(method="notifications/message"))
-        edge.handle(LinkClosed("post"))
+        edge.handle(LinkGone("post"))
         assert [envelope.kind for envelope in edge.posted()] == posted
         assert edge.open == [envelope.exchange]
         assert edge.answers(envelope.exchange) == []
@@ -236,7 +236,7 @@ def test_a_reader_that_hangs_up_is_detached() -> None:
     edge = DrivenEdge()
     edge.handle(StreamOpened("get", SESSION, ""))
     edge.posted()
-    edge.handle(LinkClosed("get"))
+    edge.handle(LinkGone("get"))
     assert [envelope.kind for envelope in edge.posted()] == [Kind.DETACH]
     assert edge.open == []
     assert edge.records == []
@@ -245,7 +245,7 @@ def test_a_reader_that_hangs_up_is_detached() -> None:
 def test_a_call_of_a_session_whose_owner_is_heard_of_late_is_carried_though_its_client_has_hung_up() -> None:
     edge = DrivenEdge()
     edge.post(request(1), session=SessionRef("session", "late", "s", "p"))
-    edge.handle(LinkClosed("post"))  # which cancels nothing in a session
+    edge.handle(LinkGone("post"))  # which cancels nothing in a session
     edge.announced("late", Announcement(Role.BRIDGE, 1, "k", (VERSION,)))
     edge.pass_time(0.5)
     assert [envelope.kind for envelope in edge.posted("late")] == [Kind.REQUEST]
@@ -330,7 +330,7 @@ def test_a_client_that_leaves_its_batch_leaves_the_session_as_it_was() -> None:
     first, second = edge.open
     edge.posted()
     edge.says(Kind.MESSAGE, first, body=frame(method="notifications/message"))
-    edge.handle(LinkClosed("post"))
+    edge.handle(LinkGone("post"))
     assert [(envelope.kind, envelope.exchange) for envelope in edge.posted()] == [(Kind.DETACH, first)]
     assert edge.answers(first) == edge.answers(second) == []
     assert edge.open == []

@@ -5,7 +5,7 @@ from __future__ import annotations
 import msgspec
 
 from fabric.core.effects import CloseLink, Effect, HoldLink, LinkIdle, ReleaseLink, Send
-from fabric.core.events import InputEnded, InputLapsed, LinkBehind, LinkCaughtUp, LinkClosed
+from fabric.core.events import InputEnded, InputLapsed, LinkBehind, LinkCaughtUp, LinkGone
 from fabric.envelope import Kind
 from tests.unit.core.edge.driven_edge import INITIALIZED, DrivenEdge, frame, frames, initialize, request
 
@@ -160,7 +160,7 @@ def test_notifications_wait_in_their_link_while_the_lane_to_the_owner_is_full_an
     assert effects == [HoldLink("line")]
     [error] = frames(edge.write(request(1)))
     assert error["error"]["data"]["reason"] == "overloaded"
-    edge.handle(LinkClosed("line"))
+    edge.handle(LinkGone("line"))
     assert edge.core.long_links.open == {}
 
 
@@ -183,7 +183,7 @@ def test_a_session_that_ends_answers_what_is_open_in_it_and_closes_its_link() ->
     assert (error["id"], error["error"]["data"]["reason"]) == (1, "session_lost")
     assert effects[-1] == CloseLink("line", "it exited")
     assert edge.open == []
-    assert edge.handle(LinkClosed("line")) == []
+    assert edge.handle(LinkGone("line")) == []
     assert edge.posted() == []  # its owner knows
 
 
@@ -199,7 +199,7 @@ def test_a_modern_request_on_the_link_of_a_session_that_ends_is_cancelled_once()
     edge.answers(session, INITIALIZED, session=session)
     edge.posted()
     edge.says(Kind.ENDED, session=session)
-    edge.handle(LinkClosed("line"))
+    edge.handle(LinkGone("line"))
     assert [(envelope.kind, envelope.exchange) for envelope in edge.posted()] == [(Kind.CANCEL, modern)]
     assert edge.records[-1] == ("prompts/list", "cancelled")
     assert edge.open == []
@@ -210,7 +210,7 @@ def test_a_client_that_leaves_ends_its_session_and_what_is_open_in_it() -> None:
     session = edge.with_session()
     edge.write(call(1))
     edge.posted()
-    assert edge.handle(LinkClosed("line")) == []
+    assert edge.handle(LinkGone("line")) == []
     assert edge.open == []
     assert [(envelope.kind, envelope.session) for envelope in edge.posted()] == [(Kind.END, session)]
     assert edge.records == [("tools/call", "cancelled")]

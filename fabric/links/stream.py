@@ -1,7 +1,7 @@
-"""A link over any stream of bytes: what has arrived, what waits to leave, and the Link made of the two.
+"""A link over any byte stream: the frames that have arrived, the frames that wait to leave, and the Link made of both.
 
-The halves know nothing of descriptors or sockets. `Source` and `Sink` are the parts of asyncio's transports that they use, so
-a pipe, a socket and a pair in memory are wired alike.
+Neither half knows descriptors or sockets. `Source` and `Sink` are the parts of asyncio's transports that they use, so stdio,
+sockets, WebSockets and the pair in memory are connected in the same way.
 """
 
 from __future__ import annotations
@@ -22,20 +22,20 @@ _RESUME_BYTES = 256 * 1024
 _WRITE_BYTES = 256 * 1024
 """Frames of one turn that reach this size are written at once, so that the peer's slowness is seen in that turn."""
 _TURN_FRAMES = 64
-"""Frames of one link that are taken before others have their turn: they are handled as they are taken."""
+"""Frames that one link hands out before it yields to the event loop: each is handled as soon as it is received."""
 FLUSH_TIMEOUT, FLUSH_TIMEOUT_MOST = 5.0, 30.0
-"""Seconds for which a link that closes waits for a peer that takes nothing of what it was sent last; for one that does."""
+"""Seconds that a closing link waits for a peer that reads nothing more, and at most for one that still reads."""
 _LOOKS = 8
-"""How often a peer that is full is looked at within the time it may take nothing."""
+"""How often a peer that does not read is checked within `stall_timeout`."""
 _FRAME_OVERHEAD_BYTES = 64
-"""What a queued frame costs besides its bytes, so that a flood of tiny ones is bounded too."""
+"""Memory that a queued frame takes besides its bytes, counted so that a flood of tiny frames is bounded too."""
 
 
 class Source(Protocol):
     """Where bytes come from: the part of asyncio.ReadTransport used here."""
 
     def pause_reading(self) -> None:
-        """Feed no more."""
+        """Stop feeding."""
 
     def resume_reading(self) -> None:
         """Feed again, after a pause."""
@@ -45,22 +45,22 @@ class Sink(Protocol):
     """Where bytes go to: the part of asyncio.WriteTransport used here."""
 
     def write(self, data: bytes) -> None:
-        """Does not block, whether there is room or not."""
+        """Queue the data, whether there is room or not. Does not block."""
 
     def get_write_buffer_size(self) -> int:
-        """Bytes written that have not left."""
+        """How many of the bytes written have not left."""
         ...
 
     def is_closing(self) -> bool:
-        """It is closed, or will be when they have left."""
+        """Whether the sink is closed, or will be once those bytes have left."""
         ...
 
     def abort(self) -> None:
-        """Close and drop them."""
+        """Close, and drop the bytes that have not left."""
 
 
 def drop(sink: Sink) -> None:
-    """Abort it unless it has ended already: asyncio's pipes cannot bear being aborted twice."""
+    """Abort the sink unless it has ended already: asyncio's pipes fail when they are aborted twice."""
     if not sink.is_closing() or sink.get_write_buffer_size():
         sink.abort()
 
@@ -68,9 +68,9 @@ def drop(sink: Sink) -> None:
 async def flushed(
     gone: asyncio.Future[None], sink: Sink, *, patience: float = FLUSH_TIMEOUT, most: float = FLUSH_TIMEOUT_MOST
 ) -> None:
-    """Wait until what was written has left, and a little more for the far end to be `gone`.
+    """Wait until the bytes written have left, and a little longer for the peer to be `gone`.
 
-    A peer that takes nothing of it is waited for `patience` seconds, one that is slow `most`.
+    The wait ends after `patience` seconds in which the peer read nothing, and after `most` seconds in any case.
     """
     tick, waited, quiet = patience / 10, 0.0, 0.0
     unsent = sink.get_write_buffer_size()
@@ -82,11 +82,13 @@ async def flushed(
 
 
 class IncomingFrames:
-    """Frames that have arrived. The source is paused above 1 MiB and resumed below 256 KiB; one error ends it."""
+    """Frames that have arrived, in order. The source is paused above 1 MiB and resumed below 256 KiB."""
 
     def __init__(self, max_frame_bytes: int) -> None:
         self.paused = False
-        self.on_empty: Callable[[int], None] | None = None  # hears how many empty lines were dropped, of those side by side
+        """Whether the source is paused."""
+        self.on_empty: Callable[[int], None] | None = None
+        """Called with the number of empty lines that were dropped, of those that arrived side by side."""
         self._decoder = LineDecoder(max_frame_bytes)
         self._frames: deque[bytes | LinkOverflow] = deque()
         self._bytes = 0
@@ -95,11 +97,11 @@ class IncomingFrames:
         self._source: Source
 
     def attach(self, source: Source) -> None:
-        """Before anything is fed."""
+        """Set the source; to be called before the first `feed`."""
         self._source = source
 
     def feed(self, data: bytes) -> None:
-        """Bytes arrived. After the end they are dropped, so that a closing peer can still empty its buffers."""
+        """Take in bytes that arrived. After the end they are dropped, so that a closing peer can still empty its buffers."""
         if self._end is None:
             before = self._decoder.empty
             self.put(self._decoder.feed(data))
@@ -107,7 +109,7 @@ class IncomingFrames:
                 self.on_empty(self._decoder.empty - before)
 
     def put(self, frames: list[bytes | LinkOverflow]) -> None:
-        """Whole frames arrived, where a transport has a framing of its own; as `feed`."""
+        """Take in whole frames, from a transport that has a framing of its own; else as `feed`."""
         if self._end is None:
             self._keep(frames)
             if self._bytes > _PAUSE_BYTES and not self.paused:
@@ -115,14 +117,14 @@ class IncomingFrames:
                 self._source.pause_reading()
 
     def end(self, error: LinkError) -> None:
-        """No more will come: `take` raises `error` after the frames that are there. The first end counts."""
+        """End the stream: `take` raises `error` after the frames that have arrived. Only the first call counts."""
         if self._end is None:
             self._keep(self._decoder.end())
             self._end = error
             self._wake()
 
     def close(self, error: LinkClosed) -> None:
-        """We closed: what is there is dropped."""
+        """Drop the frames that have arrived: we closed the link, and `take` raises `error` from now on."""
         self._end = error
         self._frames.clear()
         self._bytes = 0
@@ -130,7 +132,7 @@ class IncomingFrames:
         self._wake()
 
     def take(self) -> bytes | None:
-        """The next frame, or None if none is there yet. Raises LinkOverflow in the place of one too long, and the end."""
+        """The next frame, None if none has arrived. Raises LinkOverflow in place of a frame too long, and the end's error."""
         if not self._frames:
             if self._end is not None:
                 raise type(self._end)(*self._end.args)
@@ -145,11 +147,11 @@ class IncomingFrames:
 
     @property
     def over(self) -> bool:
-        """The end has come, and nothing is left before it."""
+        """Whether the stream has ended and all its frames were taken."""
         return self._end is not None and not self._frames
 
     def arrival(self) -> asyncio.Future[None]:
-        """Done when there is something to take. For one reader; may be cancelled."""
+        """A future that is done when there is something to take. For one reader, which may cancel it."""
         self._waiter = asyncio.get_running_loop().create_future()
         return self._waiter
 
@@ -172,15 +174,15 @@ class IncomingFrames:
 
 
 class OutgoingFrames:
-    """Frames that wait to leave: those of one turn of the loop leave in one write, framed by `join`: each with its newline.
+    """Frames that wait to leave. Those of one turn of the loop leave in one write, as `join` makes bytes of them.
 
-    The sink says by pause and resume whether it takes more; what it does not take waits here, and how much that may be is for
-    whoever sends to say (`unsent_bytes`, `drain`). A peer that has taken nothing of it for `stall_timeout` seconds is given up.
+    The sink calls `pause` and `resume`. Frames that it has no room for wait here without a bound: the sender sets one, by
+    `unsent_bytes` and `drain`. The link breaks when its peer reads nothing of them for `stall_timeout` seconds.
     """
 
     def __init__(self, stall_timeout: float, join: Callable[[list[bytes]], bytes] = lines) -> None:
         self.unsent: list[bytes] = []
-        """After the end: the frames of which no byte has left, in order."""
+        """After the end, the frames of which no byte has left, in order."""
         self._stall_timeout = stall_timeout
         self._join = join
         self._loop = asyncio.get_running_loop()
@@ -192,26 +194,26 @@ class OutgoingFrames:
         self._end: LinkError | None = None
         self._sink: Sink
         self._written = 0
-        self._taken, self._taken_at = 0, 0.0  # at the last look at a slow peer
+        self._taken, self._taken_at = 0, 0.0  # bytes that a slow peer had read when last checked, and when it last read any
         self._look: asyncio.TimerHandle | None = None
         self._excused: Callable[[], bool] = lambda: False
         self._stalled: Callable[[LinkBroken], None] = lambda _: None
 
     def attach(self, sink: Sink) -> None:
-        """Before anything is sent."""
+        """Set the sink; to be called before the first `send`."""
         self._sink = sink
 
     def watch(self, excused: Callable[[], bool], stalled: Callable[[LinkBroken], None]) -> None:
-        """Tell `stalled` of a peer that is given up. While it is `excused`, the time does not run."""
+        """Set the function that is called when the peer stalls. While `excused` returns true, the time does not run."""
         self._excused, self._stalled = excused, stalled
 
     @property
     def unsent_bytes(self) -> int:
-        """What the peer has not taken, here and in the sink."""
+        """How many bytes have not left, here and in the sink."""
         return self._bytes + self._sink.get_write_buffer_size()
 
     def send(self, frame: bytes) -> None:
-        """Queue a frame. Raises the end."""
+        """Queue a frame. Raises the end's error after the end."""
         if self._end is not None:
             if not isinstance(self._end, LinkClosed):
                 self.unsent.append(frame)
@@ -225,7 +227,7 @@ class OutgoingFrames:
             self.flush()
 
     def flush(self) -> None:
-        """Write what waits, if the sink takes it: in pieces, as TLS says that it is full only when it is asked again."""
+        """Write the frames that wait, as far as the sink has room: in pieces, because TLS pauses us only between two writes."""
         while self._frames and self._ready.is_set():
             count = len(self._frames) if self._bytes <= _WRITE_BYTES else self._first()
             self._write(count)
@@ -243,7 +245,7 @@ class OutgoingFrames:
         self.flush()
 
     async def drain(self) -> None:
-        """Wait until the sink takes more. Raises the end."""
+        """Wait until the sink has room. Raises the end's error after the end."""
         if self._bytes > _WRITE_BYTES:
             self.flush()
         while self._end is None and not self._ready.is_set():
@@ -252,7 +254,7 @@ class OutgoingFrames:
             raise type(self._end)(*self._end.args)
 
     def end(self, error: LinkError) -> None:
-        """Nothing more can leave. The first end counts, but that we closed counts more."""
+        """End the stream: nothing more can leave. The first error counts, unless we close the link."""
         if self._end is None:
             self.unsent = self._frames
         if self._end is None or isinstance(error, LinkClosed):
@@ -264,7 +266,7 @@ class OutgoingFrames:
             self._look.cancel()
 
     def close(self, error: LinkClosed) -> None:
-        """We close: hand what waits to the sink, which may be full, and take no more."""
+        """Close the stream: hand the frames that wait to the sink, even a full one, and take no more."""
         if self._end is None and self._frames:
             self._write(len(self._frames))
         self.end(error)
@@ -274,7 +276,7 @@ class OutgoingFrames:
         self.flush()
 
     def _judge(self) -> None:
-        """Look at a peer that was slow: is it still, and has it taken anything since?"""
+        """Check a peer that did not read: does it still not, and has it read anything since the last check?"""
         self._look = None
         if self._ready.is_set():
             return
@@ -290,7 +292,7 @@ class OutgoingFrames:
             self._look = self._loop.call_later(self._stall_timeout / _LOOKS, self._judge)
 
     def _first(self) -> int:
-        """How many frames make a piece."""
+        """How many of the frames make a piece of _WRITE_BYTES."""
         size = 0
         for count, frame in enumerate(self._frames, 1):
             size += len(frame)
@@ -308,11 +310,9 @@ class OutgoingFrames:
 
 
 class StreamLink:
-    """The Link of base.py over an Incoming and an Outgoing. `shut` closes what is below them, in bounded time.
+    """The Link of base.py over IncomingFrames and OutgoingFrames.
 
-    A server that does not read while it waits to be read itself is not given up for that; a client is. mender: of a server's
-    link, finds the messages in frames that are none. With `on_noise`, frames in which there are none go there instead of
-    raising InvalidFrame.
+    A server that does not read because it waits for us to read does not stall the link; a client that does so stalls it.
     """
 
     def __init__(
@@ -324,6 +324,11 @@ class StreamLink:
         on_noise: Callable[[bytes], None] | None = None,
         mender: Mender | None = None,
     ) -> None:
+        """shut: closes the transport below, in bounded time.
+
+        on_noise: called with each frame that holds no message; without it, such a frame raises InvalidFrame. mender: on a
+        server's link, finds the messages within frames that cannot be parsed.
+        """
         self._info = info
         self._incoming = incoming
         self._outgoing = outgoing
@@ -332,7 +337,7 @@ class StreamLink:
         self._mender = mender
         self._mended: deque[Message] = deque()
         self._closing: asyncio.Task[None] | None = None
-        self._taken = 0  # since others had their turn
+        self._taken = 0  # frames handed out since the event loop last had its turn
         to_server = not info.server
         outgoing.watch(excused=lambda: to_server and incoming.paused, stalled=incoming.end)
 
@@ -343,16 +348,16 @@ class StreamLink:
 
     @property
     def unsent_bytes(self) -> int:
-        """As base.Link.unsent_bytes."""
+        """See base.Link.unsent_bytes."""
         return self._outgoing.unsent_bytes
 
     @property
     def unsent(self) -> list[bytes]:
-        """As base.Link.unsent."""
+        """See base.Link.unsent."""
         return self._outgoing.unsent
 
     async def receive(self) -> Message:
-        """As base.Link.receive. Of a peer that sends without a pause it takes a share, and lets others come to theirs."""
+        """See base.Link.receive. While a peer sends without a pause, it yields to the event loop after each _TURN_FRAMES."""
         while not self._mended:
             self._taken += 1
             if self._taken > _TURN_FRAMES:
@@ -366,7 +371,7 @@ class StreamLink:
             try:
                 return parse(frame)
             except InvalidFrame:
-                if self._mender is not None and not self._incoming.over:  # else it may be what an end has left of a line
+                if self._mender is not None and not self._incoming.over:  # else it may be a line cut off by the end
                     self._mended.extend(self._mender.take(frame))
                 if self._mended:
                     continue
@@ -375,16 +380,16 @@ class StreamLink:
                 self._on_noise(frame)
         return self._mended.popleft()
 
-    def send(self, frame: bytes, *, event: str = "", final: bool = False) -> None:  # noqa: ARG002 - of HTTP's streams only
-        """As base.Link.send."""
+    def send(self, frame: bytes, *, event: str = "", final: bool = False) -> None:  # noqa: ARG002 - for HTTP's streams only
+        """See base.Link.send."""
         self._outgoing.send(frame)
 
     async def drain(self) -> None:
-        """As base.Link.drain."""
+        """See base.Link.drain."""
         await self._outgoing.drain()
 
     async def aclose(self) -> None:
-        """As base.Link.aclose. Cancelling it does not stop the closing."""
+        """See base.Link.aclose. Cancelling it does not stop the closing."""
         if self._closing is None:
             closed = LinkClosed(f"the {self._info.transport} link {self._info.id} is closed")
             self._incoming.close(closed)

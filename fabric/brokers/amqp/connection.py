@@ -1,7 +1,8 @@
-"""One plain connection of aio-pika's: opened and closed in bounded time, watched for silence, its errors mapped to our own.
+"""One aio-pika connection: opened and closed in bounded time, watched for silence, its errors mapped to the broker family's.
 
 aio-pika closes a channel whose caller was cancelled in the middle of a request, so each request runs in a task of its own. It
-notices a stalled broker after twelve seconds only, so watched_socket.py records when the broker last sent something.
+notices a stalled broker after twelve seconds only, so watched_socket.py records when the broker last sent something. Above it:
+adapter.py and work_reader.py.
 """
 
 from __future__ import annotations
@@ -35,7 +36,7 @@ from fabric.errors import (
 SPEAKS = "AMQP 0-9-1"
 
 HEARTBEAT = 3
-"""Seconds, as we ask the broker: it sends something at least each 1.5 seconds, and gives up a peer silent for nine."""
+"""Seconds. With it the broker sends something at least each 1.5 seconds, and closes a connection silent for nine."""
 
 SILENCE = 4.5
 """Seconds without a byte after which the connection is lost: a stalled broker closes nothing."""
@@ -56,15 +57,16 @@ ChannelStep = tuple[str, Callable[[AbstractChannel], Awaitable[object]]]
 
 
 class AmqpConnection:
-    """The connection."""
+    """A connection to a RabbitMQ broker."""
 
     def __init__(self, url: BrokerUrl, name: str, lost: Callable[[BrokerError], None], blocked: Callable[[], None]) -> None:
-        """Make it, unconnected; the broker will list it as `name`. Raises ConfigError for certificates that cannot be read.
+        """Make an unconnected one; the broker will list it as `name`. Raises ConfigError for certificates that cannot be read.
 
-        lost: called once with the reason, unless we end the connection. blocked: called now and then while `blocked` is true.
+        lost: called once with the reason, unless we end the connection. blocked: called each TICK while `blocked` is true.
         """
         self.where = url.where
         self.end: BrokerError | None = None
+        """Why the connection has ended; None while it is up."""
         self._lost = lost
         self._is_blocked = blocked
         self._loop = asyncio.get_running_loop()
@@ -96,7 +98,7 @@ class AmqpConnection:
             raise unreachable(self.where, error.__cause__ or error, timeout=timeout, speaks=SPEAKS) from None
         except StopAsyncIteration:  # aiormq's, outside its own error tree, for a connection that ended before it was read
             raise unreachable(self.where, EOFError(), timeout=timeout, speaks=SPEAKS) from None
-        except Exception as error:  # of a codec, for bytes it was not made for
+        except Exception as error:  # a codec's, for bytes that it does not expect
             raise unreachable(self.where, error, timeout=timeout, speaks=SPEAKS) from None
         finally:
             if not connecting.done():
@@ -126,16 +128,16 @@ class AmqpConnection:
         ready.close()
         return True
 
-    def start(self, asking: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
+    def start(self, request: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
         """Start a request to the library. It may fail without anybody waiting for the task."""
-        task = self._loop.create_task(asking)
+        task = self._loop.create_task(request)
         self._tasks.add(task)
         task.add_done_callback(self._over)
         return task
 
-    async def ask(self, asking: Coroutine[Any, Any, T], right: str = "use") -> T:
-        """Await a request to the library, which goes on if we are cancelled. Raises BrokerError; BrokerDenied has the right."""
-        task = self.start(asking)
+    async def ask(self, request: Coroutine[Any, Any, T], right: str = "use") -> T:
+        """Await a request to the library, which goes on if we are cancelled. Raises BrokerError; BrokerDenied names `right`."""
+        task = self.start(request)
         await asyncio.wait([task])
         if task.cancelled():
             raise self.end or BrokerReset(f"{self.where}: the broker closed the connection; see its log")
@@ -143,11 +145,11 @@ class AmqpConnection:
             return task.result()
         except BrokerError:
             raise
-        except Exception as error:  # aiormq raises RuntimeError and StopAsyncIteration of its own, codecs what they like
+        except Exception as error:  # aiormq raises RuntimeError and StopAsyncIteration too, and codecs raise any kind
             raise self.end or self.refusal(error, right) from None
 
     async def channel(self, *, confirms: bool = False) -> aiormq.Channel:
-        """A new channel of aiormq's, cheaper for each message than aio-pika's. Raises BrokerError."""
+        """Open a channel of aiormq, which costs less for each message than one of aio-pika. Raises BrokerError."""
 
         async def open_one() -> aiormq.Channel:
             return cast("aiormq.Channel", await self._aiormq.channel(publisher_confirms=confirms))
@@ -222,9 +224,9 @@ class AmqpConnection:
         if self._tasks:
             await asyncio.wait(self._tasks, timeout=ABORTED)
 
-    # ------------------------------------------------------------ within
+    # ------------------------------------------------------------ internal
     async def _leave(self) -> None:
-        """Open and close a channel first: the broker then has all that was sent before, acknowledgements too."""
+        """Close with the broker, after opening and closing a channel: by then it has all we sent, even acknowledgements."""
         await self.do()
         self.end = self.end or BrokerClosed("the broker connection is closed")
         await self._connection.close()
@@ -249,7 +251,7 @@ class AmqpConnection:
             task.exception()
 
     def _look(self) -> None:
-        """Check that the broker lives and takes messages. After a stall of our own we judge nothing."""
+        """Check that the broker lives and takes messages. After a stall of our own process its silence proves nothing."""
         if self.end is not None:
             return
         now, incoming = self._loop.time(), self._socket.incoming

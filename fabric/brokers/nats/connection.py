@@ -1,8 +1,9 @@
-"""One connection of nats-py's: made once, asked for signs of life, its errors mapped to those of the broker family.
+"""One nats-py connection: opened once, checked by PINGs, its errors mapped to those of the broker family.
 
 This file uses nats-py's connection and switches off the rest: one attempt to connect, no reconnecting, no buffering while down.
-Two habits of nats-py shape the code. A PING overtakes what is queued, so it proves something only when nothing is queued. A
+Two habits of nats-py shape the code. A PING overtakes queued messages, so it proves something only when none is queued. A
 PONG that arrives for a cancelled flush() kills nats-py's reader, so one task, never cancelled while up, sends all PINGs.
+Above it: adapter.py.
 """
 
 from __future__ import annotations
@@ -27,19 +28,19 @@ from fabric.errors import (
 )
 
 PULSE = 2.0
-"""Seconds between PINGs while nothing else asks for one."""
+"""Seconds between PINGs while no round_trip() asks for one."""
 
 PULSE_TIMEOUT = 4
 """Seconds until a PING without an answer means that the connection is lost: a stalled broker closes nothing."""
 
 CLOSE_TIMEOUT = 1.0
-"""Seconds aclose() gives what is still queued."""
+"""Seconds that aclose() gives the queued messages to leave."""
 
 PERMISSIONS_VIOLATION = re.compile('permissions violation for (publish|subscription) to "([^"]*)"')
 
 
 class NatsConnection:
-    """The connection; `client` is nats-py's."""
+    """A connection to a NATS server."""
 
     def __init__(
         self,
@@ -49,15 +50,17 @@ class NatsConnection:
         refused: Callable[[str], None],
         beat: Callable[[], Awaitable[None]],
     ) -> None:
-        """Make it, unconnected.
+        """Make an unconnected one; `open` connects it.
 
         lost: called with the reason when the connection is lost. refused: called with each subject that the server did not let
         us publish or subscribe to, in lower case. beat: awaited before each PING.
         """
         self.where = url.where
         self.client = Client()
+        """nats-py's own."""
         self.state = ConnectionState()
-        self.denied: set[str] = set()  # a right and a subject, as in `is_denied`
+        self.denied: set[str] = set()
+        """The rights that the server refused, each with its subject in lower case, as `is_denied` looks them up."""
         self._url = url
         self._lost = lost
         self._refused = refused
@@ -78,21 +81,21 @@ class NatsConnection:
                 user=(lambda: self._over_tls(url.user)) if has_password else None,
                 password=url.password if has_password else None,
                 token=(lambda: self._over_tls(url.user)) if url.user is not None and not has_password else None,
-                tls=url.tls_context() if url.ca else None,  # nats-py makes the usual one, which takes time, where it needs it
+                tls=url.tls_context() if url.ca else None,  # nats-py makes the usual context, which takes time, only if needed
                 allow_reconnect=False,
                 connect_timeout=math.ceil(timeout),
-                pending_size=-1,  # no buffering while down, and no blocking flush inside publish(), which swallows cancellation
+                pending_size=-1,  # no buffer while down, and no flush inside publish(), which would swallow a cancellation
                 skip_subject_validation=True,  # channel_name() leaves nothing to validate
                 error_cb=self._on_error,
                 disconnected_cb=self._on_disconnect,
             )
         except NatsError as error:
             if "info message" in words(error) and self.client._transport is not None and self.client._transport.at_eof():
-                raise EOFError from None  # nats-py takes the end of a connection for a wrong greeting
+                raise EOFError from None  # nats-py reports the end of a connection as a wrong greeting
             raise
         self._over_tls("")
         self._connected = True
-        if self.client._reading_task is not None:  # nats-py is silent where its reader ends by an error that it did not foresee
+        if self.client._reading_task is not None:  # nats-py reports no error that its reader did not expect
             self.client._reading_task.add_done_callback(self._on_reader_done)
         self._pulse = asyncio.create_task(self._beat(), name="nats pulse")
 
@@ -101,7 +104,7 @@ class NatsConnection:
         return f"{right} {subject}".lower() in self.denied
 
     async def written(self) -> None:
-        """Let nats-py write what it has queued; where the socket is full, wait until the broker has read on."""
+        """Let nats-py write its queued messages; if the socket is full, wait until the broker has read on."""
         await asyncio.sleep(0)
         while self.client.pending_data_size and not self.state.ended.done():
             await self.round_trip()
@@ -121,10 +124,10 @@ class NatsConnection:
             self._asked.set()
 
     async def aclose(self) -> None:
-        """End it; what is queued has CLOSE_TIMEOUT to leave."""
+        """Close the connection; queued messages have CLOSE_TIMEOUT to leave."""
         with suppress(Exception):
             await asyncio.wait_for(self.client.close(), CLOSE_TIMEOUT)
-        # a stalled broker never takes what is queued, and nothing public of nats-py ends that wait
+        # a stalled broker never reads the queued messages, and no public call of nats-py ends that wait
         transport = self.client._transport
         if isinstance(transport, TcpTransport) and transport._io_writer is not None:
             transport._io_writer.transport.abort()
@@ -142,7 +145,7 @@ class NatsConnection:
             waiting, self._waiting = self._waiting, []
             try:
                 await self.client.flush(PULSE_TIMEOUT)
-            except Exception as error:  # whatever it is, nobody would see a stall any more
+            except Exception as error:  # any error: without this task a stall would go unnoticed
                 stalled = isinstance(error, TimeoutError)
                 reason = f"no answer to a ping within {PULSE_TIMEOUT} s" if stalled else words(error)
                 self.lose(reason, BrokerTimeout if stalled else BrokerReset)
@@ -150,8 +153,8 @@ class NatsConnection:
                 waiter.set_result(None)
 
     def _over_tls(self, secret: str | None) -> str:
-        """Return `secret`, unless it would leave in the clear despite tls://: nats-py encrypts only if the server says so."""
-        # no public attribute of nats-py shows that
+        """Return `secret`; raise _NoTls if tls:// would send it in the clear, as nats-py does if the server asks for no TLS."""
+        # no public attribute of nats-py shows whether it asks
         if self._url.scheme == "tls" and not self.client._server_info.get("tls_required"):
             raise _NoTls
         return secret or ""
@@ -179,16 +182,16 @@ def refusal(where: str, error: Exception, timeout: float) -> BrokerError:
     """Map what `open` raised within `timeout` seconds to an error of the broker family."""
     text = words(error)
     if isinstance(error, _NoTls):
-        return BrokerProtocolError(f"{where}: this server does not require TLS; give it `tls`, or ask by nats://")
+        return BrokerProtocolError(f"{where}: this server does not require TLS; configure `tls` there, or use nats://")
     if "authorization" in text or "authentication" in text:
         return BrokerDenied(denied_credentials(where, text))
     if "maximum connections" in text:
-        return BrokerRefused(f"{where}: it takes no more connections; raise its max_connections")
+        return BrokerRefused(f"{where}: the server takes no more connections; raise its max_connections")
     if "info message" in text:
         return stranger(where, "it does not greet as a NATS server does", speaks="NATS")
     return unreachable(where, error, timeout=timeout, speaks="NATS")
 
 
 def words(error: BaseException) -> str:
-    """The text of nats-py's or the server's error."""
+    """The text of an error of nats-py or of the server."""
     return str(error).lower().removeprefix("nats: ").strip("'") or type(error).__name__

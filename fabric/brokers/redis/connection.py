@@ -1,8 +1,9 @@
-"""One connection to Redis: commands go out in order, replies come back in order, and its loss is noticed at once.
+"""One connection to Redis: commands go out in order, replies come back in order, and a loss is noticed at once.
 
 redis-py makes the connection (TLS, login) and reads replies; hiredis packs commands and parses. redis-py's clients are not
 used: their pool connects again behind our back, and a cancelled command costs the connection. Here one task writes all commands
 that gathered during the last write, one task reads, and the reply to a cancelled caller is thrown away. (Decision 25.)
+Above it: adapter.py and the readers.
 """
 
 from __future__ import annotations
@@ -31,7 +32,8 @@ from fabric.brokers.url import BrokerUrl
 from fabric.errors import BrokerDenied, BrokerError, BrokerRefused
 
 Command = Sequence[bytes | str | int]
-Reply = object  # bytes, int, None, a list of replies, or the ResponseError it was
+Reply = object
+"""Bytes, an int, None, a list of replies, or a ResponseError."""
 Replies = list[Reply]
 
 
@@ -46,20 +48,22 @@ class _Plain(Connection):
 
 
 class _Secure(_Plain, SSLConnection):
-    """The same with TLS."""
+    """A _Plain with TLS."""
 
 
 class _Sent(msgspec.Struct):
     """The commands of one send(), which wait for their replies."""
 
     count: int
+    """How many commands there are."""
     replies: Replies
+    """The replies that have arrived."""
     result: asyncio.Future[Replies]
-    """Gets fewer than `count` replies if the connection is lost meanwhile."""
+    """Fulfilled with all replies, or with fewer than `count` if the connection is lost first."""
 
 
 class RedisConnection:
-    """One connection. Redis knows it by the number `client`."""
+    """One connection to Redis."""
 
     def __init__(
         self,
@@ -68,11 +72,12 @@ class RedisConnection:
         lost: Callable[[str], None],
         pushed: Callable[[bytes, bytes], None] | None,
     ) -> None:
-        """Take over a redis-py connection that is open.
+        """Take over an open redis-py connection.
 
         lost: called with the reason when the connection is lost. pushed: called with channel and body of each pub/sub message.
         """
         self.client = client
+        """The number that Redis gives this connection (CLIENT ID)."""
         self._connection = connection
         self._lost = lost
         self._pushed = pushed
@@ -109,7 +114,7 @@ class RedisConnection:
                 await connection.connect()  # type: ignore[no-untyped-call]  # redis-py's own, without annotations
                 await connection.send_command("CLIENT", "ID")
                 client = int(await connection.read_response())
-        except Exception as error:  # of redis-py, of the socket, or of a number that is none
+        except Exception as error:  # redis-py's, the socket's, or int's
             await connection.disconnect()
             raise _refusal(url.where, error, timeout) from None
         except BaseException:
@@ -153,7 +158,7 @@ class RedisConnection:
             packed, self._outbox = self._outbox, []
             try:
                 await self._connection.send_packed_command(packed)
-            except Exception as error:  # of redis-py, or of the socket
+            except Exception as error:  # redis-py's, or the socket's
                 self._lose(error)
                 return
 
@@ -164,7 +169,7 @@ class RedisConnection:
                 reply = await self._connection.read_response(disable_decoding=True)
             except ResponseError as error:
                 reply = error
-            except Exception as error:  # of redis-py, of the socket, or of the parser
+            except Exception as error:  # redis-py's, the socket's, or the parser's
                 self._lose(error)
                 return
             if self._pushed is not None and isinstance(reply, list) and reply[:1] == [b"message"] and len(reply) == 3:
@@ -173,7 +178,7 @@ class RedisConnection:
             if self._ended:
                 return
             if not self._awaiting:
-                self._lose(InvalidResponse("it answers what nobody has asked"))
+                self._lose(InvalidResponse("a reply to no command of ours"))
                 return
             sent = self._awaiting[0]
             sent.replies.append(reply)
@@ -196,20 +201,20 @@ def _refusal(where: str, error: Exception, timeout: float) -> BrokerError:
         case NoPermissionError():
             return BrokerDenied(denied_right(where, "do this", f"({error})"))
         case RedisError() if "max number of clients" in str(error):
-            return BrokerRefused(f"{where}: it takes no more connections; raise its maxclients")
+            return BrokerRefused(f"{where}: the server takes no more connections; raise its maxclients")
         case BusyLoadingError():
-            return BrokerRefused(f"{where}: it is still loading its data; wait until it has")
+            return BrokerRefused(f"{where}: the server is still loading its data; wait until it has")
         case InvalidResponse():
             return stranger(where, "its answer is not RESP", speaks="Redis")
         case RedisError() if "closed by server" in str(error):
             return unreachable(where, EOFError(), timeout=timeout, speaks="Redis")
         case ResponseError() if "DB index" in str(error):
-            return BrokerDenied(f"{where}: it has no database of this number; correct the path of the URL")
+            return BrokerDenied(f"{where}: the server has no database of this number; correct the path of the URL")
         case ResponseError():
             return stranger(where, str(error), speaks="Redis")
     return unreachable(where, error, timeout=timeout, speaks="Redis")
 
 
 def _packed(command: Command) -> bytes:
-    packed: bytes = hiredis.pack_command(tuple(command))  # type: ignore[arg-type]  # its stub says: of one word
+    packed: bytes = hiredis.pack_command(tuple(command))  # type: ignore[arg-type]  # its stub allows one word only
     return packed

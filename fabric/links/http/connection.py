@@ -1,7 +1,7 @@
-"""One HTTP connection of a client: one request at a time, answers in order and written at once, and no wait without a limit.
+"""One HTTP connection of a client: requests are served one at a time, answers leave in order, and every wait has a limit.
 
-A client that ends its side of the connection counts as disconnected, whatever it may still want to read: most clients
-hang up like that. Above it: service.py. Below it: request_reader.py and response_head.py, which know the bytes.
+A client that ends its side of the connection counts as disconnected, even if it could still read: most clients disconnect like
+that. Above it: service.py. Below it: request_reader.py and response_head.py, which parse and write HTTP/1.1.
 """
 
 from __future__ import annotations
@@ -17,14 +17,14 @@ from fabric.links.http.response import SECURE, Response, refuse, too_large
 from fabric.links.http.response_head import CHUNKED, CLOSE, CONTINUE, LAST_CHUNK, chunk, head
 
 MAX_AHEAD_BYTES = 64 * 1024
-"""What a client may send behind a request that is not answered yet. Above it nothing is read, not even that it disconnects."""
+"""How much a client may send behind a request that is not answered yet. Above that nothing is read, not even its disconnect."""
 
 _FAULTS = {
-    400: refuse(400, Reason.INVALID, "this is not HTTP/1.1 as RFC 9112 has it"),
+    400: refuse(400, Reason.INVALID, "this is not HTTP/1.1 as RFC 9112 defines it"),
     408: refuse(408, Reason.INVALID, "the request did not arrive in time"),
     431: refuse(431, Reason.TOO_LARGE, "the head of this request is too long"),
-    501: refuse(501, Reason.INVALID, "no Transfer-Encoding but chunked is known here"),
-    505: refuse(505, Reason.INVALID, "only HTTP/1.1 and HTTP/1.0 are spoken here"),
+    501: refuse(501, Reason.INVALID, "the only Transfer-Encoding supported here is chunked"),
+    505: refuse(505, Reason.INVALID, "the only versions supported here are HTTP/1.1 and HTTP/1.0"),
 }
 
 
@@ -32,25 +32,26 @@ class ConnectionLimits(msgspec.Struct, frozen=True, kw_only=True):
     """The limits of each connection. Times are seconds."""
 
     max_body_bytes: int
+    """The longest body of a request."""
     idle_timeout: float
-    """Until a next request begins."""
+    """How long a connection may wait for its next request."""
     request_timeout: float
-    """For a request's head, and for each further piece of its body."""
+    """How long a request's head may take, and each further piece of its body."""
     keep_alive_timeout: float
-    """Between looks at a stream that may be silent."""
+    """How long a stream may be silent before `keep_alive` is called."""
     stall_timeout: float
-    """For which a client may take nothing of what waits for it."""
+    """How long a client may read nothing of the answers that wait for it."""
 
 
 class ActiveRequest(Protocol):
     """The request that a connection is serving."""
 
     def disconnected(self) -> None:
-        """Its client has disconnected."""
+        """The client has disconnected."""
         ...
 
     def keep_alive(self) -> None:
-        """Its client has been sent nothing for a while."""
+        """The client has been sent nothing for `keep_alive_timeout`."""
         ...
 
 
@@ -60,17 +61,18 @@ class Service(Protocol):
     now: float
     """A coarse clock, in seconds."""
     limits: ConnectionLimits
+    """The limits of each connection."""
 
     def opened(self, connection: HttpConnection) -> None:
         """A client has connected."""
         ...
 
     def judge(self, connection: HttpConnection, request: Request) -> Response | None:
-        """The answer that a request gets for its head alone; None: it is allowed."""
+        """The answer to a request that its head alone decides; None if the request is allowed."""
         ...
 
     def serve(self, connection: HttpConnection, request: Request) -> None:
-        """An allowed request is whole: answer it now or later, by the methods of its connection."""
+        """An allowed request is complete: answer it now or later, by the methods of its connection."""
         ...
 
     def refused(self, status: int) -> None:
@@ -93,11 +95,11 @@ class HttpConnection(asyncio.Protocol):
         self.request: Request | None = None
         """The request that is being answered."""
         self.active: ActiveRequest | None = None
-        """Is told when the client disconnects before that is done."""
+        """Notified when the client disconnects before its answer is complete."""
         self.streaming = False
-        """A stream is open."""
+        """Whether the answer is a stream that is open."""
         self.stalled = False
-        """The client was disconnected because it took nothing."""
+        """Whether the client was disconnected because it read nothing."""
         self.deadline = service.now + service.limits.idle_timeout
         """When `expire` is due, by the service's clock."""
         self._service = service
@@ -105,14 +107,14 @@ class HttpConnection(asyncio.Protocol):
         self._busy = False  # a request is being answered, or the next one waits for its turn
         self._ahead = bytearray()
         self._pending: list[bytes] = []
-        self._paused = False  # too much waits behind the request
-        self._last = False  # hang up after this answer
+        self._paused = False  # more than MAX_AHEAD_BYTES wait behind the request
+        self._last = False  # close after this answer
         self._over = False  # nothing is read any more
         self._awaiting_head = False
-        self._writable: asyncio.Future[None] | None = None  # set while the client takes too little
+        self._writable: asyncio.Future[None] | None = None  # set while the client reads too slowly
         self._written = 0
-        self._taken = 0  # how much of that the client had taken at the last look at which some of it waited,
-        self._taken_at: float | None = None  # and when that look was
+        self._taken = 0  # how many of those bytes the client had read when it was last seen to read,
+        self._taken_at: float | None = None  # and when that was; None while no bytes wait
 
     # ------------------------------------------------------------ called by asyncio
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -123,7 +125,7 @@ class HttpConnection(asyncio.Protocol):
         self._service.opened(self)
 
     def data_received(self, data: bytes) -> None:
-        """Bytes came."""
+        """Bytes have arrived."""
         if self._over:
             return
         if self._busy:
@@ -140,7 +142,7 @@ class HttpConnection(asyncio.Protocol):
             self._watch()
 
     def eof_received(self) -> None:
-        """The client has ended its side; the transport closes itself once all that was written has left."""
+        """The client has ended its side; the transport closes itself once all bytes written have left."""
         self._disconnected()
 
     def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 (asyncio's signature)
@@ -149,12 +151,12 @@ class HttpConnection(asyncio.Protocol):
         self._service.closed(self)
 
     def pause_writing(self) -> None:
-        """The client takes less than it is sent."""
+        """The client reads more slowly than we write."""
         self._writable = asyncio.get_running_loop().create_future()
         self.deadline = min(self.deadline, self._service.now + self._look_after)
 
     def resume_writing(self) -> None:
-        """It has caught up."""
+        """The client has caught up."""
         if self._writable is not None and not self._writable.done():  # it is done when the client has disconnected
             self._writable.set_result(None)
         self._writable = None
@@ -179,7 +181,7 @@ class HttpConnection(asyncio.Protocol):
         self._done(request)
 
     def refuse(self, answer: Response) -> None:
-        """Send an answer of the listener itself."""
+        """Send an answer that the listener itself gives."""
         if answer.status >= 400:
             self._service.refused(answer.status)
         self.answer(answer.status, SECURE + answer.lines, answer.body)
@@ -196,7 +198,7 @@ class HttpConnection(asyncio.Protocol):
         self._queue(b"%b%b%b\r\n" % (head(200, lines), request.lines, close))
 
     def write(self, data: bytes) -> None:
-        """Send a piece of the stream. What is written in one turn of the loop leaves in one write."""
+        """Send a piece of the stream. The pieces of one turn of the loop leave in one write."""
         assert self.request is not None  # noqa: S101 (as above)
         self._queue(chunk(data) if self.request.head.chunked else data)
 
@@ -210,7 +212,7 @@ class HttpConnection(asyncio.Protocol):
         self._done(request)
 
     def switch(self, lines: bytes, protocol: asyncio.Protocol) -> None:
-        """Answer 101 and leave the connection to another protocol, with all that has come behind the request."""
+        """Answer 101 and hand the connection to another protocol, with the bytes that followed the request."""
         rest = bytes(self._ahead)
         self._transport.write(b"%b\r\n" % (head(101, b"") + lines))
         self._stop()
@@ -224,7 +226,7 @@ class HttpConnection(asyncio.Protocol):
 
     @property
     def unsent_bytes(self) -> int:
-        """How much of earlier turns the client has not taken."""
+        """How many bytes of earlier turns have not left."""
         return self._transport.get_write_buffer_size()
 
     @property
@@ -232,23 +234,23 @@ class HttpConnection(asyncio.Protocol):
         return self._service.limits.stall_timeout / 4
 
     async def drain(self) -> None:
-        """Wait until little is unsent, or the connection is gone."""
+        """Wait until few bytes are unsent, or the connection is gone."""
         while self._writable is not None and not self._over:
             await asyncio.shield(self._writable)
 
     def abort(self) -> None:
-        """Drop the connection and all that is unsent."""
+        """Drop the connection and all unsent bytes."""
         self._transport.abort()
 
     # ------------------------------------------------------------ called by the listener, through the service
     def close_when_done(self) -> None:
-        """Serve the request that is under way and none after it, then close."""
+        """Serve the request that is under way, then close."""
         self._last = True
         if not self._busy and not self._reader.begun:
-            self._hang_up()
+            self._close()
 
     def expire(self) -> None:
-        """Act on the deadline."""
+        """Act on `deadline`, which has passed."""
         if unsent := self.unsent_bytes:
             self._wait(self._written - unsent)
             return
@@ -261,10 +263,10 @@ class HttpConnection(asyncio.Protocol):
         elif self._reader.begun and not self._busy:
             self._fail(408)
         else:
-            self._hang_up()
+            self._close()
 
     def _wait(self, taken: int) -> None:
-        """Something waits for the client, which may take it slowly, but not stop taking it."""
+        """Abort a client that reads nothing of the bytes that wait for it. taken: how many it has read so far."""
         limits, now = self._service.limits, self._service.now
         if taken > self._taken or self._taken_at is None:
             self._taken, self._taken_at = taken, now
@@ -297,7 +299,7 @@ class HttpConnection(asyncio.Protocol):
                     if answer is None:
                         self._transport.write(CONTINUE)
                     else:
-                        self._last = True  # whether the body that was announced still comes cannot be known
+                        self._last = True  # the client may or may not still send the body that it announced
             if answer is None and request.size > service.limits.max_body_bytes:
                 answer = too_large(service.limits.max_body_bytes)
             if answer is None and not request.whole:
@@ -317,14 +319,14 @@ class HttpConnection(asyncio.Protocol):
         self.streaming = self._awaiting_head = False
         self.deadline = self._service.now + (self._service.limits.idle_timeout if self._writable is None else self._look_after)
         if self._last or not request.head.persistent:
-            self._hang_up(linger=not request.whole)
+            self._close(linger=not request.whole)
         elif self._ahead or self._reader.requests or self._reader.fault or self._writable is not None:
             asyncio.get_running_loop().call_soon(self._resume)
         else:
             self._busy = False
 
     def _resume(self) -> None:
-        """Read on, once the client has taken the answer to the request before."""
+        """Read on, once the client has read the answer to the previous request."""
         if self._over or self.request is not None or self._writable is not None:
             return
         self._busy = False
@@ -338,16 +340,16 @@ class HttpConnection(asyncio.Protocol):
             self.data_received(ahead)
 
     def _fail(self, status: int) -> None:
-        """Refuse bytes that are no request, and hang up."""
+        """Refuse bytes that are not a request, and close."""
         self._reader.requests.clear()
         self._service.refused(status)
         answer = _FAULTS[status]
         begin = head(status, SECURE + answer.lines + CLOSE)
         self._transport.write(b"%bcontent-length: %d\r\n\r\n%b" % (begin, len(answer.body), answer.body))
-        self._hang_up(linger=True)
+        self._close(linger=True)
 
-    def _hang_up(self, *, linger: bool = False) -> None:
-        """Close once all that was written has left. linger: a client that may be sending can still read it (RFC 9112 9.6)."""
+    def _close(self, *, linger: bool = False) -> None:
+        """Close once all bytes written have left. linger: let a client that may still be sending read them (RFC 9112 9.6)."""
         self._stop()
         if linger and self._transport.can_write_eof():
             self._transport.write_eof()
@@ -364,7 +366,7 @@ class HttpConnection(asyncio.Protocol):
             active.disconnected()
 
     def _stop(self) -> None:
-        """Nothing is read any more."""
+        """Stop reading."""
         self._over = True
         self._reader.close()
         self._pending.clear()
@@ -385,6 +387,6 @@ class HttpConnection(asyncio.Protocol):
 
 
 def _expects_continue(request: Request) -> bool:
-    """Whether the client waits to be told to send its body (RFC 9110 10.1.1)."""
+    """Whether the client waits for a 100 Continue before it sends its body (RFC 9110 10.1.1)."""
     head = request.head
     return not request.size and head.chunked and head.headers.get(b"expect", b"").lower() == b"100-continue"

@@ -1,8 +1,8 @@
-"""A remote MCP server over Streamable HTTP, both eras, as a link: each frame is a POST, each answer or stream brings frames.
+"""The link to a remote MCP server over Streamable HTTP, both eras: each frame sent is a POST, answers and streams bring frames.
 
 A modern request (2026-07-28, basic/transports/streamable-http) stands alone: cancelling it closes its POST. Legacy frames
-(2025-03-26 to 2025-11-25, basic/transports) make one session: what follows a notification or a response waits until the server
-has accepted that, the session's own stream is opened after `initialized`, and a stream that breaks is resumed where its events
+(2025-03-26 to 2025-11-25, basic/transports) make one session: frames behind a notification or a response wait until the server
+has accepted it, the session's own stream is opened after `initialized`, and a stream that breaks is resumed where its events
 have ids.
 """
 
@@ -51,7 +51,7 @@ CAPABILITIES = {
 }
 
 _SSE = "sse+"
-_AWAY = frozenset({502, 503, 504})  # who answers so is not the server
+_AWAY = frozenset({502, 503, 504})  # these come from a proxy, not from the server
 _CLOSE_TIMEOUT = 5.0
 CANCELLED = "notifications/cancelled"
 
@@ -59,8 +59,9 @@ CANCELLED = "notifications/cancelled"
 async def connect(url: str, settings: ConnectSettings, *, id: str) -> Link:
     """A link to the server at `url`.
 
-    By HTTP nothing is sent before the first frame: what is wrong shows then. HTTP+SSE opens its stream here, and raises
-    LinkRefused, its kinds, LinkTimeout or LinkBroken. Raises ConfigError for what is no URL, or a file that cannot be read.
+    Over Streamable HTTP nothing is sent before the first frame, so that an unreachable server shows only then. HTTP+SSE opens
+    its stream here, and raises LinkRefused, its kinds, LinkTimeout or LinkBroken. Raises ConfigError for an invalid URL and
+    for a file that cannot be read.
     """
     where = (settings.shown or parse(url).where).removeprefix(_SSE)
     try:
@@ -68,7 +69,7 @@ async def connect(url: str, settings: ConnectSettings, *, id: str) -> Link:
     except ValueError:
         raise ConfigError("is no URL that HTTP can use") from None  # its own message quotes it
     if any(name.lower() == "authorization" for name, _ in settings.headers):
-        address = address.with_user(None)  # which would mean another one
+        address = address.with_user(None)  # the URL's user and password would make a second Authorization header
     pool = pool_for(where, url, settings)
     link = HttpClientLink(LinkInfo(id=id, transport="http", peer=where), pool, address, settings)
     if url.startswith(_SSE):
@@ -92,12 +93,12 @@ class HttpClientLink:
         self._send_queue = SendQueue(self._carry, self._fail)
         self._posts: dict[bytes, asyncio.Task[None]] = {}  # by the raw id of the request
         self._endpoint = endpoint = Endpoint(pool, url)
-        self._post, self._headers = endpoint.post, endpoint.headers  # each request comes through these
-        self._proven = False  # it has answered as an MCP server does
-        self._stream: asyncio.Task[None] | None = None
-        self._sse: SseStream | None = None  # where it turned out to speak HTTP+SSE
+        self._post, self._headers = endpoint.post, endpoint.headers  # bound once: every request uses them
+        self._proven = False  # whether the server has answered as an MCP server does
+        self._stream: asyncio.Task[None] | None = None  # reads the session's own stream
+        self._sse: SseStream | None = None  # set if the server speaks HTTP+SSE
         self._timeout = settings.answer_timeout
-        self._accept_timeout = settings.stall_timeout  # for what needs no answer; then the link is broken
+        self._accept_timeout = settings.stall_timeout  # to accept a message that has no answer; then the link breaks
         self._waiting: dict[bytes, Message] = {}  # requests that have no connection yet
         self.unsent: list[bytes] = []
         """See base.Link.unsent."""
@@ -106,7 +107,7 @@ class HttpClientLink:
         self._closing: asyncio.Task[None] | None = None
 
     async def open_sse(self) -> None:
-        """Speak HTTP+SSE. Raises as SseStream.open."""
+        """Use HTTP+SSE from now on. Raises the errors of SseStream.open."""
         stream = SseStream(self._pool, self._endpoint.url, self._max_bytes, self._receive_queue, self._fail)
         await stream.open(self._timeout)
         self._sse = stream
@@ -118,19 +119,19 @@ class HttpClientLink:
 
     @property
     def unsent_bytes(self) -> int:
-        """As base.Link.unsent_bytes."""
+        """See base.Link.unsent_bytes."""
         return self._send_queue.waiting_bytes
 
     async def receive(self) -> Message:
-        """As base.Link.receive."""
+        """See base.Link.receive."""
         return await self._receive_queue.receive()
 
     async def drain(self) -> None:
-        """As base.Link.drain."""
+        """See base.Link.drain."""
         await self._send_queue.drain()
 
-    def send(self, frame: bytes, *, event: str = "", final: bool = False) -> None:  # noqa: ARG002 - of a server's own streams
-        """As base.Link.send."""
+    def send(self, frame: bytes, *, event: str = "", final: bool = False) -> None:  # noqa: ARG002 - for a server's own streams
+        """See base.Link.send."""
         try:
             self._send_queue.check()
         except LinkError:
@@ -151,9 +152,9 @@ class HttpClientLink:
         else:
             self._send_queue.put(message)
 
-    # ------------------------------------------------------------ out
+    # ------------------------------------------------------------ sending
     async def _carry(self, message: Message) -> None:
-        """The next legacy frame: requests run side by side, all else is accepted before the next."""
+        """Send the next legacy frame: requests run side by side, any other message is accepted before the next frame."""
         if self._sse is not None:
             self._send_queue.release(message)
             await self._sse.post(message, self._accept_timeout)
@@ -161,15 +162,15 @@ class HttpClientLink:
         if message.kind is MessageKind.REQUEST:
             post = self._start(message)
             if message.method == "initialize":
-                await asyncio.wait({post})  # what follows belongs to the session it opens
+                await asyncio.wait({post})  # the frames behind it belong to the session that it opens
             return
         self._send_queue.release(message)
         try:
             async with asyncio.timeout(self._accept_timeout):
                 await self._deliver(message)
         except TimeoutError:
-            what = message.method or "a response"
-            raise LinkTimeout(f"{self._info.peer} did not accept {what} within {self._accept_timeout:g} s") from None
+            sent = message.method or "a response"
+            raise LinkTimeout(f"{self._info.peer} did not accept {sent} within {self._accept_timeout:g} s") from None
         if message.method == CANCELLED:
             self._abandon(message)
         elif message.method == "notifications/initialized" and self._endpoint.session and self._stream is None:
@@ -177,7 +178,7 @@ class HttpClientLink:
             self._stream.add_done_callback(self._ended)
 
     async def _deliver(self, message: Message) -> None:
-        """POST what needs no answer, until it has arrived: whoever waits for it would wait for ever."""
+        """POST a message that has no answer, again until the server has it: a server without it might wait for ever."""
         pause = RETRY_FIRST
         while True:
             try:
@@ -211,13 +212,13 @@ class HttpClientLink:
             self._fail(error if isinstance(error, LinkError) else LinkBroken(f"{self._info.peer}: {type(error).__name__}"))
 
     def _abandon(self, cancel: Message) -> None:
-        """Close the POST of the request that is cancelled."""
+        """Close the POST of the request that `cancel` names."""
         post = self._posts.get(jsonrpc.refers_to(cancel))
         if post is not None:
             post.cancel()
 
     async def _ask(self, request: Message) -> None:
-        """A request, from its POST to its answer."""
+        """Send a request, and wait for its answer."""
         first = not self._proven
         self._waiting[request.id] = request
         try:
@@ -231,13 +232,13 @@ class HttpClientLink:
             self._fail(error)
 
     def _ends(self, error: LinkError) -> bool:
-        """Whether this ends a link that has worked: a session that is over; or nobody is there, and nothing is lost by it."""
+        """Whether this error ends a link that has worked: the session is over, or the server is gone and no work is lost."""
         if isinstance(error, LinkRefused | LinkTimeout) and not isinstance(error, LinkHandshakeError):
             return len(self._posts) == 1 and not self._endpoint.session
         return isinstance(error, EndOfLink)
 
     async def _attempt(self, request: Message, put: Callable[[Message], None], *, again: bool = True) -> LinkError | None:
-        """POST a request and put what comes of it, its answer last. Returns what this may mean for the link."""
+        """POST a request and `put` the messages it brings, its answer last. Returns the error if it may end the link."""
         meta = jsonrpc.meta(request)
         modern = bool(meta.fields.version)
         headers = rules.modern_headers(request, meta, self._tools) if modern else self._headers(rules.POST)
@@ -280,7 +281,7 @@ class HttpClientLink:
         return refusal
 
     async def _learn(self) -> None:
-        """Ask which headers calls have to carry."""
+        """Ask the server for its tools, which say which headers calls have to carry."""
         tools, cursor = Catalog(), ""
         while True:
             self._lists += 1
@@ -288,15 +289,15 @@ class HttpClientLink:
             await self._attempt(jsonrpc.parse(requests.list_tools(f"headers-{self._lists}", cursor)), pages.append)
             following = tools.page(pages[-1].frame, 0.0) if pages else None
             if following is None:
-                return  # it failed, perhaps half-way: what was known counts
+                return  # it failed, perhaps half-way: the former catalog stays
             if not following:
                 break
             cursor = following
         self._tools = tools
 
-    # ------------------------------------------------------------ in
+    # ------------------------------------------------------------ receiving
     def _put(self, request: Message, message: Message) -> None:
-        """Hand on what came of a request."""
+        """Queue a message that a request has brought, and learn from it."""
         if not isinstance(message, Lost):
             self._proven = True
             if request.method == "initialize" and message.kind is MessageKind.RESPONSE:
@@ -306,15 +307,15 @@ class HttpClientLink:
         self._receive_queue.put(message)
 
     async def _listen(self) -> None:
-        """The session's own stream, as long as the session lasts."""
+        """Read the session's own stream, as long as the session lasts."""
         async with self._pool.stream_room, self._pool.room:
             await self._reader.listen(self._endpoint.get)
 
-    # ------------------------------------------------------------ ends
+    # ------------------------------------------------------------ ending
     def _fail(self, error: LinkError) -> None:
-        """The link has ended by itself."""
+        """End the link for this reason, which is not that we closed it."""
         if isinstance(error, EndOfLink):
-            self._endpoint.session = ""  # there is none to end
+            self._endpoint.session = ""  # the server has ended it
         if not isinstance(error, LinkClosed):
             self.unsent += [message.frame for message in (*self._waiting.values(), *self._send_queue.queued)]
         self._receive_queue.end(error)
@@ -322,7 +323,7 @@ class HttpClientLink:
         self._stop()
 
     def _stop(self) -> list[asyncio.Task[None]]:
-        """Cancel all tasks but this one."""
+        """Cancel all tasks but the current one, and return them."""
         current = asyncio.current_task()
         tasks = [*self._posts.values(), *filter(None, (self._stream, self._send_queue.stop()))]
         stopped = [task for task in tasks if task is not current]
@@ -331,7 +332,7 @@ class HttpClientLink:
         return stopped
 
     async def aclose(self) -> None:
-        """As base.Link.aclose. Cancelling it does not stop the closing."""
+        """See base.Link.aclose. Cancelling it does not stop the closing."""
         if self._closing is None:
             closed = LinkClosed(f"the http link {self._info.id} is closed")
             self._receive_queue.close(closed)

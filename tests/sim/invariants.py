@@ -101,7 +101,7 @@ def _member_holds(core: EdgeCore | BridgeCore | ObserverCore) -> dict[str, objec
 
 
 def _edge_holds(core: EdgeCore) -> dict[str, object]:
-    deadlines = core.router.deadlines
+    deadlines = core.sender.deadlines
     return {
         "exchanges": sorted(core.router.exchanges),
         "posted": [*core.http_requests.responses.open, *core.http_requests.responses.batches],

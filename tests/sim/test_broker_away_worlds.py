@@ -6,7 +6,8 @@ import pytest
 
 from fabric.core.bridge.core import BridgeCore
 from fabric.core.edge.core import EdgeCore
-from fabric.core.edge.correlation import CorrelationRouter, Limits
+from fabric.core.edge.correlation import Limits
+from fabric.core.edge.stalled import StalledExchanges
 from fabric.core.peers.pair import Pairs
 from fabric.envelope import Kind
 from tests.sim.clients import Client, LongLink
@@ -158,11 +159,11 @@ def test_a_fresh_edge_whose_broker_goes_away_before_it_knows_who_is_there_calls_
 
 
 # ---------------------------------------------------------------- planted bugs
-class Impatient(CorrelationRouter):
+class Impatient(StalledExchanges):
     """What may have been sent counts as not sent."""
 
     def overdue(self, now: float) -> None:
-        for exchange in self.exchanges.values():
+        for exchange in self._router.exchanges.values():
             exchange.out = 0
         super().overdue(now)
 
@@ -175,7 +176,7 @@ class NotTakenBack(Pairs):
 
 def what_was_sent_called_unsent(core: EdgeCore | BridgeCore) -> None:
     if isinstance(core, EdgeCore):
-        core.router.__class__ = Impatient
+        core.stalled.__class__ = Impatient
 
 
 def what_was_answered_left_in_the_lane(core: EdgeCore | BridgeCore) -> None:

@@ -211,7 +211,7 @@ def an_ignored_generation(core: EdgeCore | BridgeCore) -> None:
 
 def a_dropped_timer(core: EdgeCore | BridgeCore) -> None:
     if isinstance(core, EdgeCore):
-        core.router.deadlines.__class__ = DroppedTimer
+        core.sender.deadlines.__class__ = DroppedTimer
 
 
 def a_grant_given_twice(core: EdgeCore | BridgeCore) -> None:

@@ -6,8 +6,8 @@ import pytest
 
 from fabric.core.bridge.core import BridgeCore
 from fabric.core.edge.core import EdgeCore
-from fabric.core.edge.correlation import CorrelationRouter
 from fabric.core.edge.detours import Detours
+from fabric.core.edge.stalled import StalledExchanges
 from fabric.core.peers.lease import LEASE
 from fabric.core.peers.member import Member
 from tests.sim.http_clients import Http
@@ -159,7 +159,7 @@ class NeverInDoubt(Member):
         return False
 
 
-class LeftAdrift(CorrelationRouter):
+class LeftAdrift(StalledExchanges):
     """What a dead bridge had received and not named waits for its backstop."""
 
     def adrift(self, servers: frozenset[str], now: float) -> None: ...
@@ -199,7 +199,7 @@ def no_doubt(core: EdgeCore | BridgeCore) -> None:
 
 def work_left_adrift(core: EdgeCore | BridgeCore) -> None:
     if isinstance(core, EdgeCore):
-        core.router.__class__ = LeftAdrift
+        core.stalled.__class__ = LeftAdrift
 
 
 def the_given_up_trusted(core: EdgeCore | BridgeCore) -> None:

@@ -364,6 +364,6 @@ def test_thousands_of_answered_exchanges_with_deadlines_an_hour_away_leave_the_h
     world.run(1.0)
     assert sum(len(request.answers) for request in client.requests if request.tool) == 20 * rounds
     core = world.edges[0].core
-    assert len(core.router.deadlines) == 1
-    assert len(core.router.deadlines._heap) < 200
+    assert len(core.sender.deadlines) == 1
+    assert len(core.sender.deadlines._heap) < 200
     assert_all_rules_held(world, client)

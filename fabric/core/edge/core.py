@@ -15,6 +15,8 @@ from fabric.core.edge.detours import Detours
 from fabric.core.edge.directory import ServerDirectory
 from fabric.core.edge.exchange import Exchange
 from fabric.core.edge.routing import RequestRouting
+from fabric.core.edge.sending import ExchangeSender
+from fabric.core.edge.stalled import StalledExchanges
 from fabric.core.edge.tool_lists import ToolLists
 from fabric.core.effects import Effect
 from fabric.core.events import (
@@ -51,7 +53,9 @@ class EdgeCore:
         self.member = Member(identity, self, out)
         self.detours = Detours(self.member)
         self.directory = ServerDirectory(self.member.leases, servers)
-        self.router = CorrelationRouter(self.member, out, limits, self.detours, self.directory)
+        self.sender = ExchangeSender(self.member, out, self.detours)
+        self.router = CorrelationRouter(self.member, out, limits, self.sender, self.directory)
+        self.stalled = StalledExchanges(self.member, self.router, self.sender, self.directory)
         self.tools = ToolLists(self.router, self.directory, retry_calls)
         self.routing = RequestRouting(self.member, self.router, self.directory, self.tools)
         self.slow = SlowLinks(self.member, out)
@@ -99,7 +103,7 @@ class EdgeCore:
                 self.http_requests.end(event, now)
             case PackNotConfirmed(pack, topic, sent, _):
                 if pack.generation == 0 and not topic:
-                    self.router.unsent(pack.envelopes[0], sent, now)
+                    self.stalled.unsent(pack.envelopes[0], sent, now)
             case BrokerConnected(keeps, largest_message_bytes):
                 self.member.connected(keeps, largest_message_bytes, now)
             case BrokerLost():
@@ -117,26 +121,25 @@ class EdgeCore:
             self.detours.look(now)
             self.member.beat(now)
             self.http_requests.judge(now)
-            self.router.overdue(now)
-            self.router.hopeless(now)
-        for id in self.router.deadlines.expired(now):
+            self.stalled.look(now)
+        for id in self.sender.deadlines.expired(now):
             exchange = self.router.exchanges.get(id)
             if exchange is None:
                 continue  # the end of another has ended it, too
             if exchange.asker.link in self.slow.behind:  # what would reset its idle time may be held for its client
                 self.router.progressed(exchange, now)
-            self.router.expired(exchange, now)
+            self.stalled.expired(exchange, now)
         return self.member.take()
 
     def next_deadline(self) -> float:
         """When `expire` is to be called at the latest."""
-        due = self.router.deadlines.next()
+        due = self.sender.deadlines.next()
         return self.member.next_beat if due is None else min(due, self.member.next_beat)
 
     @property
     def soonest(self) -> float:
         """No deadline is earlier; cheaper to ask for than `next_deadline`."""
-        return min(self.router.deadlines.soonest, self.member.next_beat)
+        return min(self.sender.deadlines.soonest, self.member.next_beat)
 
     def transmit(self) -> list[Effect]:
         """What waits in the lanes, packed."""
@@ -170,12 +173,12 @@ class EdgeCore:
         self.directory.look(now)
         adrift = self.detours.lost(peer, now) if loss is not Loss.GOODBYE else frozenset[str]()  # who leaves gives it back
         self.router.lost(peer, now)
-        self.router.adrift(adrift, now)
+        self.stalled.adrift(adrift, now)
         self.long_links.lost(peer, now)
 
     def recovered(self, now: float) -> None:
         """A gap has ended."""
-        self.router.recovered(now)
+        self.stalled.recovered(now)
 
     # ------------------------------------------------------------ what bridges say
     def _envelope(self, peer: str, envelope: Envelope, now: float) -> None:

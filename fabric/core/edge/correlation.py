@@ -1,11 +1,11 @@
 """The correlation router: pairs every request with its one answer, and decides who may run it.
 
-An exchange without an owner is published to its server's queue, each sending with a higher attempt. The first bridge to say
-`taken` owns it; unrepeatable work is granted to its owner before it may start. What happens when an owner dies is the table of
-outcomes in docs/guarantees.md. (EIP: correlation identifier, return address, idempotent receiver.)
+It alone opens and ends an exchange. One without an owner is published to its server's queue. The first bridge to say `taken`
+owns it; unrepeatable work is granted to its owner before it may start. (EIP: correlation identifier, return address, idempotent
+receiver.)
 
-Above it: the edge's core gives it events and deadlines; routing.py gives it new exchanges. Below it: lanes to the bridges
-(peers), and the way round a silent bridge (detours.py).
+Above it: the edge's core, which gives it what bridges say; routing.py, which gives it new exchanges; stalled.py, which has it
+give up what nothing comes of. Below it: sending.py, and the lanes to the bridges (peers).
 """
 
 from __future__ import annotations
@@ -15,25 +15,18 @@ import hashlib
 import msgspec
 
 from fabric import faults
-from fabric.addressing import inbox, work
-from fabric.core.deadlines import Deadlines
 from fabric.core.edge import outcomes
-from fabric.core.edge.detours import Detours
 from fabric.core.edge.directory import ServerDirectory
-from fabric.core.edge.exchange import NEVER, RETURN_PAUSE_MOST, Exchange
+from fabric.core.edge.exchange import NEVER, Exchange
 from fabric.core.edge.returned_work import ReturnedWork
-from fabric.core.effects import Completed, Effect, Publish
+from fabric.core.edge.sending import ExchangeSender
+from fabric.core.effects import Completed, Effect
 from fabric.core.peers.member import Member
-from fabric.core.telemetry_record import after
-from fabric.envelope import Envelope, Kind, single
+from fabric.envelope import Envelope, Kind
 from fabric.faults import CODES, Fault, fault_frame
 from fabric.mcp import jsonrpc
 from fabric.mcp.jsonrpc import Message
 
-RESEND_UNKEPT = 0.5
-"""Seconds without an owner after which work is sent again through a broker that does not keep it."""
-RESEND_KEPT = 10.0
-"""The same backstop for a broker that keeps work, while free slots are announced."""
 STARTS_MOST = 3
 """How often repeatable work is started before its client is told that the server is unavailable."""
 
@@ -42,11 +35,11 @@ class Limits(msgspec.Struct, frozen=True):
     """How long an exchange may take, in seconds."""
 
     idle: float = 300.0
-    """Without a message of it."""
+    """The longest silence before it is given up."""
     absolute: float = 3600.0
-    """In all."""
+    """The longest time from its request to its end, whatever comes in between."""
     broker: float = 10.0
-    """Until it is sent, while there is no broker."""
+    """The longest time that it waits for a broker to send it through."""
 
 
 _TAIL = 8  # letters of an id that cannot be guessed
@@ -55,13 +48,14 @@ _TAIL = 8  # letters of an id that cannot be guessed
 class CorrelationRouter:
     """All open exchanges of one edge. Whoever asked is told of the end of each exactly once."""
 
-    def __init__(self, member: Member, out: list[Effect], limits: Limits, detours: Detours, directory: ServerDirectory) -> None:
+    def __init__(
+        self, member: Member, out: list[Effect], limits: Limits, sender: ExchangeSender, directory: ServerDirectory
+    ) -> None:
         self.exchanges: dict[str, Exchange] = {}
-        self.deadlines = Deadlines[str]()
         self.limits = limits
         self._member = member
         self._out = out
-        self._detours = detours
+        self._sender = sender
         self._directory = directory
         self._returned = ReturnedWork()
         self._count = 0
@@ -78,30 +72,25 @@ class CorrelationRouter:
             self._tails = [secret[start : start + _TAIL] for start in range(0, len(secret), _TAIL)]
         return f"{self._member.me}-{self._count:x}-{self._tails.pop()}"
 
-    # ------------------------------------------------------------ giving work away
+    # ------------------------------------------------------------ the beginning
     def offer(self, exchange: Exchange, now: float, *, lapses: float = NEVER) -> None:
         """Open an exchange and publish it to its server's queue. lapses: when it is given up at the latest."""
         self._open(exchange)
         if lapses < exchange.lapses:
             exchange.lapses = lapses
-        self._publish(exchange, now)
+        self._sender.publish(exchange, now)
 
     def assign(self, exchange: Exchange, owner: str, now: float) -> None:
         """Open an exchange on the data lane of its owner: a session's frame, or what only that process can answer."""
         self._open(exchange)
-        exchange.owner, exchange.owner_attempt, exchange.attempt, exchange.granted, exchange.out = owner, 1, 1, True, 1
-        exchange.sendings.append(now)
-        if exchange.due != NEVER:
-            self.deadlines.set(exchange.id, exchange.due)
-        exchange.number = self._member.data(owner, now, self._envelope(exchange, now))
-        exchange.body = b""
+        exchange.owner, exchange.owner_attempt, exchange.granted = owner, 1, True
+        self._sender.to_owner(exchange, now)
 
     def assign_ahead(self, exchange: Exchange, owner: str, now: float) -> None:
         """Open an exchange on the control lane of its owner, past queued data: a cancel in a session over HTTP."""
         self.exchanges[exchange.id] = exchange
         exchange.owner = owner
-        session, body = exchange.request.session, exchange.body
-        self._member.control(owner, now, Envelope(kind=Kind.FRAME, exchange=exchange.id, session=session, body=body))
+        self._sender.past_queued_data(exchange, now)
 
     def promise(self, exchange: Exchange) -> None:
         """The client of an initialize gets its session before the answer: its id names the owner of now."""
@@ -114,48 +103,6 @@ class CorrelationRouter:
             since = request.arrived  # it may have waited for its server's list of tools
             exchange.due, exchange.lapses = since + self.limits.idle, since + self.limits.absolute
 
-    def _envelope(self, exchange: Exchange, now: float) -> Envelope:
-        request, span = exchange.request, exchange.trace.span
-        return Envelope(
-            kind=request.kind,
-            exchange=exchange.id,
-            server=request.server,
-            session=request.session,
-            client_id=request.client_id if request.session else b"",
-            token=request.token if request.session else b"",
-            event=request.event,
-            attempt=exchange.attempt,
-            repeatable=exchange.repeatable,
-            exclusive=request.exclusive,
-            bound=request.bound,
-            answer_only=request.answer_only and bool(request.session),
-            principal=request.principal,
-            trace=after(span, exchange.attempt) if span else "",
-            sent=now + self._member.identity.wall if span else 0.0,
-            body=exchange.body,
-        )
-
-    def _publish(self, exchange: Exchange, now: float, *, around: bool = False) -> None:
-        """Send to the server's queue, or (also where a silent bridge may read that) around it, straight to a bridge."""
-        exchange.attempt += 1
-        exchange.out += 1
-        exchange.queued = True
-        exchange.sendings.append(now)
-        server = exchange.request.server
-        bridge = self._detours.bridge(server, now) if around or self._detours.needed(server) else ""
-        channel = inbox(bridge) if bridge else work(server)
-        self._out.append(Publish(channel, single(self._member.me, self._envelope(exchange, now))))
-        kept = self._member.keeps and not bridge
-        self._resend_at(exchange, now + (RESEND_KEPT if kept else RESEND_UNKEPT), backstop=kept)
-
-    def _resend_at(self, exchange: Exchange, when: float, *, backstop: bool = False) -> None:
-        exchange.resend, exchange.backstop = when, backstop
-        self.deadlines.set(exchange.id, min(when, exchange.due, exchange.lapses))
-
-    def _resend_after_pause(self, exchange: Exchange, now: float) -> None:
-        self._resend_at(exchange, now + exchange.pause)
-        exchange.pause = min(exchange.pause * 2, RETURN_PAUSE_MOST)
-
     # ------------------------------------------------------------ what bridges say
     def taken(self, peer: str, envelope: Envelope, now: float) -> bool:
         """A bridge holds an attempt. True if it owns the exchange now, or did already."""
@@ -167,7 +114,7 @@ class CorrelationRouter:
             self._member.control(peer, now, Envelope(kind=Kind.CANCEL, exchange=envelope.exchange, attempt=attempt))
             return False
         exchange.owner, exchange.owner_attempt, exchange.crowded = peer, attempt, False
-        exchange.resend = NEVER  # its deadline stays as it is: `expired` looks again when that comes
+        exchange.resend = NEVER  # its deadline stays as it is: stalled.py looks again when that comes
         if not exchange.repeatable and envelope.kind is Kind.TAKEN:
             exchange.granted = True
             self._member.control(peer, now, Envelope(kind=Kind.GRANT, exchange=exchange.id, attempt=attempt))
@@ -192,7 +139,7 @@ class CorrelationRouter:
         if envelope.body and self._failed_too_often(exchange, envelope.body.decode(errors="replace"), now):
             return
         exchange.crowded = not envelope.body
-        self._resend_after_pause(exchange, now)
+        self._sender.again_after_pause(exchange, now)
         self._returned.add(exchange)
 
     def crowding_bytes(self, server: str) -> int:
@@ -208,7 +155,7 @@ class CorrelationRouter:
             exchange.streaming = True
 
     def progressed(self, exchange: Exchange, now: float) -> None:
-        """A message of the exchange came: its idle time starts again; `expired` sees that when the old one ends."""
+        """A message of the exchange came: its idle time starts again; stalled.py sees that when the old one ends."""
         if exchange.due != NEVER:
             exchange.due = now + self.limits.idle
         else:
@@ -221,17 +168,6 @@ class CorrelationRouter:
             return False
         exchange.progress = progress
         return True
-
-    def unsent(self, envelope: Envelope, sent: bool, now: float) -> None:
-        """The broker did not confirm a sending: try again after a pause. sent: it may have arrived all the same."""
-        exchange = self.exchanges.get(envelope.exchange)
-        if exchange is None:
-            return
-        if not sent:
-            exchange.out -= 1
-            exchange.ended |= {envelope.attempt}
-        if not exchange.owner and exchange.attempt == envelope.attempt:
-            self._resend_after_pause(exchange, now)
 
     # ------------------------------------------------------------ ends
     def answered(self, peer: str, envelope: Envelope, now: float) -> None:
@@ -310,22 +246,30 @@ class CorrelationRouter:
         if exchange.request.kind is not Kind.ATTACH:
             self._out.append(Completed(exchange.record("cancelled", 0, now)))
 
+    def give_up(self, exchange: Exchange, now: float) -> None:
+        """Its client may wait no longer, or is waited for no longer."""
+        server = exchange.request.server
+        fault = outcomes.late(exchange, now, self._directory.untaken(server), free=self._directory.free(server))
+        if exchange.owner:
+            self._cancel_at_owner(exchange, now)
+        self.fail(exchange, fault, now)
+
     def _end(self, exchange: Exchange) -> None:
         """Every open exchange ends here."""
         del self.exchanges[exchange.id]
-        self.deadlines.clear(exchange.id)
+        self._sender.deadlines.clear(exchange.id)
 
     def _slot_freed(self, ended: Exchange, now: float) -> None:
         """Work of a server has ended: what came back first, for want of a slot, goes before anything new."""
         returned = self._returned.slot_freed(ended)
         if returned is not None:
-            self._publish(returned, now)
+            self._sender.publish(returned, now)
 
     def _cancel_at_owner(self, exchange: Exchange, now: float, body: bytes = b"") -> None:
         id, attempt = exchange.id, exchange.attempt
         self._member.control(exchange.owner, now, Envelope(kind=Kind.CANCEL, exchange=id, attempt=attempt, body=body))
 
-    # ------------------------------------------------------------ bridges and brokers that fail
+    # ------------------------------------------------------------ bridges that fail
     def lost(self, peer: str, now: float) -> None:
         """The bridge is given up: each exchange it owned goes by the table of outcomes."""
         for exchange in [exchange for exchange in self.exchanges.values() if exchange.owner == peer]:
@@ -335,11 +279,11 @@ class CorrelationRouter:
                 self.fail(exchange, outcomes.session_gone(exchange), now)
             elif exchange.repeatable:
                 if not self._failed_too_often(exchange, "its bridge died", now):
-                    self._publish(exchange, now)
+                    self._sender.publish(exchange, now)
             elif exchange.granted:
                 self.fail(exchange, outcomes.owner_gone(exchange), now)
             else:
-                self._publish(exchange, now)
+                self._sender.publish(exchange, now)
 
     def _failed_too_often(self, exchange: Exchange, reason: str, now: float) -> bool:
         exchange.begun = True
@@ -348,62 +292,3 @@ class CorrelationRouter:
             return False
         self.fail(exchange, outcomes.failed_too_often(exchange, reason), now)
         return True
-
-    def adrift(self, servers: frozenset[str], now: float) -> None:
-        """A bridge that served these was given up: what it may have received without a word of it is sent again."""
-        for exchange in list(self.exchanges.values()) if servers else ():
-            under_way = not exchange.owner and exchange.resend != NEVER and exchange.attempt not in exchange.ended
-            if under_way and exchange.request.server in servers:
-                self._publish(exchange, now, around=True)
-
-    def recovered(self, now: float) -> None:
-        """A gap has ended: what has no owner is sent again."""
-        for exchange in list(self.exchanges.values()):
-            if not exchange.owner and exchange.resend != NEVER:
-                self._publish(exchange, now)
-
-    # ------------------------------------------------------------ time
-    def overdue(self, now: float) -> None:
-        """The regular look at what was not sent: after its time an answer is better than to wait on for the broker."""
-        away, limit = self._member.away_since, self.limits.broker
-        for exchange in list(self.exchanges.values()):
-            kind, arrived = exchange.request.kind, exchange.request.arrived
-            if now - arrived < limit or kind is Kind.ATTACH:
-                continue
-            if exchange.owner and kind in (Kind.REQUEST, Kind.FRAME, Kind.END) and arrived >= away:
-                self._member.pairs.withdraw(exchange.owner, exchange.number)
-                exchange.out = 0
-            elif exchange.owner or (exchange.out and not (exchange.unstarted and now - away >= limit)):
-                continue
-            self.fail(exchange, outcomes.never_sent(limit), now)
-
-    def hopeless(self, now: float) -> None:
-        """The regular look at what waits for a bridge, where none is there to serve it."""
-        hopeless = [
-            (exchange, fault)
-            for exchange in self.exchanges.values()
-            if not exchange.owner
-            and (fault := self._directory.hopeless(exchange.request.server, now, begun=exchange.begun)) is not None
-        ]
-        for exchange, fault in hopeless:
-            self.fail(exchange, fault, now)
-
-    def expired(self, exchange: Exchange, now: float) -> None:
-        """A deadline of the exchange has come: to send again, or to give up."""
-        if now >= min(exchange.due, exchange.lapses):
-            self.give_up(exchange, now)
-        elif now >= exchange.resend:
-            if self._directory.free(exchange.request.server) or not exchange.backstop:
-                self._publish(exchange, now, around=exchange.attempt not in exchange.ended)  # nobody has taken it
-            else:  # it may well be in the queue, behind others
-                self._resend_at(exchange, now + RETURN_PAUSE_MOST, backstop=True)
-        elif (due := min(exchange.due, exchange.lapses, exchange.resend)) != NEVER:
-            self.deadlines.set(exchange.id, due)
-
-    def give_up(self, exchange: Exchange, now: float) -> None:
-        """Its client may wait no longer, or is waited for no longer."""
-        server = exchange.request.server
-        fault = outcomes.late(exchange, now, self._directory.untaken(server), free=self._directory.free(server))
-        if exchange.owner:
-            self._cancel_at_owner(exchange, now)
-        self.fail(exchange, fault, now)

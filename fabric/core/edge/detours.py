@@ -4,7 +4,7 @@ A broker gives work to a bridge that was stopped, or whose machine is gone, unti
 work of a server that such a bridge serves goes straight to the inbox of another, as does work that nobody has taken in time.
 (EIP: a message router in front of competing consumers, used only while one of them is in doubt.)
 
-Above it: correlation.py, which sends, and the edge's core. Below it: leases and announcements (peers).
+Above it: sending.py, and the edge's core. Below it: leases and announcements (peers).
 """
 
 from __future__ import annotations

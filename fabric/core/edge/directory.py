@@ -1,6 +1,6 @@
 """The servers of the fabric as one edge sees them: which bridges serve each, and whether work for it need not wait.
 
-Above it: correlation.py, routing.py and tool_lists.py. Below it: leases and announcements (peers).
+Above it: correlation.py, stalled.py, routing.py and tool_lists.py. Below it: leases and announcements (peers).
 """
 
 from __future__ import annotations

@@ -1,7 +1,8 @@
 """An exchange: one request of a client, who asked, and how far it has got.
 
-Above it: routing.py makes an exchange of a client's message; correlation.py alone opens, changes and ends it; the askers
-(http_requests.py, long_links.py, tool_lists.py) read it. Below it: the envelope and the telemetry record.
+Above it: routing.py makes an exchange of a client's message; correlation.py alone opens and ends it and says who owns it;
+sending.py counts its sendings; the askers (http_requests.py, long_links.py, tool_lists.py) read it. Below it: the envelope and
+the telemetry record.
 """
 
 from __future__ import annotations

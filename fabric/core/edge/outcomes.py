@@ -1,6 +1,6 @@
 """What a client is told whose request has no answer of a server: the table of outcomes (docs/guarantees.md) in words.
 
-Above it: correlation.py, http_requests.py. Below it: the exchange, and the errors of the fabric.
+Above it: correlation.py, stalled.py, http_requests.py. Below it: the exchange, and the errors of the fabric.
 """
 
 from __future__ import annotations

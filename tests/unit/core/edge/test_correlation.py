@@ -6,10 +6,12 @@ from collections.abc import Callable
 
 import pytest
 
-from fabric.core.edge.correlation import RESEND_UNKEPT, CorrelationRouter, Limits
+from fabric.core.edge.correlation import CorrelationRouter, Limits
 from fabric.core.edge.detours import Detours
 from fabric.core.edge.directory import ServerDirectory
 from fabric.core.edge.exchange import Exchange, Request, TraceContext
+from fabric.core.edge.sending import RESEND_UNKEPT, ExchangeSender
+from fabric.core.edge.stalled import StalledExchanges
 from fabric.core.effects import Completed, Effect, Publish
 from fabric.core.peers.announcement import Announcement, Role
 from fabric.core.peers.member import Identity, Loss, Member, announcing
@@ -52,7 +54,9 @@ class Edge:
         identity = Identity(incarnation="me", key="k")
         self.member = Member(identity, self, self.out)
         directory = ServerDirectory(self.member.leases, frozenset({"s"}))
-        self.router = CorrelationRouter(self.member, self.out, Limits(), Detours(self.member), directory)
+        self.sender = ExchangeSender(self.member, self.out, Detours(self.member))
+        self.router = CorrelationRouter(self.member, self.out, Limits(), self.sender, directory)
+        self.stalled = StalledExchanges(self.member, self.router, self.sender, directory)
         self.client = Client()
 
     def describe(self, number: int, now: float) -> Announcement:
@@ -116,7 +120,7 @@ def test_a_late_taken_of_an_attempt_that_has_ended_counts_for_nothing(ends: str)
     edge.router.taken("first", taken(exchange), 0.1)
     if ends == "returned":
         edge.router.returned("first", Envelope(kind=Kind.RETURNED, exchange=exchange.id, attempt=1), 0.2)
-        edge.router.expired(exchange, 1.0)
+        edge.stalled.expired(exchange, 1.0)
     else:
         exchange.granted = False  # its grant was not sent yet
         edge.router.lost("first", 1.0)
@@ -153,8 +157,8 @@ def test_an_answer_that_opens_a_session_nobody_waits_for_ends_that_session() -> 
 def test_work_that_nobody_takes_is_sent_again_under_a_higher_attempt() -> None:
     edge = Edge()
     exchange = edge.offered()
-    assert edge.router.deadlines.expired(RESEND_UNKEPT) == [exchange.id]
-    edge.router.expired(exchange, RESEND_UNKEPT)
+    assert edge.sender.deadlines.expired(RESEND_UNKEPT) == [exchange.id]
+    edge.stalled.expired(exchange, RESEND_UNKEPT)
     assert edge.published() == [1, 2]
 
 
@@ -188,7 +192,7 @@ def test_an_attempt_that_comes_back_twice_does_not_speak_for_a_later_one() -> No
     back = Envelope(kind=Kind.RETURNED, exchange=exchange.id, attempt=1)
     edge.router.returned("bridge", back, 0.1)
     assert exchange.unstarted
-    edge.router.expired(exchange, 1.0)
+    edge.stalled.expired(exchange, 1.0)
     assert exchange.attempt == 2  # somebody may be at it by now
     edge.router.returned("another", back, 1.1)
     assert not exchange.unstarted
@@ -228,7 +232,7 @@ def test_each_end_is_told_to_its_client_once_and_leaves_nothing() -> None:
         assert edge.client.outcomes == ([end] if end in ("answered", "refused", "done", "ended") else [])
         assert edge.outcomes() == recorded.get(end, ["cancelled"])
         assert not edge.router.exchanges
-        assert len(edge.router.deadlines) == 0
+        assert len(edge.sender.deadlines) == 0
         edge.router.fail(exchange, fault, 2.0)  # what has ended does not end again
         edge.router.answered("b", answer(exchange), 2.0)
         assert len(edge.client.outcomes) <= 1
@@ -251,7 +255,7 @@ def test_a_session_promised_to_a_client_that_another_bridge_opens_is_lost() -> N
     edge.router.taken("first", taken(exchange), 0.1)
     edge.router.promise(exchange)
     edge.router.returned("first", Envelope(kind=Kind.RETURNED, exchange=exchange.id, attempt=1), 0.2)
-    edge.router.expired(exchange, 1.0)
+    edge.stalled.expired(exchange, 1.0)
     edge.router.taken("second", taken(exchange, 2), 1.1)
     edge.router.answered("second", answer(exchange, 2), 1.2)
     [error] = edge.client.errors

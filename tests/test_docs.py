@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import re
 import shlex
+from collections.abc import Iterator
 from pathlib import Path
+from typing import NamedTuple
 
 import pytest
 import typer
@@ -26,20 +28,40 @@ from workers.commands import app
 
 PAGES = [*sorted(ROOT.glob("*.md")), *sorted(DOCS.rglob("*.md"))]
 PAGES += [ROOT / "benchmarks" / "README.md", ROOT / "examples" / "servers" / "README.md"]
+INDEXES = [DOCS / "README.md", DOCS / "adr" / "README.md"]
+"""The pages that list the others, by their titles."""
 each_page = pytest.mark.parametrize("page", PAGES, ids=[str(page.relative_to(ROOT)) for page in PAGES])
 STORIES = [ROOT / "README.md", DOCS / "tutorial.md", *sorted((DOCS / "howto").glob("*.md"))]
 """The pages that tests/integration/test_pages.py runs."""
 COMMAND = re.compile(r"\bmcp-fabric( [-a-z][^`\n]*)")
+SOURCE_FOLDERS = ("fabric", "workers", "tests", "benchmarks", "examples")
+SOURCE = re.compile(rf"(?<![\w./-])(?:(?:docs|{'|'.join(SOURCE_FOLDERS)})/[\w./-]*\w|[a-z_]+\.py\b)")
+"""The name of a file of the project: its path from the root, or that of a module alone."""
 NOT_EVERYWHERE = ("curl", "nats", "nc", "npx", "openssl", "rabbitmq-server", "redis-server", "uvx")
 """Programs that neither a POSIX system nor a clone that is set up has."""
 PLACEHOLDERS = {"CONFIG": "mcp.json", "NAME": "time"}
 
 
-def links(page: Path) -> list[tuple[Path, str]]:
-    """The file and the anchor of each link into the project; the anchor is empty for none."""
+class Link(NamedTuple):
+    """A link into the project: its text, the file, and the anchor, which is empty for none."""
+
+    text: str
+    path: Path
+    anchor: str
+
+
+def links(page: Path) -> Iterator[Link]:
+    """The links of a page into the project."""
     text = re.sub(r"^```.*?^```$", "", page.read_text(), flags=re.MULTILINE | re.DOTALL)
-    targets = [target.partition("#") for target in re.findall(r"\[[^\]]*\]\(([^)\s]+)\)", text) if "://" not in target]
-    return [((page.parent / path).resolve() if path else page, anchor) for path, _, anchor in targets]
+    for words, target in re.findall(r"\[([^\]]*)\]\(([^)\s]+)\)", text):
+        if "://" not in target:
+            path, _, anchor = target.partition("#")
+            yield Link(" ".join(words.split()), (page.parent / path).resolve() if path else page, anchor)
+
+
+def title(page: Path) -> str:
+    """A page's first heading."""
+    return page.read_text().partition("\n")[0].removeprefix("# ")
 
 
 def anchors(page: Path) -> set[str]:
@@ -59,14 +81,26 @@ def commands(page: Path) -> list[list[str]]:
 def test_every_link_leads_somewhere(page: Path) -> None:
     broken = [
         f"{path.relative_to(ROOT)}#{anchor}"
-        for path, anchor in links(page)
+        for _, path, anchor in links(page)
         if not path.exists() or (anchor and anchor not in anchors(path))
     ]
     assert not broken
 
 
 def test_the_readme_leads_to_every_page() -> None:
-    assert {path for path, _ in links(ROOT / "README.md")} >= set(PAGES) - {ROOT / "README.md"}
+    assert {link.path for link in links(ROOT / "README.md")} >= set(INDEXES)
+    listed = {link.path for index in INDEXES for link in links(index)}
+    assert listed >= set(PAGES) - {ROOT / "README.md", *INDEXES}
+
+
+def test_an_index_names_each_page_by_its_title() -> None:
+    assert not [link.text for index in INDEXES for link in links(index) if link.text != title(link.path)]
+
+
+@each_page
+def test_every_file_that_a_page_names_exists(page: Path) -> None:
+    modules = {path.name for folder in SOURCE_FOLDERS for path in (ROOT / folder).rglob("*.py")}
+    assert not [name for name in SOURCE.findall(page.read_text()) if not (ROOT / name).exists() and name not in modules]
 
 
 @each_page

@@ -1,7 +1,7 @@
-"""The simulated broker, of two kinds: one that keeps work until it is acknowledged, one that does not. It can fail in any way.
+"""The simulated broker, of two kinds: one that keeps work until it is acknowledged, and one that forgets it. Both can fail.
 
-Packs pass through it as bytes. What one connection publishes arrives in order unless a fault says otherwise; topics and inboxes
-go to who is connected; a broker that keeps also holds the inbox of a process that is about to come back.
+Packs pass through it as bytes. Those of one connection arrive in order unless a fault changes that. Topics and inboxes reach
+connected processes only; a broker that keeps work also keeps the inbox of a process that is about to come back.
 """
 
 from __future__ import annotations
@@ -20,9 +20,9 @@ if TYPE_CHECKING:
     from tests.sim.world import World
 
 HOP = (0.0005, 0.003)
-"""Seconds a message takes one way."""
+"""Seconds that a message takes one way, from least to most."""
 REDELIVER = (0.05, 3.0)
-"""Seconds until what a lost consumer held is given to another."""
+"""Seconds until the work of a lost consumer is delivered to another, from least to most."""
 
 
 class Connection:
@@ -47,7 +47,7 @@ class SimBroker:
         self.queues: dict[str, deque[bytes]] = {}
         self.loss = self.doubling = self.reordering = 0.0  # probabilities, per message
         self.ack_loss = self.refusal = self.confirm_loss = 0.0
-        self.meddle: Callable[[Process, Pack], float | None] | None = None  # a world's own: extra delay, None to drop
+        self.intercept: Callable[[Process, Pack], float | None] | None = None  # a test's: seconds of delay, None to drop
         self.stalled_until = 0.0
         self.down_until = 0.0
         self._connections: dict[str, Connection] = {}
@@ -60,7 +60,7 @@ class SimBroker:
 
     # ------------------------------------------------------------ connections
     def connect(self, process: Process) -> None:
-        """A process comes, or comes back."""
+        """Connect a process, or connect it again."""
         if not process.alive or process.name in self._connections:
             return
         if self.world.now < self.down_until:
@@ -76,7 +76,7 @@ class SimBroker:
             self._send(connection, pack)
 
     def disconnect(self, process: Process, *, late: bool = False, back_after: float = 0.0) -> None:
-        """A connection ends; its process comes back if it lives. late: what was on its way still arrives."""
+        """End a connection; its process connects again if it lives. late: messages on their way from it still arrive."""
         connection = self._connections.pop(process.name, None)
         if connection is None:
             return
@@ -93,7 +93,7 @@ class SimBroker:
                 consumers.pop(process.name, None)
 
     def restart(self, down: float) -> None:
-        """The broker dies with all it holds, and comes back empty."""
+        """The broker stops, loses all it holds, and comes back empty after `down` seconds."""
         self.down_until = self.world.now + down
         self.queues.clear()
         self._parked.clear()
@@ -103,7 +103,7 @@ class SimBroker:
 
     # ------------------------------------------------------------ publishing
     def publish(self, process: Process, batch: list[Publish]) -> None:
-        """Take a batch; the process is told when it is confirmed, or at once where nothing is."""
+        """Take a batch, and call `process.written` when it is confirmed; at once where the broker confirms nothing."""
         connection = self._connections.get(process.name)
         if connection is None:
             self.world.after(0.0, process.written, [(publish, False) for publish in batch])
@@ -140,7 +140,7 @@ class SimBroker:
     def _arrived(self, connection: Connection, channel: Channel, data: bytes) -> None:
         wait = max(self.stalled_until, connection.mute_until) - self.world.now
         if wait == float("inf"):
-            return  # the connection was lost under it
+            return  # its connection was lost
         if wait > 0:
             self.world.after(wait, self._arrived, connection, channel, data)
         elif channel.kind is ChannelKind.TOPIC:
@@ -168,12 +168,12 @@ class SimBroker:
 
     # ------------------------------------------------------------ delivering
     def _deliver(self, connection: Connection, pack: Pack, *, work: bool = False) -> None:
-        """Send a pack, as far as the faults in force let it through, once."""
+        """Send a pack to a process, as far as the faults in force let it through."""
         random = self.world.random
-        if self.meddle is not None:
-            extra = self.meddle(connection.process, pack)
+        if self.intercept is not None:
+            extra = self.intercept(connection.process, pack)
             if extra is None or extra > 0:
-                self.world.fault("meddling", lasts=extra or 0.0)
+                self.world.fault("interception", lasts=extra or 0.0)
                 if extra is not None:
                     self.world.after(extra, self._send, connection, pack, work)
                 return
@@ -220,7 +220,7 @@ class SimBroker:
         self._pump(server)
 
     def pause(self, process: BridgeProcess, server: str) -> None:
-        """A bridge reads it no more."""
+        """A bridge stops reading this queue."""
         self._consumers.get(server, {}).pop(process.name, None)
 
     def room(self, process: BridgeProcess) -> None:
@@ -254,18 +254,18 @@ class SimBroker:
         if wait > 0:
             self.world.after(wait, self._given, connection, number)
             return
-        held = connection.pending.pop(-number, None)
-        if held is None:
+        work = connection.pending.pop(-number, None)
+        if work is None:
             return
-        connection.pending[number] = held
+        connection.pending[number] = work
         if connection.up:
-            pack = decode(held[1])
+            pack = decode(work[1])
             connection.process.feed(WorkArrived(pack.source, pack.envelopes[0], number))
         else:
             self._requeue(connection, number)
 
     def settle(self, process: BridgeProcess, delivery: int, *, done: bool) -> None:
-        """An ack or a nack. Of an older connection it has no effect."""
+        """Acknowledge a delivery, or return it. For a delivery of an older connection this has no effect."""
         connection = self._connections.get(process.name)
         if connection is None or delivery not in connection.pending:
             return
@@ -278,7 +278,7 @@ class SimBroker:
             self.world.after(self._hop(), self._requeue, connection, delivery)
 
     def redeliver(self, process: BridgeProcess) -> bool:
-        """Give what this bridge holds to another, or to itself, again. False when it holds nothing."""
+        """Deliver the work that this bridge holds again, to any bridge. Returns False when it holds none."""
         connection = self._connections.get(process.name)
         numbers = [number for number in connection.pending if number > 0] if connection is not None else []
         for number in numbers:
@@ -287,14 +287,15 @@ class SimBroker:
         return bool(numbers)
 
     def _requeue(self, connection: Connection | None, number: int) -> None:
-        held = connection.pending.pop(number, None) if connection is not None else None
-        if held is not None:
-            self.queues.setdefault(held[0], deque()).append(held[1])
-            self._pump(held[0])
+        work = connection.pending.pop(number, None) if connection is not None else None
+        if work is not None:
+            server, data = work
+            self.queues.setdefault(server, deque()).append(data)
+            self._pump(server)
 
-    # ------------------------------------------------------------ what a partition does
+    # ------------------------------------------------------------ partitions
     def cut_off(self, process: Process, seconds: float, *, deaf: bool, mute: bool) -> None:
-        """For a while nothing passes to this process (deaf) or from it (mute); then all of it does."""
+        """For a while hold back all messages to this process (deaf) or from it (mute); then let them pass."""
         connection = self._connections.get(process.name)
         if connection is not None:
             if deaf:

@@ -1,4 +1,7 @@
-"""Simulated clients on long links, of both eras. Each notes what it hears, and comes back when its edge dies."""
+"""Simulated clients on long links, of both eras. Each checks the frames that it receives, and reconnects when its edge dies.
+
+The clients over HTTP are in http_clients.py; both share the class Client.
+"""
 
 from __future__ import annotations
 
@@ -18,15 +21,16 @@ if TYPE_CHECKING:
 AGAIN = 0.4
 """Seconds before a client without edge or session looks again."""
 CROSSES_WITHIN = 0.1
-"""Seconds within which a cancel meets an answer on its way."""
+"""Seconds within which a cancel and an answer cross each other."""
 INPUT_TAKES = 0.2
-"""Seconds a client takes to give what a server asks for."""
+"""Seconds until a client sends a call again with the input that its server has asked for."""
 
 
 class Client:
     """What all clients share: a name, the requests they made, and an edge that lives."""
 
     legacy = False
+    missed = False  # a message was lost with a connection that cannot be resumed
 
     def __init__(self, world: World, name: str, server: str, edge: EdgeProcess | None = None) -> None:
         self.world = world
@@ -34,7 +38,7 @@ class Client:
         self.server = server
         self.requests: list[Request] = []
         self.over = False
-        self.wants_session = False  # it has not said that its session may end, nor does that end with a link
+        self.wants_session = False  # its session outlives its links, and it has not asked for the end of it
         self.unmade = 0  # calls that wait for an edge or a session
         self._edge = edge
         self._count = 0
@@ -42,45 +46,50 @@ class Client:
 
     @property
     def edge(self) -> EdgeProcess | None:
-        """The edge it uses: the same while that lives, else any other; None while there is none."""
+        """The edge it uses: the same one while that lives, then any other; None while there is none."""
         if self._edge is None or not self._edge.alive or self._edge.leaving:
             ready = [edge for edge in self.world.edges if not edge.leaving]
             self._edge = self.world.random.choice(ready) if ready else None
         return self._edge
 
-    def new(self, edge: EdgeProcess, id: bytes | None, tool: str, **arguments: Any) -> Request:
+    @property
+    def session_id(self) -> str:
+        """The id of its session over HTTP; empty where there is none."""
+        return ""
+
+    def new_request(self, edge: EdgeProcess, id: bytes | None, tool: str, **arguments: Any) -> Request:
         """A request with a key of its own. Unless one is given, ids count from 1, as every client's do."""
         self._count += 1
         if tool:
             arguments["key"] = f"{self.name}.{self._count}"
         request = Request(self.world, self.name, edge, id or str(self._count).encode(), tool, arguments)
-        request.session = getattr(self, "session_id", "")
+        request.session = self.session_id
         self.requests.append(request)
         return request
 
     def call(self, tool: str, *, id: bytes | None = None, cancel_after: float | None = None, **arguments: Any) -> None:
-        """Call a tool as soon as that is possible."""
+        """Call a tool as soon as there is an edge and, where one is needed, a session. arguments: see SimServer."""
         if self.over:
             return
         self.unmade += 1
-        self._try(tool, id, cancel_after, arguments)
+        self._call_when_ready(tool, id, cancel_after, arguments)
 
-    def _try(self, tool: str, id: bytes | None, cancel_after: float | None, arguments: dict[str, Any]) -> None:
+    def _call_when_ready(self, tool: str, id: bytes | None, cancel_after: float | None, arguments: dict[str, Any]) -> None:
         edge = self._ready()
         if self.over:
             self.unmade -= 1
         elif edge is None:
-            self.world.after(AGAIN, self._try, tool, id, cancel_after, arguments)
+            self.world.after(AGAIN, self._call_when_ready, tool, id, cancel_after, arguments)
         else:
             self.unmade -= 1
-            request = self.new(edge, id, tool, **arguments)
-            self._make(edge, request, arguments | {"key": request.key}, cancel_after)
+            request = self.new_request(edge, id, tool, **arguments)
+            self._send_call(edge, request, arguments | {"key": request.key}, cancel_after)
 
     def _ready(self) -> EdgeProcess | None:
         """The edge to call through, if a call can be made now."""
         raise NotImplementedError
 
-    def _make(
+    def _send_call(
         self,
         edge: EdgeProcess,
         request: Request,
@@ -91,7 +100,7 @@ class Client:
         raise NotImplementedError
 
     def retry(self, asked: Request) -> None:
-        """The server has asked for input before it carries this call out: call again, with that, through any edge."""
+        """Send a call again, with the input that its server has asked for, through any edge."""
         edge = self._ready()
         if self.over or not asked.to_retry:
             return
@@ -101,17 +110,17 @@ class Client:
         asked.retried = True
         self._count += 1
         request = Request(self.world, self.name, edge, str(self._count).encode(), asked.tool, asked.arguments)
-        request.session = getattr(self, "session_id", "")
+        request.session = self.session_id
         self.requests.append(request)
-        self._make(edge, request, asked.arguments, None, asked.state)
+        self._send_call(edge, request, asked.arguments, None, asked.state)
 
     def leave(self) -> None:
-        """Go, in an orderly way."""
+        """End the session and the links."""
         raise NotImplementedError
 
     @property
     def waits(self) -> bool:
-        """An answer is owed."""
+        """Whether an answer is still owed to it."""
         return any(request.open or request.to_retry for request in self.requests)
 
     def _left(self) -> None:
@@ -155,19 +164,19 @@ class LongLink(Client):
         edge.links[self.link] = self
         edge.feed(LinkOpened(self.link, self.server, self.name, "stdio"))
         if self.legacy:
-            request = self.new(edge, b"0", "")
+            request = self.new_request(edge, b"0", "")
             request.session = self.link
-            self._frame(initialize(b"0", self.version))
-            self._frame(notification("notifications/initialized", {}))
+            self.write(initialize(b"0", self.version))
+            self.write(notification("notifications/initialized", {}))
 
-    def _frame(self, message: Message) -> None:
+    def write(self, message: Message) -> None:
         if self._edge is not None and self.link:
             self._edge.arrived(self.link, message)
 
     def _ready(self) -> EdgeProcess | None:
         return self._edge if self.link else None
 
-    def _make(
+    def _send_call(
         self,
         edge: EdgeProcess,
         request: Request,
@@ -176,34 +185,34 @@ class LongLink(Client):
         state: str | None = None,
     ) -> None:
         request.session = self.link
-        self._frame(call(request.id, request.tool, arguments, modern=not self.legacy, state=state))
+        self.write(call(request.id, request.tool, arguments, modern=not self.legacy, state=state))
         if cancel_after is not None:
-            self.world.after(cancel_after, self._cancel, request)
+            self.world.after(cancel_after, self.cancel, request)
 
-    def _cancel(self, request: Request) -> None:
+    def cancel(self, request: Request) -> None:
         newest = next((other for other in reversed(self.requests) if other.id == request.id), request)
         if request.open and newest is request and request.session == self.link:
             request.cancelled, request.cancelled_at = True, self.world.now
             if any(other.open and other.session == self.link and other.id == request.id for other in self.requests):
                 self.world.did("cancel of a shared id")
-            self._frame(notification("notifications/cancelled", {"requestId": int(request.id)}))
+            self.write(notification("notifications/cancelled", {"requestId": int(request.id)}))
 
     def batch(self, *calls: dict[str, Any]) -> None:
-        """Several calls in one frame, if it has a link; the revision has to be the one with batches."""
+        """Send several calls in one frame, if its session is open; its revision must be the one with batches."""
         edge = self._ready()
         opening = [request for request in self.requests if not request.tool and request.session == self.link]
         if edge is None or not opening or not opening[0].answers or opening[0].answers[0].reason:
             return
         messages = []
         for arguments in calls:
-            request = self.new(edge, None, "write", **arguments)
+            request = self.new_request(edge, None, "write", **arguments)
             request.session, request.in_batch = self.link, True
             messages.append(call(request.id, request.tool, arguments | {"key": request.key}, modern=False))
         self.world.did("batch")
-        self._frame(jsonrpc.parse(b"[" + b",".join(message.frame for message in messages) + b"]"))
+        self.write(jsonrpc.parse(b"[" + b",".join(message.frame for message in messages) + b"]"))
 
     def end_input(self) -> None:
-        """It ends its input, and is waited for no longer: what is open is answered at once, and its link goes."""
+        """Have its input lapse: each open request must be answered at once, and its link ends."""
         edge, link = self._edge, self.link
         if edge is None or not link or edge.frozen or link in edge.wires or not edge.alive:
             return
@@ -218,22 +227,22 @@ class LongLink(Client):
         if self.link == link:
             self.leave_link()
 
-    # ------------------------------------------------------------ what the edge says
+    # ------------------------------------------------------------ what the edge sends (ClientLink)
     def sent(self, effect: Send) -> None:
         message = checked(effect.frame)
         assert message is not None
         if message.kind is MessageKind.BATCH:
             for member in batches.split(message):
                 assert isinstance(member, Message)
-                self._heard(member, in_batch=True)
+                self._received(member, in_batch=True)
         elif message.kind is MessageKind.REQUEST:
-            self._frame(reply(message))
+            self.write(reply(message))
         else:
-            self._heard(message)
+            self._received(message)
 
-    def _heard(self, message: Message, *, in_batch: bool = False) -> None:
+    def _received(self, message: Message, *, in_batch: bool = False) -> None:
         if message.method == "notifications/message":
-            return  # what a server logs names no request
+            return  # a log message names no request
         wanted = jsonrpc.refers_to(message) if message.kind is MessageKind.NOTIFICATION else message.id
         body = message.frame
         mine = [request for request in self.requests if request.session == self.link]
@@ -243,11 +252,11 @@ class LongLink(Client):
         same = named or [request for request in mine if wanted in (request.id, request.token) and request.open]
         same = same or [request for request in reversed(mine) if wanted in (request.id, request.token)]
         if same:
-            if message.kind is MessageKind.RESPONSE and self.world.deeds:  # plain seeds cancel no id that is used twice
+            if message.kind is MessageKind.RESPONSE and self.world.deeds:  # only varied seeds cancel an id that is used twice
                 self._doubt_others(same[0], mine, sure=bool(named))
             if same[0].answers:
                 self._misread(same[0], mine)
-            same[0].heard(message)
+            same[0].received(message)
             if message.kind is MessageKind.RESPONSE and same[0].in_batch is not in_batch:
                 self.world.violated(f"{same[0]!r}: answered {'in a batch' if in_batch else 'alone'}")
             if not same[0].tool and same[0].answers[-1].reason:
@@ -255,34 +264,34 @@ class LongLink(Client):
             elif same[0].to_retry:
                 self.world.after(INPUT_TAKES, self.retry, same[0])
         else:
-            self.world.violated(f"{self.name} hears what it never asked: {message.frame!r}")
+            self.world.violated(f"{self.name} receives a frame that answers no request: {message.frame!r}")
 
     def _doubt_others(self, answered: Request, mine: list[Request], *, sure: bool) -> None:
-        """A client that has used an id twice cannot tell whose an error is, nor what a cancel meant that met an answer."""
+        """Excuse other requests of an id: an error may be theirs, and a cancel that crossed an answer may have ended them."""
         others = [request for request in mine if request.open and request.id == answered.id and request is not answered]
         crossed = answered.cancelled and self.world.now - answered.cancelled_at < CROSSES_WITHIN
         for other in others if crossed or not sure else ():
-            other.excused = "a cancel or an error under its id may have meant it"
+            other.excused = "a cancel or an error under its id may have been its own"
             answered.lapsed = True
 
     def _misread(self, named: Request, mine: list[Request]) -> None:
-        """An error names no key: where two requests share an id, it was the other's, or crossed with the cancel of that."""
+        """Give an error to the other request of its id: errors name no key, so the first one may have been misattributed."""
         same = [request for request in mine if request.id == named.id and not request.answers]
         other = next((request for request in same if request.open), None) or next(iter(same), None)
         if other is not None and named.answers[0].failed:
             other.answers.append(named.answers.pop())
 
     def leave_link(self) -> None:
-        """The session could not be opened: try on a new link."""
+        """End the link, and open a new one later."""
         edge, link = self._edge, self.link
-        self._gone("its session was not opened")
+        self._link_ended("its session was not opened")
         if edge is not None:
             edge.hang_up(link)
 
-    def _gone(self, why: str) -> None:
+    def _link_ended(self, reason: str) -> None:
         for request in self.requests:
             if request.open and request.session == self.link:
-                request.excused = why
+                request.excused = reason
         self.link = ""
         self.world.after(AGAIN, self._open)
 
@@ -291,10 +300,10 @@ class LongLink(Client):
             seen = not request.unread and request.id not in unread
             if request.open and request.session == self.link and seen and not request.edge.leaving:
                 self.world.violated(f"{request!r}: its link was closed before the answer ({reason})")
-        self._gone("its link was closed")
+        self._link_ended("its link was closed")
 
     def broken(self) -> None:
-        self._gone("its edge died")
+        self._link_ended("its edge died")
 
     def accepted(self) -> None:
         self.world.violated(f"{self.name}: a long link was answered with 202")

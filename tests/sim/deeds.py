@@ -1,4 +1,4 @@
-"""What clients, people and servers do in varied seeds, beside plain calls: each is counted when it has come to pass."""
+"""Deeds: what clients, people and servers do in varied seeds beside plain calls. Each kind is counted when it has happened."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ KINDS = (
     "cancel of a shared id", "failing tool list", "input asked for", "input given", "too large", "eviction",
     "restart asked for", "hung server", "poisoned call", "batch", "answer after the end of input",
 )  # fmt: skip
-"""The names under which they are counted."""
+"""The names under which deeds are counted."""
 
 
 def client(world: World, random: Random, number: int) -> Client:
-    """One of the clients that are there from the beginning."""
+    """One of the clients that a seed begins with."""
     legacy = random.random() < 0.6
     server = "both" if random.random() < 0.3 else "old" if legacy else "tools"
     if random.random() < 0.5:
@@ -40,17 +40,17 @@ def call(client: Client, random: Random) -> None:
 
 
 def _any(world: World, random: Random, kind: type[Client] = Client, *, legacy: bool | None = None) -> Client | None:
-    """A client that is there."""
-    found = [
+    """A client of this kind that has not left, if there is one."""
+    present = [
         client
         for client in world.clients.values()
         if isinstance(client, kind) and not client.over and legacy in (None, client.legacy)
     ]
-    return random.choice(found) if found else None
+    return random.choice(present) if present else None
 
 
 def cancel_shared_id(world: World, random: Random) -> None:
-    """A client uses an id twice, and cancels that."""
+    """A client uses an id twice, and cancels the second request."""
     client = _any(world, random, LongLink)
     if client is not None:
         id = b"%d" % (1000 + len(client.requests) + client.unmade)
@@ -59,25 +59,25 @@ def cancel_shared_id(world: World, random: Random) -> None:
 
 
 def fail_lists(world: World, random: Random) -> None:
-    """Servers do not tell their tools for a while, and a new edge asks them to."""
+    """Servers fail tools/list for a while, and a new edge asks for it."""
     seconds = random.choice((0.5, 2.0))
     world.fault("failing tool lists", lasts=seconds)
-    world.lists = random.choice(("half", "error"))
-    world.after(seconds, setattr, world, "lists", "whole")
+    world.tool_lists = random.choice(("half", "error"))
+    world.after(seconds, setattr, world, "tool_lists", "whole")
     client = Http(world, f"newcomer{len(world.clients)}", "tools", legacy=False, edge=world.edge())
     for tool in ("read", "write"):
         client.call(tool, delay=0.3)
 
 
 def ask_for_input(world: World, random: Random) -> None:
-    """A server asks the client of a call for input before it carries that out."""
+    """A server asks the client of a call for input before it runs the call."""
     client = _any(world, random, legacy=False)
     if client is not None:
         client.call(random.choice(("read", "write")), input=True, delay=random.choice((0.0, 1.5)))
 
 
 def send_much(world: World, random: Random) -> None:
-    """Calls of all sizes, and answers, about what the broker takes."""
+    """Calls and answers about as large as the broker's longest message."""
     client, size = _any(world, random), random.choice((3_000, 7_900, 8_192, 20_000))
     if client is not None:
         client.call(random.choice(("read", "write")), text="x" * size)
@@ -85,7 +85,7 @@ def send_much(world: World, random: Random) -> None:
 
 
 def go_away(world: World, random: Random) -> None:
-    """A client of a session goes without a word; another comes."""
+    """A client abandons its session without a message, and two others open sessions of the same server."""
     client = _any(world, random, Http, legacy=True)
     if isinstance(client, Http):
         session, owner = client.session_id, client.session.owner if client.session else ""
@@ -107,21 +107,21 @@ def _evicted(world: World, left_at: float) -> None:
 
 
 def restart_server(world: World, random: Random) -> None:
-    """A person asks for new processes."""
+    """A person asks for new processes of a server."""
     observer = world.observer()
     for bridge in world.bridges:
-        bridge.touched.append("restart")  # one without room for another process ends the old one first
-    world.fault("restart asked for", lasts=12.0)  # what may be repeated has so long to end in the old process
+        bridge.touched.append("restart")  # a bridge without room for another process ends the old one first
+    world.fault("restart asked for", lasts=12.0)  # how long repeatable calls may take to end in the old process
     world.did("restart asked for")
     world.after(0.5, observer.restart, random.choice(sorted(world.settings.servers)), f"token{len(world.processes)}")
 
 
 def hang(world: World, random: Random) -> None:
-    """A server that many share hangs: checks find it, and it is replaced."""
+    """A shared server process hangs, until health checks replace it."""
     pools = [(bridge, pool.shared()) for bridge in world.bridges if not bridge.frozen for pool in bridge.core.pools.values()]
-    found = [(bridge, bridge.children[child.id]) for bridge, child in pools if child and child.id in bridge.children]
-    if found:
-        bridge, child = random.choice(found)
+    running = [(bridge, bridge.children[child.id]) for bridge, child in pools if child and child.id in bridge.children]
+    if running:
+        bridge, child = random.choice(running)
         bridge.touched.append("hung server")
         world.fault("hung server", lasts=8.0)
         world.did("hung server")
@@ -129,21 +129,21 @@ def hang(world: World, random: Random) -> None:
 
 
 def poison(world: World, random: Random) -> None:
-    """A call of which each server dies that begins it."""
+    """A call that kills each server process that begins it."""
     client = _any(world, random)
     if client is not None:
         client.call(random.choice(("read", "write")), poison=True, delay=0.1)
 
 
 def batch(world: World, random: Random) -> None:
-    """Several calls in one frame."""
+    """A client sends several calls in one frame."""
     client = _any(world, random, LongLink, legacy=True)
     if isinstance(client, LongLink) and client.version == REVISION:
         client.batch(*({"delay": random.choice((0.0, 0.3, 1.0))} for _ in range(3)))
 
 
 def end_input(world: World, random: Random) -> None:
-    """A client ends its input and is waited for no longer."""
+    """A client ends its input, and its edge stops waiting for answers."""
     client = _any(world, random, LongLink)
     if isinstance(client, LongLink):
         client.call(random.choice(("read", "write")), delay=1.5)

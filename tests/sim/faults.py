@@ -1,4 +1,4 @@
-"""Every kind of fault a world knows: each befalls it once when called, is counted, and says how long it lasts."""
+"""Faults: functions that each do one kind of harm to a world, count it there, and say how long it lasts."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ Fault = Callable[["World", Random], None]
 
 
 def counted(world: World) -> dict[str, int]:
-    """How often each kind befell this world."""
+    """How often each kind of fault has happened in this world."""
     return world.faults | {"clock skew": len(world.processes)}
 
 
@@ -27,7 +27,7 @@ def _process(world: World, random: Random) -> Process | None:
 
 
 def _window(world: World, random: Random, kind: str, low: float, high: float) -> None:
-    """A probability of the broker's is up for a while. What it does is counted message by message."""
+    """Raise one of the broker's probabilities for a while; the broker counts each message that it harms."""
     seconds = random.uniform(0.5, 3.0)
     setattr(world.broker, kind, random.uniform(low, high))
     world.after(seconds, setattr, world.broker, kind, 0.0)
@@ -37,7 +37,7 @@ def _window(world: World, random: Random, kind: str, low: float, high: float) ->
 def losses(world: World, random: Random) -> None:
     """The broker drops messages to inboxes, topics and work it does not keep."""
     _window(world, random, "loss", 0.01, 0.3)
-    if world.broker.loss > 0.02:  # enough to silence somebody for a lease
+    if world.broker.loss > 0.02:  # enough to silence a process for a lease
         for process in world.processes:
             process.touched.append("loss")
 
@@ -53,12 +53,12 @@ def reorders(world: World, random: Random) -> None:
 
 
 def lost_acks(world: World, random: Random) -> None:
-    """Acknowledgements of kept work are lost: it is given out again."""
+    """Acknowledgements of kept work are lost, so the broker delivers it again."""
     _window(world, random, "ack_loss", 0.2, 1.0)
 
 
 def refusals(world: World, random: Random) -> None:
-    """The broker refuses publishes, and says so."""
+    """The broker refuses publishes and reports it."""
     _window(world, random, "refusal", 0.02, 0.3)
     for process in world.processes:
         process.touched.append("refusals")
@@ -70,7 +70,7 @@ def lost_confirms(world: World, random: Random) -> None:
 
 
 def redelivery(world: World, random: Random) -> None:
-    """The broker gives out again what a living bridge holds."""
+    """The broker delivers again what living bridges hold."""
     for again in range(20):
         world.after(again * 0.02, _redeliver, world)
 
@@ -104,17 +104,17 @@ def _cut(world: World, random: Random, kind: str, *, deaf: bool, mute: bool) -> 
 
 
 def deafness(world: World, random: Random) -> None:
-    """A process hears nothing for a while."""
+    """A process receives nothing for a while."""
     _cut(world, random, "deafness", deaf=True, mute=False)
 
 
 def muteness(world: World, random: Random) -> None:
-    """A process is heard by nobody for a while."""
+    """No message of a process is delivered for a while."""
     _cut(world, random, "muteness", deaf=False, mute=True)
 
 
 def partition(world: World, random: Random) -> None:
-    """A process and the broker are apart for a while."""
+    """A process and the broker exchange nothing for a while."""
     _cut(world, random, "partition", deaf=True, mute=True)
 
 
@@ -129,7 +129,7 @@ def disconnect(world: World, random: Random) -> None:
 
 
 def freeze(world: World, random: Random) -> None:
-    """A process stands still, and wakes."""
+    """A process is stopped for a while, as by SIGSTOP."""
     process = _process(world, random)
     if process is not None:
         seconds = random.choice((0.2, 1.0, 4.0, 10.0))
@@ -148,7 +148,7 @@ def kill_bridge(world: World, random: Random) -> None:
 
 
 def late_flush(world: World, random: Random) -> None:
-    """A bridge is killed with packs on their way, which come late."""
+    """A bridge is killed while its last packs are on their way; they arrive late."""
     if world.bridges:
         bridge = random.choice(world.bridges)
         seconds = random.choice((0.0, 0.5, 4.0))
@@ -168,7 +168,7 @@ def kill_edge(world: World, random: Random) -> None:
 
 
 def retire(world: World, random: Random) -> None:
-    """A process is replaced in an orderly way."""
+    """A new process joins, and an old one of its kind drains and leaves."""
     process = _process(world, random)
     if process is not None:
         world.fault("retire", lasts=1.0)
@@ -191,7 +191,7 @@ def crash(world: World, random: Random) -> None:
 
 
 def drop(world: World, random: Random) -> None:
-    """Connections of legacy HTTP clients break, through no fault of any process."""
+    """Connections of legacy HTTP clients break while all processes live."""
     for edge in world.edges:
         for link, end in list(edge.links.items()):
             legacy = isinstance(end, (Post, Stream)) and end.client.legacy and not getattr(end, "over", False)
@@ -201,7 +201,7 @@ def drop(world: World, random: Random) -> None:
 
 
 def slow_server(world: World, random: Random) -> None:
-    """A server process reads nothing for a while, as one that is busy."""
+    """A server process reads nothing for a while, as a busy one would."""
     children = [child for bridge in world.bridges for child in bridge.children.values() if not child.stdin.stopped]
     if children:
         seconds = random.choice((0.3, 1.0, 4.0))
@@ -212,23 +212,23 @@ def slow_server(world: World, random: Random) -> None:
 
 
 def slow_client(world: World, random: Random) -> None:
-    """A client takes nothing for a while of what is sent on one of its links."""
+    """A client reads nothing for a while on one of its links."""
     links = [(edge, link) for edge in world.edges for link in edge.links if link not in edge.wires]
     if links:
         seconds = random.choice((0.3, 1.0, 4.0))
         world.fault("slow client", lasts=seconds)
-        edge, link = random.choice(links[-8:])  # older ones of HTTP are over
+        edge, link = random.choice(links[-8:])  # older links of HTTP are over
         world.after(seconds, edge.stop_taking(link).go)
 
 
 SLOW: tuple[Fault, ...] = (slow_server, slow_client)
-"""Of whoever reads slowly: nobody is to notice but by the time it takes."""
+"""Faults of slow seeds: they may delay answers and change nothing else."""
 FAULTS: tuple[Fault, ...] = (
     losses, doubles, reorders, lost_acks, refusals, lost_confirms, redelivery, stall, restart, deafness, muteness, partition,
     disconnect, freeze, kill_bridge, late_flush, kill_edge, retire, crash, drop,
 )  # fmt: skip
 KEPT_ONLY: tuple[Fault, ...] = (lost_acks, redelivery, lost_confirms)
-"""What can only happen where the broker keeps work."""
+"""Faults that only a broker that keeps work can have."""
 
 KINDS = (
     "loss", "double", "reorder", "lost ack", "refused publish", "lost confirm", "redelivery", "stall", "restart", "deafness",

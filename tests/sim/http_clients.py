@@ -1,6 +1,6 @@
-"""Simulated clients over HTTP, of both eras: a link a request, and for a session its own stream, through any edge.
+"""Simulated clients over HTTP, of both eras: one link for each request, and one for the event stream of a session.
 
-A legacy one whose connection breaks goes on as the SDKs do: a GET with the last event it has heard, at any edge.
+A legacy client whose connection breaks goes on as the SDKs do: with a GET and the last event id it has received, at any edge.
 """
 
 from __future__ import annotations
@@ -16,14 +16,14 @@ from tests.sim.process import EdgeProcess
 from tests.sim.requests import Request, call, checked, initialize, notification, reply
 
 AWAITED = 1.0
-"""Seconds after which a listener finds that the answer to an initialize takes long."""
+"""Seconds after which the HTTP listener reports that the answer to an initialize takes long."""
 
 if TYPE_CHECKING:
     from tests.sim.world import World
 
 
 class Post:
-    """One HTTP request of a client, as the far end of its stream."""
+    """One POST or DELETE of a client, as the far end of its response."""
 
     def __init__(self, client: Http, link: str, request: Request | None, session: SessionRef | None) -> None:
         self.client = client
@@ -31,8 +31,8 @@ class Post:
         self.request = request
         self.session = session
         self.over = False
-        self.again: Callable[[], None] | None = None  # what to do when a reply did not get through
-        self.last = ""  # the newest event heard
+        self.again: Callable[[], None] | None = None  # called when a reply to a server did not get through
+        self.last = ""  # the newest event id received
 
     def _end(self, edge_link: bool = True) -> None:
         if self.over:
@@ -42,29 +42,29 @@ class Post:
     def sent(self, effect: Send) -> None:
         message = checked(effect.frame)
         if self.over:
-            self.client.world.violated(f"{self.link} hears {effect.frame!r} after its end")
+            self.client.world.violated(f"{self.link} receives {effect.frame!r} after its end")
         if self.client.answer_only and not effect.final:
-            self.client.world.violated(f"{self.link} takes nothing before its answer, and hears {effect.frame!r}")
-        self._hear(effect.event)
+            self.client.world.violated(f"{self.link} accepts only its answer, and receives {effect.frame!r}")
+        self._note_event(effect.event)
         if effect.final:
             self._end()
         if message is None:
             return
         if message.kind is MessageKind.REQUEST:
-            self.client.asked(message, self.session)
+            self.client.server_request(message, self.session)
         elif self.request is not None:
-            self.request.heard(message)
+            self.request.received(message)
         if effect.final:
             self.client.ended(self, message)
             if self.again is not None:
                 self.client.world.after(AGAIN, self.again)
 
-    def _hear(self, event: str) -> None:
+    def _note_event(self, event: str) -> None:
         if event:
-            self.client.heard(event)
+            self.client.note_event(event)
             stream, _, number = event.rpartition(".")
             if self.last and (self.last.rpartition(".")[0] != stream or _number(self.last) >= int(number)):
-                self.client.world.violated(f"{self.link} hears {event} after {self.last}")
+                self.client.world.violated(f"{self.link} receives {event} after {self.last}")
             self.last = event
 
     def accepted(self) -> None:
@@ -73,14 +73,14 @@ class Post:
             self.client.world.violated(f"{self.link}: a request was answered with 202")
 
     def finished(self) -> None:
-        """Its stream ended without a response: a legacy request that was cancelled, or is read on another connection."""
+        """Its stream ended without a response: a legacy request was cancelled, or its stream is read on another connection."""
         self._end()
         if self.request is not None and not self.request.cancelled and not self.rivalled:
             self.client.world.violated(f"{self.request!r}: its stream ended without an answer")
 
     @property
     def rivalled(self) -> bool:
-        """Its client reads the stream on another connection, too."""
+        """Whether its client reads the stream on another connection, too."""
         return any(end is not self and end.request is self.request and not end.over for end in self.client.ends)
 
     def established(self, effect: Establish) -> None:
@@ -103,7 +103,7 @@ class Post:
 
 
 class Resumed(Post):
-    """A request's stream again, by GET with Last-Event-ID. Its answer is on it; what is final is a refusal."""
+    """A request's stream resumed by GET with Last-Event-ID. It carries the answer; a final frame is a refusal of the GET."""
 
     def sent(self, effect: Send) -> None:
         if not effect.final:
@@ -121,13 +121,13 @@ class Resumed(Post):
     def finished(self) -> None:
         self._end()
         if self.request is not None and self.request.open and not self.rivalled:
-            self.client.world.after(AGAIN, self.client.resume, self)  # its session may be over, which is said then
+            self.client.world.after(AGAIN, self.client.resume, self)  # if its session is over, the edge refuses that
 
 
 class Http(Client):
-    """A client over HTTP. A legacy one has a session, its own stream, and may use any edge.
+    """A client over HTTP. A legacy one has a session and reads its event stream.
 
-    answer_only: it takes no event stream for an answer to a POST.
+    roams: it uses any edge for each request. answer_only: it accepts no event stream as the response to a POST.
     """
 
     def __init__(
@@ -146,23 +146,21 @@ class Http(Client):
         self.legacy = self.wants_session = legacy
         self.roams = roams
         self.ends: list[Post] = []
-        self.told: list[Message] = []  # on the session's own stream
-        self.missed = False  # something was said on a connection that broke before its first event, and cannot be resumed
-        self._heard: set[str] = set()
-        self._asked: set[tuple[bytes, str]] = set()
+        self.notifications: list[Message] = []  # on the session's own stream
+        self._events: set[str] = set()
+        self._server_requests: set[tuple[bytes, str]] = set()
         self.session: SessionRef | None = None
         self._links = 0
-        self._offered: SessionRef | None = None  # by the head of an initialize's answer
+        self.offered: SessionRef | None = None  # named by the head of an initialize's response
         if legacy:
             self.open()
 
-    def _post(self, edge: EdgeProcess, message: Message, request: Request | None, session: SessionRef | None) -> str:
+    def post(self, edge: EdgeProcess, message: Message, request: Request | None, session: SessionRef | None) -> str:
         self._links += 1
         link = f"{self.name}/{self._links}"
         edge.links[link] = end = Post(self, link, request, session)
         self.ends.append(end)
-        who = (link, self.server, self.name)
-        edge.feed(RequestPosted(*who, message, session, (), "http", answer_only=self.answer_only))
+        edge.feed(RequestPosted(link, self.server, self.name, message, session, (), "http", answer_only=self.answer_only))
         return link
 
     @property
@@ -173,14 +171,14 @@ class Http(Client):
 
     # ------------------------------------------------------------ sessions
     def open(self) -> None:
-        """Post an initialize, unless there is a session or one is asked for."""
+        """Post an initialize, unless there is a session."""
         edge = self.edge
         if self.over or self.session is not None:
             return
         if edge is None:
             self.world.after(AGAIN, self.open)
             return
-        link = self._post(edge, initialize(b"0"), self.new(edge, b"0", ""), None)
+        link = self.post(edge, initialize(b"0"), self.new_request(edge, b"0", ""), None)
         self.world.after(AWAITED, self._awaited, edge, link)
 
     def _awaited(self, edge: EdgeProcess, link: str) -> None:
@@ -190,13 +188,13 @@ class Http(Client):
             self.world.after(AWAITED, self._awaited, edge, link)
 
     def established(self, effect: Establish) -> None:
-        """The answer, or what comes before it, names a session."""
-        self._offered = SessionRef(effect.session, effect.owner, effect.server, effect.principal)
+        """The head of an initialize's response names a session."""
+        self.offered = SessionRef(effect.session, effect.owner, effect.server, effect.principal)
 
     def _initialized(self) -> None:
         edge = self.edge
         if edge is not None and self.session is not None:
-            self._post(edge, notification("notifications/initialized", {}), None, self.session)
+            self.post(edge, notification("notifications/initialized", {}), None, self.session)
             self._listen()
 
     def _listen(self, last: str = "") -> None:
@@ -212,11 +210,11 @@ class Http(Client):
         edge.feed(StreamOpened(link, self.session, last))
 
     def stream_ended(self, last: str) -> None:
-        """The session's own stream is over, or its connection: open it again."""
+        """The session's own stream or its connection has ended: open it again."""
         self.world.after(AGAIN, self._listen, last)
 
     def resume(self, post: Post, at: EdgeProcess | None = None) -> None:
-        """Go on reading a request's stream, at any edge or at this one."""
+        """Resume a request's stream, at this edge or any."""
         edge = at or self.edge
         if post.request is None or not post.request.open or post.session is None:
             return
@@ -232,26 +230,26 @@ class Http(Client):
             self.ends.append(end)
             edge.feed(StreamOpened(link, post.session, end.last))
 
-    def heard(self, event: str) -> None:
-        """An event came on one of this client's streams."""
-        if event in self._heard:
-            self.world.violated(f"{self.name} hears {event} twice")
-        self._heard.add(event)
+    def note_event(self, event: str) -> None:
+        """An event of this id came on one of the client's streams."""
+        if event in self._events:
+            self.world.violated(f"{self.name} receives {event} twice")
+        self._events.add(event)
 
     def lost(self, session: SessionRef | None) -> None:
-        """The session turned out to be gone."""
+        """An answer says that this session is lost: open another."""
         if session == self.session:
             self.session = None
             self.open()
 
     def ended(self, post: Post, message: Message) -> None:
-        """A request has its response."""
+        """A request has its answer."""
         request = post.request
         reason = request.answers[-1].reason if request is not None and request.answers else ""
         if request is not None and not request.tool and reason:
             self.world.after(AGAIN, self.open)
-        elif request is not None and not request.tool and self._offered is not None:
-            self.session = self._offered
+        elif request is not None and not request.tool and self.offered is not None:
+            self.session = self.offered
             self.world.after(0.001, self._initialized)
         elif reason == "session_lost" and request is not None and request.session == self.session_id:
             self.lost(post.session)
@@ -260,21 +258,21 @@ class Http(Client):
 
     @property
     def session_id(self) -> str:
-        """Empty while there is none."""
+        """The id of its session over HTTP; empty where there is none."""
         return self.session.session if self.session is not None else ""
 
-    def asked(self, message: Message, session: SessionRef | None) -> None:
-        """The server asks: answer through any edge."""
+    def server_request(self, message: Message, session: SessionRef | None) -> None:
+        """A request of the server came: reply to it through any edge."""
         question = (message.id, session.session if session is not None else "")
-        if question in self._asked:
+        if question in self._server_requests:
             self.world.violated(f"{self.name} is asked {question} twice")
-        self._asked.add(question)
+        self._server_requests.add(question)
         self.world.after(0.01, self._reply, message, session)
 
     def _reply(self, message: Message, session: SessionRef | None) -> None:
         edge = self.edge
         if edge is not None and not self.over:
-            end = edge.links[self._post(edge, reply(message), None, session)]
+            end = edge.links[self.post(edge, reply(message), None, session)]
             if isinstance(end, Post) and session == self.session:
                 end.again = lambda: self._reply(message, session)
 
@@ -282,7 +280,7 @@ class Http(Client):
     def _ready(self) -> EdgeProcess | None:
         return self.edge if self.session is not None or not self.legacy else None
 
-    def _make(
+    def _send_call(
         self,
         edge: EdgeProcess,
         request: Request,
@@ -291,11 +289,11 @@ class Http(Client):
         state: str | None = None,
     ) -> None:
         message = call(request.id, request.tool, arguments, modern=not self.legacy, state=state)
-        link = self._post(edge, message, request, self.session)
+        link = self.post(edge, message, request, self.session)
         if cancel_after is not None:
-            self.world.after(cancel_after, self._cancel, request, link)
+            self.world.after(cancel_after, self.cancel, request, link)
 
-    def _cancel(self, request: Request, link: str) -> None:
+    def cancel(self, request: Request, link: str) -> None:
         if not request.open:
             return
         if not self.legacy:
@@ -303,10 +301,10 @@ class Http(Client):
             request.edge.hang_up(link)
         elif self.session is not None and request.session == self.session_id and self.edge is not None:
             request.cancelled = True
-            self._post(self.edge, notification("notifications/cancelled", {"requestId": int(request.id)}), None, self.session)
+            self.post(self.edge, notification("notifications/cancelled", {"requestId": int(request.id)}), None, self.session)
 
     def abandon(self) -> None:
-        """Go without a word: its connections end, and it never comes back."""
+        """Vanish: its connections end without a DELETE, and it never comes back."""
         self._left()
         for request in self.requests:
             if request.open:
@@ -330,7 +328,7 @@ class Http(Client):
 
 
 class Stream:
-    """A session's own stream, opened by GET."""
+    """The event stream of a session, opened by GET."""
 
     def __init__(self, client: Http, link: str, session: SessionRef, last: str) -> None:
         self.client = client
@@ -341,16 +339,16 @@ class Stream:
     def sent(self, effect: Send) -> None:
         message = checked(effect.frame)
         if effect.event:
-            self.client.heard(effect.event)
+            self.client.note_event(effect.event)
             if self.last and _number(self.last) >= _number(effect.event):
-                self.client.world.violated(f"{self.link} hears {effect.event} after {self.last}")
+                self.client.world.violated(f"{self.link} receives {effect.event} after {self.last}")
             self.last = effect.event
         if effect.final:
             self.client.stream_ended("")
         elif message is not None and message.kind is MessageKind.REQUEST:
-            self.client.asked(message, self.session)
+            self.client.server_request(message, self.session)
         elif message is not None:
-            self.client.told.append(message)
+            self.client.notifications.append(message)
 
     def accepted(self) -> None:
         self.client.world.violated(f"{self.link}: a stream was answered with 202")

@@ -67,7 +67,7 @@ def _check_answer(world: World, request: Request, starts: list[str], reason: str
         if size < world.settings.largest_message_bytes / 4:
             world.violated(f"{request!r} is not too large: {message}")
     elif reason == "invalid":
-        if not any(manner.broken for manner in world.settings.manners.values()):
+        if not any(behaviour.unreadable for behaviour in world.settings.behaviours.values()):
             world.violated(f"{request!r}: {message}")
     elif reason and not world.faults and not (reason == "overloaded" and world.settings.most <= FULL):
         world.violated(f"{request!r} failed in a healthy fabric: {message}")

@@ -1,4 +1,4 @@
-"""One request of a simulated client: what was asked, what came back, and whether that was right."""
+"""A request of a simulated client with its answers, the checks of each frame that answers it, and the frames of clients."""
 
 from __future__ import annotations
 
@@ -15,17 +15,22 @@ if TYPE_CHECKING:
 
 
 class Answer(msgspec.Struct, frozen=True):
-    """What came: `reason` is the fabric's, empty for the server's own answer, or an edge's to what is no request."""
+    """An answer as its client received it."""
 
     at: float
+    """World seconds at which it came."""
     reason: str
+    """The fabric's reason; empty for an answer of the server's own, and for an edge's to a frame that is no valid request."""
     retryable: bool
+    """Whether the fabric calls the request safe to send again."""
     message: str
+    """The error, as text."""
     failed: bool
+    """Whether it is an error."""
 
 
 class Request:
-    """A request and everything its client heard of it. `excused` says why an answer may be missing."""
+    """A request and everything that its client received for it. `excused` says why an answer may be missing."""
 
     def __init__(self, world: World, client: str, edge: EdgeProcess, id: bytes, tool: str, arguments: dict[str, Any]) -> None:
         self.world = world
@@ -38,8 +43,8 @@ class Request:
         self.delay: float = arguments.get("delay", 0.0)
         self.asks: bool = arguments.get("ask", False)
         self.arguments = arguments
-        self.state: str | None = None  # that its server has answered with, to be sent again with a client's input
-        self.retried = False  # it was, or its client has left
+        self.state: str | None = None  # the requestState of an answer that asks for input
+        self.retried = False  # the call was sent again with that input, or its client has left
         self.posted = world.now
         self.unread = edge.frozen  # its edge may close the link without having read this
         self.answers: list[Answer] = []
@@ -49,23 +54,23 @@ class Request:
         self.excused = ""
         self.cancelled = False
         self.cancelled_at = 0.0
-        self.lapsed = False  # its client had ended its input, and was waited for no longer
+        self.lapsed = False  # its client has ended its input, and its edge waits no longer
 
     def __repr__(self) -> str:
         return f"{self.client} {self.id.decode()} {self.tool or 'initialize'} {self.key} through {self.edge.name}"
 
     @property
     def open(self) -> bool:
-        """An answer is owed."""
+        """Whether an answer is still owed."""
         return not (self.answers or self.excused or self.cancelled)
 
     @property
     def to_retry(self) -> bool:
-        """Its server has asked for input that its client has not given yet."""
+        """Whether its server has asked for input that its client has not given yet."""
         return self.state is not None and not self.retried
 
-    def heard(self, message: jsonrpc.Message) -> None:
-        """A frame came that belongs to this request."""
+    def received(self, message: jsonrpc.Message) -> None:
+        """Check a frame that belongs to this request, and note it."""
         if message.method == "notifications/progress":
             value = jsonrpc.progress(message)
             if value <= self.progress or self.answers:
@@ -95,19 +100,19 @@ class Request:
 
 
 def token(id: bytes, key: str) -> bytes:
-    """A request's progress token, raw JSON: a string or a number, as its id is; no client uses one twice."""
+    """A request's progress token as raw JSON: a string or a number, as its id is. No client uses a token twice."""
     count = key.rpartition(".")[2]
     return b'"t%b"' % count.encode() if id[:1] == b'"' else b"90%b" % count.encode()
 
 
 def frame(id: bytes, method: str, params: dict[str, Any]) -> jsonrpc.Message:
-    """A client's request; its id is raw JSON."""
+    """A client's request. id: raw JSON."""
     body = b'{"jsonrpc":"2.0","id":%b,"method":"%b","params":%b}' % (id, method.encode(), msgspec.json.encode(params))
     return jsonrpc.parse(body)
 
 
 def call(id: bytes, tool: str, arguments: dict[str, Any], *, modern: bool, state: str | None = None) -> jsonrpc.Message:
-    """A tools/call. state: with the input that its server asked for under this."""
+    """A tools/call. state: the requestState under which its server asked for input, which this call then carries."""
     meta: dict[str, Any] = {"progressToken": msgspec.Raw(token(id, arguments["key"]))}
     if modern:
         meta["io.modelcontextprotocol/protocolVersion"] = jsonrpc.MODERN_VERSION
@@ -132,7 +137,7 @@ def reply(message: jsonrpc.Message) -> jsonrpc.Message:
 
 
 def checked(frame: bytes) -> jsonrpc.Message | None:
-    """What an edge wrote, parsed; None for the empty frame that primes a stream. Raises on anything else."""
+    """A frame that an edge wrote, parsed; None for the empty frame that primes a stream. Raises on anything else."""
     try:
         return jsonrpc.parse(frame) if frame else None
     except FabricError as error:

@@ -1,11 +1,13 @@
-"""A running fabric for a test to play in, and the small steps that the tests' stories are made of.
+"""A running fabric for a test of a world, and the small steps that the stories of these tests are made of.
 
-Above it: the tests of worlds. Below it: the world, its processes and clients, and the rules of invariants.py.
+Used by the test_*_worlds.py files. It uses the world, its processes and clients, and the rules of invariants.py.
 """
 
 from __future__ import annotations
 
 from typing import Any
+
+import pytest
 
 from fabric.envelope import Envelope, Kind, Pack
 from tests.sim.clients import Client
@@ -14,11 +16,14 @@ from tests.sim.process import BridgeProcess, Process
 from tests.sim.requests import Request
 from tests.sim.world import Plant, Settings, World
 
+both_brokers = pytest.mark.parametrize("keeps", [False, True], ids=["forgets", "keeps"])
+"""Run a test twice: with a broker that forgets what it has delivered, and with one that keeps work until it is acknowledged."""
+
 
 def running_fabric(
     *, keeps: bool = False, edges: int = 1, bridges: int = 1, plant: Plant | None = None, **settings: Any
 ) -> World:
-    """A world of edges and bridges that know each other, with their servers started. plant: a bug to put in."""
+    """A world of edges and bridges that know each other, with their servers started. plant: a bug to put into each core."""
     world = World(1, Settings(keeps=keeps, **settings), plant=plant)
     for _ in range(edges):
         world.edge()
@@ -36,12 +41,12 @@ def until_started(world: World, request: Request, timeout: float = 5.0) -> Bridg
 
 
 def until_answered(world: World, request: Request, timeout: float) -> str:
-    """Let time pass until the answer; returns its reason, empty for the server's own."""
+    """Let time pass until the answer; returns the fabric's reason for it, empty for an answer of the server's own."""
     assert world.run_until(lambda: bool(request.answers), timeout), f"{request!r} was not answered within {timeout} s"
     return request.answers[0].reason
 
 
-def last(client: Client) -> Request:
+def last_request(client: Client) -> Request:
     """The newest request of a client."""
     return client.requests[-1]
 
@@ -52,13 +57,16 @@ def envelopes_of(pack: Pack, kind: Kind) -> list[Envelope]:
 
 
 def delay_packs(world: World, kind: Kind, source: str, seconds: float | None, *, to: str = "") -> None:
-    """Delay by `seconds` the packs of this source that hold such an envelope; with None, drop them. to: for this process."""
+    """Have the broker delay by `seconds` each pack of the process `source` with an envelope of this kind; with None, drop it.
 
-    def meddle(process: Process, pack: Pack) -> float | None:
-        hit = pack.source == source and envelopes_of(pack, kind) and to in ("", process.name)
-        return seconds if hit else 0.0
+    to: only packs for the process of this name.
+    """
 
-    world.broker.meddle = meddle
+    def intercept(process: Process, pack: Pack) -> float | None:
+        matches = pack.source == source and envelopes_of(pack, kind) and to in ("", process.name)
+        return seconds if matches else 0.0
+
+    world.broker.intercept = intercept
 
 
 def assert_all_rules_held(world: World, *clients: Client) -> None:
@@ -67,6 +75,6 @@ def assert_all_rules_held(world: World, *clients: Client) -> None:
     assert not world.violations, world.violations
 
 
-def nobody_was_given_up(world: World) -> bool:
-    """No process judged another to be dead."""
+def no_process_was_given_up(world: World) -> bool:
+    """Whether no process has judged another to be dead."""
     return not any(process.core.member.pairs._raised for process in world.processes)

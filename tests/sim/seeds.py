@@ -1,7 +1,7 @@
-"""A seed's run: edges, bridges and clients, a few seconds of calls with faults among them, then quiet and the judgement.
+"""A run of one seed: edges, bridges and clients make calls for some seconds under faults, then all is quiet and is judged.
 
-Seeds come in three kinds: plain ones; those in which some read slowly; and varied ones, in which clients, people and servers do
-what the others never do (deeds.py).
+There are three kinds of seeds: plain ones; slow ones, in which servers and clients read slowly; and varied ones, in which
+clients, people and servers do what they never do in the others (deeds.py).
 """
 
 from __future__ import annotations
@@ -18,13 +18,17 @@ from tests.sim.invariants import finish
 from tests.sim.world import Plant, Settings, World
 
 QUICK = Checks(interval=1.0, timeout=0.4, down=2, up=1, patience=2.0)
-"""Checks by which a server that hangs is replaced within a run."""
+"""Health checks that replace a hung server within a run."""
 CALLS_END = 4.0
-"""Seconds in which calls are made and faults begin."""
+"""Seconds during which calls are made and faults begin."""
 
 
 def run(seed: int, *, slow: bool = False, varied: bool = False, plant: Plant | None = None, verbose: bool = False) -> World:
-    """Run one seed to its end; what went wrong is in the world's `violations`. slow: some read slowly, and calls are longer."""
+    """Run one seed to its end; the broken rules are in the world's `violations`.
+
+    slow: servers and clients read slowly at times, and calls are longer. plant: a bug to put into each core. verbose: print
+    the run's story.
+    """
     if varied:
         return _varied(seed, plant, verbose=verbose)
     random = Random(seed)
@@ -44,7 +48,7 @@ def run(seed: int, *, slow: bool = False, varied: bool = False, plant: Plant | N
     for fault in faults:
         world.after(random.uniform(0.2, CALLS_END), fault, world, random)
     if slow:
-        _slow(world, clients, Random(f"slow {seed}"))  # of its own: without it each seed is the run it was
+        _slow(world, clients, Random(f"slow {seed}"))  # a chance of its own, so that the rest is as in the plain seed
     world.run(CALLS_END + 0.5)
     finish(world, clients)
     return world
@@ -72,7 +76,7 @@ def _varied(seed: int, plant: Plant | None, *, verbose: bool) -> World:
         for _ in range(random.randint(1, 3)):
             world.after(random.uniform(0.0, CALLS_END), deeds.call, client, random)
     for deed in random.sample(deeds.DEEDS, 4):
-        if deed is not (deeds.restart_server if checked else deeds.hang):  # checks leave what a restart has retired alone
+        if deed is not (deeds.restart_server if checked else deeds.hang):  # checks ignore retired processes
             for _ in range(3):
                 world.after(random.uniform(0.3, CALLS_END), deed, world, random)
     for fault in random.sample([fault for fault in FAULTS if fault not in KEPT_ONLY], random.choice((0, 0, 1, 3))):
@@ -92,7 +96,7 @@ def _slow(world: World, clients: list[Client], random: Random) -> None:
             when = random.uniform(0.0, CALLS_END)
             world.after(when, call)
             if flood:
-                world.after(when + 0.02, SLOW[1], world, random)  # it may well be the one that is being written to
+                world.after(when + 0.02, SLOW[1], world, random)  # often the client that is being written to
 
 
 def _client(world: World, random: Random, number: int) -> Client:

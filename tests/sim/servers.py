@@ -1,4 +1,4 @@
-"""Simulated MCP servers: they do what a call's arguments say, and note each call they begin by its key."""
+"""Simulated MCP servers: they do what the arguments of a call say, and note the key of each call that they begin."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ TOOLS = [
 ]
 LOG_LEVEL = "io.modelcontextprotocol/logLevel"
 PIPE = 0.0004
-"""Seconds a frame takes through a pipe."""
+"""Seconds that a frame takes through a pipe."""
 
 
 class Era(StrEnum):
@@ -35,25 +35,37 @@ class Era(StrEnum):
     DUAL = "dual"
 
 
-class Manner(msgspec.Struct, frozen=True, kw_only=True):
-    """How a server behaves. slow: seconds until a process reads anything. shy: it ends of a first message that is not
-    initialize. frail: it ends of any message before that but server/discover. sticks: it reads nothing after a first message
-    that is not initialize. mute: it answers neither server/discover nor ping. broken: its answers to calls cannot be read;
-    `named`: but for their ids."""
+class Behaviour(msgspec.Struct, frozen=True, kw_only=True):
+    """How a server behaves that is not well behaved."""
 
-    slow: float = 0.0
-    shy: bool = False
-    frail: bool = False
-    sticks: bool = False
-    mute: bool = False
-    broken: str = ""
+    reads_after: float = 0.0
+    """Seconds until a process reads anything."""
+    exits_before_initialize: bool = False
+    """A process exits on a first message that is not initialize."""
+    exits_on_early_ping: bool = False
+    """A process exits on any message before initialize but server/discover."""
+    hangs_before_initialize: bool = False
+    """A process hangs after a first message that is not initialize."""
+    ignores_probes: bool = False
+    """A process answers neither server/discover nor ping."""
+    unreadable: str = ""
+    """Answers to calls are no JSON: "named" with a readable id, any other text without one."""
 
 
 class SimServer:
-    """One server process. A call's arguments: key, delay (seconds), progress (how many), ask (a request to the client
-    first), big (bytes of a log message, and again of the answer), input (answer with input_required first), flood (how many
-    messages to write before the answer, as fast as they are read), poison (the process dies of it). `stdin` may be stopped;
-    `hold` stops its stdout."""
+    """One server process. `stdin` may be stopped; `hold` stops its stdout.
+
+    The arguments of a call say what it does:
+
+        key       names the call
+        delay     seconds that it takes
+        progress  how many progress notifications it sends
+        ask       it sends a request to the client first
+        input     its first answer is input_required
+        big       bytes of a log message that it sends, and of its answer
+        flood     how many progress notifications it sends before the answer, as fast as they are read
+        poison    its process dies
+    """
 
     def __init__(self, world: World, bridge: BridgeProcess, child: str, era: Era) -> None:
         self.world = world
@@ -65,12 +77,12 @@ class SimServer:
         self._bridge = bridge
         self.bridge_name = bridge.name
         self._running: dict[str, str] = {}  # ids of calls that are not cancelled, with their keys
-        self._asked: dict[int, tuple[str, Any]] = {}
-        self._asks = 0
+        self.questions: dict[int, tuple[str, Any]] = {}  # ids of open requests to clients: the call's id and arguments
+        self._question_count = 0
         self._initialized = False
-        self.asked: list[str] = []  # the methods of what it was sent, in order
-        self.manner = world.settings.manners.get(child.rpartition("#")[0], Manner())
-        self._reads_at = world.now + self.manner.slow
+        self.methods: list[str] = []  # of the messages that it was sent, in order
+        self.behaviour = world.settings.behaviours.get(child.rpartition("#")[0], Behaviour())
+        self._reads_at = world.now + self.behaviour.reads_after
         self._sent: deque[str] = deque(maxlen=300)  # ids of what was written to it, in order
         self._held = self._releasing = False
         self._unread: list[jsonrpc.Message] = []  # what it has written, while its bridge does not read
@@ -79,7 +91,7 @@ class SimServer:
             world,
             behind=lambda waiting: bridge.feed(ServerBehind(child, waiting)),
             caught_up=lambda: bridge.feed(ServerCaughtUp(child)),
-            given_up=lambda: self._end("it has read nothing for a time"),
+            given_up=lambda: self._exit("it has read nothing for a time"),
         )
         world.after(world.settings.starting + world.random.uniform(0.01, 0.05), self._up)
 
@@ -88,7 +100,7 @@ class SimServer:
             self._bridge.feed(ServerStarted(self.child))
 
     def stop(self, *, killed: bool = False) -> None:
-        """The bridge stops it, or dies with it."""
+        """The bridge stops it, or (killed) dies and takes it along; a running call of a live session must not be stopped."""
         self.alive = False
         if not killed and self.when_stopped is not None:
             self.when_stopped()
@@ -99,13 +111,13 @@ class SimServer:
                 self.world.violated(f"{self._bridge.name} ends the session of {client.name}, in which {key} runs")
 
     def crash(self) -> None:
-        """It dies by itself."""
+        """It exits by itself."""
         if self.alive and self._held:
-            self._crashed = True  # which is seen when what it has written has been read
+            self._crashed = True  # its bridge sees that once it has read what the process wrote
         elif self.alive:
-            self._end("simulated crash")
+            self._exit("simulated crash")
 
-    def _end(self, reason: str) -> None:
+    def _exit(self, reason: str) -> None:
         if self.alive:
             unsent = frozenset([*self._sent][len(self._sent) - self.stdin.unsent :])
             self.alive = False
@@ -113,7 +125,7 @@ class SimServer:
             self._bridge.feed(ServerExited(self.child, reason, unsent=unsent))
 
     def hang(self) -> None:
-        """It lives, and neither reads nor writes any more."""
+        """It stays alive and neither reads nor writes any more."""
         self.hangs = True
 
     def write(self, frame: bytes) -> None:
@@ -121,20 +133,20 @@ class SimServer:
         try:
             message = msgspec.json.decode(frame)
         except msgspec.DecodeError:
-            self.world.violated(f"{self._bridge.name} {self.child} was given what is no message: {frame!r}")
+            self.world.violated(f"{self._bridge.name} {self.child} was sent a frame that is no JSON: {frame!r}")
             return
         after = max(PIPE, self._reads_at - self.world.now)
         self._sent.append(str(message.get("id")))
         self.stdin.send(lambda: self.world.after(after, self._received, message), len(frame))
         if not self._initialized and self.stdin.bytes > self.world.settings.unread_bytes + BEHIND_BYTES + len(frame):
-            self.world.violated(f"{self._bridge.name} {self.child} was given {self.stdin.bytes} bytes more than it reads")
+            self.world.violated(f"{self._bridge.name} {self.child} was sent {self.stdin.bytes} bytes more than it reads")
 
-    def say(self, **message: Any) -> None:
+    def send(self, **message: Any) -> None:
         """The server writes a frame."""
         frame = msgspec.json.encode({"jsonrpc": "2.0", **message})
-        self.world.after(PIPE, self._said, jsonrpc.parse(frame))
+        self.world.after(PIPE, self._written, jsonrpc.parse(frame))
 
-    def _said(self, message: jsonrpc.Message) -> None:
+    def _written(self, message: jsonrpc.Message) -> None:
         if not self.alive or self.hangs:
             return
         if self._held:
@@ -143,11 +155,11 @@ class SimServer:
             self._bridge.feed(ServerFrame(self.child, message))
 
     def hold(self) -> None:
-        """Its bridge reads no more of what it writes."""
+        """Its bridge stops reading its stdout."""
         self._held, self._releasing = True, False
 
     def release(self) -> None:
-        """It reads on, in its next turn."""
+        """Its bridge reads its stdout again, from its next turn on."""
         self._releasing = True
         self.world.after(0.0, self._release)
 
@@ -158,35 +170,37 @@ class SimServer:
         while self._unread and not self._held and self.alive:
             self._bridge.feed(ServerFrame(self.child, self._unread.pop(0)))
         if self._crashed and not self._unread:
-            self._end("simulated crash")
+            self._exit("simulated crash")
 
     def _received(self, message: Any) -> None:
         if not self.alive or self.hangs:
             return
         method, id, params = message.get("method"), message.get("id"), message.get("params", {})
-        self.asked.append(method)
-        early = "initialize" not in self.asked
-        if early and (self.manner.shy or (self.manner.frail and method != "server/discover")):
+        self.methods.append(method)
+        early = "initialize" not in self.methods
+        if early and (
+            self.behaviour.exits_before_initialize or (self.behaviour.exits_on_early_ping and method != "server/discover")
+        ):
             self.crash()
             return
-        if early and self.manner.sticks:
+        if early and behaviour.hangs_before_initialize:
             self.hang()
             return
-        if self.manner.mute and method in ("server/discover", "ping"):
+        if behaviour.ignores_probes and method in ("server/discover", "ping"):
             return
         if method is None:
             self._replied(message)
         elif method == "server/discover":
             versions = [jsonrpc.MODERN_VERSION] if self.era is Era.MODERN else [jsonrpc.MODERN_VERSION, "2025-11-25"]
             if self.era is not Era.LEGACY:
-                self.say(id=id, result={"supportedVersions": versions, "capabilities": {}})
+                self.send(id=id, result={"supportedVersions": versions, "capabilities": {}})
             else:
-                self.say(id=id, error={"code": -32601, "message": "unknown method"})
+                self.send(id=id, error={"code": -32601, "message": "unknown method"})
         elif method == "initialize":
             if self._initialized:
                 self.world.violated(f"{self._bridge.name} {self.child} is initialized twice")
             self._initialized = True
-            self.say(
+            self.send(
                 id=id, result={"protocolVersion": params["protocolVersion"], "capabilities": {}, "serverInfo": {"name": "s"}}
             )
         elif method == "tools/list":
@@ -199,38 +213,38 @@ class SimServer:
         elif method == "notifications/cancelled":
             self._running.pop(params["requestId"], None)
         elif id is not None:
-            self.say(id=id, result={})
+            self.send(id=id, result={})
 
     def _list(self, id: str, params: dict[str, Any]) -> None:
-        self.world.listed += 1
-        if self.world.lists == "whole":
-            self.say(id=id, result={"tools": TOOLS, "ttlMs": 60_000})
-        elif self.world.lists == "half" and "cursor" not in params:
+        self.world.tool_list_requests += 1
+        if self.world.tool_lists == "whole":
+            self.send(id=id, result={"tools": TOOLS, "ttlMs": 60_000})
+        elif self.world.tool_lists == "half" and "cursor" not in params:
             self.world.did("failing tool list")
-            self.say(id=id, result={"tools": TOOLS[1:], "nextCursor": "2"})
-        elif self.world.lists != "never":
+            self.send(id=id, result={"tools": TOOLS[1:], "nextCursor": "2"})
+        elif self.world.tool_lists != "never":
             self.world.did("failing tool list")
-            self.say(id=id, error={"code": -32603, "message": "no list today"})
+            self.send(id=id, error={"code": -32603, "message": "no list today"})
 
     def _tool(self, id: str, params: dict[str, Any], meta: dict[str, Any]) -> None:
         arguments = params["arguments"]
         if meta.get(LOG_LEVEL):
-            self.say(method="notifications/message", params={"data": arguments["key"]})
+            self.send(method="notifications/message", params={"data": arguments["key"]})
         if arguments.get("input") and "requestState" not in params:
             self.world.did("input asked for")
-            self.say(id=id, result={"resultType": "input_required", "requestState": f"{self.child}/{arguments['key']}"})
+            self.send(id=id, result={"resultType": "input_required", "requestState": f"{self.child}/{arguments['key']}"})
         elif arguments.get("input") and params["requestState"] != f"{self.child}/{arguments['key']}":
-            self.world.violated(f"{self._bridge.name} {self.child} was given the state {params['requestState']}")
+            self.world.violated(f"{self._bridge.name} {self.child} was sent the state {params['requestState']}")
         else:
             if "requestState" in params:
                 self.world.did("input given")
             self._call(id, arguments, meta.get("progressToken"))
 
     def _change(self, id: str) -> None:
-        """Tell a listener of a change, again and again."""
+        """Notify a subscription of a change, four times a second."""
         if id in self._running and self.alive:
             meta = {"io.modelcontextprotocol/subscriptionId": id}
-            self.say(method="notifications/tools/list_changed", params={"_meta": meta})
+            self.send(method="notifications/tools/list_changed", params={"_meta": meta})
             self.world.after(0.25, self._change, id)
 
     def _call(self, id: str, arguments: dict[str, Any], token: str | None) -> None:
@@ -242,11 +256,16 @@ class SimServer:
             self.world.fault("poisoned call", lasts=1.0)
             self.world.after(0.02, self.crash)
         if arguments.get("ask"):
-            self._asks += 1
-            self._asked[self._asks - 1] = (id, arguments)  # the first id is 0
-            self.say(id=self._asks - 1, method="sampling/createMessage", params={"key": arguments["key"]})
+            self.ask(arguments["key"], id, arguments)
         else:
             self._work(id, arguments, token)
+
+    def ask(self, key: str, id: str = "", arguments: dict[str, Any] | None = None) -> None:
+        """Send the client a request. id: of the call that goes on with these arguments once the client has replied."""
+        number = self._question_count  # the first id is 0
+        self._question_count += 1
+        self.questions[number] = (id, arguments or {"key": key})
+        self.send(id=number, method="sampling/createMessage", params={"key": key})
 
     def _work(self, id: str, arguments: dict[str, Any], token: str | None) -> None:
         steps, delay = arguments.get("progress", 0), arguments.get("delay", 0.0)
@@ -255,17 +274,17 @@ class SimServer:
                 self.world.after(delay * step / (steps + 1), self._progress, id, token, step)
         big = arguments.get("big", 0)
         if big:
-            self.say(method="notifications/message", params={"data": "x" * big})
+            self.send(method="notifications/message", params={"data": "x" * big})
         if flood := arguments.get("flood", 0):
             self._flood(id, arguments["key"], token, 1, flood)
             return
         self.world.after(delay, self._done, id, arguments["key"], big)
 
     def _flood(self, id: str, key: str, token: str | None, number: int, last: int) -> None:
-        """The next of many messages: a process that is not read writes no more than its pipe takes."""
+        """Send the next of many messages; a process whose stdout is not read writes no more than its pipe takes."""
         if sum(len(message.frame) for message in self._unread) < PIPE_BYTES:
             params = {"progressToken": token, "progress": number, "message": "x" * 500}
-            self.say(method="notifications/progress", params=params)
+            self.send(method="notifications/progress", params=params)
             number += 1
         if number <= last:
             self.world.after(0.002, self._flood, id, key, token, number, last)
@@ -274,20 +293,20 @@ class SimServer:
 
     def _progress(self, id: str, token: str, step: int) -> None:
         if id in self._running:
-            self.say(method="notifications/progress", params={"progressToken": token, "progress": step})
+            self.send(method="notifications/progress", params={"progressToken": token, "progress": step})
 
     def _done(self, id: str, key: str, big: int) -> None:
         if self._running.pop(id, ""):
-            if self.manner.broken:
-                named = jsonrpc.quoted(id) if self.manner.broken == "named" else b""
+            if self.behaviour.unreadable:
+                named = jsonrpc.quoted(id) if self.behaviour.unreadable == "named" else b""
                 fault = Fault(Reason.INVALID, "not JSON")
-                self.world.after(PIPE, self._said, lost(named, fault, started=True, again=False))
+                self.world.after(PIPE, self._written, lost(named, fault, started=True, again=False))
             else:
-                self.say(id=id, result={"content": ["x" * big], "key": key})
+                self.send(id=id, result={"content": ["x" * big], "key": key})
 
     def _replied(self, message: Any) -> None:
-        asked = self._asked.pop(message.get("id"), None) if isinstance(message.get("id"), int) else None
-        if asked is None or message.get("result", {}).get("key") != asked[1]["key"]:
-            self.world.violated(f"{self._bridge.name} {self.child} got a reply it did not ask for: {message}")
-        else:
-            self._work(asked[0], asked[1], None)
+        question = self.questions.pop(message.get("id"), None) if isinstance(message.get("id"), int) else None
+        if question is None or message.get("result", {}).get("key") != question[1]["key"]:
+            self.world.violated(f"{self._bridge.name} {self.child} got a reply to no request: {message}")
+        elif question[0]:
+            self._work(*question, None)

@@ -11,11 +11,10 @@ from fabric.core.effects import Establish, Send
 from fabric.core.events import FrameArrived, LinkOpened
 from fabric.mcp import batches, jsonrpc
 from tests.sim.requests import call, initialize, notification
-from tests.sim.running_fabric import assert_all_rules_held, running_fabric
+from tests.sim.running_fabric import assert_all_rules_held, both_brokers, running_fabric
 from tests.sim.world import World
 
 pytestmark = pytest.mark.requirement("P14", "R11")
-both_kinds = pytest.mark.parametrize("keeps", [False, True], ids=["forgets", "keeps"])
 
 
 class Line:
@@ -60,7 +59,7 @@ def calls(*delays: float) -> list[jsonrpc.Message]:
     ]
 
 
-@both_kinds
+@both_brokers
 def test_a_batch_is_answered_once_when_its_last_member_is(keeps: bool) -> None:
     world = running_fabric(keeps=keeps)
     line = Line(world)
@@ -73,8 +72,8 @@ def test_a_batch_is_answered_once_when_its_last_member_is(keeps: bool) -> None:
     assert_all_rules_held(world)
 
 
-@both_kinds
-def test_a_member_that_is_cancelled_does_not_hold_up_the_others(keeps: bool) -> None:
+@both_brokers
+def test_a_cancelled_member_does_not_delay_the_answer_of_its_batch(keeps: bool) -> None:
     world = running_fabric(keeps=keeps)
     line = Line(world)
     line.say(*calls(0.1, 5.0))
@@ -87,8 +86,8 @@ def test_a_member_that_is_cancelled_does_not_hold_up_the_others(keeps: bool) -> 
     assert_all_rules_held(world)
 
 
-@both_kinds
-def test_a_batch_whose_bridge_dies_is_answered_in_full_before_its_link_ends(keeps: bool) -> None:
+@both_brokers
+def test_a_batch_whose_bridge_dies_is_answered_in_full_before_its_link_closes(keeps: bool) -> None:
     world = running_fabric(keeps=keeps)
     line = Line(world)
     line.say(*calls(0.1, 50.0, 50.0))

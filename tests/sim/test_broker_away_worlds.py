@@ -13,10 +13,17 @@ from fabric.envelope import Kind
 from tests.sim.clients import Client, LongLink
 from tests.sim.http_clients import Http
 from tests.sim.invariants import finish
-from tests.sim.running_fabric import assert_all_rules_held, delay_packs, last, running_fabric, until_answered, until_started
+from tests.sim.running_fabric import (
+    assert_all_rules_held,
+    both_brokers,
+    delay_packs,
+    last_request,
+    running_fabric,
+    until_answered,
+    until_started,
+)
 from tests.sim.world import Plant, World
 
-both_kinds = pytest.mark.parametrize("keeps", [False, True], ids=["forgets", "keeps"])
 pytestmark = pytest.mark.requirement("R11")
 
 WAIT = Limits().broker
@@ -42,15 +49,15 @@ def lose_broker(world: World, seconds: float) -> None:
     world.run(0.5)
 
 
-@both_kinds
+@both_brokers
 @pytest.mark.parametrize("tool", ["read", "write"])
-def test_what_comes_while_the_broker_is_away_is_answered_in_ten_seconds_and_never_begun(keeps: bool, tool: str) -> None:
+def test_a_call_made_during_a_broker_outage_fails_within_ten_seconds_and_never_starts(keeps: bool, tool: str) -> None:
     world = running_fabric(keeps=keeps, bridges=2)
     clients = four(world)
     lose_broker(world, 25.0)
     for client in clients:
         client.call(tool)
-    asked = [last(client) for client in clients]
+    asked = [last_request(client) for client in clients]
     for request in asked:
         assert until_answered(world, request, WAIT + 0.5) == "unavailable"
         assert request.answers[0].retryable
@@ -58,12 +65,12 @@ def test_what_comes_while_the_broker_is_away_is_answered_in_ten_seconds_and_neve
     assert not any(request.key in world.started for request in asked)
     for client in clients:
         client.call("write")
-        assert until_answered(world, last(client), 3.0) == ""
+        assert until_answered(world, last_request(client), 3.0) == ""
     assert_all_rules_held(world, *clients)
 
 
-@both_kinds
-def test_what_comes_while_the_broker_is_away_for_a_moment_is_answered_as_ever(keeps: bool) -> None:
+@both_brokers
+def test_a_call_made_during_a_short_broker_outage_succeeds(keeps: bool) -> None:
     world = running_fabric(keeps=keeps)
     clients = four(world)
     lose_broker(world, WAIT - 3.0)
@@ -73,52 +80,52 @@ def test_what_comes_while_the_broker_is_away_for_a_moment_is_answered_as_ever(ke
     assert all(request.answers[0].reason == "" for client in clients for request in client.requests)
 
 
-@both_kinds
-def test_what_was_running_when_the_broker_went_away_is_answered_when_it_is_back(keeps: bool) -> None:
+@both_brokers
+def test_a_call_that_runs_through_a_broker_outage_is_answered_after_it(keeps: bool) -> None:
     world = running_fabric(keeps=keeps, session_idle=60.0)
     clients = four(world)
     for client in clients:
         client.call("write", delay=2.0)
-        until_started(world, last(client))
+        until_started(world, last_request(client))
     lose_broker(world, 15.0)
     assert_all_rules_held(world, *clients)
     assert all(request.answers[0].reason == "" for client in clients for request in client.requests)
 
 
-@both_kinds
-def test_work_that_needs_a_grant_is_not_left_waiting_though_it_was_sent(keeps: bool) -> None:
+@both_brokers
+def test_a_write_that_waits_for_its_grant_fails_in_time_during_a_broker_outage(keeps: bool) -> None:
     world = running_fabric(keeps=keeps, slots=1)
     client = Http(world, "c", "tools", legacy=False)
     client.call("write", delay=1.0)
-    until_started(world, last(client))
+    until_started(world, last_request(client))
     client.call("write")
     world.run(0.02)
     lose_broker(world, 25.0)
-    assert until_answered(world, last(client), WAIT + 0.5) == "unavailable"
-    assert last(client).answers[0].retryable
+    assert until_answered(world, last_request(client), WAIT + 0.5) == "unavailable"
+    assert last_request(client).answers[0].retryable
     world.run(20.0)
-    assert last(client).key not in world.started
+    assert last_request(client).key not in world.started
     assert_all_rules_held(world, client)
 
 
-@both_kinds
-def test_a_broker_that_refuses_a_request_for_ten_seconds_is_not_waited_for(keeps: bool) -> None:
+@both_brokers
+def test_a_call_whose_request_the_broker_refuses_for_ten_seconds_fails(keeps: bool) -> None:
     world = running_fabric(keeps=keeps)
     client = Http(world, "c", "tools", legacy=False)
     client.call("read")
-    assert until_answered(world, last(client), 3.0) == ""
+    assert until_answered(world, last_request(client), 3.0) == ""
     world.broker.refusal = 1.0
     client.call("read")
-    assert until_answered(world, last(client), WAIT + 0.5) == "unavailable"
-    assert last(client).answers[0].retryable
+    assert until_answered(world, last_request(client), WAIT + 0.5) == "unavailable"
+    assert last_request(client).answers[0].retryable
     world.broker.refusal = 0.0
     world.run(2.0)
-    assert last(client).key not in world.started
+    assert last_request(client).key not in world.started
     assert_all_rules_held(world, client)
 
 
-@both_kinds
-def test_a_fresh_edge_without_a_broker_does_not_call_a_session_lost(keeps: bool) -> None:
+@both_brokers
+def test_a_new_edge_without_a_broker_does_not_report_a_session_as_lost(keeps: bool) -> None:
     world = running_fabric(keeps=keeps, edges=2, session_idle=60.0)
     client = Http(world, "c", "old", legacy=True, edge=world.edges[0])
     client.call("read")
@@ -128,16 +135,16 @@ def test_a_fresh_edge_without_a_broker_does_not_call_a_session_lost(keeps: bool)
         edge.kill()
     fresh = world.edge()
     client.call("write")
-    assert world.run_until(lambda: last(client).edge is fresh and bool(last(client).answers), WAIT + 1.5)
-    assert (last(client).answers[0].reason, last(client).answers[0].retryable) == ("unavailable", True)
+    assert world.run_until(lambda: last_request(client).edge is fresh and bool(last_request(client).answers), WAIT + 1.5)
+    assert (last_request(client).answers[0].reason, last_request(client).answers[0].retryable) == ("unavailable", True)
     world.run(20.0)
     client.call("write")
-    assert until_answered(world, last(client), 3.0) == ""
+    assert until_answered(world, last_request(client), 3.0) == ""
     assert_all_rules_held(world, client)
 
 
-@both_kinds
-def test_a_fresh_edge_whose_broker_goes_away_before_it_knows_who_is_there_calls_no_session_lost(keeps: bool) -> None:
+@both_brokers
+def test_a_new_edge_that_loses_its_broker_before_it_knows_the_bridges_reports_no_session_as_lost(keeps: bool) -> None:
     world = running_fabric(keeps=keeps, edges=1, session_idle=60.0)
     client = Http(world, "c", "old", legacy=True)
     client.call("read")
@@ -149,12 +156,12 @@ def test_a_fresh_edge_whose_broker_goes_away_before_it_knows_who_is_there_calls_
     client.call("write")
     world.run(0.1)
     lose_broker(world, 25.0)
-    world.broker.meddle = None
-    assert world.run_until(lambda: last(client).edge is fresh and bool(last(client).answers), WAIT + 1.5)
-    assert (last(client).answers[0].reason, last(client).answers[0].retryable) == ("unavailable", True)
+    world.broker.intercept = None
+    assert world.run_until(lambda: last_request(client).edge is fresh and bool(last_request(client).answers), WAIT + 1.5)
+    assert (last_request(client).answers[0].reason, last_request(client).answers[0].retryable) == ("unavailable", True)
     world.run(20.0)
     client.call("write")
-    assert until_answered(world, last(client), 3.0) == ""
+    assert until_answered(world, last_request(client), 3.0) == ""
     assert_all_rules_held(world, client)
 
 
@@ -186,12 +193,12 @@ def what_was_answered_left_in_the_lane(core: EdgeCore | BridgeCore) -> None:
 @pytest.mark.parametrize(
     "plant", [what_was_sent_called_unsent, what_was_answered_left_in_the_lane], ids=lambda plant: plant.__name__
 )
-def test_a_planted_bug_calls_retryable_what_was_begun(plant: Plant) -> None:
+def test_a_planted_bug_reports_a_started_call_as_retryable(plant: Plant) -> None:
     world = running_fabric(bridges=2, plant=plant)
     clients = four(world)
     for client in clients:
         client.call("read", delay=13.0)
-        until_started(world, last(client))
+        until_started(world, last_request(client))
     lose_broker(world, 12.0)
     for client in clients:
         client.call("write")

@@ -9,7 +9,7 @@ import pytest
 from fabric.core.bridge.core import SWEEP
 from fabric.core.bridge.sessions.eviction import EVICT_AFTER, KEPT, allowed
 from tests.sim.http_clients import Http
-from tests.sim.running_fabric import assert_all_rules_held, last, running_fabric, until_answered, until_started
+from tests.sim.running_fabric import assert_all_rules_held, last_request, running_fabric, until_answered, until_started
 from tests.sim.world import World
 
 pytestmark = pytest.mark.requirement("R11")
@@ -19,7 +19,7 @@ def opened(world: World, name: str, **settings: Any) -> Http:
     """A client with a session that has run a call."""
     client = Http(world, name, "old", legacy=True, **settings)
     client.call("write")
-    assert world.run_until(lambda: bool(client.requests[1:] and last(client).answers), 3.0), name
+    assert world.run_until(lambda: bool(client.requests[1:] and last_request(client).answers), 3.0), name
     return client
 
 
@@ -36,7 +36,7 @@ def sessions(world: World) -> set[str]:
     return {session for bridge in world.bridges for session in bridge.core.sessions.open}
 
 
-def test_the_more_sessions_are_left_alone_the_sooner_they_go_and_the_longest_first() -> None:
+def test_the_more_sessions_are_abandoned_the_sooner_they_end_oldest_first() -> None:
     world = running_fabric(most=3 * KEPT, session_idle=400.0)
     clients, left_at = [], []
     for number in range(3 * KEPT):
@@ -56,7 +56,7 @@ def test_the_more_sessions_are_left_alone_the_sooner_they_go_and_the_longest_fir
     assert_all_rules_held(world)
 
 
-def test_a_session_whose_client_reads_its_stream_is_not_left_alone() -> None:
+def test_a_session_whose_client_reads_its_stream_is_not_evicted() -> None:
     world = running_fabric(most=100, session_idle=60.0)
     kept = opened(world, "kept")
     for number in range(32):
@@ -67,14 +67,14 @@ def test_a_session_whose_client_reads_its_stream_is_not_left_alone() -> None:
 
 
 @pytest.mark.parametrize("edge_dies", [False, True])
-def test_a_session_with_a_call_under_way_never_gives_way_though_its_client_and_its_edge_are_gone(edge_dies: bool) -> None:
+def test_a_session_with_a_running_call_is_not_evicted_though_its_client_and_edge_are_gone(edge_dies: bool) -> None:
     world = running_fabric(edges=2, most=3, session_idle=100.0)
     edge, other = world.edges
     clients = [opened(world, f"c{number}", edge=edge) for number in range(3)]
     running = [client.session_id for client in clients[:2]]
     for client in clients[:2]:
         client.call("write", delay=60.0)
-        until_started(world, last(client))
+        until_started(world, last_request(client))
     for client in clients:
         gone(client)
     if edge_dies:
@@ -93,7 +93,7 @@ def test_a_session_with_a_call_under_way_never_gives_way_though_its_client_and_i
     assert until_answered(world, second.requests[0], 1.0) == ""
 
 
-def test_on_a_full_server_a_session_gives_way_sooner_when_many_wait() -> None:
+def test_a_full_server_evicts_sessions_sooner_when_many_clients_wait() -> None:
     world = running_fabric(most=12, slots=64, session_idle=15.0)
     world.fault("full server", lasts=12.0)
     for number in range(12):
@@ -108,7 +108,7 @@ def test_on_a_full_server_a_session_gives_way_sooner_when_many_wait() -> None:
     assert_all_rules_held(world, one, *many)
 
 
-def test_those_who_come_to_a_full_server_all_at_once_do_not_hold_each_other_up() -> None:
+def test_clients_that_come_to_a_full_server_at_once_do_not_delay_each_other() -> None:
     world = running_fabric(most=10, slots=64, session_idle=60.0)
     world.fault("full server", lasts=12.0)
     for number in range(10):
@@ -127,13 +127,13 @@ def unread(client: Http) -> Http:
     return client
 
 
-def test_a_session_is_left_alone_from_the_end_of_its_long_call_on() -> None:
+def test_the_eviction_time_of_a_session_starts_at_the_end_of_its_long_call() -> None:
     world = running_fabric(most=2, session_idle=100.0)
     first, second = unread(opened(world, "first")), unread(opened(world, "second"))
     first.call("write", delay=15.0)
     second.call("write", delay=40.0)
     world.fault("full server", lasts=60.0)
-    assert until_answered(world, last(first), 16.0) == ""
+    assert until_answered(world, last_request(first), 16.0) == ""
     newcomer = Http(world, "new", "old", legacy=True)
     world.run(EVICT_AFTER - 1.0)
     assert sessions(world) == {first.session_id, second.session_id}
@@ -141,7 +141,7 @@ def test_a_session_is_left_alone_from_the_end_of_its_long_call_on() -> None:
     assert sessions(world) == {second.session_id, newcomer.session_id}
 
 
-def test_a_session_that_nothing_was_said_in_for_long_waits_for_a_client_whose_stream_breaks() -> None:
+def test_a_long_silent_session_outlives_a_short_break_of_its_clients_stream() -> None:
     world = running_fabric(session_idle=12.0)
     client = opened(world, "c")
     world.run(40.0)
@@ -149,12 +149,12 @@ def test_a_session_that_nothing_was_said_in_for_long_waits_for_a_client_whose_st
     unread(client)
     world.run(8.0)
     client.call("write")
-    assert until_answered(world, last(client), 2.0) == ""
+    assert until_answered(world, last_request(client), 2.0) == ""
     assert client.session_id == session
     assert_all_rules_held(world, client)
 
 
-def test_a_bridge_that_has_said_goodbye_looks_for_no_idle_session() -> None:
+def test_a_bridge_that_has_left_looks_for_no_idle_session() -> None:
     world = running_fabric(session_idle=12.0)
     opened(world, "c")
     world.run(20.0)

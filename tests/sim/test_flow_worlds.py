@@ -16,13 +16,19 @@ from fabric.core.edge.correlation import Limits
 from tests.sim.clients import LongLink
 from tests.sim.http_clients import Http
 from tests.sim.process import BridgeProcess
-from tests.sim.running_fabric import assert_all_rules_held, last, running_fabric, until_answered, until_started
+from tests.sim.running_fabric import (
+    assert_all_rules_held,
+    both_brokers,
+    last_request,
+    running_fabric,
+    until_answered,
+    until_started,
+)
 from tests.sim.servers import SimServer
 from tests.sim.test_modern_worlds import post
 from tests.sim.wires import BEHIND_BYTES, Wire
 from tests.sim.world import Plant, World
 
-both_kinds = pytest.mark.parametrize("keeps", [False, True], ids=["forgets", "keeps"])
 pytestmark = pytest.mark.requirement("R11", "P05")
 
 
@@ -52,7 +58,7 @@ def warmed(**settings: Any) -> World:
     world = running_fabric(**settings)
     first = Http(world, "first", "tools", legacy=False)
     first.call("write")
-    assert until_answered(world, last(first), 3.0) == ""
+    assert until_answered(world, last_request(first), 3.0) == ""
     return world
 
 
@@ -61,8 +67,8 @@ def call(client: LongLink | Http, tool: str, size: int, **arguments: Any) -> Non
 
 
 # ---------------------------------------------------------------- servers that do not read
-@both_kinds
-def test_a_server_that_is_busy_for_a_while_gets_no_more_than_it_may_leave_unread_and_nobody_is_told_of_it(keeps: bool) -> None:
+@both_brokers
+def test_a_server_that_stops_reading_is_sent_a_bounded_number_of_bytes_and_its_calls_succeed_later(keeps: bool) -> None:
     world = warmed(keeps=keeps, bridges=1)
     server = shared(world.bridges[0])
     server.stdin.stop()
@@ -73,22 +79,22 @@ def test_a_server_that_is_busy_for_a_while_gets_no_more_than_it_may_leave_unread
     assert server.stdin.most <= world.settings.unread_bytes + BEHIND_BYTES
     server.stdin.go()
     for client in clients:
-        assert until_answered(world, last(client), 3.0) == ""
+        assert until_answered(world, last_request(client), 3.0) == ""
     assert_all_rules_held(world, *clients)
 
 
-@both_kinds
-def test_a_request_longer_than_all_that_may_wait_is_taken_where_nothing_waits(keeps: bool) -> None:
+@both_brokers
+def test_a_request_above_the_unread_limit_is_taken_where_nothing_waits(keeps: bool) -> None:
     world = warmed(keeps=keeps, bridges=1)
     client = Http(world, "c", "tools", legacy=False)
     for _ in range(2):
         call(client, "write", 3 * world.settings.unread_bytes)
-        assert until_answered(world, last(client), 1.0) == ""
+        assert until_answered(world, last_request(client), 1.0) == ""
     assert_all_rules_held(world, client)
 
 
-@both_kinds
-def test_long_requests_wait_for_room_as_long_as_not_too_much_waits(keeps: bool) -> None:
+@both_brokers
+def test_large_requests_wait_until_their_server_reads_again(keeps: bool) -> None:
     world = warmed(keeps=keeps, bridges=1)
     stdin = shared(world.bridges[0]).stdin
     stdin.stop()
@@ -102,8 +108,8 @@ def test_long_requests_wait_for_room_as_long_as_not_too_much_waits(keeps: bool) 
     assert not any(request.answers[0].reason for request in client.requests)
 
 
-@both_kinds
-def test_what_one_bridge_has_no_room_for_another_runs(keeps: bool) -> None:
+@both_brokers
+def test_a_bridge_runs_the_calls_for_which_another_has_no_room(keeps: bool) -> None:
     world = warmed(keeps=keeps, bridges=2)
     server = shared(world.bridges[0])
     server.stdin.stop()
@@ -111,14 +117,14 @@ def test_what_one_bridge_has_no_room_for_another_runs(keeps: bool) -> None:
     for client in clients:
         call(client, "write", 5_000)
     world.run(6.0)
-    waiting = [client for client in clients if last(client).open]
+    waiting = [client for client in clients if last_request(client).open]
     assert len(waiting) <= 3  # what it has been given
     server.stdin.go()
     assert_all_rules_held(world, *clients)
 
 
-@both_kinds
-def test_of_a_process_that_reads_nothing_for_a_minute_only_what_may_have_reached_it_is_unknown(keeps: bool) -> None:
+@both_brokers
+def test_only_calls_that_may_have_reached_a_stalled_process_have_an_unknown_outcome(keeps: bool) -> None:
     world = warmed(keeps=keeps, bridges=1, limits=Limits(idle=100.0, absolute=200.0))
     world.fault("stalled server", lasts=60.0)
     bridge = world.bridges[0]
@@ -128,15 +134,15 @@ def test_of_a_process_that_reads_nothing_for_a_minute_only_what_may_have_reached
     for client in clients:
         call(client, "write", 3_000)
     world.run(30.0)
-    assert all(last(client).open for client in clients)
+    assert all(last_request(client).open for client in clients)
     for client in clients:
-        until_answered(world, last(client), 40.0)
-    outcomes = sorted(last(client).answers[0].reason for client in clients)
+        until_answered(world, last_request(client), 40.0)
+    outcomes = sorted(last_request(client).answers[0].reason for client in clients)
     assert outcomes == ["", "", "", "", "outcome_unknown"]
     assert_all_rules_held(world, *clients)
 
 
-def test_what_a_server_that_crashed_had_not_been_sent_is_run_by_another_process() -> None:
+def test_calls_not_yet_sent_to_a_crashed_process_run_in_another() -> None:
     world = warmed(bridges=1)
     world.fault("server crash")
     bridge = world.bridges[0]
@@ -148,16 +154,16 @@ def test_what_a_server_that_crashed_had_not_been_sent_is_run_by_another_process(
         call(client, "write", 2_000)
     world.run(0.5)
     server.crash()
-    assert sorted(until_answered(world, last(client), 5.0) for client in clients) == ["", "", "", "outcome_unknown"]
+    assert sorted(until_answered(world, last_request(client), 5.0) for client in clients) == ["", "", "", "outcome_unknown"]
     assert_all_rules_held(world, *clients)
 
 
-def test_a_call_of_a_session_that_never_left_us_is_said_to_be_repeatable_though_the_session_is_lost() -> None:
+def test_an_unsent_call_of_a_lost_session_is_retryable() -> None:
     world = warmed(bridges=1)
     world.fault("server crash")
     client = LongLink(world, "c", "old", legacy=True)
     call(client, "write", 10)
-    until_answered(world, last(client), 3.0)
+    until_answered(world, last_request(client), 3.0)
     server = of_session(world)
     world.bridges[0].touched.append("server crash")
     server.stdin.stop()
@@ -171,8 +177,8 @@ def test_a_call_of_a_session_that_never_left_us_is_said_to_be_repeatable_though_
     assert_all_rules_held(world, client)
 
 
-@both_kinds
-def test_work_for_which_there_was_no_room_till_its_deadline_ends_as_overloaded_and_was_not_started(keeps: bool) -> None:
+@both_brokers
+def test_a_call_without_room_until_its_deadline_ends_as_overloaded_and_never_starts(keeps: bool) -> None:
     world = warmed(keeps=keeps, bridges=1, limits=Limits(idle=4.0, absolute=30.0))
     world.fault("stalled server", lasts=5.0)
     world.bridges[0].touched.append("stalled server")
@@ -182,20 +188,20 @@ def test_work_for_which_there_was_no_room_till_its_deadline_ends_as_overloaded_a
     for client in clients:
         call(client, "write", 5_000)
     world.run(5.0)
-    late = [client for client in clients if last(client).answers[0].reason == "overloaded"]
+    late = [client for client in clients if last_request(client).answers[0].reason == "overloaded"]
     assert late
-    assert all(last(client).answers[0].retryable for client in late)
+    assert all(last_request(client).answers[0].retryable for client in late)
     server.stdin.go()
     world.run(2.0)
-    assert not any(last(client).key in world.started for client in late)
+    assert not any(last_request(client).key in world.started for client in late)
 
 
-def test_a_client_on_a_long_link_is_not_read_while_its_sessions_process_does_not_read() -> None:
+def test_an_edge_stops_reading_a_long_link_whose_server_process_does_not_read() -> None:
     world = warmed(bridges=1)
     client = LongLink(world, "c", "old", legacy=True)
     other = LongLink(world, "d", "old", legacy=True)
     call(client, "write", 10)
-    until_answered(world, last(client), 3.0)
+    until_answered(world, last_request(client), 3.0)
     session = next(session for session in world.bridges[0].core.sessions.open.values() if session.jobs is not None)
     server = world.bridges[0].children[session.child]
     server.stdin.stop()
@@ -203,7 +209,7 @@ def test_a_client_on_a_long_link_is_not_read_while_its_sessions_process_does_not
         world.after(0.02 * number, call, client, "write", 1_000)
     world.run(2.0)
     call(other, "write", 10)
-    assert until_answered(world, last(other), 2.0) == ""
+    assert until_answered(world, last_request(other), 2.0) == ""
     assert server.stdin.most < 15_000
     server.stdin.go()
     for each in client.requests:
@@ -215,11 +221,11 @@ def test_a_client_on_a_long_link_is_not_read_while_its_sessions_process_does_not
     assert_all_rules_held(world, client, other)
 
 
-def test_a_session_over_http_whose_process_does_not_read_is_told_to_come_back_later() -> None:
+def test_posts_of_a_session_whose_process_does_not_read_are_refused_as_overloaded() -> None:
     world = warmed(bridges=1)
     client = Http(world, "c", "old", legacy=True)
     call(client, "write", 10)
-    until_answered(world, last(client), 3.0)
+    until_answered(world, last_request(client), 3.0)
     world.fault("stalled server", lasts=2.0)
     server = of_session(world)
     server.stdin.stop()
@@ -235,7 +241,7 @@ def test_a_session_over_http_whose_process_does_not_read_is_told_to_come_back_la
     assert_all_rules_held(world, client)
 
 
-def test_a_server_that_has_not_read_the_question_of_a_check_has_not_failed_it() -> None:
+def test_a_health_check_that_the_server_has_not_read_has_not_failed() -> None:
     world = warmed(bridges=1, limits=Limits(idle=200.0, absolute=300.0))
     server = shared(world.bridges[0])
     server.stdin.stop()
@@ -245,29 +251,29 @@ def test_a_server_that_has_not_read_the_question_of_a_check_has_not_failed_it() 
     world.run(50.0)
     assert world.bridges[0].core.pools["tools"].condition.health == "healthy"
     server.stdin.go()
-    assert until_answered(world, last(client), 3.0) == ""
+    assert until_answered(world, last_request(client), 3.0) == ""
     assert_all_rules_held(world, client)
 
 
 # ---------------------------------------------------------------- clients that do not read
 @pytest.mark.parametrize("http", [False, True], ids=["long link", "http"])
-def test_a_client_that_takes_nothing_for_a_while_holds_only_its_own_sessions_process_and_misses_nothing(http: bool) -> None:
+def test_a_client_that_stops_reading_holds_only_its_own_server_process_and_misses_no_message(http: bool) -> None:
     world = running_fabric(bridges=1, limits=Limits(idle=100.0, absolute=200.0))
     make = Http if http else LongLink
     slow, other = make(world, "slow", "old", legacy=True), LongLink(world, "other", "old", legacy=True)
     world.run(1.0)
     slow.call("write", flood=200)
-    until_started(world, last(slow))
+    until_started(world, last_request(slow))
     world.fault("slow client", lasts=20.0)
     wire = stopped(slow)
     world.run(20.0)
     other.call("write", flood=20)
-    assert until_answered(world, last(other), 2.0) == ""
+    assert until_answered(world, last_request(other), 2.0) == ""
     assert wire.most < 15_000
-    assert not last(slow).answers
+    assert not last_request(slow).answers
     wire.go()
-    assert until_answered(world, last(slow), 5.0) == ""
-    assert last(slow).progress == 200
+    assert until_answered(world, last_request(slow), 5.0) == ""
+    assert last_request(slow).progress == 200
     assert_all_rules_held(world, slow, other)
 
 
@@ -283,28 +289,26 @@ def no_bound_for_a_slow_client(core: EdgeCore | BridgeCore) -> None:
         core.slow.__class__ = PassesNothingOver
 
 
-@both_kinds
+@both_brokers
 @pytest.mark.parametrize("plant", [None, no_bound_for_a_slow_client], ids=["right", "no_bound_for_a_slow_client"])
-def test_a_process_that_many_share_waits_for_no_client_and_what_one_does_not_take_is_passed_over(
-    keeps: bool, plant: Plant | None
-) -> None:
+def test_a_shared_process_waits_for_no_slow_client_and_skips_messages_for_it(keeps: bool, plant: Plant | None) -> None:
     world = running_fabric(keeps=keeps, bridges=1, lane_bytes=100_000, plant=plant)
     edge = world.edges[0]
     slow, other = LongLink(world, "slow", "tools", legacy=False), LongLink(world, "other", "tools", legacy=False)
     slow.call("read", flood=200)
-    until_started(world, last(slow))
+    until_started(world, last_request(slow))
     wire = stopped(slow)
     other.call("read", flood=50)
-    assert until_answered(world, last(other), 2.0) == ""
+    assert until_answered(world, last_request(other), 2.0) == ""
     world.run(5.0)
     assert (wire.most < 30_000) is (plant is None)
     wire.go()
-    assert until_answered(world, last(slow), 1.0) == ""
+    assert until_answered(world, last_request(slow), 1.0) == ""
     assert (sum(edge.skipped.values()) > 50) is (plant is None)
     assert_all_rules_held(world, slow, other)
 
 
-def test_a_subscription_that_was_passed_over_hears_each_notice_once_there_is_room() -> None:
+def test_a_subscription_with_skipped_notices_gets_each_distinct_one_once_it_reads_again() -> None:
     world = running_fabric(bridges=1, lane_bytes=40_000)
     client = Http(world, "slow", "tools", legacy=False)
     tap = post(world, client, "subscriptions/listen", {"notifications": {}})
@@ -320,18 +324,18 @@ def test_a_subscription_that_was_passed_over_hears_each_notice_once_there_is_roo
     assert_all_rules_held(world, client)
 
 
-def test_a_client_that_takes_nothing_for_a_minute_is_cut_and_its_process_read_on() -> None:
+def test_a_client_that_reads_nothing_for_a_minute_is_disconnected_and_its_process_goes_on() -> None:
     world = running_fabric(bridges=1, session_idle=30.0, limits=Limits(idle=100.0, absolute=200.0))
     client = Http(world, "c", "old", legacy=True)
     world.run(1.0)
     client.call("write", flood=100)
-    until_started(world, last(client))
+    until_started(world, last_request(client))
     server = of_session(world)
     wire = stopped(client)
     world.run(50.0)
     assert server.stdin.most == 0
     assert wire.most < 15_000
-    assert not last(client).answers
+    assert not last_request(client).answers
     world.run(20.0)
     assert world.run_until(lambda: server._running == {}, 5.0)  # it has written all, and answered
     client.leave()
@@ -355,7 +359,7 @@ def test_an_edge_that_dies_with_a_slow_client_leaves_no_process_held(plant: Plan
     client = Http(world, "c", "old", legacy=True)
     world.run(1.0)
     client.call("write", flood=100)
-    until_started(world, last(client))
+    until_started(world, last_request(client))
     server = of_session(world)
     stopped(client)
     world.run(2.0)
@@ -367,12 +371,12 @@ def test_an_edge_that_dies_with_a_slow_client_leaves_no_process_held(plant: Plan
         assert_all_rules_held(world, client)
 
 
-def test_a_server_that_writes_faster_than_an_edge_acknowledges_waits_for_it() -> None:
+def test_a_server_that_writes_faster_than_an_edge_acknowledges_waits_for_the_edge() -> None:
     world = running_fabric(bridges=1, lane_bytes=20_000)
     client = LongLink(world, "c", "old", legacy=True)
     world.run(1.0)
     client.call("write", flood=300)
-    until_started(world, last(client))
+    until_started(world, last_request(client))
     world.fault("freeze", lasts=1.5)
     edge, bridge = world.edges[0], world.bridges[0]
     edge.touched.append("freeze")
@@ -381,12 +385,12 @@ def test_a_server_that_writes_faster_than_an_edge_acknowledges_waits_for_it() ->
     lane = next(pair.data_out for pair in bridge.core.member.pairs if pair.peer == edge.name)
     assert lane.kept_bytes < 40_000
     edge.thaw()
-    assert until_answered(world, last(client), 5.0) == ""
-    assert last(client).progress == 300
+    assert until_answered(world, last_request(client), 5.0) == ""
+    assert last_request(client).progress == 300
     assert_all_rules_held(world, client)
 
 
-def test_frames_behind_an_unanswered_initialize_are_not_read_without_bound() -> None:
+def test_an_edge_reads_a_bounded_number_of_bytes_behind_an_unanswered_initialize() -> None:
     world = running_fabric(bridges=1)
     world.fault("freeze", lasts=1.0)
     bridge, edge = world.bridges[0], world.edges[0]

@@ -7,11 +7,10 @@ import pytest
 from fabric.core.events import InputLapsed
 from tests.sim.clients import LongLink
 from tests.sim.requests import Request
-from tests.sim.running_fabric import assert_all_rules_held, last, running_fabric, until_started
+from tests.sim.running_fabric import assert_all_rules_held, both_brokers, last_request, running_fabric, until_started
 from tests.sim.world import World
 
 pytestmark = pytest.mark.requirement("R11", "D09")
-both_kinds = pytest.mark.parametrize("keeps", [False, True], ids=["forgets", "keeps"])
 
 
 def client(world: World, *, legacy: bool) -> LongLink:
@@ -38,22 +37,22 @@ def reason(request: Request) -> str:
     return answer.reason
 
 
-@both_kinds
+@both_brokers
 @pytest.mark.parametrize("legacy", [False, True], ids=["modern", "legacy"])
-def test_what_runs_when_its_client_is_waited_for_no_longer_is_answered_as_at_its_deadline(keeps: bool, legacy: bool) -> None:
+def test_running_calls_are_answered_as_at_their_deadline_when_their_input_lapses(keeps: bool, legacy: bool) -> None:
     world = running_fabric(keeps=keeps)
     caller = client(world, legacy=legacy)
     for tool in ("write", "read"):
         caller.call(tool, delay=50.0)
-        until_started(world, last(caller))
+        until_started(world, last_request(caller))
     assert lapse(caller) == ["outcome_unknown", "outcome_unknown" if legacy else "deadline"]
     assert not lapse(caller)
     world.run(1.0)
     assert_all_rules_held(world, caller)
 
 
-@both_kinds
-def test_what_waits_for_the_list_of_tools_is_answered_too_and_never_starts(keeps: bool) -> None:
+@both_brokers
+def test_a_call_that_waits_for_the_tool_list_is_answered_and_never_starts_when_its_input_lapses(keeps: bool) -> None:
     world = running_fabric(keeps=keeps)
     servers = [child for bridge in world.bridges for child in bridge.children.values()]
     for server in servers:
@@ -65,12 +64,12 @@ def test_what_waits_for_the_list_of_tools_is_answered_too_and_never_starts(keeps
     for server in servers:
         server.hangs = False
     world.run(15.0)
-    assert last(caller).key not in world.started
+    assert last_request(caller).key not in world.started
     assert_all_rules_held(world, caller)
 
 
-@both_kinds
-def test_what_waits_behind_an_initialize_is_answered_with_it(keeps: bool) -> None:
+@both_brokers
+def test_a_call_behind_an_initialize_is_answered_with_it_when_their_input_lapses(keeps: bool) -> None:
     world = running_fabric(keeps=keeps)
     for child in list(world.bridges[0].children.values()):
         child.hang()

@@ -9,7 +9,7 @@ from fabric.core.edge.correlation import Limits
 from fabric.core.peers.announcement import Health
 from tests.sim.http_clients import Http
 from tests.sim.process import BridgeProcess
-from tests.sim.running_fabric import assert_all_rules_held, last, running_fabric, until_answered, until_started
+from tests.sim.running_fabric import assert_all_rules_held, last_request, running_fabric, until_answered, until_started
 from tests.sim.servers import SimServer
 from tests.sim.world import World
 
@@ -42,16 +42,16 @@ def test_a_server_that_hangs_is_degraded_then_replaced_and_the_next_call_is_answ
     assert world.run_until(lambda: not hung.alive, DOWN_WITHIN)
     assert world.run_until(lambda: health(bridge) is Health.DEGRADED, 1.0)
     client.call("write")
-    assert until_answered(world, last(client), 3.0) == ""
+    assert until_answered(world, last_request(client), 3.0) == ""
     assert world.run_until(lambda: health(bridge) is Health.HEALTHY, CHECKS.interval + 1.0)
     assert_all_rules_held(world, client)
 
 
-def test_a_server_that_is_busy_with_a_call_keeps_it() -> None:
+def test_a_busy_server_that_fails_its_checks_is_degraded_and_keeps_its_call() -> None:
     world = running_fabric(limits=Limits())
     bridge, client = only_bridge(world), Http(world, "c", "tools", legacy=False)
     client.call("write", delay=0.1)
-    until_started(world, last(client))
+    until_started(world, last_request(client))
     busy = shared(bridge)
     busy.hang()
     world.run(DOWN_WITHIN)
@@ -61,7 +61,7 @@ def test_a_server_that_is_busy_with_a_call_keeps_it() -> None:
     client.leave()
 
 
-def test_a_hung_server_is_left_to_the_bridges_where_it_is_well() -> None:
+def test_calls_avoid_a_bridge_whose_server_hangs() -> None:
     world = running_fabric(bridges=2)
     bridge, client = only_bridge(world), Http(world, "c", "tools", legacy=False)
     shared(bridge).hang()

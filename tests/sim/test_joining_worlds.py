@@ -8,13 +8,20 @@ from fabric.core.peers.lease import LEASE, SETTLE
 from fabric.envelope import Kind, Pack
 from tests.sim.http_clients import Http
 from tests.sim.process import EdgeProcess, Process
-from tests.sim.running_fabric import assert_all_rules_held, delay_packs, envelopes_of, last, running_fabric, until_answered
+from tests.sim.running_fabric import (
+    assert_all_rules_held,
+    both_brokers,
+    delay_packs,
+    envelopes_of,
+    last_request,
+    running_fabric,
+    until_answered,
+)
 from tests.sim.world import World
 
 ROUND_TRIP = 0.1
 """Seconds in which a question to everyone is surely answered in a world without faults."""
 
-both_kinds = pytest.mark.parametrize("keeps", [False, True], ids=["forgets", "keeps"])
 pytestmark = pytest.mark.requirement("R11")
 
 
@@ -29,8 +36,8 @@ def seasoned_fabric(keeps: bool) -> World:
     return world
 
 
-@both_kinds
-def test_a_newcomer_knows_who_is_there_as_soon_as_all_have_answered(keeps: bool) -> None:
+@both_brokers
+def test_a_new_edge_knows_the_other_processes_as_soon_as_all_have_answered(keeps: bool) -> None:
     world = seasoned_fabric(keeps)
     fresh = world.edge()
     world.run(ROUND_TRIP)
@@ -38,23 +45,23 @@ def test_a_newcomer_knows_who_is_there_as_soon_as_all_have_answered(keeps: bool)
     assert fresh.core.member.leases.settled(fresh.clock)
     client = Http(world, "c", "nonesuch", legacy=False, edge=fresh)
     client.call("read")
-    assert until_answered(world, last(client), 1.0) == "unknown_server"
+    assert until_answered(world, last_request(client), 1.0) == "unknown_server"
     world.run(0.5)
     assert not world.violations
 
 
-@both_kinds
-def test_a_newcomer_that_is_certain_who_is_there_calls_their_servers_at_once(keeps: bool) -> None:
+@both_brokers
+def test_a_new_edge_that_knows_the_bridges_calls_their_servers_at_once(keeps: bool) -> None:
     world = seasoned_fabric(keeps)
     fresh = world.edge()
     assert world.run_until(lambda: sure(fresh), ROUND_TRIP)
     client = Http(world, "c", "tools", legacy=False, edge=fresh)
     client.call("write")
-    assert until_answered(world, last(client), 1.0) == ""
+    assert until_answered(world, last_request(client), 1.0) == ""
     assert_all_rules_held(world, client)
 
 
-@both_kinds
+@both_brokers
 def test_a_server_that_has_just_been_announced_is_called_at_once(keeps: bool) -> None:
     world = running_fabric(keeps=keeps, bridges=0)
     world.run(LEASE + 0.5)
@@ -62,12 +69,12 @@ def test_a_server_that_has_just_been_announced_is_called_at_once(keeps: bool) ->
     assert world.run_until(lambda: bridge.name in edge.core.member.leases.peers, ROUND_TRIP)
     client = Http(world, "c", "tools", legacy=False)
     client.call("write")
-    assert until_answered(world, last(client), 3.0) == ""
+    assert until_answered(world, last_request(client), 3.0) == ""
     assert_all_rules_held(world, client)
 
 
-@both_kinds
-def test_a_newcomer_that_has_not_heard_one_of_them_waits_for_it(keeps: bool) -> None:
+@both_brokers
+def test_a_new_edge_waits_for_a_bridge_whose_announcement_is_late(keeps: bool) -> None:
     world = seasoned_fabric(keeps)
     delay_packs(world, Kind.ANNOUNCE, world.bridges[1].name, 0.8)
     fresh = world.edge()
@@ -75,12 +82,12 @@ def test_a_newcomer_that_has_not_heard_one_of_them_waits_for_it(keeps: bool) -> 
     assert not sure(fresh)
     world.run(ROUND_TRIP)
     assert sure(fresh)
-    world.broker.meddle = None
+    world.broker.intercept = None
     assert_all_rules_held(world)
 
 
-@both_kinds
-def test_nobody_is_believed_who_has_not_seen_a_full_lease(keeps: bool) -> None:
+@both_brokers
+def test_a_new_edge_does_not_rely_on_processes_that_have_not_seen_a_full_lease(keeps: bool) -> None:
     world = running_fabric(keeps=keeps)
     fresh = world.edge()
     world.run(LEASE - 2.0)
@@ -88,8 +95,8 @@ def test_nobody_is_believed_who_has_not_seen_a_full_lease(keeps: bool) -> None:
     assert_all_rules_held(world)
 
 
-@both_kinds
-def test_what_was_believed_before_the_broker_was_lost_counts_no_more(keeps: bool) -> None:
+@both_brokers
+def test_an_edge_that_lost_its_broker_is_sure_again_only_after_a_lease(keeps: bool) -> None:
     world = seasoned_fabric(keeps)
     fresh = world.edge()
     world.run(ROUND_TRIP)
@@ -101,8 +108,8 @@ def test_what_was_believed_before_the_broker_was_lost_counts_no_more(keeps: bool
     assert_all_rules_held(world)
 
 
-@both_kinds
-def test_where_nobody_answers_a_newcomer_is_ready_after_a_short_time_and_sure_after_a_lease(keeps: bool) -> None:
+@both_brokers
+def test_an_edge_on_its_own_settles_after_a_short_time_and_is_sure_after_a_lease(keeps: bool) -> None:
     world = World(1)
     alone = world.edge()
     world.run(SETTLE + ROUND_TRIP)
@@ -113,8 +120,8 @@ def test_where_nobody_answers_a_newcomer_is_ready_after_a_short_time_and_sure_af
     assert_all_rules_held(world)
 
 
-@both_kinds
-def test_who_left_is_not_waited_for(keeps: bool) -> None:
+@both_brokers
+def test_a_new_edge_does_not_wait_for_a_bridge_that_has_left(keeps: bool) -> None:
     world = seasoned_fabric(keeps)
     world.fault("retire", lasts=1.0)
     leaver = world.bridges[1]
@@ -127,17 +134,17 @@ def test_who_left_is_not_waited_for(keeps: bool) -> None:
     assert_all_rules_held(world)
 
 
-@both_kinds
-def test_two_bridges_that_come_at_once_with_other_definitions_do_not_both_serve(keeps: bool) -> None:
+@both_brokers
+def test_two_bridges_that_join_at_once_with_different_definitions_do_not_both_serve(keeps: bool) -> None:
     world = running_fabric(keeps=keeps, bridges=0)
     world.run(LEASE + 0.5)
     both = world.bridge(), world.bridge(definition="other")
     names = [bridge.name for bridge in both]
 
-    def meddle(process: Process, pack: Pack) -> float:
+    def intercept(process: Process, pack: Pack) -> float:
         """The edge answers both before anybody else has heard of either."""
         return SETTLE / 4 if pack.source in names and process.name != pack.source and envelopes_of(pack, Kind.ANNOUNCE) else 0.0
 
-    world.broker.meddle = meddle
+    world.broker.intercept = intercept
     world.run(SETTLE + 1.0)
     assert world.conflicts

@@ -16,11 +16,18 @@ from fabric.mcp import jsonrpc
 from tests.sim.clients import LongLink
 from tests.sim.http_clients import Http, Post
 from tests.sim.requests import frame
-from tests.sim.running_fabric import assert_all_rules_held, delay_packs, last, running_fabric, until_answered, until_started
-from tests.sim.servers import LOG_LEVEL, Manner
+from tests.sim.running_fabric import (
+    assert_all_rules_held,
+    both_brokers,
+    delay_packs,
+    last_request,
+    running_fabric,
+    until_answered,
+    until_started,
+)
+from tests.sim.servers import LOG_LEVEL, Behaviour
 from tests.sim.world import World
 
-both_kinds = pytest.mark.parametrize("keeps", [False, True], ids=["forgets", "keeps"])
 pytestmark = pytest.mark.requirement("R11")
 
 
@@ -46,9 +53,9 @@ def post(world: World, client: Http, method: str, params: dict[str, Any], *, id:
     return tap
 
 
-@both_kinds
+@both_brokers
 @pytest.mark.requirement("P05")
-def test_a_client_that_takes_the_answer_alone_hears_no_progress_and_its_call_lives_by_it(keeps: bool) -> None:
+def test_progress_keeps_a_call_alive_whose_client_accepts_only_the_answer(keeps: bool) -> None:
     world = running_fabric(keeps=keeps, limits=Limits(idle=1.0, absolute=60.0))
     client = Http(world, "c", "tools", legacy=False, answer_only=True)
     client.call("write", delay=3.0, progress=8)
@@ -56,24 +63,24 @@ def test_a_client_that_takes_the_answer_alone_hears_no_progress_and_its_call_liv
     assert [(request.answers[0].reason, request.progress) for request in client.requests] == [("", 0.0)]
 
 
-@both_kinds
+@both_brokers
 @pytest.mark.parametrize("broken", ["named", "nobody's"])
 @pytest.mark.parametrize("legacy", [False, True])
-def test_a_call_whose_answer_cannot_be_read_is_told_at_once_and_never_run_again(keeps: bool, broken: str, legacy: bool) -> None:
+def test_a_call_with_an_unreadable_answer_fails_at_once_and_never_runs_again(keeps: bool, broken: str, legacy: bool) -> None:
     server = "old" if legacy else "tools"
-    world = running_fabric(keeps=keeps, manners={server: Manner(broken=broken)})
+    world = running_fabric(keeps=keeps, behaviours={server: Behaviour(unreadable=broken)})
     client = Http(world, "c", server, legacy=legacy)
     for tool in ("read", "write"):
         client.call(tool)
         assert world.run_until(lambda: any(each.tool == tool and each.answers for each in client.requests), 1.0)  # noqa: B023 - it is called at once
-        assert last(client).answers[0].reason == "invalid"
-        assert len(world.started[last(client).key]) == 1
+        assert last_request(client).answers[0].reason == "invalid"
+        assert len(world.started[last_request(client).key]) == 1
     assert_all_rules_held(world, client)
 
 
 # ---------------------------------------------------------------- parked calls
-@both_kinds
-def test_a_retry_reaches_the_process_that_asked_through_any_edge(keeps: bool) -> None:
+@both_brokers
+def test_a_retry_with_input_reaches_the_process_that_asked_for_it_through_any_edge(keeps: bool) -> None:
     world = running_fabric(keeps=keeps, edges=2, bridges=4)
     client = Http(world, "c", "tools", legacy=False)
     for number in range(8):
@@ -87,8 +94,8 @@ def test_a_retry_reaches_the_process_that_asked_through_any_edge(keeps: bool) ->
     assert_all_rules_held(world, client)
 
 
-@both_kinds
-def test_a_retry_whose_process_is_gone_is_never_run_by_another(keeps: bool) -> None:
+@both_brokers
+def test_a_retry_with_input_whose_process_is_gone_never_runs_in_another(keeps: bool) -> None:
     world = running_fabric(keeps=keeps)
     client = Http(world, "c", "tools", legacy=False)
     params = {"name": "write", "arguments": {"key": "k", "input": True}}
@@ -108,8 +115,8 @@ def test_a_retry_whose_process_is_gone_is_never_run_by_another(keeps: bool) -> N
 
 
 # ---------------------------------------------------------------- listeners and logs
-@both_kinds
-def test_a_listener_hears_under_its_own_id_until_it_leaves_and_moves_with_its_request(keeps: bool) -> None:
+@both_brokers
+def test_a_subscription_gets_notices_under_its_own_id_and_moves_when_its_bridge_dies(keeps: bool) -> None:
     world = running_fabric(keeps=keeps, bridges=2)
     client = Http(world, "c", "tools", legacy=False)
     taps = [post(world, client, "subscriptions/listen", {"notifications": {}}, id=id) for id in (b"5", b'"5"')]
@@ -133,8 +140,8 @@ def test_a_listener_hears_under_its_own_id_until_it_leaves_and_moves_with_its_re
     assert_all_rules_held(world, client)
 
 
-@both_kinds
-def test_logs_that_name_no_request_reach_the_one_client_that_asked_for_them(keeps: bool) -> None:
+@both_brokers
+def test_log_messages_reach_only_the_request_that_asked_for_them(keeps: bool) -> None:
     world = running_fabric(keeps=keeps)
     client = Http(world, "c", "tools", legacy=False)
     taps = {}
@@ -149,65 +156,65 @@ def test_logs_that_name_no_request_reach_the_one_client_that_asked_for_them(keep
     assert_all_rules_held(world, client)
 
 
-def test_what_a_second_runner_says_never_reaches_the_client() -> None:
+def test_log_messages_of_a_second_run_do_not_reach_the_client() -> None:
     world = running_fabric(bridges=2)
     slow = world.bridges[0].name
     client = Http(world, "c", "tools", legacy=False)
-    world.broker.meddle = lambda process, pack: 0.7 if pack.source == slow and pack.generation and pack.envelopes else 0.0
+    world.broker.intercept = lambda process, pack: 0.7 if pack.source == slow and pack.generation and pack.envelopes else 0.0
     for number in range(6):
         arguments = {"key": f"k{number}", "delay": 1.0}
         tap = post(world, client, "prompts/get", {"name": "p", "arguments": arguments, "_meta": {LOG_LEVEL: "info"}})
         assert world.run_until(lambda: tap.over, 8.0)  # noqa: B023 - it is called at once
         assert len([heard for heard in tap.frames if heard.get("method") == "notifications/message"]) <= 1
     assert any(len(starts) > 1 for starts in world.started.values())
-    world.broker.meddle = None
+    world.broker.intercept = None
     assert_all_rules_held(world, client)
 
 
 # ---------------------------------------------------------------- cancels
-@both_kinds
+@both_brokers
 @pytest.mark.parametrize("long", [False, True], ids=["http", "long link"])
 def test_a_cancelled_call_stops_at_its_server_and_frees_its_slot(keeps: bool, long: bool) -> None:
     world = running_fabric(keeps=keeps, slots=1)
     client = LongLink(world, "c", "tools", legacy=False) if long else Http(world, "c", "tools", legacy=False)
     for tool in ("write", "read"):
         client.call(tool, delay=20.0, cancel_after=0.3)
-        until_started(world, last(client))
+        until_started(world, last_request(client))
         world.run(0.5)
         assert not world.bridges[0].core.jobs.open
     client.call("write")
-    assert until_answered(world, last(client), 2.0) == ""
+    assert until_answered(world, last_request(client), 2.0) == ""
     assert_all_rules_held(world, client)
 
 
 # ---------------------------------------------------------------- nobody there
-@both_kinds
-def test_where_nobody_serves_a_full_lease_is_waited_for_and_then_it_is_said_at_once(keeps: bool) -> None:
+@both_brokers
+def test_without_a_bridge_the_first_call_fails_after_a_lease_and_later_ones_at_once(keeps: bool) -> None:
     world = running_fabric(keeps=keeps, bridges=0)
     world.fault("no bridge", lasts=10.0)
     client = Http(world, "c", "tools", legacy=False)
     client.call("write")
-    assert until_answered(world, last(client), LEASE + 1.5) == "no_worker"
-    assert last(client).answers[0].retryable
+    assert until_answered(world, last_request(client), LEASE + 1.5) == "no_worker"
+    assert last_request(client).answers[0].retryable
     client.call("read")
-    assert until_answered(world, last(client), 0.1) == "no_worker"
+    assert until_answered(world, last_request(client), 0.1) == "no_worker"
     unknown = Http(world, "u", "nowhere", legacy=False)
     unknown.call("write")
-    assert until_answered(world, last(unknown), 0.1) == "unknown_server"
+    assert until_answered(world, last_request(unknown), 0.1) == "unknown_server"
     world.bridge()
     world.run(1.5)
     client.call("write")
-    assert until_answered(world, last(client), 1.0) == ""
+    assert until_answered(world, last_request(client), 1.0) == ""
     assert_all_rules_held(world, client, unknown)
 
 
-@both_kinds
-def test_a_call_that_kills_its_server_each_time_is_given_up_after_three_starts(keeps: bool) -> None:
+@both_brokers
+def test_a_call_that_kills_its_server_each_time_fails_after_three_starts(keeps: bool) -> None:
     world = running_fabric(keeps=keeps, bridges=2)
     world.fault("server crash", lasts=10.0)
     client = Http(world, "c", "tools", legacy=False)
     client.call("read", delay=1.0)
-    request = last(client)
+    request = last_request(client)
     seen = 0
     while not request.answers:
         assert world.run_until(lambda: bool(request.answers) or len(world.started.get(request.key, [])) > seen, 8.0)  # noqa: B023
@@ -230,59 +237,59 @@ def crash_all(world: World, server: str) -> None:
             child.crash()
 
 
-@both_kinds
-def test_a_call_outlives_all_processes_of_its_server_which_are_started_again(keeps: bool) -> None:
+@both_brokers
+def test_a_read_outlives_the_crash_of_all_processes_of_its_server(keeps: bool) -> None:
     world = running_fabric(keeps=keeps, bridges=2, starting=0.6)
     world.fault("server crash", lasts=3.0)
     client = Http(world, "c", "both", legacy=False)
     client.call("read", delay=0.5)
-    until_started(world, last(client))
+    until_started(world, last_request(client))
     crash_all(world, "both")
-    assert until_answered(world, last(client), 3.0) == ""
-    assert len(world.started[last(client).key]) == 2
+    assert until_answered(world, last_request(client), 3.0) == ""
+    assert len(world.started[last_request(client).key]) == 2
     assert_all_rules_held(world, client)
 
 
-@both_kinds
-def test_a_call_outlives_a_server_that_dies_again_while_it_is_started(keeps: bool) -> None:
+@both_brokers
+def test_a_read_outlives_repeated_crashes_of_a_server_that_is_starting(keeps: bool) -> None:
     world = running_fabric(keeps=keeps, starting=0.6)
     world.fault("server crash", lasts=5.0)
     client = Http(world, "c", "both", legacy=False)
     client.call("read", delay=0.5)
-    until_started(world, last(client))
+    until_started(world, last_request(client))
     for _ in range(3):
         crash_all(world, "both")
         assert world.run_until(lambda: any(child.startswith("both#") for child in world.bridges[0].children), 3.0)
-    assert until_answered(world, last(client), 3.0) == ""
+    assert until_answered(world, last_request(client), 3.0) == ""
     assert_all_rules_held(world, client)
 
 
-@both_kinds
-def test_a_full_lane_refuses_calls_and_never_a_cancel_or_an_answer(keeps: bool) -> None:
+@both_brokers
+def test_a_full_lane_refuses_calls_and_passes_cancels_and_answers(keeps: bool) -> None:
     world = running_fabric(keeps=keeps)
     client = LongLink(world, "c", "old", legacy=True)
     world.run(0.5)
     edge, bridge = world.edges[0], world.bridges[0]
     edge.core.member.pairs._lane_bytes = 10_000
     client.call("write", delay=30.0)
-    first = last(client)
+    first = last_request(client)
     until_started(world, first)
     world.fault("deafness", lasts=2.0)
     bridge.touched.append("deafness")
     world.broker.cut_off(bridge, 2.0, deaf=True, mute=False)
     for _ in range(3):
         client.call("write", padding="x" * 5000)
-    assert last(client).answers[0].reason == "overloaded"
-    assert last(client).answers[0].retryable
-    client._cancel(first)
+    assert last_request(client).answers[0].reason == "overloaded"
+    assert last_request(client).answers[0].retryable
+    client.cancel(first)
     world.run(2.2)
     assert first.key in world.started
     assert not [job for job in bridge.core.jobs.open.values() if job.client_id == first.id]
     assert_all_rules_held(world, client)
 
 
-@both_kinds
-def test_a_grant_that_is_lost_is_sent_again(keeps: bool) -> None:
+@both_brokers
+def test_a_lost_grant_is_sent_again(keeps: bool) -> None:
     world = running_fabric(keeps=keeps)
     client = Http(world, "c", "tools", legacy=False)
     client.call("read")
@@ -290,7 +297,7 @@ def test_a_grant_that_is_lost_is_sent_again(keeps: bool) -> None:
     delay_packs(world, Kind.GRANT, world.edges[0].name, None)
     client.call("write")
     world.run(0.5)
-    assert last(client).key not in world.started
-    world.broker.meddle = None
-    assert until_answered(world, last(client), 2.0) == ""
+    assert last_request(client).key not in world.started
+    world.broker.intercept = None
+    assert until_answered(world, last_request(client), 2.0) == ""
     assert_all_rules_held(world, client)

@@ -28,7 +28,7 @@ from fabric.core.peers.member import Member
 from fabric.core.peers.pair import Pairs
 from fabric.envelope import Envelope, Kind, Lane, Pack
 from tests.sim.http_clients import Http
-from tests.sim.running_fabric import delay_packs, last, running_fabric
+from tests.sim.running_fabric import delay_packs, last_request, running_fabric
 from tests.sim.seeds import run
 from tests.sim.world import Plant
 
@@ -304,7 +304,7 @@ def test_a_planted_bug_is_found(plant: Plant, capsys: pytest.CaptureFixture[str]
 
 @pytest.mark.requirement("R11")
 @pytest.mark.parametrize("plant", [None, early_ack], ids=["right", "early_ack"])
-def test_work_acknowledged_too_early_waits_when_its_bridge_leaves_unheard(plant: Plant | None) -> None:
+def test_a_call_outlives_its_bridge_unless_its_work_was_acknowledged_too_early(plant: Plant | None) -> None:
     world = running_fabric(keeps=True, plant=plant)
     leaver, client = world.bridges[0], Http(world, "c", "tools", legacy=False)
     client.call("read")
@@ -315,4 +315,4 @@ def test_work_acknowledged_too_early_waits_when_its_bridge_leaves_unheard(plant:
     leaver.touched.append("retire")
     world.bridge()
     leaver.leave()
-    assert world.run_until(lambda: bool(last(client).answers), 5.0) is (plant is None)
+    assert world.run_until(lambda: bool(last_request(client).answers), 5.0) is (plant is None)

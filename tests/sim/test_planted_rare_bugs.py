@@ -188,7 +188,7 @@ VARIED: dict[Plant, str] = {
     a_restart_that_waits_for_no_call: "",
     a_restart_that_repeats_anything: "may not be repeated",
     a_check_without_an_end: "",
-    a_retry_that_any_process_gets: "was given the state",
+    a_retry_that_any_process_gets: "was sent the state",
     no_limit_of_the_broker: "",
     a_cancel_of_the_oldest: "never answered",
 }
@@ -201,7 +201,7 @@ SLOW: dict[Plant, str] = {a_client_that_catches_up_in_vain: ""}
 @pytest.mark.timeout(240)
 @pytest.mark.requirement("R11")
 @pytest.mark.parametrize("plant", [*VARIED, *SLOW], ids=lambda plant: plant.__name__)
-def test_a_planted_bug_in_what_is_rare_is_found(plant: Plant, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_planted_bug_in_rare_behaviour_is_found(plant: Plant, capsys: pytest.CaptureFixture[str]) -> None:
     word = (VARIED | SLOW)[plant]
 
     def broken(seed: int) -> bool:

@@ -11,12 +11,17 @@ from fabric.core.peers.announcement import Health, Restart
 from tests.sim.clients import Client, LongLink
 from tests.sim.http_clients import Http
 from tests.sim.process import BridgeProcess, ObserverProcess
-from tests.sim.running_fabric import assert_all_rules_held, last, running_fabric, until_answered, until_started
-from tests.sim.servers import Manner, SimServer
+from tests.sim.running_fabric import (
+    assert_all_rules_held,
+    both_brokers,
+    last_request,
+    running_fabric,
+    until_answered,
+    until_started,
+)
+from tests.sim.servers import Behaviour, SimServer
 from tests.sim.test_modern_worlds import post
 from tests.sim.world import World
-
-either_broker = pytest.mark.parametrize("keeps", [False, True], ids=["forgets", "keeps"])
 
 
 def processes(world: World, server: str) -> list[SimServer]:
@@ -43,7 +48,7 @@ def restarted(world: World, server: str, token: str = "t", timeout: float = 5.0)
     return observer
 
 
-@either_broker
+@both_brokers
 @pytest.mark.parametrize(("server", "legacy"), [("tools", False), ("old", True), ("both", False), ("both", True)])
 def test_every_bridge_starts_new_processes_and_calls_go_on(server: str, legacy: bool, keeps: bool) -> None:
     world = running_fabric(bridges=2, edges=2, keeps=keeps)
@@ -63,66 +68,66 @@ def test_every_bridge_starts_new_processes_and_calls_go_on(server: str, legacy: 
     restarted(world, server)
     assert_all_rules_held(world, *clients)
     assert not [process for process in old if process.alive and not legacy]
-    assert not set(old) & {process for process in processes(world, server) if not process.asked}
+    assert not set(old) & {process for process in processes(world, server) if not process.methods}
 
 
-def test_a_call_that_must_not_run_twice_ends_in_its_old_process_and_new_ones_go_to_the_new() -> None:
+def test_a_write_ends_in_its_old_process_and_new_calls_go_to_the_new_one() -> None:
     world = running_fabric(limits=Limits())
     [old] = processes(world, "tools")
     long, short = Http(world, "long", "tools", legacy=False), Http(world, "short", "tools", legacy=False)
     long.call("write", delay=2 * FINISH_IN)
-    until_started(world, last(long))
+    until_started(world, last_request(long))
     observer = restarted(world, "tools")
     assert told(observer, world.bridges[0], "tools") == Restart(token="t", done=True, calls=1)
-    asked = len(old.asked)
+    asked = len(old.methods)
     short.call("write")
-    assert until_answered(world, last(short), 1.0) == ""
-    assert (old.alive, len(old.asked)) == (True, asked)
+    assert until_answered(world, last_request(short), 1.0) == ""
+    assert (old.alive, len(old.methods)) == (True, asked)
     world.fault("a long call", lasts=2 * FINISH_IN)
-    assert until_answered(world, last(long), 2 * FINISH_IN + 1.0) == ""
+    assert until_answered(world, last_request(long), 2 * FINISH_IN + 1.0) == ""
     assert world.run_until(lambda: not old.alive, 1.0)
     assert_all_rules_held(world, long, short)
 
 
-def test_what_may_run_again_holds_up_no_old_process() -> None:
+def test_a_read_does_not_keep_an_old_process_alive() -> None:
     world = running_fabric(limits=Limits())
     [old] = processes(world, "tools")
     client = Http(world, "h", "tools", legacy=False)
     client.call("read", delay=2 * FINISH_IN)
-    until_started(world, last(client))
+    until_started(world, last_request(client))
     restarted(world, "tools")
     world.fault("a long call", lasts=4 * FINISH_IN)
     assert world.run_until(lambda: not old.alive, FINISH_IN + 1.0)
-    assert until_answered(world, last(client), 3 * FINISH_IN) == ""
-    assert len(world.started[last(client).key]) == 2
+    assert until_answered(world, last_request(client), 3 * FINISH_IN) == ""
+    assert len(world.started[last_request(client).key]) == 2
     assert_all_rules_held(world, client)
 
 
-def test_what_was_begun_in_an_old_process_and_finds_no_room_again_is_not_called_retryable() -> None:
+def test_a_call_started_in_an_old_process_is_not_retryable_when_it_finds_no_room_again() -> None:
     world = running_fabric(slots=1, limits=Limits(idle=FINISH_IN + 8.0))
     client, others = Http(world, "h", "tools", legacy=False), LongLink(world, "o", "tools", legacy=False)
     client.call("read", delay=4 * FINISH_IN)
-    until_started(world, last(client))
+    until_started(world, last_request(client))
     restarted(world, "tools")
     for _ in range(25):  # they ask again each second, so that one of them has the slot before the first comes back
         others.call("write", delay=2 * FINISH_IN, progress=20)
         world.run(0.04)
     world.fault("a full server", lasts=6 * FINISH_IN)
     assert world.run_until(lambda: any(other.key in world.started for other in others.requests), FINISH_IN)
-    assert until_answered(world, last(client), FINISH_IN) == "overloaded"
+    assert until_answered(world, last_request(client), FINISH_IN) == "overloaded"
     assert_all_rules_held(world, client, others)
 
 
-def test_a_session_keeps_its_process_until_it_ends_and_the_next_has_a_new_one() -> None:
+def test_a_session_keeps_its_old_process_until_it_ends_and_a_later_one_gets_a_new_process() -> None:
     world = running_fabric()
     first = LongLink(world, "first", "old", legacy=True)
     first.call("write")
-    assert until_answered(world, last(first), 2.0) == ""
-    [its] = [process for process in processes(world, "old") if process.asked]
+    assert until_answered(world, last_request(first), 2.0) == ""
+    [its] = [process for process in processes(world, "old") if process.methods]
     observer = restarted(world, "old")
     assert told(observer, world.bridges[0], "old") == Restart(token="t", done=True, sessions=1)
     first.call("write")
-    assert until_answered(world, last(first), 1.0) == ""
+    assert until_answered(world, last_request(first), 1.0) == ""
     assert its.alive
     assert_all_rules_held(world, first)
     assert not its.alive
@@ -131,25 +136,25 @@ def test_a_session_keeps_its_process_until_it_ends_and_the_next_has_a_new_one() 
 def test_a_restart_whose_new_process_does_not_start_leaves_the_old_ones_in_service() -> None:
     world = running_fabric()
     [old] = processes(world, "tools")
-    world.settings.manners["tools"] = Manner(shy=True)  # it ends of its first question
+    world.settings.behaviours["tools"] = Behaviour(exits_before_initialize=True)
     observer = restarted(world, "tools")
     answer = told(observer, world.bridges[0], "tools")
     assert answer is not None
     assert answer.failure == "simulated crash"
     client = Http(world, "h", "tools", legacy=False)
     client.call("write")
-    assert until_answered(world, last(client), 1.0) == ""
+    assert until_answered(world, last_request(client), 1.0) == ""
     assert processes(world, "tools") == [old]
     assert world.bridges[0].core.served(0.0)["tools"].health is Health.HEALTHY
     assert_all_rules_held(world, client)
 
 
-def test_at_the_most_processes_the_old_one_ends_before_the_new_one_starts_and_calls_wait() -> None:
+def test_without_room_for_another_process_the_old_one_ends_first_and_calls_wait() -> None:
     world = running_fabric(most=1)
     [old] = processes(world, "tools")
     long, short = Http(world, "long", "tools", legacy=False), Http(world, "short", "tools", legacy=False)
     long.call("write", delay=3.0)
-    until_started(world, last(long))
+    until_started(world, last_request(long))
     observer = world.observer()
     world.run(1.0)
     observer.restart("tools", "t")
@@ -157,41 +162,43 @@ def test_at_the_most_processes_the_old_one_ends_before_the_new_one_starts_and_ca
     short.call("write")
     world.run(0.5)
     assert processes(world, "tools") == [old]
-    assert not last(short).answers
-    assert until_answered(world, last(long), 2.0) == ""
-    assert until_answered(world, last(short), 2.0) == ""
+    assert not last_request(short).answers
+    assert until_answered(world, last_request(long), 2.0) == ""
+    assert until_answered(world, last_request(short), 2.0) == ""
     assert old not in processes(world, "tools")
     assert len(processes(world, "tools")) == 1
     assert_all_rules_held(world, long, short)
 
 
-def test_where_there_is_room_in_the_end_a_second_restart_that_fails_leaves_the_old_process_in_service() -> None:
+def test_a_second_restart_that_fails_leaves_the_old_process_in_service() -> None:
     world = running_fabric(most=2, limits=Limits())
     session, client = LongLink(world, "l", "both", legacy=True), Http(world, "h", "both", legacy=False)
     session.call("write")
     client.call("write", delay=6.0)
-    until_started(world, last(client))
-    assert until_answered(world, last(session), 2.0) == ""
+    until_started(world, last_request(client))
+    assert until_answered(world, last_request(session), 2.0) == ""
     observer = world.observer()
     world.run(1.0)
     observer.restart("both", "first")
     world.run(0.5)
     session.leave()
     world.run(0.5)
-    world.settings.manners["both"] = Manner(shy=True, slow=10.0)  # it ends of its first question, after a while
+    world.settings.behaviours["both"] = Behaviour(
+        exits_before_initialize=True, reads_after=10.0
+    ), after a while
     observer.restart("both", "second")
-    assert until_answered(world, last(client), 6.0) == ""
+    assert until_answered(world, last_request(client), 6.0) == ""
     for _ in range(20):
         world.run(1.0)
         client.call("read")
-        assert until_answered(world, last(client), 1.0) == ""
+        assert until_answered(world, last_request(client), 1.0) == ""
     answer = told(observer, world.bridges[0], "both")
     assert answer is not None
     assert (answer.done, answer.failure) == (True, "simulated crash")
     assert_all_rules_held(world, session, client)
 
 
-def test_a_call_that_waits_for_its_clients_input_goes_on_in_the_old_process() -> None:
+def test_a_call_that_waits_for_client_input_goes_on_in_the_old_process() -> None:
     world = running_fabric(limits=Limits())
     [old] = processes(world, "tools")
     client = Http(world, "h", "tools", legacy=False)
@@ -208,7 +215,7 @@ def test_a_call_that_waits_for_its_clients_input_goes_on_in_the_old_process() ->
     assert_all_rules_held(world, client)
 
 
-def test_a_listener_goes_on_in_the_new_process() -> None:
+def test_a_subscription_goes_on_in_the_new_process() -> None:
     world = running_fabric()
     [old] = processes(world, "tools")
     client = Http(world, "h", "tools", legacy=False)
@@ -223,7 +230,7 @@ def test_a_listener_goes_on_in_the_new_process() -> None:
     assert_all_rules_held(world, client)
 
 
-def test_two_who_ask_at_once_are_obeyed_once_each() -> None:
+def test_two_restarts_requested_at_once_are_each_done_once() -> None:
     world = running_fabric()
     first, second = world.observer(), world.observer()
     world.run(1.0)

@@ -16,11 +16,17 @@ from tests.sim.clients import AGAIN
 from tests.sim.http_clients import Http, Post
 from tests.sim.process import EdgeProcess
 from tests.sim.requests import Request
-from tests.sim.running_fabric import assert_all_rules_held, last, running_fabric, until_answered, until_started
+from tests.sim.running_fabric import (
+    assert_all_rules_held,
+    both_brokers,
+    last_request,
+    running_fabric,
+    until_answered,
+    until_started,
+)
 from tests.sim.world import World
 
 pytestmark = pytest.mark.requirement("L08", "R11")
-both_kinds = pytest.mark.parametrize("keeps", [False, True], ids=["forgets", "keeps"])
 ways = pytest.mark.parametrize("way", ["drop", "kill"])
 """The connection alone, or the edge with it."""
 
@@ -62,7 +68,7 @@ def client(world: World, name: str = "c", **arguments: Any) -> Http:
 def begun(caller: Http, **arguments: Any) -> tuple[Request, Post]:
     """A call that a server runs, and the connection of it."""
     caller.call("write", **arguments)
-    request = last(caller)
+    request = last_request(caller)
     until_started(caller.world, request)
     return request, next(end for end in caller.ends if end.request is request)
 
@@ -89,13 +95,13 @@ def say(world: World, count: int) -> None:
         for child in bridge.children.values():
             if child.child == owned(world).child:
                 for number in range(1, count + 1):
-                    child.say(method="notifications/resources/updated", params={"uri": str(number)})
+                    child.send(method="notifications/resources/updated", params={"uri": str(number)})
 
 
 # ---------------------------------------------------------------- a request's stream
-@both_kinds
+@both_brokers
 @ways
-def test_a_call_whose_connection_breaks_is_answered_where_its_client_goes_on(keeps: bool, way: str) -> None:
+def test_a_call_whose_connection_breaks_is_answered_on_its_resumed_stream(keeps: bool, way: str) -> None:
     world = running_fabric(keeps=keeps, edges=2)
     caller = client(world, roams=True)
     request, post = begun(caller, delay=3.0, progress=6)
@@ -108,9 +114,9 @@ def test_a_call_whose_connection_breaks_is_answered_where_its_client_goes_on(kee
     assert_all_rules_held(world, caller)
 
 
-@both_kinds
+@both_brokers
 @ways
-def test_an_answer_that_came_while_nobody_read_is_there_for_who_goes_on(keeps: bool, way: str) -> None:
+def test_an_answer_that_came_while_its_client_was_disconnected_is_on_the_resumed_stream(keeps: bool, way: str) -> None:
     world = running_fabric(keeps=keeps, edges=2)
     caller = client(world)
     request, post = begun(caller, delay=1.0)
@@ -121,9 +127,9 @@ def test_an_answer_that_came_while_nobody_read_is_there_for_who_goes_on(keeps: b
     assert_all_rules_held(world, caller)
 
 
-@both_kinds
+@both_brokers
 @ways
-def test_a_question_that_came_while_nobody_read_is_asked_once_and_answered(keeps: bool, way: str) -> None:
+def test_a_server_request_sent_to_a_disconnected_client_arrives_once_and_is_answered(keeps: bool, way: str) -> None:
     world = running_fabric(keeps=keeps, edges=2)
     caller = client(world)
     other, post = begun(caller, delay=5.0, progress=20)
@@ -134,18 +140,15 @@ def test_a_question_that_came_while_nobody_read_is_asked_once_and_answered(keeps
     if way == "drop":
         edge.drop(own)
     [child] = [child for bridge in world.bridges for child in bridge.children.values() if child.child == owned(world).child]
-    child._asked[7] = ("", {"key": "asked"})
-    child._work = lambda *_: None  # type: ignore[method-assign]  # nothing waits for this question's answer
-    child.say(id=7, method="sampling/createMessage", params={"key": "asked"})
+    child.ask("asked")
     world.run(3.0)
-    assert not child._asked
-    del child._work
+    assert not child.questions
     assert until_answered(world, other, 4.0) == ""
     assert_all_rules_held(world, caller)
 
 
-@both_kinds
-def test_of_two_who_go_on_with_one_stream_at_once_the_later_has_it(keeps: bool) -> None:
+@both_brokers
+def test_the_later_of_two_connections_that_resume_one_stream_gets_it(keeps: bool) -> None:
     world = running_fabric(keeps=keeps, edges=3)
     caller = client(world)
     request, post = begun(caller, delay=2.0, progress=8)
@@ -160,13 +163,13 @@ def test_of_two_who_go_on_with_one_stream_at_once_the_later_has_it(keeps: bool) 
     assert_all_rules_held(world, caller)
 
 
-@both_kinds
-def test_what_was_cancelled_is_not_resumed(keeps: bool) -> None:
+@both_brokers
+def test_the_stream_of_a_cancelled_call_cannot_be_resumed(keeps: bool) -> None:
     world = running_fabric(keeps=keeps)
     caller = client(world)
     request, post = begun(caller, delay=3.0, progress=6)
     world.run(1.0)
-    caller._cancel(request, post.link)
+    caller.cancel(request, post.link)
     world.run(0.5)
     reader = Reader(caller, world.edges[0], post.last)
     world.run(0.5)
@@ -175,8 +178,8 @@ def test_what_was_cancelled_is_not_resumed(keeps: bool) -> None:
     assert_all_rules_held(world, caller)
 
 
-@both_kinds
-def test_a_late_call_that_is_read_elsewhere_ends_there(keeps: bool) -> None:
+@both_brokers
+def test_the_deadline_of_a_call_is_reported_on_its_resumed_stream(keeps: bool) -> None:
     world = running_fabric(keeps=keeps, edges=2)
     caller = client(world)
     request, post = begun(caller, delay=100.0)
@@ -190,8 +193,8 @@ def test_a_late_call_that_is_read_elsewhere_ends_there(keeps: bool) -> None:
     assert_all_rules_held(world, caller)
 
 
-@both_kinds
-def test_progress_keeps_a_call_alive_that_is_read_elsewhere(keeps: bool) -> None:
+@both_brokers
+def test_progress_keeps_a_call_alive_on_its_resumed_stream(keeps: bool) -> None:
     world = running_fabric(keeps=keeps, edges=2)
     caller = client(world, roams=True)
     request, post = begun(caller, delay=55.0, progress=4)  # a deadline of 40 s without progress
@@ -204,8 +207,8 @@ def test_progress_keeps_a_call_alive_that_is_read_elsewhere(keeps: bool) -> None
     assert_all_rules_held(world, caller)
 
 
-@both_kinds
-def test_a_bridge_that_is_gone_took_its_streams_along(keeps: bool) -> None:
+@both_brokers
+def test_a_stream_whose_bridge_died_cannot_be_resumed(keeps: bool) -> None:
     world = running_fabric(keeps=keeps)
     caller = client(world)
     request, post = begun(caller, delay=3.0)
@@ -220,8 +223,8 @@ def test_a_bridge_that_is_gone_took_its_streams_along(keeps: bool) -> None:
     assert_all_rules_held(world, caller)
 
 
-@both_kinds
-def test_a_call_whose_edge_is_dead_ends_when_its_session_was_silent_for_too_long(keeps: bool) -> None:
+@both_brokers
+def test_a_silent_call_of_a_dead_edge_ends_after_the_idle_time_of_its_session(keeps: bool) -> None:
     world = running_fabric(keeps=keeps, edges=2)
     caller = client(world)
     silent, _ = begun(caller, delay=1000.0)
@@ -237,8 +240,8 @@ def test_a_call_whose_edge_is_dead_ends_when_its_session_was_silent_for_too_long
     assert_all_rules_held(world, caller)
 
 
-@both_kinds
-def test_a_session_that_nobody_reads_ends_though_a_call_of_it_hangs(keeps: bool) -> None:
+@both_brokers
+def test_an_unread_session_ends_though_one_of_its_calls_hangs(keeps: bool) -> None:
     world = running_fabric(keeps=keeps, edges=2)
     caller = client(world)
     request, _ = begun(caller, delay=1000.0)
@@ -253,8 +256,8 @@ def test_a_session_that_nobody_reads_ends_though_a_call_of_it_hangs(keeps: bool)
 
 
 # ---------------------------------------------------------------- whose it is
-@both_kinds
-def test_nobody_resumes_another_sessions_stream_nor_one_made_up(keeps: bool) -> None:
+@both_brokers
+def test_a_client_cannot_resume_a_stream_of_another_session_or_an_invented_one(keeps: bool) -> None:
     world = running_fabric(keeps=keeps)
     mine, others = client(world, "mine"), client(world, "others")
     request, post = begun(others, delay=1.5, progress=3)
@@ -273,9 +276,9 @@ def test_nobody_resumes_another_sessions_stream_nor_one_made_up(keeps: bool) -> 
 
 
 # ---------------------------------------------------------------- the session's own stream
-@both_kinds
+@both_brokers
 @ways
-def test_what_a_session_is_told_while_nobody_reads_its_stream_is_told_once_and_in_order(keeps: bool, way: str) -> None:
+def test_notifications_sent_while_a_session_stream_is_unread_arrive_once_and_in_order(keeps: bool, way: str) -> None:
     world = running_fabric(keeps=keeps, edges=2)
     caller = client(world)
     edge = world.edges[0]
@@ -291,13 +294,13 @@ def test_what_a_session_is_told_while_nobody_reads_its_stream_is_told_once_and_i
             edge = next(edge for edge in world.edges if edge.links)
             world.edge()
             world.run(1.0)
-    numbers = [int(jsonrpc.text(jsonrpc.meta(message).uri)) for message in caller.told]
+    numbers = [int(jsonrpc.text(jsonrpc.meta(message).uri)) for message in caller.notifications]
     assert numbers == [1, 2, 3, 4, 5] * 6
     assert_all_rules_held(world, caller)
 
 
-@both_kinds
-def test_what_came_before_a_stream_was_first_read_waits_for_it(keeps: bool) -> None:
+@both_brokers
+def test_notifications_wait_for_the_first_reader_of_a_session_stream(keeps: bool) -> None:
     world = running_fabric(keeps=keeps)
     caller = client(world)
     own = owned(world).own
@@ -321,7 +324,7 @@ def test_what_came_before_a_stream_was_first_read_waits_for_it(keeps: bool) -> N
 
 
 # ---------------------------------------------------------------- bounds
-def test_what_is_kept_of_a_stream_and_of_a_session_is_bounded() -> None:
+def test_a_session_keeps_a_bounded_number_of_bytes_and_messages() -> None:
     world = running_fabric(largest_message_bytes=10_000_000)
     caller = client(world)
     for _ in range(3):
@@ -335,7 +338,7 @@ def test_what_is_kept_of_a_stream_and_of_a_session_is_bounded() -> None:
     assert_all_rules_held(world, caller)
 
 
-def test_after_thousands_of_answered_calls_little_is_kept_and_after_minutes_nothing() -> None:
+def test_a_session_keeps_few_streams_after_thousands_of_calls_and_none_after_minutes() -> None:
     world = running_fabric(session_idle=1000.0)
     caller = client(world)
     for _ in range(2000):

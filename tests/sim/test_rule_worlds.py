@@ -31,20 +31,20 @@ from tests.sim.process import Process
 from tests.sim.requests import call
 from tests.sim.running_fabric import (
     assert_all_rules_held,
+    both_brokers,
     delay_packs,
     envelopes_of,
-    last,
+    last_request,
     running_fabric,
     until_answered,
     until_started,
 )
-from tests.sim.servers import Manner
+from tests.sim.servers import Behaviour
 from tests.sim.test_modern_worlds import Tap, post
 from tests.sim.test_planted_bugs import sessions_are
 from tests.sim.test_session_worlds import Note
 from tests.sim.world import Plant, World
 
-both_kinds = pytest.mark.parametrize("keeps", [False, True], ids=["forgets", "keeps"])
 pytestmark = pytest.mark.requirement("R11")
 
 
@@ -87,17 +87,17 @@ def a_cancel_of_the_oldest(core: EdgeCore | BridgeCore) -> None:
         core.sessions.__class__ = sessions_are(OldestOfItsSession)
 
 
-@both_kinds
+@both_brokers
 @pytest.mark.parametrize("legacy", [False, True], ids=["modern", "legacy"])
 @with_and_without(a_cancel_of_the_oldest)
-def test_a_cancel_means_the_newest_request_of_its_id(keeps: bool, legacy: bool, plant: Plant | None) -> None:
+def test_a_cancel_ends_the_newest_request_of_its_id(keeps: bool, legacy: bool, plant: Plant | None) -> None:
     world = running_fabric(keeps=keeps, plant=plant)
     client = LongLink(world, "c", "old" if legacy else "tools", legacy=legacy)
     for _ in range(2):
         client.call("write", id=b"7", delay=1.0)
-        until_started(world, last(client))
+        until_started(world, last_request(client))
     older, newer = client.requests[-2:]
-    client._cancel(newer)
+    client.cancel(newer)
     world.run(2.0)
     assert (bool(older.answers), bool(newer.answers)) == ((True, False) if plant is None else (False, True))
     if plant is None:
@@ -131,15 +131,17 @@ def reason(tap: Tap) -> Any:
     return tap.frames[-1].get("error", {}).get("data", {}).get("reason")
 
 
-@both_kinds
+@both_brokers
 @pytest.mark.parametrize("method", ["tools/call", "prompts/get"])
 @pytest.mark.parametrize("stateful", [True, False], ids=["with requestState", "without"])
 @with_and_without(a_repeatable_retry)
-def test_what_bears_a_clients_input_is_never_run_again(keeps: bool, method: str, stateful: bool, plant: Plant | None) -> None:
+def test_a_call_that_carries_a_clients_input_never_runs_again(
+    keeps: bool, method: str, stateful: bool, plant: Plant | None
+) -> None:
     world = running_fabric(keeps=keeps, bridges=2, plant=plant)
     client = Http(world, "c", "tools", legacy=False)
     client.call("read")
-    assert until_answered(world, last(client), 3.0) == ""
+    assert until_answered(world, last_request(client), 3.0) == ""
     params = {"name": "read", "arguments": {"key": "k", "delay": 1.0, "input": stateful}}
     retry: dict[str, Any] = params | {"inputResponses": {"q": {}}}
     if stateful:
@@ -172,14 +174,14 @@ def an_ended_attempt_that_counts(core: EdgeCore | BridgeCore) -> None:
         core.router.__class__ = EndedAttemptsCount
 
 
-@both_kinds
+@both_brokers
 @with_and_without(an_ended_attempt_that_counts)
-def test_progress_that_is_overtaken_by_the_end_of_its_attempt_makes_nobody_the_owner(keeps: bool, plant: Plant | None) -> None:
+def test_late_progress_of_an_ended_attempt_does_not_make_its_sender_the_owner(keeps: bool, plant: Plant | None) -> None:
     world = running_fabric(keeps=keeps, plant=plant)
     [bridge] = world.bridges
     client = Http(world, "c", "tools", legacy=False)
     client.call("read", delay=1.0, progress=1)
-    until_started(world, last(client))
+    until_started(world, last_request(client))
     delay_packs(world, Kind.MESSAGE, bridge.name, 0.06)  # the attempt comes back at once, and is sent again after 0.1 s
     world.run(0.502)
     world.fault("server crash", lasts=1.0)
@@ -187,10 +189,10 @@ def test_progress_that_is_overtaken_by_the_end_of_its_attempt_makes_nobody_the_o
     shared = bridge.core.pools["tools"].shared()
     assert shared is not None
     bridge.children[shared.id].crash()
-    assert world.run_until(lambda: bool(last(client).answers), 5.0) is (plant is None)
-    assert world.faults["meddling"]
+    assert world.run_until(lambda: bool(last_request(client).answers), 5.0) is (plant is None)
+    assert world.faults["interception"]
     if plant is None:
-        world.broker.meddle = None
+        world.broker.intercept = None
         assert_all_rules_held(world, client)
 
 
@@ -210,13 +212,13 @@ def an_answer_of_anybody(core: EdgeCore | BridgeCore) -> None:
 
 
 @with_and_without(an_answer_of_anybody)
-def test_a_second_runner_whose_server_is_broken_speaks_for_nobody(plant: Plant | None) -> None:
+def test_an_unreadable_answer_from_a_bridge_that_does_not_own_the_call_is_ignored(plant: Plant | None) -> None:
     world = running_fabric(plant=plant)
     [owner] = world.bridges
     holder, client = (Http(world, name, "tools", legacy=False) for name in ("holder", "c"))
     holder.call("write", delay=10.0)  # so that the other bridge has more room
-    until_started(world, last(holder))
-    world.settings.manners["tools"] = Manner(broken="named")
+    until_started(world, last_request(holder))
+    world.settings.behaviours["tools"] = Behaviour(unreadable="named")
     second = world.bridge()
     world.run(1.5)
     world.broker.pause(second, "tools")  # it gets only what is sent round the queue
@@ -227,12 +229,12 @@ def test_a_second_runner_whose_server_is_broken_speaks_for_nobody(plant: Plant |
             return None
         return 0.7 if pack.source == owner.name and pack.generation and pack.envelopes else 0.0
 
-    world.broker.meddle = late
+    world.broker.intercept = late
     world.fault("slow broker", lasts=1.0)
     client.call("read", delay=0.3)
-    assert until_answered(world, last(client), 5.0) == ("" if plant is None else "invalid")
-    assert world.started[last(client).key] == [owner.name, second.name]
-    world.broker.meddle = None
+    assert until_answered(world, last_request(client), 5.0) == ("" if plant is None else "invalid")
+    assert world.started[last_request(client).key] == [owner.name, second.name]
+    world.broker.intercept = None
     if plant is None:
         assert_all_rules_held(world, holder, client)
 
@@ -253,12 +255,12 @@ def a_later_sending_forgotten(core: EdgeCore | BridgeCore) -> None:
 
 
 @with_and_without(a_later_sending_forgotten)
-def test_a_sending_that_met_a_copy_of_one_that_had_come_back_is_given_back_with_it(plant: Plant | None) -> None:
+def test_an_attempt_that_meets_a_held_copy_of_an_earlier_one_is_returned_with_it(plant: Plant | None) -> None:
     world = running_fabric(keeps=True, plant=plant)
     [bridge] = world.bridges
     crowd, client = (Http(world, name, "tools", legacy=False) for name in ("crowd", "c"))
     crowd.call("read")
-    assert until_answered(world, last(crowd), 3.0) == ""
+    assert until_answered(world, last_request(crowd), 3.0) == ""
     shared = bridge.core.pools["tools"].shared()
     assert shared is not None
     stdin = bridge.children[shared.id].stdin
@@ -273,9 +275,9 @@ def test_a_sending_that_met_a_copy_of_one_that_had_come_back_is_given_back_with_
     assert world.run_until(lambda: any(exchange.crowded for exchange in exchanges.values()), 1.0)
     stdin.go()  # now there is room, and the broker gives out the copy that was returned
     assert world.broker.redeliver(bridge)
-    assert world.run_until(lambda: bool(last(client).answers), 3.0) is (plant is None)
+    assert world.run_until(lambda: bool(last_request(client).answers), 3.0) is (plant is None)
     if plant is None:
-        world.broker.meddle = None
+        world.broker.intercept = None
         assert_all_rules_held(world, crowd, client)
 
 
@@ -294,14 +296,14 @@ def a_lease_renewed_by_a_dead_generation(core: EdgeCore | BridgeCore) -> None:
 
 
 @with_and_without(a_lease_renewed_by_a_dead_generation)
-def test_a_session_of_a_bridge_that_speaks_only_in_a_dead_generation_is_lost(plant: Plant | None) -> None:
+def test_a_session_whose_bridge_sends_only_in_an_ended_generation_is_lost(plant: Plant | None) -> None:
     world = running_fabric(plant=plant)
     [edge], [bridge] = world.edges, world.bridges
     client = Http(world, "c", "old", legacy=True)
     world.run(0.5)
     session = client.session
     client.call("write", delay=1.0)
-    until_started(world, last(client))
+    until_started(world, last_request(client))
     heard = [False]
 
     def one_way(process: Process, pack: Pack) -> float | None:
@@ -311,9 +313,9 @@ def test_a_session_of_a_bridge_that_speaks_only_in_a_dead_generation_is_lost(pla
             return 0.0 if lanes and heard[0] else None
         return None if process is bridge and pack.source == edge.name and lanes else 0.0
 
-    world.broker.meddle = one_way
+    world.broker.intercept = one_way
     bridge.touched.append("unheard")
-    assert until_answered(world, last(client), LEASE + 2.0) == "outcome_unknown"
+    assert until_answered(world, last_request(client), LEASE + 2.0) == "outcome_unknown"
     heard[0] = True  # its answer is sent again each second, in the generation that is over
     world.run(2 * LEASE)
     note = edge.links["note"] = Note(client, "note", None, session)
@@ -321,5 +323,5 @@ def test_a_session_of_a_bridge_that_speaks_only_in_a_dead_generation_is_lost(pla
     world.run(3.0)
     assert (b'"session_lost"' in note.answer) is (plant is None)
     if plant is None:
-        world.broker.meddle = None
+        world.broker.intercept = None
         assert_all_rules_held(world, client)

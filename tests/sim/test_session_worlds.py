@@ -14,10 +14,17 @@ from fabric.mcp import jsonrpc
 from tests.sim.clients import Client, LongLink
 from tests.sim.http_clients import Http, Post
 from tests.sim.requests import Request, call, frame, initialize, notification
-from tests.sim.running_fabric import assert_all_rules_held, delay_packs, last, running_fabric, until_answered, until_started
+from tests.sim.running_fabric import (
+    assert_all_rules_held,
+    both_brokers,
+    delay_packs,
+    last_request,
+    running_fabric,
+    until_answered,
+    until_started,
+)
 from tests.sim.world import World
 
-both_kinds = pytest.mark.parametrize("keeps", [False, True], ids=["forgets", "keeps"])
 both_links = pytest.mark.parametrize("long", [False, True], ids=["http", "long link"])
 pytestmark = pytest.mark.requirement("R11")
 
@@ -43,40 +50,40 @@ def legacy(world: World, name: str = "c", *, long: bool = False, **arguments: An
 def begun(client: Client, delay: float = 10.0) -> Request:
     """A call that a server runs."""
     client.call("write", delay=delay)
-    until_started(client.world, last(client))
-    return last(client)
+    until_started(client.world, last_request(client))
+    return last_request(client)
 
 
 # ---------------------------------------------------------------- opening
-@both_kinds
+@both_brokers
 @pytest.mark.requirement("L08")
-def test_an_initialize_that_takes_long_gets_its_sessions_id_first_and_the_answer_later(keeps: bool) -> None:
+def test_a_slow_initialize_gets_its_session_id_before_its_answer(keeps: bool) -> None:
     world = running_fabric(keeps=keeps)
     [bridge] = world.bridges
     delay_packs(world, Kind.ANSWER, bridge.name, None)
     client = Http(world, "c", "old", legacy=True)
     world.run(3.0)
-    assert client._offered is not None
+    assert client.offered is not None
     assert client.session is None
-    world.broker.meddle = None
+    world.broker.intercept = None
     assert until_answered(world, client.requests[0], 3.0) == ""
-    assert client.session == client._offered
+    assert client.session == client.offered
     world.run(0.1)
     client.call("write", delay=0.5, ask=True)
     assert_all_rules_held(world, client)
 
 
-@both_kinds
+@both_brokers
 @pytest.mark.requirement("L08")
-def test_a_session_whose_id_named_a_bridge_that_gave_it_back_is_lost_and_begun_anew(keeps: bool) -> None:
+def test_a_session_returned_by_the_bridge_named_in_its_id_is_lost_and_opened_again(keeps: bool) -> None:
     world = running_fabric(keeps=keeps, most=1)
     delay_packs(world, Kind.RETURNED, world.bridges[0].name, 3.0)
     clients = [Http(world, name, "old", legacy=True) for name in ("c1", "c2")]  # both taken, and there is one process
     world.run(2.0)
     [waiting] = [client for client in clients if client.session is None]
-    early = waiting._offered
+    early = waiting.offered
     assert early is not None
-    world.broker.meddle = None
+    world.broker.intercept = None
     second = world.bridge()
     assert until_answered(world, waiting.requests[0], 5.0) == "session_lost"
     assert world.run_until(lambda: waiting.session is not None, 5.0)
@@ -86,9 +93,9 @@ def test_a_session_whose_id_named_a_bridge_that_gave_it_back_is_lost_and_begun_a
     assert_all_rules_held(world, *clients)
 
 
-@both_kinds
+@both_brokers
 @both_links
-def test_a_ping_before_there_is_a_session_is_answered_at_once(keeps: bool, long: bool) -> None:
+def test_a_ping_without_a_session_is_answered_at_once(keeps: bool, long: bool) -> None:
     world = running_fabric(keeps=keeps)
     for child in list(world.bridges[0].children.values()):
         child.hang()
@@ -109,10 +116,10 @@ def test_a_ping_before_there_is_a_session_is_answered_at_once(keeps: bool, long:
     assert_all_rules_held(world)
 
 
-@both_kinds
+@both_brokers
 @both_links
 @pytest.mark.requirement("R10")
-def test_a_doubled_initialize_opens_one_session(keeps: bool, long: bool) -> None:
+def test_an_initialize_delivered_twice_opens_one_session(keeps: bool, long: bool) -> None:
     world = running_fabric(keeps=keeps, bridges=2)
     world.broker.doubling = 1.0
     client = legacy(world, long=long)
@@ -122,8 +129,8 @@ def test_a_doubled_initialize_opens_one_session(keeps: bool, long: bool) -> None
     assert_all_rules_held(world, client)
 
 
-@both_kinds
-def test_an_initialize_whose_taken_comes_late_opens_one_session(keeps: bool) -> None:
+@both_brokers
+def test_an_initialize_whose_taken_message_comes_late_opens_one_session(keeps: bool) -> None:
     world = running_fabric(keeps=keeps, bridges=2)
     delay_packs(world, Kind.TAKEN, world.bridges[0].name, 1.5)
     client = legacy(world)
@@ -132,9 +139,9 @@ def test_an_initialize_whose_taken_comes_late_opens_one_session(keeps: bool) -> 
     assert_all_rules_held(world, client)
 
 
-@both_kinds
+@both_brokers
 @both_links
-def test_a_session_that_nobody_waits_for_any_more_is_ended(keeps: bool, long: bool) -> None:
+def test_a_session_ends_when_its_client_leaves_during_the_initialize(keeps: bool, long: bool) -> None:
     world = running_fabric(keeps=keeps)
     client = LongLink(world, "c", "old", legacy=True) if long else Http(world, "c", "old", legacy=True)
     assert world.run_until(lambda: bool(world.bridges[0].core.sessions.open), 2.0)
@@ -147,7 +154,7 @@ def test_a_session_that_nobody_waits_for_any_more_is_ended(keeps: bool, long: bo
     assert_all_rules_held(world, client)
 
 
-@both_kinds
+@both_brokers
 @pytest.mark.requirement("D05")
 def test_frames_pipelined_behind_an_initialize_reach_the_server_in_order(keeps: bool) -> None:
     world = running_fabric(keeps=keeps)
@@ -159,25 +166,25 @@ def test_frames_pipelined_behind_an_initialize_reach_the_server_in_order(keeps: 
     assert list(world.started) == keys
 
 
-@both_kinds
+@both_brokers
 @both_links
-def test_a_second_initialize_in_a_session_is_refused_at_once_and_ends_nothing(keeps: bool, long: bool) -> None:
+def test_a_second_initialize_in_a_session_is_refused_and_the_session_goes_on(keeps: bool, long: bool) -> None:
     world = running_fabric(keeps=keeps)
     client = legacy(world, long=long)
-    again = client.new(world.edges[0], b"99", "")
+    again = client.new_request(world.edges[0], b"99", "")
     if isinstance(client, Http):
-        client._post(world.edges[0], initialize(b"99"), again, client.session)
+        client.post(world.edges[0], initialize(b"99"), again, client.session)
     elif isinstance(client, LongLink):
         again.session = client.link
-        client._frame(initialize(b"99"))
+        client.write(initialize(b"99"))
     assert "initialized already" in (until_answered(world, again, 0.1) or again.answers[0].message)
     begun(client, 0.1)
     assert_all_rules_held(world, client)
 
 
 # ---------------------------------------------------------------- through any edge
-@both_kinds
-def test_what_was_initialized_through_one_edge_is_called_through_another(keeps: bool) -> None:
+@both_brokers
+def test_a_session_opened_through_one_edge_is_used_through_the_others(keeps: bool) -> None:
     world = running_fabric(keeps=keeps, edges=3, bridges=2)
     client = legacy(world, roams=True)
     for number in range(12):
@@ -188,25 +195,25 @@ def test_what_was_initialized_through_one_edge_is_called_through_another(keeps: 
     assert all(request.answers[0].reason == "" for request in client.requests)
 
 
-@both_kinds
-def test_an_http_session_goes_on_through_another_edge_when_its_own_is_killed(keeps: bool) -> None:
+@both_brokers
+def test_an_http_session_goes_on_through_another_edge_when_its_edge_is_killed(keeps: bool) -> None:
     world = running_fabric(keeps=keeps, edges=2)
     client = legacy(world)
-    session = client.session_id  # type: ignore[attr-defined]  # an HTTP client has it
+    session = client.session_id
     lost = begun(client, 1.0)
     world.fault("kill edge", lasts=0.0)
     lost.edge.kill()
     client.call("write", delay=0.1)
-    assert until_answered(world, last(client), 2.0) == ""
-    assert client.session_id == session  # type: ignore[attr-defined]  # an HTTP client has it
+    assert until_answered(world, last_request(client), 2.0) == ""
+    assert client.session_id == session
     assert_all_rules_held(world, client)
 
 
 # ---------------------------------------------------------------- whose message is it
-@both_kinds
+@both_brokers
 @pytest.mark.requirement("P09")
 @pytest.mark.parametrize("at_once", [False, True], ids=["alone", "beside another"])
-def test_a_client_that_takes_no_stream_for_an_answer_is_asked_on_its_sessions_own(keeps: bool, at_once: bool) -> None:
+def test_a_client_that_accepts_no_post_stream_gets_server_requests_on_its_session_stream(keeps: bool, at_once: bool) -> None:
     world = running_fabric(keeps=keeps)
     client = legacy(world, answer_only=True)
     client.call("write", delay=2.0, progress=4, ask=True)
@@ -216,10 +223,10 @@ def test_a_client_that_takes_no_stream_for_an_answer_is_asked_on_its_sessions_ow
     assert all(request.answers[0].reason == "" and not request.progress for request in client.requests)
 
 
-@both_kinds
+@both_brokers
 @both_links
 @pytest.mark.requirement("P09")
-def test_the_same_ids_in_many_sessions_each_get_their_own_answer_and_their_own_server_requests(keeps: bool, long: bool) -> None:
+def test_sessions_that_use_the_same_ids_get_their_own_answers_and_server_requests(keeps: bool, long: bool) -> None:
     world = running_fabric(keeps=keeps, bridges=2, edges=2, most=32)
     clients = [legacy(world, f"c{number}", long=long) for number in range(12)]
     for _ in range(3):
@@ -231,9 +238,9 @@ def test_the_same_ids_in_many_sessions_each_get_their_own_answer_and_their_own_s
     assert all(request.answers[0].reason == "" for client in clients for request in client.requests)
 
 
-@both_kinds
+@both_brokers
 @pytest.mark.requirement("P09")
-def test_the_same_id_twice_in_flight_gets_two_answers(keeps: bool) -> None:
+def test_two_open_requests_with_one_id_get_two_answers(keeps: bool) -> None:
     world = running_fabric(keeps=keeps)
     clients = [LongLink(world, "modern", "tools", legacy=False), LongLink(world, "legacy", "old", legacy=True)]
     world.run(0.5)
@@ -246,25 +253,25 @@ def test_the_same_id_twice_in_flight_gets_two_answers(keeps: bool) -> None:
 
 
 # ---------------------------------------------------------------- cancels
-@both_kinds
+@both_brokers
 @both_links
-def test_a_cancel_that_overtakes_its_request_still_means_it(keeps: bool, long: bool) -> None:
+def test_a_cancel_that_overtakes_its_request_still_cancels_it(keeps: bool, long: bool) -> None:
     world = running_fabric(keeps=keeps)
     client = legacy(world, long=long)
     delay_packs(world, Kind.REQUEST, world.edges[0].name, 0.3)
     client.call("write", delay=1.0, cancel_after=0.01)
     world.run(0.8)
-    world.broker.meddle = None
+    world.broker.intercept = None
     assert not world.bridges[0].core.jobs.open
-    assert last(client).cancelled
+    assert last_request(client).cancelled
     world.run(2.0)
-    assert not last(client).answers
+    assert not last_request(client).answers
     assert_all_rules_held(world, client)
 
 
 # ---------------------------------------------------------------- ends
-@both_kinds
-def test_a_session_that_ends_with_calls_open_answers_each(keeps: bool) -> None:
+@both_brokers
+def test_each_open_call_of_a_session_is_answered_when_the_session_ends(keeps: bool) -> None:
     world = running_fabric(keeps=keeps)
     client = legacy(world)
     world.fault("ended by its client", lasts=5.0)
@@ -276,8 +283,8 @@ def test_a_session_that_ends_with_calls_open_answers_each(keeps: bool) -> None:
     assert_all_rules_held(world, client)
 
 
-@both_kinds
-def test_what_comes_for_a_session_that_has_ended_is_refused_whatever_it_is(keeps: bool) -> None:
+@both_brokers
+def test_every_message_for_an_ended_session_is_refused_as_session_lost(keeps: bool) -> None:
     world = running_fabric(keeps=keeps)
     client = legacy(world)
     assert isinstance(client, Http)
@@ -297,9 +304,9 @@ def test_what_comes_for_a_session_that_has_ended_is_refused_whatever_it_is(keeps
     assert_all_rules_held(world, client)
 
 
-@both_kinds
+@both_brokers
 @pytest.mark.requirement("D05")
-def test_a_session_whose_end_was_confirmed_is_over_at_every_edge(keeps: bool) -> None:
+def test_a_session_whose_end_was_confirmed_has_ended_at_every_edge(keeps: bool) -> None:
     world = running_fabric(keeps=keeps, edges=2)
     client = legacy(world)
     assert isinstance(client, Http)
@@ -318,9 +325,9 @@ def test_a_session_whose_end_was_confirmed_is_over_at_every_edge(keeps: bool) ->
     assert_all_rules_held(world, client)
 
 
-@both_kinds
+@both_brokers
 @pytest.mark.requirement("R11")
-def test_an_end_of_a_session_that_nobody_owns_any_more_says_so(keeps: bool) -> None:
+def test_a_delete_of_a_session_whose_bridge_died_is_answered_with_session_lost(keeps: bool) -> None:
     world = running_fabric(keeps=keeps)
     client = legacy(world)
     assert isinstance(client, Http)
@@ -336,12 +343,12 @@ def test_an_end_of_a_session_that_nobody_owns_any_more_says_so(keeps: bool) -> N
     world.run(LEASE + 1.0)
     edge.feed(SessionEnded("long after", session))
     assert all(b'"session_lost"' in bye.answer for bye in byes)
-    world.broker.meddle = None
+    world.broker.intercept = None
     world.bridge()
     assert_all_rules_held(world, client)
 
 
-@both_kinds
+@both_brokers
 @both_links
 def test_calls_of_a_session_whose_server_dies_are_answered_at_once(keeps: bool, long: bool) -> None:
     world = running_fabric(keeps=keeps)
@@ -353,18 +360,18 @@ def test_calls_of_a_session_whose_server_dies_are_answered_at_once(keeps: bool, 
     session = next(iter(bridge.core.sessions.open.values()))
     bridge.children[session.child].crash()
     client.call("read")  # on its way while the end is on its way back
-    crossing = last(client)
+    crossing = last_request(client)
     assert until_answered(world, started, 0.2) == "outcome_unknown"
     assert until_answered(world, crossing, 0.2) == "session_lost"
     client.call("read")
     assert world.run_until(lambda: not client.unmade, 3.0)
-    assert until_answered(world, last(client), 3.0) == ""
+    assert until_answered(world, last_request(client), 3.0) == ""
     assert_all_rules_held(world, client)
 
 
-@both_kinds
+@both_brokers
 @both_links
-def test_a_session_whose_bridge_dies_ends_with_each_of_its_requests_within_the_lease(keeps: bool, long: bool) -> None:
+def test_a_session_and_its_requests_end_within_the_lease_when_its_bridge_dies(keeps: bool, long: bool) -> None:
     world = running_fabric(keeps=keeps, edges=2)
     client = legacy(world, long=long)
     started = begun(client)
@@ -384,15 +391,15 @@ def test_a_session_whose_bridge_dies_ends_with_each_of_its_requests_within_the_l
         assert b'"session_lost"' in note.answer
     client.call("write")
     assert world.run_until(lambda: not client.unmade, 3.0)
-    assert until_answered(world, last(client), 3.0) in ("", "session_lost")
+    assert until_answered(world, last_request(client), 3.0) in ("", "session_lost")
     client.call("write")
     assert world.run_until(lambda: not client.unmade, 3.0)
-    assert until_answered(world, last(client), 3.0) == ""
+    assert until_answered(world, last_request(client), 3.0) == ""
     assert_all_rules_held(world, client)
 
 
-@both_kinds
-def test_a_session_of_a_bridge_that_is_gone_is_lost_for_every_edge(keeps: bool) -> None:
+@both_brokers
+def test_an_edge_that_never_knew_the_dead_bridge_of_a_session_reports_it_as_lost(keeps: bool) -> None:
     world = running_fabric(keeps=keeps)
     client = legacy(world)
     world.fault("kill bridge", lasts=0.0)
@@ -401,13 +408,13 @@ def test_a_session_of_a_bridge_that_is_gone_is_lost_for_every_edge(keeps: bool) 
     fresh = world.edge()  # has never heard of the owner
     client._edge = fresh
     client.call("write")
-    request = last(client)
+    request = last_request(client)
     assert until_answered(world, request, 2 * LEASE + 1.0) == "session_lost"
     assert request.answers[0].retryable
     assert_all_rules_held(world, client)
 
 
-@both_kinds
+@both_brokers
 @both_links
 def test_an_edge_that_retires_leaves_no_session_behind(keeps: bool, long: bool) -> None:
     world = running_fabric(keeps=keeps)
@@ -426,16 +433,16 @@ def test_an_edge_that_retires_leaves_no_session_behind(keeps: bool, long: bool) 
 
 
 # ---------------------------------------------------------------- sizes
-@both_kinds
+@both_brokers
 @both_links
 @pytest.mark.parametrize("limit", [4_096, 100_000])
-def test_what_is_too_large_for_the_broker_is_refused_and_blocks_nobody(keeps: bool, long: bool, limit: int) -> None:
+def test_a_message_too_large_for_the_broker_is_refused_and_blocks_no_other(keeps: bool, long: bool, limit: int) -> None:
     world = running_fabric(keeps=keeps, largest_message_bytes=limit)
     clients = [legacy(world, long=long), Http(world, "modern", "tools", legacy=False)]
     for client in clients:
         for size in ({"padding": "x" * (limit + 1000)}, {"big": limit + 1000}):
             client.call("write", **size)
-            assert until_answered(world, last(client), 1.0) == "too_large"
+            assert until_answered(world, last_request(client), 1.0) == "too_large"
         client.call("write")
-        assert until_answered(world, last(client), 1.0) == ""
+        assert until_answered(world, last_request(client), 1.0) == ""
     assert_all_rules_held(world, *clients)

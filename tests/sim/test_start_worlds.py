@@ -10,8 +10,8 @@ from fabric.core.peers.announcement import Health
 from tests.sim.clients import Client, LongLink
 from tests.sim.http_clients import Http
 from tests.sim.process import BridgeProcess
-from tests.sim.running_fabric import assert_all_rules_held, last, running_fabric, until_answered, until_started
-from tests.sim.servers import Manner, SimServer
+from tests.sim.running_fabric import assert_all_rules_held, last_request, running_fabric, until_answered, until_started
+from tests.sim.servers import Behaviour, SimServer
 from tests.sim.world import World
 
 SLOW = 25.0
@@ -35,8 +35,8 @@ def announced(world: World, server: str) -> tuple[Health, str]:
 
 
 @pytest.mark.parametrize(("server", "legacy"), [("tools", False), ("old", True), ("both", False), ("both", True)])
-def test_calls_wait_for_a_server_that_needs_long_to_its_first_answer(server: str, legacy: bool) -> None:
-    world = running_fabric(manners={server: Manner(slow=SLOW)}, limits=Limits())
+def test_calls_wait_for_a_server_that_starts_slowly(server: str, legacy: bool) -> None:
+    world = running_fabric(behaviours={server: Behaviour(reads_after=SLOW)}, limits=Limits())
     world.fault("slow start", lasts=2 * SLOW)
     [first] = processes(world, server)
     clients: list[Client] = [Http(world, "h", server, legacy=legacy), LongLink(world, "l", server, legacy=legacy)]
@@ -46,26 +46,26 @@ def test_calls_wait_for_a_server_that_needs_long_to_its_first_answer(server: str
     health, reason = announced(world, server)
     assert (health, reason[:13]) == (Health.CHECKING, "starting for ")
     assert processes(world, server) == [first]
-    assert until_answered(world, last(clients[0]), 2 * SLOW) == ""  # a session has a process of its own
+    assert until_answered(world, last_request(clients[0]), 2 * SLOW) == ""  # a session has a process of its own
     assert_all_rules_held(world, *clients)
 
 
-def test_a_call_that_ends_before_its_server_has_started_is_told_so() -> None:
-    world = running_fabric(manners={"tools": Manner(slow=SLOW)}, limits=Limits(idle=10.0, absolute=60.0))
+def test_the_error_of_a_call_that_ends_before_its_server_has_started_names_the_slow_start() -> None:
+    world = running_fabric(behaviours={"tools": Behaviour(reads_after=SLOW)}, limits=Limits(idle=10.0, absolute=60.0))
     client = Http(world, "h", "tools", legacy=False)
     client.call("write")
-    assert until_answered(world, last(client), 11.0) == "no_worker"
-    [answer] = last(client).answers
+    assert until_answered(world, last_request(client), 11.0) == "no_worker"
+    [answer] = last_request(client).answers
     assert answer.retryable
     assert "tools has not answered yet, starting for 1" in answer.message
 
 
-def test_a_server_that_is_killed_and_starts_slowly_is_waited_for() -> None:
+def test_calls_wait_for_a_crashed_server_that_starts_slowly() -> None:
     world = running_fabric()
     client = Http(world, "h", "tools", legacy=False)
     client.call("write")
-    until_started(world, last(client))
-    world.settings.manners["tools"] = Manner(slow=SLOW)
+    until_started(world, last_request(client))
+    world.settings.behaviours["tools"] = Behaviour(reads_after=SLOW)
     for process in processes(world, "tools"):
         process.crash()
     world.fault("server crash", lasts=SLOW)
@@ -73,15 +73,15 @@ def test_a_server_that_is_killed_and_starts_slowly_is_waited_for() -> None:
     client.call("read")
     world.run(10.0)
     assert announced(world, "tools")[0] is Health.CHECKING
-    assert until_answered(world, last(client), SLOW) == ""
+    assert until_answered(world, last_request(client), SLOW) == ""
     assert_all_rules_held(world, client)
 
 
 @pytest.mark.parametrize("tool", ["read", "write"])
-def test_what_a_bridge_has_taken_for_a_server_that_starts_slowly_again_runs_at_another(tool: str) -> None:
+def test_calls_taken_for_a_server_that_starts_slowly_again_run_at_another_bridge(tool: str) -> None:
     world = running_fabric(bridges=2, limits=Limits())
     world.fault("crash and slow start", lasts=SLOW)
-    world.settings.manners["tools"] = Manner(slow=SLOW)
+    world.settings.behaviours["tools"] = Behaviour(reads_after=SLOW)
     for process in processes(world, "tools"):
         process.crash()
     client = Http(world, "h", "tools", legacy=False)
@@ -92,8 +92,8 @@ def test_what_a_bridge_has_taken_for_a_server_that_starts_slowly_again_runs_at_a
     assert_all_rules_held(world, client)
 
 
-def test_a_server_that_ends_of_any_question_but_initialize_keeps_its_warm_process_and_its_sessions() -> None:
-    world = running_fabric(manners={"old": Manner(shy=True)})
+def test_a_server_that_exits_on_any_probe_keeps_its_warm_process_and_its_sessions() -> None:
+    world = running_fabric(behaviours={"old": Behaviour(exits_before_initialize=True)})
     assert world.run_until(lambda: announced(world, "old")[0] is Health.HEALTHY, 3.0)
     [warm] = processes(world, "old")
     world.run(CHECKED)
@@ -101,45 +101,45 @@ def test_a_server_that_ends_of_any_question_but_initialize_keeps_its_warm_proces
     assert announced(world, "old") == (Health.HEALTHY, "")
     client = LongLink(world, "l", "old", legacy=True)
     client.call("write")
-    assert until_answered(world, last(client), 1.0) == ""
-    assert warm.asked[0] == "initialize"
+    assert until_answered(world, last_request(client), 1.0) == ""
+    assert warm.methods[0] == "initialize"
     assert_all_rules_held(world, client)
 
 
-def test_a_server_that_answers_nothing_before_its_handshake_is_asked_once_and_not_judged_by_it() -> None:
-    world = running_fabric(manners={"old": Manner(mute=True)})
+def test_a_server_that_answers_no_probe_is_healthy_and_its_warm_process_is_not_probed_again() -> None:
+    world = running_fabric(behaviours={"old": Behaviour(ignores_probes=True)})
     assert world.run_until(lambda: announced(world, "old")[0] is Health.HEALTHY, SECOND_QUESTION + 1.0)
     [warm] = processes(world, "old")
     world.run(CHECKED)
-    assert (processes(world, "old"), warm.asked) == ([warm], [])
+    assert (processes(world, "old"), warm.methods) == ([warm], [])
     assert announced(world, "old") == (Health.HEALTHY, "")
 
 
-def test_a_server_that_ends_of_a_ping_before_its_handshake_loses_one_process_by_it() -> None:
-    world = running_fabric(manners={"old": Manner(frail=True)})
+def test_a_server_that_exits_on_an_early_ping_loses_one_process() -> None:
+    world = running_fabric(behaviours={"old": Behaviour(exits_on_early_ping=True)})
     [first] = processes(world, "old")
     world.run(CHECKED)
     [warm] = processes(world, "old")
-    assert (first.asked, warm.asked) == (["ping"], [])
+    assert (first.methods, warm.methods) == (["ping"], [])
     assert announced(world, "old") == (Health.HEALTHY, "")
     client = LongLink(world, "l", "old", legacy=True)
     client.call("write")
-    assert until_answered(world, last(client), 1.0) == ""
+    assert until_answered(world, last_request(client), 1.0) == ""
     assert_all_rules_held(world, client)
 
 
-def test_a_server_that_sticks_at_any_message_before_its_handshake_serves_by_its_second_process() -> None:
-    world = running_fabric(manners={"old": Manner(sticks=True)}, start_timeout=START)
+def test_a_server_that_hangs_on_an_early_message_serves_from_its_second_process() -> None:
+    world = running_fabric(behaviours={"old": Behaviour(hangs_before_initialize=True)}, start_timeout=START)
     world.fault("slow start", lasts=START)
     assert world.run_until(lambda: "era" in announced(world, "old")[1], START + 2.0)
     assert world.run_until(lambda: announced(world, "old")[0] is Health.HEALTHY, 3.0)
     client = LongLink(world, "l", "old", legacy=True)
     client.call("write")
-    assert until_answered(world, last(client), 1.0) == ""
+    assert until_answered(world, last_request(client), 1.0) == ""
     assert_all_rules_held(world, client)
 
 
-def test_the_era_of_a_definition_is_found_out_once() -> None:
+def test_the_era_of_a_server_definition_is_probed_once() -> None:
     world = running_fabric()
     [warm] = processes(world, "old")
     world.fault("server crash")
@@ -147,11 +147,11 @@ def test_the_era_of_a_definition_is_found_out_once() -> None:
     assert world.run_until(lambda: bool(processes(world, "old")), 1.0)
     [probed] = processes(world, "old")
     world.run(1.0)
-    assert probed.asked == ["initialize"]
+    assert probed.methods == ["initialize"]
     assert announced(world, "old")[0] is Health.HEALTHY
 
 
-def test_a_session_whose_own_process_could_not_be_started_was_not_begun() -> None:
+def test_an_initialize_whose_process_fails_to_start_is_retryable() -> None:
     world = running_fabric()
     clients = [LongLink(world, name, "old", legacy=True) for name in "ab"]  # one process is warm
 

@@ -12,10 +12,16 @@ from fabric.core.peers.lease import LEASE
 from fabric.core.peers.member import Member
 from tests.sim.http_clients import Http
 from tests.sim.requests import Request
-from tests.sim.running_fabric import assert_all_rules_held, last, running_fabric, until_answered, until_started
+from tests.sim.running_fabric import (
+    assert_all_rules_held,
+    both_brokers,
+    last_request,
+    running_fabric,
+    until_answered,
+    until_started,
+)
 from tests.sim.world import Plant, World
 
-both_kinds = pytest.mark.parametrize("keeps", [False, True], ids=["forgets", "keeps"])
 pytestmark = pytest.mark.requirement("R11")
 
 PROMISED = LEASE + 1.0
@@ -59,17 +65,17 @@ def broken(clients: list[Http], stopped: float) -> list[tuple[Request, float]]:
     return found
 
 
-@both_kinds
+@both_brokers
 @pytest.mark.parametrize("edges", [1, 2])
-def test_a_bridge_that_is_stopped_under_load_holds_up_no_repeatable_call_for_long(keeps: bool, edges: int) -> None:
+def test_a_bridge_stopped_under_load_delays_no_repeatable_call_for_long(keeps: bool, edges: int) -> None:
     world, clients, stopped = stopped_under_load(keeps=keeps, edges=edges)
     assert_all_rules_held(world, *clients)
     assert not broken(clients, stopped)
     assert all(request.answers[0].reason == "" for client in clients for request in client.requests)
 
 
-@both_kinds
-def test_a_bridge_that_is_stopped_while_little_happens_holds_up_no_repeatable_call_for_long(keeps: bool) -> None:
+@both_brokers
+def test_a_bridge_stopped_under_little_load_delays_no_repeatable_call_for_long(keeps: bool) -> None:
     world = running_fabric(keeps=keeps, bridges=3)
     client = Http(world, "c", "tools", legacy=False)
     for bridge in world.bridges[:2]:
@@ -83,8 +89,8 @@ def test_a_bridge_that_is_stopped_while_little_happens_holds_up_no_repeatable_ca
     assert max(request.answers[0].at - request.posted for request in client.requests) < PROMISED
 
 
-@both_kinds
-def test_a_bridge_that_is_killed_under_load_holds_up_no_repeatable_call_for_long(keeps: bool) -> None:
+@both_brokers
+def test_a_bridge_killed_under_load_delays_no_repeatable_call_for_long(keeps: bool) -> None:
     world = running_fabric(keeps=keeps, bridges=2)
     client = Http(world, "c", "tools", legacy=False)
     load(world, [client], 1.0)
@@ -96,8 +102,8 @@ def test_a_bridge_that_is_killed_under_load_holds_up_no_repeatable_call_for_long
     assert all(request.answers[0].reason == "" for request in client.requests)
 
 
-@both_kinds
-def test_an_initialize_that_a_stopped_bridge_received_opens_its_session_elsewhere(keeps: bool) -> None:
+@both_brokers
+def test_an_initialize_that_a_stopped_bridge_received_opens_its_session_at_another(keeps: bool) -> None:
     world = running_fabric(keeps=keeps, bridges=2)
     bridge = world.bridges[0]
     world.fault("freeze", lasts=0.0)
@@ -112,8 +118,8 @@ def test_an_initialize_that_a_stopped_bridge_received_opens_its_session_elsewher
     assert all(request.answers[0].reason == "" for client in clients for request in client.requests)
 
 
-@both_kinds
-def test_where_all_bridges_are_in_doubt_work_waits_in_the_queue_for_whoever_is_first(keeps: bool) -> None:
+@both_brokers
+def test_work_waits_in_the_queue_while_every_bridge_is_in_doubt(keeps: bool) -> None:
     world = running_fabric(keeps=keeps)
     bridge, client = world.bridges[0], Http(world, "c", "tools", legacy=False)
     world.fault("freeze", lasts=3.0)
@@ -122,16 +128,16 @@ def test_where_all_bridges_are_in_doubt_work_waits_in_the_queue_for_whoever_is_f
     world.run(2.5)
     client.call("write")
     bridge.thaw()
-    assert until_answered(world, last(client), 1.5) == ""
+    assert until_answered(world, last_request(client), 1.5) == ""
     assert_all_rules_held(world, client)
 
 
-@both_kinds
-def test_calls_that_may_not_be_repeated_go_round_a_stopped_bridge_and_start_once(keeps: bool) -> None:
+@both_brokers
+def test_writes_bypass_a_stopped_bridge_and_start_once(keeps: bool) -> None:
     world = running_fabric(keeps=keeps, bridges=2)
     client = Http(world, "c", "tools", legacy=False)
     client.call("read")
-    stopped = until_started(world, last(client))
+    stopped = until_started(world, last_request(client))
     world.fault("freeze", lasts=0.0)
     stopped.touched.append("freeze")
     stopped.freeze()

@@ -11,10 +11,16 @@ from fabric.core.peers.lease import LEASE
 from tests.sim.clients import LongLink
 from tests.sim.http_clients import Http
 from tests.sim.requests import frame
-from tests.sim.running_fabric import assert_all_rules_held, last, running_fabric, until_answered, until_started
+from tests.sim.running_fabric import (
+    assert_all_rules_held,
+    both_brokers,
+    last_request,
+    running_fabric,
+    until_answered,
+    until_started,
+)
 from tests.sim.world import Plant, World
 
-both_kinds = pytest.mark.parametrize("keeps", [False, True], ids=["forgets", "keeps"])
 pytestmark = pytest.mark.requirement("R11", "D01")
 
 TTL = 60.0
@@ -26,8 +32,8 @@ def stale(world: World, lists: str) -> Http:
     """A client whose edge has a list that is not fresh any more, and servers that answer like this from now on."""
     client = Http(world, "c", "tools", legacy=False)
     client.call("read")
-    assert until_answered(world, last(client), 3.0) == ""
-    world.lists = lists
+    assert until_answered(world, last_request(client), 3.0) == ""
+    world.tool_lists = lists
     world.run(TTL)
     return client
 
@@ -35,53 +41,53 @@ def stale(world: World, lists: str) -> Http:
 def survives(world: World, client: Http) -> bool:
     """Whether a call that only reads is run again when its bridge is killed under it."""
     client.call("read", delay=0.5)
-    bridge = until_started(world, last(client))
+    bridge = until_started(world, last_request(client))
     world.fault("kill bridge", lasts=0.5)
     bridge.kill()
     world.bridge()
-    return until_answered(world, last(client), LEASE + 3.0) == ""
+    return until_answered(world, last_request(client), LEASE + 3.0) == ""
 
 
-@both_kinds
+@both_brokers
 @pytest.mark.parametrize("lists", ["error", "half", "never"])
-def test_a_list_that_fails_replaces_no_good_one(keeps: bool, lists: str) -> None:
+def test_a_failed_tool_list_does_not_replace_a_good_one(keeps: bool, lists: str) -> None:
     world = running_fabric(keeps=keeps, bridges=2)
     client = stale(world, lists)
     for _ in range(3):
         client.call("read")
-        assert until_answered(world, last(client), 0.3) == ""  # the list is fetched behind it
+        assert until_answered(world, last_request(client), 0.3) == ""  # the list is fetched behind it
         world.run(0.5)
     world.run(LIST_TIMEOUT)
     assert survives(world, client)
     assert_all_rules_held(world, client)
 
 
-def test_a_list_that_fails_is_not_asked_for_on_every_call() -> None:
+def test_a_failed_tool_list_is_not_requested_on_every_call() -> None:
     world = running_fabric()
     client = stale(world, "error")
-    asked, begun = world.listed, world.now
+    asked, begun = world.tool_list_requests, world.now
     while world.now < begun + 3 * PAUSE:
         client.call("read")
         world.run(0.1)
-    assert 2 <= world.listed - asked <= 4
-    world.lists = "whole"
+    assert 2 <= world.tool_list_requests - asked <= 4
+    world.tool_lists = "whole"
     world.run(PAUSE)
     client.call("read")
     world.run(0.5)
-    fresh = world.listed
+    fresh = world.tool_list_requests
     client.call("read")
     world.run(0.5)
-    assert world.listed == fresh
+    assert world.tool_list_requests == fresh
     assert_all_rules_held(world, client)
 
 
-def test_where_no_list_was_ever_good_calls_go_on_and_half_of_one_counts() -> None:
+def test_without_a_complete_tool_list_calls_go_on_and_half_a_list_counts() -> None:
     world = running_fabric()
     client = Http(world, "c", "tools", legacy=False)
-    world.lists = "half"
+    world.tool_lists = "half"
     for _ in range(3):
         client.call("write")
-        assert until_answered(world, last(client), 3.0) == ""
+        assert until_answered(world, last_request(client), 3.0) == ""
     catalog = world.edges[0].core.tools._catalogs["tools"]
     assert list(catalog.tools) == ["write"]
     assert_all_rules_held(world, client)
@@ -94,22 +100,24 @@ def session(world: World, server: str) -> LongLink:
     client.call("write")
     assert world.run_until(lambda: not (client.unmade or client.waits), 3.0)
     if server == "old":
-        request = client.new(world.edges[0], b"900", "")
+        request = client.new_request(world.edges[0], b"900", "")
         request.session = client.link
-        client._frame(frame(b"900", "tools/list", {}))
+        client.write(frame(b"900", "tools/list", {}))
         assert until_answered(world, request, 1.0) == ""
     return client
 
 
-@both_kinds
+@both_brokers
 @pytest.mark.parametrize("server", ["old", "both"])
 @pytest.mark.parametrize("dies", ["process", "bridge"])
 @pytest.mark.parametrize(("tool", "outcome"), [("read", "session_lost"), ("write", "outcome_unknown")])
-def test_a_call_whose_session_dies_is_judged_by_its_tool(keeps: bool, server: str, dies: str, tool: str, outcome: str) -> None:
+def test_the_tool_of_a_call_decides_its_outcome_when_its_session_dies(
+    keeps: bool, server: str, dies: str, tool: str, outcome: str
+) -> None:
     world = running_fabric(keeps=keeps)
     client = session(world, server)
     client.call(tool, delay=5.0)
-    request = last(client)
+    request = last_request(client)
     bridge = until_started(world, request)
     if dies == "bridge":
         world.fault("kill bridge", lasts=0.5)
@@ -142,6 +150,6 @@ def test_a_planted_bug_makes_a_call_unrepeatable(plant: Plant) -> None:
     world = running_fabric(bridges=2, plant=plant)
     client = stale(world, "error")
     client.call("read")
-    assert until_answered(world, last(client), 0.3) == ""
+    assert until_answered(world, last_request(client), 0.3) == ""
     world.run(0.5)
     assert not survives(world, client)

@@ -14,10 +14,11 @@ from tests.sim.http_clients import Http
 from tests.sim.process import Process
 from tests.sim.running_fabric import (
     assert_all_rules_held,
+    both_brokers,
     delay_packs,
     envelopes_of,
-    last,
-    nobody_was_given_up,
+    last_request,
+    no_process_was_given_up,
     running_fabric,
     until_answered,
     until_started,
@@ -31,26 +32,25 @@ DEFERRED = {
 }
 """Worlds of the rules that wait for what they are about."""
 
-both_kinds = pytest.mark.parametrize("keeps", [False, True], ids=["forgets", "keeps"])
 pytestmark = pytest.mark.requirement("R11")
 
 
 # ---------------------------------------------------------------- bridges
-@both_kinds
+@both_brokers
 @pytest.mark.requirement("D01")
-def test_a_bridge_killed_just_after_a_start_ends_that_call_within_the_lease_and_hands_the_rest_on(keeps: bool) -> None:
+def test_a_killed_bridge_loses_its_started_write_within_the_lease_and_its_other_calls_run_elsewhere(keeps: bool) -> None:
     world = running_fabric(keeps=keeps, slots=4)
     client = Http(world, "c", "tools", legacy=False)
     client.call("read")
     world.run(0.5)
     client.call("write", delay=1.0)
-    started = last(client)
+    started = last_request(client)
     bridge = until_started(world, started)
     client.call("read", delay=0.5)
-    again = last(client)
+    again = last_request(client)
     delay_packs(world, Kind.TAKEN, bridge.name, None)
     client.call("write", delay=0.5)
-    given = last(client)
+    given = last_request(client)
     world.run(0.02)
     world.fault("kill bridge", lasts=0.0)
     killed = world.now
@@ -64,16 +64,16 @@ def test_a_bridge_killed_just_after_a_start_ends_that_call_within_the_lease_and_
     assert len(world.started[again.key]) <= 2
 
 
-@both_kinds
+@both_brokers
 @pytest.mark.requirement("R10")
-def test_a_bridge_that_wakes_after_ten_seconds_is_heard_of_nothing_it_did_before(keeps: bool) -> None:
+def test_old_answers_of_a_bridge_that_wakes_after_ten_seconds_reach_no_client(keeps: bool) -> None:
     world = running_fabric(keeps=keeps, slots=2)
     clients = [Http(world, "modern", "tools", legacy=False), LongLink(world, "legacy", "old", legacy=True)]
     world.run(0.5)
     for client in clients:
         client.call("write", delay=0.5)
-    stopped = until_started(world, last(clients[0]))
-    until_started(world, last(clients[1]))
+    stopped = until_started(world, last_request(clients[0]))
+    until_started(world, last_request(clients[1]))
     for _ in range(3):
         clients[0].call("write")
         clients[0].call("read")
@@ -91,8 +91,8 @@ def test_a_bridge_that_wakes_after_ten_seconds_is_heard_of_nothing_it_did_before
     assert_all_rules_held(world, *clients)
 
 
-@both_kinds
-def test_a_bridge_given_up_by_mistake_that_takes_work_in_the_dead_generation_runs_nothing_twice(keeps: bool) -> None:
+@both_brokers
+def test_a_bridge_given_up_by_mistake_starts_no_call_twice(keeps: bool) -> None:
     world = running_fabric(keeps=keeps)
     client = Http(world, "c", "tools", legacy=False)
     client.call("read")
@@ -104,14 +104,14 @@ def test_a_bridge_given_up_by_mistake_that_takes_work_in_the_dead_generation_run
     client.call("write", delay=0.1)
     client.call("read", delay=0.1)
     world.run(5.0)
-    assert not nobody_was_given_up(world)
+    assert not no_process_was_given_up(world)
     for request in client.requests:
         assert until_answered(world, request, 3.0) == ""
     assert_all_rules_held(world, client)
 
 
-@both_kinds
-def test_a_bridge_given_up_that_has_nothing_to_say_learns_of_it_and_frees_its_slots(keeps: bool) -> None:
+@both_brokers
+def test_a_silent_bridge_learns_that_it_was_given_up_and_frees_its_slots(keeps: bool) -> None:
     world = running_fabric(keeps=keeps, slots=1)
     bridge, client = world.bridges[0], Http(world, "c", "tools", legacy=False)
     client.call("read")
@@ -124,38 +124,38 @@ def test_a_bridge_given_up_that_has_nothing_to_say_learns_of_it_and_frees_its_sl
             return None
         return 0.0 if heard[0] or pack.source != bridge.name else None
 
-    world.broker.meddle = without_grants
+    world.broker.intercept = without_grants
     client.call("write")
     world.run(1.0)
     bridge.touched.append("unheard")
     heard[0] = False
     world.run(LEASE + 1.5)
     assert bridge.core.member.pairs.get(world.edges[0].name).quiet
-    world.broker.meddle = None
-    assert until_answered(world, last(client), 3.0) == "outcome_unknown"
+    world.broker.intercept = None
+    assert until_answered(world, last_request(client), 3.0) == "outcome_unknown"
     client.call("write")
-    assert until_answered(world, last(client), 3.0) == ""
+    assert until_answered(world, last_request(client), 3.0) == ""
     assert_all_rules_held(world, client)
 
 
-@both_kinds
-def test_an_unknown_bridge_that_joins_may_take_and_answer_before_it_has_announced_itself(keeps: bool) -> None:
+@both_brokers
+def test_a_new_bridge_answers_a_call_before_the_edge_has_its_announcement(keeps: bool) -> None:
     world = running_fabric(keeps=keeps, slots=1)
     client = Http(world, "c", "tools", legacy=False)
     client.call("read", delay=1.0)
-    until_started(world, last(client))
+    until_started(world, last_request(client))
     client.call("write")
     world.run(0.01)
     newcomer = world.bridge()
     delay_packs(world, Kind.ANNOUNCE, newcomer.name, None, to=world.edges[0].name)
     newcomer.touched.append("unheard")
-    assert until_answered(world, last(client), 3.0) == ""
-    world.broker.meddle = None
+    assert until_answered(world, last_request(client), 3.0) == ""
+    world.broker.intercept = None
     assert_all_rules_held(world, client)
 
 
-@both_kinds
-def test_a_second_taker_whose_word_comes_late_starts_nothing(keeps: bool) -> None:
+@both_brokers
+def test_a_bridge_whose_taken_message_comes_late_starts_no_call_that_another_has_run(keeps: bool) -> None:
     world = running_fabric(keeps=keeps, bridges=2)
     first, second = world.bridges
     client = Http(world, "c", "tools", legacy=False)
@@ -171,8 +171,8 @@ def test_a_second_taker_whose_word_comes_late_starts_nothing(keeps: bool) -> Non
     assert second.alive
 
 
-@both_kinds
-def test_a_death_notice_that_overtakes_taken_leads_to_one_start_elsewhere(keeps: bool) -> None:
+@both_brokers
+def test_a_goodbye_that_overtakes_a_taken_message_leads_to_one_start_at_another_bridge(keeps: bool) -> None:
     world = running_fabric(keeps=keeps)
     leaver = world.bridges[0]
     client = Http(world, "c", "tools", legacy=False)
@@ -184,31 +184,31 @@ def test_a_death_notice_that_overtakes_taken_leads_to_one_start_elsewhere(keeps:
     leaver.touched.append("retire")
     world.bridge()
     leaver.leave()
-    assert until_answered(world, last(client), 3.0) == ""
+    assert until_answered(world, last_request(client), 3.0) == ""
     world.run(2.0)
     assert_all_rules_held(world, client)
-    assert leaver.name not in world.started[last(client).key]
+    assert leaver.name not in world.started[last_request(client).key]
 
 
-@both_kinds
-def test_what_a_dead_process_had_published_may_come_late_and_changes_nothing(keeps: bool) -> None:
+@both_brokers
+def test_late_messages_of_a_dead_bridge_change_no_answer(keeps: bool) -> None:
     world = running_fabric(keeps=keeps, bridges=2)
     client = Http(world, "c", "tools", legacy=False)
     client.call("write", delay=0.1)
-    bridge = until_started(world, last(client))
+    bridge = until_started(world, last_request(client))
     world.fault("late flush", lasts=6.0)
     world.broker.cut_off(bridge, 6.0, deaf=False, mute=True)
     world.run(0.2)  # the answer is in a buffer of the dead
     bridge.kill(late=True)
-    assert until_answered(world, last(client), LEASE + 1.0) == "outcome_unknown"
+    assert until_answered(world, last_request(client), LEASE + 1.0) == "outcome_unknown"
     world.run(7.0)
     assert_all_rules_held(world, client)
-    assert len(last(client).answers) == 1
+    assert len(last_request(client).answers) == 1
 
 
-@both_kinds
+@both_brokers
 @pytest.mark.requirement("D01")
-def test_a_rolling_restart_of_the_only_bridge_loses_nothing(keeps: bool) -> None:
+def test_a_rolling_restart_of_the_only_bridge_loses_no_call(keeps: bool) -> None:
     world = running_fabric(keeps=keeps)
     client = Http(world, "c", "tools", legacy=False)
     for round in range(60):
@@ -223,8 +223,8 @@ def test_a_rolling_restart_of_the_only_bridge_loses_nothing(keeps: bool) -> None
     assert all(request.answers[0].reason == "" for request in client.requests)
 
 
-@both_kinds
-def test_full_bridges_give_work_back_until_one_has_room(keeps: bool) -> None:
+@both_brokers
+def test_full_bridges_return_work_until_one_has_room(keeps: bool) -> None:
     world = running_fabric(keeps=keeps, bridges=2, slots=1)
     client = Http(world, "c", "tools", legacy=False)
     for number in range(12):
@@ -235,14 +235,14 @@ def test_full_bridges_give_work_back_until_one_has_room(keeps: bool) -> None:
 
 
 # ---------------------------------------------------------------- edges and clients
-@both_kinds
-def test_a_cancel_of_queued_work_while_a_bridge_joins_lets_nothing_start(keeps: bool) -> None:
+@both_brokers
+def test_a_call_cancelled_in_the_queue_does_not_start_when_a_bridge_joins(keeps: bool) -> None:
     world = running_fabric(keeps=keeps, slots=1)
     client = LongLink(world, "c", "tools", legacy=False)
     client.call("write", delay=1.0)
-    until_started(world, last(client))
+    until_started(world, last_request(client))
     client.call("write", cancel_after=0.1)
-    cancelled = last(client)
+    cancelled = last_request(client)
     world.run(0.1)
     world.bridge()
     world.run(0.0005)
@@ -251,8 +251,8 @@ def test_a_cancel_of_queued_work_while_a_bridge_joins_lets_nothing_start(keeps: 
     assert not cancelled.answers
 
 
-@both_kinds
-def test_a_fresh_edge_in_its_first_second_calls_like_any_other(keeps: bool) -> None:
+@both_brokers
+def test_an_edge_serves_calls_in_its_first_second(keeps: bool) -> None:
     world = running_fabric(keeps=keeps)
     fresh = world.edge()
     client = Http(world, "c", "tools", legacy=False, edge=fresh)
@@ -262,19 +262,19 @@ def test_a_fresh_edge_in_its_first_second_calls_like_any_other(keeps: bool) -> N
     assert all(request.answers[0].reason == "" and request.answers[0].at < 3.0 for request in client.requests)
 
 
-@both_kinds
-def test_an_edge_without_a_broker_refuses_nothing_and_calls_when_the_broker_comes(keeps: bool) -> None:
+@both_brokers
+def test_an_edge_without_a_broker_holds_a_call_until_the_broker_comes(keeps: bool) -> None:
     world = running_fabric(keeps=keeps)
     world.fault("restart", lasts=2.0)
     world.broker.restart(2.0)
     client = Http(world, "c", "tools", legacy=False, edge=world.edge())
     client.call("write")
     assert_all_rules_held(world, client)
-    assert last(client).answers[0].reason == ""
+    assert last_request(client).answers[0].reason == ""
 
 
-@both_kinds
-def test_an_edge_that_dies_before_it_was_heard_leaves_nothing_behind(keeps: bool) -> None:
+@both_brokers
+def test_an_edge_that_dies_unannounced_leaves_no_state_behind(keeps: bool) -> None:
     world = running_fabric(keeps=keeps, edges=1)
     delay_packs(world, Kind.ANNOUNCE, "edge3", None)
     edge = world.edge()
@@ -289,7 +289,7 @@ def test_an_edge_that_dies_before_it_was_heard_leaves_nothing_behind(keeps: bool
 
 
 @pytest.mark.parametrize("servers", [1, 2])
-def test_clocks_a_thousand_seconds_apart_are_never_compared(servers: int) -> None:
+def test_calls_are_answered_though_the_clocks_of_processes_are_a_thousand_seconds_apart(servers: int) -> None:
     world = running_fabric(edges=2, bridges=servers)
     for number, process in enumerate(world.processes):
         process._skew += 1000.0 * number
@@ -302,8 +302,8 @@ def test_clocks_a_thousand_seconds_apart_are_never_compared(servers: int) -> Non
     assert all(request.answers[0].reason == "" for request in client.requests)
 
 
-@both_kinds
-def test_a_second_definition_of_a_server_is_refused_by_the_newcomer_who_takes_no_work(keeps: bool) -> None:
+@both_brokers
+def test_a_new_bridge_with_another_definition_of_a_server_reports_a_conflict_and_takes_no_work(keeps: bool) -> None:
     world = running_fabric(keeps=keeps)
     world.run(3.0)
     newcomer = world.bridge(definition="another")
@@ -320,38 +320,38 @@ def test_a_second_definition_of_a_server_is_refused_by_the_newcomer_who_takes_no
 
 
 # ---------------------------------------------------------------- deadlines
-@both_kinds
+@both_brokers
 @pytest.mark.requirement("D06")
-def test_what_nobody_takes_ends_at_its_deadline_and_is_never_started_after_it(keeps: bool) -> None:
+def test_a_call_that_no_bridge_takes_ends_at_its_deadline_and_never_starts(keeps: bool) -> None:
     world = running_fabric(keeps=keeps, slots=1, limits=Limits(idle=3.0, absolute=6.0))
     world.fault("slow server", lasts=30.0)
     holder = LongLink(world, "holder", "tools", legacy=False)
     holder.call("read", delay=5.5, progress=10)
-    until_started(world, last(holder))
+    until_started(world, last_request(holder))
     client = Http(world, "c", "tools", legacy=False)
     client.call("write")
-    waiting = last(client)
+    waiting = last_request(client)
     assert until_answered(world, waiting, 4.0) == "overloaded"
     assert waiting.answers[0].retryable
     world.run(8.0)
     assert waiting.key not in world.started
-    assert last(holder).answers[0].reason == ""  # its progress kept it alive beyond the idle time
+    assert last_request(holder).answers[0].reason == ""  # its progress kept it alive beyond the idle time
 
 
 @pytest.mark.requirement("D06")
-def test_a_started_call_that_may_not_be_repeated_ends_unknown_at_its_deadline() -> None:
+def test_a_started_write_ends_as_outcome_unknown_at_its_deadline_and_a_read_as_deadline() -> None:
     world = running_fabric(limits=Limits(idle=2.0, absolute=5.0))
     client = Http(world, "c", "tools", legacy=False)
     client.call("write", delay=30.0)
-    assert until_answered(world, last(client), 3.0) == "outcome_unknown"
+    assert until_answered(world, last_request(client), 3.0) == "outcome_unknown"
     client.call("read", delay=30.0, progress=20)
-    assert until_answered(world, last(client), 6.0) == "deadline"
+    assert until_answered(world, last_request(client), 6.0) == "deadline"
     world.run(1.0)
     assert not world.bridges[0].core.jobs.open
 
 
 @pytest.mark.parametrize("legacy", [False, True], ids=["modern", "legacy"])
-def test_thousands_of_answered_exchanges_with_deadlines_an_hour_away_leave_the_heap_small(legacy: bool) -> None:
+def test_the_deadline_heap_stays_small_after_thousands_of_answered_exchanges(legacy: bool) -> None:
     world = running_fabric(slots=64, limits=Limits(idle=3600.0, absolute=36000.0))
     client = LongLink(world, "c", "old", legacy=True) if legacy else Http(world, "c", "tools", legacy=False)
     world.run(0.5)

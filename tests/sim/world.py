@@ -1,6 +1,7 @@
-"""A world: one seeded clock and one queue of what is to happen, with real cores in it and everything else simulated.
+"""A world: a simulated clock and one queue of future events, with real cores in it and everything else simulated.
 
-Nothing in it runs beside the queue, so a seed is a run: the same faults at the same moments, the same bytes, the same end.
+Nothing runs outside the queue and all chance comes from one seed, so a seed is a run: the same faults at the same moments, the
+same bytes, the same end.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ from fabric.core.peers.observer import ObserverCore
 from fabric.envelope import Envelope, Kind, Pack
 from tests.sim.broker import SimBroker
 from tests.sim.process import BridgeProcess, EdgeProcess, ObserverProcess, Process
-from tests.sim.servers import Era, Manner
+from tests.sim.servers import Behaviour, Era
 
 if TYPE_CHECKING:
     from tests.sim.clients import Client
@@ -37,27 +38,38 @@ Plant = Callable[[EdgeCore | BridgeCore], None]
 
 
 class Settings(msgspec.Struct, frozen=True, kw_only=True):
-    """What a world is made of. keeps: the broker keeps work. Servers, and how they behave, are by name; slots and most are of
-    each bridge's pool. starting: seconds that a server takes to start, beside some milliseconds. start_timeout: seconds
-    that it may take."""
+    """What a world is made of."""
 
     keeps: bool = False
+    """Whether the broker keeps work until it is acknowledged."""
     servers: dict[str, Era] = msgspec.field(default_factory=lambda: dict(SERVERS))
-    manners: dict[str, Manner] = {}
+    """The servers that every bridge serves, by name."""
+    behaviours: dict[str, Behaviour] = {}
+    """How servers behave that are not well behaved, by name."""
     slots: int = 8
+    """Calls that a bridge runs at once for each server."""
     most: int = 16
+    """Processes of each server that a bridge may have."""
     starting: float = 0.0
+    """Seconds that a server process takes to start, beside some milliseconds."""
     start_timeout: float = START_TIMEOUT
+    """Seconds that it may take."""
     limits: Limits = Limits(idle=40.0, absolute=60.0)
+    """The deadlines that edges give to requests."""
     session_idle: float = 12.0
+    """Seconds after which a bridge ends a session without a client."""
     unread_bytes: int = 8_000
+    """Bytes that a bridge writes to a process that does not read them."""
     lane_bytes: int = 32 * 1024 * 1024
+    """Bytes that may wait in a lane for their acknowledgement."""
     checks: Checks = Checks()
+    """The health checks of every server."""
     largest_message_bytes: int = 1_000_000
+    """The longest message that the broker takes."""
 
 
 class World:
-    """Time, what is to happen, who is there, and what went wrong."""
+    """The clock, the queue, the broker, the processes and clients, and a record of what went wrong."""
 
     def __init__(
         self, seed: int = 0, settings: Settings | None = None, *, plant: Plant | None = None, verbose: bool = False
@@ -67,13 +79,13 @@ class World:
         self.now = 0.0
         self.quiet_since = 0.0  # when the last fault was over
         self.faults: dict[str, int] = {}
-        self.deeds: dict[str, int] = {}  # what came to pass that is no fault, by its kind
+        self.deeds: dict[str, int] = {}  # how often each kind of deed has happened
         self.violations: list[str] = []
-        self.conflicts: list[tuple[str, str]] = []  # who was told of one, and what
+        self.conflicts: list[tuple[str, str]] = []  # the process that reported one, and its reason
         self.clients: dict[str, Client] = {}
-        self.started: dict[str, list[str]] = {}  # key of a call to the incarnations that began it, in order
-        self.lists = "whole"  # how servers answer tools/list: whole, half, an error, or never
-        self.listed = 0  # how often they were asked
+        self.started: dict[str, list[str]] = {}  # the key of a call, and the bridges that began it, in order
+        self.tool_lists = "whole"  # how servers answer tools/list: "whole", "half", "error" or "never"
+        self.tool_list_requests = 0  # how often servers got one
         self.fingerprint = 0
         self.processes: list[Process] = []
         self.broker = SimBroker(self, keeps=self.settings.keeps)
@@ -85,7 +97,7 @@ class World:
 
     # ------------------------------------------------------------ time
     def after(self, delay: float, action: Callable[..., object], *arguments: Any) -> None:
-        """`action(*arguments)` happens in `delay` seconds; what is due at one moment happens in the order it was asked for."""
+        """Call `action(*arguments)` in `delay` seconds; actions that are due at one moment run in the order of these calls."""
         self._count += 1
         heapq.heappush(self._queue, (self.now + delay, self._count, action, arguments))
 
@@ -106,7 +118,7 @@ class World:
             self.now = end
         return finished
 
-    # ------------------------------------------------------------ who is there
+    # ------------------------------------------------------------ processes
     def edge(self) -> EdgeProcess:
         """A new edge."""
         core = EdgeCore(self._identity("edge"), self.settings.limits, frozenset(self.settings.servers))
@@ -115,7 +127,7 @@ class World:
         return process
 
     def bridge(self, *, definition: str = "") -> BridgeProcess:
-        """A new bridge that serves every server, by the one definition or by another."""
+        """A new bridge that serves every server. definition: when it differs, so do the definitions of all its servers."""
         slots, most = self.settings.slots, self.settings.most
         unread, start, checks = self.settings.unread_bytes, self.settings.start_timeout, self.settings.checks
         limits = {
@@ -130,7 +142,7 @@ class World:
         return process
 
     def observer(self) -> ObserverProcess:
-        """Somebody who looks at the fabric, and may ask its bridges for something."""
+        """A new observer: a person's command that reads announcements and may ask bridges for a restart."""
         core = ObserverCore(self._identity("observer"))
         process = ObserverProcess(self, core)
         self._begin(process, core)
@@ -156,14 +168,14 @@ class World:
         """The bridges that live."""
         return [process for process in self.processes if isinstance(process, BridgeProcess) and process.alive]
 
-    # ------------------------------------------------------------ what is seen
+    # ------------------------------------------------------------ the record
     def fault(self, kind: str, *, lasts: float = 0.0) -> None:
         """A fault of this kind happens now."""
         self.faults[kind] = self.faults.get(kind, 0) + 1
         self.quiet_since = max(self.quiet_since, self.now + lasts)
 
     def did(self, kind: str) -> None:
-        """Something of this kind came to pass, which seeds are to reach often."""
+        """A deed of this kind has happened; test_seeds.py checks that each happens often."""
         self.deeds[kind] = self.deeds.get(kind, 0) + 1
 
     def violated(self, text: str) -> None:
@@ -171,26 +183,26 @@ class World:
         self.note("VIOLATION", text)
         self.violations.append(f"{self.now:.3f} {text}")
 
-    def note(self, who: str, what: object) -> None:
-        """One line of the run's story; runs of one seed tell the same."""
-        self.fingerprint = zlib.crc32(f"{self.now:.6f} {who} {type(what).__name__}".encode(), self.fingerprint)
-        if self._verbose and (line := told(what)):
-            print(f"{self.now:9.4f} {who:9} {line}")
+    def note(self, source: str, event: object) -> None:
+        """Add one line to the run's story and to its fingerprint; runs of one seed have the same."""
+        self.fingerprint = zlib.crc32(f"{self.now:.6f} {source} {type(event).__name__}".encode(), self.fingerprint)
+        if self._verbose and (line := described(event)):
+            print(f"{self.now:9.4f} {source:9} {line}")
 
 
-def told(what: object) -> str:
-    """An event, as a story tells it; empty for what it leaves out."""
-    match what:
+def described(event: object) -> str:
+    """An event as the printed story has it; empty for an event that the story leaves out."""
+    match event:
         case PackArrived(Pack(_, source, generation, _, _, envelopes)):
-            said = [told(envelope) for envelope in envelopes if envelope.kind not in (Kind.ANNOUNCE, Kind.HELLO)]
-            return f"< {source} g{generation}: {', '.join(said)}" if said else ""
+            lines = [described(envelope) for envelope in envelopes if envelope.kind not in (Kind.ANNOUNCE, Kind.HELLO)]
+            return f"< {source} g{generation}: {', '.join(lines)}" if lines else ""
         case Envelope():
-            return f"{what.kind} {what.exchange or what.session} a{what.attempt} n{what.number} {what.body.decode()[:80]}"
+            return f"{event.kind} {event.exchange or event.session} a{event.attempt} n{event.number} {event.body.decode()[:80]}"
         case WorkArrived(source, envelope, delivery):
-            return f"work {delivery} < {source}: {told(envelope)}"
+            return f"work {delivery} < {source}: {described(envelope)}"
         case ServerFrame(child, message):
             return f"server {child}: {message.frame.decode()[:120]}"
         case RequestPosted(link=link, message=message) | FrameArrived(link=link, message=message):
-            return f"{type(what).__name__} {link}: {message.frame.decode()[:160]}"
+            return f"{type(event).__name__} {link}: {message.frame.decode()[:160]}"
         case _:
-            return str(what)[:200]
+            return str(event)[:200]

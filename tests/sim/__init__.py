@@ -20,8 +20,8 @@ A *fault* is harm from outside: a lost pack, a stalled broker, a killed process.
 or servers do within their rights: a batch, a restart, a call that kills its server. A *planted bug* is a faulty subclass of one
 part of a core, put in to see that a rule breaks: a simulation that does not find it would not find the next one.
 
-A fault delays answers and explains failures. A process that a fault has hit has it in `touched`, and `world.quiet_since` is when
-the last one was over; the rules demand more of untouched processes, and of requests made after that.
+A fault delays answers and explains failures. The process that it hits has it in `touched`, and `world.quiet_since` is when the
+last one was over; the rules demand more of untouched processes, and of requests made after that.
 
     world.py            World: the clock, the queue, what is in it, and its record; Settings: what a world is made of
     process.py          an edge, a bridge and an observer, each a core that is driven as the runtime drives it
@@ -39,5 +39,6 @@ the last one was over; the rules demand more of untouched processes, and of requ
     test_planted_*.py   planted bugs that seeds find; a bug that seeds find too seldom stands beside its world
 
 To run them: `pytest tests/sim`, one world with `pytest tests/sim/test_worlds.py -k goodbye`, seeds with
-`python -m tests.sim --seeds 10000`. A failure prints its seed, and `python -m tests.sim --verbose SEED` prints that run's story.
+`python -m tests.sim --seeds 10000`. A failure prints its seed; `python -m tests.sim --verbose SEED` prints the
+story of that run.
 """

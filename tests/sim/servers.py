@@ -177,10 +177,8 @@ class SimServer:
             return
         method, id, params = message.get("method"), message.get("id"), message.get("params", {})
         self.methods.append(method)
-        early = "initialize" not in self.methods
-        if early and (
-            self.behaviour.exits_before_initialize or (self.behaviour.exits_on_early_ping and method != "server/discover")
-        ):
+        early, behaviour = "initialize" not in self.methods, self.behaviour
+        if early and (behaviour.exits_before_initialize or (behaviour.exits_on_early_ping and method != "server/discover")):
             self.crash()
             return
         if early and behaviour.hangs_before_initialize:

@@ -183,9 +183,7 @@ def test_a_second_restart_that_fails_leaves_the_old_process_in_service() -> None
     world.run(0.5)
     session.leave()
     world.run(0.5)
-    world.settings.behaviours["both"] = Behaviour(
-        exits_before_initialize=True, reads_after=10.0
-    ), after a while
+    world.settings.behaviours["both"] = Behaviour(exits_before_initialize=True, reads_after=10.0)
     observer.restart("both", "second")
     assert until_answered(world, last_request(client), 6.0) == ""
     for _ in range(20):

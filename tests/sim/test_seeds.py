@@ -7,9 +7,11 @@ import subprocess
 import sys
 from collections import Counter
 from pathlib import Path
+from textwrap import dedent
 
 import pytest
 
+from tests import sim
 from tests.sim import deeds
 from tests.sim.faults import KINDS, counted
 from tests.sim.seeds import run
@@ -100,3 +102,9 @@ def test_a_seed_is_the_same_run_in_every_process() -> None:
 @pytest.mark.requirement("R11")
 def test_another_seed_is_another_run() -> None:
     assert len({run(seed).fingerprint for seed in range(20)}) == 20
+
+
+def test_the_example_of_the_map_runs() -> None:
+    text = (sim.__doc__ or "").partition("its map.\n")[2].partition("A *world*")[0]
+    assert "assert_all_rules_held(world, client)" in text
+    exec(dedent(text))

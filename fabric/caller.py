@@ -1,4 +1,4 @@
-"""Whose request it is: what a client's transport says of the one who dialled."""
+"""The caller of a request, as its client's transport shows it. Links fill it in; telemetry shows it."""
 
 from __future__ import annotations
 
@@ -6,15 +6,15 @@ import msgspec
 
 
 class Caller(msgspec.Struct, frozen=True, gc=False):
-    """A client as its transport shows it. Each field is empty where nothing says it."""
+    """A client and the URL that it called. A field is empty if the transport does not show it."""
 
     address: str = ""
-    """The client's own address, not that of a proxy before us; no port."""
+    """The client's own address, not that of a proxy in front of us; without a port."""
     scheme: str = ""
-    """The scheme that it dialled, in HTTP's words."""
+    """The scheme of the URL that the client called: `http` or `https`."""
     host: str = ""
-    """The host that it dialled, in HTTP's words."""
+    """The host of the URL that the client called, as in a Host header."""
 
 
-NOBODY = Caller()
-"""A caller nothing is known of."""
+UNKNOWN_CALLER = Caller()
+"""A caller of which nothing is known."""

@@ -1,4 +1,4 @@
-"""What a transport can do: one record, which each link and each broker declares for its URL schemes."""
+"""The capabilities of a transport: one record, which each link and each broker declares for its URL schemes."""
 
 from __future__ import annotations
 
@@ -6,18 +6,19 @@ import msgspec
 
 
 class Capabilities(msgspec.Struct, frozen=True, kw_only=True):
-    """Of one transport, as the fabric uses it.
-
-    streaming: a request may get several messages before its answer. multiplexing: many requests at a time on one connection.
-    compression: of messages. encryption: nobody on the way can read. resumable: what was missed while a connection was broken
-    can be had. server_push: a server may speak unasked. largest_message_bytes: of one message, None where only settings limit
-    it: `maxFrameBytes`, or what a broker's server was told.
-    """
+    """The capabilities of one transport, as the fabric uses it."""
 
     streaming: bool = True
+    """Whether a request may get several messages before its answer."""
     multiplexing: bool = True
+    """Whether one connection carries many requests at a time."""
     compression: bool = False
+    """Whether messages can be compressed."""
     encryption: bool = False
+    """Whether messages are encrypted on the way."""
     resumable: bool = False
+    """Whether messages missed while a connection was broken are delivered afterwards."""
     server_push: bool = True
+    """Whether a server can send messages that answer no request."""
     largest_message_bytes: int | None = None
+    """The longest message; None if only a setting limits it: `maxFrameBytes`, or one of the broker's server."""

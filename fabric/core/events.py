@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
-from fabric.caller import NOBODY, Caller
+from fabric.caller import UNKNOWN_CALLER, Caller
 from fabric.envelope import Envelope, Pack
 from fabric.mcp.jsonrpc import Message
 
@@ -30,7 +30,7 @@ class LinkOpened(msgspec.Struct, frozen=True, gc=False):
     server: str
     principal: str
     transport: str
-    caller: Caller = NOBODY
+    caller: Caller = UNKNOWN_CALLER
 
 
 class FrameArrived(msgspec.Struct, frozen=True, gc=False):
@@ -54,7 +54,7 @@ class RequestPosted(msgspec.Struct, frozen=True, gc=False):
     params: tuple[tuple[str, str], ...]
     transport: str
     trace: str = ""
-    caller: Caller = NOBODY
+    caller: Caller = UNKNOWN_CALLER
     answer_only: bool = False
 
 

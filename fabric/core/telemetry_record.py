@@ -15,7 +15,7 @@ from enum import StrEnum
 
 import msgspec
 
-from fabric.caller import NOBODY, Caller
+from fabric.caller import UNKNOWN_CALLER, Caller
 
 WAIT = 1
 """The span of the broker's part, counted from the job's."""
@@ -63,7 +63,7 @@ class Record(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     code: int = 0
     sendings: tuple[float, ...] = ()
     sent: float = 0.0
-    caller: Caller = NOBODY
+    caller: Caller = UNKNOWN_CALLER
     carried: str = ""
     version: str = ""
     id: bytes = b""

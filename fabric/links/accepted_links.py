@@ -1,4 +1,7 @@
-"""The long links that a listener has accepted: each has a task, in which the handler serves it until it ends."""
+"""The long links that a listener has accepted: each has a task, in which the handler serves it until it ends.
+
+Above it: the listeners of sockets/ and http/.
+"""
 
 from __future__ import annotations
 
@@ -7,14 +10,14 @@ from typing import Protocol
 
 from fabric.links.base import Link, LinkHandler
 
-_END_TIMEOUT = 1.0
+_END_TIMEOUT = 1.0  # seconds that a cancelled handler has to end
 
 
 class AcceptedConnection(Protocol):
-    """The connection below a link that was accepted."""
+    """The connection below an accepted link."""
 
     def stop_receiving(self) -> None:
-        """Take nothing new; what was asked can still be answered."""
+        """Take no further messages; requests received before can still be answered."""
         ...
 
 
@@ -27,7 +30,7 @@ class AcceptedLinks:
         self._open: dict[asyncio.Task[None], tuple[Link, AcceptedConnection]] = {}
 
     def begin(self, link: Link, connection: AcceptedConnection) -> None:
-        """Serve a link; after `aclose`, one that was on its way in may only end."""
+        """Serve a link. One that arrives after `aclose` takes no messages, and so ends at once."""
         task = asyncio.create_task(self._serve(link))
         self._open[task] = link, connection
         task.add_done_callback(self._open.pop)
@@ -35,7 +38,7 @@ class AcceptedLinks:
             connection.stop_receiving()
 
     async def aclose(self, timeout: float) -> None:
-        """Stop receiving on all; those that have not ended after `timeout` seconds are cancelled, and close their links."""
+        """Stop receiving on all links. The tasks that have not ended after `timeout` seconds are cancelled."""
         self._closing = True
         for _, connection in self._open.values():
             connection.stop_receiving()
@@ -50,7 +53,7 @@ class AcceptedLinks:
             await self._handler(link)
         except Exception as error:
             asyncio.get_running_loop().call_exception_handler(
-                {"message": f"the conversation {link.info.id} failed for a fault of ours", "exception": error}
+                {"message": f"the link {link.info.id} was closed by an error in the fabric itself", "exception": error}
             )
         finally:
             await link.aclose()

@@ -1,8 +1,8 @@
-"""The link family's contract: one connection that carries JSON-RPC frames, to a client or to an MCP server.
+"""The contract of links and listeners: a link is one connection that carries JSON-RPC frames, to a client or to an MCP server.
 
-A link moves whole frames and nothing else: it never retries, logs or looks into them further than its transport asks. Errors
-come as a triple: LinkClosed (we closed), EndOfLink (the peer did), LinkBroken (the world did). tests/contract/test_links.py
-holds every member to this page.
+A link moves whole frames and nothing else: it never retries or logs, and parses no more of a frame than its transport needs.
+It ends with one of three errors: LinkClosed (we closed it), EndOfLink (the peer closed it), LinkBroken (it failed).
+tests/contract/test_links.py holds every link to this page.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import Protocol
 
 import msgspec
 
-from fabric.caller import NOBODY, Caller
+from fabric.caller import UNKNOWN_CALLER, Caller
 from fabric.links.settings import ConnectSettings, ListenerOptions
 from fabric.mcp.jsonrpc import Message
 
@@ -22,21 +22,21 @@ _numbers = count(1)
 
 
 def new_link_id(transport: str) -> str:
-    """An id that no other link of this process has, whichever listener accepted it."""
+    """An id that no other link of this process has, not even one of another listener."""
     return f"{transport}-{next(_numbers)}"
 
 
 class Purpose(StrEnum):
-    """What a link is for. All but a long link are one HTTP request each."""
+    """What a link is for. Each link but a long link is one HTTP request."""
 
     LONG_LINK = "long link"
-    """A duplex that lasts: stdio, a socket."""
+    """A lasting duplex: stdio, a socket, a WebSocket."""
     POST = "POST"
-    """One message in; an answer, an acceptance or a stream of messages out."""
+    """Receives one message; sends an answer, an acceptance or a stream of messages."""
     EVENT_STREAM = "event stream"
-    """A GET of a legacy session: nothing in, the session's own messages out."""
+    """The GET of a legacy session: receives nothing, sends the session's own messages."""
     DELETE_SESSION = "DELETE session"
-    """A DELETE of a legacy session: nothing in, an acceptance out."""
+    """The DELETE of a legacy session: receives nothing, sends an acceptance."""
 
 
 class LinkInfo(msgspec.Struct, frozen=True, kw_only=True):
@@ -47,26 +47,27 @@ class LinkInfo(msgspec.Struct, frozen=True, kw_only=True):
     transport: str
     """`stdio`, `http`, `tcp` and so on."""
     purpose: Purpose = Purpose.LONG_LINK
+    """What the link is for."""
     server: str = ""
-    """The MCP server that its client asked for."""
+    """The MCP server that the client asked for; empty on a link to a server."""
     principal: str = ""
-    """The caller as authentication has it, empty for nobody in particular."""
+    """The name of the authenticated caller; empty where clients are not authenticated."""
     peer: str = ""
     """The other end, for people."""
-    caller: Caller = NOBODY
-    """The caller's address, scheme and host, as far as the transport tells."""
+    caller: Caller = UNKNOWN_CALLER
+    """The caller's address, scheme and host, as far as the transport knows them."""
     session: str = ""
-    """The Mcp-Session-Id of an HTTP request."""
+    """The Mcp-Session-Id header of an HTTP request."""
     version: str = ""
-    """Its MCP-Protocol-Version."""
+    """The MCP-Protocol-Version header of an HTTP request."""
     last_event: str = ""
-    """Its Last-Event-ID."""
+    """The Last-Event-ID header of an HTTP request."""
     params: tuple[tuple[str, str], ...] = ()
-    """Its decoded Mcp-Param-* headers, by lower-case name."""
+    """The decoded Mcp-Param-* headers of an HTTP request, by lower-case name."""
     trace: str = ""
-    """Its traceparent header, unchecked."""
+    """The traceparent header of an HTTP request, unchecked."""
     answer_only: bool = False
-    """Its client takes the answer, and nothing that would come before it."""
+    """Whether the client takes only the answer, and no messages before it."""
 
 
 class Link(Protocol):
@@ -81,43 +82,43 @@ class Link(Protocol):
         """The next message; does not suspend while one is buffered.
 
         Raises InvalidFrame for bytes that are no message and LinkOverflow for a frame over the limit, whose rest is skipped
-        (the link lives after both), EndOfLink after the peer's last message, LinkBroken when the transport failed, LinkClosed
-        after aclose() or, on a link of one HTTP request, after its final frame. Cancelling it loses nothing.
+        (the link goes on after both), EndOfLink after the peer's last message, LinkBroken when the transport failed, LinkClosed
+        after aclose() or, on a link of one HTTP request, after its final frame. Cancelling it loses no message.
         """
         ...
 
     def send(self, frame: bytes, *, event: str = "", final: bool = False) -> None:
         """Queue a frame; frames queued in one turn of the loop leave in one write. Does not block.
 
-        event: the frame's id where the transport's streams can be resumed, else ignored. final: it is the response that ends
-        a short link, else ignored. What a slow peer does not take waits here, however much that is (`unsent_bytes`); one that
-        takes nothing of it for a time breaks the link. Raises LinkClosed or LinkBroken after the end.
+        event: the frame's id in a stream that can be resumed; other links ignore it. final: the frame is the response that ends
+        a link of one HTTP request; other links ignore it. Frames wait here for a slow peer without a bound (`unsent_bytes`);
+        a peer that reads nothing of them for `stall_timeout` breaks the link. Raises LinkClosed or LinkBroken after the end.
         """
         ...
 
     @property
     def unsent_bytes(self) -> int:
-        """About how much of what was sent the peer has not taken; whoever sends bounds it."""
+        """About how many bytes of the frames sent have not left. The sender has to keep this within a bound."""
         ...
 
     @property
     def unsent(self) -> Sequence[bytes]:
-        """After the link broke: the frames, as they were sent, of which surely no byte has left. They can be sent elsewhere."""
+        """After the link broke: the frames of which surely no byte has left, as they were sent. They can be sent elsewhere."""
         ...
 
     async def drain(self) -> None:
-        """Wait until the peer has taken enough that little is queued. Raises LinkBroken if it goes first."""
+        """Wait until the peer has read so much that few bytes are unsent. Raises LinkBroken if the link breaks first."""
         ...
 
     async def aclose(self) -> None:
-        """Send what is queued, within a bounded time, then close. Idempotent; never raises."""
+        """Send the queued frames, within a bounded time, then close. Idempotent; never raises."""
         ...
 
 
 class RequestLink(Protocol):
-    """The link of one HTTP request. Its RequestHandler is given the message; the link may end without a final frame.
+    """The link of one HTTP request, whose message goes to a RequestHandler. It may end without a final frame.
 
-    Where its client takes the answer alone (`info.answer_only`), nothing else is sent.
+    Where its client takes only the answer (`info.answer_only`), no other frame may be sent.
     """
 
     @property
@@ -126,7 +127,7 @@ class RequestLink(Protocol):
         ...
 
     def send(self, frame: bytes, *, event: str = "", final: bool = False) -> None:
-        """See Link.send. What is final is written at once, and the link has ended."""
+        """See Link.send. A final frame is written at once, and ends the link."""
         ...
 
     @property
@@ -135,11 +136,11 @@ class RequestLink(Protocol):
         ...
 
     def accept(self) -> None:
-        """End it with 202 Accepted (200 for the end of a session) and no body."""
+        """End the link with 202 Accepted (200 for the end of a session) and no body."""
         ...
 
     def establish(self, token: str) -> None:
-        """The answer to come carries this Mcp-Session-Id."""
+        """Have the answer carry this Mcp-Session-Id; to be called before anything is sent."""
         ...
 
     def finish(self) -> None:
@@ -152,18 +153,18 @@ class RequestLink(Protocol):
 
 
 class RequestHandler(Protocol):
-    """Handles a listener's HTTP requests, by one call each: a task or a future for every POST would cost more than the POST.
+    """Handles a listener's HTTP requests by plain calls: a task or a future for every POST would cost more than the POST.
 
     `on_request` comes first for each link; `on_waiting` may follow, more than once. Then either the handler ends the link (by a
     final frame, `accept` or `finish`), or `on_disconnect` comes once.
     """
 
     def on_request(self, link: RequestLink, message: Message | None) -> None:
-        """A whole request was admitted: a POST with its message, an event stream or the end of a session with None."""
+        """A complete request was admitted: a POST with its message; an event stream or the end of a session with None."""
         ...
 
     def on_waiting(self, link: RequestLink) -> None:
-        """The client of an initialize has waited long without a byte: `establish`, then `send(b"")`, give it a stream."""
+        """The client of an initialize has long received nothing: `establish`, then `send(b"")`, open a stream for it."""
         ...
 
     def on_disconnect(self, link: RequestLink) -> None:
@@ -196,7 +197,7 @@ class Listener(Protocol):
 
     @property
     def address(self) -> str:
-        """Where it listens, for people and for clients: the real port where 0 was asked for."""
+        """The address that clients connect to, with the port that was picked for port 0."""
         ...
 
     async def aclose(self) -> None:

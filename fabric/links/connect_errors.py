@@ -1,4 +1,4 @@
-"""What stands in the way of a connection, told as the link family's errors."""
+"""Maps the errors of connecting (DNS, TCP, TLS, timeout) to LinkError classes. Above it: every `connect` of a link."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from fabric.errors import LinkCertificateError, LinkHandshakeError, LinkRefused,
 
 @asynccontextmanager
 async def mapped_connect_errors(where: str, timeout: float) -> AsyncIterator[None]:
-    """Around the opening of a connection to `where`, within `timeout` seconds. Raises LinkRefused, its kinds, LinkTimeout."""
+    """A context to connect to `where` in: its errors become LinkRefused, its kinds, or LinkTimeout after `timeout` seconds."""
     try:
         async with asyncio.timeout(timeout):
             yield
@@ -22,14 +22,14 @@ async def mapped_connect_errors(where: str, timeout: float) -> AsyncIterator[Non
     except ssl.SSLCertVerificationError as error:
         raise LinkCertificateError(f"the certificate of {where} is not trusted: {error.verify_message}") from error
     except ssl.SSLError as error:
-        said = error.reason or error
-        raise LinkHandshakeError(f"no TLS with {where}: {said}; see that this port speaks TLS, as its URL says") from error
+        reason = error.reason or error
+        raise LinkHandshakeError(f"no TLS with {where}: {reason}; see that this port speaks TLS, as its URL says") from error
     except socket.gaierror as error:
         raise LinkRefused(f"cannot connect to {where}: no such host ({error.strerror}); correct its URL") from error
     except FileNotFoundError as error:
         raise LinkRefused(f"cannot connect to {where}: there is no such socket; start it, or correct its URL") from error
     except ConnectionRefusedError as error:
-        raise LinkRefused(f"cannot connect to {where}: nobody listens there; start it, or correct its URL") from error
+        raise LinkRefused(f"cannot connect to {where}: nothing listens there; start it, or correct its URL") from error
     except (ConnectionResetError, ConnectionAbortedError, BrokenPipeError) as error:
         raise LinkHandshakeError(f"{where} closed the connection during the handshake; see its log") from error
     except OSError as error:

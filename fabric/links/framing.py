@@ -1,22 +1,22 @@
-"""Newline framing, pure: bytes in as they come, whole lines out, within a bound (MCP's stdio transport, and raw sockets)."""
+"""Newline framing, for MCP's stdio transport and for raw sockets: splits a byte stream into lines, within a bound. Pure."""
 
 from __future__ import annotations
 
 from fabric.errors import LinkOverflow
 
 HEAD_BYTES = 1024
-"""How much of a skipped line its error shows: enough to see which request it answers."""
+"""How many bytes of a skipped line its error holds: enough to see which request the line answers."""
 
 FLOOD_LINES = 64
-"""Lines of a log that arrive at once and that anybody may want to read."""
+"""The most lines of a log that are kept of those that arrive at once."""
 
-_FLOOD_END = 16  # of those, how many are the last
+_FLOOD_END = 16  # how many of the kept lines are the last ones
 
 
 class LineDecoder:
-    """Cuts a byte stream into lines. Work is linear in the bytes fed, however they are cut; memory is one line.
+    """Splits a byte stream into lines. Its work is linear in the bytes fed, in whatever pieces; it holds one line in memory.
 
-    A line ends with LF or CRLF and is yielded without it; empty lines are dropped. A line longer than `max_frame_bytes`
+    A line ends with LF or CRLF and is returned without it; empty lines are dropped. A line longer than `max_frame_bytes`
     yields one LinkOverflow as soon as that is certain, and the rest of it is skipped. Lines come in order.
     """
 
@@ -24,34 +24,35 @@ class LineDecoder:
         self._max_bytes = max_frame_bytes
         self._partial = bytearray()
         self._skipping = False
-        self.empty = 0  # lines that were dropped
+        self.empty = 0
+        """How many empty lines were dropped."""
 
     def feed(self, data: bytes) -> list[bytes | LinkOverflow]:
         """The lines that `data` completes."""
         if b"\n\n" in data or b"\n\r\n" in data:
             data = self._without_empty(data)
         *lines, rest = data.split(b"\n")
-        found: list[bytes | LinkOverflow] = []
+        complete: list[bytes | LinkOverflow] = []
         if lines and (self._partial or self._skipping):
-            self._extend(lines[0], found)
+            self._extend(lines[0], complete)
             lines[0] = bytes(self._partial)
             self._partial.clear()
             self._skipping = False
         for line in (ended.removesuffix(b"\r") for ended in lines):
             if len(line) > self._max_bytes:
-                found.append(self._overflow(line))
+                complete.append(self._overflow(line))
             elif line:
-                found.append(line)
+                complete.append(line)
         if rest:
-            self._extend(rest, found)
-        return found
+            self._extend(rest, complete)
+        return complete
 
     def end(self) -> list[bytes | LinkOverflow]:
-        """What the end of the stream completes: a last line without its newline."""
+        """The lines that the end of the stream completes: a last line without its newline, if there is one."""
         return self.feed(b"\n")
 
     def _without_empty(self, data: bytes) -> bytes:
-        """The same with no empty line but perhaps the first: a flood of them costs next to nothing."""
+        """The data without its empty lines, but perhaps the first: a flood of them costs next to nothing."""
         count = data.count(b"\n")
         if not data.strip(b"\r\n"):
             data = b"\n"
@@ -61,11 +62,11 @@ class LineDecoder:
         self.empty += count - data.count(b"\n")
         return data
 
-    def _extend(self, piece: bytes, found: list[bytes | LinkOverflow]) -> None:
+    def _extend(self, piece: bytes, complete: list[bytes | LinkOverflow]) -> None:
         if not self._skipping:
             self._partial += piece
             if len(self._partial) > self._max_bytes + 1:  # one more than the limit may be the CR of a CRLF
-                found.append(self._overflow(self._partial))
+                complete.append(self._overflow(self._partial))
                 self._partial.clear()
                 self._skipping = True
 
@@ -75,16 +76,16 @@ class LineDecoder:
 
 
 class TextDecoder:
-    """Cuts a log stream into lines of text for people: what goes over `max_line_bytes` is cut off, bad UTF-8 is replaced."""
+    """Splits a log stream into lines of text. A line is cut off after `max_line_bytes`; invalid UTF-8 is replaced."""
 
     def __init__(self, max_line_bytes: int) -> None:
         self._max_bytes = max_line_bytes
         self._partial = b""
 
     def feed(self, data: bytes) -> tuple[list[str], int]:
-        """The lines that `data` completes, without their ends or empty ones, and how many of a flood were left out.
+        """The lines that `data` completes, without newlines and empty lines; and how many lines were left out.
 
-        Of more than FLOOD_LINES the middle is left out, and costs next to nothing.
+        If more than FLOOD_LINES arrive at once, the middle ones are left out, and cost next to nothing.
         """
         *pieces, rest = data.split(b"\n")
         more = max(0, len(pieces) - FLOOD_LINES)
@@ -100,14 +101,14 @@ class TextDecoder:
         return lines, more
 
     def end(self) -> list[str]:
-        """A last line without its newline."""
+        """The last line, if it has no newline."""
         return self.feed(b"\n")[0]
 
 
 def one_line(frame: bytes) -> bytes:
     """The frame without raw newlines, which newline framing cannot carry.
 
-    A valid JSON string holds no raw CR or LF, so where they occur they are whitespace, and a space says the same.
+    A valid JSON string holds no raw CR or LF, so any that occurs is white space, and a space means the same.
     """
     if b"\n" in frame or b"\r" in frame:
         return frame.replace(b"\n", b" ").replace(b"\r", b" ")
@@ -115,5 +116,5 @@ def one_line(frame: bytes) -> bytes:
 
 
 def lines(frames: list[bytes]) -> bytes:
-    """Frames without raw newlines as the bytes of their lines."""
+    """The bytes of these frames, each with a newline behind it. None of them may hold a raw newline."""
     return b"\n".join([*frames, b""])

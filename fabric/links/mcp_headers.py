@@ -1,4 +1,4 @@
-"""The Mcp-Name and Mcp-Param headers of a modern request, which repeat what its body says, both ways (2026-07-28). Pure."""
+"""Encodes and decodes the Mcp-Name and Mcp-Param headers, in which a modern request repeats its body (2026-07-28). Pure."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ from fabric.mcp import jsonrpc
 from fabric.mcp.jsonrpc import Message
 
 NAMED = {"tools/call": False, "prompts/get": False, "resources/read": True}
-"""Methods whose name, or else uri, the Mcp-Name header repeats."""
+"""The methods whose `name` (False) or `uri` (True) the Mcp-Name header repeats."""
 
 WRAPPED = b"=?base64?"
-"""How a value begins that stands in Base64."""
+"""The beginning of a value in Base64; it ends with `?=`."""
 
 _VISIBLE = re.compile(rb"[\t\x20-\x7e]*")
 
 
 def encoded(value: str) -> str:
-    """A Mcp-Name or Mcp-Param value as it may stand in a header: in Base64 where plain ASCII cannot say it."""
+    """An Mcp-Name or Mcp-Param value as a header may hold it: in Base64 unless it is visible ASCII."""
     raw = value.encode()
     if _VISIBLE.fullmatch(raw) and value == value.strip() and not (raw.startswith(WRAPPED) and raw.endswith(b"?=")):
         return value
@@ -28,7 +28,7 @@ def encoded(value: str) -> str:
 
 
 def decoded(name: str, value: bytes, message: Message) -> str:
-    """A Mcp-Name or Mcp-Param value without its Base64 wrapping. Raises InvalidFrame where one may not look so."""
+    """An Mcp-Name or Mcp-Param value without its Base64 wrapping. Raises InvalidFrame for a value that is not well formed."""
     try:
         if not _VISIBLE.fullmatch(value):
             raise ValueError("a character outside visible ASCII")

@@ -1,4 +1,4 @@
-"""A pair of links within one process, each the other's peer: for embedding and for tests. Frames cross as bytes."""
+"""A pair of links within one process, each the other's peer: for embedding and for tests. Frames pass between them as bytes."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from fabric.links.stream import IncomingFrames, OutgoingFrames, StreamLink
 def pair(
     a: LinkInfo, b: LinkInfo, *, max_frame_bytes: int = DEFAULT_FRAME_BYTES, stall_timeout: float = DEFAULT_STALL_TIMEOUT
 ) -> tuple[Link, Link]:
-    """Two links; what is sent on one is received on the other. When one closes, the other gets EndOfLink after the last."""
+    """Two links, of which each receives the frames sent on the other, then EndOfLink once the other has closed."""
     a_in, b_in = IncomingFrames(max_frame_bytes), IncomingFrames(max_frame_bytes)
     a_out, b_out = OutgoingFrames(stall_timeout), OutgoingFrames(stall_timeout)
-    to_b, to_a = _Wire(a_out, b_in, b_out), _Wire(b_out, a_in, a_out)
+    to_b, to_a = _Direction(a_out, b_in, b_out), _Direction(b_out, a_in, a_out)
     a_out.attach(to_b)
     b_in.attach(to_b)
     b_out.attach(to_a)
@@ -22,11 +22,11 @@ def pair(
     return StreamLink(a, a_in, a_out, to_b.shut), StreamLink(b, b_in, b_out, to_a.shut)
 
 
-class _Wire:
-    """One direction: the sink of the writer and the source of the reader."""
+class _Direction:
+    """One direction of the pair: the sink of the writer and the source of the reader."""
 
-    def __init__(self, writer: OutgoingFrames, reader: IncomingFrames, readers_own: OutgoingFrames) -> None:
-        self._writer, self._reader, self._readers_own = writer, reader, readers_own
+    def __init__(self, writer: OutgoingFrames, reader: IncomingFrames, readers_outgoing: OutgoingFrames) -> None:
+        self._writer, self._reader, self._readers_outgoing = writer, reader, readers_outgoing
         self._closed = False
 
     def write(self, data: bytes) -> None:
@@ -53,4 +53,4 @@ class _Wire:
     def _end(self, error: LinkError) -> None:
         self._closed = True
         self._reader.end(error)
-        self._readers_own.end(LinkBroken(*error.args))
+        self._readers_outgoing.end(LinkBroken(*error.args))

@@ -1,7 +1,8 @@
-"""What a server wrote that is no message: the messages within it, or what the caller of a broken answer is told.
+"""Finds the messages within output of a server that is not one JSON-RPC message, and makes an error of a broken answer. Pure.
 
-It is looked at only where a frame could not be read. Noise in front of a message on its line, several messages on a line, and
-one message over many lines are passed on. An answer that is none of MCP's cannot be: who waits for it is told at once.
+Links to servers use it, and only for a frame that cannot be parsed. A message behind other text on its line, several messages
+on a line, and one message over many lines are passed on. An answer that is not valid MCP cannot be passed on: the client that
+waits for it gets an error at once.
 """
 
 from __future__ import annotations
@@ -16,35 +17,36 @@ from fabric.faults import Fault, Reason, lost
 from fabric.mcp import jsonrpc
 from fabric.mcp.jsonrpc import Message, MessageKind
 
-_PIECES = 8  # of one line that are tried
-_LINES = 10_000  # of one message
-_SILENT = "\xef\xbb\xbf\xff\xfe\0\x1e \t\r\n"  # marks of encodings, of records, and white space: no text in front of a message
+_PIECES = 8  # how many objects of one line are tried
+_LINES = 10_000  # how many lines one message may have
+_SILENT = "\xef\xbb\xbf\xff\xfe\0\x1e \t\r\n"  # byte order marks, record separators and white space do not count as text
 _SILENT_BYTES = _SILENT.encode("latin-1")
 _BEGIN = re.compile(rb'\{\s*"(?:jsonrpc|id|method|result|error)"\s*:')
 _MEMBERS = {"jsonrpc", "id", "result", "error"}
-# What servers ask and tell: anything else behind a text on a line is a log of what we sent.
-_ASKED = frozenset({"sampling/createMessage", "elicitation/create", "roots/list"})
-_TOLD_BY_US = frozenset({"notifications/initialized", "notifications/cancelled", "notifications/roots/list_changed"})
+# Behind other text on a line, a request that only clients send is a log of what we sent, and so is a notification of theirs.
+_SERVER_REQUESTS = frozenset({"sampling/createMessage", "elicitation/create", "roots/list"})
+_CLIENT_NOTIFICATIONS = frozenset({"notifications/initialized", "notifications/cancelled", "notifications/roots/list_changed"})
 _HEAD_BYTES, _TAIL_BYTES = 1024, 256
 _DEEP_BYTES = 256 * 1024
-"""The longest frame whose objects are taken apart: some 40 ms, during which nothing else runs."""
+"""The longest frame whose objects are parsed one by one, which takes some 40 ms, during which nothing else runs."""
 _REQUEST = re.compile(rb'\{[^][{}]*"method"\s*:')
 _RESULT_FIRST = re.compile(rb'\{\s*"(?:result|error)"\s*:')
-_NOBODYS = b"0"  # ours are strings
+_NO_REQUEST = b"0"  # an id that no request has: the fabric's ids are strings
 _LAST_ID = re.compile(rb'"id"\s*:\s*("[^"\\]*")\s*(?:,\s*"jsonrpc"\s*:\s*"2\.0"\s*)?\}\s*$')
 
 
 class Mender:
-    """For the lines of one server. peer: its name for people. max_bytes: of a message over many lines."""
+    """Finds the messages in the invalid lines of one server."""
 
     def __init__(self, peer: str, max_bytes: int) -> None:
+        """peer: the server's name, for people. max_bytes: the most bytes of a message that spans many lines."""
         self._peer = peer
         self._max_bytes = max_bytes
         self._lines: list[bytes] = []
         self._bytes = 0
 
     def take(self, line: bytes) -> list[Message]:
-        """What a line that is no message yields, a Lost for a broken answer; nothing if it is noise."""
+        """The messages that a line which is none completes, with a Lost for a broken answer; none if the line is noise."""
         if not self._lines or line.startswith(b"{"):
             begins = line.rstrip() == b"{"
             self._lines, self._bytes = [line] if begins else [], len(line)
@@ -64,11 +66,11 @@ class Mender:
 
 
 def mended(frame: bytes, peer: str) -> list[Message]:
-    """The messages in a frame that is none, in order, with a Lost for each broken answer; nothing if there are none."""
+    """The messages within a frame that is none, in order, with a Lost for each broken answer; none if the frame is noise."""
     if len(frame) > _DEEP_BYTES:
         return _long(frame, peer)
-    text = frame.decode("latin-1")  # a character for each byte, whatever they are
-    found: list[Message] = []
+    text = frame.decode("latin-1")  # one character for each byte
+    messages: list[Message] = []
     behind, place = False, 0
     for _ in range(_PIECES):
         start = text.find("{", place)
@@ -79,35 +81,35 @@ def mended(frame: bytes, peer: str) -> list[Message]:
             value, end = json.JSONDecoder(strict=False, parse_constant=constants.append).raw_decode(text, start)
         except (ValueError, RecursionError):
             if not text[:start].strip(_SILENT):
-                return _cut(frame, peer)  # what is within it is no message
+                return _cut(frame, peer)  # an object within it is no message
             behind, place = True, start + 1
             continue
         behind = behind or bool(text[place:start].strip(_SILENT))
-        found += _piece(frame[start:end], value, constants, peer, behind=behind)
+        messages += _piece(frame[start:end], value, constants, peer, behind=behind)
         place = end
-    return found
+    return messages
 
 
 def too_long(head: bytes, peer: str, reason: str) -> Message:
-    """What stands for a message that was too long to be read; head: its beginning, which may show what it answers."""
+    """The Lost in place of a message over the limit. head: its beginning, which may show the request that it answers."""
     id = jsonrpc.leading_id(head)
     fault = Fault(Reason.TOO_LARGE, f"{peer} sent an answer that is too long: {reason}")
-    return lost(id if id or _RESULT_FIRST.match(head) else _NOBODYS, fault, started=True, again=False)
+    return lost(id if id or _RESULT_FIRST.match(head) else _NO_REQUEST, fault, started=True, again=False)
 
 
 def broken(id: bytes, peer: str, reason: str) -> Message:
-    """What stands for an answer to the request of this raw id that cannot be passed on; the only open one's if it is empty."""
+    """The Lost in place of an unusable answer, to the request of this raw id, or if that is empty to the only open one."""
     fault = Fault(Reason.INVALID, f"{peer} sent an answer that cannot be passed on: {reason}")
     return lost(id, fault, started=True, again=False)
 
 
 def _piece(piece: bytes, value: dict[str, Any], constants: list[str], peer: str, *, behind: bool) -> list[Message]:
-    """An object that stood on the line. behind: after some text, so that a message to the server may be a log of it."""
+    """The message that one object of a line is, or its Lost. behind: other text stood before it, as in a log of messages."""
     try:
         message = jsonrpc.parse(piece)
     except InvalidFrame as error:
-        ours = value.get("jsonrpc") == "2.0" or (not behind and value.keys() <= _MEMBERS)
-        if "method" in value or not ours:
+        meant = value.get("jsonrpc") == "2.0" or (not behind and value.keys() <= _MEMBERS)
+        if "method" in value or not meant:
             return []
         reason = f"not JSON: it holds {constants[0]}" if constants else error.reason
         if isinstance(value.get("id"), str):
@@ -122,16 +124,18 @@ def _piece(piece: bytes, value: dict[str, Any], constants: list[str], peer: str,
 
 
 def _passes(message: Message, *, behind: bool) -> bool:
-    """Whether the server can mean it: what it was sent and logs is not its own."""
+    """Whether the server can have sent this message, rather than logged one that it received."""
     if not behind:
         return True
     if message.kind is MessageKind.RESPONSE:
-        return bool(message.error) or message.id[:1] == b'"'  # a result without an id of ours may be a log of what others said
-    return message.method in _ASKED if message.kind is MessageKind.REQUEST else message.method not in _TOLD_BY_US
+        return bool(message.error) or message.id[:1] == b'"'  # a result without an id of ours may be a log of others' messages
+    if message.kind is MessageKind.REQUEST:
+        return message.method in _SERVER_REQUESTS
+    return message.method not in _CLIENT_NOTIFICATIONS
 
 
 def _long(frame: bytes, peer: str) -> list[Message]:
-    """A frame that would take too long to be taken apart: a message that reaches to its end, or a broken answer."""
+    """The message within a frame too long to be parsed object by object: one that reaches to its end, or a broken answer."""
     begin = _BEGIN.search(frame, 0, _HEAD_BYTES)
     if begin and frame[: begin.start()].strip(_SILENT_BYTES):
         with suppress(InvalidFrame):
@@ -141,7 +145,7 @@ def _long(frame: bytes, peer: str) -> list[Message]:
 
 
 def _cut(frame: bytes, peer: str) -> list[Message]:
-    """A frame that begins as an answer does and is no JSON by any reading: cut, in another encoding, of a syntax of its own."""
+    """The Lost for a frame that begins like an answer and is not JSON: cut off, in another encoding or with invalid syntax."""
     bare = frame.replace(b"\0", b"").lstrip(_SILENT_BYTES)
     if not bare.startswith(b"{") or _REQUEST.match(bare, 0, _HEAD_BYTES) or not (b'"result"' in bare or b'"error"' in bare):
         return []

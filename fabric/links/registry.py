@@ -1,6 +1,7 @@
-"""The transports there are: which module connects to an MCP server by a URL's scheme, and which listens for clients.
+"""The registry of transports: which module connects to an MCP server, by its URL's scheme, and which listens for clients.
 
-A new transport is one module, imported when it is first needed, and one line here: in CONNECTORS, in LISTENERS or in both.
+A new transport is one module, imported when it is first needed, and one line here: in CONNECTORS, in LISTENERS or in both. The
+bridge at run time, the workers and the configuration's schema use it.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from fabric.errors import ConfigError
 
-if TYPE_CHECKING:  # the command line reads the tables, and `--help` shall not wait for the rest
+if TYPE_CHECKING:  # the command line reads the tables, and `--help` should not wait for the other imports
     from fabric.capabilities import Capabilities
     from fabric.links.base import Connect, Link, LinkHandler, Listen, Listener
     from fabric.links.settings import ConnectSettings, ListenerOptions
@@ -26,7 +27,7 @@ CONNECTORS = {
     "sse+http": "fabric.links.http_client.link",
     "sse+https": "fabric.links.http_client.link",
 }
-"""By URL scheme, the module with `connect` (see base.Connect), and CAPABILITIES by scheme."""
+"""By URL scheme, the module that has `connect` (see base.Connect) and its CAPABILITIES by scheme."""
 
 
 class ListenerKind(NamedTuple):
@@ -36,16 +37,16 @@ class ListenerKind(NamedTuple):
     """
 
     module: str
-    """The module with `listen_for` (see base.Listen)."""
+    """The module that has `listen_for` (see base.Listen)."""
     key_help: str
-    """What the configuration's schema says of it."""
+    """The description of its key in the configuration's schema."""
     option_help: str
-    """What the command's help says of it."""
+    """The help text of its command option."""
     place: Literal["HOST:PORT", "PATH"] = "HOST:PORT"
-    """Where it listens."""
+    """The form of the address that it listens on."""
     http: bool = False
-    """Its clients begin with an HTTP request: they can name a server themselves, and be authenticated. Those of the other kinds
-    reach one server, are not asked who they are, and may end their input and still read answers."""
+    """Whether its clients begin with an HTTP request: then they can name a server and be authenticated. Clients of the other
+    kinds reach one server, are not authenticated, and may end their input and still read answers."""
 
 
 LISTENERS = {
@@ -71,12 +72,13 @@ LISTENERS = {
 
 
 async def connect(url: str, settings: ConnectSettings, *, id: str) -> Link:
-    """Open a long link to the MCP server at `url`. Raises as base.Connect does; ConfigError for a scheme that is not known."""
+    """Open a long link to the MCP server at `url`. Raises as base.Connect does, and ConfigError for an unknown scheme."""
     scheme, separator, _ = url.partition("://")
     module = CONNECTORS.get(scheme.lower()) if separator else None
     if module is None:
         known = ", ".join(f"{name}://" for name in CONNECTORS)
-        raise ConfigError(f"no link speaks {scheme}://; known are {known}" if separator else f"is no URL; known are {known}")
+        problem = f"no transport has the scheme {scheme}://" if separator else "is no URL"
+        raise ConfigError(f"{problem}; known are {known}")
     opened: Connect = import_module(module).connect
     return await opened(url, settings, id=id)
 
@@ -88,6 +90,6 @@ async def listen(kind: str, handler: LinkHandler, options: ListenerOptions) -> L
 
 
 def capabilities() -> dict[str, Capabilities]:
-    """What the transport of each scheme can do; stdio, which has a command for a URL, is the first."""
+    """The capabilities of each scheme's transport; stdio, which has a command instead of a URL, comes first."""
     modules = {"stdio": "fabric.links.stdio.server", **CONNECTORS}
     return {scheme: import_module(module).CAPABILITIES[scheme] for scheme, module in modules.items()}

@@ -1,4 +1,4 @@
-"""How a link to a server is opened, what a listener is given, and which bounds links keep."""
+"""The settings of links: the options of a listener, the settings of a connection to a server, and the limits of a long link."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ from fabric.security.tls import Trust
 T = TypeVar("T")
 
 DEFAULT_FRAME_BYTES = 16 * 1024 * 1024
-"""Longest frame accepted, unless told otherwise."""
+"""The longest frame accepted, unless configured."""
 DEFAULT_STALL_TIMEOUT = 60.0
-"""Seconds for which a peer may take nothing of what waits for it, unless told otherwise."""
+"""Seconds that a peer may read nothing of the frames that wait for it, unless configured."""
 
 
 class LinkLimits(msgspec.Struct, frozen=True, kw_only=True):
@@ -27,21 +27,23 @@ class LinkLimits(msgspec.Struct, frozen=True, kw_only=True):
     max_frame_bytes: int = DEFAULT_FRAME_BYTES
     """The longest frame accepted."""
     stall_timeout: float = DEFAULT_STALL_TIMEOUT
-    """Seconds for which the peer may take nothing of what waits for it; then the link is broken."""
+    """Seconds that the peer may read nothing of the frames that wait for it; then the link breaks."""
 
 
 Resolve = Callable[[str], str | None]
-"""From the name of a server that a client asks for, "" for none, to the server it means; None: there is no such server."""
+"""Resolves the server name that a client gives, "" for none, to a server's name; None if there is no such server."""
 
 Names = Callable[[], Sequence[str]]
-"""The servers there are, for clients that ask for another."""
+"""Lists the servers that exist, for the answer to a client that names another."""
 
 
 class ListenerOptions(msgspec.Struct, frozen=True, kw_only=True):
-    """All that a listener may be given; each kind takes what its transport knows. Times are seconds."""
+    """The options of all kinds of listeners; each kind reads those that its transport has. Times are seconds."""
 
     resolve: Resolve
+    """Finds the server that a client of HTTP names."""
     names: Names
+    """Lists the servers for a client of HTTP that names no known one."""
     server: str = ""
     """The MCP server that clients reach here; empty for any that a client names."""
     host: str = "127.0.0.1"
@@ -54,24 +56,26 @@ class ListenerOptions(msgspec.Struct, frozen=True, kw_only=True):
     remove: bool = True
     """Whether that file is removed when the listener closes."""
     limits: LinkLimits = LinkLimits()
+    """The limits of each link."""
     keep_alive: float = 15.0
-    """Silence after which clients are sent something, where the transport has such a thing."""
+    """Silence after which a client is sent a ping or a comment, if the transport has one."""
     compression: bool = False
-    """Whether compression is agreed to, where the transport has it."""
+    """Whether to accept compression, if the transport has it."""
     access: AccessRules = AccessRules()
+    """The Host and Origin headers that are accepted."""
     authenticator: Authenticator | None = None
-    """How clients of HTTP prove who they are; None: they are not asked."""
+    """Authenticates clients of HTTP; None: they are not authenticated."""
     proxies: Proxies = Proxies()
-    """The reverse proxies whose word about their clients counts."""
+    """The reverse proxies whose headers about their clients are trusted."""
     path_prefix: str = ""
-    """What the paths of servers begin with, over HTTP."""
+    """The beginning of all paths of servers, over HTTP."""
 
 
 class Redial(Protocol):
-    """Calls `connect` until it opens something; fabric/runtime/retry.py is one."""
+    """Calls `connect` until it succeeds; fabric/runtime/retry.py has one."""
 
     async def __call__(self, connect: Callable[[], Awaitable[T]], /) -> T:
-        """What `connect` returned. Raises its last error when it is given up."""
+        """The value that `connect` returns. Raises its last error after the last attempt."""
         ...
 
 
@@ -79,29 +83,29 @@ class ConnectSettings(msgspec.Struct, frozen=True, kw_only=True):
     """How to open a link to an MCP server; one record for every transport."""
 
     headers: tuple[tuple[str, str], ...] = ()
-    """Headers of the request that opens the link, where there is one."""
+    """Headers of the request that opens the link, over HTTP and WebSocket."""
     timeout: float = 10.0
-    """Seconds to reach the server, TLS included."""
+    """Seconds to connect to the server, TLS included."""
     answer_timeout: float = 10.0
-    """Seconds that a server which was reached has to open the link: to answer a WebSocket's handshake, or to say where messages
-    are posted to."""
+    """Seconds that a connected server has to open the link: to answer a WebSocket's handshake, or, over HTTP+SSE, to name the
+    URL for POSTs."""
     trust: Trust = Trust()
-    """How to judge the server's certificate, where there is one."""
+    """How to judge the server's certificate, with TLS."""
     max_frame_bytes: int = DEFAULT_FRAME_BYTES
     """The longest frame accepted."""
     stall_timeout: float = DEFAULT_STALL_TIMEOUT
-    """Seconds for which the server may take nothing of what waits for it."""
+    """Seconds that the server may read nothing of the frames that wait for it."""
     compression: bool = False
-    """Ask for compression, where the transport knows it."""
+    """Whether to ask for compression, if the transport has it."""
     redial: Redial | None = None
-    """Tries a failed connection again, where a link connects as it goes."""
+    """Repeats a failed attempt to connect, over HTTP, where a link connects for each request."""
     connections: int = 192
-    """Most connections to one server at once, where a link is many requests."""
+    """The most connections to one server at once, over HTTP."""
     idle: float = 4.0
-    """Seconds after which an unused one of those is closed. Many servers close theirs after 5 s; a request that is under way by
-    then may have arrived or not."""
+    """Seconds after which an unused HTTP connection is closed. Many servers close theirs after 5 s, and it is unknown whether a
+    request sent in that moment has arrived."""
     shown: str = ""
-    """The server's URL as people may read it; empty for what LinkUrl.where shows of it."""
+    """The server's URL as people may read it; empty to show LinkUrl.where."""
 
     def __repr__(self) -> str:
         return f"ConnectSettings({len(self.headers)} headers, timeout={self.timeout:g})"  # their values may be secrets

@@ -284,7 +284,7 @@ class OutgoingFrames:
         if taken > self._taken or self._excused():
             self._taken, self._taken_at = taken, now
         if now - self._taken_at >= self._stall_timeout:
-            broken = LinkBroken(f"the peer has read nothing of what waits for it for {self._stall_timeout:g} s")
+            broken = LinkBroken(f"the peer has read nothing for {self._stall_timeout:g} s, while frames waited for it")
             self.end(broken)
             drop(self._sink)
             self._stalled(broken)

@@ -1,7 +1,7 @@
-"""The URL of an MCP server taken apart, and how to speak of it without its secrets.
+"""Parses the URL of an MCP server, and shows it without its secrets.
 
 tcp://host:port · tls://host:port · unix:///path · ws(s)://, http(s):// and sse+http(s)://host[:port][/path][?query]. User and
-password may stand before the host where HTTP carries them.
+password may stand before the host if the transport is HTTP or WebSocket.
 """
 
 from __future__ import annotations
@@ -21,15 +21,15 @@ class LinkUrl(msgspec.Struct, frozen=True, kw_only=True):
     scheme: str
     host: str = ""
     port: int = 0
-    """0 for the scheme's own."""
+    """0 for the scheme's default."""
     path: str = ""
-    """Decoded where it names a file."""
+    """Percent-decoded if it names a file, raw otherwise."""
     parameters: tuple[str, ...] = ()
-    """The names in the query."""
+    """The names of the query's parameters, without their values."""
 
     @property
     def where(self) -> str:
-        """The server as people may read it: without user, password and what a query says."""
+        """The server as people may read it: without user, password and the values in the query."""
         host = f"[{self.host}]" if ":" in self.host else self.host
         port = f":{self.port}" if self.port else ""
         names = "?" + "&".join(self.parameters) if self.parameters else ""

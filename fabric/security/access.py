@@ -1,4 +1,4 @@
-"""Access to a network listener: Host and Origin checks against DNS rebinding, and no listener open to strangers by accident."""
+"""Access to a network listener: checks Host and Origin against DNS rebinding, and refuses a listener open by accident."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class AccessRules(msgspec.Struct, frozen=True, kw_only=True):
     """Which Host and Origin headers a listener accepts."""
 
     allowed_hosts: tuple[str, ...] = ()
-    """Names a Host header may bear, with any port, besides the host listened on."""
+    """Names that a Host header may have, with any port, besides the host that is listened on."""
     allowed_origins: tuple[str, ...] = ()
     """Origins of web pages that may call, such as `https://app.example`."""
     allow_loopback: bool = True
@@ -27,7 +27,7 @@ class AccessRules(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class AccessCheck:
-    """AccessRules made ready for checking every request."""
+    """AccessRules prepared for the check of every request."""
 
     def __init__(self, rules: AccessRules, bound_host: str) -> None:
         loopback = _LOOPBACK_NAMES if rules.allow_loopback else frozenset()
@@ -38,27 +38,26 @@ class AccessCheck:
         self._origins = frozenset(origin.lower().rstrip("/") for origin in rules.allowed_origins)
 
     def host_allowed(self, host: str) -> bool:
-        """Whether a Host header names us.
+        """Whether a Host header names this listener.
 
-        A listener on every address also answers to any of the machine's: an address literal is never the name that an
-        attacker's DNS was made to resolve here.
+        A listener on all addresses also accepts any address literal: DNS rebinding needs a name.
         """
         match = _HOST.fullmatch(host.lower())
         return match is not None and (match[1] in self._hosts or (self._any_address and _is_address(match[1])))
 
     def origin_allowed(self, origin: str) -> bool:
-        """Whether a web page of this Origin may call us."""
+        """Whether a web page of this Origin may call this listener."""
         match = _ORIGIN.fullmatch(origin.lower())
         return match is not None and (match[1] in self._loopback or match[0] in self._origins)
 
 
 def refuse_open_listener(host: str, *, authenticated: bool, allow_unauthenticated: bool) -> None:
-    """Raise ConfigError for a listener that other machines can reach and that does not authenticate its clients."""
+    """Raise ConfigError for a listener that other machines can reach without authentication, unless that is allowed."""
     if authenticated or allow_unauthenticated or is_loopback(host):
         return
     raise ConfigError(
         f"{host or 'every address'} can be reached from other machines and no authentication is configured: "
-        f"{REMEDY}, listen on 127.0.0.1, or say --allow-unauthenticated"
+        f"{REMEDY}, listen on 127.0.0.1, or give --allow-unauthenticated"
     )
 
 

@@ -1,7 +1,7 @@
-"""What listed reverse proxies say of their clients: Forwarded (RFC 7239), X-Forwarded-For, -Proto and -Host. Pure.
+"""Finds the client behind listed reverse proxies: Forwarded (RFC 7239), X-Forwarded-For, -Proto and -Host. Pure.
 
-Each proxy appends the address it was called from, so the nearest one wrote the right end. Read from there, the first address
-that is no listed proxy's is the client; what stands to the left of it is only that client's word, and counts for nothing.
+Each proxy appends the address that called it, so the nearest one wrote the right end. Read from there, the first address that
+is not a listed proxy's is the client. The entries to the left of it come from that client, and are ignored.
 """
 
 from __future__ import annotations
@@ -27,60 +27,61 @@ _SCHEMES = {"http": "http", "https": "https", "ws": "http", "wss": "https"}
 
 
 class Proxies:
-    """The reverse proxies whose word counts, by addresses and networks such as `10.0.0.0/8`. Raises ValueError for others."""
+    """The reverse proxies whose headers are trusted."""
 
     def __init__(self, listed: Iterable[str] = ()) -> None:
+        """listed: addresses, and networks such as `10.0.0.0/8`. Raises ValueError for anything else."""
         self._networks = tuple(ipaddress.ip_network(text) for text in listed)
         self.trusts = lru_cache(maxsize=1024)(self._trusts)
         """Whether an address is a listed proxy's."""
-        self._known = lru_cache(maxsize=1024)(self._read)  # clients come again
+        self._read_cached = lru_cache(maxsize=1024)(self._read)  # the same clients call again
 
     def __bool__(self) -> bool:
         return bool(self._networks)
 
     def caller(self, peer: str, headers: Mapping[bytes, bytes]) -> Caller:
-        """Who is behind a request from the address `peer`: that itself, where nothing is said that counts.
+        """The client behind a request from the address `peer`: `peer` itself, if no trusted header names another.
 
-        headers: by lower-case name, repeated ones joined by commas. A proxy that writes one kind of header may pass on what its
-        client wrote into the other, so where both are there and differ, neither counts.
+        headers: by lower-case name, repeated ones joined by commas. A proxy that writes one kind of header may pass on the
+        other kind as its client wrote it, so if both kinds are there and differ, neither is trusted.
         """
         if not self.trusts(peer):
             return Caller(peer)
-        said = (headers.get(b"forwarded"), *(headers.get(name) for name in _X_FORWARDED))
-        read = self._known if sum(len(value) for value in said if value) <= _SHORT_BYTES else self._read
-        return read(peer, *said)
+        values = (headers.get(b"forwarded"), *(headers.get(name) for name in _X_FORWARDED))
+        read = self._read_cached if sum(len(value) for value in values if value) <= _SHORT_BYTES else self._read
+        return read(peer, *values)
 
     def _read(self, peer: str, forwarded: bytes | None, *x_forwarded: bytes | None) -> Caller:
-        found = []
+        clients = []
         if forwarded is not None:
-            found.append(self._client(peer, reversed(_forwarded(forwarded.decode("latin-1")))))
+            clients.append(self._client(peer, reversed(_forwarded(forwarded.decode("latin-1")))))
         if x_forwarded[0] is not None:
-            found.append(self._client(peer, _x_forwarded(x_forwarded)))
-        elif not found:
-            found.append(msgspec.structs.replace(next(_x_forwarded(x_forwarded)), address=peer))
-        return found[0] if found.count(found[0]) == len(found) else Caller(peer)
+            clients.append(self._client(peer, _x_forwarded(x_forwarded)))
+        elif not clients:
+            clients.append(msgspec.structs.replace(next(_x_forwarded(x_forwarded)), address=peer))
+        return clients[0] if clients.count(clients[0]) == len(clients) else Caller(peer)
 
     def _client(self, peer: str, hops: Iterator[Caller]) -> Caller:
-        """Walk from the nearest proxy outwards, through those that are listed."""
+        """Walk from the nearest proxy outwards, through the listed ones, to the first address that is not listed."""
         client = Caller(peer)
         for hop in hops:
             address = _address(hop.address)
             if hop.address and not address:
-                return client  # the proxy that said this was not understood; it is as far as we see
+                return client  # this entry is unreadable, so the proxy that wrote it is the last known address
             client = msgspec.structs.replace(hop, address=address or client.address)
             if not self.trusts(address):
                 return client
         return client
 
     def _trusts(self, address: str) -> bool:
-        found = _ip(address)
-        return found is not None and any(found in network for network in self._networks)
+        ip = _ip(address)
+        return ip is not None and any(ip in network for network in self._networks)
 
 
 def _forwarded(text: str) -> list[Caller]:
-    """The hops of a Forwarded header, the outermost first; none if any of it is malformed.
+    """The hops of a Forwarded header, the outermost first; none if any part of it is malformed.
 
-    An unbalanced quote of the client's swallows what a proxy appends, so a part that can be read proves nothing.
+    An unbalanced quote that a client sent swallows the part that a proxy appends, so a readable part proves nothing.
     """
     hops: list[Caller] = []
     pairs: dict[str, str] = {}
@@ -104,11 +105,11 @@ def _forwarded(text: str) -> list[Caller]:
         at += 1
 
 
-def _x_forwarded(said: Sequence[bytes | None]) -> Iterator[Caller]:
-    """The hops of the X-Forwarded- headers, the nearest first; scheme and host of a shorter list are the outermost it has."""
-    clients, schemes, hosts = (_listed((value or b"").decode("latin-1")) for value in said)
+def _x_forwarded(values: Sequence[bytes | None]) -> Iterator[Caller]:
+    """The hops of the X-Forwarded- headers, the nearest first. A shorter list of schemes or hosts repeats its outermost one."""
+    clients, schemes, hosts = (_listed((value or b"").decode("latin-1")) for value in values)
     for number, client in enumerate(clients or [""]):
-        scheme, host = (values[min(number, len(values) - 1)] if values else "" for values in (schemes, hosts))
+        scheme, host = (each[min(number, len(each) - 1)] if each else "" for each in (schemes, hosts))
         yield _hop(client, scheme, host)
 
 
@@ -121,9 +122,9 @@ def _hop(client: str, scheme: str, host: str) -> Caller:
 
 
 def _address(node: str) -> str:
-    """The address in a node's name, with or without a port; `unknown` and `_hidden` stand for themselves; else empty."""
-    found = _NODE.fullmatch(node)
-    text = (found[1] or found[2]) if found is not None else node  # an IPv6 address may lack its brackets
+    """The address in a node's name, with or without a port; `unknown` and `_hidden` unchanged; empty for anything else."""
+    match = _NODE.fullmatch(node)
+    text = (match[1] or match[2]) if match is not None else node  # an IPv6 address may lack its brackets
     if _NO_ADDRESS.fullmatch(text):
         return text
     address = _ip(text)
@@ -135,9 +136,9 @@ def _ip(text: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
         address = ipaddress.ip_address(text)
     except ValueError:
         return None
-    return getattr(address, "ipv4_mapped", None) or address  # how a listener on [::] sees IPv4
+    return getattr(address, "ipv4_mapped", None) or address  # a listener on [::] sees IPv4 clients as mapped addresses
 
 
 def _end(pattern: re.Pattern[str], text: str, at: int) -> int:
-    found = pattern.match(text, at)
-    return found.end() if found is not None else at
+    match = pattern.match(text, at)
+    return match.end() if match is not None else at

@@ -1,8 +1,8 @@
-"""Sealed tokens: bytes handed to a client that come back unaltered, or are refused.
+"""Sealed tokens: bytes that a client gets and has to give back unaltered, such as a session id.
 
-Authenticated, not encrypted: whoever holds a token can read it, only a holder of the fabric secret can make one. A token is
+A token is authenticated, not encrypted: its holder can read it, and only a process with the fabric secret can make one. It is
 unpadded base64url of `key id (4 bytes) | MAC (16 bytes) | payload`, with a keyed BLAKE2b MAC; it is visible ASCII, as an
-Mcp-Session-Id must be, and names the key that sealed it, so that two keys live side by side while the secret rotates.
+Mcp-Session-Id must be, and names the key that sealed it, so that two keys are valid while the secret rotates.
 """
 
 from __future__ import annotations
@@ -21,10 +21,10 @@ _ID_BYTES = 4
 _MAC_BYTES = 16
 
 MAX_TOKEN_BYTES = 2048
-"""Longest session token: it travels in an HTTP header with each request."""
+"""The longest session token: each request carries it in an HTTP header."""
 
 REMEMBERED_TOKENS = 4096
-"""Session tokens whose opening is remembered, the least recently used forgotten first: at most some 16 MiB."""
+"""How many opened session tokens are remembered, the least recently used dropped first: at most some 16 MiB."""
 
 
 class Sealer:
@@ -39,7 +39,7 @@ class Sealer:
         return _written(self._signing + self._mac(self._signing, payload) + payload)
 
     def open(self, token: str) -> bytes:
-        """The bytes that were sealed. Raises InvalidToken for whatever this fabric did not seal, to the last bit."""
+        """The bytes that were sealed. Raises InvalidToken for a token that this fabric did not seal, exact to the last bit."""
         try:
             raw = base64.urlsafe_b64decode(token + "=" * (-len(token) % 4))
         except ValueError:
@@ -47,7 +47,7 @@ class Sealer:
         id, mac, payload = raw[:_ID_BYTES], raw[_ID_BYTES : _ID_BYTES + _MAC_BYTES], raw[_ID_BYTES + _MAC_BYTES :]
         if id not in self._keys:
             raise InvalidToken("not a token of this fabric, or sealed with a secret that is no longer in use")
-        # decoding ignores foreign characters and the last digit's unused bits: only what we would write ourselves counts
+        # decoding ignores foreign characters and the last digit's unused bits, so the token has to be as we would write it
         if not hmac.compare_digest(mac, self._mac(id, payload)) or _written(raw) != token:
             raise InvalidToken("an altered token")
         return payload
@@ -64,28 +64,28 @@ class SessionToken(msgspec.Struct, frozen=True, kw_only=True, array_like=True):
     session: str
     """The session's own id."""
     owner: str
-    """The incarnation that owned it first."""
+    """The incarnation that owned the session first."""
     server: str
     """The MCP server's name."""
     version: str
-    """The protocol version agreed."""
+    """The negotiated protocol version."""
     client: str = ""
-    """The clientInfo of its initialize, raw JSON; empty where it did not fit."""
+    """The clientInfo of the session's initialize, raw JSON; empty if it did not fit."""
     capabilities: str = ""
-    """The client's capabilities, likewise."""
+    """The client's capabilities, raw JSON; empty if they did not fit."""
     principal: str = ""
-    """The caller that opened it."""
+    """The caller that opened the session."""
     expires: float
-    """Unix time, seconds."""
+    """When the token expires, in Unix seconds."""
 
     @property
     def resumable(self) -> bool:
-        """Whether a new owner learns enough from it to initialize a server in the client's stead."""
+        """Whether the token holds enough for a new owner to initialize a server on behalf of the client."""
         return bool(self.capabilities)
 
 
 class SessionSealer:
-    """Seals and opens the session ids of one fabric. Opening one seen lately costs a look-up."""
+    """Seals and opens the session ids of one fabric. To open a recent one again costs a look-up."""
 
     def __init__(self, keyring: Keyring, fabric: str) -> None:
         self._sealer = Sealer(keyring, "session")
@@ -93,9 +93,9 @@ class SessionSealer:
         self._read = lru_cache(maxsize=REMEMBERED_TOKENS)(self._unsealed)
 
     def seal(self, token: SessionToken) -> str:
-        """The session id, at most MAX_TOKEN_BYTES: a longer one goes without client and capabilities, not resumable.
+        """The session id. One over MAX_TOKEN_BYTES is sealed without client and capabilities, and so is not resumable.
 
-        Raises InvalidToken if it is too long even so.
+        Raises InvalidToken if it is too long even then.
         """
         text = self._sealer.seal(_encoder.encode(token))
         if len(text) > MAX_TOKEN_BYTES:
@@ -105,13 +105,13 @@ class SessionSealer:
         return text
 
     def open(self, text: str, *, principal: str, now: float) -> SessionToken:
-        """What the session id says, for the one who presents it at Unix time `now`.
+        """The content of a session id that `principal` presents at Unix time `now`.
 
         Raises InvalidToken if it was altered, belongs to another fabric or principal, or has expired.
         """
         token = self._read(text)
         if token.principal != principal:
-            raise InvalidToken("a session of somebody else")
+            raise InvalidToken("a session of another caller")
         if token.expires <= now:
             raise InvalidToken("a session that has expired")
         return token

@@ -1,7 +1,7 @@
-"""The fabric secret: where it comes from, and the keys made of it.
+"""The fabric secret: reads it from a file or a command, and derives the keys of the fabric from it.
 
-One secret is shared by all workers of a fabric. It is text of at least 16 bytes, or two such texts while it rotates: the first
-signs, both verify. It never leaves the keyring: what is used are subkeys, one a purpose, and what is shown are key ids.
+All workers of a fabric share one secret. It is text of at least 16 bytes, or two such texts while it rotates: the first
+signs, both verify. It never leaves the keyring: the fabric uses subkeys, one for each purpose, and shows only key ids.
 """
 
 from __future__ import annotations
@@ -19,19 +19,19 @@ from pathlib import Path
 from fabric.errors import ConfigError
 
 MIN_KEY_BYTES = 16
-"""Shortest secret accepted."""
+"""The shortest secret accepted."""
 
 MAX_KEYS = 2
 """The key in use and the one before (or after) it."""
 
 COMMAND_TIMEOUT = 30.0
-"""Seconds a secret command may take."""
+"""Seconds that a secret command may take."""
 
 HOW_TO_MAKE_ONE = "make one with `openssl rand -hex 32 > secret && chmod 600 secret`, the same for all workers"
 
 
 class Keyring:
-    """One or two secrets. `ids` are public fingerprints, 8 hex digits each, the signing key's first."""
+    """The keys of one or two secrets."""
 
     def __init__(self, keys: Sequence[bytes]) -> None:
         self._masters = {
@@ -41,6 +41,7 @@ class Keyring:
             for key in keys
         }
         self.ids: tuple[str, ...] = tuple(self._masters)
+        """Public fingerprints of the secrets, 8 hex digits each, the signing key's first."""
 
     @property
     def signing_id(self) -> str:
@@ -48,7 +49,7 @@ class Keyring:
         return self.ids[0]
 
     def subkey(self, purpose: str, id: str) -> bytes:
-        """32 bytes for one purpose only, derived from the key `id` by keyed BLAKE2b. Raises KeyError for an id not held."""
+        """A key of 32 bytes for one purpose, derived from the key `id` by keyed BLAKE2b. Raises KeyError for an unknown id."""
         return hashlib.blake2b(purpose.encode(), digest_size=32, key=self._masters[id], person=b"mcpf subkey").digest()
 
     def __repr__(self) -> str:
@@ -56,7 +57,7 @@ class Keyring:
 
 
 def parse(text: str, *, where: str) -> Keyring:
-    """The keyring of a secret's text: one key, or two with a comma or line break between. Raises ConfigError."""
+    """The keyring of a secret's text: one secret, or two with a comma or line break between. Raises ConfigError."""
     parts = (part.strip() for part in text.replace(",", "\n").splitlines())
     keys = list(dict.fromkeys(part.encode() for part in parts if part))
     if not keys:
@@ -69,7 +70,7 @@ def parse(text: str, *, where: str) -> Keyring:
 
 
 def from_file(path: Path) -> Keyring:
-    """The keyring of a file that its owner alone may read. Raises ConfigError."""
+    """The keyring of a file that only its owner may read. Raises ConfigError, also for a file that others may read."""
     where = str(path)
     try:
         with path.open(encoding="utf-8") as file:
@@ -81,14 +82,14 @@ def from_file(path: Path) -> Keyring:
     except FileNotFoundError as error:
         raise ConfigError(f"no such secret file; {HOW_TO_MAKE_ONE}", where=where) from error
     except UnicodeDecodeError:
-        raise ConfigError(f"is not text; {HOW_TO_MAKE_ONE}", where=where) from None  # the error quotes the secret
+        raise ConfigError(f"is not text; {HOW_TO_MAKE_ONE}", where=where) from None  # that error quotes the secret
     except OSError as error:
         raise ConfigError(f"cannot be read: {error.strerror}", where=where) from error
     return parse(text, where=where)
 
 
 def from_command(command: Sequence[str], *, where: str) -> Keyring:
-    """The keyring a command prints on stdout; its stderr is ours. Raises ConfigError."""
+    """The keyring of the secret that a command prints on stdout; its stderr goes to ours. Raises ConfigError."""
     try:
         done = subprocess.run(  # noqa: S603 - the operator's own command, run without a shell
             command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, timeout=COMMAND_TIMEOUT, check=False
@@ -107,7 +108,7 @@ def from_command(command: Sequence[str], *, where: str) -> Keyring:
 
 
 def made_once(folder: Path) -> Keyring:
-    """The keyring of `folder`/secret, made first if it is not there, mode 0600; processes that race agree on one.
+    """The keyring of `folder`/secret. The file is made with mode 0600 if it does not exist; processes that race agree on one.
 
     Only for the embedded broker, whose workers all share the folder. Raises ConfigError.
     """
@@ -118,10 +119,10 @@ def made_once(folder: Path) -> Keyring:
             draft.touch(mode=0o600, exist_ok=False)
             draft.write_text(secrets.token_hex(32) + "\n", encoding="ascii")
             with contextlib.suppress(FileExistsError):
-                path.hardlink_to(draft)  # first wins, and nobody sees half a file
+                path.hardlink_to(draft)  # the first process wins, and no process reads half a file
         except OSError as error:
             raise ConfigError(f"the fabric secret cannot be made here: {error.strerror}", where=str(folder)) from error
         finally:
-            with contextlib.suppress(OSError):  # where it could not be made
+            with contextlib.suppress(OSError):  # there is no draft if it could not be made
                 draft.unlink()
     return from_file(path)

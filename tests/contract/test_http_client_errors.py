@@ -26,7 +26,7 @@ async def test_nobody_listens() -> None:
     assert (instead.fault.reason, instead.fault.retryable, instead.started) == (Reason.UNAVAILABLE, True, False)
     error = await ended(link)
     assert isinstance(error, LinkRefused)
-    assert "nobody listens" in str(error)
+    assert "nothing listens" in str(error)
     assert "s3cret" not in str(error) + instead.fault.message
     await link.aclose()
 

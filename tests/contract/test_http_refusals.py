@@ -39,7 +39,7 @@ async def test_an_unknown_path_or_server_is_a_404_with_a_reason(house: House, pa
     [
         ((), "/", "no such path: servers are at /mcp, /{server}/mcp; no server is known yet"),
         (("echo", "time"), "/", "no such path: servers are at /mcp, /{server}/mcp; known are echo, time"),
-        (("echo", "time"), "/mcp", "there is no default server: say /{server}/mcp; known are echo, time"),
+        (("echo", "time"), "/mcp", "there is no default server: use /{server}/mcp; known are echo, time"),
         (("echo", "time"), "/none/mcp", "no server is called 'none'; known are echo, time"),
         ([f"s{n}" for n in range(99)], "/none/mcp", ", s18, s19, 79 more"),
     ],
@@ -109,11 +109,11 @@ async def test_basic_credentials_are_asked_for_and_name_the_caller() -> None:
         reply = await client.ask("POST", "/mcp", headers, body)
         assert reply.status == 401
         assert reply.headers["www-authenticate"].startswith("Basic ")
-        assert reply.json["error"]["message"] == "give a user and a password to this door, by HTTP Basic"
+        assert reply.json["error"]["message"] == "no credentials: give the user and password of this listener by HTTP Basic"
         wrong = {"Authorization": "Basic " + base64.b64encode(b"ann:b").decode()}
         refused = await client.ask("POST", "/mcp", headers | wrong, body)
         assert refused.status == 401
-        assert refused.json["error"]["message"] == "these are not the user and the password of this door, by HTTP Basic"
+        assert refused.json["error"]["message"] == "wrong credentials: give the user and password of this listener by HTTP Basic"
         client.send("POST", "/mcp", headers | {"Authorization": "basic " + base64.b64encode(b"ann:a:b").decode()}, body)
         guest = await house.guest()
         assert guest.info.principal == "ann"

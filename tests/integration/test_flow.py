@@ -238,12 +238,12 @@ async def test_a_client_that_takes_nothing_for_a_time_is_cut_and_that_is_said_on
         session = await Session.open(client)
         await reader.write(posted(session.headers, request("tools/call", **stream())))
         async with asyncio.timeout(WAIT):
-            while "read nothing of what waited for it" not in running.log:  # noqa: ASYNC110 - a log has no event
+            while "read nothing of its answer" not in running.log:  # noqa: ASYNC110 - a log has no event
                 await asyncio.sleep(0.1)
         assert text(await session.call("size", text="xyz")) == "3"  # its process is read on
         with suppress(ConnectionResetError):
             assert b'"done"' not in await reader.read(1000 * MIB, never)
-    assert running.log.count("read nothing of what waited for it") == 1
+    assert running.log.count("read nothing of its answer") == 1
 
 
 # ---------------------------------------------------------------- slow servers

@@ -54,7 +54,7 @@ def test_a_hosts_file_is_checked_and_served_as_it_is(tmp_path: Path) -> None:
         called = ask("call", "time", "get_current_time", "timezone=UTC", "--json", state=state)
         assert json.loads(called.stdout), called.stderr
         shown = ask("ls", state=state).stdout
-        assert "http://127.0.0.1:9/s/${input:api-key}/mcp: nobody listens there" in shown
+        assert "http://127.0.0.1:9/s/${input:api-key}/mcp: nothing listens there" in shown
         said = process.log.read_text()
     seen = dict(line.split("=", 1) for line in (tmp_path / "seen").read_text().splitlines())
     assert (seen["KEY"], seen["PORT"], seen["FROM_FILE"], seen["HTTPS_PROXY"], seen["USER"]) == (

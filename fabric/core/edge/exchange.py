@@ -11,7 +11,7 @@ from typing import Protocol
 
 import msgspec
 
-from fabric.caller import NOBODY, Caller
+from fabric.caller import UNKNOWN_CALLER, Caller
 from fabric.core.telemetry_record import Record, Side
 from fabric.envelope import Kind
 
@@ -33,7 +33,7 @@ class Request(msgspec.Struct, frozen=True, kw_only=True):
     """Who asks, as the edge's door has found; every bridge may rely on it."""
     transport: str = ""
     """How the client is connected; for telemetry."""
-    caller: Caller = NOBODY
+    caller: Caller = UNKNOWN_CALLER
     method: str = ""
     target: str = ""
     """The name of the tool or prompt, or the URI of the resource."""

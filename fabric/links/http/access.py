@@ -1,8 +1,8 @@
-"""Which HTTP requests a listener allows, to which server they lead, and who sends them.
+"""Decides which HTTP requests a listener allows, which server each is for, and who sends it.
 
 Refusals, in this order: no Host (400) or a foreign one (421), a foreign Origin (403), missing credentials (401), an unknown
 path or server (404), a method that the path does not have (405). Pages such as `/livez` need no credentials: probes have none.
-Behind a listed reverse proxy the Host that counts is the one it says its client dialled.
+Behind a listed reverse proxy, the Host is the one that the proxy's headers name.
 
 Above it: service.py. Below it: fabric/security, which judges hosts, origins, credentials and proxies.
 """
@@ -26,11 +26,11 @@ from fabric.links.http.settings import Page
 from fabric.links.settings import Names, Resolve
 from fabric.links.websocket.handshake import asks_for_websocket
 from fabric.security.access import AccessCheck
-from fabric.security.auth.base import NOBODY, Authenticator, Challenge, Principal
+from fabric.security.auth.base import ANONYMOUS, Authenticator, Challenge, Principal
 from fabric.security.forwarded import Proxies
 
 MCP, WEBSOCKET = b"mcp", b"ws"
-"""The endpoints of a server, as the last part of a path."""
+"""The endpoints of a server: the last segment of a path."""
 
 _PURPOSES = {
     MCP: {"POST": Purpose.POST, "GET": Purpose.EVENT_STREAM, "DELETE": Purpose.DELETE_SESSION},
@@ -39,8 +39,8 @@ _PURPOSES = {
 _ALLOWED = {MCP: b"allow: GET, POST, DELETE, OPTIONS\r\n", WEBSOCKET: b"allow: GET, OPTIONS\r\n"}
 _HEADER_NAMES = re.compile(rb"[A-Za-z0-9, _-]*")
 _SSE = frozenset({b"sse", b"messages", b"message"})
-_NAMES_LISTED = 20
-_HOSTS_KEPT = 64  # a machine with any address has many names, and clients choose among them
+_NAMES_LISTED = 20  # in the answer to a request for an unknown server
+_HOSTS_KEPT = 64  # bounded, because a listener on all addresses accepts any address literal
 _EXPOSED = b"access-control-expose-headers: mcp-session-id, www-authenticate\r\n"
 
 
@@ -48,16 +48,17 @@ class Route(msgspec.Struct, frozen=True, gc=False):
     """Where an allowed request leads."""
 
     purpose: Purpose
+    """What the request's link is for."""
     name: str
-    """The server's name as the path has it, empty for the default one."""
+    """The server's name in the path, empty for the default server."""
     server: str
-    """The server that this means."""
+    """The name of the server that it resolves to."""
     principal: Principal
-    """The caller; NOBODY where clients are not asked."""
+    """The caller; ANONYMOUS where clients are not authenticated."""
 
 
 class RequestFilter:
-    """The rules of one listener."""
+    """The access rules of one listener."""
 
     def __init__(
         self,
@@ -71,7 +72,7 @@ class RequestFilter:
         prefix: str,
         endpoints: Set[bytes],
     ) -> None:
-        """prefix: what all paths of servers begin with. endpoints: those that each server has here."""
+        """prefix: the beginning of all paths of servers. endpoints: the endpoints that each server has on this listener."""
         self._access = access
         self._authenticator = authenticator
         self._proxies = proxies
@@ -80,47 +81,47 @@ class RequestFilter:
         self._pages = {path.encode(): page for path, page in pages.items()}
         self._prefix = prefix.encode()
         self._endpoints = endpoints
-        self._hosts: set[str] = set()  # those that were allowed before
+        self._hosts: set[str] = set()  # Host headers that were allowed before
 
     def cross_origin_lines(self, headers: Headers) -> bytes:
-        """The header lines that let the page of an allowed Origin read the answer; none for any other."""
+        """The header lines that let a web page of an allowed Origin read the answer; empty for any other."""
         origin = headers.get(b"origin")
         if origin is None or not self._access.origin_allowed(origin.decode("latin-1")):
             return b""
         return b"access-control-allow-origin: %b\r\nvary: origin\r\n%b" % (origin, _EXPOSED)
 
     def caller(self, address: str, headers: Headers) -> Caller:
-        """Whose request it is that came from `address`."""
+        """The caller of a request that came from `address`."""
         host = headers.get(b"host", b"").decode("latin-1")
         if not self._proxies:
             return Caller(address, "http", host)
-        said = self._proxies.caller(address, headers)
-        return Caller(said.address, said.scheme or "http", said.host or host)
+        forwarded = self._proxies.caller(address, headers)
+        return Caller(forwarded.address, forwarded.scheme or "http", forwarded.host or host)
 
     def route(self, head: Head, caller: Caller) -> Route | Response:
-        """Where a request leads, or its refusal. The path is raw, so that an escaped slash stays part of a name."""
+        """The route of a request, or its refusal. The path is split while raw, so that an escaped slash is part of a name."""
         method, path, headers = head.method, head.path, head.headers
         if caller.host not in self._hosts and (refusal := self._foreign(caller.host)) is not None:
             return refusal
         if b"origin" in headers and not self._access.origin_allowed(headers[b"origin"].decode("latin-1")):
-            return refuse(403, Reason.FORBIDDEN, "web pages of this Origin may not call; see allowedOrigins")
+            return refuse(403, Reason.FORBIDDEN, "web pages of this Origin may not call this listener; see allowedOrigins")
         page = self._pages.get(path.removesuffix(b"/"))
         if page is not None:
             return _show(page) if method in ("GET", "HEAD") else _not_allowed(method, b"allow: GET, HEAD\r\n")
         if method == "OPTIONS":
             return _preflight(headers)
-        principal = NOBODY
+        principal = ANONYMOUS
         if self._authenticator is not None:
-            found = self._authenticator.authenticate(head)
-            if isinstance(found, Challenge):
-                challenge = b"www-authenticate: %b\r\n" % found.www_authenticate.encode()
-                return refuse(401, Reason.UNAUTHORIZED, found.reason, lines=challenge)
-            principal = found
+            verdict = self._authenticator.authenticate(head)
+            if isinstance(verdict, Challenge):
+                challenge = b"www-authenticate: %b\r\n" % verdict.www_authenticate.encode()
+                return refuse(401, Reason.UNAUTHORIZED, verdict.reason, lines=challenge)
+            principal = verdict
         path = path[len(self._prefix) :] or b"/" if path.startswith(self._prefix) else b""
         endpoint, name = _parts(path)
         if endpoint in _SSE and MCP in self._endpoints:
-            there = (self._prefix + path.removesuffix(b"/").rpartition(b"/")[0]).decode("latin-1")
-            return refuse(404, Reason.UNKNOWN_SERVER, f"{NO_SSE}, at {there}/mcp; {self._listed()}")
+            base = (self._prefix + path.removesuffix(b"/").rpartition(b"/")[0]).decode("latin-1")
+            return refuse(404, Reason.UNKNOWN_SERVER, f"{NO_SSE}, at {base}/mcp; {self._listed()}")
         if endpoint not in self._endpoints or (path == b"/" and MCP in self._endpoints and not asks_for_websocket(headers)):
             return refuse(404, Reason.UNKNOWN_SERVER, f"no such path: {self._paths()}")
         server = self.resolve(name)
@@ -140,7 +141,7 @@ class RequestFilter:
     def _unknown_server(self, name: str, endpoint: str) -> str:
         if name:
             return f"no server is called {name!r}; {self._listed()}"
-        return f"there is no default server: say {self._prefix.decode()}/{{server}}/{endpoint}; {self._listed()}"
+        return f"there is no default server: use {self._prefix.decode()}/{{server}}/{endpoint}; {self._listed()}"
 
     def _listed(self) -> str:
         names = self._names()
@@ -148,11 +149,11 @@ class RequestFilter:
         return f"known are {', '.join([*names[:_NAMES_LISTED], *more])}" if names else "no server is known yet"
 
     def _foreign(self, host: str) -> Response | None:
-        """What a Host header is refused for. There is one in every request (RFC 9112 3.2)."""
+        """The refusal of this Host header; None if it is allowed. Every request has one (RFC 9112 3.2)."""
         if not host or "," in host:
-            return refuse(400, Reason.INVALID, "a request has one Host header")
+            return refuse(400, Reason.INVALID, "a request has exactly one Host header")
         if not self._access.host_allowed(host):
-            return refuse(421, Reason.FORBIDDEN, "the Host header names no host this door serves; see allowedHosts")
+            return refuse(421, Reason.FORBIDDEN, "the Host header names no host of this listener; see allowedHosts")
         if len(self._hosts) < _HOSTS_KEPT:
             self._hosts.add(host)
         return None
@@ -160,9 +161,9 @@ class RequestFilter:
 
 @lru_cache(maxsize=256)
 def _parts(path: bytes) -> tuple[bytes, str]:
-    """The endpoint that a raw path may mean, and the server's name in it: empty for the default server.
+    """The endpoint that a raw path may name, and the server's name in it: empty for the default server.
 
-    A slash at the end means nothing, and a letter may be escaped, as both are to those who write URLs (RFC 3986 6.2.2).
+    A slash at the end is ignored, and letters may be escaped (RFC 3986 6.2.2).
     """
     if path == b"/":
         return WEBSOCKET, ""
@@ -177,7 +178,7 @@ def _parts(path: bytes) -> tuple[bytes, str]:
 
 
 def _preflight(headers: Headers) -> Response:
-    """What a browser asks before a page may call (Fetch standard, CORS); its Origin was checked."""
+    """The answer to a browser's preflight (Fetch standard, CORS), whose Origin is allowed."""
     wanted = headers.get(b"access-control-request-headers", b"")
     allowed = wanted if _HEADER_NAMES.fullmatch(wanted) else b""
     return Response(

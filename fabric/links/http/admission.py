@@ -1,4 +1,4 @@
-"""What Streamable HTTP asks of a request, in both eras. Pure.
+"""Checks a request against the rules of Streamable HTTP, in both eras. Above it: service.py. Pure.
 
 Modern (2026-07-28, basic/transports/streamable-http): every POST stands alone and mirrors its body in headers. Legacy
 (2025-03-26 to 2025-11-25, basic/transports): sessions, GET and DELETE. A request is modern when its `_meta` names a protocol
@@ -22,23 +22,28 @@ from fabric.mcp.jsonrpc import Message, MessageKind
 LEGACY_VERSIONS = ("2024-11-05", "2025-03-26", "2025-06-18", "2025-11-25")
 
 NO_SSE = "HTTP+SSE of revision 2024-11-05, which begins with a GET, is not served: let the client speak Streamable HTTP"
-"""For clients that begin so, and for the people who read what they show."""
+"""The message to clients of that transport."""
 
 _REFUSED = re.compile(rb"q\s*=\s*(0(\.0*)?|\.0+)")
 
 BodyClaims = tuple[MessageKind, str, bytes, bool, bytes]
-"""What a message says that its head must agree with: its kind and method; of `_meta`, the raw version and whether there are
-capabilities; and the raw name or uri where Mcp-Name repeats it."""
+"""The parts of a message that its head must agree with: its kind and method; the raw version in `_meta`, and whether `_meta`
+has capabilities; and the raw name or uri, if Mcp-Name repeats it."""
 
 
 class Admission(msgspec.Struct, frozen=True, gc=False):
-    """An admitted request: what its head says (see LinkInfo). The same head and the same `BodyClaims` give the same."""
+    """The admission of a request. The same head with the same `BodyClaims` gives the same one."""
 
     modern: bool
+    """Whether the request is of the modern era."""
     session: str = ""
+    """See LinkInfo.session."""
     version: str = ""
+    """See LinkInfo.version."""
     last_event: str = ""
+    """See LinkInfo.last_event."""
     params: tuple[tuple[str, str], ...] = ()
+    """See LinkInfo.params."""
 
 
 def is_modern(version: bytes) -> bool:
@@ -47,12 +52,12 @@ def is_modern(version: bytes) -> bool:
 
 
 def check_post(headers: Headers, max_body_bytes: int) -> Response | None:
-    """What a POST's headers must say before its body is worth reading."""
+    """The refusal of a POST by its headers, before its body is read; None if they are in order."""
     encoded = headers.get(b"content-encoding", b"").lower() not in (b"", b"identity")
     if encoded or not _is_json(headers.get(b"content-type", b"")):
         return refuse(415, Reason.INVALID, "a POST's Content-Type is application/json, without a Content-Encoding")
     if not any(accepted(headers)):
-        return refuse(406, Reason.INVALID, "an answer is application/json or text/event-stream; the Accept header has neither")
+        return refuse(406, Reason.INVALID, "answers are JSON or text/event-stream; the Accept header allows neither")
     if int(headers.get(b"content-length", b"0")) > max_body_bytes:  # its digits were checked by the HTTP parser
         return too_large(max_body_bytes)
     return None
@@ -63,14 +68,14 @@ def admit_bodiless(method: str, headers: Headers) -> Admission | Response:
     if is_modern(headers.get(b"mcp-protocol-version", b"")):
         return refuse(405, Reason.INVALID, f"{method} is not part of this protocol version", lines=b"allow: POST, OPTIONS\r\n")
     if method == "GET" and not accepted(headers)[1]:
-        return refuse(406, Reason.INVALID, "a GET is answered by text/event-stream, which the Accept header has not")
+        return refuse(406, Reason.INVALID, "a GET is answered by text/event-stream, which the Accept header does not allow")
     if method == "GET" and not headers.get(b"mcp-session-id"):
         return refuse(400, Reason.INVALID, f"the Mcp-Session-Id header is missing: a session begins with a POST. {NO_SSE}")
     return _admit_legacy(headers, None)
 
 
 def read_post(body: bytes) -> tuple[Message, BodyClaims] | Response:
-    """A POST's message."""
+    """Parse a POST's body: its message and claims, or the refusal."""
     try:
         message = jsonrpc.parse(body)
         meta = jsonrpc.meta(message)
@@ -82,14 +87,14 @@ def read_post(body: bytes) -> tuple[Message, BodyClaims] | Response:
 
 
 def admit_post(headers: Headers, message: Message, claims: BodyClaims) -> Admission | Response:
-    """Hold a POST's headers against its message."""
+    """Check a POST's headers against its message."""
     claimed = headers.get(b"mcp-protocol-version", b"")
     if message.kind is MessageKind.BATCH and (
         b"mcp-session-id" not in headers or claimed not in (b"", batches.REVISION.encode())
     ):
         return _invalid(InvalidFrame(jsonrpc.INVALID_REQUEST, batches.MISPLACED))
     if message.method == "subscriptions/listen" and not accepted(headers)[1]:
-        reason = "a subscription is answered by text/event-stream, which the Accept header has not"
+        reason = "a subscription is answered by text/event-stream, which the Accept header does not allow"
         return Response(406, jsonrpc.error_frame(message.id, jsonrpc.INVALID_REQUEST, reason))
     if not (claims[2] or is_modern(claimed)):
         return _admit_legacy(headers, message)
@@ -120,7 +125,7 @@ def _admit_legacy(headers: Headers, message: Message | None) -> Admission | Resp
 
 
 def _admit_modern(headers: Headers, message: Message, claims: BodyClaims, claimed: bytes) -> Admission:
-    """The order is the SDKs': what `_meta` must hold, then the headers that repeat the body. Raises InvalidFrame."""
+    """Check `_meta` first, then the headers that repeat the body, as the SDKs do. Raises InvalidFrame."""
     kind, _, version, capable, target = claims
     method = headers.get(b"mcp-method")
     params: tuple[tuple[str, str], ...] = ()
@@ -130,7 +135,7 @@ def _admit_modern(headers: Headers, message: Message, claims: BodyClaims, claime
             raise InvalidFrame(jsonrpc.INVALID_PARAMS, f"params._meta lacks io.modelcontextprotocol/{missing}", message.id)
         _match("MCP-Protocol-Version", claimed or None, version, message)
         _match_method(method, message)
-        if target[:1] == b'"':  # its absence is the server's to say
+        if target[:1] == b'"':  # the server refuses a request without one
             _match_name(headers.get(b"mcp-name"), target, message)
         if b"mcp-param-" in b" ".join(headers):
             params = tuple(
@@ -140,7 +145,7 @@ def _admit_modern(headers: Headers, message: Message, claims: BodyClaims, claime
             )
     elif kind is MessageKind.RESPONSE:
         raise InvalidFrame(jsonrpc.INVALID_REQUEST, "clients of this protocol version send no responses")
-    elif method is not None:  # a notification: the revision asks no headers of it, but what it claims must be true
+    elif method is not None:  # a notification: it needs no headers, but a header must be true
         _match_method(method, message)
     return Admission(modern=True, version=claimed.decode("latin-1"), params=params)
 
@@ -151,7 +156,7 @@ def _match_method(value: bytes | None, message: Message) -> None:
 
 
 def _match(name: str, value: bytes | None, body: bytes, message: Message) -> None:
-    """Raise InvalidFrame unless the header is there and says what the body says in raw JSON, escaped or not."""
+    """Raise InvalidFrame unless the header has the value that the body has as raw JSON, escaped or not."""
     if value is None or (body != b'"%b"' % value and value != jsonrpc.text(body).encode()):
         raise _mismatch(name, value, jsonrpc.text(body), message)
 
@@ -162,8 +167,8 @@ def _match_name(value: bytes | None, body: bytes, message: Message) -> None:
 
 
 def _mismatch(name: str, value: bytes | None, body: str, message: Message) -> InvalidFrame:
-    found = "is missing" if value is None else f"value {value.decode('utf-8', 'replace')!r} does not match body value {body!r}"
-    return InvalidFrame(jsonrpc.HEADER_MISMATCH, f"Header mismatch: {name} header {found}", message.id or b"null")
+    fault = "is missing" if value is None else f"value {value.decode('utf-8', 'replace')!r} does not match body value {body!r}"
+    return InvalidFrame(jsonrpc.HEADER_MISMATCH, f"Header mismatch: {name} header {fault}", message.id or b"null")
 
 
 @lru_cache(maxsize=64)
@@ -172,19 +177,19 @@ def _is_json(content_type: bytes) -> bool:
 
 
 def accepted(headers: Headers) -> tuple[bool, bool]:
-    """Whether a client takes JSON, and event streams. A client that says nothing takes anything (RFC 9110 12.5.1)."""
+    """Whether a client accepts JSON, and event streams. One without an Accept header accepts both (RFC 9110 12.5.1)."""
     return _accepted(headers.get(b"accept", b""))
 
 
 @lru_cache(maxsize=64)
 def _accepted(accept: bytes) -> tuple[bool, bool]:
-    taken = {}
+    ranges: dict[bytes, bool] = {}
     for part in accept.lower().split(b","):
         kind, *parameters = (piece.strip() for piece in part.split(b";"))
         if kind:
-            taken[b"*/*" if kind == b"*" else kind] = not any(map(_REFUSED.fullmatch, parameters))
+            ranges[b"*/*" if kind == b"*" else kind] = not any(map(_REFUSED.fullmatch, parameters))
 
-    def takes(*ranges: bytes) -> bool:  # the most specific range counts
-        return next((taken[each] for each in ranges if each in taken), not taken)
+    def accepts(*matching: bytes) -> bool:  # the most specific range counts
+        return next((ranges[each] for each in matching if each in ranges), not ranges)
 
-    return takes(b"application/json", b"application/*", b"*/*"), takes(b"text/event-stream", b"text/*", b"*/*")
+    return accepts(b"application/json", b"application/*", b"*/*"), accepts(b"text/event-stream", b"text/*", b"*/*")

@@ -1,4 +1,4 @@
-"""The Streamable HTTP listener, opened and closed: one endpoint for clients of both eras, and one for WebSockets."""
+"""Opens and closes the Streamable HTTP listener: one endpoint for clients of both eras, and one for WebSockets."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ _ABORT_TIMEOUT = 1.0
 async def listen(
     handler: RequestHandler | None, settings: HttpSettings, websocket_handler: LinkHandler | None = None
 ) -> HttpListener:
-    """Listen: `handler` gets each request that is admitted, `websocket_handler` each WebSocket; without one there are none.
+    """Listen; `handler` serves each admitted request, `websocket_handler` each WebSocket. None: that endpoint does not exist.
 
-    Raises LinkRefused when the address cannot be had.
+    Raises LinkRefused if the address cannot be listened on.
     """
     listener = HttpListener(handler, settings, await bind_tcp(settings.host, settings.port), websocket_handler)
     await listener.start()
@@ -32,7 +32,7 @@ async def listen(
 
 
 class HttpListener:
-    """A Listener (links/base.py). `refusals` counts, by HTTP status, the requests that did not become a link."""
+    """A Listener (links/base.py) for HTTP."""
 
     def __init__(
         self,
@@ -67,6 +67,7 @@ class HttpListener:
             link_limits=LinkLimits(max_frame_bytes=settings.max_body_bytes, stall_timeout=settings.stall_timeout),
         )
         self.refusals = self._service.refusals
+        """How many requests did not become a link, by HTTP status."""
         self._close_timeout = settings.close_timeout
         self._socket = sock
         host, port = sock.getsockname()[:2]
@@ -79,7 +80,7 @@ class HttpListener:
 
     @property
     def address(self) -> str:
-        """The base URL; the default server is at `/mcp` below it, and at `/ws`."""
+        """The base URL. The default server is at `/mcp` and `/ws` below it."""
         return self._address
 
     async def start(self) -> None:
@@ -89,7 +90,7 @@ class HttpListener:
         self._server = await loop.create_server(lambda: HttpConnection(self._service), sock=self._socket, backlog=2048)
 
     async def aclose(self) -> None:
-        """See Listener.aclose. Sessions' streams end at once, open requests have `close_timeout` to be answered."""
+        """See Listener.aclose. The sessions' streams end at once; open requests may be answered within `close_timeout`."""
         server, self._server = self._server, None
         if server is None:
             return
@@ -106,7 +107,7 @@ class HttpListener:
         await server.wait_closed()
 
     def _tick(self) -> None:
-        """Act on what has waited too long, in one timer for all connections."""
+        """Act on all deadlines that have passed: one timer serves all connections."""
         loop = asyncio.get_running_loop()
         self._service.expire(loop.time())
         self._ticker = loop.call_later(self._tick_after, self._tick)

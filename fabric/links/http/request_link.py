@@ -1,4 +1,4 @@
-"""One Streamable HTTP request as a link: its answer leaves as JSON or as an event stream."""
+"""The link of one Streamable HTTP request: its answer leaves as JSON or as an event stream. Above it: service.py."""
 
 from __future__ import annotations
 
@@ -16,19 +16,20 @@ _EVENTS = (
     b"content-type: text/event-stream\r\nx-content-type-options: nosniff\r\n"
     b"cache-control: no-cache\r\nx-accel-buffering: no\r\n"
 )
-_End = tuple[type[LinkError], str]  # raised anew each time: an exception that is kept holds its frames, and they the link
-_ANSWERED: _End = (LinkClosed, "answered")
-_DISCONNECTED: _End = (LinkBroken, "the client left")
-_STALLED: _End = (LinkBroken, "the client read nothing of what waited for it for too long")
+_End = tuple[type[LinkError], str]
+"""The error to raise after the end, made anew each time: a stored exception would keep its stack frames, and so the link."""
+_ANSWERED: _End = (LinkClosed, "the request is answered")
+_DISCONNECTED: _End = (LinkBroken, "the client disconnected")
+_STALLED: _End = (LinkBroken, "the client read nothing of its answer for too long")
 _SHUT: _End = (LinkClosed, "the listener closed")
 
 
 class HttpRequestLink:
-    """A RequestLink (links/base.py). Its answer is JSON when the first frame sent is final, else an event stream.
+    """A RequestLink (links/base.py). Its answer is JSON if the first frame sent is final, else an event stream.
 
-    `send(b"")` opens the stream with a comment, or with `event` primes the client to reconnect. A request that takes long is
-    given its stream by `keep_alive`. Where the client takes no JSON (`json`), a result is a stream of one event; an error with
-    a status of its own is JSON all the same. HTTP does not tell whether a client disconnects in good order.
+    `send(b"")` opens the stream with a comment, or with `event` primes the client to reconnect. `keep_alive` opens the stream
+    of a request that takes long. For a client that accepts no JSON, a result is a stream of one event, and only an error with
+    an HTTP status of its own is JSON. HTTP does not show whether a client that disconnects has failed.
     """
 
     __slots__ = ("_connection", "_end", "_handler", "_json", "_message", "_modern", "info")
@@ -43,6 +44,7 @@ class HttpRequestLink:
         modern: bool,
         json: bool,
     ) -> None:
+        """message: None for a GET or DELETE. modern: the request is of the modern era. json: the client accepts JSON."""
         self.info = info
         self._json = json
         self._message = message
@@ -59,9 +61,9 @@ class HttpRequestLink:
         if not connection.streaming:
             if final:
                 message = self._message
-                asked = (message is not None and message.kind is MessageKind.REQUEST) or frame[:1] == b"["
-                # Where nothing was asked, it is the HTTP request that failed, whatever the era.
-                status, lines = answer_status(frame, modern=self._modern or not asked, otherwise=200 if asked else 503)
+                expected = (message is not None and message.kind is MessageKind.REQUEST) or frame[:1] == b"["
+                # A frame for a message that has no answer means that the HTTP request failed, whatever the era.
+                status, lines = answer_status(frame, modern=self._modern or not expected, otherwise=200 if expected else 503)
                 if self._json or status != 200:
                     self._end = _ANSWERED
                     connection.answer(status, _JSON + lines if lines else _JSON, frame)
@@ -91,7 +93,7 @@ class HttpRequestLink:
             request.lines += b"mcp-session-id: %b\r\n" % token.encode()
 
     def finish(self) -> None:
-        """See RequestLink.finish. A stream that carried nothing is opened and ended, for a client that takes streams."""
+        """See RequestLink.finish. A stream that is not open yet is opened and ended, if the client accepts streams."""
         self._close(_ANSWERED)
         if self.info.answer_only:
             self._connection.answer(202, SECURE, b"")
@@ -115,33 +117,33 @@ class HttpRequestLink:
         self._handler.on_disconnect(self)
 
     def keep_alive(self) -> None:
-        """See ActiveRequest.keep_alive. Send a comment, which opens the stream if none is open yet."""
+        """See ActiveRequest.keep_alive. Sends a comment, which opens the stream if it is not open yet."""
         connection = self._connection
         if self._end is not None or connection.unsent_bytes:
             return
         if not connection.streaming:
             if not self._may_stream():
                 return
-            if self._begins:
+            if self._begins_session:
                 self._handler.on_waiting(self)
                 return
             connection.open(_EVENTS)
         connection.write(COMMENT)
 
     def end_stream(self) -> None:
-        """The listener closes: end the stream in order."""
+        """End a session's stream in good order, because the listener closes."""
         if self._end is None:
             self.finish()
             self._handler.on_disconnect(self)
 
     def abort(self) -> None:
-        """The listener closes and waits no longer: drop the connection."""
+        """Drop the connection, because the listener closes and waits no longer."""
         if self._end is None:
             self._end = _SHUT
         self._connection.abort()
 
     def fail(self, answer: Response) -> None:
-        """The handler has failed: give the client `answer`, if it has none yet."""
+        """Answer with `answer`, if no answer has begun, because the handler has failed."""
         if self._end is not None:
             return
         self._end = _SHUT
@@ -151,7 +153,7 @@ class HttpRequestLink:
             self._connection.refuse(answer)
 
     def _may_stream(self) -> bool:
-        """Whether the answer can still become a stream: something was asked, of a client that takes one."""
+        """Whether the answer can still become a stream: the message has an answer, and the client accepts streams."""
         message = self._message
         if message is None or self.info.answer_only:
             return False
@@ -160,8 +162,8 @@ class HttpRequestLink:
         return message.kind is MessageKind.REQUEST
 
     @property
-    def _begins(self) -> bool:
-        """It begins a session, whose id has to be known before a stream can begin."""
+    def _begins_session(self) -> bool:
+        """Whether the request begins a session, whose id has to be in the stream's headers."""
         return self._message is not None and self._message.method == "initialize" and not self._modern
 
     def _close(self, end: _End) -> None:

@@ -1,10 +1,10 @@
-"""HTTP/1.1 requests out of a connection's bytes: llhttp parses, this file says what a request is. Pure, and bounded.
+"""Reads HTTP/1.1 requests from a connection's bytes, within bounds: llhttp parses, this file makes requests. Pure.
 
-What llhttp refuses never becomes a request (RFC 9112): Content-Length beside Transfer-Encoding or twice, line ends that are not
-CR LF, folded lines, white space before a colon. The body's bound is the reader's owner's to hold, between two feeds.
+llhttp refuses as RFC 9112 asks: Content-Length beside Transfer-Encoding or twice, line ends that are not CR LF, folded lines,
+white space before a colon. The bound on a body is enforced by connection.py, between two calls of `feed`.
 
 A request may offer to leave HTTP for another protocol (Upgrade, CONNECT). llhttp stops there, and does not read that request's
-body: it is read all the same, because an offer need not be taken (RFC 9110 7.8).
+body. This file reads it all the same, because the server need not take the offer (RFC 9110 7.8).
 """
 
 from __future__ import annotations
@@ -16,56 +16,62 @@ import msgspec
 from httptools import HttpParserError, HttpParserUpgrade, HttpRequestParser
 
 MAX_HEAD_BYTES = 64 * 1024
-"""Longest head of a request, and longest trailer."""
+"""The longest head of a request, and the longest trailer."""
 
 MAX_HEADERS = 128
-"""Most headers of a request, repeated ones counted once."""
+"""The most headers of a request, repeated ones counted once."""
 
 MAX_KNOWN_BYTES = 16 * 1024
-"""Longest request whose head is remembered."""
+"""The longest request whose head is remembered."""
 
 
 class Head(msgspec.Struct):
     """A request up to its body."""
 
     method: str
+    """In upper case, such as `POST`."""
     path: bytes
     """Raw, without the query."""
     headers: dict[bytes, bytes]
     """By lower-case name, repeated ones joined (RFC 9110 5.3), so that a doubled single-valued header matches nothing."""
     persistent: bool
-    """The connection may serve a next request."""
+    """Whether the connection may serve another request."""
     chunked: bool
-    """An answer of unknown length may be sent in chunks; else the end of the connection is its end."""
+    """Whether an answer of unknown length may be sent in chunks; if not, the end of the connection ends it."""
     upgrade: bool
-    """It offers to go on in another protocol."""
+    """Whether the request offers another protocol."""
     known: Any = None
-    """What the service found out about it; kept with it because heads come again."""
+    """The service's results for this head, stored with it because the same head comes again."""
 
 
 class Request(msgspec.Struct):
     """One request, perhaps still arriving."""
 
     head: Head
+    """The request up to its body."""
     body: bytes = b""
-    """Set when the request is whole."""
+    """The body, set when the request is whole."""
     size: int = 0
     """How many bytes of the body have arrived."""
     judged: bool = False
-    """The service has judged its head."""
+    """Whether the service has judged the head."""
     whole: bool = False
+    """Whether all of the body has arrived."""
     dropped: bool = False
-    """The reader has handed it over; if it was still arriving, it was refused, and the rest of its body is thrown away."""
+    """Whether the reader has dropped it; if it was still arriving, it was refused, and the rest of its body is thrown away."""
     lines: bytes = b""
-    """Header lines that its answer has to carry."""
+    """Header lines that the answer has to carry."""
 
 
 class _Known(msgspec.Struct, frozen=True):
-    """A head as it was on the wire, and how long it and the body it announces are."""
+    """A head that was parsed before."""
 
-    wire: bytes
+    raw: bytes
+    """The bytes of the head."""
     head: Head
+    """The head that they mean."""
     total_bytes: int
+    """The length of the head and of the body that it announces."""
 
 
 class RequestReader:
@@ -73,29 +79,29 @@ class RequestReader:
 
     def __init__(self) -> None:
         self.requests: deque[Request] = deque()
-        """Those to be answered, in order. The last may still be arriving."""
+        """The requests to be answered, in order. The last one may still be arriving."""
         self.fault = 0
-        """The HTTP status for the bytes that follow the requests; 0 while they are HTTP."""
+        """The HTTP status that refuses the bytes behind the requests; 0 while they are valid HTTP."""
         self._parser: HttpRequestParser | None = HttpRequestParser(self)
         self._request: Request | None = None
         self._pieces: list[bytes] = []
         self._target = b""
         self._headers: dict[bytes, bytes] = {}
         self.begun = False
-        """A request is arriving, or the rest of one that was dropped."""
-        self._idle_bytes = 0  # fed since the last that became a head or a body
+        """Whether a request is arriving, or the rest of a dropped one."""
+        self._idle_bytes = 0  # bytes fed since a head or a piece of a body was last complete
         self._known: _Known | None = None
-        self._offer: Request | None = None  # its head has come, and a body is to follow that the parser does not read
+        self._offer: Request | None = None  # a request with an offer, whose body follows and is not read by its parser
 
     def feed(self, data: bytes) -> bytes:
-        """Take in bytes. After a fault or the last request of a connection nothing more is read.
+        """Take in bytes. After a fault, or after the last request of a connection, they are ignored.
 
-        Returns what is left behind a request that offers another protocol: of that protocol if the offer is taken, else to be
-        fed when that request has been answered.
+        Returns the bytes behind a request that offers another protocol. They are of that protocol if the offer is taken; if
+        not, they are to be fed again once the request is answered.
         """
         known = self._known
-        if known is not None and len(data) == known.total_bytes and data.startswith(known.wire) and not self.begun:
-            body = data[len(known.wire) :]
+        if known is not None and len(data) == known.total_bytes and data.startswith(known.raw) and not self.begun:
+            body = data[len(known.raw) :]
             self.requests.append(Request(known.head, body, len(body), whole=True))
             return b""
         if self._parser is None:
@@ -116,7 +122,7 @@ class RequestReader:
         return rest
 
     def _parse(self, data: bytes) -> bytes:
-        """Have the parser read, also the bodies of requests that offer another protocol. Returns what `feed` does."""
+        """Feed the parser, also with the bodies of requests that offer another protocol. Returns the same bytes as `feed`."""
         while data and self._parser is not None:
             try:
                 self._parser.feed_data(data)
@@ -130,19 +136,19 @@ class RequestReader:
         return b""
 
     def drop(self) -> None:
-        """Take away the first request. If it is still arriving, the rest of its body is thrown away."""
+        """Remove the first request. If it is still arriving, the rest of its body is thrown away."""
         request = self.requests.popleft()
         request.dropped = True
         if request is self._request:
             self._pieces.clear()
 
     def close(self) -> None:
-        """Read no more. Breaks the cycle between reader and parser."""
+        """Stop reading, and break the reference cycle between reader and parser."""
         self._parser = self._known = None
 
     @property
     def awaiting_head(self) -> bool:
-        """A request has begun to arrive and its head is not there yet."""
+        """Whether a request has begun to arrive and its head is not complete."""
         return self.begun and self._request is None
 
     def _remember(self, data: bytes, request: Request) -> None:
@@ -153,30 +159,30 @@ class RequestReader:
         if head.persistent and b"transfer-encoding" not in head.headers:
             self._known = _Known(data[:end], head, len(data))
 
-    # ------------------------------------------------------------ what the parser calls
+    # ------------------------------------------------------------ called by the parser
     def on_message_begin(self) -> None:
-        """The first byte of a request."""
+        """The first byte of a request was parsed."""
         self.begun = True
 
     def on_url(self, url: bytes) -> None:
-        """A piece of the request's target."""
+        """A piece of the request's target was parsed."""
         if self._offer is None:
             self._target += url
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        """One header line."""
+        """A header line was parsed."""
         if self._request is not None:
-            return  # a trailer: RFC 9112 7.1.2 lets it be thrown away
+            return  # a trailer, which may be thrown away (RFC 9112 7.1.2)
         name, value, headers = name.lower(), value.strip(b" \t"), self._headers
         headers[name] = headers[name] + b", " + value if name in headers else value
 
     def on_headers_complete(self) -> None:
-        """The head is over."""
+        """The head is complete."""
         if self._offer is not None:
-            self._offer = None  # this head was ours: what follows is the body of that request
+            self._offer = None  # this head came from `_framed`: the body of that request follows
             return
         parser, headers, target = self._parser, self._headers, self._target
-        assert parser is not None  # noqa: S101 (it is the parser that calls)
+        assert parser is not None  # noqa: S101 (the parser calls this)
         self._headers, self._target = {}, b""
         if len(headers) > MAX_HEADERS:
             self._fail(431)
@@ -192,13 +198,13 @@ class RequestReader:
             if version == "1.0":
                 persistent = chunked = False
                 if b"transfer-encoding" in headers:
-                    self._fail(400)  # RFC 9112 6.1: its framing is faulty
+                    self._fail(400)  # faulty framing (RFC 9112 6.1)
         if b"transfer-encoding" in headers and headers[b"transfer-encoding"].lower() != b"chunked":
             self._fail(501)
         upgrade = parser.should_upgrade()
         method = parser.get_method().decode()
         if method == "CONNECT":
-            persistent = False  # such a client may have begun to speak to the host it wants
+            persistent = False  # the next bytes may already be meant for the host that the client wants
         head = Head(method, target.partition(b"?")[0], headers, persistent, chunked, upgrade)
         self._request = Request(head)
         self.requests.append(self._request)
@@ -207,7 +213,7 @@ class RequestReader:
         self._idle_bytes = 0
 
     def on_body(self, piece: bytes) -> None:
-        """A piece of the body."""
+        """A piece of the body was parsed."""
         request = self._request
         assert request is not None  # noqa: S101 (a body comes after its head)
         request.size += len(piece)
@@ -216,11 +222,11 @@ class RequestReader:
             self._pieces.append(piece)
 
     def on_message_complete(self) -> None:
-        """The request is whole; one with an offer seems to be when its head has come."""
+        """The request is whole. The parser also says so of a request with an offer, once its head is complete."""
         if self._offer is not None:
             return
         request, pieces = self._request, self._pieces
-        assert request is not None  # noqa: S101 (it began with its head)
+        assert request is not None  # noqa: S101 (its head came first)
         if pieces:
             request.body = pieces[0] if len(pieces) == 1 else b"".join(pieces)
             self._pieces = []
@@ -230,25 +236,25 @@ class RequestReader:
         self._idle_bytes = 0
 
     def _fail(self, status: int) -> None:
-        """Say what is wrong, and have the parser stop."""
+        """Set the fault, and stop the parser by an exception."""
         self.fault = status
         raise ValueError(status)
 
 
 def announces_body(headers: dict[bytes, bytes]) -> bool:
-    """Whether a body follows these; some clients say of each request that has none that its length is 0."""
+    """Whether a body follows these headers. A Content-Length of 0, which some clients always send, announces none."""
     return b"transfer-encoding" in headers or bool(headers.get(b"content-length", b"0").strip(b"0"))
 
 
 def _framed(headers: dict[bytes, bytes]) -> bytes:
-    """The head of a request that has the same body and offers nothing."""
+    """A head without an offer, for a parser that shall read the body of a request with these headers."""
     if b"transfer-encoding" in headers:
         return b"POST / HTTP/1.1\r\ntransfer-encoding: chunked\r\n\r\n"
     return b"POST / HTTP/1.1\r\ncontent-length: %b\r\n\r\n" % headers[b"content-length"]
 
 
 def _origin_form(target: bytes, headers: dict[bytes, bytes]) -> bytes:
-    """The path of an absolute target, whose authority replaces the Host header (RFC 9112 3.2.2); other forms as they are."""
+    """The path of an absolute target, whose authority replaces the Host header (RFC 9112 3.2.2); other targets unchanged."""
     scheme, separator, rest = target.partition(b"?")[0].partition(b"://")
     if not separator or scheme.lower() not in (b"http", b"https"):
         return target

@@ -1,4 +1,4 @@
-"""What the listener answers by itself, before any link exists: refusals, preflights, pages."""
+"""The answers that the listener gives itself, before a link exists: refusals, preflights, pages."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ import msgspec
 from fabric.faults import Fault, Reason, fault_frame
 
 Headers = Mapping[bytes, bytes]
-"""Header values by lower-case name, repeated ones folded."""
+"""Header values by lower-case name, repeated ones joined by commas."""
 
 JSON = b"content-type: application/json\r\n"
 SECURE = b"x-content-type-options: nosniff\r\ncache-control: no-store\r\n"
-"""Header lines of every answer but an event stream's."""
+"""Header lines of every answer that is not an event stream."""
 
 
 class Response(msgspec.Struct, frozen=True):
@@ -22,13 +22,13 @@ class Response(msgspec.Struct, frozen=True):
     status: int
     """The HTTP status."""
     body: bytes
-    """What follows the head."""
+    """The answer's body."""
     lines: bytes = JSON
-    """Header lines, each ended by CR LF."""
+    """The header lines, each with CR LF at its end."""
 
 
 def refuse(status: int, reason: Reason, message: str, *, lines: bytes = b"") -> Response:
-    """A refusal in the fabric's own words, before any JSON-RPC id was read."""
+    """A refusal before a JSON-RPC id was read: its body is a JSON-RPC error with the id null."""
     return Response(status, fault_frame(b"null", Fault(reason, message)), JSON + lines)
 
 

@@ -1,7 +1,7 @@
-"""The HTTP status that a JSON-RPC answer leaves with, in both eras. Pure.
+"""Chooses the HTTP status of a JSON-RPC answer, in both eras. Above it: request_link.py. Pure.
 
-The modern revision (2026-07-28, basic/index, basic/transports/streamable-http) gives a status to some errors; the legacy ones
-only to a lost session.
+The modern revision (2026-07-28, basic/index, basic/transports/streamable-http) gives a status to some errors; the legacy
+revisions give one only to a lost session.
 """
 
 from __future__ import annotations
@@ -10,8 +10,8 @@ from fabric.errors import InvalidFrame
 from fabric.faults import CODES, Reason
 from fabric.mcp import answers, batches, jsonrpc
 
-# An error status ends more than one call for old clients (mcp 1.30 closes its whole connection on any but 404), so in the
-# legacy era an answered request has status 200 wherever no revision says otherwise.
+# In the legacy era an answered request has status 200 unless a revision says otherwise: for an old client an error status ends
+# more than one call (mcp 1.30 closes its whole connection on any but 404).
 _LEGACY_STATUS = {CODES[Reason.SESSION_LOST]: 404, CODES[Reason.UNAUTHORIZED]: 401, CODES[Reason.FORBIDDEN]: 403}
 _MODERN_STATUS = _LEGACY_STATUS | {
     jsonrpc.PARSE_ERROR: 400,
@@ -29,12 +29,12 @@ _HEAD_BYTES = 256
 
 
 def answer_status(frame: bytes, *, modern: bool, otherwise: int) -> tuple[int, bytes]:
-    """The HTTP status of a final frame, and header lines that go with it; `otherwise` for an error no rule gives a status.
+    """The HTTP status of a final frame, and header lines that go with it; `otherwise` for an error without a rule.
 
-    A server's own -32602 has none: the spec asks 400 of the missing `_meta` fields alone, which admit_post has refused, and a
-    client of both eras takes an unexplained 400 for a legacy server.
+    A server's own -32602 has no rule: the spec wants 400 only for missing `_meta` fields, which admit_post has refused before,
+    and a client of both eras takes an unexplained 400 to mean a legacy server.
     """
-    if frame[:1] == b"[":  # a batch's answers: where its session is lost, each of them says so
+    if frame[:1] == b"[":  # the answers of a batch: if its session is lost, the first one says so
         frame = batches.first(frame)
     if frame.find(b'"error"', 0, _HEAD_BYTES) < 0 and (
         len(frame) <= _HEAD_BYTES or frame.find(b'"result":', 0, _HEAD_BYTES) >= 0 or b'"error"' not in frame

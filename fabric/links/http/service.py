@@ -1,7 +1,7 @@
-"""What an HTTP listener does with each request: refuse it, make a link of it, or upgrade its connection to a WebSocket.
+"""Handles each request of an HTTP listener: refuses it, makes a link of it, or upgrades its connection to a WebSocket.
 
-Above it: listener.py. Below it: access.py says which requests are allowed and where they lead, admission.py what they must look
-like; request_link.py is the link, connection.py the connection.
+Above it: listener.py. Below it: access.py decides which requests are allowed and which server they are for, admission.py checks
+them against the protocol; request_link.py is the link, connection.py the connection.
 """
 
 from __future__ import annotations
@@ -40,12 +40,12 @@ class HttpService:
         websocket: WebSocketSettings,
         link_limits: LinkLimits,
     ) -> None:
-        """handler, websockets: None where `filter` allows no such requests. link_limits: of WebSockets."""
+        """handler, websockets: None if `filter` allows no such requests. link_limits: the limits of each WebSocket."""
         self.now = 0.0
         self.limits = limits
         self._connections: set[HttpConnection] = set()
         self.refusals: Counter[int] = Counter()
-        """By HTTP status, the requests that did not become a link."""
+        """How many requests did not become a link, by HTTP status."""
         self._filter = filter
         self._handler = handler
         self._websockets = websockets
@@ -56,13 +56,13 @@ class HttpService:
 
     # ------------------------------------------------------------ called by the listener
     def expire(self, now: float) -> None:
-        """Act on what has waited too long; `now` is the clock until the next time."""
+        """Act on all deadlines that have passed, and set the coarse clock to `now`."""
         self.now = now
         for connection in [connection for connection in self._connections if connection.deadline <= now]:
             connection.expire()
 
     def stop_accepting(self) -> None:
-        """Take nothing new. Sessions' streams end at once, open requests can still be answered."""
+        """Take no further requests. The sessions' streams end at once; open requests can still be answered."""
         self._closing = True
         for connection in list(self._connections):
             connection.close_when_done()
@@ -77,7 +77,7 @@ class HttpService:
             if isinstance(link, HttpRequestLink):
                 link.abort()
             else:
-                connection.abort()  # still sending its request, or slow to take our answer
+                connection.abort()  # its client is still sending a request, or reads our answer slowly
 
     async def all_gone(self, timeout: float) -> None:
         """Wait until no connection is open, at most `timeout` seconds."""
@@ -92,7 +92,7 @@ class HttpService:
         """See Service.opened."""
         self._connections.add(connection)
         if self._closing:
-            connection.abort()  # it was on its way in
+            connection.abort()  # it was accepted before we closed
 
     def closed(self, connection: HttpConnection) -> None:
         """See Service.closed."""
@@ -112,7 +112,7 @@ class HttpService:
             request.lines = filter.cross_origin_lines(headers)
         known = head.known
         if known is not None and filter.resolve(known.route.name) == known.reusable_for:
-            return None  # a head that came before, for a server that is still there
+            return None  # this head was allowed before, for a server that still exists
         caller = filter.caller(connection.address, headers)
         route = filter.route(head, caller)
         if isinstance(route, Response):
@@ -121,9 +121,9 @@ class HttpService:
         reusable_for = route.server if route.principal.lasting else ""
         if route.purpose is Purpose.LONG_LINK:
             return self._judge_upgrade(head, KnownHead(route, reusable_for, caller, peer))
-        # Other offers may be left (RFC 9110 7.8), and a WebSocket is asked for by GET alone (RFC 6455 4.1).
+        # Other offers may be ignored (RFC 9110 7.8), and a WebSocket begins with a GET (RFC 6455 4.1).
         if head.method == "GET" and b"sec-websocket-key" in headers and asks_for_websocket(headers):
-            return refuse(400, Reason.INVALID, "this is no address of a WebSocket: those end with /ws")
+            return refuse(400, Reason.INVALID, "this path has no WebSocket: paths of WebSockets end with /ws")
         if route.purpose is Purpose.POST and (refusal := check_post(headers, self.limits.max_body_bytes)) is not None:
             return refusal
         head.known = KnownHead(route, reusable_for, caller, peer, *accepted(headers))
@@ -136,7 +136,7 @@ class HttpService:
                 return refuse(400, Reason.INVALID, upgrade.reason, lines=upgrade.lines)
             return refuse(426, Reason.INVALID, upgrade.reason, lines=upgrade.lines)
         if not (head.upgrade and head.chunked) or announces_body(head.headers):
-            return refuse(400, Reason.INVALID, "an upgrade is HTTP/1.1 and has no body")
+            return refuse(400, Reason.INVALID, "a request for a WebSocket is HTTP/1.1 and has no body")
         known.upgrade, head.known = upgrade, known
         return None
 
@@ -172,9 +172,9 @@ class HttpService:
             self._handler.on_request(link, message)
         except Exception as error:
             asyncio.get_running_loop().call_exception_handler(
-                {"message": "an HTTP request failed for a fault of ours", "exception": error}
+                {"message": "an HTTP request failed by an error in the fabric itself", "exception": error}
             )
-            link.fail(refuse(500, Reason.UNAVAILABLE, "the request failed for a fault of the fabric"))
+            link.fail(refuse(500, Reason.UNAVAILABLE, "the request failed by an error in the fabric; see the edge's log"))
 
     def _upgrade(self, connection: HttpConnection, known: KnownHead, accepted: Upgrade) -> None:
         assert self._websockets is not None  # noqa: S101 (without one the filter refuses)
@@ -194,26 +194,28 @@ class HttpService:
 
 
 class KnownHead(msgspec.Struct):
-    """A head that was allowed, and what was found out about it; the same head comes again with most requests."""
+    """A head that was allowed, and the results for it, because the same head comes again with most requests."""
 
     route: Route
+    """Where its requests lead."""
     reusable_for: str
-    """The server for which the next request with this head is allowed, too; none where credentials may have expired by then."""
+    """The server for which the next request with this head is allowed too; empty if the credentials may expire before it."""
     caller: Caller
+    """The client."""
     peer: str
-    """The caller, for people."""
+    """The client, for people."""
     json: bool = True
-    """Whether the client takes an answer as JSON."""
+    """Whether the client accepts an answer as JSON."""
     events: bool = True
-    """Whether it takes an event stream."""
+    """Whether the client accepts an event stream."""
     claims: BodyClaims | None = None
-    """What the body of the last request said that its head must agree with."""
+    """The claims of the last request's body, on which `modern` and `info` depend."""
     modern: bool = False
-    """The era of that request."""
+    """Whether the last request was of the modern era."""
     info: LinkInfo | None = None
-    """Its LinkInfo, without an id."""
+    """The LinkInfo of the last request, without an id."""
     upgrade: Upgrade | None = None
-    """The WebSocket handshake, where the request asks for one."""
+    """The WebSocket handshake, if the request asks for one."""
 
 
 def _info(known: KnownHead, admission: Admission, trace: bytes) -> LinkInfo:

@@ -1,4 +1,4 @@
-"""A listener for WebSockets alone: the HTTP listener without its MCP endpoint, at the same paths and by the same rules."""
+"""A listener for WebSockets alone: the HTTP listener without its MCP endpoint, with the same paths and rules."""
 
 from __future__ import annotations
 

@@ -9,7 +9,7 @@ import ssl
 from collections.abc import Callable
 from typing import cast
 
-from fabric.caller import NOBODY, Caller
+from fabric.caller import UNKNOWN_CALLER, Caller
 from fabric.errors import EndOfLink, LinkBroken, LinkProtocolError
 from fabric.links.accepted_links import AcceptedLinks
 from fabric.links.base import LinkHandler, LinkInfo, new_link_id
@@ -170,7 +170,7 @@ class SocketListener:
                 transport=self._transport,
                 server=self._server,
                 peer=_name(peer),
-                caller=Caller(peer[0]) if isinstance(peer, tuple) else NOBODY,
+                caller=Caller(peer[0]) if isinstance(peer, tuple) else UNKNOWN_CALLER,
             )
         )
         self._tasks.begin(link, connection)

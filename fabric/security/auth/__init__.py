@@ -1,1 +1,1 @@
-"""Authentication: a module for each way in which clients prove who they are; registry.py lists them."""
+"""Authentication of clients: a module for each method; registry.py lists them."""

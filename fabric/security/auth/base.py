@@ -1,6 +1,6 @@
 """The contract of an authentication method.
 
-Above it: fabric/links/http/access.py, which asks an Authenticator, and registry.py, which chooses one. Below it: nothing.
+Above it: fabric/links/http/access.py, which calls an Authenticator, and registry.py, which chooses one. Below it: nothing.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import msgspec
 
 
 class AuthRequest(Protocol):
-    """A request as authentication sees it."""
+    """The part of an HTTP request that authentication reads."""
 
     @property
     def headers(self) -> Mapping[bytes, bytes]:
@@ -21,49 +21,49 @@ class AuthRequest(Protocol):
 
 
 class Principal(msgspec.Struct, frozen=True):
-    """A caller who is known."""
+    """An authenticated caller."""
 
     name: str
-    """What sessions belong to, and what logs and traces show: no secret."""
+    """The owner of sessions, shown in logs and traces. Not a secret."""
     lasting: bool = True
-    """Whether the same head, when it comes again on the same connection, need not be authenticated again: so it is with a
-    password, but not with a token that expires."""
+    """Whether the same head, when it comes again on the same connection, need not be authenticated again: true for a password,
+    false for a token that expires."""
 
 
-NOBODY = Principal("")
-"""The caller where clients are not asked who they are."""
+ANONYMOUS = Principal("")
+"""The caller of a request where clients are not authenticated."""
 
 
 class Challenge(msgspec.Struct, frozen=True):
-    """A request that proves nothing is answered with 401."""
+    """The refusal of a request without valid credentials, answered with 401."""
 
     reason: str
-    """Why, for people, without any of what was sent."""
+    """The reason, for people, without any part of the credentials that were sent."""
     www_authenticate: str
-    """The value of that header (RFC 9110 11.6.1)."""
+    """The value of the WWW-Authenticate header (RFC 9110 11.6.1)."""
 
 
 class Authenticator(Protocol):
-    """Judges requests; made once for each process. It neither waits nor blocks: it is asked in the middle of the event loop."""
+    """Authenticates requests; made once for each process. It must not block: the event loop waits for it."""
 
     def authenticate(self, request: AuthRequest) -> Principal | Challenge:
-        """The caller, or what to answer. Does not raise, whatever the request holds."""
+        """The caller, or the refusal. Does not raise, whatever the request holds."""
         ...
 
 
 class Method(Protocol):
-    """A module of this package other than this one and registry.py."""
+    """The contract of an authentication method's module."""
 
     @property
     def REMEDY(self) -> str:  # noqa: N802 (a constant of a module)
-        """How to configure it, as part of a sentence."""
+        """How to configure the method, as part of a sentence."""
         ...
 
     @property
     def VARIABLES(self) -> tuple[str, ...]:  # noqa: N802 (as above)
-        """The environment variables that configure it; no server is given them."""
+        """The environment variables that configure the method; servers do not inherit them."""
         ...
 
     def configured(self, environment: Mapping[str, str]) -> Authenticator | None:
-        """The authenticator that these variables ask for; None if they do not. Raises ConfigError for half of a setting."""
+        """The authenticator that these variables configure, None without them. Raises ConfigError for an incomplete setting."""
         ...

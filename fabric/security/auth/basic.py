@@ -14,20 +14,20 @@ VARIABLES = ("AUTH_USER", "AUTH_PASSWORD")
 REMEDY = "set AUTH_USER and AUTH_PASSWORD"
 
 _SCHEME = 'Basic realm="mcp", charset="UTF-8"'
-_MISSING = Challenge("give a user and a password to this door, by HTTP Basic", _SCHEME)
-_WRONG = Challenge("these are not the user and the password of this door, by HTTP Basic", _SCHEME)
+_MISSING = Challenge("no credentials: give the user and password of this listener by HTTP Basic", _SCHEME)
+_WRONG = Challenge("wrong credentials: give the user and password of this listener by HTTP Basic", _SCHEME)
 
 
 def configured(environment: Mapping[str, str]) -> Basic | None:
     """See base.Method.configured."""
     user, password = environment.get("AUTH_USER", ""), environment.get("AUTH_PASSWORD", "")
     if bool(user) != bool(password):
-        raise ConfigError("AUTH_USER and AUTH_PASSWORD go together; one is missing")
+        raise ConfigError("AUTH_USER and AUTH_PASSWORD go together; set the one that is missing")
     return Basic(user, password) if user else None
 
 
 class Basic:
-    """The Authenticator of base.py for this user and this password."""
+    """An Authenticator (base.py) with one user and one password."""
 
     def __init__(self, user: str, password: str) -> None:
         self._user = Principal(user)

@@ -404,7 +404,7 @@ def test_a_listener_beyond_loopback_without_authentication_is_refused(write: Wri
     assert refusal(None, {"PROGRAM": "npx", "HOST": "0.0.0.0"}).startswith("HOST: 0.0.0.0 can be reached")
     assert settings(path, {"AUTH_USER": "u", "AUTH_PASSWORD": "p"}).access.authenticator is not None
     assert settings(path, allowUnauthenticated=True).access.allow_unauthenticated
-    assert refusal(path, {"AUTH_USER": "u"}).endswith("AUTH_USER and AUTH_PASSWORD go together; one is missing")
+    assert refusal(path, {"AUTH_USER": "u"}).endswith("AUTH_USER and AUTH_PASSWORD go together; set the one that is missing")
     assert refusal(path, http="127.0.0.1:0", admin="[::]:0").startswith("--admin: :: can be reached from other machines")
     unheard = load(str(path), environment=ENVIRONMENT, arguments={})
     assert unheard.listen.http.host == "0.0.0.0", "who does not listen is not refused"

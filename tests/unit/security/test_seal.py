@@ -90,8 +90,8 @@ def test_a_session_of_somebody_else_of_another_fabric_or_of_the_past_is_refused(
     text = sealer.seal(TOKEN)
     assert sealer.open(text, principal="ada", now=999.9) == TOKEN
     for opener, principal, now, reason in [
-        (sealer, "eve", 1.0, "somebody else"),
-        (sealer, "", 1.0, "somebody else"),
+        (sealer, "eve", 1.0, "another caller"),
+        (sealer, "", 1.0, "another caller"),
         (sealer, "ada", 1000.0, "expired"),
         (SessionSealer(KEYRING, "other"), "ada", 1.0, "another fabric"),
     ]:

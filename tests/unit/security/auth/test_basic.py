@@ -42,8 +42,8 @@ def test_a_challenge_says_whether_credentials_were_missing_or_wrong() -> None:
     missing, wrong = basic.authenticate(Request({})), basic.authenticate(Request({b"authorization": b"Basic !"}))
     assert isinstance(missing, Challenge)
     assert isinstance(wrong, Challenge)
-    assert missing.reason.startswith("give a user and a password")
-    assert wrong.reason.startswith("these are not the user and the password")
+    assert missing.reason.startswith("no credentials: ")
+    assert wrong.reason.startswith("wrong credentials: ")
     assert missing.www_authenticate == wrong.www_authenticate == 'Basic realm="mcp", charset="UTF-8"'
 
 

@@ -109,11 +109,11 @@ async def test_basic_credentials_are_asked_for_and_name_the_caller() -> None:
         reply = await client.ask("POST", "/mcp", headers, body)
         assert reply.status == 401
         assert reply.headers["www-authenticate"].startswith("Basic ")
-        assert reply.json["error"]["message"] == "no credentials: give the user and password of this listener by HTTP Basic"
+        assert reply.json["error"]["message"] == "no credentials: give this listener its user and password by HTTP Basic"
         wrong = {"Authorization": "Basic " + base64.b64encode(b"ann:b").decode()}
         refused = await client.ask("POST", "/mcp", headers | wrong, body)
         assert refused.status == 401
-        assert refused.json["error"]["message"] == "wrong credentials: give the user and password of this listener by HTTP Basic"
+        assert refused.json["error"]["message"] == "wrong credentials: give this listener its user and password by HTTP Basic"
         client.send("POST", "/mcp", headers | {"Authorization": "basic " + base64.b64encode(b"ann:a:b").decode()}, body)
         guest = await house.guest()
         assert guest.info.principal == "ann"

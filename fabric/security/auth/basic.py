@@ -14,8 +14,8 @@ VARIABLES = ("AUTH_USER", "AUTH_PASSWORD")
 REMEDY = "set AUTH_USER and AUTH_PASSWORD"
 
 _SCHEME = 'Basic realm="mcp", charset="UTF-8"'
-_MISSING = Challenge("no credentials: give the user and password of this listener by HTTP Basic", _SCHEME)
-_WRONG = Challenge("wrong credentials: give the user and password of this listener by HTTP Basic", _SCHEME)
+_MISSING = Challenge("no credentials: give this listener its user and password by HTTP Basic", _SCHEME)
+_WRONG = Challenge("wrong credentials: give this listener its user and password by HTTP Basic", _SCHEME)
 
 
 def configured(environment: Mapping[str, str]) -> Basic | None:

@@ -1,8 +1,8 @@
 """The `mcp-fabric` command: refuses machines it does not run on, runs a command, and turns its errors into exit codes.
 
-Each command is a function of workers/commands. Exit codes: 0 done, or as far as whoever reads stdout wanted to read
-it, 1 failed, 2 wrong usage or configuration, 3 nobody answers (no broker, no worker), 130 interrupted by Ctrl-C, 143 ended by
-SIGTERM before it was done.
+Each command is a function of workers/commands. Exit codes: 0 done, also where the reader of stdout closed it early, 1 failed,
+2 wrong usage or configuration, 3 nobody answers (no broker, no worker), 130 interrupted by Ctrl-C, 143 ended by SIGTERM before
+the command was done.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ import sys
 OLDEST_PYTHON = (3, 11)
 PLATFORMS = ("linux", "darwin")
 
+
 def main() -> None:
     """Run the command line; ends the process."""
     # before the first import of anything that an old Python or Windows could not import
@@ -26,17 +27,17 @@ def main() -> None:
 
     standard_streams.prepare()
     _refuse_unreadable()
-    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:  # else somebody wants it ignored
-        # An exception could come up anywhere in an import. Once a command runs, it takes the signal itself.
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:  # else our parent wants it ignored
+        # KeyboardInterrupt could come up anywhere in an import. A command that runs handles the signal itself.
         signal.signal(signal.SIGINT, _interrupted)
-    gc.disable()  # what is imported stays: a tenth of the time of all imports went into looking through it
+    gc.disable()  # imported objects stay alive; to look through them took a tenth of the time of all imports
     try:
         from fabric.errors import BrokerUnavailable, ConfigError, FabricError
     except ImportError:
         from workers.import_conflict import REMEDY, import_conflict
 
-        if found := import_conflict():
-            _end(1, f"{found}\n{REMEDY}")
+        if conflict := import_conflict():
+            _end(1, f"{conflict}\n{REMEDY}")
         raise
     from workers.commands import app
 
@@ -44,7 +45,7 @@ def main() -> None:
         try:
             app(prog_name="mcp-fabric")
         finally:
-            sys.stdout.flush()  # what cannot be written is found here, not when Python ends
+            sys.stdout.flush()  # a write that fails is reported here, not when Python ends
     except ConfigError as error:
         _end(2, str(error))
     except BrokerUnavailable as error:
@@ -63,13 +64,13 @@ def _end(code: int, message: str) -> None:
 
 
 def _refuse_unreadable() -> None:
-    """End with exit code 2 for an argument or a variable of ours that is no text: it could be neither shown nor sent."""
+    """End with exit code 2 for an argument or a FABRIC_ variable that is not text: it could be neither printed nor sent."""
     encoding = sys.getfilesystemencoding().upper()
     for number, argument in enumerate(sys.argv[1:], 1):
         if not _is_text(argument):
             _end(2, f"argument {number} is not {encoding}: {str(os.fsencode(argument))[2:-1]}")
     for name, value in os.environ.items():
-        if name.startswith("FABRIC_") and not _is_text(value):  # which may be a secret
+        if name.startswith("FABRIC_") and not _is_text(value):  # the value may be a secret
             _end(2, f"{name} is not {encoding}")
 
 
@@ -83,7 +84,7 @@ def _is_text(value: str) -> bool:
 
 def _interrupted(*_: object) -> None:
     os.write(2, b"mcp-fabric: interrupted\n")
-    os._exit(130)  # nothing was begun that would have to be undone
+    os._exit(130)  # nothing has begun that has to be undone
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Finds another package named `fabric` in the place of ours: PyPI has one. Imports nothing of ours, as it may be missing."""
+"""Detects another package named `fabric` in the place of ours: PyPI has one. Imports no module of ours: it may be missing."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ REMEDY = "pip uninstall fabric; pip install --force-reinstall mcp-transport-fabr
 
 
 def import_conflict() -> str:
-    """Why our own package is not imported, for people; empty if it is."""
-    found = importlib.util.find_spec("fabric")
-    where = Path(found.origin).parent if found is not None and found.origin else None
-    if where != OURS:
-        return f"`import fabric` finds {where or 'nothing'}, not {OURS}"
+    """Why `import fabric` does not give our package, for people; empty if it does."""
+    spec = importlib.util.find_spec("fabric")
+    folder = Path(spec.origin).parent if spec is not None and spec.origin else None
+    if folder != OURS:
+        return f"`import fabric` finds {folder or 'nothing'}, not {OURS}"
     with suppress(importlib.metadata.PackageNotFoundError):
-        return f"Fabric {importlib.metadata.version('fabric')} is installed, and its files lie where ours do"
+        return f"the package Fabric {importlib.metadata.version('fabric')} is installed, and has overwritten files of ours"
     return ""

@@ -1,1 +1,1 @@
-"""Answers what a server asks during a call, from the terminal or from the command line; and shows the call's progress."""
+"""Answers the requests of a server during a call, from the terminal or the command line, and shows the call's progress."""

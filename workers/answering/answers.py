@@ -1,4 +1,4 @@
-"""The Host of `call`: it asks the person at the terminal, or answers with what the command line says."""
+"""The Host of `call`: answers a server's requests by asking the person at the terminal, or from the command line."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from workers.answering.forms import ACTIONS, choice, complete, filled, prefilled
 from workers.answering.host import Unanswered
 from workers.answering.person import NoAnswer, Person
 from workers.answering.progress import ServerProgress
-from workers.tools.arguments import Written
+from workers.tools.arguments import WrittenArgument
 from workers.tools.shape import Shape
 
 LACKING = {
@@ -21,37 +21,38 @@ LACKING = {
     "sampling": "a model to ask: run this in a terminal and be the model, or give --sampling TEXT",
     "roots": "folders to look into: give --root DIR, or run this in a terminal",
 }
-"""By capability, what a server lacks here, and what to do."""
+"""What is missing where a server wants a capability that this client does not have, and what to do; by capability."""
 
 _CAPABILITIES = {"elicitation/create": "elicitation", "sampling/createMessage": "sampling", "roots/list": "roots"}
-MOST_ROUNDS = 10
-"""Questions of one call that are answered from the command line; a server that asks more often may never end."""
+MAX_ROUNDS = 10
+"""How many questions of one call the command line answers; a server that asks more may never end."""
 _DECLINED = -1
 """The code of sampling.mdx (2025-11-25) for a person who declines."""
 
 
-class Given(msgspec.Struct, frozen=True):
-    """Answers from the command line."""
+class GivenAnswers(msgspec.Struct, frozen=True):
+    """The answers that the command line gives."""
 
     roots: Sequence[Path] = ()
-    fields: Sequence[Written] = ()
-    """Fields of a form."""
+    """The folders that a server may look into."""
+    fields: Sequence[WrittenArgument] = ()
+    """The fields of a form."""
     action: str = ""
-    """accept, decline, cancel, or empty for none."""
+    """The answer to a form or a page: accept, decline or cancel; empty for none."""
     text: str | None = None
-    """The answer of a model."""
+    """The answer that a model would give; None for none."""
 
 
 class Answers:
     """A Host. It declares the capabilities that it has answers for, and no others."""
 
-    def __init__(self, server: str, progress: ServerProgress, person: Person | None, given: Given) -> None:
+    def __init__(self, server: str, progress: ServerProgress, person: Person | None, given: GivenAnswers) -> None:
         self._server = server
         self._progress = progress
         self._person = person
         self._given = given
         self.unanswered: list[str] = []
-        """For people: why each request that was not answered was not."""
+        """The reason, for people, of each request that was not answered."""
         self._rounds = 0
         self.capabilities: dict[str, Any] = {}
         self._answers = {"elicitation": self._elicit, "sampling": self._sample, "roots": self._roots}
@@ -75,15 +76,15 @@ class Answers:
         self._progress.pause()
         self._rounds += 1
         try:
-            if self._rounds > MOST_ROUNDS and not self._person:
-                raise Unanswered(f"the server has asked {MOST_ROUNDS} times and still wants more: run this in a terminal")
+            if self._rounds > MAX_ROUNDS and not self._person:
+                raise Unanswered(f"the server has asked {MAX_ROUNDS} times and still wants more: run this in a terminal")
             return await self._answers[capability](params)
         except Unanswered as error:
             self.unanswered.append(str(error))
             raise
 
     def lacks(self, capability: str) -> None:
-        """Note that a server wants a capability that nobody here has."""
+        """Note that a server wants a capability that this client does not have."""
         reason = f"the tool wants {LACKING.get(capability, f'{capability}, which this client does not know')}"
         if reason not in self.unanswered:
             self.unanswered.append(reason)
@@ -134,7 +135,7 @@ class Answers:
         return {"role": "assistant", "content": content, "model": "a person", "stopReason": "endTurn"}
 
     async def _typed(self, params: Mapping[str, Any]) -> str:
-        assert self._person is not None  # noqa: S101 - the capability is not declared without
+        assert self._person is not None  # noqa: S101 - sampling is declared only with a text or a person
         self._person.tell(f"{self._server} asks a model, which you are now:")
         if system := params.get("systemPrompt"):
             self._person.tell(f"  system: {system}")
@@ -172,12 +173,12 @@ def _is_complete(shape: Shape, values: dict[str, Any]) -> bool:
 
 
 def _text(params: Any, key: str) -> str:
-    found = params.get(key) if isinstance(params, Mapping) else None
-    return found if isinstance(found, str) else ""
+    value = params.get(key) if isinstance(params, Mapping) else None
+    return value if isinstance(value, str) else ""
 
 
 def _words(message: Any) -> str:
-    """The text of a message, or the type of what it holds instead."""
+    """The text of a message; for content that is no text, its type."""
     content = message.get("content") if isinstance(message, Mapping) else None
     parts = content if isinstance(content, list) else [content]
     return " ".join(_text(part, "text") or f"[{_text(part, 'type')}]" for part in parts)

@@ -7,16 +7,16 @@ from typing import Any
 
 from workers.answering.host import Unanswered
 from workers.answering.person import Person
-from workers.tools.arguments import Written, arguments
-from workers.tools.shape import Shape, Unfit, said
+from workers.tools.arguments import WrittenArgument, arguments
+from workers.tools.shape import Shape, Unfit, as_typed
 from workers.tools.words import described
 
 ACTIONS = {"yes": "accept", "no": "decline", "decline": "decline", "cancel": "cancel"}
-"""By the word of a person, the action in the answer to the server."""
+"""The action in the answer to the server, by the word that a person types."""
 
 
-def prefilled(schema: Mapping[str, Any], given: Sequence[Written]) -> dict[str, Any]:
-    """The fields that are known beforehand: the schema's defaults, and on top those of the command line. Raises Unanswered."""
+def prefilled(schema: Mapping[str, Any], given: Sequence[WrittenArgument]) -> dict[str, Any]:
+    """The fields that nobody has to be asked for: the command line's, else the schema's defaults. Raises Unanswered."""
     shape = Shape({**schema, "required": []})
     known = {name: field.default for name, field in shape.properties.items() if field.has_default}
     read = arguments([each for each in given if each.key in shape.properties], {}, shape)
@@ -30,8 +30,8 @@ def complete(shape: Shape, values: dict[str, Any]) -> None:
     for name in shape.required:
         if name not in values:
             field = shape.properties.get(name, Shape({}))
-            what = f"{name}, {field.words()}" if field.types else name
-            raise Unanswered(f"the form wants {what}: give --answer {name}=VALUE")
+            missing = f"{name}, {field.words()}" if field.types else name
+            raise Unanswered(f"the form wants {missing}: give --answer {name}=VALUE")
 
 
 async def filled(person: Person, shape: Shape, values: dict[str, Any]) -> tuple[str, dict[str, Any]]:
@@ -50,7 +50,7 @@ async def _field(person: Person, name: str, field: Shape, values: dict[str, Any]
     if field.description:
         person.tell(field.description)
     if name in values:
-        question += f" [{said(values[name])}]"
+        question += f" [{as_typed(values[name])}]"
     while True:
         text = await person.ask(question)
         if not text:
@@ -66,8 +66,8 @@ async def _field(person: Person, name: str, field: Shape, values: dict[str, Any]
 
 
 async def choice(person: Person, question: str, words: Sequence[str], default: str) -> str:
-    """The one of `words` that the person chooses; it may be abbreviated. Raises NoAnswer."""
+    """The one of `words` that the person chooses, perhaps by its first letters. Raises NoAnswer."""
     while True:
         typed = (await person.ask(f"{question} [{default}]")).lower() or default
-        if found := [word for word in words if word.startswith(typed)]:
-            return found[0]
+        if matches := [word for word in words if word.startswith(typed)]:
+            return matches[0]

@@ -1,4 +1,4 @@
-"""Host: answers for the client what a server asks; and a host that answers nothing."""
+"""Host: answers the requests that a server sends to a Client. NoHost: refuses them all."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from fabric.mcp import jsonrpc
 
 
 class Unanswered(FabricError):
-    """Nobody here answers what a server asks."""
+    """A request of a server cannot be answered here."""
 
     def __init__(self, reason: str, *, code: int = jsonrpc.METHOD_NOT_FOUND) -> None:
         super().__init__(reason)
@@ -18,7 +18,7 @@ class Unanswered(FabricError):
 
 
 class Host(Protocol):
-    """Stands behind a Client: it answers requests of the server and takes its notifications."""
+    """Answers the requests of a Client's server, and takes its notifications."""
 
     capabilities: dict[str, Any]
     """The client capabilities that are declared to the server."""
@@ -28,12 +28,12 @@ class Host(Protocol):
         ...
 
     def on_notification(self, method: str, params: dict[str, Any]) -> None:
-        """A notification of the server."""
+        """Take a notification of the server."""
         ...
 
 
-class Nobody:
-    """A host that answers nothing."""
+class NoHost:
+    """A host that answers no request."""
 
     def __init__(self) -> None:
         self.capabilities: dict[str, Any] = {}

@@ -1,4 +1,4 @@
-"""The person at the terminal: questions go to stderr, answers come line by line from stdin, and the event loop goes on."""
+"""The person at the terminal: questions go to stderr, answers come line by line from stdin; the event loop is not blocked."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ class NoAnswer(Exception):
 
 
 class Person:
-    """One person. Control characters, which a terminal would obey, are replaced in all that they read."""
+    """One person. Control characters, which a terminal would obey, are replaced in all that is printed."""
 
     @staticmethod
     def present() -> bool:
-        """Whether somebody can read a question and answer it."""
+        """Whether stdin and stderr are terminals, so that a person can read a question and answer it."""
         return sys.stdin.isatty() and sys.stderr.isatty()
 
     def tell(self, text: str) -> None:
@@ -38,7 +38,7 @@ class Person:
         return line.decode(errors="replace").strip()
 
     async def _line(self) -> bytes:
-        """A terminal gives a whole line at a time; a thread that reads could not be ended by Ctrl-C."""
+        """Read a line, which a terminal gives whole. No thread reads it: Ctrl-C could not end that thread."""
         loop, file = asyncio.get_running_loop(), sys.stdin.fileno()
         readable = asyncio.Event()
         loop.add_reader(file, readable.set)

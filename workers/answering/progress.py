@@ -1,4 +1,4 @@
-"""Shows on stderr what a server says during a call: its progress, in a moving line on a terminal, and its log."""
+"""Shows the notifications of a server during a call on stderr: its progress, in a moving line on a terminal, and its log."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from contextlib import ExitStack
 from types import TracebackType
 from typing import Any, Self
 
-from workers.screen.terminal import moving, say, shows
-from workers.tools.shape import shown
+from workers.screen.terminal import can_move, moving, say
+from workers.tools.shape import as_json
 
 BETWEEN_LINES = 1.0
 """Seconds between two lines of progress where no line can move."""
@@ -41,7 +41,7 @@ class ServerProgress:
             data = params.get("data")
             where = f"{level} {logger}" if isinstance(logger, str) and logger else f"{level}"
             colour = _COLOURS.get(level, "") if isinstance(level, str) else ""
-            say([(f"[{where}] ", colour), (data if isinstance(data, str) else shown(data), "")])
+            say([(f"[{where}] ", colour), (data if isinstance(data, str) else as_json(data), "")])
 
     def tell(self, text: str) -> None:
         """Print a line that stays."""
@@ -60,7 +60,7 @@ class ServerProgress:
         if text == self._last:
             return
         self._last = text
-        if not shows():
+        if not can_move():
             if progress == total or time.monotonic() >= self._next_line:
                 self._next_line = time.monotonic() + BETWEEN_LINES
                 say([(text, "")])

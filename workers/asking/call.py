@@ -8,7 +8,7 @@ from typing import Any
 
 from fabric.config.settings.process import Settings
 from fabric.mcp import jsonrpc
-from workers.answering.answers import Answers, Given
+from workers.answering.answers import Answers, GivenAnswers
 from workers.answering.host import Unanswered
 from workers.answering.person import Person
 from workers.answering.progress import ServerProgress
@@ -18,7 +18,7 @@ from workers.asking.visit import unless_refused, visit
 from workers.process.logs import configure_logging
 from workers.screen.operands import operands
 from workers.screen.terminal import complain, harmless
-from workers.tools.arguments import Written, arguments
+from workers.tools.arguments import WrittenArgument, arguments
 from workers.tools.result import show
 from workers.tools.shape import Shape, among
 from workers.tools.words import tool_lines, usage
@@ -33,17 +33,18 @@ async def run(
     settings: Settings,
     server: str,
     tool: str,
-    words: Sequence[Written],
+    words: Sequence[WrittenArgument],
     json_arguments: dict[str, Any],
-    given: Given,
+    given: GivenAnswers,
     *,
     reach: str,
     explain: bool,
     json: bool,
 ) -> int:
-    """Call, and print the result. explain: print how the tool is called instead. Returns the exit code.
+    """Call a tool and print its result. Returns the exit code.
 
-    reach: the options that a command needs to get to the fabric.
+    words, json_arguments: its arguments, as KEY=VALUE and as JSON. given: answers to requests of its server. explain: print
+    how the tool is called instead. reach: the options with which a printed command reaches this fabric.
     """
     configure_logging(settings, "warning")
     if explain:
@@ -68,9 +69,9 @@ async def _call(
     settings: Settings,
     server: str,
     name: str,
-    words: Sequence[Written],
+    words: Sequence[WrittenArgument],
     json_arguments: dict[str, Any],
-    given: Given,
+    given: GivenAnswers,
     *,
     reach: str,
     json: bool,
@@ -109,7 +110,7 @@ async def _call(
 
 
 async def _tools(client: Client) -> list[Tool]:
-    """The tools of the server; none of a server that cannot list them, which may still be called."""
+    """The tools of the server; none if it cannot list them, for it may still be called."""
     try:
         return await client.tools()
     except Refused as refused:
@@ -119,7 +120,7 @@ async def _tools(client: Client) -> list[Tool]:
 
 
 def _note(refused: Refused, answers: Answers) -> None:
-    """Note the capabilities that a server misses, where its error names them."""
+    """Note the capabilities that the server misses in its client, if its error names them."""
     missing = refused.data.get("requiredCapabilities") if isinstance(refused.data, dict) else None
     if refused.code == jsonrpc.MISSING_CAPABILITY and isinstance(missing, dict):
         for capability in missing:

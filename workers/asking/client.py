@@ -1,8 +1,8 @@
 """A small MCP client of both eras over any link, one request at a time; for the asking commands, `doctor` and `up`.
 
-It begins as 2026-07-28 (basic/transports/stdio, Backward Compatibility) asks a dual-era client to: with server/discover, and
-with initialize where the answer is not a recognised modern one, or none. A Host (workers/answering) answers what a server asks,
-by a request of its own or by `input_required`.
+It begins as 2026-07-28 (basic/transports/stdio, Backward Compatibility) asks a dual-era client to: with server/discover, then
+with initialize if there is no answer, or none that is recognised as modern. A Host (workers/answering) answers the server's
+questions, both requests and `input_required`.
 """
 
 from __future__ import annotations
@@ -24,14 +24,14 @@ from fabric.mcp.answers import Error
 from fabric.mcp.jsonrpc import Message, MessageKind
 from fabric.mcp.requests import initialize_params, modern_meta
 from fabric.mcp.tools import PAGES_MOST
-from workers.answering.host import Host, Nobody, Unanswered
+from workers.answering.host import Host, NoHost, Unanswered
 
-COME_AGAIN = 1.0
-"""Seconds before a request is sent again where a server asks for that and for nothing else."""
+RETRY_AFTER = 1.0
+"""Seconds before a call is sent again whose server asks for that, by `input_required`, and for no input."""
 URL_ELICITATION_REQUIRED = -32042
 """The error of 2025-11-25 for a call that the client sends again once pages have been opened."""
 LOG_LEVEL = "info"
-"""The lowest level of the log messages that a modern server is asked for during a call."""
+"""The lowest level of log messages that a modern server is asked to send during a call."""
 
 
 class Refused(FabricError):
@@ -43,7 +43,7 @@ class Refused(FabricError):
         self.data = data
         ours = code in CODES.values() and isinstance(data, dict)
         self.reason: str = data.get("reason", "") if ours else ""
-        """The reason of an error of the fabric's own; else empty."""
+        """The reason, if the error is one of the fabric's own; else empty."""
 
 
 class _Response(msgspec.Struct):
@@ -57,48 +57,49 @@ class Client:
         self.eras: tuple[str, ...] = ()
         """The eras that the server speaks, known once `open` has returned; the client speaks the first."""
         self._link = link
-        self._host = host or Nobody()
+        self._host = host or NoHost()
         self._numbers = count(1)
         self._one_at_a_time = asyncio.Lock()
-        self._who = {"name": "mcp-fabric", "version": version("mcp-transport-fabric")}
+        self._client_info = {"name": "mcp-fabric", "version": version("mcp-transport-fabric")}
 
     async def open(self, *, modern: bool = True) -> None:
-        """Find out the server's era. modern: False for a server that is known to die of the question.
+        """Open the conversation in an era that the server speaks. modern: False for a server that server/discover would end.
 
-        Raises Refused, and whatever the link raises.
+        Raises Refused, and the errors of the link.
         """
         if modern and await self._discovered():
             return
         self.eras = (eras.LEGACY,)
-        await self.request("initialize", initialize_params(self._who, self._host.capabilities))
+        await self.request("initialize", initialize_params(self._client_info, self._host.capabilities))
         self._send({"method": "notifications/initialized"})
 
     async def _discovered(self) -> bool:
         self.eras = (eras.MODERN,)
-        answer = await self._exchange("server/discover", {})  # the fabric waits for a server that starts, to its deadline
-        found = eras.judge(answer)
-        if eras.MODERN in found:
+        answer = await self._exchange("server/discover", {})  # for a server that starts, the fabric waits
+        spoken = eras.judge(answer)
+        if eras.MODERN in spoken:
             result = _result(answer)
             if jsonrpc.MODERN_VERSION in result["supportedVersions"]:
-                self.eras = found
+                self.eras = spoken
                 return True
-            if eras.LEGACY not in found:
-                raise Refused(jsonrpc.UNSUPPORTED_VERSION, "it speaks no revision that this client does", result)
+            if eras.LEGACY not in spoken:
+                reason = "the server supports no revision that this client supports"
+                raise Refused(jsonrpc.UNSUPPORTED_VERSION, reason, result)
         elif answer.error and (refusal := _refusal(answer)).reason:
             raise refusal  # the fabric's own: asking in another way does not help
         return False
 
     async def request(self, method: str, params: dict[str, Any]) -> dict[str, Any]:
-        """The result. Raises Refused, and whatever the link raises."""
+        """The result of a request. Raises Refused, and the errors of the link."""
         return _result(await self._exchange(method, params))
 
     async def tools(self) -> list[dict[str, Any]]:
-        """All tools of the server; none of a server without a list. Raises as `request`."""
+        """All tools of the server; none if it cannot list them. Raises as `request`."""
         return await self.all("tools/list", "tools")
 
     async def all(self, method: str, key: str) -> list[dict[str, Any]]:
         """All items under `key`, from all pages; none if the server does not know the method. Raises as `request`."""
-        found: list[dict[str, Any]] = []
+        items: list[dict[str, Any]] = []
         cursor: Any = None
         for _ in range(PAGES_MOST):
             try:
@@ -108,18 +109,18 @@ class Client:
                     break
                 raise
             listed, cursor = page.get(key), page.get("nextCursor")
-            found += [each for each in listed if isinstance(each, dict)] if isinstance(listed, list) else []
+            items += [each for each in listed if isinstance(each, dict)] if isinstance(listed, list) else []
             if not cursor:
                 break
-        return found
+        return items
 
     async def call(self, tool: str, arguments: dict[str, Any]) -> dict[str, Any]:
-        """The result of a tool, once the host has answered all that it asks for. Raises Unanswered, and as `request`."""
+        """Call a tool; the host answers its questions. Returns the result. Raises Unanswered, and as `request`."""
         meta = {"progressToken": f"call-{next(self._numbers)}"}
         if self.eras[0] == eras.MODERN:
             meta["io.modelcontextprotocol/logLevel"] = LOG_LEVEL
-        asked = {"name": tool, "arguments": arguments, "_meta": meta}
-        params = asked
+        original = {"name": tool, "arguments": arguments, "_meta": meta}
+        params = original
         while True:
             try:
                 result = await self.request("tools/call", params)
@@ -129,18 +130,18 @@ class Client:
                 continue
             if result.get("resultType") != "input_required":
                 return result
-            params = dict(asked)
+            params = dict(original)
             if wanted := result.get("inputRequests"):
                 params["inputResponses"] = {key: await self._host.answer(*_question(each)) for key, each in wanted.items()}
             else:
-                await asyncio.sleep(COME_AGAIN)
+                await asyncio.sleep(RETRY_AFTER)
             if "requestState" in result:
                 params["requestState"] = result["requestState"]
 
     async def _pages_opened(self, refused: Refused) -> bool:
         """Whether the call was refused only until pages are opened (2025-11-25), and all of them have been opened now."""
-        found = refused.data.get("elicitations") if isinstance(refused.data, dict) else None
-        pages = [page for page in found if isinstance(page, dict)] if isinstance(found, list) else []
+        elicitations = refused.data.get("elicitations") if isinstance(refused.data, dict) else None
+        pages = [page for page in elicitations if isinstance(page, dict)] if isinstance(elicitations, list) else []
         if refused.code != URL_ELICITATION_REQUIRED or not pages:
             return False
         answers = [await self._host.answer("elicitation/create", page) for page in pages]
@@ -149,7 +150,7 @@ class Client:
     async def _exchange(self, method: str, params: dict[str, Any]) -> Message:
         id = f"fabric-{next(self._numbers)}"
         if self.eras[0] == eras.MODERN:
-            meta = modern_meta(self._who, self._host.capabilities)
+            meta = modern_meta(self._client_info, self._host.capabilities)
             params = {**params, "_meta": {**params.get("_meta", {}), **meta}}
         self._send({"id": id, "method": method, "params": params})
         async with _answering() as answering:
@@ -162,18 +163,18 @@ class Client:
                 elif message.kind is MessageKind.NOTIFICATION:
                     self._host.on_notification(message.method, _params(message))
 
-    async def _reply(self, asked: Message) -> None:
+    async def _reply(self, request: Message) -> None:
         """Answer a request of a legacy server. A person gets one question at a time."""
-        if asked.method == "ping":
-            self._link.send(jsonrpc.empty_result(asked.id))
+        if request.method == "ping":
+            self._link.send(jsonrpc.empty_result(request.id))
             return
         async with self._one_at_a_time:
             try:
-                result = await self._host.answer(asked.method, _params(asked))
+                result = await self._host.answer(request.method, _params(request))
             except Unanswered as error:
-                self._link.send(jsonrpc.error_frame(asked.id, error.code, str(error)))
+                self._link.send(jsonrpc.error_frame(request.id, error.code, str(error)))
             else:
-                frame = msgspec.json.encode({"jsonrpc": "2.0", "id": msgspec.Raw(asked.id), "result": result})
+                frame = msgspec.json.encode({"jsonrpc": "2.0", "id": msgspec.Raw(request.id), "result": result})
                 self._link.send(frame)
 
     def _send(self, message: dict[str, Any]) -> None:
@@ -201,9 +202,9 @@ def _params(message: Message) -> dict[str, Any]:
         return {}
 
 
-def _question(asked: Any) -> tuple[str, dict[str, Any]]:
+def _question(request: Any) -> tuple[str, dict[str, Any]]:
     """The method and the params of one of a server's `inputRequests`."""
-    question = asked if isinstance(asked, dict) else {}
+    question = request if isinstance(request, dict) else {}
     method, params = question.get("method"), question.get("params")
     return method if isinstance(method, str) else "something", params if isinstance(params, dict) else {}
 
@@ -214,7 +215,7 @@ def _result(answer: Message) -> dict[str, Any]:
     try:
         return jsonrpc.decode(answer.frame, _Response).result
     except msgspec.ValidationError as error:
-        raise Refused(jsonrpc.INVALID_REQUEST, f"its result is no object: {error}", None) from error
+        raise Refused(jsonrpc.INVALID_REQUEST, f"the result is not an object: {error}", None) from error
 
 
 def _refusal(answer: Message) -> Refused:

@@ -1,4 +1,4 @@
-"""A conversation with a server of the fabric, from inside a worker and through its own edge."""
+"""A conversation with a server of the fabric from inside a worker: over a link in memory, through the worker's own edge."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`mcp-fabric tools`, `resources` and `prompts`: lists what a server has, all pages of it."""
+"""`mcp-fabric tools`, `resources` and `prompts`: lists the items of one kind that a server has, from all pages."""
 
 from __future__ import annotations
 
@@ -30,29 +30,29 @@ _KINDS: Mapping[str, Mapping[str, tuple[str, Words]]] = {
         "resourceTemplates": ("resources/templates/list", resource_lines),
     },
 }
-"""What each command lists: by the key of a page, the method that lists it, and the function that puts one item in words."""
+"""The lists of each command: by the key of a page, the method that lists its items, and the function that describes one."""
 
 
 async def run(settings: Settings, kind: str, server: str, *, reach: str, json: bool) -> int:
-    """List, and print. reach: the options that a command needs to get there. Returns the exit code."""
+    """List, and print. reach: the options with which a printed command reaches this fabric. Returns the exit code."""
     configure_logging(settings, "warning")
     return await unless_stopped(unless_refused(_run(settings, kind, server, reach=reach, json=json)))
 
 
 async def _run(settings: Settings, kind: str, server: str, *, reach: str, json: bool) -> int:
     async with visit(settings, server) as client:
-        found = {key: await client.all(method, key) for key, (method, _) in _KINDS[kind].items()}
+        items = {key: await client.all(method, key) for key, (method, _) in _KINDS[kind].items()}
     if json:
-        print(msgspec.json.format(msgspec.json.encode(found)).decode())
+        print(msgspec.json.format(msgspec.json.encode(items)).decode())
         return 0
     width = shutil.get_terminal_size((PIPE_WIDTH, 0)).columns
-    if not any(found.values()):
+    if not any(items.values()):
         complain(f"{server} has no {kind}")
         return 0
-    blocks = ["\n".join(_KINDS[kind][key][1](each, width)) for key, listed in found.items() for each in listed]
+    blocks = ["\n".join(_KINDS[kind][key][1](each, width)) for key, listed in items.items() for each in listed]
     print(harmless("\n\n".join(blocks)), flush=True)
     if kind == "tools":
-        tried = example({server: found["tools"]})
-        words = tried.words if tried else operands([server, f"{found['tools'][0].get('name')}"], "--help")
+        call = example({server: items["tools"]})
+        words = call.words if call else operands([server, f"{items['tools'][0].get('name')}"], "--help")
         say([(f"try: mcp-fabric call {reach}{words}", "cyan")])
     return 0

@@ -19,11 +19,17 @@ class ServerRow(msgspec.Struct, frozen=True):
 
     name: str
     eras: list[str]
+    """The eras that it speaks, as far as they are known."""
     health: Health
+    """The best of its health at all bridges."""
     reason: str
+    """Why it is not healthy at one of them; empty if it is healthy at each."""
     bridges: int
+    """How many bridges serve it."""
     sessions: int
+    """Legacy sessions, at all bridges."""
     free: int
+    """Slots for further requests, at all bridges."""
 
 
 class WorkerRow(msgspec.Struct, frozen=True):
@@ -31,11 +37,15 @@ class WorkerRow(msgspec.Struct, frozen=True):
 
     role: Role
     host: str
+    """Machine and process id."""
     health: Health
     address: str
+    """Where clients reach an edge; empty for a bridge."""
     incarnation: str
     sessions: int
+    """At an edge its long links, at a bridge its legacy sessions."""
     servers: list[str]
+    """The servers that a bridge serves."""
 
 
 async def run(settings: Settings, *, json: bool) -> int:
@@ -58,19 +68,21 @@ async def _run(settings: Settings, *, json: bool) -> int:
 
 
 def _servers(announced: list[tuple[str, Announcement]]) -> list[ServerRow]:
-    found: dict[str, list[Served]] = {}
+    bridges: dict[str, list[Served]] = {}
     for _, worker in announced:
         for name, served in worker.serves.items():
-            found.setdefault(name, []).append(served)
-    return [_server(name, bridges) for name, bridges in sorted(found.items())]
+            bridges.setdefault(name, []).append(served)
+    return [_server(name, served) for name, served in sorted(bridges.items())]
 
 
 def _server(name: str, bridges: list[Served]) -> ServerRow:
-    """The best health of all bridges, and a reason as long as the server is not healthy at one of them."""
+    """The best health of all bridges, and a reason if the server is not healthy at one of them."""
     healths = {served.health for served in bridges}
     best = next(health for health in BEST_FIRST if health in healths)
-    ill = [served.reason for served in bridges if served.reason]
-    reason = (f"{len(ill)} of {len(bridges)}: {ill[0]}" if len(ill) < len(bridges) else ill[0]) if ill else ""
+    reasons = [served.reason for served in bridges if served.reason]
+    reason = reasons[0] if reasons else ""
+    if reason and len(reasons) < len(bridges):
+        reason = f"{len(reasons)} of {len(bridges)}: {reason}"
     return ServerRow(
         name=name,
         eras=sorted({era for served in bridges for era in served.eras}),
@@ -92,10 +104,10 @@ def _workers(announced: list[tuple[str, Announcement]]) -> list[WorkerRow]:
 
 def _health(worker: Announcement) -> Health:
     """A worker that announces itself is healthy, unless one of its servers is not."""
-    found = {served.health for served in worker.serves.values()}
-    if len(found) < 2:
-        return next(iter(found), Health.HEALTHY)
-    return Health.DEGRADED if found & {Health.DEGRADED, Health.UNHEALTHY} else Health.CHECKING
+    healths = {served.health for served in worker.serves.values()}
+    if len(healths) < 2:
+        return next(iter(healths), Health.HEALTHY)
+    return Health.DEGRADED if healths & {Health.DEGRADED, Health.UNHEALTHY} else Health.CHECKING
 
 
 def _print(servers: list[ServerRow], workers: list[WorkerRow]) -> None:

@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
-from workers.screen.terminal import complain, moving, shows
+from workers.screen.terminal import can_move, complain, moving
 
 SOON = 1.0
 """Seconds that a server may take before a line says so."""
@@ -14,7 +14,7 @@ SOON = 1.0
 
 @asynccontextmanager
 async def patience(server: str, untaken: Callable[[], str]) -> AsyncIterator[None]:
-    """Say what the wait is for, as long as this lasts. untaken: why the server takes no work, for people; else empty."""
+    """Say what the wait is for while the block runs. untaken: why no bridge takes the server's work, for people; else empty."""
     telling = asyncio.ensure_future(_tell(lambda: untaken() or f"{server} has not answered yet"))
     try:
         yield
@@ -25,7 +25,7 @@ async def patience(server: str, untaken: Callable[[], str]) -> AsyncIterator[Non
 
 async def _tell(text: Callable[[], str]) -> None:
     await asyncio.sleep(SOON)
-    if not shows():
+    if not can_move():
         complain(f"{text()}; waiting for it")
         return
     with moving() as show:

@@ -19,8 +19,8 @@ from workers.process.logs import configure_logging
 from workers.screen.terminal import complain, moving, say
 from workers.tools.shape import among
 
-DEAF_AFTER = 5.0
-"""Seconds without an answer after which a bridge counts as one of a release that knows no restart."""
+NO_ANSWER_AFTER = 5.0
+"""Seconds without an answer after which a bridge counts as one of an older release, which knows no restart."""
 LOOK = 0.05
 """Seconds between two looks at the announcements of bridges."""
 
@@ -29,8 +29,11 @@ class Outcome(msgspec.Struct, frozen=True):
     """The result at one bridge."""
 
     bridge: str
+    """Its machine and process id."""
     ok: bool
+    """Whether new processes serve there."""
     detail: str
+    """The result, for people."""
     calls: int = 0
     """Calls that still run in old processes."""
     sessions: int = 0
@@ -85,7 +88,7 @@ async def _restarted(observer: Observer, name: str, serving: Mapping[str, Announ
         while True:
             bridges = _bridges(observer)
             answers = {id: _answer(bridges[id], name) if id in bridges else None for id in serving}
-            late = time.monotonic() - began > DEAF_AFTER
+            late = time.monotonic() - began > NO_ANSWER_AFTER
             waiting = [
                 id
                 for id, answer in answers.items()
@@ -108,11 +111,11 @@ def _answer(bridge: Announcement, name: str) -> Restart | None:
 
 def _outcome(bridge: str, answer: Restart | None, token: str, *, gone: bool) -> Outcome:
     if gone:
-        return Outcome(bridge, ok=False, detail="it is gone, and its processes with it")
+        return Outcome(bridge, ok=False, detail="the bridge is gone, and its processes with it")
     if answer is None:
-        return Outcome(bridge, ok=False, detail="it says nothing of it, as older releases do; restart the bridge itself")
+        return Outcome(bridge, ok=False, detail="the bridge does not answer, as older releases do; restart the bridge itself")
     if answer.token != token:
-        return Outcome(bridge, ok=False, detail="somebody else has asked for another restart meanwhile; ask again")
+        return Outcome(bridge, ok=False, detail="another restart was asked for meanwhile; ask again")
     if answer.failure:
         return Outcome(bridge, ok=False, detail=f"no new process serves: {answer.failure}")
     done = ["new processes serve"]

@@ -17,12 +17,13 @@ from workers.asking.patience import patience
 from workers.process.edge import make_edge
 from workers.screen.terminal import complain
 
-NOBODY = (Reason.NO_WORKER, Reason.UNKNOWN_SERVER)
+UNSERVED = (Reason.NO_WORKER, Reason.UNKNOWN_SERVER)
+"""The refusals by which nobody serves a server."""
 
 
 @asynccontextmanager
 async def visit(settings: Settings, server: str, host: Host | None = None, *, silent: bool = False) -> AsyncIterator[Client]:
-    """An open client of that server. A line tells people why the server is waited for, unless `silent`.
+    """An open client of that server. While the server does not answer, a line says why, unless `silent`.
 
     Raises Refused, and BrokerUnavailable with the reason if nobody serves it.
     """
@@ -31,8 +32,8 @@ async def visit(settings: Settings, server: str, host: Host | None = None, *, si
         edge.listens_at("call")
         edge.node.start()
         try:
-            if missing := await why_unserved(edge, context, server):
-                raise BrokerUnavailable(missing)
+            if reason := await why_unserved(edge, context, server):
+                raise BrokerUnavailable(reason)
             async with AsyncExitStack() as stack:
                 async with nullcontext() if silent else patience(server, lambda: edge.core.directory.untaken(server)):
                     client = await stack.enter_async_context(conversation(edge, server, settings.links.max_frame_bytes, host))
@@ -47,4 +48,4 @@ async def unless_refused(work: Coroutine[Any, Any, int]) -> int:
         return await work
     except Refused as refused:
         complain(f"{refused} ({refused.reason or refused.code})")
-        return 3 if refused.reason in NOBODY else 1
+        return 3 if refused.reason in UNSERVED else 1

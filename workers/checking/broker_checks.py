@@ -1,4 +1,4 @@
-"""The checks of `doctor` on the broker: it is there, our user may do what a worker does, and which workers answer."""
+"""The checks of `doctor` on the broker: it answers, our user has the rights of a worker, and which workers are there."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ from workers.process.context import WorkerContext
 
 ROUND_TRIP_TIMEOUT = 5.0
 FIRST_ANSWER = 0.5
-"""Seconds after which a message that has not come back is sent again: some brokers say only then that they refuse it."""
+"""Seconds after which a message that has not come back is sent again: some brokers report a refusal only then."""
 RIGHTS_REMEDY = "give its user the rights that docs/howto/broker-rights.md lists, and no others"
 STEP_TIMEOUT = 20.0
 """Seconds for one step at the broker, which may take several connections and messages."""
 BROKER_TIMEOUT = 5 * STEP_TIMEOUT
-"""Seconds for all of them."""
+"""Seconds for all steps."""
 
 T = TypeVar("T")
 
@@ -35,7 +35,7 @@ Connected = Callable[[], AbstractAsyncContextManager[Broker]]
 
 
 async def broker(context: WorkerContext) -> AsyncIterator[Finding]:
-    """Send a message of our own through inbox, work queue and topic, and ask who else is there."""
+    """Send a message of our own through inbox, work queue and topic, and list the workers that answer."""
     fabric, me = context.settings.fabric.name, f"doctor-{secrets.token_hex(8)}"
 
     @asynccontextmanager
@@ -56,7 +56,7 @@ async def broker(context: WorkerContext) -> AsyncIterator[Finding]:
                 for channel in (inbox(me), work(me)):
                     yield await _within(_round_trip(connected, channel, fabric, me))
                 topic = await _within(_round_trip(connected, ANNOUNCEMENTS, fabric, me))
-                yield await _members(context) if topic.ok else topic  # by the same topic, and says more
+                yield await _members(context) if topic.ok else topic  # it uses the same topic, and shows more
             finally:
                 await _tidy(connection, me)
     except BrokerDenied as error:
@@ -76,7 +76,7 @@ async def _within(step: Awaitable[T]) -> T:
 
 
 async def _tidy(connection: Broker, me: str) -> None:
-    """Delete what we made; where we may not, it expires."""
+    """Delete the channels that were made here; those that we may not delete expire."""
     with suppress(BrokerError, TimeoutError):
         async with asyncio.timeout(ROUND_TRIP_TIMEOUT):
             if isinstance(connection, Tidies):
@@ -96,21 +96,21 @@ async def _round_trip(connected: Connected, channel: Channel, fabric: str, me: s
             return Finding(check, False, str(error), remedy)
         try:
             async with connected() as connection:
-                return Finding(check, True, await _half(connection, channel, me, error), RIGHTS_REMEDY)
-        except BrokerError as worse:
-            return Finding(check, False, str(worse), remedy)
+                return Finding(check, True, await _partial_right(connection, channel, me, error), RIGHTS_REMEDY)
+        except BrokerError as second:
+            return Finding(check, False, str(second), remedy)
     except TimeoutError:
-        return Finding(check, False, f"what was published does not come back within {ROUND_TRIP_TIMEOUT:g} s", remedy)
+        return Finding(check, False, f"a published message does not come back within {ROUND_TRIP_TIMEOUT:g} s", remedy)
     return Finding(check, True, f"round trip {took * 1000:.1f} ms")
 
 
-async def _half(connection: Broker, channel: Channel, me: str, error: BrokerError) -> str:
-    """What a user can be who may only write work, or only read it. Raises BrokerError if the error has another cause."""
+async def _partial_right(connection: Broker, channel: Channel, me: str, error: BrokerError) -> str:
+    """The role for which only to write work, or only to read it, is enough. Raises BrokerError for another cause."""
     if isinstance(error, BrokerDenied):
-        for _ in range(2):  # some brokers say only at the second time that they refuse it
+        for _ in range(2):  # some brokers report a refusal only at the second attempt
             await connection.publish([_message(channel, me)])
             await (await connection.subscribe(inbox(f"{me}-2"))).aclose()
-        if await _joins(connection, channel):  # the refusal came later, so no right to read is missing
+        if await _may_read(connection, channel):  # so another right was refused
             raise error
         return f"may be written, not read: enough for an edge, not for a bridge ({error})"
     if isinstance(error.__cause__, BrokerDenied):
@@ -123,8 +123,8 @@ async def _half(connection: Broker, channel: Channel, me: str, error: BrokerErro
     raise error
 
 
-async def _joins(connection: Broker, channel: Channel) -> bool:
-    """Whether we may begin to read, whatever follows."""
+async def _may_read(connection: Broker, channel: Channel) -> bool:
+    """Whether our user may read a channel."""
     try:
         await (await connection.subscribe(channel)).aclose()
     except BrokerDenied:
@@ -145,7 +145,7 @@ async def _trip(connection: Broker, channel: Channel, me: str) -> float:
         await _comes_back(subscription, message, ROUND_TRIP_TIMEOUT)
     took = time.perf_counter() - started
     await subscription.aclose()
-    await (await connection.subscribe(inbox(f"{me}-2"))).aclose()  # the acknowledgement was not refused either
+    await (await connection.subscribe(inbox(f"{me}-2"))).aclose()  # fails if the acknowledgement was refused
     return took
 
 
@@ -155,13 +155,13 @@ def _message(channel: Channel, me: str) -> OutgoingMessage:
 
 
 async def _comes_back(subscription: Subscription, message: OutgoingMessage, timeout: float) -> None:
-    """Read and acknowledge until the message is there; a topic has other messages, too. Raises TimeoutError, BrokerError."""
+    """Read and acknowledge until the message arrives; a topic has other messages, too. Raises TimeoutError, BrokerError."""
     async with asyncio.timeout(timeout):
-        found = False
-        while not found:
+        arrived = False
+        while not arrived:
             deliveries = await subscription.receive(1)
             await subscription.ack(deliveries)
-            found = message.body in [delivery.body for delivery in deliveries]
+            arrived = message.body in [delivery.body for delivery in deliveries]
 
 
 def _rights(rights: Rights) -> Finding:
@@ -169,7 +169,7 @@ def _rights(rights: Rights) -> Finding:
     missing = [f"every worker needs {', '.join(rights.missing)}"] if rights.missing else []
     missing += [f"a bridge needs {', '.join(rights.missing_to_bridges)}"] if rights.missing_to_bridges else []
     if missing:
-        return Finding("broker rights", False, f"not given: {'; '.join(missing)}", RIGHTS_REMEDY)
+        return Finding("broker rights", False, f"missing: {'; '.join(missing)}", RIGHTS_REMEDY)
     if rights.excess:
         return Finding("broker rights", True, f"wider than needed: our user may {', '.join(rights.excess)}", RIGHTS_REMEDY)
     return Finding("broker rights", True, "what is needed")
@@ -182,7 +182,7 @@ async def _members(context: WorkerContext) -> Finding:
     try:
         await wait_until(observer.node, context, lambda: observer.node.ready)
     except FabricError as error:
-        return Finding("broker topic", False, str(error), "give all workers one secret, and the right to its topics")
+        return Finding("broker topic", False, str(error), "give all workers the same secret, and rights to the fabric's topics")
     finally:
         await observer.node.aclose()
     hosts = sorted(f"{worker.role} {worker.host}" for _, worker in observer.node.announcements())

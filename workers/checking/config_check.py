@@ -1,4 +1,4 @@
-"""`mcp-fabric config check`: refuses all that can be refused before anything starts."""
+"""`mcp-fabric config check`: reports the errors that can be known before anything starts."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from fabric.config.settings.server import refuse_missing_commands
 
 
 def check(path: str | None, environment: Mapping[str, str]) -> Settings:
-    """The settings as `up` would have them. Raises ConfigError as `up` would; makes no secret, no folder and no connection."""
+    """The settings that `up` would have. Raises ConfigError as `up` would. Makes no secret, no folder and no connection."""
     settings = load(path, environment=environment, arguments={}, needs_servers=True, listens=("http", "admin", "others"))
     refuse_missing_commands(settings)
     if not settings.makes_its_secret:

@@ -1,4 +1,4 @@
-"""`mcp-fabric doctor`: checks all that a fabric needs here, one by one, and prints a remedy for each check that fails."""
+"""`mcp-fabric doctor`: checks this machine, the broker and each server, and prints a remedy for each check that fails."""
 
 from __future__ import annotations
 
@@ -16,34 +16,34 @@ from workers.checking import broker_checks, doctor_checks, trial
 from workers.checking.finding import Finding, failed
 from workers.process.context import worker_context
 from workers.process.logs import configure_logging
-from workers.screen.terminal import Line, moving, say, shows
+from workers.screen.terminal import Line, can_move, moving, say
 
 SERVERS_AT_ONCE = 4
-WORD_AFTER = 2.0
-"""Seconds after which a line says that a check still runs, where no line moves."""
+NOTICE_AFTER = 2.0
+"""Seconds after which a line says that a check still runs, where no line can move."""
 TICK = 0.5
 """Seconds between two changes of the line that moves."""
 
 
 async def run(settings: Settings, *, json: bool) -> int:
-    """Check, and print. Returns the exit code: 0 only if nothing is wrong."""
-    configure_logging(settings, "critical")  # a finding says it once
+    """Check, and print. Returns the exit code: 0 only if every check passes."""
+    configure_logging(settings, "critical")  # the findings say it
     return await unless_stopped(_run(settings, json=json))
 
 
 async def _run(settings: Settings, *, json: bool) -> int:
     findings: list[Finding] = []
 
-    def found(finding: Finding) -> None:
+    def report(finding: Finding) -> None:
         findings.append(finding)
         if not json:
             say(*_lines(finding), result=True)
 
     with moving() as show:
-        under_way = _UnderWay(show, says=not json and not shows())
+        under_way = _UnderWay(show, prints=not json and not can_move())
         ticking = asyncio.create_task(under_way.tick())
         try:
-            await _look(settings, found, under_way)
+            await _check(settings, report, under_way)
         finally:
             ticking.cancel()
     if json:
@@ -51,19 +51,19 @@ async def _run(settings: Settings, *, json: bool) -> int:
     return 0 if all(finding.ok for finding in findings) else 1
 
 
-async def _look(settings: Settings, found: Callable[[Finding], None], under_way: _UnderWay) -> None:
+async def _check(settings: Settings, report: Callable[[Finding], None], under_way: _UnderWay) -> None:
     began = time.monotonic()
     async for finding in _in_order(settings, under_way):
-        found(msgspec.structs.replace(finding, seconds=time.monotonic() - began))
+        report(msgspec.structs.replace(finding, seconds=time.monotonic() - began))
         began = time.monotonic()
-    room = asyncio.Semaphore(SERVERS_AT_ONCE)
+    slots = asyncio.Semaphore(SERVERS_AT_ONCE)
 
     async def server(name: str) -> None:
-        async with room:
+        async with slots:
             began = time.monotonic()
             with under_way.check(f"server {name}", trial.limit(name, settings)):
                 finding = await trial.server(name, settings)
-        found(msgspec.structs.replace(finding, seconds=time.monotonic() - began))
+        report(msgspec.structs.replace(finding, seconds=time.monotonic() - began))
 
     async with asyncio.TaskGroup() as group:
         for name in settings.servers:
@@ -71,7 +71,7 @@ async def _look(settings: Settings, found: Callable[[Finding], None], under_way:
 
 
 async def _in_order(settings: Settings, under_way: _UnderWay) -> AsyncIterator[Finding]:
-    """All checks but those of the servers."""
+    """All checks except those of the servers, one after the other."""
     yield doctor_checks.package()
     yield doctor_checks.clock()
     secret = doctor_checks.secret(settings)
@@ -93,15 +93,15 @@ async def _in_order(settings: Settings, under_way: _UnderWay) -> AsyncIterator[F
 class _UnderWay:
     """Shows the checks that run: a moving line on a terminal, elsewhere a line for each check that takes long."""
 
-    def __init__(self, show: Callable[[str], None], *, says: bool) -> None:
+    def __init__(self, show: Callable[[str], None], *, prints: bool) -> None:
         self._show = show
-        self._says = says
+        self._prints = prints
         self._since: dict[str, float] = {}
         self._limits: dict[str, float] = {}
 
     @contextmanager
     def check(self, name: str, limit: float) -> Iterator[None]:
-        """A check that runs as long as this lasts, at most `limit` seconds."""
+        """A check that runs while the block does, at most `limit` seconds."""
         self._since[name], self._limits[name] = time.monotonic(), limit
         try:
             yield
@@ -109,15 +109,15 @@ class _UnderWay:
             self._since.pop(name)
 
     async def tick(self) -> None:
-        """Show them until cancelled."""
+        """Show the checks that run, until cancelled."""
         reported: set[str] = set()
         while True:
             now = time.monotonic()
             longest = max((now - since for since in self._since.values()), default=0.0)
             self._show(f"checking {', '.join(self._since)} ({longest:.0f} s)")
-            late = [name for name, since in self._since.items() if now - since >= WORD_AFTER and name not in reported]
+            late = [name for name, since in self._since.items() if now - since >= NOTICE_AFTER and name not in reported]
             reported.update(late)
-            if late and self._says:
+            if late and self._prints:
                 say(
                     *([("wait", ""), (f"  {each}: no answer yet; it has {self._limits[each]:g} s", "")] for each in late),
                     result=True,
@@ -126,6 +126,6 @@ class _UnderWay:
 
 
 def _lines(finding: Finding) -> list[Line]:
-    word, colour = ("FAIL", "bold red") if not finding.ok else ("warn", "yellow") if finding.remedy else ("ok", "green")
-    lines: list[Line] = [[(f"{word:<4}", colour), (f"  {finding.check}: {finding.detail} ({finding.seconds:.1f} s)", "")]]
+    label, colour = ("FAIL", "bold red") if not finding.ok else ("warn", "yellow") if finding.remedy else ("ok", "green")
+    lines: list[Line] = [[(f"{label:<4}", colour), (f"  {finding.check}: {finding.detail} ({finding.seconds:.1f} s)", "")]]
     return [*lines, [(f"      {finding.remedy}", "")]] if finding.remedy else lines

@@ -1,4 +1,4 @@
-"""The checks of `doctor` on this machine: package, clock, secret, ports. None raises for what it finds."""
+"""The checks of `doctor` on this machine: package, clock, secret, ports. A failure is a Finding, never an exception."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ RESOLVE_TIMEOUT = 5.0
 
 def package() -> Finding:
     """Whether the `fabric` that Python imports is ours."""
-    found = import_conflict()
-    return Finding("package", not found, found or str(OURS), REMEDY if found else "")
+    conflict = import_conflict()
+    return Finding("package", not conflict, conflict or str(OURS), REMEDY if conflict else "")
 
 
 def clock() -> Finding:
-    """Whether this machine's clock is behind files it has: session tokens and traces bear its time."""
+    """Whether this machine's clock is later than the files of this program. Session tokens and traces carry its time."""
     now, made = time.time(), OURS.stat().st_mtime
     detail = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(now))
     if now < made:
@@ -35,7 +35,7 @@ def clock() -> Finding:
 
 
 def secret(settings: Settings) -> Finding:
-    """The fabric secret, and with the embedded broker the state folder it lies in."""
+    """Whether the fabric secret can be had, and with the embedded broker the state folder that holds it."""
     try:
         keys = keyring(settings)
     except FabricError as error:
@@ -47,7 +47,7 @@ def secret(settings: Settings) -> Finding:
 
 
 async def port(check: str, address: Address) -> Finding:
-    """Whether this address can be listened on, or one of ours listens already."""
+    """Whether a listener can open at this address, or one of ours is open there."""
     remedy = f"choose another with --{check}; port 0 picks a free one"
     try:
         async with asyncio.timeout(RESOLVE_TIMEOUT):
@@ -58,7 +58,7 @@ async def port(check: str, address: Address) -> Finding:
             probe.bind(target)
             probe.listen(1)
     except TimeoutError:
-        return Finding(check, False, f"{address}: the name has no address within {RESOLVE_TIMEOUT:g} s", remedy)
+        return Finding(check, False, f"{address}: the name was not resolved within {RESOLVE_TIMEOUT:g} s", remedy)
     except OSError as error:
         if error.errno == errno.EADDRINUSE and await _is_ours(address):
             return Finding(check, True, f"{address} is served by a running fabric")

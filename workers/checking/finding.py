@@ -8,12 +8,13 @@ from fabric.errors import FabricError
 
 
 class Finding(msgspec.Struct, frozen=True):
-    """One check, and what it found."""
+    """One check and its result."""
 
     check: str
     """The name of the check."""
     ok: bool
     detail: str
+    """The result, for people."""
     remedy: str = ""
     """What to do. A check that is ok and has a remedy is a warning."""
     seconds: float = 0.0
@@ -21,6 +22,6 @@ class Finding(msgspec.Struct, frozen=True):
 
 
 def failed(check: str, error: FabricError, otherwise: str) -> Finding:
-    """A check that failed with this error. The remedy is what the error says behind a semicolon, else `otherwise`."""
+    """A check that failed with this error. The remedy is the text behind the error's last semicolon, else `otherwise`."""
     detail, _, remedy = str(error).rpartition("; ")
     return Finding(check, False, detail, remedy) if detail else Finding(check, False, remedy, otherwise)

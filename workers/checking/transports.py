@@ -14,15 +14,16 @@ class Row(msgspec.Struct, frozen=True):
     """One transport."""
 
     scheme: str
+    """The scheme of its URLs."""
     carries: str
     """Whether it connects clients and servers, or workers."""
     capabilities: Capabilities
 
 
 def rows() -> list[Row]:
-    """Every transport there is."""
-    found = [Row(scheme, "clients and servers", can) for scheme, can in links.capabilities().items()]
-    return found + [Row(scheme, "workers", can) for scheme, can in brokers.capabilities().items()]
+    """Every transport: links first, then brokers."""
+    of_links = [Row(scheme, "clients and servers", each) for scheme, each in links.capabilities().items()]
+    return of_links + [Row(scheme, "workers", each) for scheme, each in brokers.capabilities().items()]
 
 
 def show(*, json: bool) -> None:

@@ -30,37 +30,37 @@ def limit(name: str, settings: Settings) -> float:
 
 
 async def server(name: str, settings: Settings) -> Finding:
-    """Start the server as a bridge does, discover it, count its tools, stop it."""
+    """Start the server as a bridge does, find its eras, count its tools, stop it."""
     check, definition = f"server {name}", settings.servers[name]
-    by_hand = "start it, or mend its url" if definition.url else "run its command by hand, in its folder and environment"
+    remedy = "start it, or correct its url" if definition.url else "run its command by hand, in its folder and environment"
     last_words: Callable[[], str] = str
     try:
         async with asyncio.timeout(limit(name, settings)), _alone(name, settings) as (edge, bridge):
             last_words = bridge.core.pools[name].limits.last_words
             served = await _settled(bridge, name)
             if served.health is Health.UNHEALTHY and definition.url:
-                return failed(check, FabricError(served.reason), by_hand)
+                return failed(check, FabricError(served.reason), remedy)
             if served.health is Health.UNHEALTHY:
-                return Finding(check, False, served.reason, by_hand)
+                return Finding(check, False, served.reason, remedy)
             async with conversation(edge, name, settings.links.max_frame_bytes) as client:
                 tools = await client.tools()
     except TimeoutError:
-        return Finding(check, False, f"no answer within {limit(name, settings):g} s{last_words()}", by_hand)
+        return Finding(check, False, f"no answer within {limit(name, settings):g} s{last_words()}", remedy)
     except FabricError as error:
-        return Finding(check, False, str(error), by_hand)
+        return Finding(check, False, str(error), remedy)
     return Finding(check, True, f"{' and '.join(served.eras)}, {len(tools)} tools")
 
 
 @asynccontextmanager
 async def _alone(name: str, settings: Settings) -> AsyncIterator[tuple[Edge, Bridge]]:
-    """An edge and a bridge with that server alone, and without processes that wait for sessions."""
-    apart = msgspec.structs.replace(
+    """An edge and a bridge with that server alone, and without warm processes."""
+    isolated = msgspec.structs.replace(
         settings,
         servers={name: msgspec.structs.replace(settings.servers[name], warm=0)},
         fabric=msgspec.structs.replace(settings.fabric, broker=f"memory://{secrets.token_hex(8)}"),
         secret=SecretSettings(secret=secrets.token_hex(16)),
     )
-    async with worker_context(apart) as context:
+    async with worker_context(isolated) as context:
         edge, bridge = make_edge(context), make_bridge(context)
         try:
             edge.node.start()

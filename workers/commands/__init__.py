@@ -1,4 +1,4 @@
-"""The commands of `mcp-fabric`: their arguments, help and examples. What they do is imported when they are called."""
+"""The commands of `mcp-fabric`: their arguments, help and examples. The code of a command is imported when it is called."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from typer.core import TyperGroup
 
 _EXIT_CODES = (
     "Exit codes: 0 done, 1 failed, 2 wrong usage or configuration, 3 nobody answers, 130 interrupted (Ctrl-C), 143 ended by "
-    "SIGTERM before it was done. SIGTERM is how up, edge, bridge and connect are stopped: 0. "
-    "So is that nobody reads any more what is printed, as after `| head -1`."
+    "SIGTERM before it was done. 0 also where SIGTERM stops up, edge, bridge or connect, and where the reader of stdout has "
+    "closed it, as `| head -1` does."
 )
 
 MODULES = {
@@ -22,11 +22,11 @@ MODULES = {
     **dict.fromkeys(("ls", "tools", "resources", "prompts", "call", "restart"), "workers.commands.asking"),
     **dict.fromkeys(("doctor", "transports", "config"), "workers.commands.checking"),
 }
-"""Where each command is, in the order of the help."""
+"""The module of each command, in the order of the help."""
 
 
 class _Commands(Mapping[str, Any]):
-    """The commands by name, each made when it is asked for: typer takes longer to make them all than to run one."""
+    """The commands by name, each made at its first use: typer takes longer to make them all than to run one."""
 
     def __getitem__(self, name: str) -> Any:
         return _group(MODULES[name]).commands[name]
@@ -63,7 +63,7 @@ app = typer.Typer(
 
 
 @app.callback(invoke_without_command=True)
-def _root(version: Annotated[bool, typer.Option("--version", help="Print the version and leave.")] = False) -> None:
+def _root(version: Annotated[bool, typer.Option("--version", help="Print the version and exit.")] = False) -> None:
     if version:
         from importlib.metadata import version as version_of
 

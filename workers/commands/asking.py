@@ -1,4 +1,4 @@
-"""The commands that ask a fabric that runs."""
+"""The commands that ask a running fabric."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from workers.commands.options import Broker, ConfigOption, Fabric, Json
 from workers.commands.running import given_options, run, settings_of
 
 if TYPE_CHECKING:
-    from workers.answering.answers import Given
-    from workers.tools.arguments import Written
+    from workers.answering.answers import GivenAnswers
+    from workers.tools.arguments import WrittenArgument
 
 app = typer.Typer(rich_markup_mode=None)
 
@@ -87,30 +87,30 @@ def call(
     tool: Annotated[
         str | None,
         typer.Argument(
-            metavar="TOOL", help="The tool. Without: list them.", autocompletion=tools_of_a_server, show_default=False
+            metavar="TOOL", help="The tool. Without one, list all.", autocompletion=tools_of_a_server, show_default=False
         ),
     ] = None,
     values: Annotated[
         list[str] | None,
         typer.Argument(
             metavar="KEY=VALUE",
-            help="Arguments, read by the tool's schema. KEY=@FILE reads a file, KEY:=JSON is JSON, a repeated KEY an array.",
+            help="Arguments, read by the tool's schema. KEY=@FILE reads a file, KEY:=JSON is JSON, repeated KEYs an array.",
             show_default=False,
         ),
     ] = None,
     json_args: Annotated[
-        str | None, typer.Option("--json-args", metavar="OBJECT", help="Arguments as a JSON object; KEY=VALUE goes on top.")
+        str | None, typer.Option("--json-args", metavar="OBJECT", help="Arguments as a JSON object; KEY=VALUE overrides them.")
     ] = None,
     answer: Annotated[
         list[str] | None,
         typer.Option(
             metavar="KEY=VALUE",
-            help="A field of the form that the server asks to be filled in; or accept, decline or cancel.",
+            help="A field of the form that the server wants filled in; or accept, decline or cancel.",
             show_default=False,
         ),
     ] = None,
     sampling: Annotated[
-        str | None, typer.Option(metavar="TEXT", help="What to answer when the server asks a model.", show_default=False)
+        str | None, typer.Option(metavar="TEXT", help="The answer when the server asks a model.", show_default=False)
     ] = None,
     root: Annotated[
         list[Path] | None, typer.Option(metavar="DIR", help="A folder that the server may look into.", show_default=False)
@@ -119,9 +119,9 @@ def call(
     broker: Broker = None,
     fabric: Fabric = None,
     json: Json = False,
-    help: Annotated[bool, typer.Option("--help", "-h", help="Show this message, or with TOOL what it takes.")] = False,
+    help: Annotated[bool, typer.Option("--help", "-h", help="Show this message; with TOOL, show its arguments.")] = False,
 ) -> None:
-    """Call a tool and print its result. In a terminal it asks you what the server asks."""
+    """Call a tool and print its result. In a terminal, you are asked the server's questions."""
     if name is None or (help and tool is None):
         if not help:
             raise typer.BadParameter("name the server; mcp-fabric ls lists them", param_hint="NAME")
@@ -144,32 +144,32 @@ def restart(
 ) -> None:
     """Give a server new processes, at every bridge. No call is dropped.
 
-    New calls go to new processes once those answer; if they do not, the old ones go on. Calls that run end in their old
-    process, or, where they may be repeated and last, begin again in a new one. A session keeps its process until it ends.
+    New calls go to new processes once those answer; if they do not, the old ones go on. A call that runs ends in its old
+    process, or, if it takes long and may be repeated, begins again in a new one. A session keeps its process until it ends.
     Where maxProcesses leaves no room for one more, the old process ends first, and new calls wait.
     """
     run("asking.restart", settings_of(config, given_options(broker, fabric)), name, json=json)
 
 
 def _reach(config: str | None, broker: str | None, fabric: str | None) -> str:
-    """The options that were given to get to this fabric, for a command that is printed; a blank follows them."""
+    """The options with which a printed command reaches this fabric, followed by a blank; empty if none were given."""
     from fabric.brokers.registry import masked
 
     options = {"--config": config, "--broker": broker and masked(broker), "--fabric": fabric}
     return "".join(f"{option} {shlex.quote(value)} " for option, value in options.items() if value)
 
 
-def _given(root: list[Path] | None, answer: list[str] | None, sampling: str | None) -> Given:
-    from workers.answering.answers import Given
+def _given(root: list[Path] | None, answer: list[str] | None, sampling: str | None) -> GivenAnswers:
+    from workers.answering.answers import GivenAnswers
     from workers.answering.forms import ACTIONS
 
     actions = [each for each in answer or () if each in ACTIONS.values()]
     fields = _written([each for each in answer or () if each not in actions], "--answer")
-    return Given(roots=root or (), fields=fields, action=actions[-1] if actions else "", text=sampling)
+    return GivenAnswers(roots=root or (), fields=fields, action=actions[-1] if actions else "", text=sampling)
 
 
-def _written(words: list[str], where: str) -> list[Written]:
-    """Raises BadParameter, which ends with exit code 2."""
+def _written(words: list[str], where: str) -> list[WrittenArgument]:
+    """The arguments in these words. Raises BadParameter, which ends with exit code 2."""
     from workers.tools.arguments import written
     from workers.tools.shape import Unfit
 
@@ -183,7 +183,7 @@ def _object(text: str | None, where: str) -> dict[str, Any]:
     import msgspec
 
     try:
-        found: dict[str, Any] = msgspec.json.decode(text or "{}", type=dict[str, Any])
+        value: dict[str, Any] = msgspec.json.decode(text or "{}", type=dict[str, Any])
     except msgspec.DecodeError as error:
         raise typer.BadParameter(f"not a JSON object: {error}", param_hint=where) from None
-    return found
+    return value

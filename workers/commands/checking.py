@@ -1,4 +1,4 @@
-"""The commands that look whether all is right, before or while a fabric runs."""
+"""The commands that check a fabric, before or while it runs."""
 
 from __future__ import annotations
 
@@ -25,13 +25,13 @@ config_app = typer.Typer(help="Check a config file, or print its JSON Schema.", 
 def doctor(
     config: ConfigArgument = None, http: Http = None, broker: Broker = None, fabric: Fabric = None, json: Json = False
 ) -> None:
-    """Find what is wrong, and say what to do. One remedy a line."""
+    """Check this machine, the broker and each server, and print a remedy for each check that fails."""
     run("checking.doctor", settings_of(config, given_options(broker, fabric, http=http)), json=json)
 
 
 @app.command(epilog="mcp-fabric transports\n\nmcp-fabric transports --json")
 def transports(json: Json = False) -> None:
-    """List the transports, by the scheme of their URLs, and what each can do."""
+    """List the transports, by the scheme of their URLs, with their capabilities."""
     from workers.checking.transports import show
 
     show(json=json)
@@ -39,7 +39,7 @@ def transports(json: Json = False) -> None:
 
 @config_app.command("check", epilog="mcp-fabric config check mcp.json")
 def config_check(config: ConfigArgument = None) -> None:
-    """Refuse a wrong setting, naming file, key and reason, and name what is passed over. Starts nothing."""
+    """Report wrong settings, by file, key and reason, and the keys that are passed over. Starts nothing."""
     from workers.checking.config_check import check
 
     settings = check(config, os.environ)

@@ -1,4 +1,4 @@
-"""What a shell offers while a command is typed: the servers and tools of the fabric that runs, and nothing on failure."""
+"""Shell completion: offers the servers and tools of the fabric that runs, and nothing on failure."""
 
 from __future__ import annotations
 
@@ -12,23 +12,23 @@ if TYPE_CHECKING:
     from fabric.config.settings.process import Settings
 
 TIMEOUT = 2.0
-"""Seconds a person waits for it at most."""
+"""Seconds that a person waits for the offers at most."""
 
 Offers = list[tuple[str, str]]
-"""Words to offer, and what each means."""
+"""Words to offer, each with a description."""
 
 
 def servers(context: typer.Context) -> Offers:
-    """The servers that are served now."""
-    return _asked(context, _servers)
+    """The servers that bridges serve now."""
+    return _offers(context, _servers)
 
 
 def tools_of_a_server(context: typer.Context) -> Offers:
-    """The tools of the server that is named before."""
-    return _asked(context, _tools)
+    """The tools of the server that the command line names."""
+    return _offers(context, _tools)
 
 
-def _asked(context: typer.Context, ask: Callable[[Settings, dict[str, Any]], Coroutine[Any, Any, Offers]]) -> Offers:
+def _offers(context: typer.Context, ask: Callable[[Settings, dict[str, Any]], Coroutine[Any, Any, Offers]]) -> Offers:
     logging.disable()
     try:
         import asyncio
@@ -37,9 +37,9 @@ def _asked(context: typer.Context, ask: Callable[[Settings, dict[str, Any]], Cor
 
         from workers.commands.running import given_options, settings_of
 
-        said = context.params
-        settings = settings_of(said.get("config"), given_options(said.get("broker"), said.get("fabric")))
-        return uvloop.run(asyncio.wait_for(ask(settings, said), TIMEOUT))
+        typed = context.params
+        settings = settings_of(typed.get("config"), given_options(typed.get("broker"), typed.get("fabric")))
+        return uvloop.run(asyncio.wait_for(ask(settings, typed), TIMEOUT))
     except Exception:
         return []
 
@@ -47,14 +47,14 @@ def _asked(context: typer.Context, ask: Callable[[Settings, dict[str, Any]], Cor
 async def _servers(settings: Settings, _: dict[str, Any]) -> Offers:
     from workers.asking.join import everyone
 
-    offers = {name: f"{served.health}" for _, said in await everyone(settings) for name, served in said.serves.items()}
+    offers = {name: f"{served.health}" for _, worker in await everyone(settings) for name, served in worker.serves.items()}
     return sorted(offers.items())
 
 
-async def _tools(settings: Settings, said: dict[str, Any]) -> Offers:
+async def _tools(settings: Settings, typed: dict[str, Any]) -> Offers:
     from workers.asking.visit import visit
 
-    async with visit(settings, said["name"], silent=True) as client:
+    async with visit(settings, typed["name"], silent=True) as client:
         return [(tool["name"], _first_line(tool.get("description"))) for tool in await client.tools() if tool.get("name")]
 
 

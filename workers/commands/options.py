@@ -16,40 +16,42 @@ ConfigArgument = Annotated[
     str | None,
     typer.Argument(
         metavar="CONFIG",
-        help="A file of MCP servers as hosts have it, or one server's URI. Without: CONFIG_FILE, else PROGRAM and ARGS.",
+        help="A config file of an MCP host, or one server's URI. (default: CONFIG_FILE, else PROGRAM and ARGS)",
         show_default=False,
     ),
 ]
 ConfigOption = Annotated[
-    str | None, typer.Option("--config", metavar="FILE", help="A file whose `fabric` keys to use.", show_default=False)
+    str | None, typer.Option("--config", metavar="FILE", help="The config file of the fabric.", show_default=False)
 ]
 Http = Annotated[
-    str | None, typer.Option(metavar="[HOST:]PORT", help="Where HTTP listens; port 0 picks one. (default: 127.0.0.1:8080)")
+    str | None,
+    typer.Option(metavar="[HOST:]PORT", help="Where HTTP listens; port 0 picks a free one. (default: 127.0.0.1:8080)"),
 ]
-Admin = Annotated[str | None, typer.Option(metavar="[HOST:]PORT", help="Where /livez and /readyz answer. (default: nowhere)")]
+Admin = Annotated[str | None, typer.Option(metavar="[HOST:]PORT", help="Where to serve /livez and /readyz. (default: nowhere)")]
 Broker = Annotated[
     str | None, typer.Option(metavar="URL", help="nats, tls, redis(s) or amqp(s)://HOST. (default: an embedded NATS server)")
 ]
 Fabric = Annotated[str | None, typer.Option("--fabric", metavar="NAME", help="The fabric's name. (default: default)")]
 Unauthenticated = Annotated[
-    bool, typer.Option("--allow-unauthenticated", help="Listen beyond loopback although nobody is asked who they are.")
+    bool, typer.Option("--allow-unauthenticated", help="Allow listening beyond loopback without authentication.")
 ]
 LogLevel = Annotated[
     Literal["debug", "info", "warning", "error"] | None,
     typer.Option(
-        help="What is logged; debug has the servers' stderr, too. (default: info; connect: warning)", show_default=False
+        help="The lowest level to log; debug has the servers' stderr, too. (default: info; connect: warning)",
+        show_default=False,
     ),
 ]
-Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Log errors alone, as --log-level error does.")]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Log only errors, like --log-level error.")]
 LogFormat = Annotated[
     Literal["text", "json"] | None,
-    typer.Option(help="A line for people, or a JSON object a line. (default: text)", show_default=False),
+    typer.Option(help="Log lines for people, or one JSON object per line. (default: text)", show_default=False),
 ]
-Json = Annotated[bool, typer.Option("--json", help="Print JSON, for machines.")]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 
 def with_listeners(command: Callable[..., None]) -> Callable[..., None]:
-    """Give a command an option for each kind of listener; its parameter `listeners` gets what was said of each, by key."""
+    """Give a command an option for each kind of listener; its parameter `listeners` gets their values by key."""
     signature = inspect.signature(command, eval_str=True)
     parameters: list[Parameter] = []
     for each in signature.parameters.values():
@@ -60,7 +62,7 @@ def with_listeners(command: Callable[..., None]) -> Callable[..., None]:
         listeners = {key: given.pop(key) or None for key in LISTENERS}
         command(**given, listeners=listeners)
 
-    with_options.__signature__ = signature.replace(parameters=parameters)  # type: ignore[attr-defined]  # PEP 362's
+    with_options.__signature__ = signature.replace(parameters=parameters)  # type: ignore[attr-defined]  # of PEP 362
     return with_options
 
 

@@ -1,4 +1,4 @@
-"""From a command's arguments to its settings, and to the coroutine that does it, imported when it is called."""
+"""Turns the arguments of a command into settings, and runs the coroutine of the command, which is imported only then."""
 
 from __future__ import annotations
 
@@ -16,21 +16,21 @@ if TYPE_CHECKING:
 
 
 def given_options(broker: str | None, fabric: str | None, **others: object) -> dict[str, object]:
-    """What the command line gave, by the keys of the file's `fabric` section."""
+    """The options of a command line, by the keys of the file's `fabric` section; None is not given."""
     return {"broker": broker, "name": fabric, **others}
 
 
 def log_options(level: str | None, format: str | None, *, quiet: bool) -> dict[str, object]:
-    """The keys that say what is logged, and how. Raises BadParameter, which ends with exit code 2."""
+    """The options of logging, by the keys of the `fabric` section. Raises BadParameter, which ends with exit code 2."""
     if quiet and level:
-        raise typer.BadParameter("say --quiet or --log-level, not both", param_hint="--quiet")
+        raise typer.BadParameter("give --quiet or --log-level, not both", param_hint="--quiet")
     return {"logLevel": "error" if quiet else level, "logFormat": format}
 
 
 def settings_of(
     config: str | None, given: dict[str, object], *, needs_servers: bool = False, listens: tuple[str, ...] = ()
 ) -> Settings:
-    """The settings as fabric/config/load.py has them, for this process's environment. Raises ConfigError."""
+    """The settings from fabric/config/load.py, for the environment of this process. Raises ConfigError."""
     from fabric.config import quick_load
 
     joins_only = config is None and not needs_servers and not listens
@@ -50,14 +50,14 @@ def servable(settings: Settings) -> Settings:
 
 
 def refuse_missing_extras() -> None:
-    """Raise ConfigError if OTEL_* ask for what is not installed."""
+    """Raise ConfigError if OTEL_* ask for a package that is not installed."""
     from workers.process.extras import refuse_missing_extras
 
     refuse_missing_extras(os.environ)
 
 
 def run(module: str, settings: Settings, *arguments: object, **options: object) -> None:
-    """Await workers.<module>.run(settings, ...); what it returns is the exit code."""
+    """Await workers.<module>.run(settings, ...), and exit with the code that it returns."""
     import uvloop
 
     work: Callable[..., Coroutine[Any, Any, int]] = import_module(f"workers.{module}").run
@@ -66,5 +66,5 @@ def run(module: str, settings: Settings, *arguments: object, **options: object) 
     try:
         code = uvloop.run(work(settings, *arguments, **options))
     finally:
-        signal.signal(signal.SIGINT, signal.SIG_IGN)  # all is done but the saying how it ended
+        signal.signal(signal.SIGINT, signal.SIG_IGN)  # the work is over: only its exit code is left
     raise typer.Exit(code)

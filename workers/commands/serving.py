@@ -44,7 +44,7 @@ def up(
     quiet: Quiet = False,
     log_format: LogFormat = None,
 ) -> None:
-    """Run it all here: broker, servers, and for clients HTTP and what else is asked for."""
+    """Run everything here: the broker, the servers, and the listeners for clients."""
     others = {**listeners, **log_options(log_level, log_format, quiet=quiet)}
     given = given_options(broker, fabric, http=http, admin=admin, allowUnauthenticated=allow_unauthenticated or None, **others)
     refuse_missing_extras()
@@ -66,7 +66,7 @@ def edge(
     quiet: Quiet = False,
     log_format: LogFormat = None,
 ) -> None:
-    """Serve clients over HTTP and what else is asked for. The servers are at bridges that reach the same broker."""
+    """Serve clients, over HTTP and any other listener. The servers run at bridges on the same broker."""
     others = {**listeners, **log_options(log_level, log_format, quiet=quiet)}
     given = given_options(broker, fabric, http=http, admin=admin, allowUnauthenticated=allow_unauthenticated or None, **others)
     refuse_missing_extras()
@@ -104,10 +104,10 @@ def connect(
     quiet: Quiet = False,
     log_format: LogFormat = None,
 ) -> None:
-    """Be a server of the fabric on stdin and stdout. The command to put into a host's config.
+    """Serve one server of the fabric on stdin and stdout. The command to put into a host's config.
 
-    It ends with stdin, once what was asked is answered: with 0, or with 1 and a line on stderr where something was not answered
-    in time (halfClosedTimeout, 30 s), or an answer could not be written.
+    It ends once stdin has ended and all requests are answered: with 0, or with 1 and a line on stderr if a request was not
+    answered in time (halfClosedTimeout, 30 s) or an answer could not be written.
     """
     given = given_options(broker, fabric, **log_options(log_level, log_format, quiet=quiet))
     run("serving.connect", settings_of(config, given), name)

@@ -1,4 +1,4 @@
-"""Which requests the HTTP listeners of a worker accept, as its settings say."""
+"""Makes the access rules of a worker's HTTP listeners from its settings."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from fabric.security.access import AccessRules
 
 
 def access_rules(settings: Settings) -> AccessRules:
-    """Which Host and Origin headers the HTTP listeners accept."""
+    """The Host and Origin headers that the HTTP listeners accept; the host of the public URL is one of them."""
     public = urlsplit(settings.listen.public_url).hostname if settings.listen.public_url else None
     own = (f"[{public}]" if ":" in public else public,) if public else ()
     return AccessRules(

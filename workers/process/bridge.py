@@ -1,4 +1,4 @@
-"""Makes a bridge from settings, and starts its servers; for `bridge`, `up` and `connect`."""
+"""Makes a bridge from settings, and starts its servers; for `bridge`, `up`, `connect` and `doctor`."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from workers.process.telemetry import instrumented
 T = TypeVar("T")
 
 REMOTE_ATTEMPTS = 5
-"""Attempts to reach a remote server before it counts as unhealthy. Then the core tries it again, as it does a process."""
+"""Attempts to reach a remote server before it counts as unhealthy. After that, the core tries again, as with a process."""
 
 
 def make_bridge(context: WorkerContext) -> Bridge:
@@ -64,7 +64,7 @@ def make_bridge(context: WorkerContext) -> Bridge:
             redial=redial,
         )
         if not definition.url:
-            return await instruments.dialer.dial("server", server, start, most=1)  # the core has it started again
+            return await instruments.dialer.dial("server", server, start, most=1)  # the core starts it again
         return await (start() if _transport(definition) == "http" else redial(start))
 
     async def check(server: str) -> str:
@@ -112,9 +112,9 @@ async def start_server(
     compression: bool = False,
     redial: Redial | None = None,
 ) -> Link:
-    """Start a server's process, or connect to where it listens. Raises LinkRefused and its kinds, and LinkTimeout."""
+    """Start a server's process, or connect to where it listens. Raises LinkRefused or a subclass of it, and LinkTimeout."""
     if server.url:
-        # each session may hold a stream and ask for one thing besides
+        # each session may hold a stream and send one request besides
         connections = server.max_in_flight + 2 * server.max_processes
         settings = ConnectSettings(
             headers=server.headers,
@@ -134,7 +134,7 @@ async def start_server(
         command,
         id=id,
         processes=processes,
-        inherited={},  # the definition holds all of it
+        inherited={},  # the definition holds the whole environment
         on_stderr=partial(log.stderr, id),
         on_noise=partial(log.noise, id),
         on_empty=log.empty,

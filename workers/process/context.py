@@ -1,4 +1,4 @@
-"""What a worker process has: its settings, the URL of its broker, its keys and its child processes."""
+"""The context of a worker process: its settings, the URL of its broker, its keys and its child processes."""
 
 from __future__ import annotations
 
@@ -19,17 +19,19 @@ from fabric.links.stdio.processes import Processes
 from fabric.security.secret import Keyring
 
 FLUSH_TIMEOUT = 3.0
-"""Seconds that spans have to be exported when the process stops."""
+"""Seconds to export spans and metrics when the process stops."""
 
 
 class WorkerContext:
-    """What one worker process has. Made by `worker_context`."""
+    """The context of one worker process. `worker_context` makes it."""
 
     def __init__(self, settings: Settings, url: str, keys: Keyring) -> None:
         self.settings = settings
+        """The settings of the process."""
         self.url = url
         """The broker's URL."""
         self.keys = keys
+        """The keys of the fabric's secret."""
         self.processes = Processes()
         """The child processes. They end before `closing`."""
         self.closing: list[Callable[[float], None]] = []

@@ -1,4 +1,4 @@
-"""Makes an edge from settings; for `edge`, `up`, `connect`, and all commands that talk to a server of the fabric."""
+"""Makes an edge from settings; for `edge`, `up`, `connect`, and the commands that ask a server of the fabric."""
 
 from __future__ import annotations
 

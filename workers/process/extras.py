@@ -1,4 +1,4 @@
-"""Checks that the optional packages which OTEL_* ask for are installed."""
+"""Checks that the optional packages are installed for which OTEL_* ask."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ Signal = Literal["traces", "metrics"]
 
 
 def wants(environment: Mapping[str, str], signal: Signal) -> bool:
-    """Whether OTEL_* ask for traces, or metrics: by an exporter or by an endpoint.
+    """Whether OTEL_* ask for traces, or for metrics: by an exporter or by an endpoint.
 
-    Raises ConfigError for an exporter that is not ours.
+    Raises ConfigError for an exporter or a protocol that is not supported.
     """
     if environment.get("OTEL_SDK_DISABLED", "").strip().lower() == "true":
         return False
@@ -49,5 +49,5 @@ def _asking(signal: Signal) -> tuple[str, str, str]:
 def _installed(module: str) -> bool:
     try:
         return find_spec(module) is not None
-    except ModuleNotFoundError:  # a package above it is missing too
+    except ModuleNotFoundError:  # its parent package is missing, too
         return False

@@ -1,4 +1,4 @@
-"""Configures logs: their levels, and their two formats, a line for people or a JSON object for machines."""
+"""Configures logs: their levels, and their two formats, lines for people and JSON objects for machines."""
 
 from __future__ import annotations
 
@@ -18,18 +18,18 @@ from workers.screen.terminal import harmless
 log = logging.getLogger("mcp-fabric")
 
 FIELDS = ("server", "child", "trace_id", "span_id")
-"""Keys of a JSON line that a log call may give in `extra`; for people, they are in the message where they matter."""
+"""Keys of a JSON line that a log call may give in `extra`; in a line for people, the message has those that matter."""
 
 _OURS = ("mcp-fabric", "fabric")
-_SILENT = ("nats", "aio_pika", "aiormq")  # the bus logs what matters
+_SILENT = ("nats", "aio_pika", "aiormq")  # the bus logs the state of the connection
 
 
 def configure_logging(settings: Settings, level: str) -> None:
-    """Send logs to stderr, without ever waiting for its reader. level: the command's own, where the settings have none."""
+    """Send logs to stderr, without ever waiting for its reader. level: where the settings have none."""
     formatter = JsonLines() if settings.log.log_format == "json" else TextLines(_TEXT, "%H:%M:%S")
 
     def dropped(count: int) -> str:
-        message = "%d lines are missing here: nobody read them"
+        message = "%d lines were dropped here: stderr was not read"
         record = logging.LogRecord("mcp-fabric", logging.WARNING, __file__, 0, message, (count,), None)
         return formatter.format(record) + "\n"
 
@@ -55,10 +55,10 @@ class TextLines(logging.Formatter):
 
 
 class JsonLines(logging.Formatter):
-    """A JSON object a line: `time` (UTC, RFC 3339), `level`, `message`, FIELDS that were given, and an exception's `error`."""
+    """A JSON object a line: `time` (UTC, RFC 3339), `level`, `message`, FIELDS that were given, the `error` of an exception."""
 
     def format(self, record: logging.LogRecord) -> str:
-        """One line, without its end."""
+        """One line, without its newline."""
         whole = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(record.created))
         line = {
             "time": f"{whole}.{int(record.msecs):03d}Z",
@@ -87,5 +87,5 @@ def logging_completed(completed: Callable[[Record], None]) -> Callable[[Record],
 
 
 def _trace(traceparent: str) -> dict[str, str]:
-    found = re.fullmatch(r"[0-9a-f]{2}-([0-9a-f]{32})-([0-9a-f]{16})-[0-9a-f]{2}.*", traceparent)
-    return dict(zip(("trace_id", "span_id"), found.groups(), strict=True)) if found else {}
+    match = re.fullmatch(r"[0-9a-f]{2}-([0-9a-f]{32})-([0-9a-f]{16})-[0-9a-f]{2}.*", traceparent)
+    return dict(zip(("trace_id", "span_id"), match.groups(), strict=True)) if match else {}

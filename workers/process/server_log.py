@@ -1,4 +1,4 @@
-"""Logs what a server writes besides messages: a number of lines in a second, and how many more there were."""
+"""Logs the lines of a server that are no messages: so many in a second, and the number of the others."""
 
 from __future__ import annotations
 
@@ -12,23 +12,23 @@ from fabric.links.stdio.server import LAST_LINES, last_words
 log = logging.getLogger("mcp-fabric")
 
 _WINDOW = 1.0  # seconds
-_EMPTY = 100  # lines in a second that are not worth a word
-_NOISE_BYTES = 200  # of a line on stdout that is shown
+_EMPTY = 100  # lines in a second that are not worth a log line
+_NOISE_BYTES = 200  # shown of a line on stdout
 
 
 class ServerLog:
-    """The log of one server, for all its processes. most: lines logged in a second, of stderr and stdout together."""
+    """The log of one server, for all its processes. rate: lines logged in a second, of stderr and stdout together."""
 
-    def __init__(self, server: str, most: int) -> None:
-        self._server, self._most = server, most
-        self._room = most
+    def __init__(self, server: str, rate: int) -> None:
+        self._server, self._rate = server, rate
+        self._room = rate
         self._last: deque[str] = deque(maxlen=LAST_LINES)
         self._more = {logging.DEBUG: 0, logging.WARNING: 0}
         self._empty = 0
         self._window: asyncio.TimerHandle | None = None
 
     def stderr(self, child: str, lines: Sequence[str], more: int) -> None:
-        """A process wrote these lines to stderr, and more."""
+        """A process wrote these lines to stderr. more: how many others it wrote."""
         self._last.extend(lines[-LAST_LINES:])
         if log.isEnabledFor(logging.DEBUG):
             self._log(logging.DEBUG, "[%s] %s", child, lines, more)
@@ -38,13 +38,13 @@ class ServerLog:
         self._log(logging.WARNING, "[%s] not a JSON-RPC message on stdout, skipped: %r", child, [line[:_NOISE_BYTES]], 0)
 
     def empty(self, count: int) -> None:
-        """A process wrote so many empty lines to stdout: some are a habit, and many are told as a number."""
+        """A process wrote so many empty lines to stdout. Some servers do so by habit; the number of many is logged."""
         self._empty += count
         self._begin()
 
     @property
     def counting(self) -> bool:
-        """Whether a second is under way of which the number is still to be told."""
+        """Whether a second is under way whose number of lines is still to be logged."""
         return self._window is not None
 
     def last_words(self) -> str:
@@ -65,7 +65,7 @@ class ServerLog:
 
     def _over(self) -> None:
         self._window = None
-        self._room = self._most
+        self._room = self._rate
         if self._empty > _EMPTY:
             self._more[logging.WARNING] += self._empty
         self._empty = 0

@@ -1,4 +1,4 @@
-"""Sets up traces and metrics as the OTEL_* variables ask. The SDK reads them: sampler, exporters and batches are its own."""
+"""Sets up traces and metrics as the OTEL_* variables ask. The SDK reads them, and has the sampler, exporters and batches."""
 
 from __future__ import annotations
 
@@ -20,20 +20,22 @@ if TYPE_CHECKING:
     from opentelemetry.sdk.resources import Resource
 
 SYSTEMS = {"tls": "nats", "rediss": "redis", "amqp": "rabbitmq", "amqps": "rabbitmq"}
-"""The name that OpenTelemetry has for a broker, where the scheme of the URL differs."""
+"""OpenTelemetry's name of a broker, by the scheme of its URL where that differs."""
 
 
 class Instruments(msgspec.Struct, frozen=True):
     """The parts of an edge or a bridge that telemetry changes."""
 
     identity: Identity
+    """Mints the context of each span, where traces are on."""
     completed: Callable[[Record], None]
     """Called with the record of each request that is completed."""
     dialer: Dialer
+    """Counts attempts to connect, where metrics are on."""
 
 
 def instrumented(context: WorkerContext, role: str) -> Instruments:
-    """The instruments of a new edge or bridge. Raises ConfigError where OTEL_* ask for a part that is not installed."""
+    """The instruments of a new edge or bridge. Raises ConfigError if OTEL_* ask for a package that is not installed."""
     identity, policy = context.identity(), context.settings.fabric.retry
     refuse_missing_extras(os.environ)
     traces, metrics = wants(os.environ, "traces"), wants(os.environ, "metrics")
@@ -43,8 +45,8 @@ def instrumented(context: WorkerContext, role: str) -> Instruments:
     dialer = _metered(context, resource) if metrics else Dialer(policy)
     if not traces:
         return Instruments(identity, logging_completed(_untraced), dialer)
-    found = _traced(context, identity, resource, dialer)
-    return msgspec.structs.replace(found, completed=logging_completed(found.completed))
+    traced = _traced(context, identity, resource, dialer)
+    return msgspec.structs.replace(traced, completed=logging_completed(traced.completed))
 
 
 # ------------------------------------------ the SDK is imported below, so that only processes with telemetry wait for it
@@ -54,7 +56,7 @@ def _resource(identity: Identity, role: str) -> Resource:
     from fabric.telemetry import names
 
     attributes = {names.SERVICE_NAME: f"mcp-fabric-{role}", names.SERVICE_VERSION: version("mcp-transport-fabric")}
-    asked = OTELResourceDetector().detect()  # a name of the operator's own goes before ours
+    asked = OTELResourceDetector().detect()  # a service name from the operator wins over ours
     return Resource.create(attributes).merge(asked).merge(Resource({names.SERVICE_INSTANCE: identity.incarnation}))
 
 

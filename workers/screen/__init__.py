@@ -1,1 +1,1 @@
-"""Output for people: lines in colour, a moving line, tables, and a stderr that nobody waits for."""
+"""Output for people: lines in colour, a moving line, tables, and a stderr that never blocks."""

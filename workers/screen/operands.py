@@ -1,4 +1,4 @@
-"""Names and arguments in a command that a person can type: quoted for a shell, and none of them taken for an option. Pure."""
+"""Quotes names and arguments for a command that a person can type, so that none of them is taken for an option. Pure."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 
 def operands(words: Sequence[str], option: str = "") -> str:
-    """The words, and the option where it is still read as one: behind them, or before the `--` that a dash makes necessary."""
+    """The words, quoted, with the option behind them, or in front of the `--` that a word with a leading dash needs."""
     named = shlex.join(words)
     dashed = any(word.startswith("-") for word in words)
     return " ".join(filter(None, [option, "--", named] if dashed else [named, option]))

@@ -1,4 +1,4 @@
-"""Prepares the standard streams for every command: open, able to show any text; a failure of stdout raises StdoutLost."""
+"""Prepares the standard streams for every command: open, able to show any text. A failed write to stdout raises StdoutLost."""
 
 from __future__ import annotations
 
@@ -15,22 +15,23 @@ if TYPE_CHECKING:
     from _typeshed import ReadableBuffer
 
 ESCAPED = "mcp-fabric-escaped"
-"""The error handler for characters that a stream cannot show: \\uXXXX, by which JSON stays the same JSON."""
+"""The error handler for characters that a stream cannot show: it writes \\uXXXX, which leaves JSON the same JSON."""
 
 _MODES = (os.O_WRONLY, os.O_RDONLY, os.O_WRONLY)
 
 
 class StdoutLost(Exception):
-    """The output of a command cannot be written. reader_left: its reader has gone, as with `| head`."""
+    """The output of a command cannot be written."""
 
     def __init__(self, error: OSError) -> None:
         closed = error.errno == errno.EBADF
         super().__init__(f"cannot write: {'stdout is closed' if closed else error.strerror}")
         self.reader_left = error.errno == errno.EPIPE
+        """Whether its reader has closed the pipe, as `| head` does."""
 
 
 class _Stdout(io.FileIO):
-    """Descriptor 1. Another process that has it, too, may have made it non-blocking."""
+    """Descriptor 1, which another process that has it, too, may have made non-blocking."""
 
     def write(self, data: ReadableBuffer, /) -> int:
         try:
@@ -42,10 +43,10 @@ class _Stdout(io.FileIO):
 
 
 def prepare() -> None:
-    """Make them so, before anything is read or printed.
+    """Prepare the three streams, before anything is read or printed.
 
-    A stream that whoever started us has closed becomes one of nobody, on which using it still fails: else the event loop would
-    get its number, and die of it.
+    A stream that our parent has closed is opened on /dev/null, stdin for writing and stdout for reading, so that using them
+    still fails. Left closed, its descriptor would be given to the event loop, which would break.
     """
     for fd, mode in enumerate(_MODES):
         try:
@@ -53,8 +54,8 @@ def prepare() -> None:
         except OSError:
             os.open(os.devnull, mode)  # takes the lowest number that is free
     codecs.register_error(ESCAPED, _escaped)
-    sys.stdin = sys.stdin or _nobody("r")
-    sys.stderr = sys.stderr or _nobody("w")
+    sys.stdin = sys.stdin or _null_stream("r")
+    sys.stderr = sys.stderr or _null_stream("w")
     if isinstance(sys.stderr, io.TextIOWrapper):
         sys.stderr.reconfigure(errors=ESCAPED)
     raw = _Stdout(1, "w", closefd=False)
@@ -69,15 +70,15 @@ def prepare() -> None:
 
 
 def drop_stdout() -> None:
-    """Let what was not written yet go nowhere."""
+    """Discard what has not been written yet."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
 
 
-def _nobody(mode: str) -> TextIO:
+def _null_stream(mode: str) -> TextIO:
     return Path(os.devnull).open(mode, encoding="utf-8")  # type: ignore[return-value]  # its type depends on the mode
 
 
 def _escaped(error: UnicodeError) -> tuple[str, int]:
-    assert isinstance(error, UnicodeEncodeError)  # noqa: S101 - nothing is read by it
+    assert isinstance(error, UnicodeEncodeError)  # noqa: S101 - the handler is for writing only
     wide = error.object[error.start : error.end].encode("utf-16-be", "surrogatepass")
     return "".join(f"\\u{wide[at]:02x}{wide[at + 1]:02x}" for at in range(0, len(wide), 2)), error.end

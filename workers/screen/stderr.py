@@ -22,7 +22,7 @@ FLUSH_TIMEOUT = 1.0
 class Stderr(io.TextIOBase):
     """Takes the place of `stream`, which has a descriptor: complete lines are queued, and a thread writes them.
 
-    dropped: makes the line that says how many writes were dropped, once there is room again. Any thread may use this.
+    dropped: makes the line that says how many writes were dropped, once there is room again. Any thread may write.
     """
 
     def __init__(self, stream: TextIO, dropped: Callable[[int], str]) -> None:
@@ -37,7 +37,7 @@ class Stderr(io.TextIOBase):
 
     @property
     def encoding(self) -> str:  # type: ignore[override]  # typeshed has an attribute, CPython's own streams have properties
-        """The same as of the stream."""
+        """The stream's encoding."""
         return self._stream.encoding
 
     def fileno(self) -> int:
@@ -45,11 +45,11 @@ class Stderr(io.TextIOBase):
         return self._fd
 
     def isatty(self) -> bool:
-        """The same as of the stream."""
+        """Whether the stream is a terminal."""
         return self._stream.isatty()
 
     def writable(self) -> bool:
-        """Always."""
+        """Always True."""
         return True
 
     def write(self, text: str) -> int:
@@ -100,7 +100,7 @@ class Stderr(io.TextIOBase):
 
 
 def detach_stderr(dropped: Callable[[int], str]) -> None:
-    """Replace `sys.stderr` with one that a thread writes. At exit it is written for a bounded time."""
+    """Replace `sys.stderr` with one that a thread writes. At exit, waiting lines are written for at most FLUSH_TIMEOUT."""
     if sys.stderr is None or isinstance(sys.stderr, Stderr):
         return
     stderr = Stderr(sys.stderr, dropped)

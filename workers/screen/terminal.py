@@ -1,4 +1,4 @@
-"""Prints lines for people on stderr, in colour where a terminal has colours, and a moving line while something lasts.
+"""Prints lines for people on stderr, in colour where a terminal has colours, and a moving line while work is under way.
 
 Where stderr is no terminal, lines are plain and none moves. NO_COLOR and TERM=dumb are respected.
 """
@@ -23,15 +23,15 @@ Line = Sequence[Span]
 
 
 def say(*lines: Line, result: bool = False) -> None:
-    """Print lines on stderr. result: on stdout, as they are the result of the command."""
+    """Print lines on stderr. result: they are the result of the command, and go to stdout."""
     stream = sys.stdout if result else sys.stderr
-    lines = tuple([(harmless(text), style) for text, style in line] for line in lines)  # some quote what a server wrote
-    if not (shows() and stream.isatty()):
+    lines = tuple([(harmless(text), style) for text, style in line] for line in lines)  # some quote a server
+    if not (can_move() and stream.isatty()):
         print("\n".join("".join(text for text, _ in line) for line in lines), file=stream, flush=True)
         return
     from rich.text import Text
 
-    _console().print(Text("\n").join(Text.assemble(*line) for line in lines), soft_wrap=True)  # one terminal has both
+    _console().print(Text("\n").join(Text.assemble(*line) for line in lines), soft_wrap=True)  # one terminal shows both streams
 
 
 def complain(message: str) -> None:
@@ -42,7 +42,7 @@ def complain(message: str) -> None:
 @contextmanager
 def moving() -> Iterator[Callable[[str], None]]:
     """A line at the end of the screen, until this ends; call the function with each new text for it."""
-    if not shows():
+    if not can_move():
         yield lambda _: None
         return
     from rich.live import Live
@@ -51,13 +51,13 @@ def moving() -> Iterator[Callable[[str], None]]:
 
     plain, spinner = sys.stderr, Spinner("dots", style="status.spinner")
     live = Live(spinner, console=_console(), transient=True, refresh_per_second=10, redirect_stdout=sys.stdout.isatty())
-    with live, _logs(plain, sys.stderr):  # sys.stderr now writes above the moving line
+    with live, _logs(plain, sys.stderr):  # sys.stderr is now one that writes above the moving line
         yield lambda text: spinner.update(text=Text(harmless(text)))
 
 
 @contextmanager
 def _logs(plain: TextIO, above: TextIO) -> Iterator[None]:
-    """Send logs that go to `plain` to `above` instead, as long as this lasts."""
+    """Send logs that go to `plain` to `above` instead, while the block runs."""
     handlers = [each for each in logging.root.handlers if isinstance(each, logging.StreamHandler) and each.stream is plain]
     for handler in handlers:
         handler.setStream(above)
@@ -68,7 +68,7 @@ def _logs(plain: TextIO, above: TextIO) -> Iterator[None]:
             handler.setStream(plain)
 
 
-def shows() -> bool:
+def can_move() -> bool:
     """Whether stderr is a terminal on which a line can move."""
     return sys.stderr.isatty() and os.environ.get("TERM") != "dumb"
 
@@ -81,7 +81,7 @@ def _console() -> Console:
 
 
 def harmless(text: str) -> str:
-    """The text of a stranger, without the control characters that a terminal would obey."""
+    """A text of foreign origin, without the control characters that a terminal would obey."""
     if text.isprintable():
         return text
     return "".join(each if each.isprintable() or each in "\n\t" else "\N{REPLACEMENT CHARACTER}" for each in text)

@@ -32,8 +32,8 @@ from workers.process.edge import make_edge
 from workers.process.logs import configure_logging
 from workers.screen.terminal import complain
 
-FAREWELL_TIMEOUT = 2.0
-"""Seconds for which a host that cannot be served gets errors: it may ask in two ways before it gives up."""
+REFUSAL_TIMEOUT = 2.0
+"""Seconds for which a host that cannot be served gets errors: it may send two kinds of request before it gives up."""
 
 
 async def run(settings: Settings, name: str | None) -> int:
@@ -44,7 +44,7 @@ async def run(settings: Settings, name: str | None) -> int:
 
 async def _run(settings: Settings, name: str) -> int:
     if name in settings.servers:
-        settings = msgspec.structs.replace(settings, servers={name: settings.servers[name]})  # the others are not our business
+        settings = msgspec.structs.replace(settings, servers={name: settings.servers[name]})  # this process serves no other
     try:
         if settings.fabric.broker is None and name not in settings.servers and not await runs_here(settings):
             raise BrokerUnavailable(NOT_RUNNING)
@@ -54,7 +54,7 @@ async def _run(settings: Settings, name: str) -> int:
             stack.push_async_callback(edge.node.aclose)
             edge.listens_at("stdio")
             edge.node.start()
-            name = await _found(edge, context, name, stack)
+            name = await _served_name(edge, context, name, stack)
             return await _serve(edge, name, settings)
     except (LinkRefused, LinkUnwritable):
         raise  # there is no way to tell the host
@@ -64,8 +64,8 @@ async def _run(settings: Settings, name: str) -> int:
         raise
 
 
-async def _found(edge: Edge, context: WorkerContext, name: str, stack: AsyncExitStack) -> str:
-    """The server to connect to. This process serves it itself if nobody else does and its definition was given.
+async def _served_name(edge: Edge, context: WorkerContext, name: str, stack: AsyncExitStack) -> str:
+    """The name of the server to connect to. If no bridge serves it and its definition was given, this process starts a bridge.
 
     A given broker that is not there is no error: the edge waits for it, with the requests. Raises BrokerUnavailable and
     ConfigError.
@@ -82,14 +82,14 @@ async def _found(edge: Edge, context: WorkerContext, name: str, stack: AsyncExit
             )
         return served[0]
     try:
-        missing = await why_unserved(edge, context, name)
+        reason = await why_unserved(edge, context, name)
     except BrokerUnavailable as error:
-        missing = ""
+        reason = ""
         complain(f"{error}; waiting for it")
-    if missing and name not in settings.servers:
-        raise BrokerUnavailable(missing)
-    if missing:
-        from workers.process.bridge import make_bridge  # here: most hosts only join, and wait for what is imported
+    if reason and name not in settings.servers:
+        raise BrokerUnavailable(reason)
+    if reason:
+        from workers.process.bridge import make_bridge  # imported here: most hosts only join, and wait for the imports
 
         refuse_missing_commands(settings)
         bridge = make_bridge(context)
@@ -122,15 +122,15 @@ async def _serve(edge: Edge, name: str, settings: Settings) -> int:
         attending.cancel()
         await asyncio.wait([attending])
         await link.aclose()
-    raise AssertionError("a link that was attended to its end has one")
+    raise AssertionError("receive() on a link that has ended raises")
 
 
 async def _refuse(name: str, settings: Settings, reason: str) -> None:
-    """Answer the first requests of the host with an error that says why. It is on stderr too, as some hosts show no error."""
+    """Answer the first requests of the host with this reason. It is printed on stderr, too, as some hosts show no error."""
     fault = Fault(Reason.NO_WORKER, reason, retryable=True)
     link = await own("stdio", name, max_frame_bytes=settings.links.max_frame_bytes, stall_timeout=settings.links.stall_timeout)
     try:
-        async with asyncio.timeout(FAREWELL_TIMEOUT):
+        async with asyncio.timeout(REFUSAL_TIMEOUT):
             while True:
                 try:
                     message = await link.receive()

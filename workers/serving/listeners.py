@@ -1,4 +1,4 @@
-"""The listeners of an edge, HTTP and those of the settings: opened together, closed together."""
+"""Opens and closes the listeners of an edge: HTTP, and the others that the settings name."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class Listeners:
 
     def __init__(self, settings: Settings, http: HttpListener) -> None:
         self.http = http
-        """The one that is always open."""
+        """The HTTP listener, which is always open."""
         self.others: list[tuple[Listener, str]] = []
         """Listeners besides HTTP, each with the server that it leads to; empty: clients name one."""
         public = settings.listen.public_url
@@ -44,7 +44,7 @@ class Listeners:
         return " ".join([self._first, *others])
 
     async def aclose(self) -> None:
-        """Accept no more; open requests have a little time to be answered."""
+        """Accept no more clients, and give open requests a little time to be answered."""
         await asyncio.gather(self.http.aclose(), *(listener.aclose() for listener, _ in self.others))
 
 
@@ -62,17 +62,17 @@ async def open_listeners(
         raise ConfigError(str(error), where="http") from error
     edge.listens_at(listeners.url)
     try:
-        for asked in settings.listen.others:
-            handler = partial(edge.attend, linger=lingers[LISTENERS[asked.scheme].http])
-            listeners.others.append((await listen_for(asked.scheme, handler, _at(asked, options)), asked.server))
+        for other in settings.listen.others:
+            handler = partial(edge.attend, linger=lingers[LISTENERS[other.scheme].http])
+            listeners.others.append((await listen_for(other.scheme, handler, _at(other, options)), other.server))
     except LinkRefused as error:
         await listeners.aclose()
-        raise ConfigError(str(error), where=asked.scheme) from error
+        raise ConfigError(str(error), where=other.scheme) from error
     return listeners
 
 
 def _options(settings: Settings, edge: Edge) -> ListenerOptions:
-    """What all listeners share, and where HTTP listens."""
+    """The options that all listeners share, and the address of HTTP."""
     directory = edge.core.directory
 
     def resolve(name: str) -> str | None:
@@ -97,13 +97,13 @@ def _options(settings: Settings, edge: Edge) -> ListenerOptions:
     )
 
 
-def _at(asked: ListenerSettings, options: ListenerOptions) -> ListenerOptions:
+def _at(listener: ListenerSettings, options: ListenerOptions) -> ListenerOptions:
     """The options of one of the other listeners."""
-    options = msgspec.structs.replace(options, server=asked.server)
-    if asked.path is not None:
-        return msgspec.structs.replace(options, path=asked.path)
-    assert asked.address is not None  # noqa: S101 (a listener has a path or an address)
-    return msgspec.structs.replace(options, host=asked.address.host, port=asked.address.port)
+    options = msgspec.structs.replace(options, server=listener.server)
+    if listener.path is not None:
+        return msgspec.structs.replace(options, path=listener.path)
+    assert listener.address is not None  # noqa: S101 (a listener has a path or an address)
+    return msgspec.structs.replace(options, host=listener.address.host, port=listener.address.port)
 
 
 def _only(names: list[str]) -> str | None:

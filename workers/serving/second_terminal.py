@@ -1,4 +1,4 @@
-"""The commands that reach the fabric of this process from a second terminal."""
+"""Writes the commands that reach the fabric of this process from a second terminal."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def typed(settings: Settings, environment: Mapping[str, str], command: str, argu
 
 
 def _options(settings: Settings, plain: Mapping[str, str]) -> tuple[list[str], list[str]]:
-    """The least options that lead to this fabric, and the variables to set before them."""
+    """The fewest options that lead to this fabric, and the variables to set in front of the command."""
     ours = _reached(settings)
     default, file = _loaded(None, plain), settings.source.name
     of_file = _loaded(file, plain) if Path(file).is_file() else None
@@ -49,7 +49,7 @@ def _loaded(file: str | None, environment: Mapping[str, str]) -> Settings | None
 
 
 def _reached(settings: Settings) -> tuple[object, ...]:
-    """The settings that decide which fabric a process joins, and whether it may."""
+    """The settings that decide which fabric a process joins, and with which secret."""
     given = settings.fabric.broker and (settings.secret.secret_file, settings.secret.secret_command)
     return settings.fabric.name, settings.fabric.broker, settings.fabric.broker is None and settings.fabric.state, given
 

@@ -1,1 +1,1 @@
-"""A tool on the command line: its schema and description in words, its arguments, its result."""
+"""Tools on the command line: their schemas and descriptions in words, their arguments, their results."""

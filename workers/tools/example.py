@@ -1,4 +1,4 @@
-"""Finds a call that a person can try as it stands: a harmless tool, with arguments from the examples of its schema. Pure."""
+"""Finds a call for a person to try: of a harmless tool, with arguments from the examples in its schema. Pure."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ import msgspec
 from workers.screen.operands import is_plain, operands
 
 _QUOTED = re.compile(r"(?i)\b(?:e\.g\.|for example|example:|such as)[,:]?\s*[`'\"]([^`'\"]+)[`'\"]")
-"""An example in a description, the only place where most schemas have one."""
+"""An example in a description, where most schemas have theirs."""
 
 
 class Example(msgspec.Struct, frozen=True):
-    """A call of `tool` of `server` with these arguments."""
+    """A call of a tool of a server with these arguments."""
 
     server: str
     tool: str
@@ -30,10 +30,10 @@ class Example(msgspec.Struct, frozen=True):
 def example(tools: Mapping[str, Iterable[Mapping[str, Any]]]) -> Example | None:
     """An example with the best of these tools, which are listed by server; None if no tool's required arguments are known.
 
-    Tools that say that they only read come first, then tools whose names need no quotes, then those with fewer arguments. A
-    tool that says that it destroys is never taken.
+    A tool with `readOnlyHint` comes first, then one whose name needs no quotes, then one with fewer arguments. A tool with
+    `destructiveHint` and without `readOnlyHint` is never taken.
     """
-    found: list[tuple[bool, bool, int, Example]] = []
+    ranked: list[tuple[bool, bool, int, Example]] = []
     for server, listed in tools.items():
         for tool in listed:
             hints = _object(tool.get("annotations"))
@@ -41,8 +41,8 @@ def example(tools: Mapping[str, Iterable[Mapping[str, Any]]]) -> Example | None:
             arguments = _filled(_object(tool.get("inputSchema")))
             name = tool.get("name")
             if isinstance(name, str) and arguments is not None and (reads or not destroys):
-                found.append((not reads, not is_plain(server, name), len(arguments), Example(server, name, arguments)))
-    return min(found, key=lambda each: each[:3])[3] if found else None
+                ranked.append((not reads, not is_plain(server, name), len(arguments), Example(server, name, arguments)))
+    return min(ranked, key=lambda each: each[:3])[3] if ranked else None
 
 
 def _filled(schema: Mapping[str, Any]) -> dict[str, Any] | None:
@@ -58,18 +58,18 @@ def _filled(schema: Mapping[str, Any]) -> dict[str, Any] | None:
 
 
 def _values(schema: Mapping[str, Any]) -> list[Any]:
-    """Values that the schema takes: its examples first, else what its type says without one."""
-    found = [schema[key] for key in ("example", "default", "const") if schema.get(key) is not None]
+    """Values that the schema allows: first its examples, then a value of its type."""
+    values = [schema[key] for key in ("example", "default", "const") if schema.get(key) is not None]
     for key in ("examples", "enum"):
-        found += schema[key] if isinstance(schema.get(key), list) else ()
+        values += schema[key] if isinstance(schema.get(key), list) else ()
     match schema.get("type"):
         case "boolean":
-            found.append(True)
+            values.append(True)
         case "integer" | "number":
-            found.append(schema.get("minimum", 1))
+            values.append(schema.get("minimum", 1))
         case "string" if isinstance(text := schema.get("description"), str):
-            found += _QUOTED.findall(text)
-    return found
+            values += _QUOTED.findall(text)
+    return values
 
 
 def _argument(key: str, value: Any) -> str:

@@ -1,4 +1,4 @@
-"""Prints the result of a tool: text as it is, a line about what is no text, and all of it with --json."""
+"""Prints the result of a tool: text as it is, a line about each block of another kind, the whole result with --json."""
 
 from __future__ import annotations
 
@@ -32,26 +32,26 @@ def _block(block: Mapping[str, Any]) -> str:
         case {"type": "text", "text": str(text)}:
             return text
         case {"type": "image" | "audio" as kind, "data": str(data)}:
-            return _held(kind, block, data)
+            return _summary(kind, block, data)
         case {"type": "resource_link", "uri": str(uri)}:
             return "  ".join(filter(None, [uri, _of(block, "title") or _of(block, "name"), _of(block, "description")]))
         case {"type": "resource", "resource": {"text": str(text)}}:
             return text
         case {"type": "resource", "resource": {"blob": str(data)} as resource}:
-            return _held(f"resource {_of(resource, 'uri')}", resource, data)
+            return _summary(f"resource {_of(resource, 'uri')}", resource, data)
         case _:
             return _json(block)
 
 
-def _held(what: str, of: Mapping[str, Any], data: str) -> str:
-    """A line about data that is not shown. data: in Base64."""
+def _summary(name: str, block: Mapping[str, Any], data: str) -> str:
+    """A line about data that is not printed. data: in Base64."""
     size = len(data) * 3 // 4 - data[-2:].count("=")
-    return f"[{what}, {_of(of, 'mimeType') or 'of an unknown type'}, {size} bytes; --json prints it]"
+    return f"[{name}, {_of(block, 'mimeType') or 'of an unknown type'}, {size} bytes; --json prints it]"
 
 
 def _of(block: Mapping[str, Any], key: str) -> str:
-    found = block.get(key)
-    return found if isinstance(found, str) else ""
+    value = block.get(key)
+    return value if isinstance(value, str) else ""
 
 
 def _json(value: object) -> str:

@@ -1,4 +1,4 @@
-"""Puts a tool, a resource or a prompt in words for a terminal. Pure."""
+"""Describes a tool, a resource or a prompt in lines for a terminal. Pure."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from workers.screen.operands import operands
-from workers.tools.shape import Shape, said, shown
+from workers.tools.shape import Shape, as_json, as_typed
 
 INDENT = 2
 GAP = 2
 NARROWEST = 24
-"""The least columns of a description."""
+"""The fewest columns of a description."""
 _HINTS = (("readOnlyHint", "only reads"), ("destructiveHint", "may destroy"), ("idempotentHint", "may be repeated"))
 
 
@@ -68,7 +68,7 @@ def described(field: Shape) -> str:
     of = field.items if field.types == {"array"} else field
     if (choices := of.choices) is None:
         return field.words() or "anything"
-    named = [f"{said(choice)} ({name})" if (name := of.name_of(choice)) else said(choice) for choice in choices]
+    named = [f"{as_typed(choice)} ({name})" if (name := of.name_of(choice)) else as_typed(choice) for choice in choices]
     return f"{'some' if of is not field else 'one'} of {', '.join(named)}"
 
 
@@ -78,7 +78,7 @@ def _placeholder(field: Shape) -> str:
 
 def _takes(field: Shape, *, required: bool) -> str:
     words = f"{described(field)}, {'required' if required else 'optional'}"
-    return f"{words}, {shown(field.default)} if not given" if field.has_default and field.default is not None else words
+    return f"{words}, {as_json(field.default)} if not given" if field.has_default and field.default is not None else words
 
 
 def _head(name: str, text: str, width: int) -> Iterable[str]:
@@ -111,5 +111,5 @@ def _first(text: str) -> str:
 
 
 def _text(of: Mapping[str, Any], key: str) -> str:
-    found = of.get(key)
-    return found if isinstance(found, str) else ""
+    value = of.get(key)
+    return value if isinstance(value, str) else ""

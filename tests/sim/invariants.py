@@ -38,8 +38,7 @@ def check_answers(world: World, clients: list[Client]) -> None:
         asked_for_input = request.arguments.get("input", False)
         if (request.tool == "write" or asked_for_input) and len(starts) > 1:
             world.violated(f"{request!r} may not be repeated and was started by {starts}")
-        # The failure of a start is not counted where a later sending is under way.
-        if request.arguments.get("poison") and len(starts) > 2 * STARTS_MOST:
+        if request.arguments.get("poison") and len(starts) > STARTS_MOST:
             world.violated(f"{request!r} killed {len(starts)} servers: {starts}")
         if request.open:
             world.violated(f"{request!r} was never answered")

@@ -19,6 +19,7 @@ from tests.sim.running_fabric import (
     until_answered,
     until_started,
 )
+from tests.sim.servers import Behaviour
 from tests.sim.world import Plant, World
 
 pytestmark = pytest.mark.requirement("R11", "D01")
@@ -90,6 +91,30 @@ def test_without_a_complete_tool_list_calls_go_on_and_half_a_list_counts() -> No
         assert until_answered(world, last_request(client), 3.0) == ""
     catalog = world.edges[0].core.tools._catalogs["tools"]
     assert list(catalog.tools) == ["write"]
+    assert_all_rules_held(world, client)
+
+
+@both_brokers
+def test_an_edge_that_knows_no_bridge_yet_waits_no_longer_for_a_list_that_never_comes(keeps: bool) -> None:
+    world = running_fabric(keeps=keeps)
+    world.tool_lists = "never"
+    client = Http(world, "c", "tools", legacy=False, edge=world.edge())
+    client.call("write")
+    assert until_answered(world, last_request(client), LIST_TIMEOUT + 1.0) == ""
+    world.fault("no tool list")
+    assert_all_rules_held(world, client)
+
+
+def test_the_time_for_a_list_begins_once_its_server_has_started() -> None:
+    world = running_fabric(behaviours={"tools": Behaviour(slow=2 * LIST_TIMEOUT)})
+    world.tool_lists = "never"
+    client = Http(world, "c", "tools", legacy=False)
+    client.call("write")
+    assert world.run_until(lambda: world.tool_list_requests == 1, 2 * LIST_TIMEOUT + 2.0)
+    world.run(LIST_TIMEOUT - 1.0)
+    assert not last_request(client).answers
+    assert until_answered(world, last_request(client), 2.0) == ""
+    world.fault("slow start")
     assert_all_rules_held(world, client)
 
 

@@ -122,6 +122,7 @@ class EdgeCore:
             self.member.beat(now)
             self.http_requests.judge(now)
             self.stalled.look(now)
+            self.tools.look(now)
         for id in self.sender.deadlines.expired(now):
             exchange = self.router.exchanges.get(id)
             if exchange is None:

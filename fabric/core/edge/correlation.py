@@ -73,11 +73,9 @@ class CorrelationRouter:
         return f"{self._member.me}-{self._count:x}-{self._tails.pop()}"
 
     # ------------------------------------------------------------ the beginning
-    def offer(self, exchange: Exchange, now: float, *, lapses: float = NEVER) -> None:
-        """Open an exchange and publish it to its server's queue. lapses: when it is given up at the latest."""
+    def offer(self, exchange: Exchange, now: float) -> None:
+        """Open an exchange and publish it to its server's queue."""
         self._open(exchange)
-        if lapses < exchange.lapses:
-            exchange.lapses = lapses
         self._sender.publish(exchange, now)
 
     def assign(self, exchange: Exchange, owner: str, now: float) -> None:

@@ -12,14 +12,14 @@ import msgspec
 
 from fabric.core.edge.correlation import CorrelationRouter
 from fabric.core.edge.directory import ServerDirectory
-from fabric.core.edge.exchange import NEVER, Exchange, Request
+from fabric.core.edge.exchange import Exchange, Request
 from fabric.mcp import jsonrpc, requests
 from fabric.mcp.jsonrpc import Message
 from fabric.mcp.requests import REPEATABLE_METHODS
 from fabric.mcp.tools import Catalog
 
 LIST_TIMEOUT = 10.0
-"""Seconds after which calls stop waiting for their server's list of tools, unless the server itself is still starting."""
+"""Seconds after which calls stop waiting for their server's list of tools; they begin once a bridge takes work of that server."""
 PAUSE = 5.0
 """Seconds after a list could not be fetched before it is asked for again."""
 HEARD_MOST = 10_000
@@ -34,11 +34,13 @@ class ToolList(msgspec.Struct, eq=False):
     lists: ToolLists
     server: str
     due: float
-    """When it must be complete."""
+    """When it must be complete; put off while no bridge takes work of its server."""
     catalog: Catalog
     """The pages so far."""
     waiting: list[tuple[Exchange, Message, Params]]
     """The calls that wait for it."""
+    page: Exchange | None = None
+    """The request for the page that is to come."""
     link: str = ""
 
     def message(self, exchange: Exchange, frame: bytes, event: int, now: float) -> bool:  # noqa: ARG002
@@ -105,8 +107,7 @@ class ToolLists:
         """The newest list, or None before the first has come or failed; fetched anew, behind what asks, if it is not fresh."""
         catalog = self._catalogs.get(server)
         if (catalog is None or now >= catalog.fresh_until) and server not in self.listing:
-            due = NEVER if self._directory.untaken(server) else now + LIST_TIMEOUT
-            self.listing[server] = ToolList(self, server, due, Catalog(), [])
+            self.listing[server] = ToolList(self, server, now + LIST_TIMEOUT, Catalog(), [])
             self._fetch(self.listing[server], "", now)
         return catalog
 
@@ -128,8 +129,16 @@ class ToolLists:
     def _fetch(self, tool_list: ToolList, cursor: str, now: float) -> None:
         id = self._router.mint()
         request = Request(server=tool_list.server, arrived=now, method="tools/list")
-        exchange = Exchange(id, request, tool_list, requests.list_tools(id, cursor), repeatable=True)
-        self._router.offer(exchange, now, lapses=tool_list.due)
+        tool_list.page = Exchange(id, request, tool_list, requests.list_tools(id, cursor), repeatable=True)
+        self._router.offer(tool_list.page, now)
+
+    def look(self, now: float) -> None:
+        """The regular look: give up the lists that are late."""
+        for tool_list in list(self.listing.values()):
+            if self._directory.untaken(tool_list.server):
+                tool_list.due = now + LIST_TIMEOUT
+            elif now >= tool_list.due and tool_list.page is not None:
+                self._router.give_up(tool_list.page, now)
 
     def listed(self, tool_list: ToolList, answer: bytes, now: float) -> None:
         """A page of a list that was fetched came, or (empty) will not come: after the last, the calls that waited go on."""

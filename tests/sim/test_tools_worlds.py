@@ -106,7 +106,7 @@ def test_an_edge_that_knows_no_bridge_yet_waits_no_longer_for_a_list_that_never_
 
 
 def test_the_time_for_a_list_begins_once_its_server_has_started() -> None:
-    world = running_fabric(behaviours={"tools": Behaviour(slow=2 * LIST_TIMEOUT)})
+    world = running_fabric(behaviours={"tools": Behaviour(reads_after=2 * LIST_TIMEOUT)})
     world.tool_lists = "never"
     client = Http(world, "c", "tools", legacy=False)
     client.call("write")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import msgspec
 import pytest
 
-from fabric.core.edge.correlation import Limits
+from fabric.core.edge.correlation import STARTS_MOST, Limits
 from fabric.core.events import PackArrived
 from fabric.core.peers.lease import LEASE
 from fabric.envelope import Kind, Pack
@@ -232,6 +232,41 @@ def test_full_bridges_return_work_until_one_has_room(keeps: bool) -> None:
     assert_all_rules_held(world, client)
     assert all(request.answers[0].reason == "" for request in client.requests)
     assert max(request.answers[0].at for request in client.requests) < 12.0
+
+
+@both_brokers
+def test_a_call_of_which_servers_die_is_started_three_times_though_others_end_with_it(keeps: bool) -> None:
+    world = running_fabric(keeps=keeps)
+    client, other = (Http(world, name, "tools", legacy=False) for name in ("c", "o"))
+    other.call("write", delay=5.0)
+    until_started(world, last_request(other))
+    client.call("read", poison=True, delay=0.1)
+    while not last_request(client).answers and world.now < 20.0:
+        world.run(0.01)
+        if not other.waits:
+            other.call("write", delay=5.0)
+    assert last_request(client).answers[0].reason == "unavailable"
+    assert len(world.started[last_request(client).key]) == STARTS_MOST
+    assert_all_rules_held(world, client, other)
+
+
+def test_a_start_that_failed_counts_though_the_call_has_been_sent_again() -> None:
+    world = running_fabric(bridges=2)
+    [edge] = world.edges
+    client = Http(world, "c", "tools", legacy=False)
+    client.call("read")
+    assert until_answered(world, last_request(client), 1.0) == ""
+
+    def late(process: Process, pack: Pack) -> float | None:
+        """Whatever a bridge says of the call comes when that has been sent again."""
+        return 0.6 if process is edge and pack.generation and pack.envelopes else 0.0
+
+    world.broker.meddle = late
+    client.call("read", poison=True, delay=0.1)
+    assert until_answered(world, last_request(client), 5.0) == "unavailable"
+    assert len(world.started[last_request(client).key]) <= STARTS_MOST + 1
+    world.broker.meddle = None
+    assert_all_rules_held(world, client)
 
 
 # ---------------------------------------------------------------- edges and clients

@@ -128,14 +128,13 @@ class CorrelationRouter:
             return
         exchange.ended |= {envelope.attempt}
         exchange.begun |= envelope.repeatable
-        if exchange.owner:
-            if (exchange.owner, exchange.owner_attempt) != (peer, envelope.attempt):
-                return
-        elif envelope.attempt != exchange.attempt:
-            return  # a later sending is under way
-        exchange.owner, exchange.granted = "", False
+        owned = (exchange.owner, exchange.owner_attempt) == (peer, envelope.attempt)
+        if owned:
+            exchange.owner, exchange.granted = "", False
         if envelope.body and self._failed_too_often(exchange, envelope.body.decode(errors="replace"), now):
             return
+        if exchange.owner or not (owned or envelope.attempt == exchange.attempt):
+            return  # another bridge has it, or a later sending is under way
         exchange.crowded = not envelope.body
         self._sender.again_after_pause(exchange, now)
         self._returned.add(exchange)
@@ -286,7 +285,7 @@ class CorrelationRouter:
     def _failed_too_often(self, exchange: Exchange, reason: str, now: float) -> bool:
         exchange.begun = True
         exchange.starts += 1
-        if exchange.starts < STARTS_MOST:
-            return False
+        if exchange.owner or exchange.starts < STARTS_MOST:
+            return False  # where another bridge has it by now, that may well answer
         self.fail(exchange, outcomes.failed_too_often(exchange, reason), now)
         return True

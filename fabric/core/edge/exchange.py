@@ -166,6 +166,11 @@ class Exchange(msgspec.Struct, eq=False):
     """The number of its answer in its stream, -1 for none."""
 
     @property
+    def under_way(self) -> bool:
+        """Its newest sending has neither been taken nor come back."""
+        return not self.owner and self.attempt not in self.ended
+
+    @property
     def unstarted(self) -> bool:
         """It is proven that no server has begun it: never sent, in need of a grant that nobody has, or come back each time."""
         came_back = self.crowded and not self.begun and len(self.ended) == self.attempt

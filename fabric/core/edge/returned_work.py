@@ -9,7 +9,7 @@ from fabric.core.edge.exchange import Exchange
 
 
 class ReturnedWork:
-    """Exchanges that came back, by server, in order of return; some have an owner or have ended since."""
+    """Exchanges that came back, by server, in order of return; some have been sent again, or have ended, since."""
 
     def __init__(self) -> None:
         self.servers: dict[str, dict[str, Exchange]] = {}
@@ -30,7 +30,7 @@ class ReturnedWork:
         oldest = None
         while waiting and ended.owner:
             exchange = waiting.pop(next(iter(waiting)))
-            if not exchange.owner:
+            if not exchange.owner and not exchange.under_way:
                 oldest = exchange
                 break
         if not waiting:

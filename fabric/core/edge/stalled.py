@@ -37,8 +37,7 @@ class StalledExchanges:
     def adrift(self, servers: frozenset[str], now: float) -> None:
         """A bridge that served these was given up: what it may have received without a word of it is sent again."""
         for exchange in list(self._router.exchanges.values()) if servers else ():
-            under_way = not exchange.owner and exchange.resend != NEVER and exchange.attempt not in exchange.ended
-            if under_way and exchange.request.server in servers:
+            if exchange.under_way and exchange.resend != NEVER and exchange.request.server in servers:
                 self._sender.publish(exchange, now, around=True)
 
     def recovered(self, now: float) -> None:
@@ -84,7 +83,7 @@ class StalledExchanges:
             self._router.give_up(exchange, now)
         elif now >= exchange.resend:
             if self._directory.free(exchange.request.server) or not exchange.backstop:
-                self._sender.publish(exchange, now, around=exchange.attempt not in exchange.ended)  # nobody has taken it
+                self._sender.publish(exchange, now, around=exchange.under_way)  # nobody has taken it
             else:  # it may well be in the queue, behind others
                 self._sender.again_at(exchange, now + RETURN_PAUSE_MOST, backstop=True)
         elif (due := min(exchange.due, exchange.lapses, exchange.resend)) != NEVER:

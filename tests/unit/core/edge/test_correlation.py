@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+import msgspec
 import pytest
 
 from fabric.core.edge.correlation import CorrelationRouter, Limits
@@ -171,6 +172,30 @@ def test_what_came_back_first_goes_first_when_work_of_its_server_ends() -> None:
     assert edge.router.crowding_bytes("s") == len(first.body + second.body)
     edge.router.answered("b", answer(running), 0.3)
     assert (first.attempt, second.attempt) == (2, 1)
+
+
+def test_what_came_back_and_has_been_sent_again_is_not_sent_once_more_when_work_of_its_server_ends() -> None:
+    edge = Edge()
+    back, running = edge.offered(), edge.offered()
+    edge.router.taken("b", taken(running), 0.1)
+    edge.router.returned("b", Envelope(kind=Kind.RETURNED, exchange=back.id, attempt=1), 0.2)
+    edge.router.expired(back, 0.3)
+    edge.router.answered("b", answer(running), 0.31)
+    assert back.attempt == 2
+
+
+def test_a_start_that_failed_counts_though_another_bridge_has_the_call_which_is_left_to_that_one() -> None:
+    edge = Edge()
+    exchange = edge.offered(repeatable=True)
+    edge.router.expired(exchange, RESEND_UNKEPT)
+    edge.router.taken("owner", taken(exchange, 2), 0.6)
+    failed = Envelope(kind=Kind.RETURNED, exchange=exchange.id, attempt=1, repeatable=True, body=b"it died")
+    for late in ("a", "b", "c"):  # a broker may give out one sending more than once
+        edge.router.returned(late, failed, 0.7)
+    assert edge.client.outcomes == []
+    edge.router.returned("owner", msgspec.structs.replace(failed, attempt=2), 0.8)
+    [error] = edge.client.errors
+    assert b"failed 4 times" in error
 
 
 def test_progress_that_does_not_rise_is_not_new() -> None:

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 AGAIN = 0.4
 """Seconds before a client without edge or session looks again."""
 CROSSES_WITHIN = 0.1
-"""Seconds within which a cancel and an answer cross each other."""
+"""Seconds within which a cancel and an answer cross each other, where no fault delays messages."""
 INPUT_TAKES = 0.2
 """Seconds until a client sends a call again with the input that its server has asked for."""
 
@@ -269,7 +269,8 @@ class LongLink(Client):
     def _doubt_others(self, answered: Request, mine: list[Request], *, sure: bool) -> None:
         """Excuse other requests of an id: an error may be theirs, and a cancel that crossed an answer may have ended them."""
         others = [request for request in mine if request.open and request.id == answered.id and request is not answered]
-        crossed = answered.cancelled and self.world.now - answered.cancelled_at < CROSSES_WITHIN
+        within = float("inf") if self.world.delays else CROSSES_WITHIN
+        crossed = answered.cancelled and self.world.now - answered.cancelled_at < within
         for other in others if crossed or not sure else ():
             other.excused = "a cancel or an error under its id may have been its own"
             answered.lapsed = True

@@ -11,7 +11,6 @@ from fabric.core.edge.core import EdgeCore
 from fabric.core.edge.correlation import STARTS_MOST
 from fabric.core.peers.lease import LEASE
 from fabric.core.peers.observer import ObserverCore
-from tests.sim.faults import KINDS
 
 if TYPE_CHECKING:
     from tests.sim.clients import Client
@@ -33,7 +32,7 @@ def all_requests(clients: Iterable[Client]) -> list[Request]:
 
 def most_starts(world: World) -> int:
     """How many servers one call may kill: an edge that hears of a start late may have sent the call again by then."""
-    return 2 * STARTS_MOST if world.faults.keys() & {*KINDS, "meddling"} else STARTS_MOST
+    return 2 * STARTS_MOST if world.delays else STARTS_MOST
 
 
 def check_answers(world: World, clients: list[Client]) -> None:

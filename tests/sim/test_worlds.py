@@ -261,11 +261,11 @@ def test_a_start_that_failed_counts_though_the_call_has_been_sent_again() -> Non
         """Whatever a bridge says of the call comes when that has been sent again."""
         return 0.6 if process is edge and pack.generation and pack.envelopes else 0.0
 
-    world.broker.meddle = late
+    world.broker.intercept = late
     client.call("read", poison=True, delay=0.1)
     assert until_answered(world, last_request(client), 5.0) == "unavailable"
     assert len(world.started[last_request(client).key]) <= STARTS_MOST + 1
-    world.broker.meddle = None
+    world.broker.intercept = None
     assert_all_rules_held(world, client)
 
 

@@ -33,6 +33,9 @@ if TYPE_CHECKING:
 SERVERS = {"tools": Era.MODERN, "old": Era.LEGACY, "both": Era.DUAL}
 """The servers of every world, unless it says otherwise."""
 
+PROMPT = frozenset(("failing tool lists", "full server", "hung server", "poisoned call", "restart asked for"))
+"""Faults by which no message comes late."""
+
 Plant = Callable[[EdgeCore | BridgeCore], None]
 """Puts a bug into a new core, by giving one of its parts a faulty subclass."""
 
@@ -173,6 +176,11 @@ class World:
         """A fault of this kind happens now."""
         self.faults[kind] = self.faults.get(kind, 0) + 1
         self.quiet_since = max(self.quiet_since, self.now + lasts)
+
+    @property
+    def delays(self) -> bool:
+        """Messages may have come late, or not at all."""
+        return not self.faults.keys() <= PROMPT
 
     def did(self, kind: str) -> None:
         """A deed of this kind has happened; test_seeds.py checks that each happens often."""

@@ -19,7 +19,7 @@ from fabric.mcp.requests import REPEATABLE_METHODS
 from fabric.mcp.tools import Catalog
 
 LIST_TIMEOUT = 10.0
-"""Seconds after which calls stop waiting for their server's list of tools; they begin once a bridge takes work of that server."""
+"""Seconds after which calls stop waiting for their server's list of tools, once a bridge takes work of that server."""
 PAUSE = 5.0
 """Seconds after a list could not be fetched before it is asked for again."""
 HEARD_MOST = 10_000

@@ -179,7 +179,7 @@ def test_what_came_back_and_has_been_sent_again_is_not_sent_once_more_when_work_
     back, running = edge.offered(), edge.offered()
     edge.router.taken("b", taken(running), 0.1)
     edge.router.returned("b", Envelope(kind=Kind.RETURNED, exchange=back.id, attempt=1), 0.2)
-    edge.router.expired(back, 0.3)
+    edge.stalled.expired(back, 0.3)
     edge.router.answered("b", answer(running), 0.31)
     assert back.attempt == 2
 
@@ -187,7 +187,7 @@ def test_what_came_back_and_has_been_sent_again_is_not_sent_once_more_when_work_
 def test_a_start_that_failed_counts_though_another_bridge_has_the_call_which_is_left_to_that_one() -> None:
     edge = Edge()
     exchange = edge.offered(repeatable=True)
-    edge.router.expired(exchange, RESEND_UNKEPT)
+    edge.stalled.expired(exchange, RESEND_UNKEPT)
     edge.router.taken("owner", taken(exchange, 2), 0.6)
     failed = Envelope(kind=Kind.RETURNED, exchange=exchange.id, attempt=1, repeatable=True, body=b"it died")
     for late in ("a", "b", "c"):  # a broker may give out one sending more than once

@@ -235,7 +235,7 @@ def test_full_bridges_return_work_until_one_has_room(keeps: bool) -> None:
 
 
 @both_brokers
-def test_a_call_of_which_servers_die_is_started_three_times_though_others_end_with_it(keeps: bool) -> None:
+def test_a_call_that_kills_its_servers_is_started_three_times_even_where_other_calls_end_with_it(keeps: bool) -> None:
     world = running_fabric(keeps=keeps)
     client, other = (Http(world, name, "tools", legacy=False) for name in ("c", "o"))
     other.call("write", delay=5.0)

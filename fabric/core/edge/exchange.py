@@ -167,7 +167,7 @@ class Exchange(msgspec.Struct, eq=False):
 
     @property
     def under_way(self) -> bool:
-        """Its newest sending has neither been taken nor come back."""
+        """Whether its newest sending has neither been taken nor come back."""
         return not self.owner and self.attempt not in self.ended
 
     @property

@@ -29,6 +29,7 @@ last one was over; the rules demand more of untouched processes, and of requests
     wires.py            a link whose far end may stop reading
     servers.py          MCP servers, which do what the arguments of a call say
     clients.py          clients on long links; http_clients.py: clients over HTTP; requests.py: one request and its answers
+    raw_posts.py        requests over HTTP that a test makes by itself
     invariants.py       the rules that hold at the end of every run, and what a core may still hold then: nothing
     faults.py           every kind of fault; deeds.py: every kind of deed
     seeds.py            what a seed does: plain, slow or varied; seeds.txt: seeds that once broke a rule

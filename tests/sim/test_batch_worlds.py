@@ -1,4 +1,4 @@
-"""The worlds of batches on a long link: each member has its one answer, and all come together, whatever befalls them."""
+"""Worlds of batches on a long link: each member gets one answer, and all answers come in one frame, under failures too."""
 
 from __future__ import annotations
 
@@ -17,30 +17,30 @@ from tests.sim.world import World
 pytestmark = pytest.mark.requirement("P14", "R11")
 
 
-class Line:
-    """A client on a long link whose session is of the revision with batches."""
+class BatchClient:
+    """A client on a long link whose session has the revision with batches."""
 
-    def __init__(self, world: World, link: str = "line") -> None:
+    def __init__(self, world: World, link: str = "link") -> None:
         self.edge = world.edges[0]
         self.link = link
-        self.heard: list[Any] = []
-        self.over = ""
+        self.answers: list[Any] = []
+        self.closed_because = ""
         self.edge.links[link] = self
         self.edge.feed(LinkOpened(link, "old", "c", "stdio"))
-        self.say(initialize(b"0", version=batches.REVISION))
-        assert world.run_until(lambda: bool(self.heard), 5.0)
+        self.write(initialize(b"0", version=batches.REVISION))
+        assert world.run_until(lambda: bool(self.answers), 5.0)
 
-    def say(self, *messages: jsonrpc.Message) -> None:
-        """One frame: an array where it is of several messages."""
+    def write(self, *messages: jsonrpc.Message) -> None:
+        """Write one frame: a message, or an array of several."""
         frames = [message.frame for message in messages]
         frame = frames[0] if len(frames) == 1 else b"[" + b",".join(frames) + b"]"
         self.edge.feed(FrameArrived(self.link, jsonrpc.parse(frame)))
 
     def sent(self, effect: Send) -> None:
-        self.heard.append(msgspec.json.decode(effect.frame))
+        self.answers.append(msgspec.json.decode(effect.frame))
 
     def closed(self, reason: str, unread: frozenset[bytes]) -> None:
-        self.over = reason
+        self.closed_because = reason
 
     def accepted(self) -> None: ...
 
@@ -52,7 +52,7 @@ class Line:
 
 
 def calls(*delays: float) -> list[jsonrpc.Message]:
-    """Calls with the ids 1, 2, ..., that take so long."""
+    """Calls with the ids 1, 2, ..., that take these seconds."""
     return [
         call(b"%d" % number, "write", {"key": f"b.{number}", "delay": delay}, modern=False)
         for number, delay in enumerate(delays, 1)
@@ -62,41 +62,41 @@ def calls(*delays: float) -> list[jsonrpc.Message]:
 @both_brokers
 def test_a_batch_is_answered_once_when_its_last_member_is(keeps: bool) -> None:
     world = running_fabric(keeps=keeps)
-    line = Line(world)
-    line.say(*calls(0.1, 1.0, 0.3), notification("notifications/x", {}))
+    client = BatchClient(world)
+    client.write(*calls(0.1, 1.0, 0.3), notification("notifications/x", {}))
     world.run(0.9)
-    assert len(line.heard) == 1
+    assert len(client.answers) == 1
     world.run(0.5)
-    assert [answer["result"]["key"] for answer in line.heard[1]] == ["b.1", "b.3", "b.2"]
-    line.edge.hang_up(line.link)
+    assert [answer["result"]["key"] for answer in client.answers[1]] == ["b.1", "b.3", "b.2"]
+    client.edge.hang_up(client.link)
     assert_all_rules_held(world)
 
 
 @both_brokers
 def test_a_cancelled_member_does_not_delay_the_answer_of_its_batch(keeps: bool) -> None:
     world = running_fabric(keeps=keeps)
-    line = Line(world)
-    line.say(*calls(0.1, 5.0))
+    client = BatchClient(world)
+    client.write(*calls(0.1, 5.0))
     world.run(0.5)
-    line.say(notification("notifications/cancelled", {"requestId": 2}))
+    client.write(notification("notifications/cancelled", {"requestId": 2}))
     world.run(0.5)
-    assert [answer["id"] for answer in line.heard[1]] == [1]
-    assert not line.edge.core.long_links.unanswered(line.link)
-    line.edge.hang_up(line.link)
+    assert [answer["id"] for answer in client.answers[1]] == [1]
+    assert not client.edge.core.long_links.unanswered(client.link)
+    client.edge.hang_up(client.link)
     assert_all_rules_held(world)
 
 
 @both_brokers
 def test_a_batch_whose_bridge_dies_is_answered_in_full_before_its_link_closes(keeps: bool) -> None:
     world = running_fabric(keeps=keeps)
-    line = Line(world)
-    line.say(*calls(0.1, 50.0, 50.0))
+    client = BatchClient(world)
+    client.write(*calls(0.1, 50.0, 50.0))
     world.run(0.5)
     world.fault("kill bridge")
     world.bridges[0].kill()
     world.bridge()
-    assert world.run_until(lambda: bool(line.over), 6.0)
-    reasons = [answer.get("error", {}).get("data", {}).get("reason") for answer in line.heard[1]]
+    assert world.run_until(lambda: bool(client.closed_because), 6.0)
+    reasons = [answer.get("error", {}).get("data", {}).get("reason") for answer in client.answers[1]]
     assert reasons == [None, "outcome_unknown", "outcome_unknown"]
     world.run(1.0)
     assert_all_rules_held(world)

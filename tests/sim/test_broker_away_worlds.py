@@ -1,4 +1,4 @@
-"""The worlds of a broker that is away: what was surely not sent is answered in time, and never carried out after all."""
+"""Worlds of a broker outage: a call that was surely not sent fails in time and never starts; a call that runs is answered."""
 
 from __future__ import annotations
 
@@ -27,10 +27,11 @@ from tests.sim.world import Plant, World
 pytestmark = pytest.mark.requirement("R11")
 
 WAIT = Limits().broker
+"""Seconds that a call waits for a broker that is away."""
 
 
-def four(world: World) -> list[Client]:
-    """Clients of both eras, over HTTP and on long links, that have each been answered once."""
+def four_clients(world: World) -> list[Client]:
+    """Clients of both eras, over HTTP and on long links, with one answered call each."""
     clients: list[Client] = [
         Http(world, "modern", "tools", legacy=False),
         Http(world, "legacy", "old", legacy=True),
@@ -44,6 +45,7 @@ def four(world: World) -> list[Client]:
 
 
 def lose_broker(world: World, seconds: float) -> None:
+    """Take the broker away for these seconds, and let half a second of them pass."""
     world.fault("restart", lasts=seconds + 0.5)
     world.broker.restart(seconds)
     world.run(0.5)
@@ -53,16 +55,16 @@ def lose_broker(world: World, seconds: float) -> None:
 @pytest.mark.parametrize("tool", ["read", "write"])
 def test_a_call_made_during_a_broker_outage_fails_within_ten_seconds_and_never_starts(keeps: bool, tool: str) -> None:
     world = running_fabric(keeps=keeps, bridges=2)
-    clients = four(world)
+    clients = four_clients(world)
     lose_broker(world, 25.0)
     for client in clients:
         client.call(tool)
-    asked = [last_request(client) for client in clients]
-    for request in asked:
+    requests = [last_request(client) for client in clients]
+    for request in requests:
         assert until_answered(world, request, WAIT + 0.5) == "unavailable"
         assert request.answers[0].retryable
     world.run(20.0)
-    assert not any(request.key in world.started for request in asked)
+    assert not any(request.key in world.started for request in requests)
     for client in clients:
         client.call("write")
         assert until_answered(world, last_request(client), 3.0) == ""
@@ -72,7 +74,7 @@ def test_a_call_made_during_a_broker_outage_fails_within_ten_seconds_and_never_s
 @both_brokers
 def test_a_call_made_during_a_short_broker_outage_succeeds(keeps: bool) -> None:
     world = running_fabric(keeps=keeps)
-    clients = four(world)
+    clients = four_clients(world)
     lose_broker(world, WAIT - 3.0)
     for client in clients:
         client.call("write")
@@ -83,7 +85,7 @@ def test_a_call_made_during_a_short_broker_outage_succeeds(keeps: bool) -> None:
 @both_brokers
 def test_a_call_that_runs_through_a_broker_outage_is_answered_after_it(keeps: bool) -> None:
     world = running_fabric(keeps=keeps, session_idle=60.0)
-    clients = four(world)
+    clients = four_clients(world)
     for client in clients:
         client.call("write", delay=2.0)
         until_started(world, last_request(client))
@@ -167,7 +169,7 @@ def test_a_new_edge_that_loses_its_broker_before_it_knows_the_bridges_reports_no
 
 # ---------------------------------------------------------------- planted bugs
 class Impatient(StalledExchanges):
-    """What may have been sent counts as not sent."""
+    """A request that may have been sent counts as not sent."""
 
     def overdue(self, now: float) -> None:
         for exchange in self._router.exchanges.values():
@@ -175,27 +177,27 @@ class Impatient(StalledExchanges):
         super().overdue(now)
 
 
-class NotTakenBack(Pairs):
-    """What was answered stays in the lane."""
+class NotWithdrawn(Pairs):
+    """A request that was answered stays in the lane."""
 
     def withdraw(self, peer: str, number: int) -> None: ...
 
 
-def what_was_sent_called_unsent(core: EdgeCore | BridgeCore) -> None:
+def a_sent_request_called_unsent(core: EdgeCore | BridgeCore) -> None:
     if isinstance(core, EdgeCore):
         core.stalled.__class__ = Impatient
 
 
-def what_was_answered_left_in_the_lane(core: EdgeCore | BridgeCore) -> None:
-    core.member.pairs.__class__ = NotTakenBack
+def an_answered_request_left_in_the_lane(core: EdgeCore | BridgeCore) -> None:
+    core.member.pairs.__class__ = NotWithdrawn
 
 
 @pytest.mark.parametrize(
-    "plant", [what_was_sent_called_unsent, what_was_answered_left_in_the_lane], ids=lambda plant: plant.__name__
+    "plant", [a_sent_request_called_unsent, an_answered_request_left_in_the_lane], ids=lambda plant: plant.__name__
 )
 def test_a_planted_bug_reports_a_started_call_as_retryable(plant: Plant) -> None:
     world = running_fabric(bridges=2, plant=plant)
-    clients = four(world)
+    clients = four_clients(world)
     for client in clients:
         client.call("read", delay=13.0)
         until_started(world, last_request(client))

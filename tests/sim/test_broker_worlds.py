@@ -1,4 +1,4 @@
-"""The worlds of brokers that drop, double, redeliver, reorder, stall, restart or lose. Each named by what must hold."""
+"""Worlds of brokers that lose, double, redeliver, reorder or refuse messages, stall or restart. Each test names its rule."""
 
 from __future__ import annotations
 
@@ -198,11 +198,11 @@ def test_queued_work_of_a_dead_edge_does_not_delay_calls_of_another_edge(keeps: 
     dying, living = world.edges
     crowd = [Http(world, f"crowd{number}", "tools", legacy=False, edge=dying) for number in range(20)]
     client = Http(world, "c", "tools", legacy=False, edge=living)
-    for one in [*crowd, client]:
-        one.call("read")
+    for each in [*crowd, client]:
+        each.call("read")
     world.run(3.0)
-    for one in crowd:
-        one.call("write", delay=5.0)
+    for each in crowd:
+        each.call("write", delay=5.0)
     world.run(0.01)
     world.fault("kill edge", lasts=0.0)
     dying.kill()

@@ -1,4 +1,4 @@
-"""HTTP sessions whose clients have gone without a word give way; one with a request under way never does."""
+"""Worlds of eviction: abandoned HTTP sessions give way to new ones, and a session with a running call never does."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from tests.sim.world import World
 pytestmark = pytest.mark.requirement("R11")
 
 
-def opened(world: World, name: str, **settings: Any) -> Http:
+def client_with_session(world: World, name: str, **settings: Any) -> Http:
     """A client with a session that has run a call."""
     client = Http(world, name, "old", legacy=True, **settings)
     client.call("write")
@@ -23,46 +23,53 @@ def opened(world: World, name: str, **settings: Any) -> Http:
     return client
 
 
-def gone(client: Http) -> Http:
-    """Its connections end, and it says nothing and comes back never."""
+def vanish(client: Http) -> Http:
+    """End a client's connections without a DELETE; it never comes back."""
     client.over = True
+    return disconnect(client)
+
+
+def disconnect(client: Http) -> Http:
+    """End a client's connections, such as the one on which it reads its session's stream; it opens no other by itself."""
     for edge in client.world.edges:
         for link in [link for link in edge.links if link.startswith(f"{client.name}/")]:
             edge.hang_up(link)
     return client
 
 
-def sessions(world: World) -> set[str]:
+def open_sessions(world: World) -> set[str]:
+    """The ids of all open sessions."""
     return {session for bridge in world.bridges for session in bridge.core.sessions.open}
 
 
 def test_the_more_sessions_are_abandoned_the_sooner_they_end_oldest_first() -> None:
     world = running_fabric(most=3 * KEPT, session_idle=400.0)
-    clients, left_at = [], []
+    clients: list[Http] = []
+    left_at = []
     for number in range(3 * KEPT):
-        clients.append(gone(opened(world, f"c{number}")))
+        clients.append(vanish(client_with_session(world, f"c{number}")))
         left_at.append(world.now)
     order = [client.session_id for client in clients]
     counts = []
     for _ in range(4):
         world.run(90.0)
-        counts.append(len(left := sessions(world)))
+        counts.append(len(left := open_sessions(world)))
         assert left == set(order[-len(left) :])
         assert world.now - left_at[-len(left)] < allowed(len(left), 400.0) + SWEEP + 1
     assert sorted(set(counts), reverse=True) == counts
-    assert 3 * KEPT > counts[0] > KEPT > counts[-1] > 0  # few enough keep all of the 400 s
+    assert 3 * KEPT > counts[0] > KEPT > counts[-1] > 0  # sessions are kept for all of the 400 s once they are few
     world.run(90.0)
-    assert not sessions(world)
+    assert not open_sessions(world)
     assert_all_rules_held(world)
 
 
 def test_a_session_whose_client_reads_its_stream_is_not_evicted() -> None:
     world = running_fabric(most=100, session_idle=60.0)
-    kept = opened(world, "kept")
+    kept = client_with_session(world, "kept")
     for number in range(32):
-        gone(opened(world, f"c{number}"))
+        vanish(client_with_session(world, f"c{number}"))
     world.run(70.0)
-    assert sessions(world) == {kept.session_id}
+    assert open_sessions(world) == {kept.session_id}
     assert_all_rules_held(world, kept)
 
 
@@ -70,26 +77,26 @@ def test_a_session_whose_client_reads_its_stream_is_not_evicted() -> None:
 def test_a_session_with_a_running_call_is_not_evicted_though_its_client_and_edge_are_gone(edge_dies: bool) -> None:
     world = running_fabric(edges=2, most=3, session_idle=100.0)
     edge, other = world.edges
-    clients = [opened(world, f"c{number}", edge=edge) for number in range(3)]
+    clients = [client_with_session(world, f"c{number}", edge=edge) for number in range(3)]
     running = [client.session_id for client in clients[:2]]
     for client in clients[:2]:
         client.call("write", delay=60.0)
         until_started(world, last_request(client))
     for client in clients:
-        gone(client)
+        vanish(client)
     if edge_dies:
         world.fault("kill edge")
         edge.kill()
     world.run(15.0)
-    assert sessions(world) >= set(running)
-    newcomer = opened(world, "new", edge=other)
-    assert sessions(world) == {*running, newcomer.session_id}
+    assert open_sessions(world) >= set(running)
+    newcomer = client_with_session(world, "new", edge=other)
+    assert open_sessions(world) == {*running, newcomer.session_id}
     second = Http(world, "second", "old", legacy=True, edge=other)
     world.run(20.0)
-    assert sessions(world) == {*running, newcomer.session_id}
-    gone(newcomer)
+    assert open_sessions(world) == {*running, newcomer.session_id}
+    vanish(newcomer)
     assert world.run_until(lambda: second.session is not None, 13.0)
-    assert set(running) <= sessions(world)
+    assert set(running) <= open_sessions(world)
     assert until_answered(world, second.requests[0], 1.0) == ""
 
 
@@ -97,14 +104,16 @@ def test_a_full_server_evicts_sessions_sooner_when_many_clients_wait() -> None:
     world = running_fabric(most=12, slots=64, session_idle=15.0)
     world.fault("full server", lasts=12.0)
     for number in range(12):
-        gone(opened(world, f"c{number}"))
+        vanish(client_with_session(world, f"c{number}"))
     one = Http(world, "one", "old", legacy=True)
     world.run(4.0)
     assert one.session is None  # less than ten seconds have passed
     many = [Http(world, f"m{number}", "old", legacy=True) for number in range(9)]
     waiting = [one, *many]
     assert world.run_until(lambda: sum(client.session is not None for client in waiting) >= 8, 3.0)
-    assert world.run_until(lambda: all(client.session for client in waiting), 8.0)  # again only the longest gives way
+    assert world.run_until(
+        lambda: all(client.session for client in waiting), 8.0
+    )  # again only the session that was abandoned first gives way
     assert_all_rules_held(world, one, *many)
 
 
@@ -112,41 +121,33 @@ def test_clients_that_come_to_a_full_server_at_once_do_not_delay_each_other() ->
     world = running_fabric(most=10, slots=64, session_idle=60.0)
     world.fault("full server", lasts=12.0)
     for number in range(10):
-        gone(opened(world, f"c{number}"))
+        vanish(client_with_session(world, f"c{number}"))
     many = [Http(world, f"m{number}", "old", legacy=True) for number in range(10)]
     assert world.run_until(lambda: sum(client.session is not None for client in many) >= 6, 3.5)
     assert world.run_until(lambda: all(client.session for client in many), 11.0)
     assert_all_rules_held(world, *many)
 
 
-def unread(client: Http) -> Http:
-    """The connection on which it reads its session's own stream ends, and it opens no other."""
-    for edge in client.world.edges:
-        for link in [link for link in edge.links if link.startswith(f"{client.name}/")]:
-            edge.hang_up(link)
-    return client
-
-
 def test_the_eviction_time_of_a_session_starts_at_the_end_of_its_long_call() -> None:
     world = running_fabric(most=2, session_idle=100.0)
-    first, second = unread(opened(world, "first")), unread(opened(world, "second"))
+    first, second = disconnect(client_with_session(world, "first")), disconnect(client_with_session(world, "second"))
     first.call("write", delay=15.0)
     second.call("write", delay=40.0)
     world.fault("full server", lasts=60.0)
     assert until_answered(world, last_request(first), 16.0) == ""
     newcomer = Http(world, "new", "old", legacy=True)
     world.run(EVICT_AFTER - 1.0)
-    assert sessions(world) == {first.session_id, second.session_id}
+    assert open_sessions(world) == {first.session_id, second.session_id}
     assert world.run_until(lambda: newcomer.session is not None, 3.0)
-    assert sessions(world) == {second.session_id, newcomer.session_id}
+    assert open_sessions(world) == {second.session_id, newcomer.session_id}
 
 
 def test_a_long_silent_session_outlives_a_short_break_of_its_clients_stream() -> None:
     world = running_fabric(session_idle=12.0)
-    client = opened(world, "c")
+    client = client_with_session(world, "c")
     world.run(40.0)
     session = client.session_id
-    unread(client)
+    disconnect(client)
     world.run(8.0)
     client.call("write")
     assert until_answered(world, last_request(client), 2.0) == ""
@@ -156,7 +157,7 @@ def test_a_long_silent_session_outlives_a_short_break_of_its_clients_stream() ->
 
 def test_a_bridge_that_has_left_looks_for_no_idle_session() -> None:
     world = running_fabric(session_idle=12.0)
-    opened(world, "c")
+    client_with_session(world, "c")
     world.run(20.0)
     [bridge] = world.bridges
     bridge.core.leave(bridge.clock)

@@ -1,4 +1,4 @@
-"""Whoever reads slowly is waited for: in bounded memory, at nobody else's cost, and as long as it takes anything at all."""
+"""Worlds of slow readers: the fabric waits for a slow server or client in bounded memory, and delays no other for it."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from fabric.core.edge.correlation import Limits
 from tests.sim.clients import LongLink
 from tests.sim.http_clients import Http
 from tests.sim.process import BridgeProcess
+from tests.sim.raw_posts import post
 from tests.sim.running_fabric import (
     assert_all_rules_held,
     both_brokers,
@@ -25,7 +26,6 @@ from tests.sim.running_fabric import (
     until_started,
 )
 from tests.sim.servers import SimServer
-from tests.sim.test_modern_worlds import post
 from tests.sim.wires import BEHIND_BYTES, Wire
 from tests.sim.world import Plant, World
 
@@ -39,22 +39,21 @@ def shared(bridge: BridgeProcess, server: str = "tools") -> SimServer:
     return bridge.children[child.id]
 
 
-def of_session(world: World) -> SimServer:
-    """The process of the only session there is."""
-    found = [(bridge, session) for bridge in world.bridges for session in bridge.core.sessions.open.values()]
-    assert len(found) == 1
-    return found[0][0].children[found[0][1].child]
+def session_process(world: World) -> SimServer:
+    """The process of the only session."""
+    [(bridge, session)] = [(bridge, session) for bridge in world.bridges for session in bridge.core.sessions.open.values()]
+    return bridge.children[session.child]
 
 
-def stopped(client: LongLink | Http) -> Wire:
-    """The client's newest link, of which it takes nothing more."""
+def stop_reading(client: LongLink | Http) -> Wire:
+    """Have the client read nothing more of its newest link; `go` of the returned wire lets it read again."""
     edge = client.edge
     assert edge is not None
     return edge.stop_taking(client.link if isinstance(client, LongLink) else client.ends[-1].link)
 
 
-def warmed(**settings: Any) -> World:
-    """A running fabric whose edge knows its servers' tools: else a call would wait for those of a process that is stopped."""
+def fabric_with_tool_list(**settings: Any) -> World:
+    """A running fabric whose edge has the list of tools, so that no call waits for a stopped process to list them."""
     world = running_fabric(**settings)
     first = Http(world, "first", "tools", legacy=False)
     first.call("write")
@@ -63,13 +62,14 @@ def warmed(**settings: Any) -> World:
 
 
 def call(client: LongLink | Http, tool: str, size: int, **arguments: Any) -> None:
+    """Call a tool with so many bytes of arguments."""
     client.call(tool, text="x" * size, **arguments)
 
 
 # ---------------------------------------------------------------- servers that do not read
 @both_brokers
 def test_a_server_that_stops_reading_is_sent_a_bounded_number_of_bytes_and_its_calls_succeed_later(keeps: bool) -> None:
-    world = warmed(keeps=keeps, bridges=1)
+    world = fabric_with_tool_list(keeps=keeps, bridges=1)
     server = shared(world.bridges[0])
     server.stdin.stop()
     clients = [Http(world, f"c{number}", "tools", legacy=False) for number in range(6)]
@@ -85,7 +85,7 @@ def test_a_server_that_stops_reading_is_sent_a_bounded_number_of_bytes_and_its_c
 
 @both_brokers
 def test_a_request_above_the_unread_limit_is_taken_where_nothing_waits(keeps: bool) -> None:
-    world = warmed(keeps=keeps, bridges=1)
+    world = fabric_with_tool_list(keeps=keeps, bridges=1)
     client = Http(world, "c", "tools", legacy=False)
     for _ in range(2):
         call(client, "write", 3 * world.settings.unread_bytes)
@@ -95,7 +95,7 @@ def test_a_request_above_the_unread_limit_is_taken_where_nothing_waits(keeps: bo
 
 @both_brokers
 def test_large_requests_wait_until_their_server_reads_again(keeps: bool) -> None:
-    world = warmed(keeps=keeps, bridges=1)
+    world = fabric_with_tool_list(keeps=keeps, bridges=1)
     stdin = shared(world.bridges[0]).stdin
     stdin.stop()
     world.fault("slow server", lasts=5.0)
@@ -110,7 +110,7 @@ def test_large_requests_wait_until_their_server_reads_again(keeps: bool) -> None
 
 @both_brokers
 def test_a_bridge_runs_the_calls_for_which_another_has_no_room(keeps: bool) -> None:
-    world = warmed(keeps=keeps, bridges=2)
+    world = fabric_with_tool_list(keeps=keeps, bridges=2)
     server = shared(world.bridges[0])
     server.stdin.stop()
     clients = [Http(world, f"c{number}", "tools", legacy=False) for number in range(12)]
@@ -118,14 +118,14 @@ def test_a_bridge_runs_the_calls_for_which_another_has_no_room(keeps: bool) -> N
         call(client, "write", 5_000)
     world.run(6.0)
     waiting = [client for client in clients if last_request(client).open]
-    assert len(waiting) <= 3  # what it has been given
+    assert len(waiting) <= 3  # the calls that its bridge has written to it
     server.stdin.go()
     assert_all_rules_held(world, *clients)
 
 
 @both_brokers
 def test_only_calls_that_may_have_reached_a_stalled_process_have_an_unknown_outcome(keeps: bool) -> None:
-    world = warmed(keeps=keeps, bridges=1, limits=Limits(idle=100.0, absolute=200.0))
+    world = fabric_with_tool_list(keeps=keeps, bridges=1, limits=Limits(idle=100.0, absolute=200.0))
     world.fault("stalled server", lasts=60.0)
     bridge = world.bridges[0]
     bridge.touched.append("stalled server")
@@ -143,7 +143,7 @@ def test_only_calls_that_may_have_reached_a_stalled_process_have_an_unknown_outc
 
 
 def test_calls_not_yet_sent_to_a_crashed_process_run_in_another() -> None:
-    world = warmed(bridges=1)
+    world = fabric_with_tool_list(bridges=1)
     world.fault("server crash")
     bridge = world.bridges[0]
     bridge.touched.append("server crash")
@@ -159,12 +159,12 @@ def test_calls_not_yet_sent_to_a_crashed_process_run_in_another() -> None:
 
 
 def test_an_unsent_call_of_a_lost_session_is_retryable() -> None:
-    world = warmed(bridges=1)
+    world = fabric_with_tool_list(bridges=1)
     world.fault("server crash")
     client = LongLink(world, "c", "old", legacy=True)
     call(client, "write", 10)
     until_answered(world, last_request(client), 3.0)
-    server = of_session(world)
+    server = session_process(world)
     world.bridges[0].touched.append("server crash")
     server.stdin.stop()
     for _ in range(3):
@@ -179,7 +179,7 @@ def test_an_unsent_call_of_a_lost_session_is_retryable() -> None:
 
 @both_brokers
 def test_a_call_without_room_until_its_deadline_ends_as_overloaded_and_never_starts(keeps: bool) -> None:
-    world = warmed(keeps=keeps, bridges=1, limits=Limits(idle=4.0, absolute=30.0))
+    world = fabric_with_tool_list(keeps=keeps, bridges=1, limits=Limits(idle=4.0, absolute=30.0))
     world.fault("stalled server", lasts=5.0)
     world.bridges[0].touched.append("stalled server")
     server = shared(world.bridges[0])
@@ -197,12 +197,12 @@ def test_a_call_without_room_until_its_deadline_ends_as_overloaded_and_never_sta
 
 
 def test_an_edge_stops_reading_a_long_link_whose_server_process_does_not_read() -> None:
-    world = warmed(bridges=1)
+    world = fabric_with_tool_list(bridges=1)
     client = LongLink(world, "c", "old", legacy=True)
     other = LongLink(world, "d", "old", legacy=True)
     call(client, "write", 10)
     until_answered(world, last_request(client), 3.0)
-    session = next(session for session in world.bridges[0].core.sessions.open.values() if session.jobs is not None)
+    session = next(iter(world.bridges[0].core.sessions.open.values()))
     server = world.bridges[0].children[session.child]
     server.stdin.stop()
     for number in range(60):
@@ -214,20 +214,18 @@ def test_an_edge_stops_reading_a_long_link_whose_server_process_does_not_read() 
     server.stdin.go()
     for each in client.requests:
         assert until_answered(world, each, 3.0) == ""
-    starts = list(world.started)
-    assert [key for key in starts if key.startswith("c.")] == sorted(
-        (key for key in starts if key.startswith("c.")), key=lambda key: int(key[2:])
-    )
+    starts = [key for key in world.started if key.startswith("c.")]
+    assert starts == sorted(starts, key=lambda key: int(key[2:]))
     assert_all_rules_held(world, client, other)
 
 
 def test_posts_of_a_session_whose_process_does_not_read_are_refused_as_overloaded() -> None:
-    world = warmed(bridges=1)
+    world = fabric_with_tool_list(bridges=1)
     client = Http(world, "c", "old", legacy=True)
     call(client, "write", 10)
     until_answered(world, last_request(client), 3.0)
     world.fault("stalled server", lasts=2.0)
-    server = of_session(world)
+    server = session_process(world)
     server.stdin.stop()
     for number in range(5):
         world.after(0.02 * number, call, client, "write", 5_000)
@@ -242,7 +240,7 @@ def test_posts_of_a_session_whose_process_does_not_read_are_refused_as_overloade
 
 
 def test_a_health_check_that_the_server_has_not_read_has_not_failed() -> None:
-    world = warmed(bridges=1, limits=Limits(idle=200.0, absolute=300.0))
+    world = fabric_with_tool_list(bridges=1, limits=Limits(idle=200.0, absolute=300.0))
     server = shared(world.bridges[0])
     server.stdin.stop()
     client = Http(world, "c", "tools", legacy=False)
@@ -265,7 +263,7 @@ def test_a_client_that_stops_reading_holds_only_its_own_server_process_and_misse
     slow.call("write", flood=200)
     until_started(world, last_request(slow))
     world.fault("slow client", lasts=20.0)
-    wire = stopped(slow)
+    wire = stop_reading(slow)
     world.run(20.0)
     other.call("write", flood=20)
     assert until_answered(world, last_request(other), 2.0) == ""
@@ -277,8 +275,8 @@ def test_a_client_that_stops_reading_holds_only_its_own_server_process_and_misse
     assert_all_rules_held(world, slow, other)
 
 
-class PassesNothingOver(SlowLinks):
-    """A message may wait for a slow client, however much waits already."""
+class SkipsNothing(SlowLinks):
+    """Messages wait for a slow client, however many wait already."""
 
     def fell_behind(self, link: str, unsent_bytes: int) -> None:
         super().fell_behind(link, unsent_bytes - 1_000_000)
@@ -286,7 +284,7 @@ class PassesNothingOver(SlowLinks):
 
 def no_bound_for_a_slow_client(core: EdgeCore | BridgeCore) -> None:
     if isinstance(core, EdgeCore):
-        core.slow.__class__ = PassesNothingOver
+        core.slow.__class__ = SkipsNothing
 
 
 @both_brokers
@@ -297,7 +295,7 @@ def test_a_shared_process_waits_for_no_slow_client_and_skips_messages_for_it(kee
     slow, other = LongLink(world, "slow", "tools", legacy=False), LongLink(world, "other", "tools", legacy=False)
     slow.call("read", flood=200)
     until_started(world, last_request(slow))
-    wire = stopped(slow)
+    wire = stop_reading(slow)
     other.call("read", flood=50)
     assert until_answered(world, last_request(other), 2.0) == ""
     world.run(5.0)
@@ -311,16 +309,16 @@ def test_a_shared_process_waits_for_no_slow_client_and_skips_messages_for_it(kee
 def test_a_subscription_with_skipped_notices_gets_each_distinct_one_once_it_reads_again() -> None:
     world = running_fabric(bridges=1, lane_bytes=40_000)
     client = Http(world, "slow", "tools", legacy=False)
-    tap = post(world, client, "subscriptions/listen", {"notifications": {}})
+    subscription = post(world, client, "subscriptions/listen", {"notifications": {}})
     world.run(1.0)
-    heard = len(tap.frames)
-    wire = world.edges[0].stop_taking(tap.link)
+    received = len(subscription.frames)
+    wire = world.edges[0].stop_taking(subscription.link)
     world.run(50.0)  # some 200 notices of 130 bytes
     assert 9_000 < wire.most < 11_000
     waiting = len(wire.waiting)
     wire.go()
-    assert len(tap.frames) == heard + waiting + 1  # all that differ from each other were told again: there is one such
-    world.edges[0].hang_up(tap.link)
+    assert len(subscription.frames) == received + waiting + 1  # one of each skipped notice, and all skipped ones are alike
+    world.edges[0].hang_up(subscription.link)
     assert_all_rules_held(world, client)
 
 
@@ -330,19 +328,19 @@ def test_a_client_that_reads_nothing_for_a_minute_is_disconnected_and_its_proces
     world.run(1.0)
     client.call("write", flood=100)
     until_started(world, last_request(client))
-    server = of_session(world)
-    wire = stopped(client)
+    server = session_process(world)
+    wire = stop_reading(client)
     world.run(50.0)
     assert server.stdin.most == 0
     assert wire.most < 15_000
     assert not last_request(client).answers
     world.run(20.0)
-    assert world.run_until(lambda: server._running == {}, 5.0)  # it has written all, and answered
+    assert world.run_until(lambda: server._running == {}, 5.0)  # it has written all progress, and its answer
     client.leave()
 
 
 class HeldByTheDead(Holds):
-    """What an edge has held stays held when that is gone."""
+    """A process that an edge has held stays held when the edge is gone."""
 
     def lost(self, edge: str, sessions: Iterable[Session]) -> None: ...
 
@@ -360,8 +358,8 @@ def test_an_edge_that_dies_with_a_slow_client_leaves_no_process_held(plant: Plan
     world.run(1.0)
     client.call("write", flood=100)
     until_started(world, last_request(client))
-    server = of_session(world)
-    stopped(client)
+    server = session_process(world)
+    stop_reading(client)
     world.run(2.0)
     assert server._running
     assert client.edge is not None

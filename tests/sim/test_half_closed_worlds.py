@@ -1,4 +1,4 @@
-"""The worlds of clients that have ended their input: what is still open when they are waited for no longer has its answer."""
+"""Worlds of clients that have ended their input: when the wait for them lapses, each request that is still open is answered."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ pytestmark = pytest.mark.requirement("R11", "D09")
 
 
 def client(world: World, *, legacy: bool) -> LongLink:
-    """A client on a long link, its session open where it has one."""
+    """A client on a long link; a legacy one has an open session."""
     made = LongLink(world, "c", "old" if legacy else "tools", legacy=legacy)
     assert world.run_until(lambda: not legacy or bool(made.requests and made.requests[0].answers), 5.0)
     world.run(0.1)
@@ -22,17 +22,17 @@ def client(world: World, *, legacy: bool) -> LongLink:
 
 
 def lapse(caller: LongLink) -> list[str]:
-    """Its input ended long ago; what its open requests are told, at once."""
-    asked = [request for request in caller.requests if request.open]
+    """Have a client's ended input lapse; returns the reason of the answer that each open request gets at once."""
+    pending = [request for request in caller.requests if request.open]
     assert caller.edge is not None
-    for request in asked:
+    for request in pending:
         request.lapsed = True
     caller.edge.feed(InputLapsed(caller.link))
-    return [reason(request) for request in asked]
+    return [reason(request) for request in pending]
 
 
 def reason(request: Request) -> str:
-    """Why it was answered by the fabric."""
+    """The fabric's reason for the one answer of a request."""
     [answer] = request.answers
     return answer.reason
 

@@ -1,4 +1,4 @@
-"""The worlds of health: servers that hang are found by their checks, replaced, and never while they are only busy."""
+"""Worlds of health checks: a server that hangs is found and replaced; one that is only busy is not replaced."""
 
 from __future__ import annotations
 
@@ -11,31 +11,29 @@ from tests.sim.http_clients import Http
 from tests.sim.process import BridgeProcess
 from tests.sim.running_fabric import assert_all_rules_held, last_request, running_fabric, until_answered, until_started
 from tests.sim.servers import SimServer
-from tests.sim.world import World
 
 pytestmark = pytest.mark.requirement("R07")
 
 CHECKS = Checks()
 DOWN_WITHIN = CHECKS.down * (CHECKS.interval + CHECKS.timeout) + 1.0
+"""Seconds within which checks find a server that hangs."""
 
 
 def health(bridge: BridgeProcess) -> Health:
+    """The health of the server "tools" at a bridge."""
     return bridge.core.pools["tools"].condition.health
 
 
 def shared(bridge: BridgeProcess) -> SimServer:
+    """The process of "tools" that all clients of a bridge share."""
     child = bridge.core.pools["tools"].shared()
     assert child is not None
     return bridge.children[child.id]
 
 
-def only_bridge(world: World) -> BridgeProcess:
-    return next(process for process in world.processes if isinstance(process, BridgeProcess))
-
-
 def test_a_server_that_hangs_is_degraded_then_replaced_and_the_next_call_is_answered() -> None:
     world = running_fabric()
-    bridge, client = only_bridge(world), Http(world, "c", "tools", legacy=False)
+    bridge, client = world.bridges[0], Http(world, "c", "tools", legacy=False)
     hung = shared(bridge)
     hung.hang()
     assert world.run_until(lambda: health(bridge) is Health.DEGRADED, CHECKS.interval + CHECKS.timeout + 1.0)
@@ -49,7 +47,7 @@ def test_a_server_that_hangs_is_degraded_then_replaced_and_the_next_call_is_answ
 
 def test_a_busy_server_that_fails_its_checks_is_degraded_and_keeps_its_call() -> None:
     world = running_fabric(limits=Limits())
-    bridge, client = only_bridge(world), Http(world, "c", "tools", legacy=False)
+    bridge, client = world.bridges[0], Http(world, "c", "tools", legacy=False)
     client.call("write", delay=0.1)
     until_started(world, last_request(client))
     busy = shared(bridge)
@@ -63,7 +61,7 @@ def test_a_busy_server_that_fails_its_checks_is_degraded_and_keeps_its_call() ->
 
 def test_calls_avoid_a_bridge_whose_server_hangs() -> None:
     world = running_fabric(bridges=2)
-    bridge, client = only_bridge(world), Http(world, "c", "tools", legacy=False)
+    bridge, client = world.bridges[0], Http(world, "c", "tools", legacy=False)
     shared(bridge).hang()
     assert world.run_until(lambda: health(bridge) is Health.UNHEALTHY, DOWN_WITHIN)
     for _ in range(20):  # before it is back, and after

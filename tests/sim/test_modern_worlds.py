@@ -1,21 +1,15 @@
-"""The worlds of modern requests: parked calls, listeners, logs; and what clients are told where nobody can serve them."""
+"""Worlds of modern requests: calls that wait for input, subscriptions, logs, cancels; and of calls that no bridge can serve."""
 
 from __future__ import annotations
 
-from typing import Any
-
-import msgspec
 import pytest
 
 from fabric.core.edge.correlation import Limits
-from fabric.core.effects import Send
-from fabric.core.events import RequestPosted
 from fabric.core.peers.lease import LEASE
 from fabric.envelope import Kind
-from fabric.mcp import jsonrpc
 from tests.sim.clients import LongLink
-from tests.sim.http_clients import Http, Post
-from tests.sim.requests import frame
+from tests.sim.http_clients import Http
+from tests.sim.raw_posts import post
 from tests.sim.running_fabric import (
     assert_all_rules_held,
     both_brokers,
@@ -31,28 +25,6 @@ from tests.sim.world import World
 pytestmark = pytest.mark.requirement("R11")
 
 
-class Tap(Post):
-    """A POST whose frames are kept as they came."""
-
-    def __init__(self, client: Http, link: str) -> None:
-        super().__init__(client, link, None, None)
-        self.frames: list[Any] = []
-
-    def sent(self, effect: Send) -> None:
-        self.over = self.over or effect.final
-        self.frames.append(msgspec.json.decode(effect.frame))
-
-
-def post(world: World, client: Http, method: str, params: dict[str, Any], *, id: bytes = b"1", edge: int = 0) -> Tap:
-    """Post a modern request of one's own making."""
-    tap = Tap(client, f"{client.name}/tap{len(world.edges[edge].links)}-{world.now}")
-    meta = params.pop("_meta", {}) | {"io.modelcontextprotocol/protocolVersion": jsonrpc.MODERN_VERSION}
-    message = frame(id, method, params | {"_meta": meta})
-    world.edges[edge].links[tap.link] = tap
-    world.edges[edge].feed(RequestPosted(tap.link, client.server, client.name, message, None, (), "http"))
-    return tap
-
-
 @both_brokers
 @pytest.mark.requirement("P05")
 def test_progress_keeps_a_call_alive_whose_client_accepts_only_the_answer(keeps: bool) -> None:
@@ -64,11 +36,13 @@ def test_progress_keeps_a_call_alive_whose_client_accepts_only_the_answer(keeps:
 
 
 @both_brokers
-@pytest.mark.parametrize("broken", ["named", "nobody's"])
+@pytest.mark.parametrize("unreadable", ["named", "without id"])
 @pytest.mark.parametrize("legacy", [False, True])
-def test_a_call_with_an_unreadable_answer_fails_at_once_and_never_runs_again(keeps: bool, broken: str, legacy: bool) -> None:
+def test_a_call_with_an_unreadable_answer_fails_at_once_and_never_runs_again(
+    keeps: bool, unreadable: str, legacy: bool
+) -> None:
     server = "old" if legacy else "tools"
-    world = running_fabric(keeps=keeps, behaviours={server: Behaviour(unreadable=broken)})
+    world = running_fabric(keeps=keeps, behaviours={server: Behaviour(unreadable=unreadable)})
     client = Http(world, "c", server, legacy=legacy)
     for tool in ("read", "write"):
         client.call(tool)
@@ -78,16 +52,16 @@ def test_a_call_with_an_unreadable_answer_fails_at_once_and_never_runs_again(kee
     assert_all_rules_held(world, client)
 
 
-# ---------------------------------------------------------------- parked calls
+# ---------------------------------------------------------------- calls that wait for input
 @both_brokers
 def test_a_retry_with_input_reaches_the_process_that_asked_for_it_through_any_edge(keeps: bool) -> None:
     world = running_fabric(keeps=keeps, edges=2, bridges=4)
     client = Http(world, "c", "tools", legacy=False)
     for number in range(8):
         params = {"name": "write", "arguments": {"key": f"k{number}", "input": True}}
-        asked = post(world, client, "tools/call", dict(params))
-        assert world.run_until(lambda: asked.over, 2.0)  # noqa: B023 - it is called at once
-        state = asked.frames[-1]["result"]["requestState"]
+        question = post(world, client, "tools/call", dict(params))
+        assert world.run_until(lambda: question.over, 2.0)  # noqa: B023 - it is called at once
+        state = question.frames[-1]["result"]["requestState"]
         answered = post(world, client, "tools/call", params | {"requestState": state, "inputResponses": {}}, edge=1)
         assert world.run_until(lambda: answered.over, 2.0)  # noqa: B023 - it is called at once
         assert answered.frames[-1]["result"]["key"] == f"k{number}"
@@ -99,9 +73,9 @@ def test_a_retry_with_input_whose_process_is_gone_never_runs_in_another(keeps: b
     world = running_fabric(keeps=keeps)
     client = Http(world, "c", "tools", legacy=False)
     params = {"name": "write", "arguments": {"key": "k", "input": True}}
-    asked = post(world, client, "tools/call", dict(params))
-    assert world.run_until(lambda: asked.over, 2.0)
-    state = asked.frames[-1]["result"]["requestState"]
+    question = post(world, client, "tools/call", dict(params))
+    assert world.run_until(lambda: question.over, 2.0)
+    state = question.frames[-1]["result"]["requestState"]
     world.fault("kill bridge", lasts=0.0)
     world.bridges[0].kill()
     world.bridge()
@@ -114,27 +88,27 @@ def test_a_retry_with_input_whose_process_is_gone_never_runs_in_another(keeps: b
     assert_all_rules_held(world, client)
 
 
-# ---------------------------------------------------------------- listeners and logs
+# ---------------------------------------------------------------- subscriptions and logs
 @both_brokers
 def test_a_subscription_gets_notices_under_its_own_id_and_moves_when_its_bridge_dies(keeps: bool) -> None:
     world = running_fabric(keeps=keeps, bridges=2)
     client = Http(world, "c", "tools", legacy=False)
-    taps = [post(world, client, "subscriptions/listen", {"notifications": {}}, id=id) for id in (b"5", b'"5"')]
+    subscriptions = [post(world, client, "subscriptions/listen", {"notifications": {}}, id=id) for id in (b"5", b'"5"')]
     for _ in range(4):
         world.run(1.0)
         world.fault("kill bridge", lasts=0.0)
         world.bridges[0].kill()
         world.bridge()
         world.run(LEASE + 1.0)
-    for tap, id in zip(taps, (5, "5"), strict=True):
-        named = [heard["params"]["_meta"]["io.modelcontextprotocol/subscriptionId"] for heard in tap.frames]
+    for subscription, id in zip(subscriptions, (5, "5"), strict=True):
+        named = [notice["params"]["_meta"]["io.modelcontextprotocol/subscriptionId"] for notice in subscription.frames]
         assert len(named) > 4
         assert set(map(repr, named)) == {repr(id)}
-    count = [len(tap.frames) for tap in taps]
+    count = [len(subscription.frames) for subscription in subscriptions]
     world.run(1.0)
-    assert all(len(tap.frames) > before for tap, before in zip(taps, count, strict=True))
-    for tap in taps:
-        world.edges[0].hang_up(tap.link)
+    assert all(len(subscription.frames) > before for subscription, before in zip(subscriptions, count, strict=True))
+    for subscription in subscriptions:
+        world.edges[0].hang_up(subscription.link)
     world.run(0.5)
     assert not any(bridge.core.jobs.open for bridge in world.bridges)
     assert_all_rules_held(world, client)
@@ -144,14 +118,14 @@ def test_a_subscription_gets_notices_under_its_own_id_and_moves_when_its_bridge_
 def test_log_messages_reach_only_the_request_that_asked_for_them(keeps: bool) -> None:
     world = running_fabric(keeps=keeps)
     client = Http(world, "c", "tools", legacy=False)
-    taps = {}
+    calls = {}
     for number in range(6):
         arguments = {"key": f"k{number}", "delay": 0.2}
         meta = {LOG_LEVEL: "info"} if number % 2 else {}
-        taps[number] = post(world, client, "tools/call", {"name": "read", "arguments": arguments, "_meta": meta})
-    assert world.run_until(lambda: all(tap.over for tap in taps.values()), 5.0)
-    for number, tap in taps.items():
-        logs = [heard["params"]["data"] for heard in tap.frames if heard.get("method") == "notifications/message"]
+        calls[number] = post(world, client, "tools/call", {"name": "read", "arguments": arguments, "_meta": meta})
+    assert world.run_until(lambda: all(call.over for call in calls.values()), 5.0)
+    for number, call in calls.items():
+        logs = [frame["params"]["data"] for frame in call.frames if frame.get("method") == "notifications/message"]
         assert logs == ([f"k{number}"] if number % 2 else [])
     assert_all_rules_held(world, client)
 
@@ -163,9 +137,9 @@ def test_log_messages_of_a_second_run_do_not_reach_the_client() -> None:
     world.broker.intercept = lambda process, pack: 0.7 if pack.source == slow and pack.generation and pack.envelopes else 0.0
     for number in range(6):
         arguments = {"key": f"k{number}", "delay": 1.0}
-        tap = post(world, client, "prompts/get", {"name": "p", "arguments": arguments, "_meta": {LOG_LEVEL: "info"}})
-        assert world.run_until(lambda: tap.over, 8.0)  # noqa: B023 - it is called at once
-        assert len([heard for heard in tap.frames if heard.get("method") == "notifications/message"]) <= 1
+        prompt = post(world, client, "prompts/get", {"name": "p", "arguments": arguments, "_meta": {LOG_LEVEL: "info"}})
+        assert world.run_until(lambda: prompt.over, 8.0)  # noqa: B023 - it is called at once
+        assert len([frame for frame in prompt.frames if frame.get("method") == "notifications/message"]) <= 1
     assert any(len(starts) > 1 for starts in world.started.values())
     world.broker.intercept = None
     assert_all_rules_held(world, client)
@@ -187,7 +161,7 @@ def test_a_cancelled_call_stops_at_its_server_and_frees_its_slot(keeps: bool, lo
     assert_all_rules_held(world, client)
 
 
-# ---------------------------------------------------------------- nobody there
+# ---------------------------------------------------------------- no bridge, no server
 @both_brokers
 def test_without_a_bridge_the_first_call_fails_after_a_lease_and_later_ones_at_once(keeps: bool) -> None:
     world = running_fabric(keeps=keeps, bridges=0)
@@ -230,7 +204,7 @@ def test_a_call_that_kills_its_server_each_time_fails_after_three_starts(keeps: 
 
 
 def crash_all(world: World, server: str) -> None:
-    """Every process of this server dies."""
+    """Crash every process of this server."""
     for bridge in world.bridges:
         bridge.touched.append("server crash")
         for child in [child for child in bridge.children.values() if child.child.startswith(f"{server}#")]:

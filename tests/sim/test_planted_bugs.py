@@ -1,7 +1,8 @@
-"""Bugs put in on purpose, and found: a simulation that finds none of these would find no others.
+"""Planted bugs that plain and slow seeds find: a simulation that finds none of these would find no others.
 
-Each is a faulty subclass of one part of a core, given to that part when a world makes the core (`World(plant=...)`); the
-seeds of `make test` are run until a rule breaks. What the seeds find too seldom has a world of its own.
+Each is a faulty subclass of one part of a core, given to that part when a world makes the core (`World(plant=...)`); seeds are
+run until a rule breaks. A bug that seeds find too seldom has a world of its own. Bugs in rare behaviour are in
+test_planted_rare_bugs.py.
 """
 
 from __future__ import annotations
@@ -33,7 +34,7 @@ from tests.sim.seeds import run
 from tests.sim.world import Plant
 
 WITHIN = 300
-"""Seeds among which a planted bug is found."""
+"""How many seeds have to find a planted bug."""
 
 
 class EarlyAck(PendingDeliveries):
@@ -45,7 +46,7 @@ class EarlyAck(PendingDeliveries):
 
 
 class Undeduplicated(Incoming):
-    """Whatever comes in a lane is acted on, also the second time."""
+    """An envelope of a lane is acted on a second time, too."""
 
     __slots__ = ()
 
@@ -54,7 +55,7 @@ class Undeduplicated(Incoming):
 
 
 class UndeduplicatedPairs(Pairs):
-    """Pairs whose lanes are so."""
+    """Pairs with such lanes."""
 
     def receive(self, pack: Pack, now: float) -> tuple[list[Envelope], bool] | None:
         pair = self.get(pack.source)
@@ -63,7 +64,7 @@ class UndeduplicatedPairs(Pairs):
 
 
 class AnyGeneration(Pairs):
-    """A pack of a generation that is over counts like any other."""
+    """A pack of an ended generation counts like any other."""
 
     def receive(self, pack: Pack, now: float) -> tuple[list[Envelope], bool] | None:
         generation = max(pack.generation, self.get(pack.source).generation)
@@ -71,14 +72,14 @@ class AnyGeneration(Pairs):
 
 
 class DroppedTimer(Deadlines[str]):
-    """Of the deadlines that come at one moment, the first is forgotten."""
+    """The first of several deadlines at one moment is forgotten."""
 
     def expired(self, now: float) -> list[str]:
         return super().expired(now)[1:]
 
 
 class GrantedTwice(CorrelationRouter):
-    """Whoever says taken is granted the call."""
+    """Every bridge that takes a call is granted it."""
 
     def taken(self, peer: str, envelope: Envelope, now: float) -> bool:
         exchange = self.exchanges.get(envelope.exchange)
@@ -90,20 +91,20 @@ class GrantedTwice(CorrelationRouter):
 
 
 class PairedByClientId(CorrelationRouter):
-    """An answer goes to the newest exchange whose client gave that id."""
+    """An answer goes to the newest exchange with the same client id."""
 
     def answered(self, peer: str, envelope: Envelope, now: float) -> None:
         right = self.exchanges.get(envelope.exchange)
         for other in reversed(self.exchanges.values()) if right is not None else ():
-            asked = other.request
-            if right is not None and asked.client_id == right.request.client_id and asked.kind is right.request.kind:
+            request = other.request
+            if right is not None and request.client_id == right.request.client_id and request.kind is right.request.kind:
                 right.asker, other.asker = other.asker, right.asker
                 break
         super().answered(peer, envelope, now)
 
 
 class DeafToItself(Leases):
-    """A process that does not hear itself judges the others all the same."""
+    """A process that does not receive its own announcements judges the others all the same."""
 
     def dead(self, now: float) -> list[str]:
         return [peer.incarnation for peer in self.peers.values() if now - peer.heard > self.lease]
@@ -120,7 +121,7 @@ class NeverAgain(Outgoing):
 
 
 class ForgetfulPairs(Pairs):
-    """Pairs whose lanes are so."""
+    """Pairs with such lanes."""
 
     def get(self, peer: str) -> object:  # type: ignore[override]  # the same pair, with other lanes
         pair = super().get(peer)
@@ -129,7 +130,7 @@ class ForgetfulPairs(Pairs):
 
 
 class AnyStream(Session):
-    """Who goes on with a stream gets whichever is the newest."""
+    """A client that resumes a stream gets the newest one of its session."""
 
     __slots__ = ()
 
@@ -138,7 +139,7 @@ class AnyStream(Session):
 
 
 class FromTheStart(Stream):
-    """Who goes on with a stream hears all of it again."""
+    """A client that resumes a stream gets all of it again."""
 
     __slots__ = ()
 
@@ -147,7 +148,7 @@ class FromTheStart(Stream):
 
 
 class Unkept(Stream):
-    """What was said is forgotten."""
+    """Messages of a stream are forgotten once they are sent."""
 
     __slots__ = ()
 
@@ -157,20 +158,20 @@ class Unkept(Stream):
 
 
 class NeverReleased(Holds):
-    """A process that was not to be read for a while is never read again."""
+    """A process that was held is never read again."""
 
     def release(self, session: Session, edge: str, link: str) -> None: ...
 
 
 class NoMatterHowMuch(Pool):
-    """Work is taken however much waits for the process already."""
+    """A process takes work, however many bytes wait for it already."""
 
     def room(self, size: int) -> bool:
         return True
 
 
 def streams_are(made: type[Stream]) -> type[Session]:
-    """A session whose streams of requests are of that class."""
+    """A class of sessions whose request streams are of this class."""
 
     class Other(Session):
         __slots__ = ()
@@ -185,7 +186,7 @@ def streams_are(made: type[Stream]) -> type[Session]:
 
 
 def sessions_are(made: type[Session]) -> type[Sessions]:
-    """Sessions of that class."""
+    """A class of the session table whose sessions are of this class."""
 
     class Other(Sessions):
         def begin(self, job: Job, pool: Pool, now: float) -> None:
@@ -262,7 +263,7 @@ SLOW_PLANTS: dict[Plant, str] = {
     a_hold_that_is_never_released: "",
     no_bound_in_bytes: "more than it reads",
 }
-"""Bugs that only worlds in which some read slowly can show."""
+"""Bugs that only slow seeds find, each with a word of the rule that it must break; an empty one stands for any rule."""
 
 PLANTS: dict[Plant, str] = {
     no_dedup: "may not be repeated",
@@ -276,30 +277,30 @@ PLANTS: dict[Plant, str] = {
     resumed_from_the_start: "twice",
     nothing_kept_of_a_stream: "",
 }
-"""Each bug, and a word of the rule it breaks where only one would be right."""
+"""Bugs that plain seeds find, each with a word of the rule that it must break; an empty one stands for any rule."""
 
 
-def broken_by(plant: Plant, word: str, *, slow: bool = False) -> Callable[[int], bool]:
-    """Whether a seed finds this bug."""
+def detector(plant: Plant, word: str, *, slow: bool = False) -> Callable[[int], bool]:
+    """A function that tells whether a seed finds this bug."""
 
-    def broken(seed: int) -> bool:
+    def detects(seed: int) -> bool:
         try:
             return any(word in violation for violation in run(seed, slow=slow, plant=plant).violations)
         except (KeyError, ValueError, AttributeError, AssertionError):
-            return not word  # a core that fails is found, too
+            return not word  # a core that raises shows the bug, too
 
-    return broken
+    return detects
 
 
 @pytest.mark.timeout(240)
 @pytest.mark.requirement("R11")
 @pytest.mark.parametrize("plant", [*PLANTS, *SLOW_PLANTS], ids=lambda plant: plant.__name__)
 def test_a_planted_bug_is_found(plant: Plant, capsys: pytest.CaptureFixture[str]) -> None:
-    broken = broken_by(plant, (PLANTS | SLOW_PLANTS)[plant], slow=plant in SLOW_PLANTS)
-    found = next(filter(broken, range(WITHIN)), None)
+    detects = detector(plant, (PLANTS | SLOW_PLANTS)[plant], slow=plant in SLOW_PLANTS)
+    first_seed = next(filter(detects, range(WITHIN)), None)
     with capsys.disabled():
-        print(f"\n{plant.__name__}: found by seed {found}", end="")
-    assert found is not None
+        print(f"\n{plant.__name__}: found by seed {first_seed}", end="")
+    assert first_seed is not None
 
 
 @pytest.mark.requirement("R11")

@@ -1,4 +1,4 @@
-"""Bugs in what is rare: eviction, batches, lists of tools, ended input, restarts, checks, sizes. Varied seeds find them.
+"""Planted bugs in rare behaviour that varied seeds find: eviction, batches, tool lists, ended input, restarts, checks, sizes.
 
 As in test_planted_bugs.py, each is a faulty subclass of one part of a core.
 """
@@ -33,11 +33,11 @@ from tests.sim.test_rule_worlds import a_cancel_of_the_oldest
 from tests.sim.world import Plant
 
 WITHIN = 150
-"""Seeds among which a planted bug is found."""
+"""How many seeds have to find a planted bug."""
 
 
 class AnySession(Eviction):
-    """The first session gives way, whoever uses it."""
+    """The first session gives way, even to one that is in use."""
 
     def next(self, sessions: Iterable[Session], pool: Pool, opening: str, now: float) -> Session | None:
         return next((session for session in sessions if session.server == pool.name and not session.bound), None)
@@ -63,7 +63,7 @@ def a_batch_answered_one_by_one(core: EdgeCore | BridgeCore) -> None:
 
 
 class DroppedByAFailure(ToolLists):
-    """Calls that waited for a list which fails are forgotten."""
+    """Calls that wait for a tool list are forgotten when it fails."""
 
     def listed(self, tool_list: ToolList, answer: bytes, now: float) -> None:
         if b'"result"' not in answer:
@@ -77,7 +77,7 @@ def calls_lost_with_their_list(core: EdgeCore | BridgeCore) -> None:
 
 
 class AllButTheNewest(LongLinks):
-    """Of the requests of a client that has ended its input, the newest is not answered."""
+    """The newest request of a client that has ended its input is not answered."""
 
     def unanswered(self, link: str) -> list[Exchange]:
         return super().unanswered(link)[:-1]
@@ -89,7 +89,7 @@ def an_ended_input_that_leaves_one_open(core: EdgeCore | BridgeCore) -> None:
 
 
 class Uncounted(CorrelationRouter):
-    """Work that kills its servers is started for ever."""
+    """A call that kills its servers is started again without end."""
 
     def _failed_too_often(self, exchange: Exchange, reason: str, now: float) -> bool:
         exchange.starts = 0
@@ -102,7 +102,7 @@ def starts_without_a_limit(core: EdgeCore | BridgeCore) -> None:
 
 
 class Impatient(Renewal):
-    """Old processes are stopped as soon as new ones serve, with all they run."""
+    """Old processes are stopped, with the calls that they run, as soon as new ones serve."""
 
     def finished(self, now: float) -> list[Child]:
         return [child for child, _ in self._retired.values()]
@@ -115,7 +115,7 @@ def a_restart_that_waits_for_no_call(core: EdgeCore | BridgeCore) -> None:
 
 
 class NeverLate(Checkup):
-    """A check that is not answered has not failed."""
+    """A check without an answer has not failed."""
 
     def look(self, now: float) -> str:
         super().look(now)
@@ -141,7 +141,7 @@ def a_retry_that_any_process_gets(core: EdgeCore | BridgeCore) -> None:
 
 
 class AnySize(RequestRouting):
-    """What is too large for the broker is sent all the same."""
+    """A message that is too large for the broker is sent all the same."""
 
     def _oversized(self, body: bytes, names_bytes: int = 0) -> Fault | None:
         return None
@@ -153,7 +153,7 @@ def no_limit_of_the_broker(core: EdgeCore | BridgeCore) -> None:
 
 
 class HeldForGood(SlowLinks):
-    """What was held for a client that has caught up is not released."""
+    """A process that was held for a client is not released when the client has caught up."""
 
     def caught_up(self, link: str, now: float, *, gone: bool = False) -> None:
         if link in self.behind:
@@ -192,10 +192,10 @@ VARIED: dict[Plant, str] = {
     no_limit_of_the_broker: "",
     a_cancel_of_the_oldest: "never answered",
 }
-"""Each bug that varied seeds find, and a word of the rule that it breaks where only one would be right."""
+"""Bugs that varied seeds find, each with a word of the rule that it must break; an empty one stands for any rule."""
 
 SLOW: dict[Plant, str] = {a_client_that_catches_up_in_vain: ""}
-"""Those that show where some read slowly."""
+"""Bugs that slow seeds find."""
 
 
 @pytest.mark.timeout(240)
@@ -204,11 +204,11 @@ SLOW: dict[Plant, str] = {a_client_that_catches_up_in_vain: ""}
 def test_a_planted_bug_in_rare_behaviour_is_found(plant: Plant, capsys: pytest.CaptureFixture[str]) -> None:
     word = (VARIED | SLOW)[plant]
 
-    def broken(seed: int) -> bool:
+    def detects(seed: int) -> bool:
         violations = run(seed, varied=plant in VARIED, slow=plant in SLOW, plant=plant).violations
         return any(word in violation for violation in violations)
 
-    found = next(filter(broken, range(WITHIN)), None)
+    first_seed = next(filter(detects, range(WITHIN)), None)
     with capsys.disabled():
-        print(f"\n{plant.__name__}: found by seed {found}", end="")
-    assert found is not None
+        print(f"\n{plant.__name__}: found by seed {first_seed}", end="")
+    assert first_seed is not None

@@ -1,4 +1,4 @@
-"""The worlds of a restart that a person asks for: new processes at every bridge, and no call dropped."""
+"""Worlds of a restart that a person asks for: every bridge starts new processes, and no call is lost."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from fabric.core.peers.announcement import Health, Restart
 from tests.sim.clients import Client, LongLink
 from tests.sim.http_clients import Http
 from tests.sim.process import BridgeProcess, ObserverProcess
+from tests.sim.raw_posts import post
 from tests.sim.running_fabric import (
     assert_all_rules_held,
     both_brokers,
@@ -20,28 +21,28 @@ from tests.sim.running_fabric import (
     until_started,
 )
 from tests.sim.servers import Behaviour, SimServer
-from tests.sim.test_modern_worlds import post
 from tests.sim.world import World
 
 
 def processes(world: World, server: str) -> list[SimServer]:
+    """All processes of a server, at all bridges."""
     return [child for bridge in world.bridges for child in bridge.children.values() if child.child.startswith(f"{server}#")]
 
 
-def told(observer: ObserverProcess, bridge: BridgeProcess, server: str) -> Restart | None:
-    """What the bridge says of the restart."""
-    said = observer.core.member.leases.peers[bridge.name].announcement
-    return said.serves[server].restart if said is not None else None
+def announced_restart(observer: ObserverProcess, bridge: BridgeProcess, server: str) -> Restart | None:
+    """What the bridge announces of the restart."""
+    announcement = observer.core.member.leases.peers[bridge.name].announcement
+    return announcement.serves[server].restart if announcement is not None else None
 
 
 def restarted(world: World, server: str, token: str = "t", timeout: float = 5.0) -> ObserverProcess:
-    """Ask, and wait until every bridge has done it."""
+    """Ask for a restart, and wait until every bridge has done it."""
     observer = world.observer()
     world.run(1.0)
     observer.restart(server, token)
 
     def done() -> bool:
-        answers = [told(observer, bridge, server) for bridge in world.bridges]
+        answers = [announced_restart(observer, bridge, server) for bridge in world.bridges]
         return all(answer is not None and answer.token == token and answer.done for answer in answers)
 
     assert world.run_until(done, timeout)
@@ -56,14 +57,14 @@ def test_every_bridge_starts_new_processes_and_calls_go_on(server: str, legacy: 
     clients: list[Client] = [Http(world, f"h{n}", server, legacy=legacy) for n in range(2)]
     clients.append(LongLink(world, "l", server, legacy=legacy))
 
-    def more(left: int) -> None:
+    def call_all(rounds: int) -> None:
         for client in clients:
             client.call("write", delay=0.3)
             client.call("read", delay=0.1)
-        if left:
-            world.after(0.2, more, left - 1)
+        if rounds:
+            world.after(0.2, call_all, rounds - 1)
 
-    more(20)
+    call_all(20)
     world.run(0.5)
     restarted(world, server)
     assert_all_rules_held(world, *clients)
@@ -78,11 +79,11 @@ def test_a_write_ends_in_its_old_process_and_new_calls_go_to_the_new_one() -> No
     long.call("write", delay=2 * FINISH_IN)
     until_started(world, last_request(long))
     observer = restarted(world, "tools")
-    assert told(observer, world.bridges[0], "tools") == Restart(token="t", done=True, calls=1)
-    asked = len(old.methods)
+    assert announced_restart(observer, world.bridges[0], "tools") == Restart(token="t", done=True, calls=1)
+    received = len(old.methods)
     short.call("write")
     assert until_answered(world, last_request(short), 1.0) == ""
-    assert (old.alive, len(old.methods)) == (True, asked)
+    assert (old.alive, len(old.methods)) == (True, received)
     world.fault("a long call", lasts=2 * FINISH_IN)
     assert until_answered(world, last_request(long), 2 * FINISH_IN + 1.0) == ""
     assert world.run_until(lambda: not old.alive, 1.0)
@@ -109,7 +110,7 @@ def test_a_call_started_in_an_old_process_is_not_retryable_when_it_finds_no_room
     client.call("read", delay=4 * FINISH_IN)
     until_started(world, last_request(client))
     restarted(world, "tools")
-    for _ in range(25):  # they ask again each second, so that one of them has the slot before the first comes back
+    for _ in range(25):  # they are sent again each second, so that one of them has the slot before the first comes back
         others.call("write", delay=2 * FINISH_IN, progress=20)
         world.run(0.04)
     world.fault("a full server", lasts=6 * FINISH_IN)
@@ -123,14 +124,20 @@ def test_a_session_keeps_its_old_process_until_it_ends_and_a_later_one_gets_a_ne
     first = LongLink(world, "first", "old", legacy=True)
     first.call("write")
     assert until_answered(world, last_request(first), 2.0) == ""
-    [its] = [process for process in processes(world, "old") if process.methods]
+    before = processes(world, "old")
+    [used] = [process for process in processes(world, "old") if process.methods]
     observer = restarted(world, "old")
-    assert told(observer, world.bridges[0], "old") == Restart(token="t", done=True, sessions=1)
+    assert announced_restart(observer, world.bridges[0], "old") == Restart(token="t", done=True, sessions=1)
     first.call("write")
     assert until_answered(world, last_request(first), 1.0) == ""
-    assert its.alive
-    assert_all_rules_held(world, first)
-    assert not its.alive
+    assert used.alive
+    second = LongLink(world, "second", "old", legacy=True)
+    second.call("write")
+    assert until_answered(world, last_request(second), 2.0) == ""
+    [others] = [process for process in processes(world, "old") if process.methods and process is not used]
+    assert others not in before
+    assert_all_rules_held(world, first, second)
+    assert not used.alive
 
 
 def test_a_restart_whose_new_process_does_not_start_leaves_the_old_ones_in_service() -> None:
@@ -138,7 +145,7 @@ def test_a_restart_whose_new_process_does_not_start_leaves_the_old_ones_in_servi
     [old] = processes(world, "tools")
     world.settings.behaviours["tools"] = Behaviour(exits_before_initialize=True)
     observer = restarted(world, "tools")
-    answer = told(observer, world.bridges[0], "tools")
+    answer = announced_restart(observer, world.bridges[0], "tools")
     assert answer is not None
     assert answer.failure == "simulated crash"
     client = Http(world, "h", "tools", legacy=False)
@@ -190,7 +197,7 @@ def test_a_second_restart_that_fails_leaves_the_old_process_in_service() -> None
         world.run(1.0)
         client.call("read")
         assert until_answered(world, last_request(client), 1.0) == ""
-    answer = told(observer, world.bridges[0], "both")
+    answer = announced_restart(observer, world.bridges[0], "both")
     assert answer is not None
     assert (answer.done, answer.failure) == (True, "simulated crash")
     assert_all_rules_held(world, session, client)
@@ -201,11 +208,11 @@ def test_a_call_that_waits_for_client_input_goes_on_in_the_old_process() -> None
     [old] = processes(world, "tools")
     client = Http(world, "h", "tools", legacy=False)
     params = {"name": "write", "arguments": {"key": "k", "input": True}}
-    asked = post(world, client, "tools/call", dict(params))
-    assert world.run_until(lambda: asked.over, 2.0)
+    question = post(world, client, "tools/call", dict(params))
+    assert world.run_until(lambda: question.over, 2.0)
     restarted(world, "tools")
     world.run(INPUT_IN / 2)
-    retry = params | {"requestState": asked.frames[-1]["result"]["requestState"], "inputResponses": {}}
+    retry = params | {"requestState": question.frames[-1]["result"]["requestState"], "inputResponses": {}}
     answered = post(world, client, "tools/call", retry)
     assert world.run_until(lambda: answered.over, 2.0)
     assert answered.frames[-1]["result"]["key"] == "k"
@@ -217,14 +224,14 @@ def test_a_subscription_goes_on_in_the_new_process() -> None:
     world = running_fabric()
     [old] = processes(world, "tools")
     client = Http(world, "h", "tools", legacy=False)
-    listener = post(world, client, "subscriptions/listen", {"notifications": {}})
+    subscription = post(world, client, "subscriptions/listen", {"notifications": {}})
     world.run(1.0)
     restarted(world, "tools")
     assert world.run_until(lambda: not old.alive, FINISH_IN + 1.0)
-    heard = len(listener.frames)
+    received = len(subscription.frames)
     world.run(2.0)
-    assert (len(listener.frames) > heard, listener.over) == (True, False)
-    world.edges[0].hang_up(listener.link)
+    assert (len(subscription.frames) > received, subscription.over) == (True, False)
+    world.edges[0].hang_up(subscription.link)
     assert_all_rules_held(world, client)
 
 

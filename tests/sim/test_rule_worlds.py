@@ -1,6 +1,6 @@
-"""Rules that only a rare order of events needs: for each a world of that order, and the bug that this world finds.
+"""Worlds of rules that matter only in a rare order of events, each with the bug that this world finds.
 
-Each story is told twice: with the cores as they are, and with a bug put in that breaks the rule.
+Each story runs twice: with the cores as they are, and with a planted bug that breaks the rule.
 """
 
 from __future__ import annotations
@@ -28,6 +28,7 @@ from fabric.mcp.requests import REPEATABLE_METHODS
 from tests.sim.clients import LongLink
 from tests.sim.http_clients import Http
 from tests.sim.process import Process
+from tests.sim.raw_posts import RawPost, post
 from tests.sim.requests import call
 from tests.sim.running_fabric import (
     assert_all_rules_held,
@@ -40,22 +41,20 @@ from tests.sim.running_fabric import (
     until_started,
 )
 from tests.sim.servers import Behaviour
-from tests.sim.test_modern_worlds import Tap, post
 from tests.sim.test_planted_bugs import sessions_are
-from tests.sim.test_session_worlds import Note
 from tests.sim.world import Plant, World
 
 pytestmark = pytest.mark.requirement("R11")
 
 
 def with_and_without(plant: Plant) -> pytest.MarkDecorator:
-    """Tell the story with the cores as they are, and with this bug."""
+    """Run the story with the cores as they are, and with this bug."""
     return pytest.mark.parametrize("plant", [None, plant], ids=["right", plant.__name__])
 
 
-# ---------------------------------------------------------------- which request a cancel means
+# ---------------------------------------------------------------- which request a cancel ends
 class OldestOfItsId(EdgeLink):
-    """A cancel means the oldest request of its id."""
+    """A cancel ends the oldest request of its id."""
 
     __slots__ = ()
 
@@ -64,7 +63,7 @@ class OldestOfItsId(EdgeLink):
 
 
 class OldestLinks(LongLinks):
-    """Long links of that kind."""
+    """A table of such long links."""
 
     def begin(self, event: LinkOpened) -> None:
         super().begin(event)
@@ -72,7 +71,7 @@ class OldestLinks(LongLinks):
 
 
 class OldestOfItsSession(Session):
-    """The same in a session."""
+    """A cancel ends the oldest request of its id, in a session."""
 
     __slots__ = ()
 
@@ -104,7 +103,7 @@ def test_a_cancel_ends_the_newest_request_of_its_id(keeps: bool, legacy: bool, p
         assert_all_rules_held(world, client)
 
 
-# ---------------------------------------------------------------- input that a server asked for
+# ---------------------------------------------------------------- input that a server asks for
 class AnswersMayBeRepeated(ToolLists):
     """A retry with the input that its server asked for may be run again like any other call."""
 
@@ -121,14 +120,15 @@ def a_repeatable_retry(core: EdgeCore | BridgeCore) -> None:
 
 
 def until_killed(world: World, key: str) -> None:
-    """Wait until a bridge runs this call, and kill it."""
+    """Wait until a bridge runs this call, and kill the bridge."""
     assert world.run_until(lambda: key in world.started, 2.0)
     world.fault("kill bridge", lasts=0.5)
     next(bridge for bridge in world.bridges if bridge.name == world.started[key][0]).kill()
 
 
-def reason(tap: Tap) -> Any:
-    return tap.frames[-1].get("error", {}).get("data", {}).get("reason")
+def reason(posted: RawPost) -> Any:
+    """The fabric's reason for the answer."""
+    return posted.frames[-1].get("error", {}).get("data", {}).get("reason")
 
 
 @both_brokers
@@ -145,14 +145,14 @@ def test_a_call_that_carries_a_clients_input_never_runs_again(
     params = {"name": "read", "arguments": {"key": "k", "delay": 1.0, "input": stateful}}
     retry: dict[str, Any] = params | {"inputResponses": {"q": {}}}
     if stateful:
-        asked = post(world, client, method, dict(params))
-        assert world.run_until(lambda: asked.over, 2.0)
-        retry["requestState"] = asked.frames[-1]["result"]["requestState"]
+        question = post(world, client, method, dict(params))
+        assert world.run_until(lambda: question.over, 2.0)
+        retry["requestState"] = question.frames[-1]["result"]["requestState"]
     answered = post(world, client, method, retry)
     until_killed(world, "k")
     over = world.run_until(lambda: answered.over, LEASE + 5.0)
     right = over and reason(answered) == "outcome_unknown" and len(world.started["k"]) == 1
-    # A call that bears a requestState goes to the process that issued it before anybody asks whether it may be repeated.
+    # A call with a requestState is sent to the process that issued it; whether it may be repeated plays no part there.
     assert right is (plant is None or (stateful and method == "tools/call"))
     if plant is None:
         assert_all_rules_held(world, client)
@@ -160,7 +160,7 @@ def test_a_call_that_carries_a_clients_input_never_runs_again(
 
 # ---------------------------------------------------------------- attempts that are over
 class EndedAttemptsCount(CorrelationRouter):
-    """What is said of an attempt that came back makes its sender the owner."""
+    """A message of an attempt that came back makes its sender the owner."""
 
     def taken(self, peer: str, envelope: Envelope, now: float) -> bool:
         exchange = self.exchanges.get(envelope.exchange)
@@ -221,10 +221,10 @@ def test_an_unreadable_answer_from_a_bridge_that_does_not_own_the_call_is_ignore
     world.settings.behaviours["tools"] = Behaviour(unreadable="named")
     second = world.bridge()
     world.run(1.5)
-    world.broker.pause(second, "tools")  # it gets only what is sent round the queue
+    world.broker.pause(second, "tools")  # it gets only calls that bypass the queue
 
     def late(_: Process, pack: Pack) -> float | None:
-        """The owner is heard late, and that the second has taken it not at all."""
+        """Delay the owner's messages, and drop those in which the second bridge takes the call."""
         if pack.source == second.name and envelopes_of(pack, Kind.TAKEN):
             return None
         return 0.7 if pack.source == owner.name and pack.generation and pack.envelopes else 0.0
@@ -239,9 +239,9 @@ def test_an_unreadable_answer_from_a_bridge_that_does_not_own_the_call_is_ignore
         assert_all_rules_held(world, holder, client)
 
 
-# ---------------------------------------------------------------- a sending that came while an earlier one was held
+# ---------------------------------------------------------------- an attempt that comes while an earlier one is held
 class OnlyTheFirst(Jobs):
-    """A later sending of what is held is acknowledged and forgotten."""
+    """A later attempt of a held call is acknowledged and forgotten."""
 
     def again(self, job: Job, envelope: Envelope, delivery: int, now: float) -> None:
         newest = job.newest
@@ -249,12 +249,12 @@ class OnlyTheFirst(Jobs):
         job.newest = newest
 
 
-def a_later_sending_forgotten(core: EdgeCore | BridgeCore) -> None:
+def a_later_attempt_forgotten(core: EdgeCore | BridgeCore) -> None:
     if isinstance(core, BridgeCore):
         core.jobs.__class__ = OnlyTheFirst
 
 
-@with_and_without(a_later_sending_forgotten)
+@with_and_without(a_later_attempt_forgotten)
 def test_an_attempt_that_meets_a_held_copy_of_an_earlier_one_is_returned_with_it(plant: Plant | None) -> None:
     world = running_fabric(keeps=True, plant=plant)
     [bridge] = world.bridges
@@ -283,7 +283,7 @@ def test_an_attempt_that_meets_a_held_copy_of_an_earlier_one_is_returned_with_it
 
 # ---------------------------------------------------------------- the lease of a peer that does not know it was given up
 class AnyPackRenews(Member):
-    """A pack of a generation that is over renews its sender's lease."""
+    """A pack of an ended generation renews its sender's lease."""
 
     def receive(self, pack: Pack, now: float) -> list[Envelope]:
         if pack.generation:
@@ -304,21 +304,21 @@ def test_a_session_whose_bridge_sends_only_in_an_ended_generation_is_lost(plant:
     session = client.session
     client.call("write", delay=1.0)
     until_started(world, last_request(client))
-    heard = [False]
+    lanes_pass = [False]
 
     def one_way(process: Process, pack: Pack) -> float | None:
-        """The bridge hears that the edge is there, and nothing else of it; of the bridge only lanes are heard, in the end."""
+        """Pass the edge's announcements to the bridge, and in the end the bridge's lanes to the edge; drop all else."""
         lanes = bool(pack.generation)
         if process is edge and pack.source == bridge.name:
-            return 0.0 if lanes and heard[0] else None
+            return 0.0 if lanes and lanes_pass[0] else None
         return None if process is bridge and pack.source == edge.name and lanes else 0.0
 
     world.broker.intercept = one_way
-    bridge.touched.append("unheard")
+    bridge.touched.append("cut off")
     assert until_answered(world, last_request(client), LEASE + 2.0) == "outcome_unknown"
-    heard[0] = True  # its answer is sent again each second, in the generation that is over
+    lanes_pass[0] = True  # its answer is sent again each second, in the generation that has ended
     world.run(2 * LEASE)
-    note = edge.links["note"] = Note(client, "note", None, session)
+    note = edge.links["note"] = RawPost(client, "note", session)
     edge.feed(RequestPosted("note", "old", "c", call(b"5", "write", {"key": "c.5"}, modern=False), session, (), "http"))
     world.run(3.0)
     assert (b'"session_lost"' in note.answer) is (plant is None)

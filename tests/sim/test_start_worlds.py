@@ -1,4 +1,4 @@
-"""The worlds of starting: slow servers are waited for, and those that mind questions are spared them."""
+"""Worlds of starting servers: calls wait for slow ones, and a server that cannot stand probes is not probed again."""
 
 from __future__ import annotations
 
@@ -9,29 +9,28 @@ from fabric.core.edge.correlation import Limits
 from fabric.core.peers.announcement import Health
 from tests.sim.clients import Client, LongLink
 from tests.sim.http_clients import Http
-from tests.sim.process import BridgeProcess
 from tests.sim.running_fabric import assert_all_rules_held, last_request, running_fabric, until_answered, until_started
 from tests.sim.servers import Behaviour, SimServer
 from tests.sim.world import World
 
 SLOW = 25.0
+"""Seconds that a slow server takes to read anything."""
 START = 5.0
+"""Seconds that a server may take to start."""
 CHECKED = 100.0
-"""Seconds in which several checks come."""
-
-
-def the_bridge(world: World) -> BridgeProcess:
-    return world.bridges[0]
+"""Seconds within which several health checks are due."""
 
 
 def processes(world: World, server: str) -> list[SimServer]:
-    return [process for process in the_bridge(world).children.values() if process.child.startswith(f"{server}#")]
+    """The processes of a server at the first bridge."""
+    return [process for process in world.bridges[0].children.values() if process.child.startswith(f"{server}#")]
 
 
 def announced(world: World, server: str) -> tuple[Health, str]:
-    said = world.edges[0].core.member.leases.peers[the_bridge(world).name].announcement
-    assert said is not None
-    return said.serves[server].health, said.serves[server].reason
+    """The health of a server at the first bridge, and the reason, as an edge knows them."""
+    announcement = world.edges[0].core.member.leases.peers[world.bridges[0].name].announcement
+    assert announcement is not None
+    return announcement.serves[server].health, announcement.serves[server].reason
 
 
 @pytest.mark.parametrize(("server", "legacy"), [("tools", False), ("old", True), ("both", False), ("both", True)])
@@ -69,7 +68,7 @@ def test_calls_wait_for_a_crashed_server_that_starts_slowly() -> None:
     for process in processes(world, "tools"):
         process.crash()
     world.fault("server crash", lasts=SLOW)
-    the_bridge(world).touched.append("server crash")
+    world.bridges[0].touched.append("server crash")
     client.call("read")
     world.run(10.0)
     assert announced(world, "tools")[0] is Health.CHECKING
@@ -155,17 +154,17 @@ def test_an_initialize_whose_process_fails_to_start_is_retryable() -> None:
     world = running_fabric()
     clients = [LongLink(world, name, "old", legacy=True) for name in "ab"]  # one process is warm
 
-    def failed() -> bool:
+    def crash_starting() -> bool:
         starting = [
-            child for child in processes(world, "old") if the_bridge(world).core.pools["old"].children[child.child].backlog
+            child for child in processes(world, "old") if world.bridges[0].core.pools["old"].children[child.child].backlog
         ]
         for process in starting:
             process.crash()
         return bool(starting)
 
     world.fault("server crash")
-    the_bridge(world).touched.append("server crash")
-    assert world.run_until(failed, 2.0)
+    world.bridges[0].touched.append("server crash")
+    assert world.run_until(crash_starting, 2.0)
     reasons = sorted(until_answered(world, client.requests[0], 3.0) for client in clients)
     assert reasons == ["", "unavailable"]
     refused = next(client.requests[0].answers[0] for client in clients if client.requests[0].answers[0].reason)

@@ -1,4 +1,4 @@
-"""The worlds of one bridge of two that is killed or stopped under load: no repeatable call waits long for that."""
+"""Worlds of two bridges of which one is killed or stopped under load: no repeatable call waits long for it."""
 
 from __future__ import annotations
 
@@ -25,22 +25,22 @@ from tests.sim.world import Plant, World
 pytestmark = pytest.mark.requirement("R11")
 
 PROMISED = LEASE + 1.0
-"""Seconds in which a repeatable call is answered, whatever befalls one bridge."""
+"""Seconds within which a repeatable call is answered, whatever happens to one bridge."""
 DOUBTED = 2.0
-"""Seconds after which a bridge that is stopped under load is given no more work."""
+"""Seconds after which a bridge that was stopped under load gets no more work."""
 
 
 def load(world: World, clients: list[Http], seconds: float) -> None:
-    """Calls, one after the other, whether or not those before are answered."""
-    begun = world.now
-    while world.now - begun < seconds:
+    """Call again and again for these seconds, without waiting for answers."""
+    began = world.now
+    while world.now - began < seconds:
         for client in clients:
             client.call("read", delay=0.03)
         world.run(0.02)
 
 
 def stopped_under_load(*, keeps: bool, edges: int = 1, plant: Plant | None = None) -> tuple[World, list[Http], float]:
-    """A world in which a bridge stands still for 14 s under load; its clients, and when that began."""
+    """A world in which a bridge is stopped for 14 s under load; its clients, and when that began."""
     world = running_fabric(keeps=keeps, bridges=2, edges=edges, plant=plant)
     clients = [Http(world, f"c{number}", "tools", legacy=False, edge=edge) for number, edge in enumerate(world.edges)]
     load(world, clients, 1.0)
@@ -54,15 +54,15 @@ def stopped_under_load(*, keeps: bool, edges: int = 1, plant: Plant | None = Non
     return world, clients, stopped
 
 
-def broken(clients: list[Http], stopped: float) -> list[tuple[Request, float]]:
-    """The calls that waited for longer than they may, and how long."""
-    found = []
+def late_calls(clients: list[Http], stopped: float) -> list[tuple[Request, float]]:
+    """The calls that waited for longer than they may, and for how long."""
+    late = []
     for client in clients:
         for request in client.requests:
             took = (request.answers[0].at if request.answers else float("inf")) - request.posted
             if took > (PROMISED if request.posted < stopped + DOUBTED else 0.3):
-                found.append((request, took))
-    return found
+                late.append((request, took))
+    return late
 
 
 @both_brokers
@@ -70,7 +70,7 @@ def broken(clients: list[Http], stopped: float) -> list[tuple[Request, float]]:
 def test_a_bridge_stopped_under_load_delays_no_repeatable_call_for_long(keeps: bool, edges: int) -> None:
     world, clients, stopped = stopped_under_load(keeps=keeps, edges=edges)
     assert_all_rules_held(world, *clients)
-    assert not broken(clients, stopped)
+    assert not late_calls(clients, stopped)
     assert all(request.answers[0].reason == "" for client in clients for request in client.requests)
 
 
@@ -152,21 +152,21 @@ def test_writes_bypass_a_stopped_bridge_and_start_once(keeps: bool) -> None:
 
 # ---------------------------------------------------------------- planted bugs
 class AlwaysTheQueue(Detours):
-    """Nothing is ever sent round a queue."""
+    """No work ever bypasses a queue."""
 
     def bridge(self, server: str, now: float) -> str:
         return ""
 
 
 class NeverInDoubt(Member):
-    """Who is under lease is given work, however silent."""
+    """A bridge under lease gets work, however long it has been silent."""
 
     def doubts(self, peer: str, now: float) -> bool:
         return False
 
 
 class LeftAdrift(StalledExchanges):
-    """What a dead bridge had received and not named waits for its backstop."""
+    """Work that a dead bridge had received and not announced waits for its last resort, a timeout."""
 
     def adrift(self, servers: frozenset[str], now: float) -> None: ...
 
@@ -180,7 +180,7 @@ class Trusting(Detours):
 
 
 class TrustsTheSilent(Detours):
-    """The way round a bridge that does not answer may lead to that very bridge."""
+    """Work that bypasses the queue because of a silent bridge may go to that very bridge."""
 
     def look(self, now: float) -> None:
         super().look(now)
@@ -189,12 +189,12 @@ class TrustsTheSilent(Detours):
                 self._takers[server] = [room]
 
 
-def a_way_to_the_silent(core: EdgeCore | BridgeCore) -> None:
+def a_detour_to_a_silent_bridge(core: EdgeCore | BridgeCore) -> None:
     if isinstance(core, EdgeCore):
         core.detours.__class__ = TrustsTheSilent
 
 
-def no_way_round(core: EdgeCore | BridgeCore) -> None:
+def no_detour(core: EdgeCore | BridgeCore) -> None:
     if isinstance(core, EdgeCore):
         core.detours.__class__ = AlwaysTheQueue
 
@@ -208,16 +208,16 @@ def work_left_adrift(core: EdgeCore | BridgeCore) -> None:
         core.stalled.__class__ = LeftAdrift
 
 
-def the_given_up_trusted(core: EdgeCore | BridgeCore) -> None:
+def a_given_up_bridge_trusted(core: EdgeCore | BridgeCore) -> None:
     if isinstance(core, EdgeCore):
         core.detours.__class__ = Trusting
 
 
 @pytest.mark.parametrize(
     "plant",
-    [no_way_round, no_doubt, work_left_adrift, the_given_up_trusted, a_way_to_the_silent],
+    [no_detour, no_doubt, work_left_adrift, a_given_up_bridge_trusted, a_detour_to_a_silent_bridge],
     ids=lambda plant: plant.__name__,
 )
 def test_a_planted_bug_makes_a_call_wait_for_the_stopped_bridge(plant: Plant) -> None:
     runs = [stopped_under_load(keeps=keeps, plant=plant) for keeps in (False, True)]
-    assert any(broken(clients, stopped) for _, clients, stopped in runs)
+    assert any(late_calls(clients, stopped) for _, clients, stopped in runs)

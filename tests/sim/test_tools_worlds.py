@@ -1,4 +1,4 @@
-"""The worlds of what an edge knows of tools: a list that fails replaces none; calls are judged alike in a session."""
+"""Worlds of tool lists: a failed list does not replace a good one, and the tool decides whether a call may be repeated."""
 
 from __future__ import annotations
 
@@ -25,12 +25,12 @@ from tests.sim.world import Plant, World
 pytestmark = pytest.mark.requirement("R11", "D01")
 
 TTL = 60.0
-"""Seconds for which a simulated server's list is fresh."""
+"""Seconds for which the tool list of a simulated server is fresh."""
 
 
 # ---------------------------------------------------------------- lists that fail
-def stale(world: World, lists: str) -> Http:
-    """A client whose edge has a list that is not fresh any more, and servers that answer like this from now on."""
+def client_with_stale_list(world: World, lists: str) -> Http:
+    """A client whose edge has a stale list; from now on servers answer tools/list as `lists` says (World.tool_lists)."""
     client = Http(world, "c", "tools", legacy=False)
     client.call("read")
     assert until_answered(world, last_request(client), 3.0) == ""
@@ -39,8 +39,8 @@ def stale(world: World, lists: str) -> Http:
     return client
 
 
-def survives(world: World, client: Http) -> bool:
-    """Whether a call that only reads is run again when its bridge is killed under it."""
+def read_runs_again(world: World, client: Http) -> bool:
+    """Whether a read runs again when the bridge that runs it is killed."""
     client.call("read", delay=0.5)
     bridge = until_started(world, last_request(client))
     world.fault("kill bridge", lasts=0.5)
@@ -53,24 +53,24 @@ def survives(world: World, client: Http) -> bool:
 @pytest.mark.parametrize("lists", ["error", "half", "never"])
 def test_a_failed_tool_list_does_not_replace_a_good_one(keeps: bool, lists: str) -> None:
     world = running_fabric(keeps=keeps, bridges=2)
-    client = stale(world, lists)
+    client = client_with_stale_list(world, lists)
     for _ in range(3):
         client.call("read")
-        assert until_answered(world, last_request(client), 0.3) == ""  # the list is fetched behind it
+        assert until_answered(world, last_request(client), 0.3) == ""  # the call does not wait for the list
         world.run(0.5)
     world.run(LIST_TIMEOUT)
-    assert survives(world, client)
+    assert read_runs_again(world, client)
     assert_all_rules_held(world, client)
 
 
 def test_a_failed_tool_list_is_not_requested_on_every_call() -> None:
     world = running_fabric()
-    client = stale(world, "error")
-    asked, begun = world.tool_list_requests, world.now
-    while world.now < begun + 3 * PAUSE:
+    client = client_with_stale_list(world, "error")
+    before, began = world.tool_list_requests, world.now
+    while world.now < began + 3 * PAUSE:
         client.call("read")
         world.run(0.1)
-    assert 2 <= world.tool_list_requests - asked <= 4
+    assert 2 <= world.tool_list_requests - before <= 4
     world.tool_lists = "whole"
     world.run(PAUSE)
     client.call("read")
@@ -119,8 +119,8 @@ def test_the_time_for_a_list_begins_once_its_server_has_started() -> None:
 
 
 # ---------------------------------------------------------------- sessions
-def session(world: World, server: str) -> LongLink:
-    """A session of a long link, whose client asks for the tools first where the edge cannot."""
+def client_with_tool_list(world: World, server: str) -> LongLink:
+    """A client on a long link with a session; it asks for the tool list itself where the edge cannot."""
     client = LongLink(world, "c", server, legacy=True)
     client.call("write")
     assert world.run_until(lambda: not (client.unmade or client.waits), 3.0)
@@ -140,7 +140,7 @@ def test_the_tool_of_a_call_decides_its_outcome_when_its_session_dies(
     keeps: bool, server: str, dies: str, tool: str, outcome: str
 ) -> None:
     world = running_fabric(keeps=keeps)
-    client = session(world, server)
+    client = client_with_tool_list(world, server)
     client.call(tool, delay=5.0)
     request = last_request(client)
     bridge = until_started(world, request)
@@ -158,23 +158,23 @@ def test_the_tool_of_a_call_decides_its_outcome_when_its_session_dies(
 
 # ---------------------------------------------------------------- planted bugs
 class Forgetful(ToolLists):
-    """A list that fails replaces the one before."""
+    """A failed list replaces the one before."""
 
     def listed(self, tool_list: ToolList, answer: bytes, now: float) -> None:
         self._catalogs.pop(tool_list.server, None)
         super().listed(tool_list, answer, now)
 
 
-def a_failed_list_believed(core: EdgeCore | BridgeCore) -> None:
+def a_failed_list_that_counts(core: EdgeCore | BridgeCore) -> None:
     if isinstance(core, EdgeCore):
         core.tools.__class__ = Forgetful
 
 
-@pytest.mark.parametrize("plant", [a_failed_list_believed], ids=lambda plant: plant.__name__)
+@pytest.mark.parametrize("plant", [a_failed_list_that_counts], ids=lambda plant: plant.__name__)
 def test_a_planted_bug_makes_a_call_unrepeatable(plant: Plant) -> None:
     world = running_fabric(bridges=2, plant=plant)
-    client = stale(world, "error")
+    client = client_with_stale_list(world, "error")
     client.call("read")
     assert until_answered(world, last_request(client), 0.3) == ""
     world.run(0.5)
-    assert not survives(world, client)
+    assert not read_runs_again(world, client)

@@ -1,4 +1,4 @@
-"""The worlds of delivery: bridges that die or wake, edges, deadlines, and work given twice. Each named by what must hold."""
+"""Worlds of delivery: bridges that die, wake, join or leave; edges; deadlines; work that is delivered twice."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ DEFERRED = {
     "a server request with id 0 on both sides of a move": "sessions do not move yet; two sessions at once are shown",
     "a planted ignored epoch": "epochs count moves; an ignored generation is planted instead",
 }
-"""Worlds of the rules that wait for what they are about."""
+"""Worlds of the specification that wait for sessions to move, each with the reason."""
 
 pytestmark = pytest.mark.requirement("R11")
 
@@ -116,19 +116,19 @@ def test_a_silent_bridge_learns_that_it_was_given_up_and_frees_its_slots(keeps: 
     bridge, client = world.bridges[0], Http(world, "c", "tools", legacy=False)
     client.call("read")
     world.run(0.5)
-    heard = [True]
+    lanes_pass = [True]
 
     def without_grants(process: Process, pack: Pack) -> float | None:
-        if envelopes_of(pack, Kind.GRANT):  # it holds an attempt, its word is acknowledged, and it waits
+        if envelopes_of(pack, Kind.GRANT):  # the bridge holds an attempt, its `taken` is acknowledged, and it waits
             world.after(0.0, process.feed, PackArrived(msgspec.structs.replace(pack, envelopes=())))
             return None
-        return 0.0 if heard[0] or pack.source != bridge.name else None
+        return 0.0 if lanes_pass[0] or pack.source != bridge.name else None
 
     world.broker.intercept = without_grants
     client.call("write")
     world.run(1.0)
-    bridge.touched.append("unheard")
-    heard[0] = False
+    bridge.touched.append("cut off")
+    lanes_pass[0] = False
     world.run(LEASE + 1.5)
     assert bridge.core.member.pairs.get(world.edges[0].name).quiet
     world.broker.intercept = None
@@ -148,7 +148,7 @@ def test_a_new_bridge_answers_a_call_before_the_edge_has_its_announcement(keeps:
     world.run(0.01)
     newcomer = world.bridge()
     delay_packs(world, Kind.ANNOUNCE, newcomer.name, None, to=world.edges[0].name)
-    newcomer.touched.append("unheard")
+    newcomer.touched.append("cut off")
     assert until_answered(world, last_request(client), 3.0) == ""
     world.broker.intercept = None
     assert_all_rules_held(world, client)
@@ -198,7 +198,7 @@ def test_late_messages_of_a_dead_bridge_change_no_answer(keeps: bool) -> None:
     bridge = until_started(world, last_request(client))
     world.fault("late flush", lasts=6.0)
     world.broker.cut_off(bridge, 6.0, deaf=False, mute=True)
-    world.run(0.2)  # the answer is in a buffer of the dead
+    world.run(0.2)  # the answer is in a buffer of the bridge
     bridge.kill(late=True)
     assert until_answered(world, last_request(client), LEASE + 1.0) == "outcome_unknown"
     world.run(7.0)
@@ -323,9 +323,9 @@ def test_an_edge_that_dies_unannounced_leaves_no_state_behind(keeps: bool) -> No
     assert_all_rules_held(world, modern, *clients)
 
 
-@pytest.mark.parametrize("servers", [1, 2])
-def test_calls_are_answered_though_the_clocks_of_processes_are_a_thousand_seconds_apart(servers: int) -> None:
-    world = running_fabric(edges=2, bridges=servers)
+@pytest.mark.parametrize("bridges", [1, 2])
+def test_calls_are_answered_though_the_clocks_of_processes_are_a_thousand_seconds_apart(bridges: int) -> None:
+    world = running_fabric(edges=2, bridges=bridges)
     for number, process in enumerate(world.processes):
         process._skew += 1000.0 * number
         process._schedule()
@@ -370,7 +370,7 @@ def test_a_call_that_no_bridge_takes_ends_at_its_deadline_and_never_starts(keeps
     assert waiting.answers[0].retryable
     world.run(8.0)
     assert waiting.key not in world.started
-    assert last_request(holder).answers[0].reason == ""  # its progress kept it alive beyond the idle time
+    assert last_request(holder).answers[0].reason == ""  # its progress has kept it alive beyond the idle time
 
 
 @pytest.mark.requirement("D06")
@@ -390,7 +390,7 @@ def test_the_deadline_heap_stays_small_after_thousands_of_answered_exchanges(leg
     world = running_fabric(slots=64, limits=Limits(idle=3600.0, absolute=36000.0))
     client = LongLink(world, "c", "old", legacy=True) if legacy else Http(world, "c", "tools", legacy=False)
     world.run(0.5)
-    client.call("read", delay=60.0)  # whose deadline stays before all the others
+    client.call("read", delay=60.0)  # its deadline stays the earliest
     rounds = 50 if legacy else 500  # a client on a long link looks through all its requests at each answer
     for _ in range(rounds):
         for _ in range(20):

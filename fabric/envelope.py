@@ -64,55 +64,65 @@ class Kind(StrEnum):
     BYE = "bye"
 
 
-class Envelope(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False):
-    """One message of the fabric.
-
-    exchange: the id the edge minted for one client request and all that belongs to it. lane, number: its place in a numbered
-    lane, counted from 1. after: on the control lane, how far the sender's data lane was when this was said. attempt: which
-    sending of the exchange. repeatable: it may be run again elsewhere. exclusive: what its server says without naming a
-    request is for this one. session, epoch: a legacy session and the count of its moves. bound: the session lives and dies
-    with one long link of the sender. answer_only: the client of a session's request takes nothing before the answer. client_id,
-    token: the id and progress token its client gave a session's request, raw JSON. event: its number in a resumable stream, -1
-    for none. principal: who calls. trace: W3C traceparent; sent: with it, when, in unix seconds of the sender. encoding: how
-    `body` is compressed, empty for not at all.
-    """
+class Envelope(msgspec.Struct, kw_only=True, omit_defaults=True, gc=False):
+    """One message of the fabric. Only the lane that it is posted on changes it, to number it before anybody else sees it."""
 
     kind: Kind
     exchange: str = ""
+    """The id that the edge minted for one client request and all that belongs to it."""
     lane: Lane = Lane.NONE
+    """The numbered lane in which it travels."""
     number: int = 0
+    """Its place in that lane, counted from 1."""
     after: int = 0
+    """On the control lane, how far the sender's data lane was when this was posted."""
     server: str = ""
     session: str = ""
+    """The legacy session that it belongs to."""
     epoch: int = 0
+    """How often that session has moved."""
     attempt: int = 0
+    """Which sending of the exchange it is, or speaks of."""
     repeatable: bool = False
+    """The request may be run again elsewhere; with RETURNED, a server had begun it."""
     exclusive: bool = False
+    """What the server says without naming a request is for this one."""
     bound: bool = False
+    """The session lives and dies with one long link of the sender."""
     answer_only: bool = False
+    """The client of a session's request takes nothing before the answer."""
     client_id: bytes = b""
+    """The id that its client gave a session's request, raw JSON."""
     token: bytes = b""
+    """The progress token that its client gave a session's request, raw JSON."""
     event: int = -1
+    """Its number in a resumable stream; -1 for none."""
     principal: str = ""
+    """Who calls."""
     trace: str = ""
+    """A W3C traceparent; empty where the request is not traced."""
     sent: float = 0.0
+    """With `trace`, when it was sent, in unix seconds by the sender's clock."""
     encoding: str = ""
+    """How `body` is compressed; empty for not at all."""
     body: bytes = b""
+    """The carried frame, byte for byte."""
 
 
 class Pack(msgspec.Struct, frozen=True, array_like=True, gc=False):
-    """One broker message: `envelopes` in sending order, from the incarnation `source`.
-
-    generation: of the pair of incarnations, 0 on queues and topics. ack_data, ack_control: the highest number received without
-    a gap in each lane from the addressee. A pack without envelopes is a bare acknowledgement.
-    """
+    """One broker message. One without envelopes is a bare acknowledgement."""
 
     version: int
     source: str
+    """The incarnation that sends it."""
     generation: int
+    """Of the pair of incarnations; 0 on queues and topics."""
     ack_data: int
+    """The highest number received from the addressee without a gap in its data lane."""
     ack_control: int
+    """The same of its control lane."""
     envelopes: tuple[Envelope, ...]
+    """In sending order."""
 
 
 _encoder = msgspec.msgpack.Encoder()

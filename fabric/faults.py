@@ -56,7 +56,7 @@ def fault_frame(id: bytes, fault: Fault, *, server: str = "", exchange: str = ""
     return jsonrpc.error_frame(id, CODES[fault.reason], fault.message, data)
 
 
-class Lost(Message, frozen=True, kw_only=True):
+class Lost(Message, kw_only=True):
     """What a link answers in its server's place, to a request that it could not carry; the link itself goes on.
 
     started: whether the server may have begun the request. again: whether another attempt may fare better.

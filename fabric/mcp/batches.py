@@ -1,4 +1,7 @@
-"""JSON-RPC batches, which MCP had in its revision 2025-03-26 alone: a frame into its messages, and their answers into one."""
+"""JSON-RPC batches, which MCP had in its revision 2025-03-26 alone: a frame into its messages, and their answers into one.
+
+Used by the edge's clients (core), by the bridge at run time, and by the links that read a server's HTTP answers.
+"""
 
 from __future__ import annotations
 
@@ -35,6 +38,21 @@ def split(batch: Message) -> list[Message | InvalidFrame]:
     if len(raw) > MOST:
         raise InvalidFrame(jsonrpc.INVALID_REQUEST, f"a batch of more than {MOST} messages")
     return [_member(bytes(frame)) for frame in raw]
+
+
+def split_in_session(batch: Message, revision: str) -> list[Message | InvalidFrame]:
+    """The members of a batch in a session of this revision. Raises InvalidFrame where that has no batches, and for too many."""
+    if revision != REVISION:
+        raise InvalidFrame(jsonrpc.INVALID_REQUEST, MISPLACED)
+    return split(batch)
+
+
+def read(frame: bytes) -> list[Message]:
+    """The messages of a frame that may be an array; a member that is no message is left out. Raises InvalidFrame."""
+    message = jsonrpc.parse(frame)
+    if message.kind is not MessageKind.BATCH:
+        return [message]
+    return [member for member in split(message) if isinstance(member, Message)]
 
 
 def asks(members: list[Message | InvalidFrame]) -> bool:

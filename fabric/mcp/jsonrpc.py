@@ -37,16 +37,19 @@ class MessageKind(IntEnum):
     BATCH = 4
 
 
-class Message(msgspec.Struct, frozen=True):
-    """One frame and what was seen in it. `id`, `params`, `error`: raw JSON, empty where there is none. `seen` is for `meta`."""
+class Message(msgspec.Struct):
+    """One frame and what was seen in it. Nothing in it changes after it was read, but that `meta` keeps what it has seen."""
 
     frame: bytes
+    """The frame as it was written."""
     kind: MessageKind
     id: bytes
+    """Raw JSON, empty where there is none, as are the next three."""
     method: str
     params: msgspec.Raw
     error: msgspec.Raw
     seen: Meta | None = None
+    """The metadata of its params, once `meta` has looked at them."""
 
 
 class MetaFields(msgspec.Struct, frozen=True, gc=False):
@@ -219,7 +222,7 @@ def meta(message: Message) -> Meta:
         seen = _without_fields(message.params)
     if _NULL in astuple(seen) or _NULL in astuple(seen.fields):
         seen = msgspec.structs.replace(_given(seen), fields=_given(seen.fields))
-    msgspec.structs.force_setattr(message, "seen", seen)
+    message.seen = seen
     return seen
 
 

@@ -126,7 +126,7 @@ def _bridge_holds(core: BridgeCore) -> dict[str, object]:
     return {
         "jobs": sorted(core.jobs.open),
         "sessions": sorted(core.sessions.open),
-        "deferred": core._deferred,
+        "early cancels": core.early_cancels.waiting,
         "copies": core.deliveries._waiting,
         "slots": sum(pool.slots.taken for pool in pools),
         "pending": [job.exchange for pool in pools for job in pool.slots.waiting],

@@ -9,6 +9,7 @@ from __future__ import annotations
 import msgspec
 
 from fabric.core.bridge.deliveries import PendingDeliveries
+from fabric.core.bridge.early_cancels import EarlyCancels
 from fabric.core.bridge.intake import Intake
 from fabric.core.bridge.job import Job, job_of
 from fabric.core.bridge.jobs import Jobs
@@ -61,7 +62,7 @@ class BridgeCore:
         self.sessions = Sessions(self.member, self.pools, processes, self.jobs, session_idle)
         self.server_events = ServerEvents(self.member, self.pools, processes, self.jobs, self.sessions, self.intake)
         self._heard = self.server_events.heard  # each frame comes through it
-        self._deferred: dict[str, list[Envelope]] = {}  # cancels that overtook what they cancel, by edge
+        self.early_cancels = EarlyCancels(self.member)
         self._next_sweep = 0.0
         self._begun = False
 
@@ -127,8 +128,7 @@ class BridgeCore:
             if now >= self._next_sweep:
                 self._next_sweep = now + SWEEP
                 self.sessions.sweep(now)
-        for exchange in self.jobs.owed.expired(now):
-            self.jobs.say_taken(self.jobs.open[exchange], now)
+        self.jobs.expire(now)
         for timer, server in self.timers.expired(now):
             if timer is Timer.PROBE:
                 self.server_events.late(self.pools[server], now)
@@ -188,7 +188,7 @@ class BridgeCore:
         """An edge was given up or gave us up: its modern jobs and the sessions of its links end, its HTTP sessions wait."""
         gone = loss is not Loss.GAVE_US_UP
         self.deliveries.lost(peer, gone=gone)
-        self._deferred.pop(peer, None)
+        self.early_cancels.lost(peer)
         self.sessions.lost(peer, now)
         for job in [job for job in self.jobs.open.values() if job.edge == peer and not job.session]:
             self.jobs.settle(job, done=gone)
@@ -226,12 +226,9 @@ class BridgeCore:
         if source not in self.member.leases.peers:
             self.member.leases.renew(source, now)
         job = job_of(source, envelope, delivery, now, queued=True)
-        self.jobs.add(job)
+        self.jobs.take(job, now)
         if job.repeatable:
-            self.jobs.owed.set(job.exchange, now)
             self._start(job, pool, now)
-        else:
-            self.jobs.say_taken(job, now)
 
     def _start(self, job: Job, pool: Pool, now: float) -> None:
         """Give a job from a queue to a process of its server."""
@@ -257,7 +254,7 @@ class BridgeCore:
                     self.jobs.resume(job, now)
             case Kind.FRAME:
                 if not self.sessions.frame(peer, envelope, now):
-                    self._defer(peer, envelope)
+                    self.early_cancels.keep(peer, envelope)
             case Kind.GRANT:
                 granted = self.jobs.open.get(envelope.exchange)
                 if granted is not None and granted.edge == peer and granted.attempt == envelope.attempt and not granted.started:
@@ -265,7 +262,7 @@ class BridgeCore:
             case Kind.CANCEL:
                 cancelled = self.jobs.open.get(envelope.exchange)
                 if cancelled is None:
-                    self._defer(peer, envelope)
+                    self.early_cancels.keep(peer, envelope)
                 elif cancelled.edge == peer and cancelled.attempt <= envelope.attempt:
                     self.sessions.late(cancelled, now)
                     self.sessions.cancel(cancelled, envelope.body, now)
@@ -286,15 +283,11 @@ class BridgeCore:
             case _:
                 pass  # not for a bridge; a newer release may have more kinds
 
-    def _defer(self, peer: str, envelope: Envelope) -> None:
-        """Keep a cancel that may have overtaken, on the control lane, the request it names."""
-        if envelope.lane is Lane.CONTROL and envelope.after > self.member.pairs.get(peer).data_in.contiguous:
-            self._deferred.setdefault(peer, []).append(envelope)
-
     def _advanced(self, peer: str, now: float) -> None:
         pair = self.member.pairs.get(peer)
         self.deliveries.advanced(pair)
         if self.sessions.holds.crowding:
             self.sessions.holds.eased(pair)
-        for envelope in self._deferred.pop(peer, ()):
-            self._envelope(peer, envelope, now)
+        if peer in self.early_cancels.waiting:
+            for envelope in self.early_cancels.release(peer):
+                self._envelope(peer, envelope, now)

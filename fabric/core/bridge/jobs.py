@@ -34,7 +34,7 @@ class Jobs:
         self.open: dict[str, Job] = {}
         """The open jobs, by exchange."""
         self.owed = Delay(TAKEN_AFTER)
-        """The exchanges whose edges get a `taken` of its own, if they are not answered first."""
+        """The exchanges whose edges get a `taken` if they are not answered first, and when; see `expire`."""
         self._member = member
         self._pools = pools
         self._processes = processes
@@ -42,12 +42,24 @@ class Jobs:
         self._out = out
 
     def add(self, job: Job) -> None:
-        """A job begins; one from a queue takes a slot of its server."""
+        """A job from a lane begins."""
         self.open[job.exchange] = job
-        if job.queued:
-            self._pools[job.server].slots.take(job)
 
-    def say_taken(self, job: Job, now: float) -> None:
+    def take(self, job: Job, now: float) -> None:
+        """A job from a queue begins: it has a slot of its server, and its edge learns that this bridge holds the attempt."""
+        self.open[job.exchange] = job
+        self._pools[job.server].slots.take(job)
+        if job.repeatable:
+            self.owed.set(job.exchange, now)
+        else:
+            self._say_taken(job, now)
+
+    def expire(self, now: float) -> None:
+        """Say `taken` of repeatable work whose answer takes long."""
+        for exchange in self.owed.expired(now):
+            self._say_taken(self.open[exchange], now)
+
+    def _say_taken(self, job: Job, now: float) -> None:
         """Tell the edge that this bridge holds the attempt."""
         self.owed.clear(job.exchange)
         number = self._member.control(job.edge, now, Envelope(kind=Kind.TAKEN, exchange=job.exchange, attempt=job.attempt))
@@ -58,7 +70,7 @@ class Jobs:
         """Another sending or copy of an open job has come: of no use while the job lasts, and settled once its edge knows."""
         job.newest = max(job.newest, envelope.attempt)
         if job.delivery:
-            self.say_taken(job, now)
+            self._say_taken(job, now)
         pair = self._member.pairs.get(job.edge)
         self._deliveries.hold(job.edge, Lane.CONTROL, pair.control_out.next - 1, delivery)
         self._deliveries.advanced(pair)

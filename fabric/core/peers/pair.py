@@ -9,8 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from msgspec.structs import force_setattr
-
 from fabric.addressing import inbox
 from fabric.core.effects import Effect, Publish
 from fabric.core.peers.lane import Incoming, Outgoing
@@ -83,8 +81,7 @@ class Pairs:
         """Post a message on the data lane to `peer`; returns its number."""
         pair = self.get(peer)
         number = pair.data_out.next
-        force_setattr(envelope, "lane", Lane.DATA)  # numbering is the last step of its making: nobody has seen it yet
-        force_setattr(envelope, "number", number)
+        envelope.lane, envelope.number = Lane.DATA, number
         pair.pending_bytes += pair.data_out.keep(envelope, now)
         pair.pending.append(envelope)
         self.dirty[peer] = pair
@@ -106,9 +103,7 @@ class Pairs:
         """Post a message on the control lane to `peer`; returns its number. `after` is set to where the data lane stands."""
         pair = self.get(peer)
         number = pair.control_out.next
-        force_setattr(envelope, "lane", Lane.CONTROL)
-        force_setattr(envelope, "number", number)
-        force_setattr(envelope, "after", pair.data_out.next - 1)
+        envelope.lane, envelope.number, envelope.after = Lane.CONTROL, number, pair.data_out.next - 1
         pair.pending_bytes += pair.control_out.keep(envelope, now)
         pair.pending.append(envelope)
         self.dirty[peer] = pair

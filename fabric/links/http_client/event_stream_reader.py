@@ -11,6 +11,7 @@ from fabric.links.http_client import rules
 from fabric.links.http_client.connection_pool import ServerResponse
 from fabric.links.http_client.receive_queue import ReceiveQueue
 from fabric.links.mending import mended
+from fabric.mcp import batches
 from fabric.mcp.jsonrpc import Message
 
 RETRY_FIRST, RETRY_MOST = 1.0, 30.0
@@ -73,7 +74,7 @@ class EventStreamReader:
         """What an event carries."""
         if event.kind == "message":
             try:
-                return rules.read(event.data)
+                return batches.read(event.data)
             except InvalidFrame as error:
                 if found := mended(event.data, self._where):
                     return found

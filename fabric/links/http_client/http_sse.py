@@ -14,6 +14,7 @@ from fabric.links.http_client import rules
 from fabric.links.http_client.connection_pool import ConnectionPool, ServerResponse
 from fabric.links.http_client.receive_queue import ReceiveQueue
 from fabric.links.mending import mended
+from fabric.mcp import batches
 from fabric.mcp.jsonrpc import Message, MessageKind
 
 _ENDPOINT_BYTES = 8192
@@ -84,7 +85,7 @@ class SseStream:
 
     def _take(self, event: ServerEvent) -> None:
         try:
-            for message in rules.read(event.data):
+            for message in batches.read(event.data):
                 self._receive_queue.put(message)
         except InvalidFrame as error:
             found: list[Message | InvalidFrame] = [*mended(event.data, self._pool.where)]
@@ -119,7 +120,7 @@ class SseStream:
         if 200 <= answer.status < 300:
             if body and answer.kind == "application/json":  # some servers answer there, too
                 with suppress(InvalidFrame):
-                    for reply in rules.read(body):
+                    for reply in batches.read(body):
                         self._receive_queue.put(reply)
         elif asked or answer.status in (400, 404):
             advice = answer.headers.get("Retry-After", "")

@@ -39,14 +39,6 @@ def mismatched(answer: Message) -> bool:
     return error_code(answer) == jsonrpc.HEADER_MISMATCH
 
 
-def read(body: bytes) -> list[Message]:
-    """The messages of a JSON body; 2025-03-26 has more than one in an array. Raises InvalidFrame."""
-    message = jsonrpc.parse(body)
-    if message.kind is not MessageKind.BATCH:
-        return [message]
-    return [member for member in batches.split(message) if isinstance(member, Message)]
-
-
 def own(answer: Message, request: Message, where: str) -> Message:
     """What answers a request without its id, in what only this one can have led to.
 
@@ -78,7 +70,7 @@ def judged(
     """
     status_text = f"{where} answers {status_text}"
     try:
-        said = read(body)
+        said = batches.read(body)
     except InvalidFrame:
         said = mended(body, where)
     replies = [own(reply, request, where) for reply in said]

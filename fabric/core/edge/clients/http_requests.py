@@ -65,9 +65,7 @@ class HttpRequests:
             self._out.append(Send(link, jsonrpc.error_frame(message.id, error.code, error.reason), "", True))
 
     def _post_batch(self, event: RequestPosted, session: SessionRef, now: float) -> None:
-        if session.version != batches.REVISION:
-            raise InvalidFrame(jsonrpc.INVALID_REQUEST, batches.MISPLACED)
-        members = batches.split(event.message)
+        members = batches.split_in_session(event.message, session.version)
         batch = HttpBatch(self.responses, event, members)
         for member in members:
             if not isinstance(member, Message):

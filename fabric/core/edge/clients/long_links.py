@@ -120,9 +120,7 @@ class LongLinks:
                 self._out.append(Send(long_link.link, jsonrpc.error_frame(message.id, error.code, error.reason)))
 
     def _batch(self, long_link: LongLink, message: Message, now: float) -> None:
-        if long_link.version != batches.REVISION:
-            raise InvalidFrame(jsonrpc.INVALID_REQUEST, batches.MISPLACED)
-        members = batches.split(message)
+        members = batches.split_in_session(message, long_link.version)
         batch = batches.Answers(len(members))
         for member in members:
             error = member

@@ -231,7 +231,7 @@ async def test_small_writes_leave_at_once_and_silence_is_questioned() -> None:
         listener = await tcp.listen(Echo(), tcp.TcpSettings(server="any", options=options))
         link = await tcp.connect(listener.address, SETTINGS, id="one", options=options)
         assert await asked(link, SAY % 1) == SAY % 1
-        for _, connection in listener._tasks._open.values():
+        for _, connection in listener._links._open.values():
             assert isinstance(connection, SocketConnection)
             sock = connection.transport.get_extra_info("socket")
             found.append(

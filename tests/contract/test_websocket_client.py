@@ -93,17 +93,17 @@ async def test_an_authorization_header_replaces_that_of_the_url() -> None:
     ("answer", "said"),
     [
         (lambda _: b"HTTP/1.1 404 Not Found\r\nContent-Length: 2\r\n\r\nno", "answered 404"),
-        (lambda _: b"HTTP/1.1 401 Unauthorized\r\n\r\n", "answered 401: it wants credentials"),
+        (lambda _: b"HTTP/1.1 401 Unauthorized\r\n\r\n", "answered 401: give its credentials"),
         (lambda _: b"HTTP/1.1 302 Found\r\nLocation: /other\r\n\r\n", "answered 302"),
         (lambda _: b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n", "answered 200"),
         (lambda request: accepted(request, "Sec-WebSocket-Protocol: chat"), "unsupported subprotocol"),
         (lambda request: accepted(request, "Sec-WebSocket-Extensions: permessage-deflate"), "no extensions supported"),
         (lambda request: accepted(request.replace("Key: ", "Key: x")), "Sec-WebSocket-Accept"),
         (lambda request: accepted(request).replace(b"Upgrade: websocket\r\n", b""), "Upgrade"),
-        (lambda request: accepted(request).replace(b"Upgrade: web", b"Upgrade web"), "wrong handshake"),
-        (lambda _: b"220 smtp.example ready\r\n\r\n", "does not speak HTTP"),
-        (lambda _: b"x" * 100_000, "does not speak HTTP"),
-        (lambda _: b"HTTP/1.1 101 Switching Protocols\r\n" + b"X: y\r\n" * 1000 + b"\r\n", "wrong handshake"),
+        (lambda request: accepted(request).replace(b"Upgrade: web", b"Upgrade web"), "invalid handshake"),
+        (lambda _: b"220 smtp.example ready\r\n\r\n", "does not answer in HTTP"),
+        (lambda _: b"x" * 100_000, "does not answer in HTTP"),
+        (lambda _: b"HTTP/1.1 101 Switching Protocols\r\n" + b"X: y\r\n" * 1000 + b"\r\n", "invalid handshake"),
     ],
 )
 async def test_what_is_no_websocket_says_why_and_shows_no_secret(answer: Callable[[str], bytes], said: str) -> None:

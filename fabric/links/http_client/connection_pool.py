@@ -23,37 +23,39 @@ from fabric.links.settings import ConnectSettings
 from fabric.security.tls import client_context
 
 _KEEPALIVE_SECONDS = 30
-"""Silence after which the system asks a peer whether it is still there: a stream may be silent for ever."""
+"""Silence after which the system probes a connection: a stream may be silent for ever."""
 _DRAIN_TIMEOUT = 1.0
-"""Seconds that the end of an answer may take to follow its last message, if its connection is to be used again."""
+"""Seconds between the last message of an answer and its end; a connection that takes longer is not used again."""
 
 
 class ServerResponse:
-    """A server's answer, whose head has arrived. Its connection goes back to the pool when all of it has been read."""
+    """A server's answer, whose head has arrived. Its connection goes back to the pool once its body was read to the end."""
 
     def __init__(self, response: aiohttp.ClientResponse, where: str) -> None:
         self._response = response
         self._where = where
         self.status = response.status
         self.headers: Mapping[str, str] = response.headers
+        """Their names are case-insensitive."""
         self.kind = response.headers.get("Content-Type", "").partition(";")[0].strip().lower()
+        """The media type in lower case; empty without one."""
 
     @property
     def status_text(self) -> str:
-        """Its status, for people."""
+        """The status with its phrase, for people."""
         with suppress(ValueError):
             return f"{self.status} {HTTPStatus(self.status).phrase}"
         return str(self.status)
 
     async def chunk(self) -> bytes:
-        """What has arrived of its body; empty at the end. Raises LinkBroken."""
+        """The part of the body that has arrived; empty at the end. Raises LinkBroken."""
         try:
             return await self._response.content.readany()
         except (aiohttp.ClientError, OSError) as error:
             raise LinkBroken(f"the answer of {self._where} broke off: {_plain(error)}") from error
 
     async def body(self, max_bytes: int) -> bytes:
-        """All of its body. Raises LinkOverflow for one that is longer, and LinkBroken."""
+        """All of the body. Raises LinkOverflow for one longer than `max_bytes`, and LinkBroken."""
         parts: list[bytes] = []
         size = 0
         while part := await self.chunk():
@@ -65,7 +67,7 @@ class ServerResponse:
         return parts[0] if len(parts) == 1 else b"".join(parts)
 
     async def finish(self) -> None:
-        """Its last message was read: read to its end, if that comes soon."""
+        """Read to the end of the body, after its last message, unless that takes longer than _DRAIN_TIMEOUT."""
         if not self._response.content.at_eof():
             with suppress(TimeoutError, LinkError):
                 async with asyncio.timeout(_DRAIN_TIMEOUT):
@@ -76,15 +78,17 @@ class ServerResponse:
         return self
 
     async def __aexit__(self, *exc: object) -> None:
-        self._response.close()  # where all was read, the connection is in the pool again already
+        self._response.close()  # if all of it was read, the connection is back in the pool already
 
 
 class ConnectionPool:
-    """The connections to one server. An eighth of them is kept for what is short: an answer must always find its way."""
+    """The connections to one server. An eighth of them is reserved for short POSTs, so that a server can always be answered."""
 
     def __init__(self, where: str, settings: ConnectSettings) -> None:
         self.where = where
+        """The server's URL, for people."""
         self.links = 0
+        """How many links use the pool."""
         self._settings = settings
         headers = CIMultiDict({"User-Agent": USER_AGENT})
         headers.update(settings.headers)
@@ -95,19 +99,19 @@ class ConnectionPool:
                 ssl=client_context(settings.trust) if where.startswith("https:") else True,
                 socket_factory=_socket,
             ),
-            cookie_jar=aiohttp.DummyCookieJar(),  # sessions share it, and are each other's business in nothing
+            cookie_jar=aiohttp.DummyCookieJar(),  # sessions share the pool and must not share cookies
             timeout=aiohttp.ClientTimeout(total=None, sock_connect=settings.timeout),
             headers=headers,
         )
         self.room = asyncio.Semaphore(settings.connections - max(1, settings.connections // 8))
-        """For requests and streams, as long as they last."""
+        """Held by each request and each stream, as long as it lasts."""
         self.stream_room = asyncio.Semaphore(settings.connections // 2)
-        """For streams, besides: they last as long as their sessions."""
+        """Held by each session's stream besides: it lasts as long as its session."""
 
     async def request(self, method: str, url: URL, headers: Mapping[str, str], body: bytes | None = None) -> ServerResponse:
-        """Send a request and await the head of its answer. What could not connect is tried again, as `redial` has it.
+        """Send a request and wait for the head of its answer. A failed attempt to connect is repeated by `redial`.
 
-        Raises LinkRefused, one of its kinds or LinkTimeout when nothing was sent, LinkBroken when that is not known.
+        Raises LinkRefused, one of its kinds or LinkTimeout if nothing was sent, LinkBroken if the request may have arrived.
         """
         redial = self._settings.redial
         try:
@@ -119,7 +123,7 @@ class ConnectionPool:
 
         async def again() -> ServerResponse:
             if refused:
-                raise refused.pop()  # the first attempt was made without its help: most need none
+                raise refused.pop()  # the attempt above counts as the first: most requests need no redial
             return await self._request(method, url, headers, body)
 
         return await redial(again)
@@ -130,8 +134,8 @@ class ConnectionPool:
         except (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError) as error:
             raise await self._refusal(error) from error
         except aiohttp.ClientResponseError as error:
-            said = error.message.partition(":")[0].strip()  # what follows are the bytes, however many
-            raise LinkProtocolError(f"{self.where} does not answer in HTTP ({said}); correct its URL") from error
+            reason = error.message.partition(":")[0].strip()  # behind the colon are the bytes, which may be many
+            raise LinkProtocolError(f"{self.where} does not answer in HTTP ({reason}); correct its URL") from error
         except (aiohttp.ClientError, OSError) as error:
             raise LinkBroken(f"{self.where} did not answer: {_plain(error)}") from error
         return ServerResponse(response, self.where)
@@ -147,8 +151,8 @@ class ConnectionPool:
         try:
             async with mapped_connect_errors(self.where, self._settings.timeout):
                 raise cause
-        except LinkError as status_text:
-            return status_text
+        except LinkError as refusal:
+            return refusal
 
     async def aclose(self) -> None:
         """Close all connections."""
@@ -160,7 +164,7 @@ _open = weakref.WeakKeyDictionary()
 
 
 def pool_for(where: str, url: str, settings: ConnectSettings) -> ConnectionPool:
-    """The pool of this server, which all links with the same settings share; to be given back by `release`."""
+    """The pool of this server, which all links with the same settings share. The link has to `release` it."""
     pools = _open.setdefault(asyncio.get_running_loop(), {})
     pool = pools.get((url, settings))
     if pool is None:
@@ -170,7 +174,7 @@ def pool_for(where: str, url: str, settings: ConnectSettings) -> ConnectionPool:
 
 
 async def release(pool: ConnectionPool) -> None:
-    """A link no longer needs it; with its last link it is closed."""
+    """Give up a link's use of the pool; it is closed with its last link."""
     pool.links -= 1
     if not pool.links:
         pools = _open[asyncio.get_running_loop()]
@@ -181,16 +185,16 @@ async def release(pool: ConnectionPool) -> None:
 
 def _socket(address: aiohttp.AddrInfoType) -> socket.socket:
     family, kind, protocol, _, _ = address
-    made = socket.socket(family, kind, protocol)
-    made.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-    if hasattr(socket, "TCP_KEEPIDLE"):  # not on macOS, where the system's own time applies
-        made.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, _KEEPALIVE_SECONDS)
-        made.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, _KEEPALIVE_SECONDS // 3)
-    return made
+    sock = socket.socket(family, kind, protocol)
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    if hasattr(socket, "TCP_KEEPIDLE"):  # macOS has only the system's own time
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, _KEEPALIVE_SECONDS)
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, _KEEPALIVE_SECONDS // 3)
+    return sock
 
 
 def _plain(error: Exception) -> str:
-    """What happened, in words that name no header."""
+    """The failure in words that quote no header, which may be a secret."""
     if isinstance(error, aiohttp.ServerDisconnectedError | ConnectionResetError):
         return "it closed the connection"
     if isinstance(error, OSError) and error.errno in (errno.ECONNRESET, errno.EPIPE):

@@ -1,4 +1,4 @@
-"""Reading an event stream of a remote server across breaks: the answer to a POST, or a session's own stream."""
+"""Reads an event stream of a remote server and resumes it when it breaks: the answer to a POST, or a session's own stream."""
 
 from __future__ import annotations
 
@@ -15,20 +15,21 @@ from fabric.mcp import batches
 from fabric.mcp.jsonrpc import Message
 
 RETRY_FIRST, RETRY_MOST = 1.0, 30.0
-"""Seconds before a stream is opened again, unless the server says how many: doubling from the first to the most."""
+"""Seconds before a stream is opened again, unless the server names a time: doubled from the first to the most."""
 RETRY_LEAST = 0.1
-"""Seconds it is not opened again sooner than, whatever the server says."""
+"""The fewest seconds before a stream is opened again, whatever time the server names."""
 RESUMED_MOST = 5
-"""How often in a row the broken stream of a request is asked for in vain."""
+"""How many attempts in a row to resume the stream of a request may fail."""
 
 Get = Callable[[str], Awaitable[ServerResponse]]
-"""Asks for the stream again, after the event of this id; empty for a new one."""
+"""Opens the stream again after the event of this id; with an empty id, a new stream."""
 
 
 class EventStreamReader:
-    """What all streams of one link have in common. where: the server, for people."""
+    """Reads the event streams of one link."""
 
     def __init__(self, receive_queue: ReceiveQueue, max_bytes: int, where: str) -> None:
+        """receive_queue: gets the messages of a session's own stream. max_bytes: of an event. where: the server, for people."""
         self._receive_queue = receive_queue
         self._max_bytes = max_bytes
         self._where = where
@@ -36,9 +37,9 @@ class EventStreamReader:
     async def answer(
         self, request: Message, answer: ServerResponse, put: Callable[[Message], None], get: Get, *, resumable: bool
     ) -> None:
-        """Put what answers a request, its response last, or what it gets instead.
+        """`put` the messages that answer a request, its response last, or the Lost in its place.
 
-        Raises EndOfLink when the server has forgotten the session.
+        answer: the POST's, an event stream. get: resumes it. Raises EndOfLink if the server no longer knows the session.
         """
         overflows: list[LinkOverflow] = []
 
@@ -53,12 +54,12 @@ class EventStreamReader:
                     return True
             return False
 
-        why = await self._follow(answer, take, get, most=RESUMED_MOST if resumable else 0)
-        if why:
-            put(rules.too_long(request, str(overflows[0])) if overflows else rules.unknown(request, why))
+        failure = await self._follow(answer, take, get, most=RESUMED_MOST if resumable else 0)
+        if failure:
+            put(rules.too_long(request, str(overflows[0])) if overflows else rules.unknown(request, failure))
 
     async def listen(self, get: Get) -> None:
-        """Put what a session's own stream brings, for ever. Ends where the server has none; raises EndOfLink as `answer`."""
+        """Queue the messages of a session's own stream. Returns only if the server has none; raises EndOfLink as `answer`."""
 
         def take(event: ServerEvent | LinkOverflow) -> bool:
             if isinstance(event, LinkOverflow):
@@ -71,27 +72,28 @@ class EventStreamReader:
         await self._follow(None, take, get, most=None)
 
     def messages(self, event: ServerEvent) -> list[Message]:
-        """What an event carries."""
+        """The messages that an event carries; an event that carries none is queued as an InvalidFrame."""
         if event.kind == "message":
             try:
                 return batches.read(event.data)
             except InvalidFrame as error:
-                if found := mended(event.data, self._where):
-                    return found
+                if messages := mended(event.data, self._where):
+                    return messages
                 self._receive_queue.put(error)
         return []
 
     async def _follow(
         self, answer: ServerResponse | None, take: Callable[[ServerEvent | LinkOverflow], bool], get: Get, *, most: int | None
     ) -> str:
-        """Read a stream until `take` has enough, opening it again when it breaks; if that cannot be done, returns why.
+        """Read a stream until `take` returns true, and open it again when it breaks. Returns the failure's reason, or "".
 
-        most: how often in a row this is tried in vain, None for ever; a new stream of its own needs no event to resume after.
+        answer: the stream that is open, if one is. most: how many attempts in a row may fail, and only a stream whose events
+        have ids is resumed; None: any number, also without an id.
         """
         events = EventDecoder(self._max_bytes)
-        vain, pause, opened = 0, RETRY_FIRST, answer is not None
+        failed, pause, opened = 0, RETRY_FIRST, answer is not None
         while True:
-            why = f"{self._where} ended the stream of an answer before its end"
+            reason = f"{self._where} ended the stream of an answer before its end"
             try:
                 answer = answer or await get(events.last_id)
                 async with answer:
@@ -102,7 +104,7 @@ class EventStreamReader:
                         return f"{self._where} does not resume the stream of an answer ({answer.status_text})"
                     opened = opened or streams
                     while streams and (chunk := await answer.chunk()):
-                        vain = 0
+                        failed = 0
                         for event in events.feed(chunk):
                             pause = RETRY_FIRST
                             if take(event):
@@ -112,11 +114,11 @@ class EventStreamReader:
             except EndOfLink:
                 raise
             except LinkError as error:
-                why = str(error)
+                reason = str(error)
             answer = None
-            vain += 1
-            if most is not None and (not events.last_id or vain > most):
-                return why
+            failed += 1
+            if most is not None and (not events.last_id or failed > most):
+                return reason
             await asyncio.sleep(pause if events.retry is None else max(events.retry, RETRY_LEAST))
             pause = min(2 * pause, RETRY_MOST)
             events.reopen()

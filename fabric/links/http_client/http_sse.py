@@ -1,4 +1,4 @@
-"""The HTTP+SSE transport of 2024-11-05 towards a remote server: one stream brings every message, and says where to POST."""
+"""The client of the HTTP+SSE transport (2024-11-05): one stream brings every message and names the URL to POST to."""
 
 from __future__ import annotations
 
@@ -21,11 +21,12 @@ _ENDPOINT_BYTES = 8192
 
 
 class SseStream:
-    """One session. `ended` hears how its stream ended, once it had begun."""
+    """One session with a server of HTTP+SSE."""
 
     def __init__(
         self, pool: ConnectionPool, url: URL, max_bytes: int, receive_queue: ReceiveQueue, ended: Callable[[LinkError], None]
     ) -> None:
+        """max_bytes: of an event, and of a POST's answer. ended: called with the reason when the open stream ends."""
         self._pool = pool
         self._url = url
         self._max_bytes = max_bytes
@@ -35,7 +36,7 @@ class SseStream:
         self._reading: asyncio.Task[None] | None = None
 
     async def open(self, timeout: float) -> None:
-        """Open the stream and hear where to POST, within `timeout` seconds.
+        """Open the stream, and wait until it names the URL to POST to, within `timeout` seconds.
 
         Raises LinkRefused, its kinds, LinkTimeout, LinkBroken.
         """
@@ -51,7 +52,7 @@ class SseStream:
             raise
 
     async def _read(self) -> None:
-        """The stream, from its opening to its end."""
+        """Open the stream and read it to its end."""
         try:
             async with (
                 self._pool.stream_room,
@@ -88,23 +89,23 @@ class SseStream:
             for message in batches.read(event.data):
                 self._receive_queue.put(message)
         except InvalidFrame as error:
-            found: list[Message | InvalidFrame] = [*mended(event.data, self._pool.where)]
-            for each in found or [error]:
+            messages: list[Message | InvalidFrame] = [*mended(event.data, self._pool.where)]
+            for each in messages or [error]:
                 self._receive_queue.put(each)
 
     def _checked(self, data: bytes) -> URL:
         with suppress(ValueError):
             endpoint = self._url.join(URL(data[:_ENDPOINT_BYTES].decode(errors="replace")))
-            if endpoint.origin() == self._url.origin():  # our headers are not for others
+            if endpoint.origin() == self._url.origin():  # our headers may hold secrets that no other server may see
                 return endpoint
         raise LinkHandshakeError(f"{self._pool.where} wants its messages POSTed to another server")
 
     async def post(self, message: Message, timeout: float) -> None:
-        """POST a message, which the server has `timeout` seconds to accept; else raises LinkTimeout.
+        """POST a message. Raises LinkTimeout if the server does not accept it within `timeout` seconds.
 
-        What else goes wrong raises LinkError, or of a request, puts what stands for its answer into the inbox.
+        Any other failure of a request queues the Lost in place of its answer; of another message it raises LinkError.
         """
-        asked = message.kind is MessageKind.REQUEST
+        is_request = message.kind is MessageKind.REQUEST
         try:
             async with asyncio.timeout(timeout):
                 async with await self._pool.request("POST", self._endpoint.result(), rules.POST, message.frame) as answer:
@@ -112,21 +113,21 @@ class SseStream:
         except TimeoutError:
             raise LinkTimeout(f"{self._pool.where} did not accept a message within {timeout:g} s") from None
         except LinkError as error:
-            if not asked:
+            if not is_request:
                 raise
-            never = isinstance(error, LinkRefused | LinkTimeout)
-            self._receive_queue.put(rules.unsent(message, str(error)) if never else rules.unknown(message, str(error)))
+            unsent = isinstance(error, LinkRefused | LinkTimeout)
+            self._receive_queue.put(rules.unsent(message, str(error)) if unsent else rules.unknown(message, str(error)))
             return
         if 200 <= answer.status < 300:
-            if body and answer.kind == "application/json":  # some servers answer there, too
+            if body and answer.kind == "application/json":  # some servers answer in the POST's response
                 with suppress(InvalidFrame):
                     for reply in batches.read(body):
                         self._receive_queue.put(reply)
-        elif asked or answer.status in (400, 404):
+        elif is_request or answer.status in (400, 404):
             advice = answer.headers.get("Retry-After", "")
             where, status_text = self._pool.where, answer.status_text
             replies, refusal = rules.judged(message, answer.status, where, status_text, body, advice, in_session=True)
-            for reply in replies if asked else ():
+            for reply in replies if is_request else ():
                 self._receive_queue.put(reply)
             if isinstance(refusal, EndOfLink):
                 raise refusal
@@ -137,4 +138,4 @@ class SseStream:
             self._reading.cancel()
             await asyncio.gather(self._reading, return_exceptions=True)
         if self._endpoint.done() and not self._endpoint.cancelled():
-            self._endpoint.exception()  # it was told, or nobody waits any more
+            self._endpoint.exception()  # mark it as seen: `open` has raised it, or no longer waits

@@ -1,4 +1,4 @@
-"""What has arrived from a remote server, from all of its answers and streams, until it is received."""
+"""The queue of messages that have arrived from a remote server, in all answers and streams of one link."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from fabric.mcp.jsonrpc import Message
 _FULL_BYTES = 1024 * 1024
 _ROOM_BYTES = 256 * 1024
 _MESSAGE_OVERHEAD_BYTES = 64
-"""What a message costs besides its bytes, so that a flood of tiny ones is bounded too."""
+"""Memory that a queued message takes besides its bytes, counted so that a flood of tiny messages is bounded too."""
 
 
 class ReceiveQueue:
-    """Messages in the order they came. Its writers read no further above 1 MiB (`room`) until it is below 256 KiB."""
+    """Messages in order of arrival. The streams that fill it wait (`room`) above 1 MiB until it is below 256 KiB."""
 
     def __init__(self) -> None:
         self._items: deque[Message | LinkOverflow | InvalidFrame] = deque()
@@ -26,7 +26,7 @@ class ReceiveQueue:
         self._room.set()
 
     def put(self, item: Message | LinkOverflow | InvalidFrame) -> None:
-        """A message, or what is raised in its place. After the end it is dropped."""
+        """Queue a message, or the error to raise in its place. After the end it is dropped."""
         if self._end is None:
             self._items.append(item)
             if isinstance(item, Message):
@@ -36,26 +36,26 @@ class ReceiveQueue:
             self._wake()
 
     async def room(self) -> None:
-        """Wait until more may be put."""
+        """Wait until the queue has room."""
         if not self._room.is_set():
             await self._room.wait()
 
     def end(self, error: LinkError) -> None:
-        """No more will come: `receive` raises `error` after what is there. The first end counts."""
+        """End the queue: `receive` raises `error` after the messages that have arrived. Only the first call counts."""
         if self._end is None:
             self._end = error
             self._room.set()
             self._wake()
 
     def close(self, error: LinkClosed) -> None:
-        """We closed: what is there is dropped."""
+        """Drop the messages that have arrived: we closed the link, and `receive` raises `error` from now on."""
         self._end = error
         self._items.clear()
         self._room.set()
         self._wake()
 
     async def receive(self) -> Message:
-        """As base.Link.receive."""
+        """See base.Link.receive."""
         while not self._items:
             if self._end is not None:
                 raise self._end.anew()

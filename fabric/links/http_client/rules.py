@@ -1,4 +1,4 @@
-"""What a remote MCP server is told in headers, and what its HTTP answers mean, in both eras. Pure."""
+"""The rules of Streamable HTTP for a client, in both eras: which headers it sends, and what a server's answers mean. Pure."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ from fabric.mcp.tools import Catalog
 
 USER_AGENT = "mcp-transport-fabric"
 POST = {"Accept": "application/json, text/event-stream", "Content-Type": "application/json", "Accept-Encoding": "identity"}
-"""Headers of every POST."""
+"""The headers of every POST."""
 GET = {"Accept": "text/event-stream", "Cache-Control": "no-store", "Accept-Encoding": "identity"}
-"""Headers of every GET."""
+"""The headers of every GET."""
 
-_RETRY_AFTER = 1.0
+_RETRY_AFTER = 1.0  # seconds, if a server that is overloaded names none
 OTHER = "is this the URL of an MCP server?"
 _SHUT_OUT = frozenset({401, 403, 407})
 
 
 def modern_headers(message: Message, meta: Meta, tools: Catalog) -> dict[str, str]:
-    """A modern request's headers: they mirror its body."""
+    """The headers of a modern request, which mirror its body."""
     headers = {**POST, "MCP-Protocol-Version": jsonrpc.text(meta.fields.version), "Mcp-Method": message.method}
     by_uri = NAMED.get(message.method)
     if by_uri is not None:
@@ -35,14 +35,14 @@ def modern_headers(message: Message, meta: Meta, tools: Catalog) -> dict[str, st
 
 
 def mismatched(answer: Message) -> bool:
-    """Whether a server refuses a request for what its headers lack."""
+    """Whether a server refuses a request because its headers do not match its body."""
     return error_code(answer) == jsonrpc.HEADER_MISMATCH
 
 
 def own(answer: Message, request: Message, where: str) -> Message:
-    """What answers a request without its id, in what only this one can have led to.
+    """A message of the POST's answer, corrected if it answers the request with a wrong id.
 
-    An error is its error. A result whose id is none of ours, which are strings, is not to be passed on.
+    An error gets the request's id. A result with an id that is not a string, as all ids of the fabric are, becomes a Lost.
     """
     if answer.kind is not MessageKind.RESPONSE or answer.id == request.id or (not answer.error and answer.id[:1] == b'"'):
         return answer
@@ -53,37 +53,37 @@ def own(answer: Message, request: Message, where: str) -> Message:
 
 
 def answers(reply: Message, request: Message) -> bool:
-    """Whether this is the response to the request."""
+    """Whether the message is the response to the request."""
     return reply.kind is MessageKind.RESPONSE and reply.id == request.id
 
 
 Judgement = tuple[list[Message], LinkError | None]
-"""What a request gets, its answer last; and what its refusal means for a link that never worked."""
+"""The messages to pass on, the answer last; and the error that ends a link which has not worked before, if it is one."""
 
 
 def judged(
     request: Message, status: int, where: str, status_text: str, body: bytes, retry_after: str, *, in_session: bool
 ) -> Judgement:
-    """What an answer means that is no event stream.
+    """What the answer to a POST means, if it is not an event stream.
 
-    where, told: who answers, and the status, for people. retry_after: its header.
+    where: the server, for people. status_text: the status, for people. retry_after: the Retry-After header.
     """
     status_text = f"{where} answers {status_text}"
     try:
-        said = batches.read(body)
+        messages = batches.read(body)
     except InvalidFrame:
-        said = mended(body, where)
-    replies = [own(reply, request, where) for reply in said]
+        messages = mended(body, where)
+    replies = [own(reply, request, where) for reply in messages]
     if 200 <= status < 300:
         if any(answers(reply, request) for reply in replies):
             return replies, None
         status_text += f" with {len(body)} bytes that do not answer the request; {OTHER}"
         return [unknown(request, status_text)], LinkHandshakeError(status_text)
     error = replies[-1] if replies and replies[-1].error else None
-    if in_session and (status == 404 or (status == 400 and not (error and said[-1].id == request.id))):
-        why = f"{status_text}: it no longer knows the session"
-        fault = Fault(Reason.SESSION_LOST, f"{why}; begin a new one", retryable=True)
-        return [lost(request.id, fault, started=False, again=False)], EndOfLink(why)
+    if in_session and (status == 404 or (status == 400 and not (error and messages[-1].id == request.id))):
+        reason = f"{status_text}: it no longer knows the session"
+        fault = Fault(Reason.SESSION_LOST, f"{reason}; begin a new one", retryable=True)
+        return [lost(request.id, fault, started=False, again=False)], EndOfLink(reason)
     status_text += advice(status)
     refusal = LinkHandshakeError(status_text) if status in _SHUT_OUT or not 400 <= status < 500 else None
     if error is not None:
@@ -94,7 +94,7 @@ def judged(
 
 
 def advice(status: int) -> str:
-    """What to do where a server answers so, as the end of a sentence; empty where it depends."""
+    """What to do about this status, as the end of a sentence; empty if that depends."""
     if status in _SHUT_OUT:
         return ": check the headers configured for it"
     return ": configure the URL that it redirects to" if 300 <= status < 400 else ""
@@ -111,21 +111,21 @@ def _refused(request: Message, status: int, status_text: str, retry_after: str) 
         return unknown(request, status_text)
     if status in _SHUT_OUT or status < 400:
         return lost(request.id, Fault(Reason.UNAVAILABLE, status_text), started=False, again=False)
-    # so that a legacy server, which refuses a modern probe like this, is taken for one
+    # a legacy server refuses a modern probe like this, and this error shows its era
     return jsonrpc.parse(jsonrpc.error_frame(request.id, jsonrpc.INVALID_REQUEST, status_text))
 
 
-def unsent(request: Message, why: str) -> Message:
-    """What a request gets that never left."""
-    return lost(request.id, Fault(Reason.UNAVAILABLE, why, retryable=True), started=False, again=True)
+def unsent(request: Message, reason: str) -> Message:
+    """The Lost of a request that was not sent."""
+    return lost(request.id, Fault(Reason.UNAVAILABLE, reason, retryable=True), started=False, again=True)
 
 
-def unknown(request: Message, why: str) -> Message:
-    """What a request gets that left, and whose answer did not come."""
-    text = f"{why}; the request may have been carried out"
+def unknown(request: Message, reason: str) -> Message:
+    """The Lost of a request that was sent, and whose answer did not arrive."""
+    text = f"{reason}; the request may have been carried out"
     return lost(request.id, Fault(Reason.OUTCOME_UNKNOWN, text), started=True, again=True)
 
 
-def too_long(request: Message, why: str) -> Message:
-    """What a request gets whose answer is over the limit."""
-    return lost(request.id, Fault(Reason.TOO_LARGE, why), started=True, again=False)
+def too_long(request: Message, reason: str) -> Message:
+    """The Lost of a request whose answer is over the limit."""
+    return lost(request.id, Fault(Reason.TOO_LARGE, reason), started=True, again=False)

@@ -1,4 +1,4 @@
-"""What waits to be carried to a remote server: in order, one at a time."""
+"""The queue of messages to a remote server, sent in order, one at a time."""
 
 from __future__ import annotations
 
@@ -11,44 +11,45 @@ from fabric.errors import LinkBroken, LinkClosed, LinkError
 from fabric.mcp.jsonrpc import Message
 
 _LITTLE_BYTES = 256 * 1024
+"""Up to this many bytes `drain` does not wait for."""
 _MESSAGE_OVERHEAD_BYTES = 64
+"""See receive_queue.py."""
 
 
 class SendQueue:
-    """`carry(message)` is awaited for each that is queued, before the next. `failed` hears what it raises.
-
-    waiting_bytes: of what was counted and has not left.
-    """
+    """Messages in the order of sending. It also counts the bytes of messages sent beside it, such as modern requests."""
 
     def __init__(self, carry: Callable[[Message], Coroutine[Any, Any, None]], failed: Callable[[LinkError], None]) -> None:
+        """carry: awaited for each message, before the next. failed: called with the error that `carry` raises."""
         self._carry = carry
         self._failed = failed
         self._queue: deque[Message] = deque()
         self.waiting_bytes = 0
+        """How many bytes were counted and not released."""
         self._sender: asyncio.Task[None] | None = None
         self._little = asyncio.Event()
         self._little.set()
         self._end: LinkError | None = None
 
     def check(self) -> None:
-        """Raise the end, if there is one."""
+        """Raise the end's error, if the queue has ended."""
         if self._end is not None:
             raise self._end.anew()
 
     def count(self, message: Message) -> None:
-        """It waits, here or with its sender, until `release`."""
+        """Count a message that waits to be sent, until `release`."""
         self.waiting_bytes += len(message.frame) + _MESSAGE_OVERHEAD_BYTES
         if self.waiting_bytes > _LITTLE_BYTES:
             self._little.clear()
 
     def release(self, message: Message) -> None:
-        """It no longer waits: a connection has it, or nobody wants it."""
+        """Stop counting a message: a connection carries it, or it was cancelled."""
         self.waiting_bytes -= len(message.frame) + _MESSAGE_OVERHEAD_BYTES
         if self.waiting_bytes <= _LITTLE_BYTES:
             self._little.set()
 
     def put(self, message: Message) -> None:
-        """Queue it; it has been counted."""
+        """Queue a message, which has been counted."""
         self._queue.append(message)
         if self._sender is None:
             self._sender = asyncio.create_task(self._send())
@@ -66,29 +67,29 @@ class SendQueue:
             self._sender = None
 
     async def drain(self) -> None:
-        """As base.Link.drain."""
+        """See base.Link.drain."""
         while self._end is None and not self._little.is_set():
             await self._little.wait()
         self.check()
 
     async def flush(self, timeout: float) -> None:
-        """Wait until what is queued has left, at most `timeout` seconds."""
+        """Wait until the queue is empty, at most `timeout` seconds."""
         if self._sender is not None:
             await asyncio.wait({self._sender}, timeout=timeout)
 
     def end(self, error: LinkError) -> None:
-        """Nothing more can be queued. The first end counts, but that we closed counts more."""
+        """End the queue: nothing more can be sent. The first error counts, unless we close the link."""
         if self._end is None or isinstance(error, LinkClosed):
             self._end = error
         self._little.set()
 
     @property
     def queued(self) -> list[Message]:
-        """What no carrier has, in order."""
+        """The messages that `carry` was not called with, in order."""
         return list(self._queue)
 
     def stop(self) -> asyncio.Task[None] | None:
-        """Drop what is queued; the sender that was cancelled, unless it is the caller."""
+        """Drop the queued messages and cancel the task that sends. Returns that task, unless it is the current one."""
         self._queue.clear()
         sender = self._sender
         if sender is None or sender is asyncio.current_task():

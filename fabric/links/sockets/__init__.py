@@ -1,1 +1,1 @@
-"""TCP and Unix sockets: how they are bound, and the links of newline-delimited JSON-RPC over them."""
+"""TCP, TLS and Unix sockets: binding them, and links of newline-delimited JSON-RPC over them."""

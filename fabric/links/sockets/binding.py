@@ -1,4 +1,4 @@
-"""Addresses to listen on: a TCP port, or a Unix socket's file that takes the place of a dead server's and of nothing else."""
+"""Binds the sockets of listeners: a TCP port, or a Unix socket, whose file replaces a dead server's and no other."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from fabric.errors import LinkRefused
 
 
 async def bind_tcp(host: str, port: int) -> socket.socket:
-    """A listening socket; port 0 picks one. Raises LinkRefused, which says what stood in the way."""
+    """A listening socket; port 0 picks a free one. Raises LinkRefused, which names the reason and a remedy."""
     loop = asyncio.get_running_loop()
     sock = None
     try:
-        found = await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
-        family, kind, protocol, _, address = min(found, key=lambda entry: entry[0] != socket.AF_INET)  # localhost is 127.0.0.1
+        entries = await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+        family, kind, protocol, _, address = min(entries, key=lambda entry: entry[0] != socket.AF_INET)  # prefer 127.0.0.1
         sock = socket.socket(family, kind, protocol)
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         sock.setblocking(False)
@@ -52,18 +52,18 @@ class SocketFile:
         self._identity = _identity(path)
 
     def remove(self) -> None:
-        """Remove the file, if it is still ours."""
+        """Remove the file, if it is still the one that we made."""
         try:
             if _identity(self.path) == self._identity:
                 self.path.unlink()
         except OSError:
-            pass  # somebody was quicker, or took our right to the folder: nothing is left to do
+            pass  # the file is gone, or we lost the right to remove it
 
 
 async def bind_unix(path: Path, mode: int) -> SocketFile:
-    """Listen at `path`; its file gets `mode`. Raises LinkRefused, which says what stood in the way.
+    """Listen at `path`; its file gets `mode`. Raises LinkRefused, which names the reason.
 
-    What lies there is replaced only if it is a socket that nobody listens on.
+    A file that is there is replaced only if it is a socket on which no process listens.
     """
     sock = socket.socket(socket.AF_UNIX)
     sock.setblocking(False)
@@ -75,17 +75,16 @@ async def bind_unix(path: Path, mode: int) -> SocketFile:
         sock.close()
         if isinstance(error, FileNotFoundError):
             raise LinkRefused(f"cannot listen on {path}: there is no folder {path.parent}") from error
-        why = _why(error)
-        raise LinkRefused(f"cannot listen on {path}: {why}") from error
+        raise LinkRefused(f"cannot listen on {path}: {_reason(error)}") from error
     except BaseException:
         sock.close()
         raise
 
 
-def _why(error: OSError) -> str:
+def _reason(error: OSError) -> str:
     if isinstance(error, TimeoutError):
-        return "another process keeps the folder locked"
-    if error.errno is None:  # Python's own: it does not fit into the system's structure
+        return "another process keeps its folder locked; end it, or choose another folder"
+    if error.errno is None:  # Python raises this for a path that does not fit into the system's structure
         return "its path is too long for a socket, which has about 100 bytes; choose a shorter one"
     return error.strerror or f"{error}"
 
@@ -96,11 +95,11 @@ _LOCK_TIMEOUT = 2.0
 
 @asynccontextmanager
 async def _alone_in(folder: Path) -> AsyncIterator[None]:
-    """Two servers that begin at once do not both find a dead one's file: whoever comes second finds a living server."""
+    """Lock `folder`, so that of two servers that start at once only the first replaces a dead server's file."""
     fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         async with asyncio.timeout(_LOCK_TIMEOUT):
-            while not _locked(fd):  # noqa: ASYNC110 - a lock tells nobody when it is free
+            while not _locked(fd):  # noqa: ASYNC110 - nothing signals that a lock is free
                 await asyncio.sleep(0.01)
         yield
     finally:
@@ -118,28 +117,28 @@ def _locked(fd: int) -> bool:
 def _bind_file(path: Path, mode: int, sock: socket.socket) -> None:
     _clear(path)
     sock.bind(str(path))
-    path.chmod(mode)  # nobody can connect before listen
+    path.chmod(mode)  # in time: no client can connect before listen()
     sock.listen(_BACKLOG)
 
 
 def _clear(path: Path) -> None:
-    """Remove a dead server's socket. Raises LinkRefused for anything else that lies there."""
+    """Remove a dead server's socket. Raises LinkRefused for any other file, and for a socket on which a process listens."""
     try:
         if not stat.S_ISSOCK(path.lstat().st_mode):
-            raise LinkRefused(f"cannot listen on {path}: there is a file that is no socket; it is left alone")
+            raise LinkRefused(f"cannot listen on {path}: a file is there that is no socket; choose another path")
     except FileNotFoundError:
         return
     with socket.socket(socket.AF_UNIX) as probe:
         probe.setblocking(False)
-        found = probe.connect_ex(str(path))
-    if found == errno.ECONNREFUSED:
+        result = probe.connect_ex(str(path))
+    if result == errno.ECONNREFUSED:
         path.unlink()
-    elif found in (0, errno.EAGAIN):
+    elif result in (0, errno.EAGAIN):
         raise LinkRefused(f"cannot listen on {path}: another process listens there; stop it or choose another path")
     else:
-        raise OSError(found, os.strerror(found))
+        raise OSError(result, os.strerror(result))
 
 
 def _identity(path: Path) -> tuple[int, int]:
-    found = path.lstat()
-    return found.st_dev, found.st_ino
+    status = path.lstat()
+    return status.st_dev, status.st_ino

@@ -1,4 +1,4 @@
-"""A stream socket as a link, and a listener for such: what TCP, TLS and Unix sockets have in common."""
+"""The link over a stream socket, and a listener for such links. tcp.py and unix.py use them."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ from fabric.links.settings import LinkLimits
 from fabric.links.stream import FLUSH_TIMEOUT, IncomingFrames, OutgoingFrames, StreamLink, flushed
 
 _FOREIGN = re.compile(rb"[A-Z]{3,} [/*]|HTTP/|\x16\x03")
-"""How HTTP and TLS begin. A web page can make a browser POST to any port, with JSON-RPC lines as the body."""
-_BEGINNING_BYTES = 16  # more than enough to tell
+"""The first bytes of HTTP and TLS. A web page can make a browser POST to any port, with JSON-RPC lines as the body."""
+_BEGINNING_BYTES = 16  # more than enough to recognize them
 _LOST_TIMEOUT = 1.0
 
 
@@ -27,9 +27,9 @@ class SocketConnection(asyncio.Protocol):
     """One end of a stream socket: asyncio's callbacks become the incoming and outgoing frames of a link."""
 
     def __init__(self, *, half_close: bool, limits: LinkLimits, made: Callable[[SocketConnection], None] | None = None) -> None:
-        """half_close: a peer that shuts its writing side may still be answered; asyncio's TLS knows no such thing.
+        """half_close: a peer that shuts its writing side may still be answered, which asyncio's TLS does not support.
 
-        made: is called once the socket is connected.
+        made: called once the socket is connected.
         """
         self.incoming, self.outgoing = IncomingFrames(limits.max_frame_bytes), OutgoingFrames(limits.stall_timeout)
         self._half_close = half_close
@@ -48,7 +48,7 @@ class SocketConnection(asyncio.Protocol):
             self._made(self)
 
     def data_received(self, data: bytes) -> None:
-        """Bytes arrived."""
+        """Bytes have arrived."""
         if self._beginning is not None:
             self._judge(data)
         self.incoming.feed(data)
@@ -66,23 +66,23 @@ class SocketConnection(asyncio.Protocol):
             self._beginning = None
 
     def pause_writing(self) -> None:
-        """The socket is full."""
+        """The socket's buffer is full."""
         self.outgoing.pause()
 
     def resume_writing(self) -> None:
-        """It has room."""
+        """The socket's buffer has room again."""
         self.outgoing.resume()
 
     def eof_received(self) -> bool:
-        """The peer sends no more."""
+        """The peer has shut its writing side."""
         self.incoming.end(EndOfLink("the peer closed the connection"))
         self._over()
         return self._half_close
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """It is gone. Of several ends the first counts."""
+        """The connection is gone. If it had ended before, the first reason stands."""
         if isinstance(exc, ssl.SSLError):
-            broken: LinkBroken = LinkProtocolError(f"the peer does not keep to TLS, or ended it: {exc.reason or exc}")
+            broken: LinkBroken = LinkProtocolError(f"the peer broke the rules of TLS, or ended it: {exc.reason or exc}")
         else:
             broken = LinkBroken(f"the connection was lost: {exc or 'the peer closed it'}")
         self.incoming.end(broken)
@@ -95,18 +95,18 @@ class SocketConnection(asyncio.Protocol):
             self._ended.set_result(None)
 
     def stop_receiving(self) -> None:
-        """Take nothing new; what was asked can still be answered."""
+        """Take no further messages; requests received before can still be answered."""
         self.incoming.end(EndOfLink("this end takes nothing new"))
 
     async def shut(self) -> None:
-        """Close it, in bounded time.
+        """Close the socket, in bounded time.
 
-        First only the writing side: a socket that is closed while the peer still sends loses what has not left.
+        The writing side is shut first: a socket that is closed while the peer still sends loses the bytes that have not left.
         """
         if self._half_close and not self._gone.done():
             self.transport.write_eof()
             await flushed(self._ended, self.transport)
-        if not self.transport.is_closing():  # asyncio's TLS of Python 3.11 lets nobody abort what was closed twice
+        if not self.transport.is_closing():  # with TLS on Python 3.11 a transport that was closed twice cannot be aborted
             self.transport.close()
         await asyncio.wait({self._gone}, timeout=_LOST_TIMEOUT if self._half_close else FLUSH_TIMEOUT)
         if not self._gone.done():
@@ -114,16 +114,12 @@ class SocketConnection(asyncio.Protocol):
             await asyncio.wait({self._gone}, timeout=_LOST_TIMEOUT)
 
     def link(self, info: LinkInfo, mender: Mender | None = None) -> StreamLink:
-        """The link over it, once it is made; with a mender if the peer is a server."""
+        """The link over this connection, once it is made. mender: if the peer is a server."""
         return StreamLink(info, self.incoming, self.outgoing, self.shut, mender=mender)
 
 
 class SocketListener:
-    """A Listener (base.py) of stream sockets. Each link that comes in has a task, in which `handler` serves it.
-
-    transport: of its links. close_timeout: seconds that what was asked still has to be answered when the listener closes.
-    prepare: is given each transport. release: is called when the listener is closed.
-    """
+    """A Listener (base.py) of stream sockets."""
 
     def __init__(
         self,
@@ -137,7 +133,12 @@ class SocketListener:
         prepare: Callable[[asyncio.Transport], None] = lambda _: None,
         release: Callable[[], None] = lambda: None,
     ) -> None:
-        self._tasks = AcceptedLinks(handler)
+        """transport: the name of its links' transport. server: the MCP server that all clients reach.
+
+        close_timeout: seconds in which open requests may still be answered when the listener closes. prepare: called with each
+        accepted transport. release: called when the listener closes.
+        """
+        self._links = AcceptedLinks(handler)
         self._prepare, self._release = prepare, release
         self._transport, self._address, self._server = transport, address, server
         self._limits = limits
@@ -151,11 +152,11 @@ class SocketListener:
         return self._address
 
     def attach(self, listening: asyncio.Server) -> None:
-        """What accepts, and makes a `connection` for each."""
+        """Set the asyncio server, which calls `connection` for each client."""
         self._listening = listening
 
     def connection(self) -> SocketConnection:
-        """For a client on its way in."""
+        """The protocol object for a client that connects."""
         return SocketConnection(half_close=self._transport != "tls", limits=self._limits, made=self._accepted)
 
     def _accepted(self, connection: SocketConnection) -> None:
@@ -173,24 +174,24 @@ class SocketListener:
                 caller=Caller(peer[0]) if isinstance(peer, tuple) else UNKNOWN_CALLER,
             )
         )
-        self._tasks.begin(link, connection)
+        self._links.begin(link, connection)
 
     async def aclose(self) -> None:
-        """See Listener.aclose. Links take nothing new; what was asked has `close_timeout` to be answered."""
+        """See Listener.aclose. Links take no further messages; open requests may be answered within `close_timeout`."""
         listening, self._listening = self._listening, None
         if listening is None:
             return
         self._closing = True
         self._release()
         listening.close()
-        await self._tasks.aclose(self._close_timeout)
-        with contextlib.suppress(TimeoutError):  # from Python 3.12 on it waits for handshakes under way, too
+        await self._links.aclose(self._close_timeout)
+        with contextlib.suppress(TimeoutError):  # from Python 3.12 on it also waits for handshakes under way
             async with asyncio.timeout(_LOST_TIMEOUT):
                 await listening.wait_closed()
 
 
 def _name(peer: object) -> str:
-    """An address for people; a Unix socket's client has none."""
+    """A peer's address, for people; clients of a Unix socket have none."""
     if not isinstance(peer, tuple):
         return "a process of this machine"
     host, port = peer[:2]

@@ -1,4 +1,4 @@
-"""Newline-delimited JSON-RPC over TCP, with TLS or without, both sides: `tcp://host:port` and `tls://host:port`."""
+"""Newline-delimited JSON-RPC over TCP and TLS, client and listener: `tcp://host:port` and `tls://host:port`."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class TcpOptions(msgspec.Struct, frozen=True, kw_only=True):
     no_delay: bool = True
     """Send small writes at once."""
     keep_alive: float = 60.0
-    """Seconds until a vanished peer is given up; 0: never."""
+    """Seconds until a connection to a vanished peer is closed; 0: never."""
 
 
 class TcpSettings(msgspec.Struct, frozen=True, kw_only=True):
@@ -36,16 +36,19 @@ class TcpSettings(msgspec.Struct, frozen=True, kw_only=True):
     server: str
     """The MCP server that clients reach here."""
     host: str = "127.0.0.1"
+    """The address to listen on."""
     port: int = 0
     """0 picks a free one."""
     certified: Certified | None = None
-    """If given, TLS is spoken."""
+    """The certificate for TLS; None: no TLS."""
     options: TcpOptions = TcpOptions()
+    """The options of each accepted socket."""
     limits: LinkLimits = LinkLimits()
+    """The limits of each link."""
     handshake_timeout: float = 10.0
-    """For a client's TLS handshake."""
+    """How long a client's TLS handshake may take."""
     close_timeout: float = 5.0
-    """How long open requests have to be answered when the listener closes."""
+    """How long open requests may still be answered when the listener closes."""
 
 
 async def listen_for(handler: LinkHandler, options: ListenerOptions) -> SocketListener:
@@ -56,7 +59,7 @@ async def listen_for(handler: LinkHandler, options: ListenerOptions) -> SocketLi
 
 
 async def listen(handler: LinkHandler, settings: TcpSettings) -> SocketListener:
-    """Listen; `handler` serves each conversation. Raises LinkRefused for the address, ConfigError for the certificate."""
+    """Listen; `handler` serves each link. Raises LinkRefused for the address, ConfigError for the certificate."""
     context = server_context(settings.certified) if settings.certified else None
     sock = await bind_tcp(settings.host, settings.port)
     host, port = sock.getsockname()[:2]
@@ -85,7 +88,7 @@ async def listen(handler: LinkHandler, settings: TcpSettings) -> SocketListener:
 
 
 async def connect(url: str, settings: ConnectSettings, *, id: str, options: TcpOptions | None = None) -> Link:
-    """See links/base.Connect. The server's name is checked against its certificate, and told in the handshake (SNI)."""
+    """See links/base.Connect. With TLS, the handshake names the server (SNI), and its certificate has to have that name."""
     target = parse(url)
     context = client_context(settings.trust) if target.scheme == "tls" else None
     limits = LinkLimits(max_frame_bytes=settings.max_frame_bytes, stall_timeout=settings.stall_timeout)
@@ -113,7 +116,7 @@ else:
 
 
 def _tune(transport: asyncio.BaseTransport, options: TcpOptions) -> None:
-    """Half of the time is silence, the other half is for three questions that nobody answers."""
+    """Set the options. Half of `keep_alive` is silence, and the other half is for three probes without an answer."""
     sock: socket.socket = transport.get_extra_info("socket")
     sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, options.no_delay)
     if options.keep_alive:
@@ -121,5 +124,5 @@ def _tune(transport: asyncio.BaseTransport, options: TcpOptions) -> None:
         sock.setsockopt(socket.IPPROTO_TCP, _IDLE, max(1, round(options.keep_alive / 2)))
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, max(1, round(options.keep_alive / 2 / _PROBES)))
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPCNT, _PROBES)
-        if sys.platform == "linux":  # the same for what was sent and is never acknowledged
+        if sys.platform == "linux":  # the same time for bytes that were sent and are never acknowledged
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, round(options.keep_alive * 1000))

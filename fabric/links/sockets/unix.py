@@ -1,4 +1,4 @@
-"""Newline-delimited JSON-RPC over a Unix domain socket, both sides: `unix:///path/to/socket`."""
+"""Newline-delimited JSON-RPC over a Unix domain socket, client and listener: `unix:///path/to/socket`."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from fabric.links.url import parse
 
 CAPABILITIES = {"unix": Capabilities()}
 
-_FULL_PAUSE = 0.05  # a socket whose queue is full says so at once, and tells nobody when it no longer is
+_FULL_PAUSE = 0.05  # seconds: a socket with a full queue refuses at once, and nothing signals when it has room
 
 
 class UnixSettings(msgspec.Struct, frozen=True, kw_only=True):
@@ -30,13 +30,15 @@ class UnixSettings(msgspec.Struct, frozen=True, kw_only=True):
     server: str
     """The MCP server that clients reach here."""
     path: Path
+    """The socket's file."""
     mode: int = 0o600
     """The mode of the socket's file: who may connect."""
     remove: bool = True
     """Whether the file is removed when the listener closes."""
     limits: LinkLimits = LinkLimits()
+    """The limits of each link."""
     close_timeout: float = 5.0
-    """Seconds that open requests have to be answered when the listener closes."""
+    """Seconds in which open requests may still be answered when the listener closes."""
 
 
 async def listen_for(handler: LinkHandler, options: ListenerOptions) -> SocketListener:
@@ -46,7 +48,7 @@ async def listen_for(handler: LinkHandler, options: ListenerOptions) -> SocketLi
 
 
 async def listen(handler: LinkHandler, settings: UnixSettings) -> SocketListener:
-    """Listen; `handler` serves each conversation. Raises LinkRefused; see bind_unix for what it replaces."""
+    """Listen; `handler` serves each link. Raises LinkRefused. bind_unix says which file is replaced."""
     file = await bind_unix(settings.path, settings.mode)
     listener = SocketListener(
         handler,
@@ -57,7 +59,7 @@ async def listen(handler: LinkHandler, settings: UnixSettings) -> SocketListener
         close_timeout=settings.close_timeout,
         release=file.remove if settings.remove else lambda: None,
     )
-    kept: dict[str, Any] = {"cleanup_socket": False} if sys.version_info >= (3, 13) else {}  # it would not ask whether to
+    kept: dict[str, Any] = {"cleanup_socket": False} if sys.version_info >= (3, 13) else {}  # or it would remove any file there
     loop = asyncio.get_running_loop()
     listener.attach(await loop.create_unix_server(listener.connection, sock=file.sock, backlog=2048, **kept))
     return listener
@@ -82,7 +84,7 @@ async def connect(url: str, settings: ConnectSettings, *, id: str) -> Link:
 
 
 async def _join(sock: socket.socket, path: str) -> None:
-    """Not by the loop: asyncio takes a full queue for a connection."""
+    """Connect the socket. asyncio cannot: it takes the error of a full queue for a connection under way."""
     while True:
         try:
             sock.connect(path)

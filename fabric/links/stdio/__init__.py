@@ -1,1 +1,4 @@
-"""MCP over stdio: servers run as child processes, and this process's own stdin and stdout."""
+"""MCP over stdio: servers as child processes, and this process's own stdin and stdout.
+
+server.py is the link to a server, and own_streams.py the link to a client. processes.py starts child processes by keeper.py.
+"""

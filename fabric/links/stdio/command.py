@@ -1,4 +1,4 @@
-"""How an MCP server is started: its command, and the environment it is given."""
+"""The command that starts an MCP server, and the environment that it gets."""
 
 from __future__ import annotations
 
@@ -8,23 +8,25 @@ import msgspec
 
 
 class ServerCommand(msgspec.Struct, frozen=True):
-    """How to start an MCP server."""
+    """The command of an MCP server, and how to run it."""
 
     command: str
+    """The program: a name on PATH, or a path."""
     args: tuple[str, ...] = ()
+    """The program's arguments."""
     cwd: str = ""
-    """Its working directory; empty for ours."""
+    """The working directory; empty for ours."""
     env: dict[str, str] = msgspec.field(default_factory=dict)
-    """Its variables, on top of the allowed part of our environment."""
+    """Environment variables, on top of the allowed part of our environment."""
     grace: float = 5.0
-    """Seconds that it has to stop, at each step."""
+    """Seconds from the end of stdin to SIGTERM, and from SIGTERM to SIGKILL, when the server is stopped."""
 
     def __repr__(self) -> str:
         return f"ServerCommand({self.command!r}, {len(self.args)} args)"  # arguments and variables may hold secrets
 
 
 def environment(inherited: Mapping[str, str], extra: Mapping[str, str]) -> dict[str, str]:
-    """A server's environment: what the MCP SDKs pass on of `inherited`, and the locale; `extra` on top, nothing else."""
+    """A server's environment: the variables of `inherited` that the MCP SDKs pass on, the locale, and `extra` on top."""
     allowed = {
         name: value
         for name, value in inherited.items()

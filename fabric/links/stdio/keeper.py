@@ -1,18 +1,19 @@
-"""The small process that starts a bridge's servers for it, and lets nothing that they started outlive them, or the bridge.
+"""The small process that starts a bridge's servers, and kills the processes that outlive their server or the bridge.
 
-Run by path, as `python -I -S keeper.py FD`, so it imports the standard library only and starts quickly. FD is a socket to the
-bridge, by whose end the keeper learns of the bridge's, however that came. processes.py is the other side: it sends messages,
+It is run by path, as `python -I -S keeper.py FD`, so it imports the standard library only and starts quickly. FD is a socket to
+the bridge, whose end shows that the bridge has ended, however that came. processes.py is the other side: it sends messages,
 each a length of four bytes and JSON, and gets lines of JSON.
 
     {"start": ID, "command": [...], "env": {...}, "cwd": ..., "grace": ...}   with descriptors 0, 1 and 2 of the new process
-    {"signal": ID, "number": ...}              KILL means all that the server has started, other signals its process group
-    {"id": ID, "pid": ...}                     it runs
-    {"id": ID, "errno": ..., ...}              it does not
-    {"id": ID, "status": ...}                  it has ended: its exit code, or minus the signal
+    {"signal": ID, "number": ...}              KILL is for all processes of the server, another signal for its process group
+    {"id": ID, "pid": ...}                     the server runs
+    {"id": ID, "errno": ..., ...}              the server did not start
+    {"id": ID, "status": ...}                  the server has ended: its exit code, or minus the signal
 
 On Linux the keeper is a subreaper: a process whose parent has died becomes its child, in whatever session it is. That session
-says whose it is, or MARK in its environment; if neither does, it goes with the last server that ran when it was started. A new
-keeper kills what is marked by one that was killed itself. Elsewhere what ends with a server is its process group.
+shows the server that it belongs to, or else MARK in its environment does; without both, it is killed with the last of the
+servers that ran when it was started. A new keeper kills the processes marked by one that was killed itself. On other systems
+only the process group of a server ends with it.
 """
 
 from __future__ import annotations
@@ -31,53 +32,63 @@ from pathlib import Path
 from typing import Any
 
 MARK = "MCP_FABRIC_PROCESS"
-"""The variable that a server and all it starts inherit: the keeper's pid, a dot, when it was started, a slash, and ID."""
+"""The variable that a server and its processes inherit: the keeper's pid, a dot, the keeper's start time, a slash, and ID."""
 
 LINUX = sys.platform == "linux"
 
-_AGAIN = 0.2  # seconds after which orphans are looked for once more: some were just being started, and told nothing
-_PAUSE = 0.05  # seconds between two attempts to kill what is left
+_AGAIN = 0.2  # seconds until a second search for orphans: a process that is just being started shows no mark yet
+_PAUSE = 0.05  # seconds between two attempts to kill the remaining processes
 _PR_SET_CHILD_SUBREAPER = 36
 
 
 class Server:
-    """A process that was asked for. started: in clock ticks since boot. ended: it was reaped. doomed: it got KILL."""
+    """A server's process, which the bridge has started."""
 
     def __init__(self, id: str, pid: int, grace: float) -> None:
         self.id, self.pid, self.grace = id, pid, grace
         _, self.started = session_and_start(pid)
-        self.ended = self.doomed = self.terminated = False
+        """When the process was started, in clock ticks since boot."""
+        self.ended = False
+        """Whether the process was reaped."""
+        self.terminated = False
+        """Whether it was sent SIGTERM after the end of the bridge."""
+        self.doomed = False
+        """Whether it was sent SIGKILL."""
 
 
 class Keeper:
-    """Does what the bridge asks until it is gone, then stops all that is left."""
+    """Serves the bridge until its end, then stops the processes that are left."""
 
     def __init__(self, bridge: socket.socket) -> None:
         self.bridge = bridge
         self.name = f"{os.getpid()}.{session_and_start(os.getpid())[1]}"
+        """The first part of MARK: pid and start time of this keeper."""
         self.servers: dict[str, Server] = {}
-        self.running: dict[int, Server] = {}  # those that were not reaped
+        """By id, the servers whose processes may still be alive."""
+        self.running: dict[int, Server] = {}
+        """By pid, the servers that were not reaped."""
         self.received, self.descriptors = b"", list[int]()
         self.again = float("inf")
+        """When to search for orphans once more, by the monotonic clock."""
         self.wakeups, wakeup = os.pipe()  # a byte for each signal
         for fd in (self.wakeups, wakeup):
             os.set_blocking(fd, False)
         signal.set_wakeup_fd(wakeup, warn_on_full_buffer=False)
-        # Handlers, because what we ignore the servers would ignore, too. Who stops a whole group of processes means the bridge,
-        # which needs us to the end.
+        # The signals are handled, not ignored, because the servers would inherit that. A signal to a whole process group is
+        # meant for the bridge, which needs us to the end.
         for number in (signal.SIGCHLD, signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
             signal.signal(number, lambda *_: None)
 
     def run(self) -> None:
-        """Until nothing is left to keep."""
+        """Serve the bridge to its end, then stop all servers, and return once no process of theirs is left."""
         while self.serve():
             pass
-        gone = time.monotonic()
+        bridge_ended = time.monotonic()
         while self.running:
             for server in [*self.running.values()]:
-                if time.monotonic() >= gone + 2 * server.grace:
+                if time.monotonic() >= bridge_ended + 2 * server.grace:
                     self.doom(server)
-                elif time.monotonic() >= gone + server.grace and not server.terminated:
+                elif time.monotonic() >= bridge_ended + server.grace and not server.terminated:
                     server.terminated = True
                     self.signal(server, signal.SIGTERM)
             self.wait(_PAUSE)
@@ -92,7 +103,7 @@ class Keeper:
             self.wait(_PAUSE)
 
     def serve(self) -> bool:
-        """Wait for one thing to happen, and do what it asks for. False once the bridge is gone."""
+        """Wait for one event, and handle it. False once the bridge is gone."""
         pause = max(0.0, self.again - time.monotonic()) if self.again < float("inf") else None
         ready = self.wait(pause, self.bridge.fileno())
         self.reap()
@@ -117,7 +128,7 @@ class Keeper:
         return bool(data)
 
     def wait(self, timeout: float | None, *descriptors: int) -> bool:
-        """Until one of the descriptors can be read, which it says; or a signal came; or the time is over."""
+        """Wait until a descriptor can be read (True), a signal has arrived or the time is over. timeout: None for no limit."""
         poll = select.poll()  # select() takes no descriptor above 1023, and ours has the number it had in the bridge
         for fd in (self.wakeups, *descriptors):
             poll.register(fd, select.POLLIN)
@@ -141,23 +152,23 @@ class Keeper:
                 start_new_session=True,
             )
         except OSError as error:
-            self.tell(id=id, errno=error.errno, strerror=error.strerror, filename=error.filename)
+            self.report(id=id, errno=error.errno, strerror=error.strerror, filename=error.filename)
         except (ValueError, subprocess.SubprocessError) as error:
-            self.tell(id=id, errno=None, strerror=str(error), filename=None)
+            self.report(id=id, errno=None, strerror=str(error), filename=None)
         else:
-            process.returncode = 0  # nothing that Popen shall wait for: `reap` does
+            process.returncode = 0  # keeps Popen from waiting for the process: `reap` does that
             self.servers[id] = self.running[process.pid] = Server(id, process.pid, message["grace"])
-            self.tell(id=id, pid=process.pid)
+            self.report(id=id, pid=process.pid)
         finally:
             for fd in streams:
                 os.close(fd)
 
     def signal(self, server: Server, number: int) -> None:
-        """To its process group, or what is left of it; KILL means all it has started."""
+        """Send a signal to a server's process group, or to the processes left of it; SIGKILL to all that it has started."""
         if number == signal.SIGKILL:
             self.doom(server)
         elif not server.ended or not LINUX:
-            with suppress(ProcessLookupError, PermissionError):  # gone; on macOS, a group of zombies
+            with suppress(ProcessLookupError, PermissionError):  # the group is gone; on macOS, it is one of zombies
                 os.killpg(server.pid, number)
         else:
             for pid in self.orphans():
@@ -166,7 +177,7 @@ class Keeper:
                         os.kill(pid, number)
 
     def doom(self, server: Server) -> None:
-        """Kill it and all it has started."""
+        """Kill a server and all that it has started."""
         server.doomed = True
         self.kill_group(server)
         if not server.ended:
@@ -175,29 +186,29 @@ class Keeper:
         self.sweep()
 
     def kill_group(self, server: Server) -> None:
-        """Kill the process group, while no other can have its number."""
+        """Kill a server's process group, as long as no other group can have its number."""
         if not server.ended or not LINUX:
             with suppress(ProcessLookupError, PermissionError):
                 os.killpg(server.pid, signal.SIGKILL)
 
     def reap(self) -> bool:
-        """Take note of who has ended. False if there is nobody who could."""
-        found = False
+        """Reap the children that have ended, and report the servers among them. False if no child is left."""
+        reaped = False
         try:
             while (ended := os.waitpid(-1, os.WNOHANG))[0]:
-                found = True
+                reaped = True
                 if (server := self.running.pop(ended[0], None)) is not None:
                     server.ended = True
-                    self.tell(id=server.id, status=os.waitstatus_to_exitcode(ended[1]))
+                    self.report(id=server.id, status=os.waitstatus_to_exitcode(ended[1]))
         except ChildProcessError:
             self.sweep()
             return False
-        if found:
+        if reaped:
             self.sweep()
         return True
 
     def sweep(self) -> None:
-        """Kill the orphans whose servers are gone, which may make orphans of others: then a signal comes, and we are back."""
+        """Kill the orphans whose servers are gone. If that orphans their children, SIGCHLD brings us back here."""
         for pid in self.orphans():
             owner = self.owner(pid)
             if owner is None or owner.doomed:
@@ -206,11 +217,11 @@ class Keeper:
             del self.servers[server.id]
 
     def orphans(self) -> list[int]:
-        """Our children that we did not start."""
+        """The pids of our children that we did not start."""
         return [pid for pid in children(os.getpid()) if pid not in self.running]
 
     def owner(self, orphan: int) -> Server | None:
-        """The server that it comes from, or any that it may come from; None if that is over."""
+        """The server that started this process, or one that may have; None if all such servers are gone."""
         session, started = session_and_start(orphan)
         for server in self.servers.values():
             if server.pid == session:
@@ -220,33 +231,33 @@ class Keeper:
             return self.servers.get(id)
         return next((each for each in self.servers.values() if not each.doomed and each.started <= started), None)
 
-    def tell(self, **what: object) -> None:
-        """Tell the bridge, if it is still there."""
+    def report(self, **report: object) -> None:
+        """Send a report to the bridge, if it is still there."""
         with suppress(ConnectionError):
-            self.bridge.sendall(json.dumps(what).encode() + b"\n")
+            self.bridge.sendall(json.dumps(report).encode() + b"\n")
 
 
 def kill(pid: int) -> None:
-    """It and its descendants; what they start meanwhile becomes our child."""
-    with suppress(ProcessLookupError, PermissionError):  # not ours any more, for one that changed its user
-        found = children(pid)
+    """Kill a process and its descendants; a process that they start meanwhile becomes our child."""
+    with suppress(ProcessLookupError, PermissionError):  # it has ended, or changed its user
+        descendants = children(pid)
         os.kill(pid, signal.SIGKILL)
-        for child in found:
+        for child in descendants:
             kill(child)
 
 
 def children(pid: int) -> list[int]:
-    """Its children, zombies too, as far as the system tells."""
-    found: list[int] = []
+    """The pids of a process's children, also of zombies; empty where the system does not show them."""
+    pids: list[int] = []
     with suppress(OSError):
         for thread in Path(f"/proc/{pid}/task").iterdir():
             with suppress(OSError):
-                found += map(int, (thread / "children").read_text().split())
-    return found
+                pids += map(int, (thread / "children").read_text().split())
+    return pids
 
 
 def session_and_start(pid: int) -> tuple[int, int]:
-    """The session it is in, and when it was started, in clock ticks since boot; zeros if it has ended, or nothing tells."""
+    """A process's session, and its start time in clock ticks since boot; zeros if it has ended or the system hides it."""
     try:
         state, *fields = Path(f"/proc/{pid}/stat").read_bytes().rpartition(b")")[2].split()
     except OSError:
@@ -255,7 +266,7 @@ def session_and_start(pid: int) -> tuple[int, int]:
 
 
 def mark(pid: int) -> str:
-    """What MARK is in its environment, empty if it is not there."""
+    """The value of MARK in a process's environment, empty without one."""
     with suppress(OSError):
         for variable in Path(f"/proc/{pid}/environ").read_bytes().split(b"\0"):
             if variable.startswith(f"{MARK}=".encode()):
@@ -264,12 +275,12 @@ def mark(pid: int) -> str:
 
 
 def abandoned() -> list[int]:
-    """The processes of this user that are marked by a keeper that was killed."""
+    """The pids of this user's processes whose keeper was killed."""
     return [int(path.name) for path in Path("/proc").iterdir() if path.name.isdecimal() and is_abandoned(path)] if LINUX else []
 
 
 def is_abandoned(process: Path) -> bool:
-    """Whether the keeper that marked it is gone; not told of those in other namespaces, where its pid would be another's."""
+    """Whether the keeper that marked a process is gone. False for one of another pid namespace, where pids mean others."""
     with suppress(OSError, ValueError):
         pid, _, started = mark(int(process.name)).partition("/")[0].partition(".")
         ours = process.stat().st_uid == os.getuid() and (process / "ns/pid").samefile("/proc/self/ns/pid")
@@ -278,7 +289,7 @@ def is_abandoned(process: Path) -> bool:
 
 
 def main(fd: int) -> None:
-    """Keep until the bridge is gone."""
+    """Run a keeper for the bridge at the other end of the socket `fd`."""
     if LINUX:
         ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, 1)
     keeper = Keeper(socket.socket(fileno=fd))

@@ -1,4 +1,4 @@
-"""The stdin and stdout of our own process as a client's link: what `mcp-fabric connect` serves, run by an MCP host."""
+"""The link to a client over our own stdin and stdout: `mcp-fabric connect`, run by an MCP host, serves it."""
 
 from __future__ import annotations
 
@@ -20,11 +20,12 @@ _READER_LEFT = (errno.EPIPE, errno.ECONNRESET, errno.EIO)  # of a pipe, a socket
 async def own(
     id: str, server: str, *, max_frame_bytes: int = DEFAULT_FRAME_BYTES, stall_timeout: float = DEFAULT_STALL_TIMEOUT
 ) -> StreamLink:
-    """The stdin and stdout of our process as a client's conversation with `server`: pipes, sockets, terminals or files.
+    """Take over stdin and stdout as a client's link to `server`. Each may be a pipe, a socket, a terminal or a file.
 
-    EndOfLink when stdin ends: answers can still be sent. LinkBroken when nobody reads stdout any more. Until aclose(), what
-    else the process prints goes to stderr, so that stdout carries MCP messages only. Raises LinkRefused if one is closed; its
-    aclose() raises LinkUnwritable if something that was sent could not be written, though whoever reads stdout has not left.
+    The link ends with EndOfLink when stdin ends, and answers can still be sent; it breaks when stdout has no reader any more.
+    Until aclose(), everything else that the process prints goes to stderr, so that stdout carries only MCP messages. Raises
+    LinkRefused if one of the two is closed. Its aclose() raises LinkUnwritable if frames could not be written though the reader
+    of stdout is still there.
     """
     stdio = _Own(max_frame_bytes, stall_timeout)
     try:
@@ -45,7 +46,7 @@ class _Own:
         self._unwritable = ""
 
     async def start(self) -> None:
-        """Take them over."""
+        """Take the streams over."""
         for fd, name, other_way in ((0, "stdin", os.O_WRONLY), (1, "stdout", os.O_RDONLY)):
             if fcntl.fcntl(fd, fcntl.F_GETFL) & os.O_ACCMODE == other_way:
                 raise OSError(errno.EBADF, f"{name} is closed")
@@ -71,19 +72,19 @@ class _Own:
             self._stdout_gone.set_result(None)
 
     async def shut(self) -> None:
-        """Send what is queued, in bounded time, and give the streams back as they were."""
+        """Send the queued frames, in bounded time, and give the streams back as they were."""
         self._source.close()
         self._sink.close()
         try:
             await flushed(self._stdout_gone, self._sink)
             if not self._stdout_gone.done() and (unread := self._sink.get_write_buffer_size()):
-                self._unwritable = f"{unread} bytes of answers were not read in time"
+                self._unwritable = f"{unread} bytes of answers on stdout were not read in time"
         finally:
             drop(self._sink)
-            sys.stdout.flush()  # what was printed meanwhile goes where it was to go, before stdout is itself again
+            sys.stdout.flush()  # text printed meanwhile has to go to stderr, before stdout is itself again
             os.dup2(self._stdout, 1)
             os.close(self._stdout)
-            # Whoever started us may share the descriptors, and does not expect them to be non-blocking.
+            # The process that started us may share the descriptors, and does not expect them to be non-blocking.
             os.set_blocking(0, self._blocking[0])
             os.set_blocking(1, self._blocking[1])
         if self._unwritable:

@@ -1,7 +1,7 @@
-"""Descriptors to streams: what the event loop can watch (pipes, sockets) by its transports, what it cannot by other means.
+"""Reads and writes descriptors: pipes and sockets by the event loop's transports, files and terminals by other means.
 
-No event loop watches a regular file, and uvloop no /dev/null or terminal either: those are read by a thread and written
-directly, which blocks no longer than a disk or a terminal does.
+No event loop watches a regular file, and uvloop watches neither /dev/null nor a terminal. A thread reads those, and they are
+written directly, which blocks no longer than a disk or a terminal does. Above it: server.py and own_streams.py.
 """
 
 from __future__ import annotations
@@ -21,21 +21,21 @@ Ended = Callable[[], None]
 """Called once, when the other end is gone or the source was closed."""
 
 Unwritable = Callable[[OSError | None], None]
-"""Called once, when the other end is gone or the sink was closed; with what went wrong, where the descriptor says that."""
+"""Called once, when the other end is gone or the sink was closed; with the descriptor's error, if it has one."""
 
 
 class ClosableSource(Source, Protocol):
     """A source that its owner closes."""
 
     def close(self) -> None:
-        """Also while data is on its way."""
+        """Close the source, also while data is on its way."""
 
 
 class ClosableSink(Sink, Protocol):
-    """A sink that its owner closes; what was written still leaves."""
+    """A sink that its owner closes."""
 
     def close(self) -> None:
-        """Also while data is on its way."""
+        """Close the sink, once the bytes written have left."""
 
 
 async def open_source(fd: int, feed: Callable[[bytes], None], ended: Ended) -> ClosableSource:
@@ -71,7 +71,7 @@ class _Reading(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         self._feed(data)
 
-    def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 - the process knows why, its pipe does not
+    def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 - the process's exit says why
         self._ended()
 
 
@@ -98,7 +98,7 @@ class _ThreadSource:
         self._credit = threading.Semaphore(1)
         self._paused = False
         self._closed, self._close = os.pipe()
-        # A daemon: a process that ends without closing its links must not hang on its terminal.
+        # A daemon thread, so that a process that ends without closing its links does not wait for its terminal.
         threading.Thread(target=self._read, name=f"read fd {fd}", daemon=True).start()
 
     def pause_reading(self) -> None:
@@ -116,13 +116,13 @@ class _ThreadSource:
 
     def _read(self) -> None:
         data = b"-"
-        with contextlib.suppress(RuntimeError):  # the loop is closed: nobody waits for us
+        with contextlib.suppress(RuntimeError):  # the loop is closed
             while data:
                 self._credit.acquire()
                 ready, _, _ = select.select([self._fd, self._closed], [], [])
                 data = b""
                 if self._closed not in ready:
-                    with contextlib.suppress(OSError):  # a terminal that hung up is one that ended
+                    with contextlib.suppress(OSError):  # a terminal that hung up has ended
                         data = os.read(self._fd, 65536)
                 self._loop.call_soon_threadsafe(self._take, data)
         os.close(self._fd)
@@ -138,7 +138,7 @@ class _ThreadSource:
 
 
 class _DirectSink:
-    """Writes at once, however long that takes."""
+    """A sink that writes at once, and blocks until that is done."""
 
     def __init__(self, fd: int, ended: Unwritable) -> None:
         self._fd, self._ended = fd, ended

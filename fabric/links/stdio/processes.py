@@ -1,7 +1,7 @@
-"""Child processes, started and watched by a keeper (keeper.py), so that nothing they start outlives them, or us.
+"""Child processes, started and watched by a keeper (keeper.py), so that no process of theirs outlives them, or us.
 
-All of them cost us the three descriptors of their streams, and no thread: the keeper waits for them, and says on one socket how
-each has ended. It is started with the first, and again when somebody kills it, which ends them all.
+Each costs us the three descriptors of its streams, and no thread: the keeper waits for all of them, and reports on one socket
+how each has ended. It is started with the first one, and again if it is killed, which ends them all. Above it: server.py.
 """
 
 from __future__ import annotations
@@ -24,21 +24,22 @@ _CLOSE_TIMEOUT = 5.0  # only a process stuck in the kernel outlives a KILL by th
 
 
 class Process:
-    """A process that runs, or has run. `pid` is its own, and its process group's."""
+    """A process that runs, or has run."""
 
     def __init__(self, processes: Processes, id: str, on_exit: Callable[[int], None]) -> None:
         self.pid = 0
+        """The pid of the process and of its process group; 0 until it is started."""
         self.id = id
         self.on_exit = on_exit
         self._processes = processes
 
     def signal(self, number: signal.Signals) -> None:
-        """To its process group; KILL to all that it has started, also after its own end. It has to come at last."""
+        """Send a signal to its process group; SIGKILL to all that it has started, also after its end. End with a SIGKILL."""
         self._processes.send({"signal": self.id, "number": number})
 
 
 class Processes:
-    """The child processes of one event loop. aclose() ends what is left of them."""
+    """The child processes of one event loop."""
 
     def __init__(self) -> None:
         self._count = 0
@@ -62,11 +63,11 @@ class Processes:
         grace: float,
         on_exit: Callable[[int], None],
     ) -> Process:
-        """Start it in a session of its own. Raises OSError or ValueError; not to be cancelled.
+        """Start a process in a session of its own. Raises OSError or ValueError. Must not be cancelled.
 
-        streams: become its stdin, stdout and stderr; the caller closes them after. cwd: empty for ours. grace: seconds from the
-        end of its stdin to TERM, and from TERM to KILL, should we be killed. on_exit: is called once, with its exit code, or
-        minus the signal that ended it; what it has started may still run, until it gets KILL.
+        streams: its stdin, stdout and stderr, which the caller closes afterwards. cwd: empty for ours. grace: if we are killed,
+        the seconds from the end of its stdin to SIGTERM, and from SIGTERM to SIGKILL. on_exit: called once, with its exit code
+        or minus the signal that ended it; processes that it has started may still run until it is sent SIGKILL.
         """
         self._count += 1
         process = Process(self, str(self._count), on_exit)
@@ -74,8 +75,8 @@ class Processes:
             self.open()
         self._running[process.id] = process
         started = self._starting[process.id] = self._loop.create_future()
-        asked = {"start": process.id, "command": [*command], "env": {**env}, "cwd": cwd or None, "grace": grace}
-        self.send(asked, streams)
+        request = {"start": process.id, "command": [*command], "env": {**env}, "cwd": cwd or None, "grace": grace}
+        self.send(request, streams)
         try:
             process.pid = await started
         except BaseException:
@@ -84,7 +85,7 @@ class Processes:
         return process
 
     def send(self, message: Mapping[str, Any], descriptors: Sequence[int] = ()) -> None:
-        """Tell the keeper, if there is one, now or when it has room."""
+        """Send the keeper a message, now or when its socket has room. Does nothing without a keeper."""
         if self._socket is None:
             return
         body = json.dumps(message).encode()
@@ -92,7 +93,7 @@ class Processes:
         self._flush()
 
     async def aclose(self) -> None:
-        """Kill what is left, and wait until it has gone; start nothing after that. Idempotent."""
+        """Kill the processes that are left, and wait for the keeper's end. No process may be started after that. Idempotent."""
         self._closing = True
         if self._socket is not None:
             for process in self._running.values():
@@ -102,7 +103,7 @@ class Processes:
             await asyncio.wait({self._gone}, timeout=_CLOSE_TIMEOUT)
 
     def open(self) -> None:
-        """Start the keeper, which the first `start` would else do, and wait for."""
+        """Start the keeper. Otherwise the first `start` does, and so takes longer."""
         ours, theirs = socket.socketpair()
         with theirs:
             ours.setblocking(False)
@@ -126,19 +127,19 @@ class Processes:
                 self._loop.add_writer(self._socket, self._writable)
                 return
             except OSError:
-                return  # it has gone, as `_readable` is about to find
+                return  # the keeper is gone: `_readable` is about to notice
             if sent < len(data):
                 self._waiting[0] = data[sent:], ()
             else:
                 self._waiting.popleft()
 
     def _writable(self) -> None:
-        assert self._socket is not None  # noqa: S101 - or nobody would call
+        assert self._socket is not None  # noqa: S101 - the loop calls this only while there is one
         self._loop.remove_writer(self._socket)
         self._flush()
 
     def _readable(self) -> None:
-        assert self._socket is not None  # noqa: S101 - or nobody would call
+        assert self._socket is not None  # noqa: S101 - the loop calls this only while there is one
         try:
             data = self._socket.recv(65536)
         except BlockingIOError:
@@ -147,46 +148,46 @@ class Processes:
             data = b""
         *lines, self._received = (self._received + data).split(b"\n")
         for line in lines:
-            self._told(json.loads(line))
+            self._reported(json.loads(line))
         if not data:
             self._lost()
 
-    def _told(self, what: dict[str, Any]) -> None:
-        id = what["id"]
-        if "status" in what:
-            self._ended(id, what["status"])
+    def _reported(self, report: dict[str, Any]) -> None:
+        id = report["id"]
+        if "status" in report:
+            self._ended(id, report["status"])
         elif (started := self._starting.pop(id, None)) is not None:
-            if "pid" in what:
-                started.set_result(what["pid"])
-            elif what["errno"] is None:
-                started.set_exception(ValueError(what["strerror"]))
+            if "pid" in report:
+                started.set_result(report["pid"])
+            elif report["errno"] is None:
+                started.set_exception(ValueError(report["strerror"]))
             else:
-                started.set_exception(OSError(what["errno"], what["strerror"], what["filename"]))
+                started.set_exception(OSError(report["errno"], report["strerror"], report["filename"]))
 
     def _ended(self, id: str, status: int) -> None:
         if (process := self._running.pop(id, None)) is not None:
-            self._loop.call_soon(process.on_exit, status)  # after `start` has returned, should that be on its way
+            self._loop.call_soon(process.on_exit, status)  # only after `start` has returned
 
     def _lost(self) -> None:
-        """The keeper has gone: it was told to, or somebody killed it, and with it all that it kept."""
-        assert self._socket is not None  # noqa: S101 - or nobody would call
+        """The keeper has ended because we closed, or was killed; then its processes are killed too."""
+        assert self._socket is not None  # noqa: S101 - the loop calls this only while there is one
         self._loop.remove_reader(self._socket)
         self._loop.remove_writer(self._socket)
         self._socket.close()
         self._socket = None
         self._waiting.clear()
         self._received = b""
-        self._keeper.wait()  # its socket was closed by its end
+        self._keeper.wait()  # does not block: its socket was closed by its end
         for started in self._starting.values():
             started.set_exception(ChildProcessError("the keeper of our processes was killed"))
         self._starting.clear()
         left = [*self._running.values()]
         for process in left:
             if not process.pid:
-                continue  # `start` says so
+                continue  # `start` raises the error
             with contextlib.suppress(ProcessLookupError, PermissionError):
                 os.killpg(process.pid, signal.SIGKILL)
             self._ended(process.id, -signal.SIGKILL)
         self._gone.set_result(None)
         if left and not self._closing:
-            self.open()  # it kills what had left its group
+            self.open()  # the new keeper kills the processes that had left their group

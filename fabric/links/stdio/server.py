@@ -1,4 +1,4 @@
-"""An MCP server run as a child process, as a link over its stdin and stdout.
+"""The link to an MCP server that runs as a child process, over its stdin and stdout.
 
 The transport is that of the MCP specification (basic/transports/stdio): one JSON-RPC message a line, UTF-8, stdout for
 messages only, stderr for logs; to stop a server, close its stdin, then terminate it, then kill it.
@@ -7,7 +7,6 @@ messages only, stderr for logs; to stop a server, close its stdin, then terminat
 from __future__ import annotations
 
 import asyncio
-import errno
 import os
 import signal
 from collections import deque
@@ -28,22 +27,21 @@ from fabric.links.stream import IncomingFrames, OutgoingFrames, StreamLink, drop
 CAPABILITIES = {"stdio": Capabilities()}
 
 STDERR_LINE_BYTES = 4096
-"""A line of a server's log is cut off here."""
+"""The length at which a line of a server's log is cut off."""
 
 OnStderr = Callable[[list[str], int], None]
-"""Gets lines of a server's log, and how many more came with them, of which only the first and the last are given."""
+"""Called with lines of a server's log, and with the number of lines that were left out of a flood."""
 
 LAST_LINES = 5
-"""So many lines of a server's log, the last, are quoted where something is wrong with it."""
+"""How many of the last lines of a server's log an error of that server quotes."""
 
 _LAST_LINE_CHARS = 300
-_READER_LEFT = (errno.EPIPE, errno.ECONNRESET, errno.EIO)  # of a pipe, a socket, a terminal
-_REAP_TIMEOUT = 5.0  # only a process stuck in the kernel outlives a KILL by this
-_TICK, _QUIET_TICKS = 0.25, 4  # how long an ended server's pipes may stay silent before they are given up
+_REAP_TIMEOUT = 5.0  # only a process stuck in the kernel outlives a SIGKILL by this
+_TICK, _QUIET_TICKS = 0.25, 4  # an ended server's pipes are closed after so many ticks without a byte; a tick is in seconds
 
 
 def last_words(lines: Iterable[str]) -> str:
-    """The end of a sentence that quotes these lines of a server's log; empty without any."""
+    """The end of a sentence that quotes these lines of a server's log; empty without lines."""
     text = " | ".join(line[:_LAST_LINE_CHARS] for line in lines)
     return f"; its last stderr lines: {text}" if text else ""
 
@@ -62,10 +60,11 @@ async def spawn(
 ) -> StreamLink:
     """Start an MCP server as one of `processes`, in a session of its own. Raises LinkRefused if it cannot be started.
 
-    inherited: the environment of which `environment` picks. on_stderr: gets its log. on_noise: gets each stdout line that is no
-    JSON-RPC message; receive() passes over it. on_empty: gets the number of empty ones that come at once. A server that exits
-    or closes a stream breaks the link, with its exit status and last log lines in the error. aclose() closes its stdin, after
-    `grace` terminates its process group, and after as long again kills it. What it has started is killed when it has ended.
+    inherited: our environment, of which `environment` passes a part on. on_stderr: called with its log. on_noise: called with
+    each stdout line that holds no JSON-RPC message; receive() skips such lines. on_empty: called with the number of empty lines
+    that arrive at once. A server that exits or closes a stream breaks the link, and the error has its exit status and last log
+    lines. aclose() closes its stdin, after `grace` terminates its process group, and after `grace` again kills it. Processes
+    that it has started are killed when it has ended.
     """
     child = _Child(command, processes, on_stderr, max_frame_bytes, stall_timeout)
     child.incoming.on_empty = on_empty
@@ -75,10 +74,10 @@ async def spawn(
     except (OSError, ValueError) as error:
         raise _refusal(command, error) from error
     except asyncio.CancelledError:
-        starting.add_done_callback(child.abandon)  # a few turns of the loop from now
+        starting.add_done_callback(child.abandon)  # it starts within a few turns of the loop, and is killed then
         raise
     info = LinkInfo(id=id, transport="stdio", peer=child.name)
-    mender = Mender(command.command, max_frame_bytes)  # without the pid: what is said of each process is then said once
+    mender = Mender(command.command, max_frame_bytes)  # without the pid, so that the log has a line once, not for each process
     return StreamLink(info, child.incoming, child.outgoing, child.shut, on_noise, mender)
 
 
@@ -93,10 +92,7 @@ def _refusal(command: ServerCommand, error: OSError | ValueError) -> LinkRefused
 
 
 class _Child:
-    """A server's life.
-
-    Its streams are pipes of our own: uvloop gives a child sockets, which break `> /dev/stderr` in scripts.
-    """
+    """A server's process and its pipes. We make the pipes: uvloop gives a child sockets, which break `> /dev/stderr`."""
 
     def __init__(
         self,
@@ -115,18 +111,18 @@ class _Child:
         self._log = TextDecoder(STDERR_LINE_BYTES)
         self._last_lines: deque[str] = deque(maxlen=LAST_LINES)
         self._loop = asyncio.get_running_loop()
-        self._gone: asyncio.Future[None] = self._loop.create_future()  # it exited, and nobody holds its stdout
+        self._gone: asyncio.Future[None] = self._loop.create_future()  # done once it has exited and its stdout has ended
         self._read_bytes = 0
-        self._open = 0  # how many of stdout and stderr
-        self._lost = ""  # what of it was seen to go first
+        self._open = 0  # how many of stdout and stderr are open
+        self._first_sign = ""  # the first sign of its end, for people
         self._closing = self._swept = False
         self._timer: asyncio.TimerHandle | None = None
         self._process: Process | None = None
-        self._status: int | None = None  # once it has ended
+        self._status: int | None = None  # its exit status, once it has exited
         self._pipes: list[ClosableSource | ClosableSink] = []
 
     async def start(self, env: dict[str, str]) -> None:
-        """Run it. Raises OSError or ValueError; nothing is left behind then. Not to be cancelled."""
+        """Start the process. Raises OSError or ValueError, and then leaves nothing behind. Must not be cancelled."""
         theirs: list[int] = []
         try:
             stdin, ours = os.pipe()
@@ -192,8 +188,8 @@ class _Child:
             self._going("exited")
 
     def _going(self, sign: str) -> None:
-        """A sign that the link ends. It ends when all of it is gone, or when no more has come for a while after the last."""
-        self._lost = self._lost or sign
+        """Note a sign of the server's end. The link ends once its process and pipes are gone, or after a while of silence."""
+        self._first_sign = self._first_sign or sign
         if self._timer is not None:
             self._timer.cancel()
         if self._status is not None and self._open == 0:
@@ -210,39 +206,39 @@ class _Child:
             self._end()
 
     def _end(self) -> None:
-        error = LinkBroken(self._obituary())
+        error = LinkBroken(self._end_text())
         self.outgoing.end(error)
         self.incoming.end(error)
         if self._status is not None and not self._gone.done():
             self._gone.set_result(None)
 
-    def _obituary(self) -> str:
+    def _end_text(self) -> str:
         status = self._status
         if status is None:
-            what = self._lost
+            end = self._first_sign
         else:
-            what = f"was ended by {signal.Signals(-status).name}" if status < 0 else f"exited with status {status}"
-        # without its pid: the next one fails for the same reason
-        return f"{self._command.command} {what}{last_words(self._last_lines)}"
+            end = f"was ended by {signal.Signals(-status).name}" if status < 0 else f"exited with status {status}"
+        # without its pid, so that the same failure of the next process has the same text
+        return f"{self._command.command} {end}{last_words(self._last_lines)}"
 
     def _signal(self, number: signal.Signals) -> None:
         if self._process is not None and not self._swept:
             self._process.signal(number)
 
     def abandon(self, started: asyncio.Task[None]) -> None:
-        """Nobody wants it any more, now that it has started; if it has."""
+        """Kill the server that `started` has started, because the caller no longer waits for it."""
         if not started.cancelled() and started.exception() is None:
             self._let_go()
 
     def _let_go(self) -> None:
-        self._signal(signal.SIGKILL)  # all of it that is left
+        self._signal(signal.SIGKILL)  # for every process that is left
         self._closing = self._swept = True
         drop(self._stdin)
         for pipe in self._pipes:
             pipe.close()
 
     async def shut(self) -> None:
-        """Stop it: stdin's end, then TERM, then KILL, each for the grace, unless it is gone before."""
+        """Stop the server: the end of stdin, then SIGTERM, then SIGKILL, each after `grace` seconds, unless it ends before."""
         self._closing = True
         self._stdin.close()
         try:

@@ -1,4 +1,4 @@
-"""WebSockets: frames, handshakes, an open connection as a link, and the client side.
+"""WebSockets: frames, handshakes, the link over an open connection, and the client.
 
-Above it: fabric/links/http, which upgrades connections to these.
+Above it: fabric/links/http, which upgrades connections to WebSockets.
 """

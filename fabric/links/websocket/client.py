@@ -1,7 +1,7 @@
-"""Links to MCP servers over WebSockets, `ws://` and `wss://`.
+"""The link to an MCP server over a WebSocket: `ws://` and `wss://`.
 
-Each JSON-RPC message is a text frame; the subprotocol is `mcp`. A link that broke is not opened again here: its owner does
-that, as a bridge starts a server again that has exited. fabric/links/http has the listening side.
+Each JSON-RPC message is a text frame; the subprotocol is `mcp`. A broken link is not opened again here: its owner does that, as
+a bridge starts a server again that has exited. fabric/links/http has the listening side.
 """
 
 from __future__ import annotations
@@ -25,14 +25,14 @@ _MAX_HEAD_BYTES = 64 * 1024
 
 
 async def connect(url: str, settings: ConnectSettings, *, id: str, options: WebSocketSettings | None = None) -> Link:
-    """See links/base.Connect. The server's name is checked against its certificate, and told in the handshake (SNI)."""
+    """See links/base.Connect. With TLS, the handshake names the server (SNI), and its certificate has to have that name."""
     options = options or WebSocketSettings(compression=settings.compression)
     handshake = ClientHandshake(url, settings.headers, compression=options.compression, shown=settings.shown)
     context = client_context(settings.trust) if handshake.secure else None
     limits = LinkLimits(max_frame_bytes=settings.max_frame_bytes, stall_timeout=settings.stall_timeout)
     async with mapped_connect_errors(handshake.where, settings.timeout):
-        transport, calling = await asyncio.get_running_loop().create_connection(
-            lambda: _Calling(handshake, options, limits),
+        transport, opening = await asyncio.get_running_loop().create_connection(
+            lambda: _Opening(handshake, options, limits),
             handshake.host,
             handshake.port,
             ssl=context,
@@ -40,7 +40,7 @@ async def connect(url: str, settings: ConnectSettings, *, id: str, options: WebS
         )
     try:
         async with mapped_connect_errors(handshake.where, settings.answer_timeout):
-            socket = await calling.opened
+            socket = await opening.opened
     except BaseException:
         transport.abort()
         raise
@@ -49,8 +49,8 @@ async def connect(url: str, settings: ConnectSettings, *, id: str, options: WebS
     )
 
 
-class _Calling(asyncio.Protocol):
-    """A connection whose opening handshake is under way; after it, it is the WebSocket's."""
+class _Opening(asyncio.Protocol):
+    """The connection during the opening handshake; after it, the connection belongs to a WebSocket."""
 
     def __init__(self, handshake: ClientHandshake, options: WebSocketSettings, limits: LinkLimits) -> None:
         self.opened: asyncio.Future[WebSocket] = asyncio.get_running_loop().create_future()
@@ -59,12 +59,12 @@ class _Calling(asyncio.Protocol):
         self._answer = b""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """The server is there."""
+        """The server has accepted the connection."""
         self._transport = cast("asyncio.Transport", transport)
         self._transport.write(self._handshake.request)
 
     def data_received(self, data: bytes) -> None:
-        """Some of its answer came, and perhaps its first messages with it."""
+        """A part of the answer has arrived, perhaps with the first messages behind it."""
         self._answer += data
         head, end, rest = self._answer.partition(b"\r\n\r\n")
         if self.opened.done():
@@ -84,9 +84,9 @@ class _Calling(asyncio.Protocol):
             socket.data_received(rest)
 
     def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 (asyncio's signature)
-        """The server would not have us."""
+        """The server has closed the connection."""
         if not self.opened.done():
             where = self._handshake.where
             self.opened.set_exception(
-                LinkHandshakeError(f"{where} closed the connection during the handshake; see that WebSockets are spoken there")
+                LinkHandshakeError(f"{where} closed the connection during the handshake; see that it serves WebSockets")
             )

@@ -1,8 +1,8 @@
-"""RFC 6455 frames: a peer's bytes in as they come, whole text messages out, within a bound; and messages to bytes. Pure.
+"""Reads and writes RFC 6455 frames: a peer's bytes become whole text messages, within a bound, and messages become bytes. Pure.
 
-The frames are read and written here because no library does what a link asks: to pass over a message that is too long and live
-on, and to write all messages of one turn at once. What is slow in Python or intricate is the `websockets` package's: masks and
-permessage-deflate (RFC 7692). docs/adr/0010 has the figures.
+No library does what a link needs: skip a message that is too long and go on, and write all messages of one turn at once. The
+`websockets` package does the parts that are slow in Python or intricate: masks and permessage-deflate (RFC 7692). docs/adr/0010
+has the figures.
 """
 
 from __future__ import annotations
@@ -18,13 +18,13 @@ from fabric.errors import LinkOverflow
 from fabric.links.framing import HEAD_BYTES
 
 NORMAL, GOING_AWAY, PROTOCOL_ERROR, UNSUPPORTED, NO_CODE, INVALID_DATA, TOO_BIG = 1000, 1001, 1002, 1003, 1005, 1007, 1009
-"""Close codes (RFC 6455 7.4.1)."""
+"""Close codes (RFC 6455 7.4.1). NO_CODE stands for a closing frame without a code."""
 
 _FINAL, _RESERVED, _DEFLATED, _MASKED = 0x80, 0x70, 0x40, 0x80
 _CONTINUATION, _TEXT, _BINARY, _CLOSE, _PING, _PONG = 0, 1, 2, 8, 9, 10
 _WHOLE_TEXT = _FINAL | _TEXT
-_SHORT = 125  # a longer payload has its length in the bytes that follow; control frames have none
-_KEPT = 4096  # an unfinished frame up to this long waits with its header, a longer one is taken in piece by piece
+_SHORT = 125  # the length of a longer payload is in extra bytes; control frames are never longer
+_KEPT = 4096  # an unfinished frame up to this length waits as it is, a longer one is read piece by piece
 _SENDABLE = {1000, 1001, 1002, 1003, *range(1007, 1015), *range(3000, 5000)}
 
 
@@ -32,43 +32,47 @@ class Close(msgspec.Struct, frozen=True):
     """Why a WebSocket ends: a code and a few words."""
 
     code: int
+    """The close code (RFC 6455 7.4)."""
     reason: str = ""
+    """The reason, for people."""
 
 
 class FrameReader:
-    """Reads one end of a connection. Work is linear in the bytes fed, however they are cut; memory is about two messages.
+    """Reads a peer's frames. Work is linear in the bytes fed, in whatever pieces; memory is about two messages.
 
-    masked: the peer is a client. closed: what the peer's closing frame said. fault: how the peer broke the rules. After either
-    nothing more is read. ping: the newest that was not answered. With `deflate` a message over the limit is a fault, because
-    what follows cannot be inflated without it.
+    A message over the limit is skipped. With compression it is a fault, because the messages behind it could not be inflated.
     """
 
     def __init__(self, max_frame_bytes: int, *, masked: bool, deflate: Extension | None = None) -> None:
+        """masked: the peer is a client. deflate: the negotiated compression."""
         self.closed: Close | None = None
+        """The peer's closing frame. After it nothing more is read."""
         self.fault: Close | None = None
+        """How the peer broke the rules. After a fault nothing more is read."""
         self.ping: bytes | None = None
+        """The payload of the newest ping, until the caller has answered it."""
         self._max_bytes = max_frame_bytes
         self._masked = masked
         self._deflate = deflate
         self._rest = b""  # an unfinished short frame
-        self._missing = 0  # of an unfinished long one, whose
-        self._first, self._key = 0, b""  # first byte and mask these are
+        self._missing = 0  # bytes that an unfinished long frame lacks
+        self._first, self._key = 0, b""  # first byte and mask of that frame
         self._pieces: list[bytes] = []
-        self._message: bytearray | None = None  # the fragments so far
-        self._size = 0  # of the message that is arriving
-        self._head: bytes | None = None  # of one that is too long
+        self._message: bytearray | None = None  # the fragments of a message so far
+        self._size = 0  # their length
+        self._head: bytes | None = None  # the beginning of a message that is too long
 
     @property
     def over(self) -> bool:
-        """Nothing more is read."""
+        """Whether nothing more is read."""
         return self.closed is not None or self.fault is not None
 
     def feed(self, data: bytes) -> list[bytes | LinkOverflow]:
         """The messages that `data` completes, in order; a LinkOverflow in the place of one that was too long."""
-        found: list[bytes | LinkOverflow] = []
+        messages: list[bytes | LinkOverflow] = []
         if self._missing:
             taken = self._missing
-            self._take(data[:taken], found)
+            self._take(data[:taken], messages)
             data = data[taken:]
         if self._rest:
             data, self._rest = self._rest + data, b""
@@ -100,7 +104,7 @@ class FrameReader:
                 self._head, self._message = bytes(self._message or b"")[:HEAD_BYTES], bytearray()
             if stop > end:
                 self._first, self._key, self._missing = first, key, length
-                self._take(data[start:], found)
+                self._take(data[start:], messages)
                 position = end
                 break
             position = stop
@@ -108,25 +112,25 @@ class FrameReader:
             if masked:
                 payload = apply_mask(payload, key)
             if plain:
-                self._complete(payload, found)
+                self._complete(payload, messages)
             else:
-                self._frame(first, payload, found)
+                self._frame(first, payload, messages)
         if position < end and not self.over:
             self._rest = data[position:]
-        return found
+        return messages
 
     def _admit(self, first: int, length: int) -> bool:
-        """Whether a frame may begin so."""
+        """Whether a frame may have this first byte and this length; if not, set the fault."""
         opcode, open = first & 0x0F, self._message is not None
         if opcode > _BINARY:
             if opcode not in (_CLOSE, _PING, _PONG) or not first & _FINAL or length > _SHORT or first & _RESERVED:
-                return self._fail(PROTOCOL_ERROR, "no frame begins like this")
+                return self._fail(PROTOCOL_ERROR, "a frame has an invalid header")
             return True
         if length >> 63:
             return self._fail(PROTOCOL_ERROR, "a length has 63 bits at most")
         reserved = first & _RESERVED
         if reserved and not (reserved == _DEFLATED and self._deflate is not None and opcode == _TEXT):
-            return self._fail(PROTOCOL_ERROR, "a reserved bit is set and no extension was agreed on that sets it")
+            return self._fail(PROTOCOL_ERROR, "a reserved bit is set without an extension that uses it")
         if opcode == _BINARY:
             return self._fail(UNSUPPORTED, "a JSON-RPC message is a text frame")
         if open != (opcode == _CONTINUATION):
@@ -135,8 +139,8 @@ class FrameReader:
             return self._fail(TOO_BIG, f"a message is longer than the limit of {self._max_bytes} bytes (maxFrameBytes)")
         return True
 
-    def _take(self, piece: bytes, found: list[bytes | LinkOverflow]) -> None:
-        """A piece of a long frame."""
+    def _take(self, piece: bytes, messages: list[bytes | LinkOverflow]) -> None:
+        """Take in a piece of a long frame."""
         self._missing -= len(piece)
         if self._masked:
             piece, turn = apply_mask(piece, self._key), len(piece) % 4
@@ -148,10 +152,10 @@ class FrameReader:
         if not self._missing:
             payload = b"".join(self._pieces)
             self._pieces.clear()
-            self._frame(self._first, payload, found)
+            self._frame(self._first, payload, messages)
 
-    def _frame(self, first: int, payload: bytes, found: list[bytes | LinkOverflow]) -> None:
-        """A whole frame that is not a whole short message."""
+    def _frame(self, first: int, payload: bytes, messages: list[bytes | LinkOverflow]) -> None:
+        """Take in a complete frame that is not a complete short message by itself."""
         opcode = first & 0x0F
         if opcode > _BINARY:
             self._control(opcode, payload)
@@ -159,32 +163,32 @@ class FrameReader:
             self._head += payload[: HEAD_BYTES - len(self._head)]
             if first & _FINAL:
                 reason = f"a message is longer than the limit of {self._max_bytes} bytes (maxFrameBytes); it is skipped"
-                found.append(LinkOverflow(reason, head=self._head))
+                messages.append(LinkOverflow(reason, head=self._head))
                 self._head = self._message = None
                 self._size = 0
         else:
             payload = self._inflated(first, payload)
             if self._message is None and first & _FINAL:
-                self._complete(payload, found)
+                self._complete(payload, messages)
                 return
             self._message = bytearray() if self._message is None else self._message
             self._message += payload
             self._size = len(self._message)
             if first & _FINAL:
                 whole, self._message, self._size = bytes(self._message), None, 0
-                self._complete(whole, found)
+                self._complete(whole, messages)
 
-    def _complete(self, message: bytes, found: list[bytes | LinkOverflow]) -> None:
+    def _complete(self, message: bytes, messages: list[bytes | LinkOverflow]) -> None:
         if not message.isascii():
             try:
                 message.decode()
             except UnicodeDecodeError:
                 self._fail(INVALID_DATA, "a text frame is UTF-8")
         if self.fault is None:
-            found.append(message)
+            messages.append(message)
 
     def _inflated(self, first: int, payload: bytes) -> bytes:
-        """What a frame holds; nothing after a fault."""
+        """A frame's payload without compression; empty after a fault."""
         if self._deflate is None:
             return payload
         frame = Frame(Opcode(first & 0x0F), payload, bool(first & _FINAL), bool(first & _DEFLATED))
@@ -216,14 +220,15 @@ class FrameReader:
 
 
 class FrameWriter:
-    """Makes one end's bytes: each message a text frame. masked: this end is the client."""
+    """Writes frames: each message becomes a text frame."""
 
     def __init__(self, *, masked: bool, deflate: Extension | None = None) -> None:
+        """masked: this end is the client. deflate: the negotiated compression."""
         self._masked = masked
         self._deflate = deflate
 
     def join(self, messages: list[bytes]) -> bytes:
-        """Messages as the bytes of their frames."""
+        """The bytes of these messages' frames."""
         if self._deflate is not None:
             frames = [self._deflate.encode(Frame(Opcode.TEXT, message)) for message in messages]
             return b"".join([self._frame(_WHOLE_TEXT | (_DEFLATED if f.rsv1 else 0), bytes(f.data)) for f in frames])
@@ -235,7 +240,7 @@ class FrameWriter:
         return b"".join(parts)
 
     def ping(self) -> bytes:
-        """A question whether the peer is there."""
+        """A ping, which the peer has to answer."""
         return self._frame(_FINAL | _PING, b"")
 
     def pong(self, payload: bytes) -> bytes:
@@ -243,7 +248,7 @@ class FrameWriter:
         return self._frame(_FINAL | _PONG, payload)
 
     def close(self, close: Close) -> bytes:
-        """The last frame. Its reason is cut to what a control frame holds."""
+        """The closing frame. Its reason is cut to the length of a control frame."""
         if close.code == NO_CODE:
             return self._frame(_FINAL | _CLOSE, b"")
         reason = close.reason.encode()[: _SHORT - 2].decode(errors="ignore").encode()

@@ -1,4 +1,4 @@
-"""The opening handshake of RFC 6455, as the `websockets` package knows it: upgrade, key, subprotocol and extensions. Pure."""
+"""The opening handshake of RFC 6455, by the `websockets` package: upgrade, key, subprotocol and extensions. Pure."""
 
 from __future__ import annotations
 
@@ -21,27 +21,27 @@ from fabric.errors import ConfigError, LinkHandshakeError
 MCP = Subprotocol("mcp")
 
 Headers = Mapping[bytes, bytes]
-"""Header values of a request by lower-case name, repeated ones folded."""
+"""Header values of a request by lower-case name, repeated ones joined by commas."""
 
 
 class Upgrade(msgspec.Struct, frozen=True):
     """A handshake that succeeds."""
 
     lines: bytes
-    """Header lines of the 101 answer, each ended by CR LF."""
+    """The header lines of the 101 answer, each with CR LF at its end."""
     deflate: Extension | None
-    """The compression agreed on."""
+    """The negotiated compression."""
 
 
 class UpgradeRefused(msgspec.Struct, frozen=True):
-    """A handshake that does not."""
+    """A handshake that is refused."""
 
     asked: bool
     """Whether the request asks for a WebSocket at all."""
     reason: str
-    """Why, for people."""
+    """The reason, for people."""
     lines: bytes = b"upgrade: websocket\r\nconnection: upgrade\r\nsec-websocket-version: 13\r\n"
-    """Header lines of the answer, which say what would succeed."""
+    """The header lines of the answer, which say how to ask for a WebSocket."""
 
 
 def asks_for_websocket(headers: Headers) -> bool:
@@ -55,23 +55,23 @@ def accept(headers: Headers, *, compression: bool) -> Upgrade | UpgradeRefused:
     extensions = [ServerPerMessageDeflateFactory()] if compression else None
     protocol = ServerProtocol(subprotocols=[MCP], select_subprotocol=_choose, extensions=extensions)
     if asks_for_websocket(headers):
-        headers = {**headers, b"upgrade": b"websocket"}  # which of several offers is taken is the server's to choose
+        headers = {**headers, b"upgrade": b"websocket"}  # a server may choose among several offers
     fields = HeaderFields((name.decode("latin-1"), value.decode("latin-1")) for name, value in headers.items())
     response = protocol.accept(Request("/", fields))
     if response.status_code != 101:
         if isinstance(protocol.handshake_exc, InvalidUpgrade):
-            reason = f"this is the address of a WebSocket, for clients of ws:// URLs: {protocol.handshake_exc}"
+            reason = f"this path has a WebSocket, for clients of ws:// URLs: {protocol.handshake_exc}"
             return UpgradeRefused(asked=False, reason=reason)
-        return UpgradeRefused(asked=True, reason=f"this is no handshake of a WebSocket: {protocol.handshake_exc}")
+        return UpgradeRefused(asked=True, reason=f"this is no WebSocket handshake: {protocol.handshake_exc}")
     kept = ((name, value) for name, value in response.headers.raw_items() if name != "Date")
     lines = "".join(f"{name.lower()}: {value}\r\n" for name, value in kept)
     return Upgrade(lines.encode(), next(iter(protocol.extensions), None))
 
 
 def _choose(_: ServerProtocol, offered: Sequence[Subprotocol]) -> Subprotocol | None:
-    """`mcp` if it is offered, none if none is: clients that know no subprotocols are let in."""
+    """Choose `mcp` if the client offers it. A client that offers no subprotocol is accepted without one."""
     if offered and MCP not in offered:
-        raise NegotiationError("the subprotocol is mcp")
+        raise NegotiationError("the only subprotocol here is mcp")
     return MCP if offered else None
 
 
@@ -81,13 +81,10 @@ _FIELD = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 
 
 class ClientHandshake:
-    """The handshake that this end begins: the request that asks for a WebSocket, and how its answer is judged.
-
-    host, port, secure: the server to connect to. where: the same for people, without credentials or query.
-    """
+    """The client's side of a handshake: makes the request that asks for a WebSocket, and judges its answer."""
 
     def __init__(self, url: str, headers: Sequence[tuple[str, str]], *, compression: bool, shown: str = "") -> None:
-        """shown: as in ConnectSettings. Raises ConfigError, which quotes neither URL nor header values."""
+        """shown: see ConnectSettings. Raises ConfigError, which quotes neither the URL nor header values."""
         try:
             uri = parse_uri(url)
         except (InvalidURI, ValueError):
@@ -95,6 +92,7 @@ class ClientHandshake:
         self.host, self.port, self.secure = uri.host, uri.port, uri.secure
         authority = f"[{uri.host}]" if ":" in uri.host else uri.host
         self.where = shown or f"{'wss' if uri.secure else 'ws'}://{authority}:{uri.port}{uri.path}"
+        """The server, for people: without credentials or query."""
         extensions = [ClientPerMessageDeflateFactory(client_max_window_bits=True)] if compression else None
         self._protocol = ClientProtocol(uri, subprotocols=[MCP], extensions=extensions)
         request = self._protocol.connect()
@@ -104,19 +102,20 @@ class ClientHandshake:
             request.headers.pop(name, None)
             request.headers[name] = value
         self.request = request.serialize()
+        """The bytes of the request."""
 
     def judge(self, head: bytes) -> Extension | None:
-        """Take the head of the answer: the compression agreed on. Raises LinkHandshakeError."""
-        found = _STATUS.match(head)
-        if found is None:
-            raise LinkHandshakeError(f"{self.where} does not speak HTTP, as a WebSocket begins; correct its URL")
-        status = int(found[1])
+        """Judge the head of the answer. Returns the negotiated compression; raises LinkHandshakeError for a refusal."""
+        match = _STATUS.match(head)
+        if match is None:
+            raise LinkHandshakeError(f"{self.where} does not answer in HTTP, as a WebSocket server does; correct its URL")
+        status = int(match[1])
         if status in (401, 403):
-            raise LinkHandshakeError(f"{self.where} answered {status}: it wants credentials, in the URL or a header")
+            raise LinkHandshakeError(f"{self.where} answered {status}: give its credentials, in the URL or a header")
         if status != 101:
             remedy = "see its log" if status >= 500 else "correct its URL"
-            raise LinkHandshakeError(f"{self.where} answered {status}: there is no WebSocket for us; {remedy}")
+            raise LinkHandshakeError(f"{self.where} answered {status}, so it has no WebSocket for us; {remedy}")
         self._protocol.receive_data(head)
         if (wrong := self._protocol.handshake_exc) is not None:
-            raise LinkHandshakeError(f"{self.where} answered with a wrong handshake: {wrong}")
+            raise LinkHandshakeError(f"{self.where} answered with an invalid handshake: {wrong}")
         return next(iter(self._protocol.extensions), None)

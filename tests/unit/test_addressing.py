@@ -13,13 +13,13 @@ names = st.text(min_size=1, max_size=20)
 
 
 @given(names, names)
-def test_two_names_never_become_one(one: str, other: str) -> None:
+def test_two_names_escape_to_different_texts(one: str, other: str) -> None:
     with suppress(InvalidName):  # too long, once escaped, or no unicode
         assert (escape(one) == escape(other)) is (one == other)
 
 
 @given(names)
-def test_an_escaped_name_holds_only_what_every_broker_takes(name: str) -> None:
+def test_an_escaped_name_holds_only_characters_that_every_broker_takes(name: str) -> None:
     try:
         escaped = escape(name)
     except InvalidName:
@@ -30,12 +30,12 @@ def test_an_escaped_name_holds_only_what_every_broker_takes(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", ["", "\ud800", "x" * (MAX_NAME_BYTES + 1), "é" * MAX_NAME_BYTES])
-def test_what_can_be_no_name_is_refused(name: str) -> None:
+def test_an_invalid_name_is_refused(name: str) -> None:
     with pytest.raises(InvalidName):
         escape(name)
 
 
-def test_a_channel_belongs_to_a_fabric_and_a_kind() -> None:
+def test_channel_names_differ_by_fabric_and_kind() -> None:
     channels = [work("a"), inbox("a"), Channel(ChannelKind.TOPIC, "a")]
     assert len({channel_name(fabric, channel) for fabric in ("one", "two") for channel in channels}) == 6
     assert channel_name("default", work("my.server")) == "mcpf.default.work.my_2eserver"

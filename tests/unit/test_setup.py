@@ -20,13 +20,13 @@ setup.step("a thing", Path(sys.argv[1]), [1], lambda: threading.Event().wait(flo
 """
 
 
-def test_a_step_is_a_line_and_is_not_done_again(tmp_path: Path) -> None:
+def test_a_step_prints_one_line_and_runs_once(tmp_path: Path) -> None:
     command = [sys.executable, "-c", SCRIPT, str(tmp_path), "0"]
     said = [subprocess.run(command, capture_output=True, text=True, timeout=60, check=True).stdout for _ in range(2)]
     assert said == ["set-up: a thing ... 0 s\n", ""]
 
 
-def test_on_a_terminal_its_seconds_count(tmp_path: Path) -> None:
+def test_a_step_counts_its_seconds_on_a_terminal(tmp_path: Path) -> None:
     ours, theirs = pty.openpty()
     process = subprocess.Popen([sys.executable, "-c", SCRIPT, str(tmp_path), "1.5"], stdout=theirs, stderr=theirs)
     os.close(theirs)

@@ -31,7 +31,7 @@ def tell(tmp_path: Path, page: str) -> None:
         ("nats://127.0.0.1:37977\n", "nats://127.0.0.1:40123\n"),
     ],
 )
-def test_what_varies_from_run_to_run_is_no_difference(shown: str, printed: str) -> None:
+def test_output_that_varies_from_run_to_run_matches(shown: str, printed: str) -> None:
     assert expected(shown).fullmatch(likened(printed))
 
 
@@ -45,11 +45,11 @@ def test_what_varies_from_run_to_run_is_no_difference(shown: str, printed: str) 
         ("a.c\n", "abc\n"),
     ],
 )
-def test_anything_else_is_one(shown: str, printed: str) -> None:
+def test_other_differences_do_not_match(shown: str, printed: str) -> None:
     assert not expected(shown).fullmatch(likened(printed))
 
 
-def test_a_page_is_told_in_order_in_one_folder(tmp_path: Path) -> None:
+def test_the_blocks_of_a_page_run_in_order_in_one_folder(tmp_path: Path) -> None:
     page = """
 ```json file.json
 {}
@@ -76,7 +76,7 @@ there
     assert [part.kind for part in parts(tmp_path / "page.md")] == ["json", "sh", "text", "not run", "sh", "sh", "text"]
 
 
-def test_what_goes_on_is_stopped_and_the_next_block_runs_beside_it(tmp_path: Path) -> None:
+def test_a_block_that_goes_on_runs_beside_the_next_and_is_stopped_in_the_end(tmp_path: Path) -> None:
     page = """
 <!-- goes on -->
 ```sh
@@ -105,6 +105,6 @@ beside
         "```sh\necho a\necho b\n```\n```text\na\n```\n",
     ],
 )
-def test_what_is_not_as_shown_fails(tmp_path: Path, page: str) -> None:
+def test_a_page_whose_output_differs_fails(tmp_path: Path, page: str) -> None:
     with pytest.raises(AssertionError, match=r"page\.md, line 1 "):
         tell(tmp_path, page)

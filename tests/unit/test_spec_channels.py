@@ -26,11 +26,11 @@ MIB = 1024 * 1024
 
 
 @pytest.mark.parametrize(("fabric", "kind", "name", "channel"), table(PAGE, "fabric"))
-def test_each_example_is_the_name_the_code_gives(fabric: str, kind: str, name: str, channel: str) -> None:
+def test_each_example_on_the_page_is_the_name_that_the_code_gives(fabric: str, kind: str, name: str, channel: str) -> None:
     assert channel_name(fabric, Channel(ChannelKind(kind), name)) == channel
 
 
-def test_the_kinds_are_the_codes() -> None:
+def test_the_page_lists_the_channel_kinds_of_the_code() -> None:
     assert [row[0] for row in table(PAGE, "kind | name")] == list(ChannelKind)
 
 
@@ -66,7 +66,7 @@ def test_the_kinds_are_the_codes() -> None:
         f"when each reader has {mailbox.LARGEST_MAILBOX_BYTES // MIB} MiB waiting",
     ],
 )
-def test_the_page_says_the_codes_figures(words: str) -> None:
+def test_the_page_gives_each_figure_of_the_code(words: str) -> None:
     assert words in PROSE
 
 

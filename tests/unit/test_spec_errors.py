@@ -48,7 +48,7 @@ def test_every_reason_is_listed_with_its_code() -> None:
     assert [(int(row[0]), row[1]) for row in ROWS] == [(code, str(reason)) for reason, code in CODES.items()]
 
 
-def test_the_statuses_are_those_answers_leave_with() -> None:
+def test_each_reason_is_listed_with_the_http_status_of_its_answers() -> None:
     for reason, row in zip(Reason, ROWS, strict=True):
         frame = fault_frame(b"1", Fault(reason, "no"))
         statuses = [answer_status(frame, modern=modern, otherwise=200)[0] for modern in (True, False)]
@@ -56,7 +56,7 @@ def test_the_statuses_are_those_answers_leave_with() -> None:
 
 
 @pytest.mark.parametrize(("keyword", "column"), [("retryable", 3), ("retry_after", 4)])
-def test_advice_is_listed_as_the_code_gives_it(keyword: str, column: int) -> None:
+def test_retry_advice_is_listed_as_the_code_gives_it(keyword: str, column: int) -> None:
     found: defaultdict[Reason, set[bool]] = defaultdict(set)
     for call in raised():
         found[reasons(call)[0]].add(given(call, keyword))
@@ -73,7 +73,7 @@ def test_the_listeners_own_refusals_are_listed() -> None:
 
 
 @pytest.mark.requirement("K04")
-def test_the_tree_of_what_links_and_brokers_raise_is_listed() -> None:
+def test_the_tree_of_link_and_broker_errors_is_listed() -> None:
     def below(kind: type[TransportError]) -> Iterator[tuple[str, str]]:
         for child in kind.__subclasses__():
             if child.__module__ == TransportError.__module__:

@@ -27,5 +27,5 @@ PROSE = " ".join((DOCS / "spec" / "lanes.md").read_text().split())
         f"or {detours.UNNOTICED_KEPT:g} s are over where the broker keeps work, {detours.UNNOTICED:g} s where it does not",
     ],
 )
-def test_each_figure_is_the_codes(words: str) -> None:
+def test_the_page_on_lanes_gives_each_figure_of_the_code(words: str) -> None:
     assert words in PROSE

@@ -45,7 +45,7 @@ def named(*lists: str) -> pytest.MarkDecorator:
 
 
 @named("written")
-def test_what_the_code_writes_is_what_the_vector_holds(vector: dict[str, Any]) -> None:
+def test_the_code_writes_the_bytes_of_the_vector(vector: dict[str, Any]) -> None:
     assert encode(packed(vector["pack"])).hex() == vector["hex"]
 
 
@@ -65,7 +65,7 @@ def test_the_code_reads_what_another_library_writes(vector: dict[str, Any]) -> N
 
 
 @named("refused")
-def test_what_is_no_pack_is_refused_with_the_reason(vector: dict[str, Any]) -> None:
+def test_bytes_of_no_valid_pack_are_refused_with_the_reason_of_the_vector(vector: dict[str, Any]) -> None:
     with pytest.raises(InvalidEnvelope) as refusal:
         decode(bytes.fromhex(vector["hex"]))
     assert vector["why"] in str(refusal.value)

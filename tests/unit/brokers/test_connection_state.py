@@ -12,7 +12,7 @@ from fabric.errors import BrokerClosed, BrokerReset, BrokerTimeout, PublishFaile
 RESET = BrokerReset("the broker closed the connection")
 
 
-async def test_while_it_is_up_nothing_is_refused() -> None:
+async def test_a_connection_that_is_up_refuses_nothing() -> None:
     state = ConnectionState()
     state.check_open()
     state.check_up()
@@ -58,7 +58,7 @@ async def test_a_closed_connection_is_not_lost_any_more() -> None:
     waiting.cancel()
 
 
-async def test_a_waiter_that_is_cancelled_ends_nobody_elses_wait() -> None:
+async def test_a_cancelled_waiter_does_not_end_the_wait_of_another() -> None:
     state = ConnectionState()
     first, second = asyncio.ensure_future(state.lost()), asyncio.ensure_future(state.lost())
     await asyncio.sleep(0)

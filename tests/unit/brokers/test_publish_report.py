@@ -14,11 +14,11 @@ def failure(report: PublishReport, *unknown: int, loss: BrokerReset | None = Non
     return raised.value
 
 
-def test_nothing_is_raised_where_everything_was_published() -> None:
+def test_a_complete_publish_raises_nothing() -> None:
     PublishReport().conclude()
 
 
-def test_the_reason_is_that_of_the_first_message_that_was_refused() -> None:
+def test_the_error_gives_the_reason_of_the_first_refused_message() -> None:
     report = PublishReport()
     report.refuse(3, "the queue is full")
     report.refuse(1, "too long")
@@ -26,7 +26,7 @@ def test_the_reason_is_that_of_the_first_message_that_was_refused() -> None:
     assert (str(failed), failed.unsent, failed.unknown, failed.__cause__) == ("too long", (1, 3), (), None)
 
 
-def test_a_missing_right_is_the_cause_wherever_it_stands() -> None:
+def test_a_missing_right_is_the_cause_of_the_error_in_any_position() -> None:
     report, denied = PublishReport(), BrokerDenied("may not publish there")
     report.refuse(2, denied)
     report.refuse(0, "too long")
@@ -34,17 +34,17 @@ def test_a_missing_right_is_the_cause_wherever_it_stands() -> None:
     assert (str(failed), failed.unsent, failed.__cause__) == ("too long", (0, 2), denied)
 
 
-def test_a_lost_connection_explains_what_is_unknown() -> None:
+def test_a_lost_connection_is_the_reason_for_messages_of_unknown_outcome() -> None:
     report, loss = PublishReport(), BrokerReset("the connection was closed")
     report.refuse(0, "too long")
     failed = failure(report, 1, 2, loss=loss)
     assert (str(failed), failed.unsent, failed.unknown, failed.__cause__) == ("the connection was closed", (0,), (1, 2), loss)
 
 
-def test_a_lost_connection_does_no_harm_to_what_was_published_before() -> None:
+def test_a_lost_connection_does_not_fail_a_publish_that_was_complete() -> None:
     PublishReport().conclude(loss=BrokerReset("the connection was closed"))
 
 
-def test_without_a_loss_the_adapter_says_why_nothing_is_known() -> None:
+def test_without_a_loss_the_error_gives_the_adapters_reason() -> None:
     failed = failure(PublishReport(), 0)
     assert (str(failed), failed.unsent, failed.unknown) == ("not confirmed", (), (0,))

@@ -29,7 +29,7 @@ def write(tmp_path: Path) -> Write:
 
 
 @pytest.mark.requirement("L05")
-def test_doors_beside_http_are_settings_of_those_who_open_them(write: Write) -> None:
+def test_listeners_beside_http_are_settings_of_processes_that_open_them(write: Write) -> None:
     section = {"tcp": ["127.0.0.1:0=a"], "unix": ["run/b.sock"], "unixMode": "660", "unixRemove": False, "ws": "[::1]:7"}
     path = write({"mcpServers": {"a": TIME, "b": TIME}, "defaultServer": "b", "fabric": section})
     opened = load(
@@ -46,7 +46,7 @@ def test_doors_beside_http_are_settings_of_those_who_open_them(write: Write) -> 
 
 
 @pytest.mark.parametrize(("written", "port"), [(8181, 8181), ("8181", 8181), ("127.0.0.1:8181", 8181), ("0", 0)])
-def test_a_bare_port_is_one_of_this_machine(write: Write, written: str | int, port: int) -> None:
+def test_a_bare_port_is_a_port_of_the_loopback_address(write: Write, written: str | int, port: int) -> None:
     path = write({"mcpServers": {"a": TIME}, "fabric": {"http": written, "tcp": [7000, "7001=a"], "ws": 7002}})
     ways: list[tuple[dict[str, str], dict[str, object]]] = [({}, {"admin": "9090"}), ({"FABRIC_ADMIN": "9090"}, {})]
     for given, arguments in ways:
@@ -76,7 +76,9 @@ SHARED: list[tuple[dict[str, object], str]] = [
 
 @pytest.mark.requirement("L05", "C04")
 @pytest.mark.parametrize(("section", "expected"), SHARED, ids=[expected[:60] for _, expected in SHARED])
-def test_two_doors_at_one_address_are_refused_by_name(tmp_path: Path, section: dict[str, object], expected: str) -> None:
+def test_two_listeners_at_one_address_are_refused_with_both_names(
+    tmp_path: Path, section: dict[str, object], expected: str
+) -> None:
     path = tmp_path / "run" / "mcp.json"
     path.parent.mkdir()
     path.write_text(json.dumps({"mcpServers": {"a": TIME, "b": TIME}, "fabric": section}))
@@ -86,7 +88,7 @@ def test_two_doors_at_one_address_are_refused_by_name(tmp_path: Path, section: d
 
 
 @pytest.mark.requirement("L05")
-def test_doors_that_only_look_alike_are_opened(write: Write) -> None:
+def test_listeners_at_different_addresses_are_accepted(write: Write) -> None:
     section = {
         "tcp": ["127.0.0.1:0=a", "127.0.0.1:0=a", f"{TCP}=a", "127.0.0.2:7000=a"],
         "ws": ["[::1]:7000"],

@@ -59,7 +59,7 @@ def refusal(path: Path | None, environment: Mapping[str, str] | None = None, **a
 
 
 @pytest.mark.requirement("C01")
-def test_an_ordinary_mcp_servers_file_is_a_config(write: Write) -> None:
+def test_an_ordinary_mcp_servers_file_is_a_valid_config(write: Write) -> None:
     path = write({"mcpServers": {"time": {**TIME, "env": {"TZ": "UTC"}, "type": "stdio"}}})
     found = settings(path)
     time = found.servers["time"]
@@ -75,7 +75,7 @@ def test_an_ordinary_mcp_servers_file_is_a_config(write: Write) -> None:
 
 
 @pytest.mark.requirement("L02")
-def test_a_server_of_a_file_inherits_what_the_sdks_pass_on_and_the_locale(write: Write) -> None:
+def test_a_server_of_a_file_inherits_the_variables_that_the_sdks_pass_on_and_the_locale(write: Write) -> None:
     given = {
         "USER": "u",
         "LOGNAME": "u",
@@ -112,7 +112,7 @@ def test_a_disabled_server_is_left_out(write: Write) -> None:
     assert list(found.servers) == ["on"]
 
 
-def test_without_a_default_server_there_is_one_only_where_there_is_no_choice(write: Write) -> None:
+def test_the_only_server_is_the_default_one(write: Write) -> None:
     assert settings(write({"mcpServers": {"a": TIME, "b": TIME}})).default_server is None
     assert settings(write({"mcpServers": {"a": TIME, "b": TIME}, "defaultServer": "b"})).default_server == "b"
 
@@ -127,20 +127,20 @@ def test_command_line_wins_over_environment_over_file_over_default(write: Write)
 
 
 @pytest.mark.requirement("S11")
-def test_what_stands_before_the_edge_is_a_setting(write: Write) -> None:
+def test_proxies_public_url_and_path_prefix_are_settings(write: Write) -> None:
     environment = {"FABRIC_TRUSTED_PROXIES": "127.0.0.1, fd00::/8", "FABRIC_PATH_PREFIX": "/tools/"}
     found = settings(write({"mcpServers": {"a": TIME}, "fabric": {"publicUrl": "https://[::1]:8443/tools/"}}), environment)
     assert (found.access.trusted_proxies, found.listen.path_prefix) == (("127.0.0.1", "fd00::/8"), "/tools")
     assert (found.listen.public_url, found.links.keep_alive) == ("https://[::1]:8443/tools", 15.0)
 
 
-def test_websockets_are_compressed_where_it_is_set(write: Write) -> None:
+def test_websocket_compression_is_a_setting(write: Write) -> None:
     path = write({"mcpServers": {"a": TIME}})
     assert not settings(path).links.ws_compression
     assert settings(path, {"FABRIC_WS_COMPRESSION": "true"}).links.ws_compression
 
 
-def test_an_empty_variable_is_not_set(write: Write) -> None:
+def test_an_empty_variable_counts_as_not_set(write: Write) -> None:
     found = settings(write({"mcpServers": {"a": TIME}}), {"FABRIC_BROKER": "", "CONFIG_FILE": "", "HOST": ""})
     assert (found.fabric.broker, found.listen.http.host) == (None, "127.0.0.1")
 
@@ -164,14 +164,14 @@ def test_a_config_argument_wins_over_config_file(write: Write, tmp_path: Path) -
 
 
 @pytest.mark.requirement("C02", "L02")
-def test_a_program_inherits_the_environment_but_no_setting_of_the_fabric() -> None:
+def test_a_program_inherits_the_environment_without_the_settings_of_the_fabric() -> None:
     given = {"PROGRAM": "npx", "FABRIC_SECRET": "s" * 32, "FABRIC_BROKER": "nats://h", "AUTH_USER": "u", "AUTH_PASSWORD": "p"}
     env = settings(None, given).servers["default"].env
     assert env["GITHUB_TOKEN"] == "not-for-servers"
     assert not [name for name in env if name.startswith(("FABRIC_", "AUTH_"))]
 
 
-def test_the_digest_tells_definitions_apart_but_not_machines(tmp_path: Path) -> None:
+def test_the_digest_differs_between_definitions_and_not_between_machines(tmp_path: Path) -> None:
     def digest(folder: str, **entry: object) -> str:
         (tmp_path / folder).mkdir(exist_ok=True)
         path = tmp_path / folder / "mcp.json"
@@ -184,7 +184,7 @@ def test_the_digest_tells_definitions_apart_but_not_machines(tmp_path: Path) -> 
     assert len({first, *others}) == 5
 
 
-def test_the_digest_of_a_url_is_not_that_of_another(write: Write) -> None:
+def test_different_urls_have_different_digests(write: Write) -> None:
     def digest(**entry: object) -> str:
         return settings(write({"mcpServers": {"a": entry}})).servers["a"].digest
 
@@ -205,11 +205,11 @@ def test_the_digest_of_a_url_is_not_that_of_another(write: Write) -> None:
         ({"url": "tcp://h:1"}, "tcp://h:1"),
     ],
 )
-def test_what_hosts_write_as_type_says_what_is_spoken_at_a_url(write: Write, entry: dict[str, str], url: str) -> None:
+def test_the_type_of_a_host_file_decides_the_scheme_of_a_url(write: Write, entry: dict[str, str], url: str) -> None:
     assert settings(write({"mcpServers": {"a": entry}})).servers["a"].url == url
 
 
-def test_the_digest_of_a_url_holds_nothing_that_may_be_a_credential(write: Write) -> None:
+def test_the_digest_of_a_url_does_not_depend_on_credentials(write: Write) -> None:
     def digest(url: str, **headers: str) -> str:
         return settings(write({"mcpServers": {"a": {"url": url, "headers": headers}}})).servers["a"].digest
 
@@ -219,7 +219,7 @@ def test_the_digest_of_a_url_holds_nothing_that_may_be_a_credential(write: Write
     assert len({first, *others}) == 4
 
 
-def test_a_uri_in_place_of_the_file_is_the_one_server() -> None:
+def test_a_uri_in_place_of_the_file_defines_the_only_server() -> None:
     def found(uri: str) -> Any:
         return load(uri, environment=ENVIRONMENT, arguments={}, needs_servers=True).servers["default"]
 
@@ -344,7 +344,7 @@ def test_every_wrong_setting_is_named_on_a_line_of_its_own(write: Write) -> None
 
 
 @pytest.mark.requirement("C04")
-def test_a_setting_from_elsewhere_is_refused_by_the_name_it_was_given_under(write: Write) -> None:
+def test_a_wrong_variable_or_option_is_refused_under_its_own_name(write: Write) -> None:
     path = write({"mcpServers": {"a": TIME}})
     assert refusal(path, {"FABRIC_MAX_FRAME_BYTES": "big"}).startswith("FABRIC_MAX_FRAME_BYTES: should be a valid integer")
     assert refusal(path, {"FABRIC_BROKKER": "nats://h"}) == "FABRIC_BROKKER: unknown variable; did you mean FABRIC_BROKER?"
@@ -355,7 +355,7 @@ def test_a_setting_from_elsewhere_is_refused_by_the_name_it_was_given_under(writ
 
 
 @pytest.mark.requirement("C04")
-def test_a_file_that_cannot_be_read_is_refused_by_name(tmp_path: Path) -> None:
+def test_an_unreadable_config_file_is_refused_with_its_path(tmp_path: Path) -> None:
     path = tmp_path / "mcp.json"
     assert refusal(path) == "mcp.json: cannot be read: No such file or directory"
     path.write_bytes(b'{"mcpServers": "\xff"}')
@@ -363,7 +363,7 @@ def test_a_file_that_cannot_be_read_is_refused_by_name(tmp_path: Path) -> None:
     assert refusal(tmp_path).startswith("mcp.json: cannot be read: Is a directory")
 
 
-def test_with_nothing_to_serve_it_is_said_what_to_do() -> None:
+def test_a_process_without_servers_is_refused_with_the_ways_to_name_some() -> None:
     assert refusal(None) == "nothing to serve: name a config file, or set CONFIG_FILE, or PROGRAM and ARGS"
     assert load(None, environment=ENVIRONMENT, arguments={}).servers == {}
 
@@ -411,7 +411,7 @@ def test_a_listener_beyond_loopback_without_authentication_is_refused(write: Wri
 
 
 @pytest.mark.requirement("C04")
-def test_a_command_that_is_not_there_is_refused_by_name(write: Write) -> None:
+def test_a_missing_command_is_refused_under_its_key(write: Write) -> None:
     for entry, expected in [
         ({"command": "no-such-program-here"}, "mcpServers.a.command: no such program on PATH"),
         ({"command": "./server"}, "mcpServers.a.command: there is no such program"),
@@ -444,7 +444,7 @@ def test_the_published_json_schema_is_current_and_holds_for_the_examples(write: 
 
 
 @pytest.mark.requirement("S10")
-def test_with_a_given_broker_the_secret_is_required_and_it_is_said_how_to_make_one(write: Write, tmp_path: Path) -> None:
+def test_a_configured_broker_requires_a_secret_and_the_refusal_says_how_to_make_one(write: Write, tmp_path: Path) -> None:
     path = write({"mcpServers": {"a": TIME}, "fabric": {"state": str(tmp_path / "state")}})
     with pytest.raises(ConfigError, match="openssl rand -hex 32"):
         keyring(settings(path, broker="nats://127.0.0.1:4222"))

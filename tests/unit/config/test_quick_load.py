@@ -25,7 +25,7 @@ BROKER = "nats://someone:hidden@127.0.0.1:4222"
     {"broker": "redis://127.0.0.1", "name": "other"},
     {"logLevel": "debug", "logFormat": "json"},
 ])  # fmt: skip
-def test_settings_read_quickly_are_those_of_the_schema(environment: dict[str, str], arguments: dict[str, object]) -> None:
+def test_the_quick_settings_equal_those_of_the_schema(environment: dict[str, str], arguments: dict[str, object]) -> None:
     quick = quick_load.load({**HOME, **environment}, arguments)
     assert quick is not None
     assert quick == load.load(None, environment={**HOME, **environment}, arguments=arguments)
@@ -43,7 +43,7 @@ def test_settings_read_quickly_are_those_of_the_schema(environment: dict[str, st
     {"PORT": "eighty"},
     {"CONFIG_FILE": "/nowhere/mcp.json"},
 ])  # fmt: skip
-def test_what_is_refused_is_left_to_the_schema(environment: dict[str, str]) -> None:
+def test_wrong_settings_are_left_to_the_schema(environment: dict[str, str]) -> None:
     assert quick_load.load({**HOME, **environment}, {}) is None
     with pytest.raises(ConfigError):
         load.load(None, environment={**HOME, **environment}, arguments={})
@@ -57,13 +57,13 @@ def test_what_is_refused_is_left_to_the_schema(environment: dict[str, str]) -> N
     ({}, {"broker": ""}),
     ({}, {"name": ""}),
 ])  # fmt: skip
-def test_what_says_more_than_which_fabric_is_left_to_the_schema(
+def test_settings_beyond_the_choice_of_a_fabric_are_left_to_the_schema(
     environment: dict[str, str], arguments: dict[str, object]
 ) -> None:
     assert quick_load.load({**HOME, **environment}, arguments) is None
 
 
-def test_a_home_that_is_missing_is_refused_in_the_same_words() -> None:
+def test_a_missing_home_is_refused_with_the_same_message() -> None:
     with pytest.raises(ConfigError) as quick:
         quick_load.load({"XDG_RUNTIME_DIR": "/nowhere"}, {})
     with pytest.raises(ConfigError) as thorough:

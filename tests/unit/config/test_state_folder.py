@@ -27,7 +27,7 @@ def test_the_state_folder_is_the_users_own(tmp_path: Path) -> None:
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a folder away")
-def test_a_state_folder_of_somebody_else_is_refused(tmp_path: Path) -> None:
+def test_a_state_folder_of_another_user_is_refused(tmp_path: Path) -> None:
     folder = prepare(tmp_path / "state")
     os.chown(folder, 1, 1)
     with pytest.raises(ConfigError, match=r"belongs to .*, and nobody else may enter it"):

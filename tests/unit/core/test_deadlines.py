@@ -10,7 +10,7 @@ STEPS = st.lists(st.one_of(st.tuples(st.just("set"), KEYS, st.floats(0, 100)), s
 
 
 @given(STEPS, st.floats(0, 100))
-def test_what_is_due_comes_earliest_first_and_once(steps: list[tuple[str, str, float]], now: float) -> None:
+def test_due_deadlines_expire_once_and_earliest_first(steps: list[tuple[str, str, float]], now: float) -> None:
     deadlines, model = Deadlines[str](), dict[str, float]()
     for what, key, due in steps:
         if what == "set":
@@ -28,7 +28,7 @@ def test_what_is_due_comes_earliest_first_and_once(steps: list[tuple[str, str, f
     assert len(deadlines) == len(model) - len(came)
 
 
-def test_ten_thousand_cleared_deadlines_an_hour_away_are_not_kept() -> None:
+def test_cleared_deadlines_do_not_stay_in_the_heap() -> None:
     deadlines = Deadlines[str]()
     for number in range(10_000):
         deadlines.set(f"k{number}", 3600.0)
@@ -37,7 +37,7 @@ def test_ten_thousand_cleared_deadlines_an_hour_away_are_not_kept() -> None:
     assert len(deadlines._heap) < 100
 
 
-def test_a_delay_comes_in_the_order_it_was_set() -> None:
+def test_delays_expire_in_the_order_they_were_set() -> None:
     delay = Delay(0.5)
     delay.set("a", 1.0)
     delay.set("b", 1.2)

@@ -8,12 +8,12 @@ from fabric.core.request_state import unwrap, wrap
 
 
 @given(st.text(alphabet="abc0123456789-", min_size=1), st.text(min_size=1, max_size=200), st.text())
-def test_what_is_wrapped_comes_back(incarnation: str, child: str, state: str) -> None:
+def test_a_wrapped_state_unwraps_to_its_parts(incarnation: str, child: str, state: str) -> None:
     assert unwrap(wrap(incarnation, child, state)) == (incarnation, child, state)
 
 
 @pytest.mark.parametrize(
     "state", ["", "mine", "mcpf1.", "mcpf1.a", "mcpf1.a.b.c", "mcpf1.a.9.c", "mcpf1.a.99999999.c", "mcpf1.a.².c"]
 )
-def test_a_state_of_another_making_is_none_of_ours(state: str) -> None:
+def test_a_state_that_no_bridge_has_wrapped_is_not_unwrapped(state: str) -> None:
     assert unwrap(state) is None

@@ -22,7 +22,7 @@ from fabric.links.event_stream import EventDecoder, ServerEvent, encode_event
         (b"", "", b":\n\n"),
     ],
 )
-def test_an_event_is_its_id_and_its_frame(frame: bytes, id: str, event: bytes) -> None:
+def test_an_event_is_encoded_with_its_id_and_its_frame(frame: bytes, id: str, event: bytes) -> None:
     assert encode_event(frame, id) == event
 
 
@@ -34,7 +34,7 @@ EVENTS = [("message", b"a\nb", "1"), ("endpoint", b"/post", "1"), ("message", b"
 
 
 @given(st.lists(st.integers(0, len(STREAM))))
-def test_events_are_the_same_however_their_stream_is_cut(cuts: list[int]) -> None:
+def test_events_are_decoded_from_a_stream_cut_anywhere(cuts: list[int]) -> None:
     places = sorted({0, *cuts, len(STREAM)})
     decoder, found = EventDecoder(100), []
     for start, end in pairwise(places):
@@ -45,7 +45,7 @@ def test_events_are_the_same_however_their_stream_is_cut(cuts: list[int]) -> Non
     assert (decoder.last_id, decoder.retry) == ("", 0.25)
 
 
-def test_the_place_to_resume_is_that_of_the_last_whole_event() -> None:
+def test_the_last_event_id_is_that_of_the_last_whole_event() -> None:
     decoder = EventDecoder(100)
     for kind, data, last_id in EVENTS[:2]:
         assert decoder.feed(b"id: %b\nevent: %b\ndata: %b\n\n" % (last_id.encode(), kind.encode(), data.replace(b"\n", b"")))
@@ -59,7 +59,7 @@ def test_the_place_to_resume_is_that_of_the_last_whole_event() -> None:
 
 @pytest.mark.parametrize("lines", [[b"x" * 101], [b"x" * 60, b"y" * 60], [b"x" * 100_000]])
 @pytest.mark.parametrize("piece", [1, 7, 1_000_000])
-def test_an_event_over_the_limit_is_skipped_once_and_shows_how_it_began(lines: list[bytes], piece: int) -> None:
+def test_an_event_over_the_limit_is_reported_once_with_its_beginning(lines: list[bytes], piece: int) -> None:
     decoder, found = EventDecoder(100), []
     stream = b"".join(b"data: " + line + b"\n" for line in lines) + b"\ndata: next\n\n"
     for start in range(0, len(stream), piece):

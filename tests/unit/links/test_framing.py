@@ -16,7 +16,7 @@ def decoded(decoder: LineDecoder, *pieces: bytes) -> list[bytes | str]:
 
 
 @pytest.mark.parametrize("seed", range(20))
-def test_lines_come_whole_and_in_order_however_the_bytes_are_cut(seed: int) -> None:
+def test_lines_are_decoded_whole_and_in_order_from_bytes_cut_anywhere(seed: int) -> None:
     chance = random.Random(seed)
     lines = [bytes(chance.choices(b"abc{}\r ", k=chance.randint(1, 40))) + b"." for _ in range(200)]
     stream = b"".join(line + chance.choice([b"\n", b"\r\n", b"\n\n"]) for line in lines)
@@ -28,24 +28,24 @@ def test_lines_come_whole_and_in_order_however_the_bytes_are_cut(seed: int) -> N
     assert found == lines
 
 
-def test_byte_by_byte_and_all_at_once_give_the_same_lines() -> None:
+def test_bytes_one_by_one_and_all_at_once_give_the_same_lines() -> None:
     stream = b"one\r\n\ntwo\n" + b"x" * 9 + b"\nthree\n"
     assert decoded(LineDecoder(8), *(bytes([byte]) for byte in stream)) == [b"one", b"two", "overflow", b"three"]
     assert decoded(LineDecoder(8), stream) == [b"one", b"two", "overflow", b"three"]
 
 
-def test_a_line_of_exactly_the_limit_passes_with_either_line_end_and_one_byte_more_does_not() -> None:
+def test_a_line_of_the_limit_passes_with_either_line_end_and_a_longer_one_does_not() -> None:
     assert decoded(LineDecoder(4), b"1234\n", b"1234", b"\r\n", b"1234\r", b"\n") == [b"1234", b"1234", b"1234"]
     assert decoded(LineDecoder(4), b"12345\n", b"12345", b"\n", b"12345\r", b"\n") == ["overflow"] * 3
 
 
-def test_a_line_over_the_limit_is_one_overflow_told_before_it_ends_and_its_rest_is_skipped() -> None:
+def test_a_line_over_the_limit_is_reported_once_before_it_ends_and_its_rest_is_skipped() -> None:
     decoder = LineDecoder(4)
     assert decoded(decoder, b"123456") == ["overflow"]
     assert decoded(decoder, b"7" * 1000, b"8" * 1000, b"9\nnext\n") == [b"next"]
 
 
-def test_the_end_completes_a_last_line_without_its_newline_once() -> None:
+def test_the_end_completes_a_last_line_without_newline_once() -> None:
     decoder = LineDecoder(16)
     assert decoded(decoder, b"one\ntwo") == [b"one"]
     assert decoder.end() == [b"two"]
@@ -58,7 +58,7 @@ def test_the_end_of_a_line_over_the_limit_adds_nothing() -> None:
     assert decoder.end() == []
 
 
-def test_work_is_linear_in_the_bytes_of_a_long_line() -> None:
+def test_decoding_time_is_linear_in_the_bytes_of_a_long_line() -> None:
     def seconds(pieces: int) -> float:
         decoder, piece, start = LineDecoder(1 << 30), b"x" * 64, time.process_time()
         for _ in range(pieces):
@@ -77,7 +77,7 @@ def test_log_lines_are_cut_off_at_the_limit_and_bad_utf8_is_replaced() -> None:
     assert decoder.end() == ["long and"]
 
 
-def test_of_a_flood_of_log_lines_the_first_and_the_last_are_given_and_the_others_counted() -> None:
+def test_a_flood_of_log_lines_yields_the_first_and_last_ones_and_a_count_of_the_others() -> None:
     decoder = TextDecoder(20)
     decoder.feed(b"line ")
     lines, more = decoder.feed(b"".join(b"%d\nline " % number for number in range(1000)) + b"last")
@@ -93,7 +93,7 @@ def test_raw_newlines_of_a_pretty_printed_frame_become_spaces_and_escaped_ones_s
     assert one_line(frame) is frame
 
 
-def test_a_flood_of_empty_lines_costs_little_is_counted_and_hides_nothing() -> None:
+def test_a_flood_of_empty_lines_is_counted_and_hides_no_other_line() -> None:
     for end in (b"\n", b"\r\n"):
         decoder = LineDecoder(100)
         assert decoder.feed(b"a" + end + 50_000 * end + b"b" + end + end + b"c") == [b"a", b"b"]

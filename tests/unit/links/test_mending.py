@@ -57,22 +57,22 @@ def told(line: bytes) -> tuple[bytes, str] | None:
         b"INFO: answering " + LAST_ID,
     ],
 )
-def test_text_around_a_message_on_its_line_is_passed_over(line: bytes) -> None:
+def test_text_around_a_message_on_its_line_is_ignored(line: bytes) -> None:
     assert read(line) == [LAST_ID if LAST_ID in line else ANSWER]
 
 
-def test_the_messages_of_one_line_come_in_their_order() -> None:
+def test_several_messages_on_one_line_are_read_in_order() -> None:
     assert read(ANSWER + PROGRESS + b" " + ANSWER) == [ANSWER, PROGRESS, ANSWER]
     assert read(b"\xef\xbb\xbf" + PROGRESS + ECHO) == [PROGRESS, ECHO]
     assert read(b"log: " + PROGRESS) == [PROGRESS]
 
 
 @pytest.mark.parametrize("line", [b"received " + ECHO, b"DEBUG: " + INITIALIZED, b"> " + ECHO + b" " + INITIALIZED])
-def test_a_log_of_what_the_server_was_sent_is_no_message_of_its_own(line: bytes) -> None:
+def test_a_logged_copy_of_a_received_message_is_not_a_message_of_the_server(line: bytes) -> None:
     assert read(line) == []
 
 
-def test_a_byte_order_mark_is_passed_over_in_front_of_any_message() -> None:
+def test_one_byte_order_mark_before_a_message_is_ignored() -> None:
     for frame in (ANSWER, PROGRESS, ECHO, b"[" + ECHO + b"]"):
         seen = parse(b"\xef\xbb\xbf" + frame)
         assert (seen.frame, seen.kind) == (frame, parse(frame).kind)
@@ -98,11 +98,11 @@ def test_a_byte_order_mark_is_passed_over_in_front_of_any_message() -> None:
         (ANSWER.decode().encode("utf-16"), "not JSON: it holds NUL bytes, as UTF-16 does; MCP is UTF-8"),
     ],
 )  # fmt: skip
-def test_a_broken_answer_is_told_to_whom_it_answers_in_words(line: bytes, reason: str) -> None:
+def test_a_broken_answer_fails_the_request_of_its_id_with_a_readable_reason(line: bytes, reason: str) -> None:
     assert told(line) == (b'"b-1"', reason)
 
 
-def test_a_broken_answer_whose_id_cannot_be_read_is_the_only_open_ones() -> None:
+def test_a_broken_answer_without_a_readable_id_fails_the_only_open_request() -> None:
     assert told(b'{"jsonrpc":"2.0","result":{"text":NaN}}') == (b"", "not JSON: it holds NaN")
     assert told(b'{"jsonrpc":"2.0","result":{"text":"' + b"x" * 2000) == (b"", "not JSON: Input data was truncated")
     for id in (b"true", b'["b-1"]', b"{}"):
@@ -120,7 +120,7 @@ def test_a_broken_answer_whose_id_cannot_be_read_is_the_only_open_ones() -> None
         b'got {"id":"b-1","result":{}}', ECHO[:-3], ECHO.replace(b'"x"', b"NaN"),
     ],
 )  # fmt: skip
-def test_noise_is_told_to_nobody_whatever_it_mentions(line: bytes) -> None:
+def test_noise_fails_no_request_whatever_it_contains(line: bytes) -> None:
     assert told(line) is None
 
 
@@ -132,7 +132,7 @@ def over(*lines: bytes, limit: int = 1_000_000) -> list[Any]:
     return [each.fault.reason if isinstance(each, Lost) else json.loads(each.frame) for each in found]
 
 
-def test_a_message_over_many_lines_is_put_together() -> None:
+def test_a_message_over_many_lines_is_joined() -> None:
     message = {"result": {"structuredContent": {"list": [1, {}], "id": "b-9"}}, "jsonrpc": "2.0", "id": "b-1"}
     lines = json.dumps(message, indent=2).encode().splitlines()
     assert over(*lines) == [message]
@@ -140,13 +140,13 @@ def test_a_message_over_many_lines_is_put_together() -> None:
     assert over(*json.dumps(message, indent=4).replace('"b-9"', "NaN").encode().splitlines()) == [Reason.INVALID]
 
 
-def test_what_only_begins_like_one_holds_nothing_back_and_is_forgotten() -> None:
+def test_a_line_that_only_begins_like_a_message_delays_no_other_and_is_forgotten() -> None:
     broken = ANSWER.replace(b'"done"', b"NaN")
     assert over(b"{", b"noise", broken, b"}") == [Reason.INVALID]
     assert over(b"{", *[b"x" * 1000] * 10, ANSWER[1:], b"}", limit=5000) == []
 
 
-def test_a_long_frame_is_not_taken_apart_and_yet_its_caller_is_answered() -> None:
+def test_a_broken_long_frame_still_fails_the_request_of_its_id() -> None:
     long = ANSWER.replace(b"done", b"x" * 300_000)
     assert read(b"INFO: answering " + long) == [long]
     assert read(b"received " + ECHO.replace(b'"x"', b'"' + b"x" * 300_000 + b'"')) == []
@@ -158,7 +158,7 @@ def test_a_long_frame_is_not_taken_apart_and_yet_its_caller_is_answered() -> Non
     assert over(*pretty) == [json.loads(long)]
 
 
-def test_an_answer_too_long_to_be_read_is_told_to_whom_its_beginning_names() -> None:
+def test_an_answer_over_the_limit_fails_the_request_that_its_beginning_names() -> None:
     heads = [ANSWER[:40], b'{"result":{"content":[', b'{"jsonrpc":"2.0","method":"x', b'{"jsonrpc":"2.0","id":"xxxxxx', b"xxxx"]
     ids = [too_long(head, "s", "over the limit").id for head in heads]
     assert ids[:2] == [b'"b-1"', b""]

@@ -34,23 +34,23 @@ async def waited(sink: Draining, *, patience: float, most: float) -> float:
     return loop.time() - began
 
 
-async def test_a_peer_that_takes_nothing_is_waited_for_its_time_and_no_longer() -> None:
+async def test_a_closing_link_waits_for_its_patience_for_a_peer_that_reads_nothing() -> None:
     assert await waited(Draining(100, 0), patience=0.1, most=60.0) >= 0.09
 
 
-async def test_a_peer_that_takes_a_little_each_time_is_waited_for_until_it_has_all() -> None:
+async def test_a_closing_link_waits_until_a_slow_peer_has_read_all() -> None:
     sink = Draining(40, 1)
     assert await waited(sink, patience=0.1, most=60.0) > 0.3
     assert not sink.unsent
 
 
-async def test_but_not_for_ever() -> None:
+async def test_a_closing_link_waits_for_a_slow_peer_no_longer_than_its_limit() -> None:
     sink = Draining(10**9, 1)
     await waited(sink, patience=0.1, most=0.3)
     assert sink.unsent
 
 
-async def test_one_that_is_gone_is_not_waited_for() -> None:
+async def test_a_closing_link_does_not_wait_for_a_peer_that_has_gone() -> None:
     gone = asyncio.get_running_loop().create_future()
     gone.set_result(None)
     await asyncio.wait_for(flushed(gone, Draining(100, 0), patience=600.0), 10)

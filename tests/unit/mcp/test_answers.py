@@ -23,7 +23,7 @@ def test_the_code_of_an_error_is_a_number_or_nothing(member: str, code: int) -> 
     assert answers.error_code(response(member)) == code
 
 
-def test_a_complaint_is_the_servers_own_words_cut_short() -> None:
+def test_a_complaint_is_the_servers_own_message_cut_short() -> None:
     long = "x" * 1000
     assert answers.complaint(response('"error":{"code":1,"message":"no disk"}')) == ": no disk"
     assert answers.complaint(response(f'"error":{{"code":1,"message":"{long}"}}')) == f": {long[: answers.COMPLAINT_CHARS]}"
@@ -31,7 +31,7 @@ def test_a_complaint_is_the_servers_own_words_cut_short() -> None:
     assert answers.complaint(response('"error":{"message":7}')) == ""
 
 
-def test_an_error_may_say_when_to_try_again() -> None:
+def test_the_retry_delay_of_an_error_is_read_or_zero() -> None:
     assert answers.retry_after_ms(response('"error":{"code":1,"message":"","data":{"retryAfterMs":1500}}')) == 1500
     assert answers.retry_after_ms(response('"error":{"code":1,"message":"","data":"soon"}')) == 0
     assert answers.retry_after_ms(response('"error":{"code":1,"message":""}')) == 0

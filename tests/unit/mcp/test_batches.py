@@ -27,7 +27,7 @@ def test_each_member_keeps_its_bytes_and_its_order() -> None:
     assert [member.frame for member in found if isinstance(member, Message)] == frames
 
 
-def test_a_member_that_is_no_message_spoils_no_other() -> None:
+def test_an_invalid_member_of_a_batch_does_not_spoil_the_others() -> None:
     opening = PING.replace(b"ping", b"initialize")
     found = members(b"[%b,1,[%b],{},%b]" % (PING, PING, opening))
     assert isinstance(found[0], Message)
@@ -43,20 +43,20 @@ def test_an_array_that_begins_with_no_message_is_no_batch(frame: bytes) -> None:
 
 
 @pytest.mark.parametrize("frame", [b"[]", b" [ ] "])
-def test_an_empty_batch_is_refused_by_name(frame: bytes) -> None:
+def test_an_empty_batch_is_refused_as_such(frame: bytes) -> None:
     with pytest.raises(InvalidFrame, match=r"an empty batch: JSON-RPC 2\.0 does not allow one") as refused:
         jsonrpc.parse(frame)
     assert (refused.value.code, refused.value.id) == (jsonrpc.INVALID_REQUEST, b"null")
 
 
 @pytest.mark.parametrize("frame", [b"[INFO] started", b"[%b" % PING, b"[%b]]" % PING, b"[{]", b"[" * 100_000])
-def test_what_is_not_json_is_no_batch_either(frame: bytes) -> None:
+def test_an_array_that_is_not_json_is_refused_as_a_parse_error(frame: bytes) -> None:
     with pytest.raises(InvalidFrame) as refused:
         jsonrpc.parse(frame)
     assert refused.value.code == jsonrpc.PARSE_ERROR
 
 
-def test_a_batch_of_too_many_is_refused_however_many_there_are() -> None:
+def test_a_batch_of_too_many_members_is_refused_in_little_time() -> None:
     assert len(members(b"[" + b",".join([PING] * batches.MOST) + b"]")) == batches.MOST
     for many in (batches.MOST + 1, 2_000_000):
         began = time.process_time()
@@ -65,7 +65,7 @@ def test_a_batch_of_too_many_is_refused_however_many_there_are() -> None:
         assert time.process_time() - began < 1.0
 
 
-def test_answers_wait_for_each_other_in_the_order_they_come() -> None:
+def test_the_answers_of_a_batch_leave_together_in_the_order_they_came() -> None:
     answers = Answers(4)
     assert [answers.settle(frame) for frame in (b"1", b"", b"2", b"3")] == [b"", b"", b"", b"[1,2,3]"]
     assert not answers.missing
@@ -77,7 +77,7 @@ def test_a_batch_without_a_request_has_no_answer() -> None:
     assert not answers.missing
 
 
-def test_answers_that_grow_too_large_together_do_not_wait() -> None:
+def test_answers_of_a_batch_leave_early_when_they_grow_too_large_together() -> None:
     answers, large = Answers(3), b"x" * batches.ARRAY_BYTES
     assert answers.settle(large) == b""
     assert answers.settle(b"1") == b"[" + large + b",1]"

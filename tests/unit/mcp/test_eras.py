@@ -19,18 +19,18 @@ from fabric.mcp.eras import LEGACY, MODERN
         (b'"error":{"code":"x"}', (LEGACY,)),
     ],
 )
-def test_what_an_answer_to_the_probe_says(answer: bytes, found: tuple[str, ...]) -> None:
+def test_the_eras_of_a_server_are_judged_by_its_answer_to_the_probe(answer: bytes, found: tuple[str, ...]) -> None:
     assert eras.judge(jsonrpc.parse(b'{"jsonrpc":"2.0","id":"p",' + answer + b"}")) == found
 
 
-def test_the_questions_are_requests_of_their_era() -> None:
+def test_each_probe_is_a_request_of_its_era() -> None:
     discover, initialize = jsonrpc.parse(requests.discover("p")), jsonrpc.parse(requests.initialize("p"))
     assert (discover.method, initialize.method) == ("server/discover", "initialize")
     assert jsonrpc.meta(discover).fields.version
     assert not jsonrpc.meta(initialize).fields.version
 
 
-def test_a_modern_client_of_a_legacy_server_gets_an_error_it_takes_for_no_modern_one() -> None:
+def test_the_error_for_a_modern_client_of_a_legacy_server_is_not_judged_as_modern() -> None:
     answer = jsonrpc.parse(eras.legacy_only(b"7", "old"))
     assert answer.id == b"7"
     assert eras.judge(answer) == (LEGACY,)

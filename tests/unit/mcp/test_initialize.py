@@ -9,6 +9,6 @@ def test_an_offer_is_read_as_far_as_it_follows_the_schema() -> None:
     assert offered(b'{"params":[]}') == offered(b"{}") == Offer()
 
 
-def test_an_answer_names_the_revision_or_nothing() -> None:
+def test_an_answer_to_initialize_names_a_revision_or_none() -> None:
     assert negotiated(b'{"result":{"protocolVersion":"2025-03-26"}}') == "2025-03-26"
     assert negotiated(b'{"error":{"code":1}}') == negotiated(b'{"result":7}') == ""

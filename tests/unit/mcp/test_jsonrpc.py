@@ -18,7 +18,7 @@ from fabric.mcp.jsonrpc import MessageKind
         ('{"jsonrpc":"2.0","id":null,"error":{"code":1,"message":""}}', MessageKind.RESPONSE, b"null"),
     ],
 )
-def test_what_a_frame_is(frame: str, kind: MessageKind, id: bytes) -> None:
+def test_a_frame_is_read_as_its_kind_and_id(frame: str, kind: MessageKind, id: bytes) -> None:
     message = jsonrpc.parse(frame.encode())
     assert (message.kind, message.id) == (kind, id)
 
@@ -26,7 +26,7 @@ def test_what_a_frame_is(frame: str, kind: MessageKind, id: bytes) -> None:
 @pytest.mark.parametrize(
     ("frame", "reason"), [(b" ", "not JSON: there is nothing"), (b"[" * 100_000, "nested too deeply"), (b"{" * 9, "not JSON: ")]
 )
-def test_why_a_frame_is_no_json_is_said_in_words_for_people(frame: bytes, reason: str) -> None:
+def test_a_frame_that_is_no_json_is_refused_with_a_readable_reason(frame: bytes, reason: str) -> None:
     with pytest.raises(InvalidFrame, match=reason):
         jsonrpc.parse(frame)
 
@@ -45,7 +45,7 @@ def test_why_a_frame_is_no_json_is_said_in_words_for_people(frame: bytes, reason
         (b'{"jsonrpc":"2.0","id":3}', jsonrpc.INVALID_REQUEST, b"3"),
     ],
 )
-def test_what_is_no_message_is_refused_with_the_code_and_id_to_answer(frame: bytes, code: int, id: bytes) -> None:
+def test_an_invalid_message_is_refused_with_the_code_and_id_of_its_answer(frame: bytes, code: int, id: bytes) -> None:
     with pytest.raises(InvalidFrame) as refused:
         jsonrpc.parse(frame)
     assert (refused.value.code, refused.value.id) == (code, id)
@@ -62,18 +62,18 @@ def test_what_is_no_message_is_refused_with_the_code_and_id_to_answer(frame: byt
         ("[]", b""),
     ],
 )
-def test_which_request_a_notification_names(params: str, named: bytes) -> None:
+def test_the_request_that_a_notification_names_is_found(params: str, named: bytes) -> None:
     message = jsonrpc.parse(f'{{"jsonrpc":"2.0","method":"n","params":{params}}}'.encode())
     assert jsonrpc.refers_to(message) == named
 
 
 @pytest.mark.parametrize("params", ["null", "[]", "7", '"x"', '{"_meta":null}', '{"_meta":[]}', '{"_meta":7}', "{}"])
-def test_params_and_metadata_that_are_no_objects_are_as_good_as_absent(params: str) -> None:
+def test_params_and_metadata_that_are_no_objects_count_as_absent(params: str) -> None:
     message = jsonrpc.parse(f'{{"jsonrpc":"2.0","id":5,"method":"x","params":{params}}}'.encode())
     assert jsonrpc.meta(message) == jsonrpc.Meta()
 
 
-def test_what_stands_beside_metadata_that_is_no_object_is_seen_and_nulls_are_not() -> None:
+def test_params_beside_invalid_metadata_are_read_and_nulls_count_as_absent() -> None:
     params = '{"name":"x","uri":null,"requestState":null,"inputResponses":{},"arguments":null,"_meta":5}'
     seen = jsonrpc.meta(jsonrpc.parse(f'{{"jsonrpc":"2.0","id":5,"method":"x","params":{params}}}'.encode()))
     assert seen == jsonrpc.Meta(name=Raw(b'"x"'), input_responses=Raw(b"{}"))

@@ -27,7 +27,7 @@ def test_a_swapped_id_changes_nothing_else(old: Any, new: Any, params: Any, orde
 
 
 @given(ids, values)
-def test_an_answer_gets_its_clients_own_id_back(id: Any, result: Any) -> None:
+def test_an_answer_gets_the_id_of_its_client_back(id: Any, result: Any) -> None:
     frame = json.dumps({"jsonrpc": "2.0", "id": "e-1", "result": {"id": "e-1", "value": result}}).encode()
     back = json.loads(swap.with_answer_id(frame, "e-1", json.dumps(id).encode()))
     assert back == {"jsonrpc": "2.0", "id": id, "result": {"id": "e-1", "value": result}}
@@ -42,7 +42,7 @@ def test_a_swapped_progress_token_is_the_requests_own(token: Any, arguments: Any
     assert swapped["params"]["arguments"] == [arguments, meta]
 
 
-def test_a_swap_in_a_frame_of_a_thousand_lookalikes_is_quick_and_right() -> None:
+def test_a_swap_finds_the_right_member_among_a_hundred_nested_lookalikes() -> None:
     nested: Any = 0
     for _ in range(100):
         nested = {"requestState": "no", "deeper": [nested, {"requestState": "no"}]}

@@ -29,7 +29,7 @@ def test_a_tool_is_repeatable_when_its_server_says_so(annotations: dict[str, boo
     assert not catalog.repeatable("unheard of")
 
 
-def test_all_pages_count() -> None:
+def test_a_catalog_holds_the_tools_of_all_pages() -> None:
     catalog = Catalog()
     assert catalog.page(page({"name": "a", "annotations": {"readOnlyHint": True}}, nextCursor="2"), 0.0) == "2"
     assert catalog.page(page({"name": "b"}), 0.0) == ""
@@ -42,7 +42,7 @@ def test_a_list_that_never_ends_is_cut_off() -> None:
     assert cursors == ["2"] * (PAGES_MOST - 1) + [""]
 
 
-def test_how_long_a_list_is_believed_is_the_servers_to_say_within_bounds() -> None:
+def test_a_list_is_fresh_for_the_servers_ttl_within_bounds() -> None:
     for ttl, fresh in ((0, FRESH_AT_LEAST), (60_000, 60.0), (10**9, FRESH_AT_MOST)):
         catalog = Catalog()
         catalog.page(page(ttlMs=ttl), 100.0)
@@ -70,7 +70,7 @@ def test_a_useless_answer_makes_nothing_repeatable() -> None:
         ([("flag", "1")], {"flag": True}, "does not match"),
     ],
 )
-def test_headers_mirror_the_arguments_a_schema_marks(headers: Any, arguments: dict[str, Any], wrong: str) -> None:
+def test_headers_must_mirror_the_arguments_that_a_schema_marks(headers: Any, arguments: dict[str, Any], wrong: str) -> None:
     deep = {"type": "object", "properties": {"count": {"type": "integer", "x-mcp-header": "Count"}}}
     marked = {"region": {"x-mcp-header": "Region"}, "flag": {"x-mcp-header": "Flag"}, "deep": deep}
     catalog = Catalog()

@@ -45,7 +45,7 @@ class Peer:
         return await self.dialer.dial("broker", "nats", self.connect, most=most, on_failure=lambda n, _: self.again.append(n))
 
 
-async def test_it_is_tried_again_until_it_opens_and_each_attempt_is_told() -> None:
+async def test_a_dial_is_repeated_until_it_succeeds_and_each_attempt_is_reported() -> None:
     peer = Peer(BrokerRefused("no"), BrokerTimeout("no"), BrokerDenied("no"))
     assert await peer.open() == "open"
     outcomes = ["refused", "timeout", "denied", ""]
@@ -53,7 +53,7 @@ async def test_it_is_tried_again_until_it_opens_and_each_attempt_is_told() -> No
     assert peer.again == [1, 2, 3]
 
 
-async def test_after_the_last_attempt_its_own_error_is_raised() -> None:
+async def test_the_error_of_the_last_attempt_is_raised() -> None:
     peer = Peer(*(BrokerRefused(str(n)) for n in range(1, 9)), policy=RetryPolicy(initial=0.001, attempts=3))
     with pytest.raises(BrokerRefused, match="3"):
         await peer.open()
@@ -68,7 +68,7 @@ async def test_a_failure_that_is_not_listed_is_raised_at_once() -> None:
 
 
 @pytest.mark.parametrize(("policy", "most"), [(RetryPolicy(enabled=False), 0), (RetryPolicy(attempts=5), 1), (QUICK, 1)])
-async def test_switched_off_there_is_one_attempt(policy: RetryPolicy, most: int) -> None:
+async def test_without_retries_there_is_one_attempt(policy: RetryPolicy, most: int) -> None:
     peer = Peer(BrokerRefused("no"), policy=policy)
     with pytest.raises(BrokerRefused):
         await peer.open(most)
@@ -84,7 +84,7 @@ async def test_a_peer_that_was_never_reached_may_have_fewer_attempts_than_one_th
     assert await peer.open() == "open"
 
 
-async def test_what_is_no_failure_of_a_transport_is_not_tried_again() -> None:
+async def test_an_error_that_is_no_transport_error_is_not_retried() -> None:
     async def broken() -> None:
         raise RuntimeError("ours")
 
@@ -92,7 +92,7 @@ async def test_what_is_no_failure_of_a_transport_is_not_tried_again() -> None:
         await Dialer(QUICK).dial("server", "s", broken)
 
 
-def test_the_pauses_double_from_a_tenth_of_a_second_to_ten_and_chance_takes_off_a_tenth_at_most() -> None:
+def test_pauses_double_from_a_tenth_of_a_second_to_ten_seconds_less_a_tenth_at_random() -> None:
     policy = RetryPolicy()
     state = tenacity.RetryCallState(tenacity.AsyncRetrying(), None, (), {})
     wait, seen = pauses(policy), set()
@@ -106,7 +106,7 @@ def test_the_pauses_double_from_a_tenth_of_a_second_to_ten_and_chance_takes_off_
     assert wait(state) <= policy.longest
 
 
-def test_every_error_of_a_transport_has_a_kind() -> None:
+def test_every_transport_error_has_a_failure_kind() -> None:
     found = {failure(kind("x")) for kind in [*kinds(BrokerError), LinkRefused, LinkCertificateError, LinkHandshakeError]}
     assert found == set(get_args(Failure))
     assert failure(BrokerClosed("x")) == "other"

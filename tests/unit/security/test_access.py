@@ -29,7 +29,7 @@ from fabric.security.access import AccessCheck, AccessRules, refuse_open_listene
         ("", False),
     ],
 )
-def test_only_known_hosts_are_answered(host: str, allowed: bool) -> None:
+def test_only_known_hosts_are_allowed(host: str, allowed: bool) -> None:
     assert AccessCheck(AccessRules(allowed_hosts=("MCP.example",)), "edge").host_allowed(host) is allowed
 
 
@@ -58,12 +58,12 @@ def test_a_listener_on_every_address_answers_to_addresses_but_not_to_names() -> 
         ("", False),
     ],
 )
-def test_only_listed_and_local_pages_may_call(origin: str, allowed: bool) -> None:
+def test_only_listed_and_local_origins_are_allowed(origin: str, allowed: bool) -> None:
     assert AccessCheck(AccessRules(allowed_origins=("https://app.example/",)), "127.0.0.1").origin_allowed(origin) is allowed
 
 
 @pytest.mark.requirement("S03")
-def test_loopback_can_be_taken_off_the_lists() -> None:
+def test_loopback_hosts_and_origins_can_be_disallowed() -> None:
     access = AccessCheck(AccessRules(allow_loopback=False, allowed_hosts=("mcp.example",)), "10.0.0.1")
     assert not access.host_allowed("localhost")
     assert not access.origin_allowed("http://localhost")
@@ -72,13 +72,13 @@ def test_loopback_can_be_taken_off_the_lists() -> None:
 
 @pytest.mark.requirement("S01")
 @pytest.mark.parametrize("host", ["127.0.0.1", "127.8.8.8", "::1", "[::1]", "localhost"])
-def test_a_loopback_listener_may_stand_open(host: str) -> None:
+def test_a_loopback_listener_may_be_unauthenticated(host: str) -> None:
     refuse_open_listener(host, authenticated=False, allow_unauthenticated=False)
 
 
 @pytest.mark.requirement("S01")
 @pytest.mark.parametrize("host", ["0.0.0.0", "::", "", "10.0.0.1", "edge.example"])
-def test_a_listener_for_strangers_must_ask_who_they_are(host: str) -> None:
+def test_a_listener_for_other_hosts_must_authenticate_its_clients(host: str) -> None:
     with pytest.raises(ConfigError, match=r"AUTH_USER.*--allow-unauthenticated"):
         refuse_open_listener(host, authenticated=False, allow_unauthenticated=False)
     refuse_open_listener(host, authenticated=True, allow_unauthenticated=False)

@@ -69,7 +69,7 @@ def test_a_forwarded_header_is_read_from_the_nearest_proxy_outwards(header: str,
         'for="fe80::1%eth0"',
     ],
 )
-def test_a_forwarded_header_that_is_none_says_nothing(header: str) -> None:
+def test_an_invalid_forwarded_header_is_ignored(header: str) -> None:
     assert caller(forwarded=header) == NOTHING_SAID
 
 
@@ -101,7 +101,7 @@ def test_x_forwarded_headers_are_read_from_the_nearest_proxy_outwards(headers: d
 
 @pytest.mark.requirement("S11")
 @pytest.mark.parametrize("peer", ["198.51.100.1", "", "unknown", "2001:db8::1", "127.0.0.1", "192.0.2.8"])
-def test_who_is_not_listed_is_not_believed(peer: str) -> None:
+def test_headers_of_a_peer_that_is_not_listed_are_ignored(peer: str) -> None:
     assert caller(peer, forwarded="for=6.6.6.6", x_forwarded_for="6.6.6.6", x_forwarded_host="evil.example") == Caller(peer)
 
 
@@ -121,7 +121,7 @@ def test_two_kinds_of_header_that_differ_are_both_ignored() -> None:
     assert caller(forwarded=f"for={CLIENT}", x_forwarded_proto="https") == Caller(CLIENT)
 
 
-def test_without_headers_nothing_is_said() -> None:
+def test_without_headers_the_peer_is_the_caller() -> None:
     assert caller() == NOTHING_SAID
 
 
@@ -131,7 +131,7 @@ anything = st.text(st.characters(min_codepoint=32, max_codepoint=255), max_size=
 
 @pytest.mark.requirement("S11")
 @given(forged=anything | st.lists(HOP).map(", ".join))
-def test_what_a_client_writes_to_the_left_never_becomes_its_address_by_x_forwarded_for(forged: str) -> None:
+def test_a_forged_x_forwarded_for_on_the_left_never_becomes_the_clients_address(forged: str) -> None:
     found = PROXIES.caller("10.0.0.1", {b"x-forwarded-for": f"{forged}, {CLIENT}".encode("latin-1")})
     assert found == Caller(CLIENT)
 
@@ -141,7 +141,7 @@ def test_what_a_client_writes_to_the_left_never_becomes_its_address_by_x_forward
     forged=anything | st.lists(HOP.map("for={}".format)).map(", ".join),
     end=st.sampled_from(["", ';by="_p"', ';proto=https;host="h"']),
 )
-def test_what_a_client_writes_to_the_left_never_becomes_its_address_by_forwarded(forged: str, end: str) -> None:
+def test_a_forged_forwarded_header_on_the_left_never_becomes_the_clients_address(forged: str, end: str) -> None:
     found = PROXIES.caller("10.0.0.1", {b"forwarded": f'{forged}, for="{CLIENT}"{end}'.encode("latin-1")})
     assert found == NOTHING_SAID or found.address == CLIENT
 
@@ -151,11 +151,11 @@ def test_what_a_client_writes_to_the_left_never_becomes_its_address_by_forwarded
         st.sampled_from([b"forwarded", b"x-forwarded-for", b"x-forwarded-proto", b"x-forwarded-host"]), anything
     )
 )
-def test_no_header_raises(headers: dict[bytes, str]) -> None:
+def test_no_header_makes_the_parser_raise(headers: dict[bytes, str]) -> None:
     PROXIES.caller("10.0.0.1", {name: value.encode("latin-1") for name, value in headers.items()})
 
 
 @pytest.mark.parametrize("listed", ["10.0.0.1/8", "proxy.example", "10.0.0.0/33"])
-def test_what_is_no_network_is_refused(listed: str) -> None:
+def test_an_invalid_proxy_network_is_refused(listed: str) -> None:
     with pytest.raises(ValueError, match=listed):
         Proxies([listed])

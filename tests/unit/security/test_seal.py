@@ -31,14 +31,14 @@ TOKEN = SessionToken(
 
 
 @given(st.binary(max_size=300))
-def test_what_was_sealed_comes_back_and_is_visible_ascii_on_the_way(payload: bytes) -> None:
+def test_a_token_is_visible_ascii_and_opens_to_its_payload(payload: bytes) -> None:
     token = Sealer(KEYRING, "test").seal(payload)
     assert re.fullmatch(r"[A-Za-z0-9_-]+", token)
     assert Sealer(KEYRING, "test").open(token) == payload
 
 
 @pytest.mark.parametrize("size", [30, 31, 32])
-def test_any_altered_character_is_refused(size: int) -> None:
+def test_a_token_with_any_altered_character_is_refused(size: int) -> None:
     sealer = Sealer(KEYRING, "test")
     token = sealer.seal(b"x" * size)
     rng = random.Random(size)
@@ -51,7 +51,7 @@ def test_any_altered_character_is_refused(size: int) -> None:
 
 
 @pytest.mark.parametrize("added", ["=", "\n", " ", "A", "AAAA", "*"])
-def test_a_token_with_something_added_is_refused(added: str) -> None:
+def test_a_lengthened_or_shortened_token_is_refused(added: str) -> None:
     sealer = Sealer(KEYRING, "test")
     for payload in (b"x" * 30, b"x" * 31, b"x" * 32):
         token = sealer.seal(payload)
@@ -61,7 +61,7 @@ def test_a_token_with_something_added_is_refused(added: str) -> None:
 
 
 @pytest.mark.parametrize("token", ["", "a", "not a token", "\u2603" * 40, "A" * 100, "\x00" * 30])
-def test_what_never_was_a_token_is_refused(token: str) -> None:
+def test_a_text_that_never_was_a_token_is_refused(token: str) -> None:
     with pytest.raises(InvalidToken):
         Sealer(KEYRING, "test").open(token)
 
@@ -85,7 +85,7 @@ def test_a_session_outlives_the_rotation_of_the_secret() -> None:
         rotated.open(text, principal="ada", now=1.0)
 
 
-def test_a_session_of_somebody_else_of_another_fabric_or_of_the_past_is_refused() -> None:
+def test_a_session_of_another_user_or_fabric_or_an_expired_one_is_refused() -> None:
     sealer = SessionSealer(KEYRING, "default")
     text = sealer.seal(TOKEN)
     assert sealer.open(text, principal="ada", now=999.9) == TOKEN

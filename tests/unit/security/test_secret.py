@@ -17,7 +17,7 @@ OLD, NEW = "an-old-secret-of-32-characters!!", "a-new-secret-of-32-characters!!!
 
 
 @pytest.mark.requirement("S10")
-def test_two_secrets_live_side_by_side_while_one_replaces_the_other() -> None:
+def test_two_secrets_are_in_use_while_one_replaces_the_other() -> None:
     for text in (f"{NEW},{OLD}", f"{NEW}\n{OLD}\n", f" {NEW} \r\n\n{OLD}"):
         keyring = parse(text, where="test")
         assert keyring.ids == (parse(NEW, where="test").ids[0], parse(OLD, where="test").ids[0])
@@ -44,7 +44,7 @@ def test_each_purpose_and_each_secret_has_a_key_of_its_own() -> None:
     ("text", "reason"),
     [("", "holds no secret"), (" \n,", "holds no secret"), ("too short", "a secret of 9 bytes"), ("a,b,c", "holds 3 secrets")],
 )
-def test_what_is_no_secret_is_refused_without_being_quoted(text: str, reason: str) -> None:
+def test_an_invalid_secret_is_refused_without_being_quoted(text: str, reason: str) -> None:
     with pytest.raises(ConfigError, match=reason) as caught:
         parse(text, where="FABRIC_SECRET")
     assert str(caught.value).startswith("FABRIC_SECRET: ")
@@ -64,7 +64,7 @@ def test_a_secret_file_that_others_may_read_is_refused(tmp_path: Path) -> None:
 
 
 @pytest.mark.requirement("S10")
-def test_a_secret_file_that_cannot_be_read_is_refused_by_name(tmp_path: Path) -> None:
+def test_an_unreadable_secret_file_is_refused_with_its_path(tmp_path: Path) -> None:
     path = tmp_path / "secret"
     with pytest.raises(ConfigError, match=f"{path}: no such secret file; make one with"):
         from_file(path)
@@ -75,7 +75,7 @@ def test_a_secret_file_that_cannot_be_read_is_refused_by_name(tmp_path: Path) ->
 
 
 @pytest.mark.requirement("S10")
-def test_a_secret_may_be_what_a_command_prints() -> None:
+def test_a_secret_may_come_from_the_output_of_a_command() -> None:
     assert from_command(["printf", "%s", NEW], where="test").ids == parse(NEW, where="").ids
     for command, reason in [
         (["false"], "`false` ended with status 1"),

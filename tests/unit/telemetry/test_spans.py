@@ -35,7 +35,7 @@ def attributes(span: ReadableSpan) -> dict[str, Any]:
     return dict(span.attributes or {})
 
 
-def test_span_ids_follow_the_minted_one_also_beyond_the_largest() -> None:
+def test_span_ids_follow_the_minted_one_and_wrap_at_the_largest() -> None:
     assert telemetry_record.after(SPAN, 2) == f"00-{TRACE}-0000000000000001-01"
     edge, sending = spans(EDGE)
     assert (edge.context.span_id, sending.context.span_id) == ((1 << 64) - 1, 0)
@@ -45,7 +45,7 @@ def test_span_ids_follow_the_minted_one_also_beyond_the_largest() -> None:
     "wrong",
     ["", "x", CLIENT.upper(), CLIENT + "-more", "ff" + CLIENT[2:], f"00-{'0' * 32}-{'1' * 16}-01", f"00-{TRACE}-{'0' * 16}-01"],
 )
-def test_a_malformed_traceparent_is_no_context(wrong: str) -> None:
+def test_a_malformed_traceparent_has_no_context(wrong: str) -> None:
     assert context(wrong) is None
 
 
@@ -55,30 +55,30 @@ def test_a_traceparent_of_a_later_version_is_read_by_its_known_part() -> None:
     assert later.is_remote
 
 
-def test_times_are_the_records_own_in_unix_nanoseconds() -> None:
+def test_span_times_are_those_of_the_record_in_unix_nanoseconds() -> None:
     edge, sending = spans(EDGE)
     assert (edge.start_time, edge.end_time) == (1_000_001 * 10**9, 1_000_004 * 10**9)
     assert sending.start_time == sending.end_time == 1_000_002 * 10**9
 
 
-def test_a_wait_never_ends_before_it_began_though_clocks_differ() -> None:
+def test_the_span_of_a_wait_never_ends_before_it_begins_though_clocks_differ() -> None:
     wait = spans(BRIDGE, sent=500.0)[0]
     assert wait.start_time == wait.end_time
 
 
-def test_a_job_that_was_never_written_has_no_span_of_its_server() -> None:
+def test_a_job_that_was_never_written_has_no_server_span() -> None:
     assert [span.kind for span in spans(BRIDGE)] == [SpanKind.CONSUMER, SpanKind.CONSUMER, SpanKind.CLIENT]
     assert [span.kind for span in spans(BRIDGE, begun=0.0)] == [SpanKind.CONSUMER, SpanKind.CONSUMER]
 
 
-def test_an_exchange_that_was_sent_often_shows_its_first_and_its_last_sendings() -> None:
+def test_an_exchange_that_was_sent_often_has_spans_of_its_first_and_last_sendings() -> None:
     often = spans(EDGE, sendings=tuple(float(second) for second in range(100)))[1:]
     assert len(often) == MAX_SENDINGS
     assert often[-1].context.span_id == telemetry_record.id_after((1 << 64) - 1, 100)
     assert [format_span_id(link.context.span_id) for link in often[-1].links] == [telemetry_record.after(SPAN, 99)[36:52]]
 
 
-def test_a_resource_is_an_attribute_without_credentials_and_not_part_of_the_name() -> None:
+def test_a_resource_uri_is_an_attribute_without_credentials_and_not_in_the_span_name() -> None:
     edge = spans(EDGE, method="resources/read", target="postgres://me:secret@db/table")[0]
     assert edge.name == "resources/read"
     assert attributes(edge)["mcp.resource.uri"] == "postgres://db/table"
@@ -86,13 +86,13 @@ def test_a_resource_is_an_attribute_without_credentials_and_not_part_of_the_name
     assert "secret" not in str(attributes(long))
 
 
-def test_what_a_client_names_is_cut() -> None:
+def test_texts_of_a_client_are_cut_in_span_attributes() -> None:
     edge = spans(EDGE, method="m" * 1000, target="t" * 1000, id=b'"' + b"i" * 1000 + b'"', version="v" * 1000)[0]
     assert max(len(str(value)) for value in attributes(edge).values()) == MAX_TEXT
     assert len(edge.name) == MAX_TEXT
 
 
-def test_a_sessions_frame_goes_to_an_inbox_without_a_name() -> None:
+def test_the_span_of_a_sessions_frame_names_no_inbox() -> None:
     assert spans(EDGE, queued=False, session="s-1")[1].name == "send inbox"
 
 
@@ -121,7 +121,7 @@ def test_an_answer_is_judged_by_its_own_members_alone(answer: bytes, outcome: st
     assert outcome_of(answer) == (outcome, code)
 
 
-def test_a_frame_that_hides_the_place_of_its_context_stays_as_it_is() -> None:
+def test_a_frame_whose_metadata_is_hard_to_find_stays_unchanged() -> None:
     hidden = b'{"jsonrpc":"2.0","id":1,"method":"m","params":{"a":[' + b'{"_meta":{}},' * 5000 + b'1],"_meta":{"b":1}}}'
     assert swap.with_traceparent(jsonrpc.parse(hidden), CLIENT) == hidden
     plain = b'{"jsonrpc":"2.0","id":1,"method":"m","params":{"a":{"_meta":{}},"_meta":{"b":1}}}'

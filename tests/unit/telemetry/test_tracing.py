@@ -42,7 +42,7 @@ def tracing(exporter: SpanExporter, sampler: Sampler = DEFAULT_ON) -> Tracing:
     return Tracing(sampler, SpanMaker(Resource({}), "nats", 0.0), BatchSpanProcessor(exporter))
 
 
-def test_a_minted_span_is_below_its_parent_in_the_same_trace() -> None:
+def test_a_minted_span_is_a_child_of_its_parent_in_the_same_trace() -> None:
     traces = tracing(InMemorySpanExporter())
     minted, parent = context(traces.mint(CLIENT)), context(CLIENT)
     assert minted is not None
@@ -60,7 +60,7 @@ def test_without_a_valid_parent_a_new_trace_begins(parent: str) -> None:
     traces.close(5.0)
 
 
-def test_the_sampler_decides_and_hears_what_the_client_decided() -> None:
+def test_the_sampler_decides_and_may_follow_the_clients_decision() -> None:
     none = tracing(InMemorySpanExporter(), ALWAYS_OFF)
     assert none.mint("") == none.mint(CLIENT) == ""
     some = tracing(InMemorySpanExporter(), ParentBasedTraceIdRatio(0.0))
@@ -70,7 +70,7 @@ def test_the_sampler_decides_and_hears_what_the_client_decided() -> None:
     some.close(5.0)
 
 
-def test_closing_hands_on_what_was_completed_before() -> None:
+def test_closing_exports_the_spans_of_completed_records() -> None:
     exporter = InMemorySpanExporter()
     traces = tracing(exporter)
     for record in (EDGE, BRIDGE):
@@ -79,14 +79,14 @@ def test_closing_hands_on_what_was_completed_before() -> None:
     assert len(exporter.get_finished_spans()) == 5
 
 
-def test_a_broken_exporter_and_a_broken_record_break_nothing(caplog: pytest.LogCaptureFixture) -> None:
+def test_a_broken_exporter_is_logged_and_raises_nothing(caplog: pytest.LogCaptureFixture) -> None:
     traces = tracing(Broken())
     traces.completed(EDGE)
     traces.close(5.0)
     assert "broken" in caplog.text
 
 
-def test_closing_waits_no_longer_than_it_is_told() -> None:
+def test_closing_waits_no_longer_than_its_timeout() -> None:
     traces = tracing(stuck := Stuck())
     traces.completed(EDGE)
     began = time.monotonic()

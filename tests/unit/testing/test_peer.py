@@ -10,7 +10,7 @@ from fabric.mcp.jsonrpc import METHOD_NOT_FOUND
 from fabric.testing.peer import peers
 
 
-async def test_a_client_and_a_server_call_each_other_by_script_and_keep_what_they_received() -> None:
+async def test_scripted_peers_answer_each_other_and_record_the_messages_they_receive() -> None:
     client, server = peers({"roots/list": lambda _: {"roots": []}}, {"tools/call": lambda params: {"echo": params}})
     serving = asyncio.create_task(server.run())
     answer = await asyncio.wait_for(client.call("tools/call", {"name": "x"}), 30)

@@ -114,7 +114,7 @@ def refusal(path: Path, text: str, environment: Mapping[str, str] | None = None)
 
 @pytest.mark.requirement("C01")
 @pytest.mark.parametrize("host", FILES)
-def test_the_file_of_a_host_is_taken_as_it_is(tmp_path: Path, host: str) -> None:
+def test_the_config_file_of_each_host_is_accepted_unchanged(tmp_path: Path, host: str) -> None:
     text, passed_over = FILES[host]
     path = tmp_path / ".cursor" / "mcp.json"
     found = settings(path, text, {"INPUT_API_KEY": TOKEN})
@@ -139,7 +139,7 @@ def test_the_file_of_a_host_is_taken_as_it_is(tmp_path: Path, host: str) -> None
         ("arguments", "args"),
     ],
 )
-def test_a_key_of_ours_that_is_misspelt_is_refused_in_any_file(tmp_path: Path, key: str, meant: str) -> None:
+def test_a_misspelt_key_of_the_fabric_is_refused_in_any_file(tmp_path: Path, key: str, meant: str) -> None:
     for servers_at in ("mcpServers", "servers", "context_servers"):
         text = json.dumps({servers_at: {"a": {"command": "sh", key: 1, "autoApprove": []}}, "inputs": []})
         reason = f"mcp.json: {servers_at}.a.{key}: unknown key; did you mean `{meant}`?"
@@ -147,23 +147,23 @@ def test_a_key_of_ours_that_is_misspelt_is_refused_in_any_file(tmp_path: Path, k
 
 
 @pytest.mark.parametrize("name", ["config.yaml", "server.YML", "config.toml"])
-def test_a_file_in_another_format_is_refused_by_its_name(tmp_path: Path, name: str) -> None:
+def test_a_yaml_or_toml_file_is_refused_by_its_suffix(tmp_path: Path, name: str) -> None:
     reason = f"{name}: {'TOML' if 'toml' in name else 'YAML'} is not read here; write its servers as JSON, under `mcpServers`"
     assert refusal(tmp_path / name, "mcpServers: []") == reason
 
 
-def test_numbers_and_booleans_become_text_as_a_host_would_write_them(tmp_path: Path) -> None:
+def test_numbers_and_booleans_become_text(tmp_path: Path) -> None:
     found = server(tmp_path / "mcp.json", {"env": {"A": 1, "B": 1.5, "C": True, "D": None}, "args": ["--port", 8080]})
     assert found.args == ("--port", "8080")
     assert found.env == {"HOME": "/home/someone", "PATH": os.environ["PATH"], "A": "1", "B": "1.5", "C": "true"}
 
 
-def test_a_key_that_is_null_says_nothing(tmp_path: Path) -> None:
+def test_a_key_that_is_null_counts_as_absent(tmp_path: Path) -> None:
     nothing = dict.fromkeys(("args", "env", "envFile", "cwd", "url", "headers", "type", "disabled"))
     assert server(tmp_path / "mcp.json", nothing) == server(tmp_path / "mcp.json", {})
 
 
-def test_a_file_of_variables_is_read_below_those_of_the_entry(tmp_path: Path) -> None:
+def test_variables_of_the_entry_win_over_those_of_its_env_file(tmp_path: Path) -> None:
     (tmp_path / ".env").write_text("# a comment\n\nA=1\nexport B='two words'\nC=\"x=y\"\r\n")
     found = server(tmp_path / "mcp.json", {"envFile": "${workspaceFolder}/.env", "env": {"A": "mine"}})
     assert {name: found.env[name] for name in "ABC"} == {"A": "mine", "B": "two words", "C": "x=y"}
@@ -189,7 +189,7 @@ def test_a_file_of_variables_is_read_below_those_of_the_entry(tmp_path: Path) ->
         ("${HOLDS}", "${TOKEN}"),
     ],
 )
-def test_a_variable_is_replaced_once_and_nothing_else_is(tmp_path: Path, written: str, read: str) -> None:
+def test_each_variable_is_replaced_once_and_other_text_stays(tmp_path: Path, written: str, read: str) -> None:
     found = server(tmp_path / "mcp.json", {"args": [written], "env": {"A": written}}, {"EMPTY": "", "HOLDS": "${TOKEN}"})
     assert (found.args, found.env["A"]) == ((read,), read)
 
@@ -208,7 +208,7 @@ def test_a_variable_is_replaced_once_and_nothing_else_is(tmp_path: Path, written
         ("${AUTH_PASSWORD:-x}", "AUTH_PASSWORD is a setting of the fabric, which servers are not given"),
     ],
 )
-def test_a_variable_that_stands_for_nothing_is_refused_by_name(tmp_path: Path, written: str, reason: str) -> None:
+def test_a_variable_without_a_value_is_refused_by_name(tmp_path: Path, written: str, reason: str) -> None:
     entry = {"command": "sh", "args": ["-c", written], "env": {"A": f"{TOKEN}${{TOKEN}}{written}"}}
     text = json.dumps({"mcpServers": {"a": entry}})
     secrets = {"FABRIC_SECRET": TOKEN, "AUTH_USER": "u", "AUTH_PASSWORD": TOKEN, "EMPTY": ""}
@@ -218,7 +218,7 @@ def test_a_variable_that_stands_for_nothing_is_refused_by_name(tmp_path: Path, w
     ]
 
 
-def test_what_a_variable_holds_is_never_in_a_refusal(tmp_path: Path) -> None:
+def test_no_refusal_shows_the_value_of_a_variable(tmp_path: Path) -> None:
     for entry in (
         {"url": "${TOKEN}"},
         {"url": "tcp://${TOKEN}"},
@@ -241,7 +241,7 @@ def test_what_a_variable_holds_is_never_in_a_refusal(tmp_path: Path) -> None:
         ("https://far.example/s/mcp", ""),
     ],
 )
-def test_what_a_variable_holds_is_not_shown_with_a_url(tmp_path: Path, written: str, shown: str) -> None:
+def test_a_shown_url_has_the_names_of_variables_and_not_their_values(tmp_path: Path, written: str, shown: str) -> None:
     found = server(tmp_path / "mcp.json", {"command": None, "url": written}, {"WHOLE": f"https://far.example/s/{TOKEN}/mcp"})
     assert found.shown == shown
     assert "${" not in found.url
@@ -255,7 +255,7 @@ def test_a_process_that_runs_no_server_needs_no_variable_of_one(tmp_path: Path) 
         refuse_missing_commands(found)
 
 
-def test_machines_with_other_values_of_a_variable_have_the_same_definition(tmp_path: Path) -> None:
+def test_the_digest_does_not_depend_on_the_values_of_variables(tmp_path: Path) -> None:
     def digest(entry: Mapping[str, Any], value: str) -> str:
         text = json.dumps({"mcpServers": {"a": entry}})
         return settings(tmp_path / "mcp.json", text, {"ROOT": value}).servers["a"].digest

@@ -50,7 +50,7 @@ def refused(tmp_path: Path, raw: bytes) -> str:
         ('{"a": {"b": 1, "c": [{"b": 1}, {"b": 1}], "\\u0062": 2}}', "line 1, column 43: key `b` is there twice"),
     ],
 )
-def test_a_mistake_is_said_in_words(tmp_path: Path, text: str, said: str) -> None:
+def test_each_mistake_in_json_has_a_message_with_its_place(tmp_path: Path, text: str, said: str) -> None:
     assert refused(tmp_path, text.encode()) == said
     assert refused(tmp_path, b"\xef\xbb\xbf" + text.encode()) == said
 
@@ -58,13 +58,13 @@ def test_a_mistake_is_said_in_words(tmp_path: Path, text: str, said: str) -> Non
 @pytest.mark.parametrize(
     "text", ['{"a": "a:,{", "b": {"a": [{"a": 1}, {"a": 2}]}, "c": ["a", "a"]}', '\ufeff{"a": 1, /* c */ "b": [1, 2,], }']
 )
-def test_what_is_no_mistake_is_none(tmp_path: Path, text: str) -> None:
+def test_valid_json_with_comments_is_accepted(tmp_path: Path, text: str) -> None:
     path = tmp_path / "mcp.json"
     path.write_text(text)
     assert next(iter(content_of(path, ENVIRONMENT))) == "a"
 
 
-def test_another_encoding_is_named(tmp_path: Path) -> None:
+def test_a_file_that_is_not_utf_8_is_refused_with_its_encoding(tmp_path: Path) -> None:
     assert refused(tmp_path, '{"a": 1}'.encode("utf-16")) == "this is UTF-16; save it as UTF-8"
     assert refused(tmp_path, b'{"a": "\xe4"}') == "not UTF-8 at byte 7; save it as UTF-8"
 
@@ -76,13 +76,13 @@ def test_another_encoding_is_named(tmp_path: Path) -> None:
     ("python9.9 -m server", "'stdio:python9.9 -m server'"),
     ("/bin/sh server", "'stdio:/bin/sh server'"),
 ])  # fmt: skip
-def test_a_command_line_in_place_of_a_file_is_told_what_to_write(given: str, hint: str) -> None:
+def test_a_command_line_in_place_of_a_file_is_refused_with_the_uri_to_write(given: str, hint: str) -> None:
     with pytest.raises(ConfigError, match="No such file or directory; to run it as a server, write ") as error:
         content_of(Path(given), ENVIRONMENT)
     assert str(error.value).endswith(hint)
 
 
 @pytest.mark.parametrize("given", ["my servers.json", "no-such-program", "no/such -x", "mcp.json", "it's", "~/mcp.json"])
-def test_anything_else_that_is_not_there_is_a_file_that_is_not_there(given: str) -> None:
+def test_any_other_missing_file_is_refused_without_a_hint(given: str) -> None:
     with pytest.raises(ConfigError, match=r"No such file or directory$"):
         content_of(Path(given), ENVIRONMENT)

@@ -26,7 +26,7 @@ from fabric.config.files.jsonc import plain
         ('{"a": 1 / 2}', None),
     ],
 )
-def test_comments_and_trailing_commas_are_passed_over_and_nothing_else(text: str, meant: object) -> None:
+def test_only_comments_and_trailing_commas_are_removed(text: str, meant: object) -> None:
     if meant is None:
         with pytest.raises(json.JSONDecodeError):
             json.loads(plain(text))
@@ -42,6 +42,6 @@ def test_an_error_keeps_its_line_and_column() -> None:
     assert (caught.value.lineno, line[caught.value.colno - 1 :]) == (4, "3}")
 
 
-def test_plain_json_stays_as_it_is_however_long() -> None:
+def test_plain_json_of_any_length_stays_unchanged() -> None:
     text = json.dumps({"a": ["x" * 100_000, " , ] } // /* " * 10_000, {}], "b": " " * 100_000}, indent=2)
     assert plain(text) == text

@@ -18,7 +18,7 @@ PASSWORD = "hunter2-of-the-server"
 @pytest.mark.parametrize(
     "uri", ["uvx mcp-server-time --local-timezone 'Some Where'", "stdio:uvx mcp-server-time --local-timezone 'Some Where'"]
 )
-def test_a_command_means_stdio_with_or_without_saying_so(uri: str) -> None:
+def test_a_command_line_means_stdio_with_and_without_its_scheme(uri: str) -> None:
     assert parse(uri) == ServerCommand("uvx", ("mcp-server-time", "--local-timezone", "Some Where"))
 
 
@@ -31,12 +31,12 @@ def test_a_command_means_stdio_with_or_without_saying_so(uri: str) -> None:
         ("unix:///run/mcp%20server.sock", LinkUrl(scheme="unix", path="/run/mcp server.sock")),
     ],
 )
-def test_a_servers_url_is_taken_apart(uri: str, meant: LinkUrl) -> None:
+def test_the_url_of_a_server_is_parsed(uri: str, meant: LinkUrl) -> None:
     assert parse(uri) == meant
 
 
 @pytest.mark.parametrize("scheme", sorted(ADAPTERS.keys() - CONNECTORS.keys()))
-def test_a_brokers_url_is_known_by_its_scheme(scheme: str) -> None:
+def test_the_url_of_a_broker_is_recognised_by_its_scheme(scheme: str) -> None:
     found = parse(f"{scheme}://user:{PASSWORD}@broker.example:1")
     assert isinstance(found, BrokerUrl)
     assert found.scheme == scheme
@@ -74,7 +74,7 @@ def test_an_unknown_scheme_is_refused_with_the_known_ones(uri: str) -> None:
         (f"unix:///a?{PASSWORD}", "three slashes"),
     ],
 )
-def test_what_is_wrong_with_a_uri_is_said_without_quoting_it(uri: str, reason: str) -> None:
+def test_a_wrong_uri_is_refused_with_the_reason_and_without_being_quoted(uri: str, reason: str) -> None:
     with pytest.raises(ConfigError, match=reason) as refused:
         parse(uri)
     assert PASSWORD not in str(refused.value)

@@ -45,7 +45,7 @@ def work(exchange: str) -> Pack:
     return single("e", Envelope(kind=Kind.REQUEST, exchange=exchange, server="s", attempt=1, repeatable=True, body=body))
 
 
-def test_work_that_comes_straight_to_a_bridge_is_taken_like_that_of_a_queue_once() -> None:
+def test_work_sent_directly_to_a_bridge_is_taken_once() -> None:
     core, _ = directory()
     for _ in range(2):
         core.handle(PackArrived(work("x")), 1.0)
@@ -53,7 +53,7 @@ def test_work_that_comes_straight_to_a_bridge_is_taken_like_that_of_a_queue_once
     assert core.pools["s"].slots.taken == 1
 
 
-def test_work_that_comes_straight_to_a_bridge_that_takes_none_yet_is_returned() -> None:
+def test_work_sent_directly_to_a_bridge_that_takes_none_yet_is_returned() -> None:
     core = BridgeCore(Identity(incarnation="b", key="k"), {"s": ServerLimits("d")})
     core.handle(BrokerConnected(keeps=False, largest_message_bytes=1 << 20), 0.0)
     core.handle(PackArrived(work("x")), 0.0)
@@ -62,7 +62,7 @@ def test_work_that_comes_straight_to_a_bridge_that_takes_none_yet_is_returned() 
     assert core.served(0.0)["s"].free == 0
 
 
-def test_what_a_cancelled_request_still_logs_reaches_nobody_else() -> None:
+def test_logs_of_a_cancelled_request_reach_no_other_client() -> None:
     core, child = directory()
     for exchange in ("first", "second"):
         body = b'{"jsonrpc":"2.0","id":"' + exchange.encode() + b'","method":"tools/call"}'
@@ -95,7 +95,7 @@ def test_what_a_cancelled_request_still_logs_reaches_nobody_else() -> None:
         (True, False, False, (Kind.ANSWER, "outcome_unknown")),
     ],
 )
-def test_a_request_that_its_link_lost_runs_again_only_where_that_is_safe(
+def test_a_request_lost_by_its_link_runs_again_only_where_that_is_safe(
     repeatable: bool, started: bool, again: bool, said: tuple[Kind, str]
 ) -> None:
     core, child = directory()
@@ -148,7 +148,7 @@ UNKNOWN = b'{"jsonrpc":"2.0","id":null,"error":{"code":-32601,"message":"Method 
         (["x"], lost(b'"a-1-f"', Fault(Reason.INVALID, "not JSON"), started=True, again=False), {}),  # another of ours
     ],
 )
-def test_an_answer_that_names_no_request_is_that_of_the_only_one_or_of_none(
+def test_an_answer_that_names_no_request_goes_to_the_only_open_one(
     open: list[str], said: Message, ends: dict[str, str]
 ) -> None:
     core, child = directory()
@@ -165,7 +165,7 @@ def test_an_answer_that_names_no_request_is_that_of_the_only_one_or_of_none(
 
 
 @pytest.mark.requirement("R07")
-def test_a_check_passes_by_whatever_the_server_says_and_fails_at_once_where_its_link_lost_the_question() -> None:
+def test_a_check_passes_on_any_message_and_fails_at_once_when_its_link_lost_it() -> None:
     core, child = directory()
     checks, now = core.pools["s"].limits.checks, 0.0
 
@@ -185,7 +185,7 @@ def test_a_check_passes_by_whatever_the_server_says_and_fails_at_once_where_its_
     assert core.served(now)["s"].health is Health.HEALTHY
 
 
-def test_a_bridge_that_drains_takes_nothing_more_from_the_queue_of_a_healthy_server() -> None:
+def test_a_draining_bridge_pauses_its_queues_and_takes_no_work() -> None:
     core, _ = directory()
     assert Pause("s") in core.handle(DrainStarted(), 1.0)
     assert core.credit("s") == 64  # what comes all the same is given back
@@ -193,7 +193,7 @@ def test_a_bridge_that_drains_takes_nothing_more_from_the_queue_of_a_healthy_ser
     assert not core.jobs.open
 
 
-def test_a_bridge_that_does_not_hear_itself_does_not_know_who_is_there() -> None:
+def test_a_bridge_that_misses_its_own_announcements_is_not_settled() -> None:
     core, _ = directory()
     assert core.settled(0.5)
     assert not core.settled(5.0)

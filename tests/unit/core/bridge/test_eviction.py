@@ -20,11 +20,11 @@ from fabric.envelope import Envelope, Kind
     ("left_alone", "seconds"),
     [(1, 1800.0), (KEPT, 1800.0), (2 * KEPT, 900.0), (10 * KEPT, 180.0), (10**4, SHARE_LEAST), (10**6, SHARE_LEAST)],
 )
-def test_the_more_are_left_alone_the_sooner_each_goes(left_alone: int, seconds: float) -> None:
+def test_the_more_sessions_are_abandoned_the_sooner_each_ends(left_alone: int, seconds: float) -> None:
     assert allowed(left_alone, 1800.0) == seconds
 
 
-def test_an_idle_time_that_is_shorter_than_the_least_counts() -> None:
+def test_an_idle_time_below_the_least_share_is_kept() -> None:
     assert allowed(1000, 2.0) == 2.0
 
 
@@ -39,7 +39,7 @@ class NoSessions:
         return iter(())
 
 
-def test_however_many_wait_sessions_are_looked_at_a_few_times_a_second() -> None:
+def test_sessions_are_examined_a_few_times_a_second_however_many_clients_wait() -> None:
     sessions, eviction = NoSessions(), Eviction(1800.0)
     pool = Pool("s", ServerLimits(digest="d"), Processes("b", []), Timers(), [])
     for number in range(1000):
@@ -58,7 +58,7 @@ class LeftAlone(Session):
         self.jobs.clear()
 
 
-def test_a_new_session_that_has_begun_hurries_no_other_on() -> None:
+def test_a_session_that_has_begun_does_not_hasten_the_end_of_others() -> None:
     pool = Pool("s", ServerLimits(digest="d", most=1), Processes("b", []), Timers(), [])
     eviction, sessions = Eviction(1800.0), [LeftAlone(pool)]
     for number in range(9):

@@ -49,7 +49,9 @@ DOWN = (*UP, "-", "-", "-")
         ((*UP, "-", "answered"), Health.DEGRADED),
     ],
 )
-def test_three_failed_checks_bring_it_down_and_two_passed_ones_up(steps: tuple[str, ...], expected: Health) -> None:
+def test_three_failed_checks_bring_a_server_down_and_two_passed_ones_bring_it_up(
+    steps: tuple[str, ...], expected: Health
+) -> None:
     condition = Condition(Checks())
     for step in steps:
         STEPS[step](condition)
@@ -58,7 +60,7 @@ def test_three_failed_checks_bring_it_down_and_two_passed_ones_up(steps: tuple[s
     assert bool(condition.reason) == (expected in (Health.DEGRADED, Health.UNHEALTHY))
 
 
-def test_with_one_to_go_up_it_is_healthy_as_soon_as_its_new_process_answers() -> None:
+def test_a_server_that_needs_one_check_to_come_up_is_healthy_with_its_first_answer() -> None:
     condition = Condition(Checks(down=1, up=1))
     condition.answered()
     condition.failed("silent", busy=False)
@@ -67,7 +69,7 @@ def test_with_one_to_go_up_it_is_healthy_as_soon_as_its_new_process_answers() ->
     assert (condition.health, condition.reason) == (Health.HEALTHY, "")
 
 
-def test_what_a_command_has_brought_down_only_the_command_brings_back() -> None:
+def test_a_server_that_a_command_brought_down_comes_up_by_the_command_only() -> None:
     condition = Condition(Checks(command=True))
     for step in (*DOWN, "begun", "answered", "+", "-", "ended", "answered", "+"):
         STEPS[step](condition)
@@ -79,7 +81,7 @@ def test_what_a_command_has_brought_down_only_the_command_brings_back() -> None:
     assert condition.serves  # one failed check is not enough, as ever
 
 
-def test_a_word_of_a_newer_release_is_unknown() -> None:
+def test_a_health_of_a_newer_release_is_unknown() -> None:
     said = Announcement(role=Role.BRIDGE, number=1, key="", versions=(1,), serves={"s": Served("d", health=Health.HEALTHY)})
     assert decode(encode(said)) == said
     newer = encode(said).replace(b"healthy", b"radiant")

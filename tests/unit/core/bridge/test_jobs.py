@@ -55,7 +55,7 @@ def test_repeatable_work_is_written_at_once_and_other_work_when_it_is_granted() 
     assert [message.id for message in written(bridge.send(Kind.GRANT, exchange="write", attempt=1))] == [b'"write"']
 
 
-def test_the_brokers_copy_is_acked_when_the_edge_has_the_answer() -> None:
+def test_a_delivery_is_acked_when_the_edge_has_the_answer() -> None:
     bridge = DrivenBridge()
     bridge.work("x", delivery=7)
     assert of(Ack, bridge.say(bridge.children[0], result("x"))) == []
@@ -63,7 +63,7 @@ def test_the_brokers_copy_is_acked_when_the_edge_has_the_answer() -> None:
     assert bridge.core.deliveries.answered == {}
 
 
-def test_the_edge_hears_that_repeatable_work_was_taken_only_where_it_takes_long() -> None:
+def test_a_taken_message_for_repeatable_work_is_sent_only_when_it_takes_long() -> None:
     bridge = DrivenBridge()
     bridge.work("fast")
     bridge.say(bridge.children[0], result("fast"))
@@ -76,7 +76,7 @@ def test_the_edge_hears_that_repeatable_work_was_taken_only_where_it_takes_long(
     assert of(Ack, bridge.acknowledge()) == [Ack(7)]
 
 
-def test_another_copy_of_an_open_job_is_acked_when_its_edge_knows_of_the_job_and_runs_nothing() -> None:
+def test_a_second_copy_of_an_open_job_runs_nothing_and_is_acked_once_its_edge_knows_of_the_job() -> None:
     bridge = DrivenBridge()
     bridge.work("x", delivery=7)
     effects = bridge.work("x", delivery=8, attempt=2)
@@ -85,7 +85,7 @@ def test_another_copy_of_an_open_job_is_acked_when_its_edge_knows_of_the_job_and
     assert of(Ack, bridge.acknowledge()) == [Ack(7), Ack(8)]
 
 
-def test_a_cancel_of_an_older_sending_says_that_a_later_one_came_here() -> None:
+def test_a_cancel_of_an_older_attempt_is_answered_with_the_newest_one() -> None:
     bridge = DrivenBridge()
     bridge.work("x")
     bridge.work("x", attempt=3)
@@ -98,7 +98,7 @@ def test_a_cancel_of_an_older_sending_says_that_a_later_one_came_here() -> None:
 @pytest.mark.parametrize(
     ("end", "settled"), [(DrivenBridge.leaves, Ack(7)), (DrivenBridge.gives_up, Nack(7))], ids=["it left", "it gave us up"]
 )
-def test_work_of_an_edge_that_left_is_done_with_and_that_of_one_that_gave_us_up_goes_to_another_bridge(
+def test_work_of_an_edge_that_left_is_acked_and_work_of_an_edge_that_gave_us_up_is_nacked(
     end: Callable[[DrivenBridge], list[Effect]], settled: Effect
 ) -> None:
     bridge = DrivenBridge()
@@ -110,7 +110,7 @@ def test_work_of_an_edge_that_left_is_done_with_and_that_of_one_that_gave_us_up_
 
 
 # ---------------------------------------------------------------- turns
-def test_an_exclusive_job_waits_for_the_one_before_it_and_one_that_is_cancelled_meanwhile_is_never_run() -> None:
+def test_exclusive_jobs_run_one_by_one_and_a_job_cancelled_while_it_waits_never_runs() -> None:
     bridge = DrivenBridge()
     child = bridge.children[0]
     for exchange in ("first", "second", "third"):
@@ -122,7 +122,7 @@ def test_an_exclusive_job_waits_for_the_one_before_it_and_one_that_is_cancelled_
     assert [message.id for message in written(bridge.work("fourth", exclusive=True))] == [b'"fourth"']
 
 
-def test_modern_work_waits_for_a_server_that_is_started_again() -> None:
+def test_modern_work_waits_for_a_server_that_restarts() -> None:
     bridge = DrivenBridge()
     bridge.exit(bridge.children[0])
     assert written(bridge.work("x")) == []
@@ -144,7 +144,7 @@ def test_modern_work_waits_for_a_server_that_is_started_again() -> None:
         (False, False, (Kind.ANSWER, "outcome_unknown", False)),
     ],
 )
-def test_when_its_process_ends_a_job_is_returned_if_it_may_run_again(repeatable: bool, unsent: bool, end: Any) -> None:
+def test_a_job_whose_process_ends_is_returned_if_it_may_run_again(repeatable: bool, unsent: bool, end: Any) -> None:
     bridge = DrivenBridge()
     bridge.work("x", repeatable=repeatable)
     bridge.send(Kind.GRANT, exchange="x", attempt=1)
@@ -166,7 +166,7 @@ def test_when_its_process_ends_a_job_is_returned_if_it_may_run_again(repeatable:
         (False, True, ("outcome_unknown", False)),
     ],
 )
-def test_when_its_sessions_process_ends_a_job_never_runs_in_another(
+def test_a_job_of_a_session_whose_process_ends_never_runs_in_another(
     repeatable: bool, started: bool, end: tuple[str, bool]
 ) -> None:
     bridge = DrivenBridge(LEGACY)
@@ -176,7 +176,7 @@ def test_when_its_sessions_process_ends_a_job_never_runs_in_another(
     assert [fault(each) for each in bridge.posted(*ENDS)] == [end]
 
 
-def test_an_answer_that_the_broker_cannot_carry_becomes_an_error_that_says_so() -> None:
+def test_an_answer_too_large_for_the_broker_becomes_a_too_large_error() -> None:
     bridge = DrivenBridge(largest_message_bytes=4096)
     bridge.work("x")
     bridge.say(bridge.children[0], result("x", text="x" * 4096))
@@ -185,7 +185,7 @@ def test_an_answer_that_the_broker_cannot_carry_becomes_an_error_that_says_so() 
     assert b"at most 3584 bytes pass this broker" in answer.body
 
 
-def test_a_message_that_the_broker_cannot_carry_goes_nowhere() -> None:
+def test_a_message_too_large_for_the_broker_is_dropped() -> None:
     bridge = DrivenBridge(largest_message_bytes=4096)
     bridge.work("x")
     for size in (4096, 1024):
@@ -195,7 +195,7 @@ def test_a_message_that_the_broker_cannot_carry_goes_nowhere() -> None:
     assert len(message.body) < 2048
 
 
-def test_a_modern_request_to_a_legacy_server_is_answered_so_that_its_client_begins_a_session() -> None:
+def test_a_modern_request_to_a_legacy_server_is_refused_with_the_advice_to_initialize() -> None:
     bridge = DrivenBridge(LEGACY)
     bridge.work("x")
     (answer,) = bridge.posted(*ENDS)
@@ -204,7 +204,7 @@ def test_a_modern_request_to_a_legacy_server_is_answered_so_that_its_client_begi
     assert "begin with initialize" in error["error"]["message"]
 
 
-def test_a_cancelled_job_is_cancelled_at_its_server_in_its_clients_words_and_answered_no_more() -> None:
+def test_a_cancelled_job_sends_its_clients_cancel_to_the_server_and_gets_no_answer() -> None:
     bridge = DrivenBridge()
     bridge.work("x", delivery=7)
     words = notification("notifications/cancelled", requestId="x", reason="enough")
@@ -215,14 +215,14 @@ def test_a_cancelled_job_is_cancelled_at_its_server_in_its_clients_words_and_ans
     assert bridge.posted(*ENDS) == []
 
 
-def test_a_job_that_was_not_started_is_cancelled_without_a_word_to_its_server() -> None:
+def test_a_job_that_was_not_started_is_cancelled_without_a_message_to_its_server() -> None:
     bridge = DrivenBridge()
     bridge.work("x", repeatable=False)
     assert written(bridge.send(Kind.CANCEL, exchange="x", attempt=1)) == []
     assert written(bridge.send(Kind.GRANT, exchange="x", attempt=1)) == []
 
 
-def test_a_message_of_an_edge_in_which_an_id_cannot_be_swapped_is_answered_with_an_error() -> None:
+def test_a_frame_in_which_no_id_can_be_swapped_is_answered_with_an_error() -> None:
     bridge = DrivenBridge(LEGACY)
     bridge.session()
     bridge.tell(b"not JSON", "x")
@@ -244,7 +244,7 @@ def retry(bridge: DrivenBridge, state: str) -> list[Effect]:
     return bridge.send(Kind.REQUEST, exchange="y", server="s", attempt=1, body=body)
 
 
-def test_a_retry_goes_to_the_process_that_asked_for_input_and_bears_that_ones_own_state() -> None:
+def test_a_retry_goes_to_the_process_that_asked_for_input_with_the_state_of_its_server() -> None:
     bridge = DrivenBridge()
     (asked,) = written(retry(bridge, parked(bridge)), bridge.children[0])
     assert msgspec.json.decode(asked.params)["requestState"] == "own"
@@ -260,13 +260,13 @@ def test_a_retry_whose_process_is_not_here_has_an_unknown_outcome(state: str) ->
     assert [fault(answer) for answer in bridge.posted(*ENDS)] == [("outcome_unknown", False)]
 
 
-def test_no_session_of_another_client_takes_a_retry() -> None:
+def test_a_retry_does_not_reach_the_process_of_another_clients_session() -> None:
     bridge = DrivenBridge(LEGACY)
     child = bridge.session()
     assert written(retry(bridge, request_state.wrap("b", child, "own"))) == []
 
 
-def test_a_process_that_was_replaced_takes_retries_for_as_long_as_a_client_may_come_back() -> None:
+def test_a_replaced_process_takes_retries_as_long_as_clients_may_give_input() -> None:
     bridge = DrivenBridge()
     state = parked(bridge)
     bridge.core.server_events.renew(bridge.core.pools["s"], "restart", bridge.now)
@@ -281,7 +281,7 @@ def test_a_process_that_was_replaced_takes_retries_for_as_long_as_a_client_may_c
     assert [fault(answer) for answer in bridge.posted(*ENDS)] == [("outcome_unknown", False)]
 
 
-def test_a_job_is_what_its_envelope_asks_for() -> None:
+def test_a_job_has_the_fields_of_its_envelope() -> None:
     asked = Envelope(kind=Kind.OPEN, exchange="x", server="s", attempt=3, bound=True, principal="p", body=b"{}")
     job = job_of("e", asked, 7, 2.0, queued=True)
     assert isinstance(job, Job)

@@ -59,7 +59,7 @@ def test_a_modern_server_shares_the_process_that_was_probed() -> None:
     assert len(scene.of(StartServer)) == 1
 
 
-def test_a_legacy_server_is_asked_twice_and_gets_fresh_processes_for_sessions() -> None:
+def test_a_legacy_server_gets_both_probes_and_fresh_processes_for_sessions() -> None:
     scene = Scene(warm=2, most=3)
     scene.up(UNKNOWN)
     scene.reply(b'"result":{"protocolVersion":"2025-11-25"}')
@@ -73,7 +73,7 @@ def test_a_legacy_server_is_asked_twice_and_gets_fresh_processes_for_sessions() 
     assert scene.pool.full
 
 
-def test_a_server_that_dies_of_the_modern_question_is_asked_the_legacy_one() -> None:
+def test_a_server_that_dies_of_the_modern_probe_gets_the_legacy_one() -> None:
     scene = Scene()
     scene.processes.started(scene.first)
     scene.pool.exited(scene.first, "died", 0.1)
@@ -81,7 +81,7 @@ def test_a_server_that_dies_of_the_modern_question_is_asked_the_legacy_one() -> 
     assert scene.pool.eras == ("legacy",)
 
 
-def test_a_server_that_ends_of_the_modern_question_after_a_long_start_is_asked_the_legacy_one() -> None:
+def test_a_server_that_dies_of_the_modern_probe_after_a_long_start_gets_the_legacy_one() -> None:
     scene = Scene()
     scene.processes.started(scene.first)
     scene.pool.late(SECOND_QUESTION)
@@ -91,7 +91,7 @@ def test_a_server_that_ends_of_the_modern_question_after_a_long_start_is_asked_t
     assert scene.pool.eras == ("legacy",)
 
 
-def test_a_silent_process_lives_as_long_as_its_start_may_take_and_says_for_how_long() -> None:
+def test_a_silent_process_is_starting_until_its_start_timeout() -> None:
     scene = Scene(start_timeout=30.0)
     scene.processes.started(scene.first)
     for now in (SECOND_QUESTION, 29.0):
@@ -108,7 +108,7 @@ def test_a_silent_process_lives_as_long_as_its_start_may_take_and_says_for_how_l
     assert not scene.pool.children
 
 
-def test_a_process_that_stuck_at_the_modern_question_is_followed_by_one_that_is_not_asked_it() -> None:
+def test_a_process_that_hangs_on_the_modern_probe_is_followed_by_one_without_that_probe() -> None:
     scene = Scene(start_timeout=5.0)
     scene.processes.started(scene.first)
     scene.pool.late(2.0)
@@ -126,7 +126,7 @@ def test_a_process_that_stuck_at_the_modern_question_is_followed_by_one_that_is_
     assert (scene.pool.eras, scene.pool.condition.health) == (("legacy",), Health.HEALTHY)
 
 
-def test_a_server_that_comes_back_slowly_is_starting_again_and_not_unhealthy() -> None:
+def test_a_crashed_server_that_starts_slowly_is_starting_and_not_unhealthy() -> None:
     scene = Scene()
     scene.up(MODERN)
     scene.pool.exited(scene.first, "killed", 100.0)
@@ -138,7 +138,7 @@ def test_a_server_that_comes_back_slowly_is_starting_again_and_not_unhealthy() -
     assert scene.pool.describe(True, 126.0).health is Health.HEALTHY
 
 
-def test_one_that_served_is_unhealthy_only_when_it_has_failed_to_start_several_times() -> None:
+def test_a_server_that_has_served_is_unhealthy_only_after_several_failed_starts() -> None:
     scene = Scene(warm=0)
     scene.up(MODERN)
     scene.pool.exited(scene.first, "killed", 1.0)
@@ -150,7 +150,7 @@ def test_one_that_served_is_unhealthy_only_when_it_has_failed_to_start_several_t
     assert scene.pool.condition.reason == "no database"
 
 
-def test_a_warm_process_that_dies_young_has_another_started_and_refuses_nobody() -> None:
+def test_a_warm_process_that_dies_young_is_replaced_and_no_session_is_refused() -> None:
     scene = Scene()
     scene.up(UNKNOWN)
     scene.reply(b'"result":{"protocolVersion":"2025-11-25"}')
@@ -161,7 +161,7 @@ def test_a_warm_process_that_dies_young_has_another_started_and_refuses_nobody()
     assert scene.timers.expired(1.2) == [(Timer.RESTART, "s")]
 
 
-def test_what_is_known_of_a_definition_is_not_asked_of_its_next_process() -> None:
+def test_the_next_process_of_a_definition_is_not_probed_for_its_known_era() -> None:
     scene = Scene()
     scene.up(UNKNOWN)
     scene.reply(b'"result":{"protocolVersion":"2025-11-25"}')
@@ -174,7 +174,7 @@ def test_what_is_known_of_a_definition_is_not_asked_of_its_next_process() -> Non
     assert scene.pool.eras == ("legacy",)
 
 
-def test_a_configured_era_is_not_asked_for() -> None:
+def test_a_configured_era_is_not_probed() -> None:
     scene = Scene(era="legacy")
     scene.up(b'"result":{"protocolVersion":"2025-11-25"}')
     assert len(scene.of(Write)) == 1
@@ -208,7 +208,7 @@ def test_a_warm_process_that_dies_young_does_not_take_the_shared_one_with_it() -
     assert scene.pool.condition.health is Health.HEALTHY
 
 
-def test_a_server_whose_processes_all_die_is_started_again_and_not_called_ill_meanwhile() -> None:
+def test_a_server_whose_processes_all_die_stays_healthy_while_it_restarts() -> None:
     scene = Scene()
     scene.up(DUAL)
     for child in list(scene.pool.children.values()):
@@ -217,7 +217,7 @@ def test_a_server_whose_processes_all_die_is_started_again_and_not_called_ill_me
     assert scene.timers.expired(1.2) == [(Timer.RESTART, "s")]
 
 
-def test_a_server_that_refuses_the_handshake_is_unhealthy_in_its_own_words() -> None:
+def test_a_server_that_refuses_the_handshake_is_unhealthy_with_its_own_reason() -> None:
     scene = Scene()
     scene.up(UNKNOWN)
     scene.reply(b'"error":{"code":-32600,"message":"no such server"}')
@@ -225,7 +225,7 @@ def test_a_server_that_refuses_the_handshake_is_unhealthy_in_its_own_words() -> 
     assert scene.pool.condition.reason.endswith(": no such server")
 
 
-def test_a_session_for_whom_nobody_was_there_has_the_server_probed_again() -> None:
+def test_a_server_whose_session_process_was_refused_a_connection_is_probed_again() -> None:
     scene = Scene(warm=0)
     scene.up(UNKNOWN)
     scene.reply(b'"result":{"protocolVersion":"2025-11-25"}')
@@ -268,7 +268,7 @@ class Checked(Scene):
 
 
 @pytest.mark.requirement("R07")
-def test_a_shared_process_is_asked_after_the_interval_and_passes_by_whatever_it_says() -> None:
+def test_a_shared_process_is_checked_after_the_interval() -> None:
     scene = Checked()
     assert (scene.pool.checkup.look(10.0), scene.asked()) == ("", [])
     assert (scene.pool.checkup.look(10.1), scene.asked()) == ("", ["server/discover"])
@@ -281,7 +281,7 @@ def test_a_shared_process_is_asked_after_the_interval_and_passes_by_whatever_it_
 
 
 @pytest.mark.requirement("R07")
-def test_of_a_legacy_server_a_warm_process_is_pinged_and_where_there_is_none_none_is_started() -> None:
+def test_a_check_of_a_legacy_server_pings_a_warm_process_and_starts_none_for_it() -> None:
     scene = Checked(UNKNOWN)
     scene.pool.checkup.look(10.1)
     assert scene.asked() == ["ping"]
@@ -294,7 +294,7 @@ def test_of_a_legacy_server_a_warm_process_is_pinged_and_where_there_is_none_non
 
 
 @pytest.mark.requirement("R07")
-def test_a_process_that_may_mind_is_asked_nothing_before_its_handshake() -> None:
+def test_a_process_that_may_exit_on_early_messages_is_not_checked_before_its_handshake() -> None:
     scene = Scene(checks=CHECKS)
     scene.processes.started(scene.first)
     scene.pool.exited(scene.first, "it expects initialize", 0.1)
@@ -309,7 +309,7 @@ def test_a_process_that_may_mind_is_asked_nothing_before_its_handshake() -> None
 
 @pytest.mark.requirement("R07")
 @pytest.mark.parametrize("ends", [True, False])
-def test_a_process_that_minds_a_ping_before_its_handshake_is_the_last_that_gets_one(ends: bool) -> None:
+def test_a_server_that_an_early_ping_has_harmed_gets_no_other(ends: bool) -> None:
     scene = Checked(UNKNOWN)
     [pinged] = scene.pool.children.values()
     scene.pool.checkup.look(10.1)
@@ -335,7 +335,7 @@ def test_a_process_that_minds_a_ping_before_its_handshake_is_the_last_that_gets_
 
 
 @pytest.mark.requirement("R07")
-def test_a_server_that_has_answered_a_ping_is_judged_by_the_next() -> None:
+def test_a_server_that_has_answered_a_ping_fails_when_it_ignores_the_next() -> None:
     scene = Checked(UNKNOWN)
     scene.pool.checkup.look(10.1)
     scene.pool.checkup.answered(next(iter(scene.pool.children.values())), "check-1")
@@ -345,7 +345,7 @@ def test_a_server_that_has_answered_a_ping_is_judged_by_the_next() -> None:
 
 
 @pytest.mark.requirement("R07")
-def test_three_failed_checks_replace_the_processes_but_not_those_of_sessions() -> None:
+def test_three_failed_checks_replace_all_processes_but_those_of_sessions() -> None:
     scene = Checked(DUAL, warm=2)
     session = scene.pool.for_session("s", 1.0)
     assert session is not None
@@ -365,7 +365,7 @@ def test_three_failed_checks_replace_the_processes_but_not_those_of_sessions() -
 
 
 @pytest.mark.requirement("R07")
-def test_a_process_that_runs_a_request_is_busy_and_not_down_until_patience_ends() -> None:
+def test_a_busy_process_is_not_replaced_until_the_patience_ends() -> None:
     scene = Checked(checks=Checks(interval=10.0, timeout=2.0, patience=50.0))
     job = job_of("edge", Envelope(kind=Kind.REQUEST, exchange="e", body=b"{}"), 0, 5.0, queued=True)
     job.begun = 5.0
@@ -377,7 +377,7 @@ def test_a_process_that_runs_a_request_is_busy_and_not_down_until_patience_ends(
 
 
 @pytest.mark.requirement("R07")
-def test_a_command_checks_while_the_server_has_a_process_and_its_word_counts() -> None:
+def test_a_check_command_runs_while_the_server_has_a_process_and_decides_its_health() -> None:
     scene = Checked(checks=Checks(interval=10.0, timeout=2.0, down=1, command=True))
     scene.pool.checkup.look(10.1)
     assert scene.of(CheckServer) == [CheckServer("s")]
@@ -398,7 +398,7 @@ def test_a_command_checks_while_the_server_has_a_process_and_its_word_counts() -
     assert scene.out == []
 
 
-def test_a_check_of_a_process_that_is_gone_proves_nothing() -> None:
+def test_a_check_of_a_process_that_has_exited_does_not_fail() -> None:
     scene = Checked()
     scene.pool.checkup.look(10.1)
     scene.pool.exited(scene.first, "killed", 11.0)
@@ -411,7 +411,7 @@ def test_checks_can_be_switched_off() -> None:
     assert (scene.pool.checkup.look(1000.0), scene.out) == ("", [])
 
 
-def test_a_silent_server_is_quoted_with_its_last_words() -> None:
+def test_the_reason_of_a_silent_server_quotes_its_last_stderr_lines() -> None:
     scene = Scene(last_words=lambda: "; its last stderr lines: waiting for the database")
     assert scene.pool.describe(True, 3.0).reason == "starting for 3 s; its last stderr lines: waiting for the database"
     scene.processes.started(scene.first)

@@ -48,21 +48,21 @@ def found(step: Step) -> tuple[tuple[str, ...], bool]:
     return step.found.eras, step.found.early
 
 
-def test_a_modern_server_is_known_by_its_first_answer() -> None:
+def test_a_modern_server_is_recognised_by_its_first_answer() -> None:
     for answer, eras in ((DISCOVERED, (MODERN,)), (BOTH, (MODERN, LEGACY))):
         scene = Scene()
         assert found(scene.reply("server/discover", answer)) == (eras, False)
         assert scene.methods == ["server/discover"]
 
 
-def test_a_legacy_server_that_refuses_discovery_is_asked_again_and_takes_requests_before_the_handshake() -> None:
+def test_a_legacy_server_that_refuses_discovery_is_initialized_and_may_get_early_requests() -> None:
     scene = Scene()
     assert scene.reply("server/discover", UNKNOWN).found is None
     assert scene.methods == ["server/discover", "initialize"]
     assert found(scene.reply("initialize", INITIALIZED)) == ((LEGACY,), True)
 
 
-def test_one_that_is_silent_about_discovery_is_soon_asked_to_initialize_and_is_never_asked_early_again() -> None:
+def test_a_server_that_ignores_discovery_is_initialized_and_gets_no_early_request_again() -> None:
     scene = Scene()
     assert scene.probe.due == SECOND_QUESTION
     scene.late()
@@ -72,7 +72,7 @@ def test_one_that_is_silent_about_discovery_is_soon_asked_to_initialize_and_is_n
 @pytest.mark.parametrize(
     ("method", "answer", "eras"), [("server/discover", DISCOVERED, (MODERN,)), ("initialize", INITIALIZED, (LEGACY,))]
 )
-def test_of_two_open_questions_whichever_is_answered_well_counts(method: str, answer: bytes, eras: tuple[str, ...]) -> None:
+def test_the_probe_with_a_good_answer_counts_when_two_are_open(method: str, answer: bytes, eras: tuple[str, ...]) -> None:
     scene = Scene()
     scene.late()
     other = "initialize" if method == "server/discover" else "server/discover"
@@ -80,7 +80,7 @@ def test_of_two_open_questions_whichever_is_answered_well_counts(method: str, an
     assert found(scene.reply(method, answer))[0] == eras
 
 
-def test_a_process_has_all_its_time_whatever_it_was_asked() -> None:
+def test_a_process_may_use_its_whole_start_timeout() -> None:
     scene = Scene()
     assert scene.late().failure == ""
     assert scene.probe.due == TIMEOUT
@@ -91,7 +91,7 @@ def test_a_process_has_all_its_time_whatever_it_was_asked() -> None:
     )
 
 
-def test_both_questions_refused_is_a_failure_in_its_own_words() -> None:
+def test_a_server_that_refuses_both_probes_fails_with_its_own_reason() -> None:
     scene = Scene()
     scene.reply("server/discover", UNKNOWN)
     failure = scene.reply("initialize", b'"error":{"code":-32600,"message":"no such server"}').failure
@@ -99,7 +99,7 @@ def test_both_questions_refused_is_a_failure_in_its_own_words() -> None:
 
 
 @pytest.mark.parametrize(("eras", "method"), [((LEGACY,), "initialize"), ((MODERN,), "server/discover")])
-def test_what_is_known_is_not_asked_again_unless_it_turns_out_to_be_wrong(eras: tuple[str, ...], method: str) -> None:
+def test_a_known_era_is_probed_first_and_the_other_only_when_it_proves_wrong(eras: tuple[str, ...], method: str) -> None:
     known = Known(eras=eras, early=True)
     scene = Scene(known)
     scene.late()
@@ -111,7 +111,7 @@ def test_what_is_known_is_not_asked_again_unless_it_turns_out_to_be_wrong(eras: 
 
 
 @pytest.mark.parametrize(("era", "method"), [(LEGACY, "initialize"), (MODERN, "server/discover")])
-def test_a_configured_era_is_taken_at_its_word(era: str, method: str) -> None:
+def test_a_server_with_a_configured_era_gets_only_the_probe_of_that_era(era: str, method: str) -> None:
     scene = Scene(configured(era))
     scene.late()
     assert scene.reply(method, UNKNOWN).failure == f"it does not answer {method}: no such method"
@@ -120,7 +120,7 @@ def test_a_configured_era_is_taken_at_its_word(era: str, method: str) -> None:
     assert "did not answer" in (scene.late().failure or scene.late().failure)
 
 
-def test_only_one_that_ends_while_discovery_is_open_may_have_ended_of_it() -> None:
+def test_only_an_open_discovery_may_have_harmed_a_process() -> None:
     scene = Scene()
     assert scene.probe.may_have_harmed
     scene.late()
@@ -133,7 +133,7 @@ def test_only_one_that_ends_while_discovery_is_open_may_have_ended_of_it() -> No
     assert not scene.probe.may_have_harmed
 
 
-def test_answers_to_anything_else_are_not_the_probes() -> None:
+def test_answers_to_other_requests_are_not_the_probes() -> None:
     scene = Scene()
     answer = jsonrpc.parse(b'{"jsonrpc":"2.0","id":"x","result":{}}')
     for id in ("x", "probe initialize", "probe x", ""):

@@ -20,7 +20,7 @@ def parsed(text: str) -> jsonrpc.Message:
     return jsonrpc.parse(text.encode())
 
 
-def test_a_cancel_means_the_newest_request_of_that_id() -> None:
+def test_the_newest_request_of_an_id_is_the_one_to_cancel() -> None:
     open = session()
     for exchange, id in (("a", b"1"), ("b", b'"1"'), ("c", b"1"), ("d", b"2")):
         open.join(job(exchange, id))
@@ -30,7 +30,7 @@ def test_a_cancel_means_the_newest_request_of_that_id() -> None:
     assert open.newest(b"9") is None
 
 
-def test_each_message_goes_to_the_stream_it_belongs_to() -> None:
+def test_each_message_belongs_to_the_stream_of_its_request_or_to_the_sessions_own() -> None:
     open = session()
     progress = parsed('{"jsonrpc":"2.0","method":"notifications/progress","params":{"progressToken":"a","progress":1}}')
     log = parsed('{"jsonrpc":"2.0","method":"notifications/message","params":{}}')
@@ -46,7 +46,7 @@ def test_each_message_goes_to_the_stream_it_belongs_to() -> None:
     assert open.related(changed) is None
 
 
-def test_what_names_no_request_goes_with_one_though_nobody_reads_its_stream() -> None:
+def test_a_message_that_names_no_request_belongs_to_the_newest_one_though_its_stream_is_unread() -> None:
     open = session()
     log = parsed('{"jsonrpc":"2.0","method":"notifications/message","params":{}}')
     older, newer = job("older"), job("newer")

@@ -30,7 +30,7 @@ def placed(envelopes: list[Envelope]) -> list[tuple[Kind, str]]:
 
 
 # ---------------------------------------------------------------- beginning
-def test_an_initialize_opens_a_session_in_a_process_that_nobody_else_has() -> None:
+def test_an_initialize_opens_a_session_in_a_process_of_its_own() -> None:
     bridge = DrivenBridge(LEGACY)
     children = [bridge.session("a"), bridge.session("b")]
     assert len(set(children)) == 2
@@ -40,7 +40,7 @@ def test_an_initialize_opens_a_session_in_a_process_that_nobody_else_has() -> No
         ]
 
 
-def test_the_answer_to_an_initialize_says_which_session_it_has_opened() -> None:
+def test_the_answer_to_an_initialize_names_the_session_that_it_has_opened() -> None:
     bridge = DrivenBridge(LEGACY)
     bridge.initialize("session")
     child = bridge.core.sessions.open["session"].child
@@ -58,7 +58,7 @@ def test_an_initialize_that_is_refused_opens_no_session_and_its_process_is_stopp
     assert (answer.session, stopped(effects), bridge.core.sessions.open) == ("", [child], {})
 
 
-def test_an_initialize_that_nobody_waits_for_ends_its_process_and_is_not_cancelled() -> None:
+def test_a_cancelled_initialize_ends_its_process_and_is_not_cancelled_at_the_server() -> None:
     bridge = DrivenBridge(LEGACY)
     bridge.initialize("session")
     child = bridge.core.sessions.open["session"].child
@@ -66,7 +66,7 @@ def test_an_initialize_that_nobody_waits_for_ends_its_process_and_is_not_cancell
     assert (written(effects), stopped(effects), bridge.core.sessions.open) == ([], [child], {})
 
 
-def test_a_server_without_a_free_process_returns_an_initialize_until_a_session_that_is_left_alone_gives_way() -> None:
+def test_a_full_server_returns_an_initialize_until_an_abandoned_session_gives_way() -> None:
     bridge = DrivenBridge(LEGACY, most=1)
     old = bridge.session("old")
     bridge.initialize("new")
@@ -76,7 +76,7 @@ def test_a_server_without_a_free_process_returns_an_initialize_until_a_session_t
     assert list(bridge.core.sessions.open) == ["new"]
 
 
-def test_a_session_that_took_anothers_place_hurries_no_other_on() -> None:
+def test_a_session_that_replaced_another_does_not_hasten_the_end_of_others() -> None:
     bridge = DrivenBridge(LEGACY, most=2)
     first = bridge.session("first")
     bridge.pass_time(0.4 * EVICT_AFTER)
@@ -90,14 +90,14 @@ def test_a_session_that_took_anothers_place_hurries_no_other_on() -> None:
 
 # ---------------------------------------------------------------- what clients send
 @pytest.mark.parametrize("kind", [Kind.REQUEST, Kind.FRAME, Kind.ATTACH, Kind.END])
-def test_whatever_comes_for_a_session_that_has_ended_is_answered_so(kind: Kind) -> None:
+def test_each_message_for_an_ended_session_is_answered_with_session_lost(kind: Kind) -> None:
     bridge = DrivenBridge(LEGACY)
     bridge.send(kind, exchange="x", session="gone", server="s", body=frame(id="x", method="tools/list"))
     (answer,) = bridge.posted(Kind.ANSWER, Kind.WRITTEN)
     assert (answer.kind, answer.exchange, fault(answer)) == (Kind.ANSWER, "x", ("session_lost", True))
 
 
-def test_a_notification_is_written_before_its_client_hears_that_it_was() -> None:
+def test_a_notification_is_written_before_it_is_reported_as_written() -> None:
     bridge = DrivenBridge(LEGACY)
     child = bridge.session()
     effects = bridge.tell(notification("notifications/initialized"), "x")
@@ -105,7 +105,7 @@ def test_a_notification_is_written_before_its_client_hears_that_it_was() -> None
     assert placed(bridge.posted()) == [(Kind.WRITTEN, "x")]
 
 
-def test_the_answer_to_a_servers_request_reaches_it_with_its_own_id_once() -> None:
+def test_the_answer_to_a_server_request_reaches_the_server_once_with_its_own_id() -> None:
     bridge = DrivenBridge(LEGACY)
     child = bridge.session(bound=True)
     bridge.say(child, frame(id=7, method="roots/list"))
@@ -115,7 +115,7 @@ def test_the_answer_to_a_servers_request_reaches_it_with_its_own_id_once() -> No
     assert written(bridge.tell(answer), child) == []
 
 
-def test_a_process_that_leaves_too_much_unread_is_sent_nothing_more_over_http() -> None:
+def test_messages_over_http_to_a_process_with_too_much_unread_are_refused() -> None:
     bridge = DrivenBridge(LEGACY, unread_bytes=100)
     child = bridge.session()
     bridge.handle(ServerBehind(child, 101))
@@ -129,7 +129,7 @@ def test_a_process_that_leaves_too_much_unread_is_sent_nothing_more_over_http() 
     assert len(written(bridge.request("z"))) == 1
 
 
-def test_the_long_link_of_a_process_that_reads_too_little_is_held_and_nothing_is_refused() -> None:
+def test_the_long_link_of_a_process_with_too_much_unread_is_held_and_no_message_is_refused() -> None:
     bridge = DrivenBridge(LEGACY, unread_bytes=100)
     child = bridge.session(bound=True)
     bridge.handle(ServerBehind(child, 101))
@@ -138,7 +138,7 @@ def test_the_long_link_of_a_process_that_reads_too_little_is_held_and_nothing_is
     assert [envelope.kind for envelope in bridge.posted()] == [Kind.HOLD, Kind.RELEASE]
 
 
-def test_a_clients_cancel_ends_the_newest_request_of_that_id_wherever_it_is_read() -> None:
+def test_a_cancel_ends_the_newest_request_of_its_id_in_the_session() -> None:
     bridge = DrivenBridge(LEGACY)
     child = bridge.session()
     bridge.request("first", 1)
@@ -149,7 +149,7 @@ def test_a_clients_cancel_ends_the_newest_request_of_that_id_wherever_it_is_read
     assert list(bridge.core.jobs.open) == ["first"]
 
 
-def test_a_cancel_that_came_before_what_it_cancels_is_carried_out_then() -> None:
+def test_a_cancel_that_overtook_its_request_is_applied_when_the_request_comes() -> None:
     bridge = DrivenBridge(LEGACY)
     child = bridge.session()
     cancel = notification("notifications/cancelled", requestId=5)
@@ -160,7 +160,7 @@ def test_a_cancel_that_came_before_what_it_cancels_is_carried_out_then() -> None
 
 
 # ---------------------------------------------------------------- what servers send
-def test_a_message_goes_to_the_newest_request_in_flight_and_without_one_to_the_sessions_own_stream() -> None:
+def test_a_message_goes_to_the_newest_open_request_or_else_to_the_sessions_own_stream() -> None:
     bridge = DrivenBridge(LEGACY)
     child = bridge.session()
     bridge.send(Kind.ATTACH, exchange="get", session="session")
@@ -185,7 +185,7 @@ def test_a_message_to_a_bound_session_goes_to_its_link_and_names_the_request_onl
     assert placed(bridge.posted()) == [(Kind.MESSAGE, ""), (Kind.MESSAGE, "x")]
 
 
-def test_progress_after_the_answer_and_before_the_answer_to_initialize_goes_nowhere() -> None:
+def test_progress_after_the_answer_or_before_the_session_is_open_is_dropped() -> None:
     bridge = DrivenBridge(LEGACY)
     bridge.initialize("session")
     child = bridge.core.sessions.open["session"].child
@@ -199,7 +199,7 @@ def test_progress_after_the_answer_and_before_the_answer_to_initialize_goes_nowh
     assert placed(bridge.posted()) == [(Kind.ANSWER, "session"), (Kind.ANSWER, "x")]
 
 
-def test_a_servers_request_that_the_broker_cannot_carry_is_refused_and_a_notification_goes_nowhere() -> None:
+def test_a_server_request_too_large_for_the_broker_is_refused_and_such_a_notification_dropped() -> None:
     bridge = DrivenBridge(LEGACY, largest_message_bytes=4096)
     child = bridge.session()
     text = "x" * 4096
@@ -210,7 +210,7 @@ def test_a_servers_request_that_the_broker_cannot_carry_is_refused_and_a_notific
     assert bridge.posted() == []
 
 
-def test_a_request_that_takes_long_becomes_resumable_before_its_server_has_said_anything() -> None:
+def test_a_slow_request_becomes_resumable_before_its_first_message() -> None:
     bridge = DrivenBridge(LEGACY)
     child = bridge.session()
     bridge.request("fast")
@@ -225,7 +225,7 @@ def test_a_request_that_takes_long_becomes_resumable_before_its_server_has_said_
     assert [answer.event for answer in bridge.posted(Kind.ANSWER)] == [1]
 
 
-def test_an_unknown_stream_is_not_gone_on_with() -> None:
+def test_an_unknown_stream_cannot_be_resumed() -> None:
     bridge = DrivenBridge(LEGACY)
     bridge.session()
     bridge.send(Kind.ATTACH, exchange="get", session="session", body=b"no such stream", event=3)
@@ -234,7 +234,7 @@ def test_an_unknown_stream_is_not_gone_on_with() -> None:
 
 
 # ---------------------------------------------------------------- ends
-def test_a_client_that_ends_its_session_hears_so_after_its_open_requests_were_answered() -> None:
+def test_the_end_of_a_session_is_confirmed_after_its_open_requests_are_answered() -> None:
     bridge = DrivenBridge(LEGACY)
     child = bridge.session()
     bridge.request("x")
@@ -245,7 +245,7 @@ def test_a_client_that_ends_its_session_hears_so_after_its_open_requests_were_an
 
 
 @pytest.mark.parametrize("bound", [True, False])
-def test_when_its_process_ends_a_long_link_is_closed_and_a_client_over_http_hears_at_its_next_request(bound: bool) -> None:
+def test_a_session_whose_process_ends_is_reported_to_its_long_link_or_at_the_next_request_over_http(bound: bool) -> None:
     bridge = DrivenBridge(LEGACY)
     child = bridge.session(bound=bound)
     bridge.exit(child, "killed")
@@ -255,7 +255,7 @@ def test_when_its_process_ends_a_long_link_is_closed_and_a_client_over_http_hear
     assert [fault(answer) for answer in bridge.posted()] == [("session_lost", True)]
 
 
-def test_when_an_edge_is_gone_the_sessions_of_its_links_end_and_those_over_http_wait_for_their_clients() -> None:
+def test_sessions_of_long_links_end_with_their_edge_and_sessions_over_http_go_on() -> None:
     bridge = DrivenBridge(LEGACY)
     link = bridge.session("link", bound=True)
     http = bridge.session("http")
@@ -270,7 +270,7 @@ def test_when_an_edge_is_gone_the_sessions_of_its_links_end_and_those_over_http_
     assert not bridge.core.jobs.open
 
 
-def test_a_stream_whose_edge_is_gone_is_read_on_at_another() -> None:
+def test_a_stream_whose_edge_is_gone_is_resumed_at_another() -> None:
     bridge = DrivenBridge(LEGACY)
     child = bridge.session()
     bridge.request("x")
@@ -286,7 +286,7 @@ def test_a_stream_whose_edge_is_gone_is_read_on_at_another() -> None:
     ]
 
 
-def test_a_session_that_nobody_uses_ends_after_its_idle_time_and_one_that_is_read_does_not() -> None:
+def test_an_unused_session_ends_after_its_idle_time_unless_its_stream_is_read() -> None:
     bridge = DrivenBridge(LEGACY)
     idle, read = bridge.session("idle"), bridge.session("read")
     bridge.send(Kind.ATTACH, exchange="get", session="read")
@@ -295,7 +295,7 @@ def test_a_session_that_nobody_uses_ends_after_its_idle_time_and_one_that_is_rea
     assert [session.child for session in bridge.core.sessions.open.values()] == [read]
 
 
-def test_a_request_that_its_edge_gives_up_is_answered_to_a_client_that_reads_it_elsewhere() -> None:
+def test_a_request_that_its_edge_cancels_is_answered_on_its_resumed_stream() -> None:
     bridge = DrivenBridge(LEGACY)
     child = bridge.session()
     bridge.request("x")

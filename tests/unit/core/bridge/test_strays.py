@@ -35,7 +35,7 @@ def result(id: str, what: str = '{"content":[]}') -> Message:
 
 @pytest.mark.parametrize("id", ["null", "0", '"nobody"', f'"{OURS}x"', f'"{OURS.upper()}"'])
 @pytest.mark.parametrize("code", [-32600, -32601, -32603])
-def test_an_error_is_that_of_the_only_request(code: int, id: str) -> None:
+def test_an_error_without_a_known_id_goes_to_the_only_open_request(code: int, id: str) -> None:
     found = adopted(child(OURS), error(code, id), "s")
     assert found is not None
     assert (jsonrpc.text(found.id), bytes(found.error)) == (OURS, bytes(error(code).error))
@@ -45,7 +45,7 @@ def test_an_error_is_that_of_the_only_request(code: int, id: str) -> None:
     ("id", "named"),
     [("null", "the id null"), ("", "no id"), ("0", "the id 0"), (f'"{OURS}x"', f'the id "{OURS}x"')],
 )
-def test_a_result_is_not_passed_on_and_its_caller_is_told_why(id: str, named: str) -> None:
+def test_a_result_without_a_known_id_becomes_an_error_that_gives_the_reason(id: str, named: str) -> None:
     found = adopted(child(OURS), result(id), "s")
     assert isinstance(found, Lost)
     assert (jsonrpc.text(found.id), found.fault.reason, found.again) == (OURS, Reason.INVALID, False)
@@ -53,13 +53,13 @@ def test_a_result_is_not_passed_on_and_its_caller_is_told_why(id: str, named: st
 
 
 @pytest.mark.parametrize("said", [error(-32600), result("null"), lost(b"", BROKEN, started=True, again=False)])
-def test_with_none_or_several_open_nobody_is_told(said: Message) -> None:
+def test_a_stray_answer_is_dropped_when_no_request_or_several_are_open(said: Message) -> None:
     for open in ((), (OURS, OTHER)):
         assert adopted(child(*open), said, "s") is None
 
 
 @pytest.mark.parametrize("named", [OTHER, "check-7", "probe initialize"])
-def test_what_answers_another_request_of_ours_too_late_or_twice_is_not_that_of_the_open_one(named: str) -> None:
+def test_a_late_or_second_answer_to_another_request_does_not_answer_the_open_one(named: str) -> None:
     for said in (
         result(f'"{named}"'),
         error(-32600, f'"{named}"'),
@@ -79,6 +79,6 @@ def test_what_answers_another_request_of_ours_too_late_or_twice_is_not_that_of_t
         (result(""), True, True),
     ],
 )
-def test_what_may_answer_a_notification_is_not_the_requests(said: Message, older: bool, newer: bool) -> None:
+def test_an_answer_that_may_be_to_a_notification_does_not_answer_the_request(said: Message, older: bool, newer: bool) -> None:
     assert (adopted(child(OURS, told=frozenset({OURS})), said, "s") is not None) == older
     assert (adopted(child(OURS, told=frozenset()), said, "s") is not None) == newer

@@ -99,7 +99,7 @@ def answer(exchange: Exchange, attempt: int = 1) -> Envelope:
 
 
 # ---------------------------------------------------------------- owners
-def test_the_first_to_take_an_unrepeatable_call_is_granted_it_and_the_second_is_cancelled() -> None:
+def test_the_first_bridge_to_take_an_unrepeatable_call_is_granted_it_and_the_second_is_cancelled() -> None:
     edge = Edge()
     exchange = edge.offered()
     assert edge.router.taken("first", taken(exchange), 0.1)
@@ -115,7 +115,7 @@ def test_a_repeatable_call_needs_no_grant() -> None:
 
 
 @pytest.mark.parametrize("ends", ["returned", "lost"])
-def test_a_late_taken_of_an_attempt_that_has_ended_counts_for_nothing(ends: str) -> None:
+def test_a_late_taken_message_of_an_ended_attempt_is_ignored(ends: str) -> None:
     edge = Edge()
     exchange = edge.offered()
     edge.router.taken("first", taken(exchange), 0.1)
@@ -141,21 +141,21 @@ def test_the_answer_of_a_bridge_that_does_not_own_the_exchange_is_dropped() -> N
     assert edge.client.outcomes == ["answered"]
 
 
-def test_an_answer_says_taken_too() -> None:
+def test_an_answer_counts_as_taken() -> None:
     edge = Edge()
     exchange = edge.offered(repeatable=True)
     edge.router.answered("first", answer(exchange), 0.1)
     assert edge.client.outcomes == ["answered"]
 
 
-def test_an_answer_that_opens_a_session_nobody_waits_for_ends_that_session() -> None:
+def test_an_answer_that_opens_a_session_without_a_client_ends_the_session() -> None:
     edge = Edge()
     edge.router.answered("b", Envelope(kind=Kind.ANSWER, exchange="over", session="over"), 0.0)
     assert [(envelope.kind, envelope.session) for envelope in edge.member.pairs.get("b").data_out.kept] == [(Kind.END, "over")]
 
 
 # ---------------------------------------------------------------- sendings
-def test_work_that_nobody_takes_is_sent_again_under_a_higher_attempt() -> None:
+def test_work_that_no_bridge_takes_is_sent_again_as_a_new_attempt() -> None:
     edge = Edge()
     exchange = edge.offered()
     assert edge.sender.deadlines.expired(RESEND_UNKEPT) == [exchange.id]
@@ -163,7 +163,7 @@ def test_work_that_nobody_takes_is_sent_again_under_a_higher_attempt() -> None:
     assert edge.published() == [1, 2]
 
 
-def test_what_came_back_first_goes_first_when_work_of_its_server_ends() -> None:
+def test_returned_work_is_sent_again_in_order_as_work_of_its_server_ends() -> None:
     edge = Edge()
     first, second, running = edge.offered(), edge.offered(), edge.offered()
     edge.router.taken("b", taken(running), 0.1)
@@ -174,7 +174,7 @@ def test_what_came_back_first_goes_first_when_work_of_its_server_ends() -> None:
     assert (first.attempt, second.attempt) == (2, 1)
 
 
-def test_what_came_back_and_has_been_sent_again_is_not_sent_once_more_when_work_of_its_server_ends() -> None:
+def test_returned_work_that_was_sent_again_is_not_sent_once_more_when_work_of_its_server_ends() -> None:
     edge = Edge()
     back, running = edge.offered(), edge.offered()
     edge.router.taken("b", taken(running), 0.1)
@@ -184,7 +184,7 @@ def test_what_came_back_and_has_been_sent_again_is_not_sent_once_more_when_work_
     assert back.attempt == 2
 
 
-def test_a_start_that_failed_counts_though_another_bridge_has_the_call_which_is_left_to_that_one() -> None:
+def test_a_failed_start_is_counted_and_the_call_is_left_to_the_bridge_that_has_it() -> None:
     edge = Edge()
     exchange = edge.offered(repeatable=True)
     edge.stalled.expired(exchange, RESEND_UNKEPT)
@@ -211,7 +211,7 @@ def test_progress_that_does_not_rise_is_not_new() -> None:
 
 
 # ---------------------------------------------------------------- proof
-def test_an_attempt_that_comes_back_twice_does_not_speak_for_a_later_one() -> None:
+def test_an_attempt_that_is_returned_twice_proves_nothing_about_a_later_one() -> None:
     edge = Edge()
     exchange = edge.offered(repeatable=True)
     back = Envelope(kind=Kind.RETURNED, exchange=exchange.id, attempt=1)
@@ -238,7 +238,7 @@ def test_a_fault_is_retryable_only_with_proof_of_no_start(granted: bool, retryab
 
 
 # ---------------------------------------------------------------- ends
-def test_each_end_is_told_to_its_client_once_and_leaves_nothing() -> None:
+def test_each_end_of_an_exchange_reaches_its_client_once_and_leaves_no_state() -> None:
     fault = Fault(Reason.DEADLINE, "so")
     ends: dict[str, Callable[[Edge, Exchange], None]] = {
         "answered": lambda edge, exchange: edge.router.answered("b", answer(exchange), 1.0),
@@ -263,7 +263,7 @@ def test_each_end_is_told_to_its_client_once_and_leaves_nothing() -> None:
         assert len(edge.client.outcomes) <= 1
 
 
-def test_a_cancel_tells_the_owner_and_to_forget_does_not() -> None:
+def test_the_owner_is_sent_a_cancel_and_nothing_when_an_exchange_is_forgotten() -> None:
     for end, posted in (("cancel", [Kind.CANCEL]), ("forget", [])):
         edge = Edge()
         exchange = edge.exchange()
@@ -273,7 +273,7 @@ def test_a_cancel_tells_the_owner_and_to_forget_does_not() -> None:
         assert edge.client.link == ""
 
 
-def test_a_session_promised_to_a_client_that_another_bridge_opens_is_lost() -> None:
+def test_a_promised_session_that_another_bridge_opens_is_lost() -> None:
     edge = Edge()
     exchange = edge.exchange(kind=Kind.OPEN)
     edge.router.offer(exchange, 0.0)

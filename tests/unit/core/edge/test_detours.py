@@ -42,7 +42,7 @@ class Scene:
         self.member.receive(single(name, Envelope(kind=Kind.ANNOUNCE, body=announcement.encode(said))), now)
 
 
-def test_a_queue_is_trusted_until_a_bridge_that_reads_it_is_silent_and_the_other_gets_the_work() -> None:
+def test_work_bypasses_a_queue_once_one_of_its_bridges_is_silent_and_goes_to_the_other() -> None:
     scene = Scene()
     scene.hear(0.0, a=4, b=4)
     assert not scene.detours.needed("s")
@@ -55,7 +55,7 @@ def test_a_queue_is_trusted_until_a_bridge_that_reads_it_is_silent_and_the_other
     assert not scene.detours.needed("s")
 
 
-def test_a_bridge_that_leaves_unacknowledged_what_it_was_sent_is_in_doubt_though_it_is_heard() -> None:
+def test_a_bridge_that_announces_itself_and_acknowledges_nothing_is_in_doubt() -> None:
     scene = Scene()
     scene.hear(0.0, a=4, b=4)
     scene.member.control("a", 0.0, Envelope(kind=Kind.GRANT))
@@ -66,14 +66,14 @@ def test_a_bridge_that_leaves_unacknowledged_what_it_was_sent_is_in_doubt_though
     assert scene.detours.bridge("s", 1.1) == "b"
 
 
-def test_who_does_not_hear_himself_doubts_nobody() -> None:
+def test_an_edge_that_misses_its_own_announcements_doubts_no_bridge() -> None:
     scene = Scene()
     scene.hear(0.0, a=4, b=4)
     scene.detours.look(GAP + 1.0)
     assert not scene.detours.needed("s")
 
 
-def test_work_goes_where_there_is_most_room_and_what_was_sent_there_counts() -> None:
+def test_work_goes_to_the_bridge_with_most_room_less_what_was_sent_to_it() -> None:
     scene = Scene()
     scene.hear(0.0, a=3, b=1)
     assert sorted(scene.detours.bridge("s", 0.1) for _ in range(4)) == ["a", "a", "a", "b"]
@@ -82,14 +82,14 @@ def test_work_goes_where_there_is_most_room_and_what_was_sent_there_counts() -> 
     assert scene.detours.bridge("s", 0.2) == "b"
 
 
-def test_who_was_heard_just_now_is_preferred_to_who_has_more_room() -> None:
+def test_a_bridge_with_a_fresh_announcement_is_preferred_to_one_with_more_room() -> None:
     scene = Scene()
     scene.hear(0.0, a=9, b=1)
     scene.hear(0.6, b=1)
     assert scene.detours.bridge("s", 0.6) == "b"
 
 
-def test_a_bridge_that_was_given_up_stays_in_doubt_until_it_is_heard_or_the_broker_has_surely_noticed() -> None:
+def test_a_bridge_that_was_given_up_stays_in_doubt_until_the_broker_has_surely_noticed() -> None:
     for keeps, unnoticed in ((False, UNNOTICED), (True, UNNOTICED_KEPT)):
         scene = Scene(keeps=keeps)
         scene.hear(0.0, a=4, b=4)
@@ -103,7 +103,7 @@ def test_a_bridge_that_was_given_up_stays_in_doubt_until_it_is_heard_or_the_brok
         assert scene.detours.lost("nobody", 4.0 + unnoticed) == frozenset()
 
 
-def test_where_nobody_is_left_there_is_no_way_round() -> None:
+def test_without_another_bridge_there_is_no_detour() -> None:
     scene = Scene()
     assert scene.detours.bridge("s", 0.0) == ""
     scene.hear(0.0, a=4)

@@ -11,7 +11,7 @@ def announced(leases: Leases, health: Health, now: float, bridge: str = "b") -> 
     leases.announced(bridge, Announcement(role=Role.BRIDGE, number=1, key="k", versions=(1,), serves={"s": served}), now)
 
 
-def test_new_work_is_refused_at_once_by_an_ill_server_and_work_that_was_begun_waits_for_its_restart() -> None:
+def test_an_unhealthy_server_refuses_new_work_at_once_and_started_work_waits_for_its_restart() -> None:
     leases = Leases("me")
     directory = ServerDirectory(leases, frozenset({"s"}))
     announced(leases, Health.HEALTHY, 0.0)
@@ -29,7 +29,7 @@ def test_new_work_is_refused_at_once_by_an_ill_server_and_work_that_was_begun_wa
     assert directory.hopeless("s", 1.0 + RESTART_PATIENCE, begun=True) is not None
 
 
-def test_illness_that_ends_is_counted_anew() -> None:
+def test_the_patience_for_a_restart_begins_anew_after_a_recovery() -> None:
     leases = Leases("me")
     directory = ServerDirectory(leases, frozenset({"s"}))
     for now, health in ((0.0, Health.UNHEALTHY), (9.0, Health.DEGRADED), (10.0, Health.UNHEALTHY)):

@@ -38,7 +38,7 @@ def test_an_edge_is_idle_while_only_event_streams_are_open() -> None:
     assert edge.core.idle
 
 
-def test_words_of_a_newer_release_are_passed_over() -> None:
+def test_envelopes_that_an_edge_does_not_handle_are_ignored() -> None:
     edge = DrivenEdge()
     edge.post(request(1, modern=True))
     assert edge.says(Kind.GRANT, edge.open[0]) == []
@@ -51,7 +51,7 @@ def test_an_event_of_a_bridge_is_refused() -> None:
         DrivenEdge().handle(DrainStarted())
 
 
-def test_an_edge_that_leaves_ends_the_sessions_of_its_links_and_hears_nothing_more() -> None:
+def test_an_edge_that_leaves_ends_the_sessions_of_its_links_and_ignores_later_events() -> None:
     edge = DrivenEdge()
     session = edge.with_session()
     edge.core.leave(edge.now)
@@ -60,7 +60,7 @@ def test_an_edge_that_leaves_ends_the_sessions_of_its_links_and_hears_nothing_mo
     assert not edge.core.long_links.open
 
 
-def test_a_request_that_its_server_does_not_answer_in_its_idle_time_is_given_up() -> None:
+def test_a_request_without_an_answer_within_the_idle_time_ends_at_its_deadline() -> None:
     edge = DrivenEdge()
     edge.post(request(1, modern=True))
     edge.says(Kind.TAKEN, edge.open[0], attempt=1)
@@ -69,7 +69,7 @@ def test_a_request_that_its_server_does_not_answer_in_its_idle_time_is_given_up(
     assert [envelope.kind for envelope in edge.posted()] == [Kind.CANCEL]
 
 
-def test_a_request_whose_client_is_behind_is_not_given_up_for_silence_which_may_be_the_clients_own() -> None:
+def test_a_request_whose_client_is_behind_does_not_reach_its_idle_deadline() -> None:
     edge = DrivenEdge()
     edge.post(request(1, modern=True))
     edge.says(Kind.TAKEN, edge.open[0], attempt=1)
@@ -79,14 +79,14 @@ def test_a_request_whose_client_is_behind_is_not_given_up_for_silence_which_may_
     assert len(frames(edge.pass_time(edge.core.router.limits.idle + 1.0))) == 1
 
 
-def test_a_server_that_no_bridge_serves_any_more_fails_its_open_requests() -> None:
+def test_open_requests_fail_when_no_bridge_serves_their_server_any_more() -> None:
     edge = DrivenEdge()
     edge.post(request(1, modern=True))
     [error] = frames(edge.pass_time(12.0, bridge_lives=False))
     assert error["error"]["data"]["reason"] == "no_worker"
 
 
-def test_what_the_broker_did_not_confirm_is_sent_again_after_a_pause() -> None:
+def test_a_request_that_the_broker_did_not_confirm_is_sent_again_after_a_pause() -> None:
     edge = DrivenEdge()
     edge.post(request(1, modern=True))
     exchange = edge.core.router.exchanges[edge.open[0]]
@@ -104,7 +104,7 @@ def test_no_deadline_is_earlier_than_soonest() -> None:
     assert edge.core.soonest <= edge.core.next_deadline() == edge.core.member.next_beat
 
 
-def test_a_link_that_closes_while_it_is_behind_frees_what_was_held_for_it() -> None:
+def test_a_link_that_closes_while_it_is_behind_releases_its_server_process() -> None:
     edge = DrivenEdge()
     session = edge.with_session()
     edge.handle(LinkBehind("line", 100_000))

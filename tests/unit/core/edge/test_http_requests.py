@@ -22,7 +22,7 @@ def only(edge: DrivenEdge) -> Exchange:
 
 
 # ---------------------------------------------------------------- posts without a session
-def test_a_post_is_answered_under_its_clients_own_id() -> None:
+def test_a_post_is_answered_with_the_id_of_its_client() -> None:
     edge = DrivenEdge()
     edge.post(request("mine", modern=True))
     [answer] = edge.answers(edge.open[0], {"ok": True})
@@ -37,7 +37,7 @@ def test_a_notification_without_a_session_is_accepted_and_a_ping_answered_by_the
     assert edge.open == []
 
 
-def test_what_belongs_to_a_session_and_names_none_is_refused() -> None:
+def test_a_message_that_needs_a_session_and_names_none_is_refused() -> None:
     edge = DrivenEdge()
     for body, code in ((request(1), -32602), (frame(id=1, result={}), -32600)):
         [error] = edge.post(body)
@@ -47,7 +47,7 @@ def test_what_belongs_to_a_session_and_names_none_is_refused() -> None:
     assert not edge.core.http_requests.responses.open
 
 
-def test_a_message_before_the_answer_comes_on_the_same_stream_unless_its_client_takes_only_the_answer() -> None:
+def test_a_message_before_the_answer_is_sent_unless_its_client_accepts_only_the_answer() -> None:
     for answer_only, count in ((False, 1), (True, 0)):
         edge = DrivenEdge()
         edge.post(request(1, modern=True), answer_only=answer_only)
@@ -55,7 +55,7 @@ def test_a_message_before_the_answer_comes_on_the_same_stream_unless_its_client_
         assert edge.says(Kind.MESSAGE, edge.open[0], attempt=1, body=notification) == [Send("post", notification)] * count
 
 
-def test_a_call_whose_headers_do_not_mirror_its_arguments_is_refused_when_the_tools_are_known() -> None:
+def test_a_call_whose_headers_contradict_its_arguments_is_refused_once_the_tools_are_known() -> None:
     edge = DrivenEdge()
     edge.post(request(1, "tools/call", modern=True, name="t", arguments={"city": "Rome"}), params=(("city", "Oslo"),))
     [listing] = edge.open  # the call itself waits for the list
@@ -74,7 +74,7 @@ def test_a_call_that_waits_for_the_tools_is_not_sent_when_its_client_has_left() 
     assert edge.open == []
 
 
-def test_a_client_without_a_session_that_hangs_up_has_cancelled() -> None:
+def test_a_client_without_a_session_that_hangs_up_cancels_its_request() -> None:
     edge = DrivenEdge()
     edge.post(request(1, modern=True))
     edge.says(Kind.TAKEN, edge.open[0], attempt=1)
@@ -97,7 +97,7 @@ def test_an_answered_initialize_establishes_its_session_before_the_answer_leaves
     assert answer.final
 
 
-def test_an_initialize_that_takes_long_gets_its_session_before_the_answer_and_not_again_with_it() -> None:
+def test_a_slow_initialize_gets_its_session_before_the_answer_and_not_again_with_it() -> None:
     edge = DrivenEdge()
     edge.post(initialize())
     session = edge.open[0]
@@ -112,7 +112,7 @@ def test_an_initialize_that_takes_long_gets_its_session_before_the_answer_and_no
     assert isinstance(answer, Send)
 
 
-def test_a_request_of_a_session_goes_to_its_owner_under_its_clients_names() -> None:
+def test_a_request_of_a_session_goes_to_its_owner_with_the_id_and_token_of_its_client() -> None:
     edge = DrivenEdge()
     edge.post(request(1, "tools/call", name="t", _meta={"progressToken": "p"}), session=SESSION)
     [envelope] = edge.posted()
@@ -135,7 +135,7 @@ def test_a_session_of_another_client_or_server_is_refused() -> None:
     assert not edge.core.http_requests.responses.open
 
 
-def test_what_needs_no_answer_is_accepted_when_the_owner_has_written_it() -> None:
+def test_a_notification_is_accepted_when_the_owner_has_written_it() -> None:
     edge = DrivenEdge()
     assert edge.post(frame(method="notifications/roots/list_changed"), session=SESSION) == []
     [envelope] = edge.posted()
@@ -143,7 +143,7 @@ def test_what_needs_no_answer_is_accepted_when_the_owner_has_written_it() -> Non
     assert edge.says(Kind.WRITTEN, envelope.exchange) == [Accept("post")]
 
 
-def test_a_cancel_in_a_session_goes_past_what_waits_in_the_data_lane() -> None:
+def test_a_cancel_in_a_session_overtakes_the_data_lane() -> None:
     edge = DrivenEdge()
     edge.post(frame(method="notifications/cancelled", params={"requestId": 1}), session=SESSION)
     [envelope] = edge.core.member.pairs.get("b").control_out.kept
@@ -159,7 +159,7 @@ def test_a_delete_is_accepted_when_the_owner_has_ended_the_session() -> None:
     assert edge.says(Kind.WRITTEN, envelope.exchange) == [Accept("delete")]
 
 
-def test_a_session_whose_owner_is_unknown_is_lost_when_that_is_certain() -> None:
+def test_a_session_is_lost_once_it_is_certain_that_its_owner_is_unknown() -> None:
     edge = DrivenEdge()
     session = msgspec.structs.replace(SESSION, owner="gone")
     assert edge.post(request(1), session=session) == []
@@ -169,7 +169,7 @@ def test_a_session_whose_owner_is_unknown_is_lost_when_that_is_certain() -> None
     assert not edge.core.http_requests.orphans
 
 
-def test_a_client_of_a_session_that_hangs_up_has_not_cancelled_and_its_bridge_keeps_the_rest() -> None:
+def test_a_client_of_a_session_that_hangs_up_does_not_cancel_its_request() -> None:
     for streaming, posted in ((False, []), (True, [Kind.DETACH])):
         edge = DrivenEdge()
         edge.post(request(1), session=SESSION)
@@ -194,7 +194,7 @@ def test_an_event_stream_carries_its_sessions_messages_by_number_until_it_ends()
     assert edge.open == []
 
 
-def test_a_stream_is_resumed_where_its_last_event_says() -> None:
+def test_a_stream_is_resumed_after_its_last_event_id() -> None:
     edge = DrivenEdge()
     edge.handle(StreamOpened("get", SESSION, "e-1-some.request.7"))
     [envelope] = edge.posted()
@@ -203,7 +203,7 @@ def test_a_stream_is_resumed_where_its_last_event_says() -> None:
     assert sent == Send("get", b"{}", "e-1-some.request.8")
 
 
-def test_an_event_id_that_is_none_of_ours_is_refused() -> None:
+def test_an_event_id_of_unknown_form_is_refused() -> None:
     for id in ("7", ".7", "stream.", "stream.-1", "stream.x", "stream.1234567890123456"):
         edge = DrivenEdge()
         [error] = frames(edge.handle(StreamOpened("get", SESSION, id)))
@@ -211,7 +211,7 @@ def test_an_event_id_that_is_none_of_ours_is_refused() -> None:
         assert edge.open == []
 
 
-def test_a_stream_that_fails_is_refused_if_nothing_was_sent_on_it_and_else_just_ends() -> None:
+def test_a_stream_that_fails_is_refused_before_its_first_event_and_ends_after_it() -> None:
     for streaming in (False, True):
         edge = DrivenEdge()
         edge.handle(StreamOpened("get", SESSION, ""))
@@ -223,7 +223,7 @@ def test_a_stream_that_fails_is_refused_if_nothing_was_sent_on_it_and_else_just_
         assert bool(frames(effects)) is not streaming
 
 
-def test_a_stream_that_is_read_elsewhere_ends_here() -> None:
+def test_a_stream_ends_when_it_is_resumed_at_another_edge() -> None:
     edge = DrivenEdge()
     edge.handle(StreamOpened("get", SESSION, ""))
     exchange = edge.open[0]
@@ -232,7 +232,7 @@ def test_a_stream_that_is_read_elsewhere_ends_here() -> None:
     assert not edge.core.http_requests.responses.open
 
 
-def test_a_reader_that_hangs_up_is_detached() -> None:
+def test_an_event_stream_whose_reader_hangs_up_is_detached() -> None:
     edge = DrivenEdge()
     edge.handle(StreamOpened("get", SESSION, ""))
     edge.posted()
@@ -242,7 +242,7 @@ def test_a_reader_that_hangs_up_is_detached() -> None:
     assert edge.records == []
 
 
-def test_a_call_of_a_session_whose_owner_is_heard_of_late_is_carried_though_its_client_has_hung_up() -> None:
+def test_a_call_of_a_session_whose_owner_is_announced_late_is_sent_though_its_client_hung_up() -> None:
     edge = DrivenEdge()
     edge.post(request(1), session=SessionRef("session", "late", "s", "p"))
     edge.handle(LinkGone("post"))  # which cancels nothing in a session
@@ -260,7 +260,7 @@ def batch(*members: bytes) -> bytes:
     return b"[" + b",".join(members) + b"]"
 
 
-def test_a_posted_batch_is_answered_in_one_array_when_its_last_member_is() -> None:
+def test_a_posted_batch_is_answered_in_one_array_with_its_last_answer() -> None:
     edge = DrivenEdge()
     members = batch(request(1), NOTIFICATION, request(2), frame(id=3, method="initialize"))
     assert edge.post(members, session=OLD_SESSION) == []
@@ -274,7 +274,7 @@ def test_a_posted_batch_is_answered_in_one_array_when_its_last_member_is() -> No
     assert not edge.core.http_requests.responses.batches
 
 
-def test_a_batch_without_requests_is_accepted_when_all_of_it_was_written_and_refused_with_a_part() -> None:
+def test_a_batch_without_requests_is_accepted_when_all_is_written_and_refused_when_a_part_fails() -> None:
     for owner, effect in (("b", Accept), ("gone", Send)):
         edge = DrivenEdge()
         session = msgspec.structs.replace(OLD_SESSION, owner=owner)
@@ -294,7 +294,7 @@ def test_a_batch_whose_members_are_all_cancelled_ends_without_an_answer() -> Non
     assert edge.says(Kind.ENDED, second) == [Finish("post")]
 
 
-def test_messages_before_the_answers_of_a_batch_come_unnumbered_on_its_stream() -> None:
+def test_messages_before_the_answers_of_a_batch_have_no_event_id() -> None:
     edge = DrivenEdge()
     edge.post(batch(request(1), request(2)), session=OLD_SESSION)
     first, second = edge.open
@@ -304,7 +304,7 @@ def test_messages_before_the_answers_of_a_batch_come_unnumbered_on_its_stream() 
     assert edge.says(Kind.ENDED, second) == [Finish("post")]
 
 
-def test_long_answers_of_a_batch_leave_before_the_others_unless_its_client_takes_no_stream() -> None:
+def test_long_answers_of_a_batch_leave_early_unless_its_client_accepts_no_stream() -> None:
     for answer_only in (False, True):
         edge = DrivenEdge()
         edge.post(batch(*(request(id) for id in range(8))), session=OLD_SESSION, answer_only=answer_only)
@@ -316,7 +316,7 @@ def test_long_answers_of_a_batch_leave_before_the_others_unless_its_client_takes
         assert ("too_large" in str(last)) is answer_only
 
 
-def test_a_batch_is_refused_outside_the_revision_that_has_them() -> None:
+def test_a_batch_is_refused_outside_the_revision_with_batches() -> None:
     for session in (SESSION, None):
         edge = DrivenEdge()
         [error] = frames(edge.post(batch(request(1)), session=session))
@@ -324,7 +324,7 @@ def test_a_batch_is_refused_outside_the_revision_that_has_them() -> None:
         assert edge.open == []
 
 
-def test_a_client_that_leaves_its_batch_leaves_the_session_as_it_was() -> None:
+def test_a_client_that_hangs_up_on_its_batch_does_not_end_the_session() -> None:
     edge = DrivenEdge()
     edge.post(batch(request(1), request(2)), session=OLD_SESSION)
     first, second = edge.open

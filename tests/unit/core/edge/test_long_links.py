@@ -52,7 +52,7 @@ def test_a_ping_needs_no_session() -> None:
     assert frames(edge.write(frame(id=1, method="ping"))) == [{"jsonrpc": "2.0", "id": 1, "result": {}}]
 
 
-def test_too_much_behind_an_initialize_is_not_read_until_that_is_answered() -> None:
+def test_a_link_is_held_when_too_much_waits_behind_its_initialize() -> None:
     edge = DrivenEdge()
     edge.open_link()
     edge.write(initialize())
@@ -65,7 +65,7 @@ def test_too_much_behind_an_initialize_is_not_read_until_that_is_answered() -> N
 
 
 # ---------------------------------------------------------------- requests
-def test_of_two_requests_with_one_id_each_gets_its_answer_and_a_cancel_means_the_newest() -> None:
+def test_requests_with_one_id_each_get_their_answer_and_a_cancel_ends_the_newest() -> None:
     edge = DrivenEdge()
     edge.open_link()
     for method in ("prompts/list", "resources/list", "tools/list"):
@@ -84,7 +84,7 @@ def test_of_two_requests_with_one_id_each_gets_its_answer_and_a_cancel_means_the
     assert (answer["id"], answer["result"]) == (7, {"prompts": []})
 
 
-def test_a_cancel_of_what_is_not_open_does_nothing() -> None:
+def test_a_cancel_of_an_unknown_request_does_nothing() -> None:
     edge = DrivenEdge()
     edge.open_link()
     edge.write(request(7, modern=True))
@@ -92,7 +92,7 @@ def test_a_cancel_of_what_is_not_open_does_nothing() -> None:
     assert len(edge.open) == 1
 
 
-def test_progress_comes_back_under_its_clients_own_token_and_only_as_it_rises() -> None:
+def test_progress_has_the_token_of_its_client_and_only_rises() -> None:
     edge = DrivenEdge()
     session = edge.with_session()
     edge.write(request(1, "tools/call", name="t", _meta={"progressToken": "p"}))
@@ -107,7 +107,7 @@ def test_progress_comes_back_under_its_clients_own_token_and_only_as_it_rises() 
     ]
 
 
-def test_a_batch_is_answered_in_one_array_when_its_last_member_is() -> None:
+def test_a_batch_is_answered_in_one_array_with_its_last_answer() -> None:
     edge = DrivenEdge()
     edge.with_session(version="2025-03-26")
     members = [request(1), frame(method="notifications/x"), request(2), frame(id=3, method="initialize")]
@@ -119,7 +119,7 @@ def test_a_batch_is_answered_in_one_array_when_its_last_member_is() -> None:
     assert "error" in answers[0]
 
 
-def test_a_member_of_a_batch_that_is_cancelled_does_not_hold_up_the_others() -> None:
+def test_a_cancelled_member_does_not_delay_the_answer_of_a_batch() -> None:
     edge = DrivenEdge()
     edge.with_session(version="2025-03-26")
     edge.write(b"[" + request(1) + b"," + request(2) + b"]")
@@ -138,7 +138,7 @@ def test_a_batch_in_a_session_of_another_revision_is_refused() -> None:
 
 
 # ---------------------------------------------------------------- links that are not read
-def test_a_link_is_read_again_when_the_last_reason_not_to_is_gone() -> None:
+def test_a_held_link_is_released_when_its_last_reason_is_gone() -> None:
     edge = DrivenEdge()
     session = edge.with_session()
     assert edge.says(Kind.HOLD, session=session) == [HoldLink("line")]
@@ -150,7 +150,7 @@ def test_a_link_is_read_again_when_the_last_reason_not_to_is_gone() -> None:
     assert edge.handle(LinkCaughtUp("line")) == [ReleaseLink("line")]
 
 
-def test_notifications_wait_in_their_link_while_the_lane_to_the_owner_is_full_and_requests_are_refused() -> None:
+def test_a_full_lane_to_the_owner_holds_the_link_of_notifications_and_refuses_requests() -> None:
     edge = DrivenEdge()
     edge.with_session()
     notification = frame(method="notifications/x", params={"text": "x" * 900_000})
@@ -164,7 +164,7 @@ def test_notifications_wait_in_their_link_while_the_lane_to_the_owner_is_full_an
     assert edge.core.long_links.open == {}
 
 
-def test_what_a_session_says_of_its_own_goes_to_its_link() -> None:
+def test_a_message_of_a_session_without_a_request_goes_to_its_link() -> None:
     edge = DrivenEdge()
     session = edge.with_session()
     notification = frame(method="notifications/tools/list_changed")
@@ -173,7 +173,7 @@ def test_what_a_session_says_of_its_own_goes_to_its_link() -> None:
 
 
 # ---------------------------------------------------------------- ends
-def test_a_session_that_ends_answers_what_is_open_in_it_and_closes_its_link() -> None:
+def test_a_session_that_ends_answers_its_open_requests_and_closes_its_link() -> None:
     edge = DrivenEdge()
     session = edge.with_session()
     edge.write(call(1))
@@ -205,7 +205,7 @@ def test_a_modern_request_on_the_link_of_a_session_that_ends_is_cancelled_once()
     assert edge.open == []
 
 
-def test_a_client_that_leaves_ends_its_session_and_what_is_open_in_it() -> None:
+def test_a_client_that_leaves_ends_its_session_and_its_open_requests() -> None:
     edge = DrivenEdge()
     session = edge.with_session()
     edge.write(call(1))
@@ -217,7 +217,7 @@ def test_a_client_that_leaves_ends_its_session_and_what_is_open_in_it() -> None:
     assert edge.core.long_links.bound == {}
 
 
-def test_a_bridge_that_is_given_up_ends_the_sessions_it_ran() -> None:
+def test_a_bridge_that_is_given_up_ends_the_sessions_that_it_ran() -> None:
     edge = DrivenEdge()
     edge.with_session()
     edge.write(call(1))
@@ -226,7 +226,7 @@ def test_a_bridge_that_is_given_up_ends_the_sessions_it_ran() -> None:
     assert effects[-1] == CloseLink("line", "the bridge that ran this session is gone")
 
 
-def test_what_a_client_asked_before_it_ended_its_input_is_answered_when_it_is_waited_for_no_longer() -> None:
+def test_open_requests_are_answered_when_the_input_of_their_client_lapses() -> None:
     edge = DrivenEdge()
     edge.open_link()
     edge.write(request(1, "prompts/list", modern=True))
@@ -242,7 +242,7 @@ def test_what_a_client_asked_before_it_ended_its_input_is_answered_when_it_is_wa
 
 
 # ---------------------------------------------------------------- clients that have ended their input
-def test_a_link_is_idle_once_the_last_request_of_a_client_that_asks_no_more_is_answered() -> None:
+def test_a_link_whose_input_has_ended_is_idle_once_its_last_request_is_answered() -> None:
     edge = DrivenEdge()
     session = edge.with_session()
     edge.write(request(1))
@@ -253,7 +253,7 @@ def test_a_link_is_idle_once_the_last_request_of_a_client_that_asks_no_more_is_a
     assert edge.answers(second, session=session)[-1] == LinkIdle("line")
 
 
-def test_frames_behind_an_initialize_count_although_the_input_has_ended() -> None:
+def test_a_link_whose_input_has_ended_is_not_idle_while_frames_wait_behind_an_initialize() -> None:
     edge = DrivenEdge()
     edge.open_link()
     edge.write(initialize())
@@ -266,7 +266,7 @@ def test_frames_behind_an_initialize_count_although_the_input_has_ended() -> Non
     assert edge.answers(pipelined, session=session)[-1] == LinkIdle("line")
 
 
-def test_a_link_without_a_request_is_idle_at_once_and_a_subscription_keeps_none() -> None:
+def test_a_link_whose_input_has_ended_is_idle_at_once_without_a_request_but_a_subscription() -> None:
     edge = DrivenEdge()
     edge.open_link()
     edge.write(request(1, "subscriptions/listen", modern=True))

@@ -16,17 +16,17 @@ def exchange(*, repeatable: bool = False, owner: str = "", granted: bool = False
     return made
 
 
-def test_a_call_that_nobody_was_granted_may_be_sent_again_after_its_deadline() -> None:
+def test_a_call_that_was_not_granted_or_is_repeatable_is_retryable_after_its_deadline() -> None:
     for late in (exchange(), exchange(repeatable=True, owner="b", granted=True)):
         fault = outcomes.late(late, 9.0, "", free=True)
         assert (fault.reason, fault.retryable) == (Reason.DEADLINE, True)
 
 
-def test_of_a_granted_call_that_may_not_be_repeated_the_outcome_is_unknown_at_its_deadline() -> None:
+def test_a_granted_unrepeatable_call_has_an_unknown_outcome_at_its_deadline() -> None:
     fault = outcomes.late(exchange(owner="b", granted=True), 9.0, "", free=True)
     assert (fault.reason, fault.retryable) == (Reason.OUTCOME_UNKNOWN, False)
 
 
-def test_why_nobody_has_it_is_said_where_that_is_known() -> None:
+def test_a_call_that_no_bridge_took_ends_with_the_known_reason() -> None:
     assert outcomes.late(exchange(), 9.0, "no bridge serves s", free=False).reason is Reason.NO_WORKER
     assert outcomes.late(exchange(), 9.0, "", free=False).reason is Reason.OVERLOADED

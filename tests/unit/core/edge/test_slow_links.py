@@ -26,7 +26,7 @@ def exchange(method: str) -> Exchange:
     return Exchange("x", request, ToolList(DrivenEdge().core.tools, "s", 0.0, Catalog(), []))
 
 
-def test_messages_of_a_shared_process_wait_up_to_a_quarter_of_a_lane_and_the_rest_is_passed_over() -> None:
+def test_messages_of_a_shared_process_wait_up_to_a_quarter_of_a_lane_and_others_are_skipped() -> None:
     links, out = slow_links()
     call = exchange("tools/call")
     assert [links.admits("link", call, b"x" * 40, "", 0.0) for _ in range(3)] == [True, True, False]
@@ -36,7 +36,7 @@ def test_messages_of_a_shared_process_wait_up_to_a_quarter_of_a_lane_and_the_res
     assert out == [Skipped("link", 2)]
 
 
-def test_notices_of_a_subscription_that_were_passed_over_are_sent_once_there_is_room() -> None:
+def test_skipped_notices_of_a_subscription_are_sent_once_there_is_room() -> None:
     links, out = slow_links()
     listener = exchange("subscriptions/listen")
     for frame in (b"x" * QUARTER, b"a", b"b", b"a"):

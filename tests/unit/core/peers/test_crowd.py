@@ -10,12 +10,12 @@ def crowd(me: str, *others: str) -> Crowd:
     return found
 
 
-def test_the_same_workers_are_one_number_in_whatever_order_they_came() -> None:
+def test_the_number_of_a_crowd_does_not_depend_on_the_order_of_arrival() -> None:
     first, second = crowd("a", "b", "c"), crowd("c", "b", "a", "b")
     assert first.number(with_me=True) == second.number(with_me=True) == mark("a") ^ mark("b") ^ mark("c")
 
 
-def test_it_is_complete_when_another_knows_of_the_same_workers_whether_or_not_of_us() -> None:
+def test_a_crowd_is_complete_when_another_worker_knows_the_same_others() -> None:
     newcomer = crowd("new", "a")
     newcomer.compare(crowd("a", "b").number(with_me=True))
     assert not newcomer.complete
@@ -26,7 +26,7 @@ def test_it_is_complete_when_another_knows_of_the_same_workers_whether_or_not_of
     assert second.complete
 
 
-def test_who_has_left_counts_no_more_and_who_never_came_leaves_nothing() -> None:
+def test_a_worker_that_has_left_does_not_count_and_an_unknown_one_leaves_no_trace() -> None:
     newcomer = crowd("new", "a", "b")
     newcomer.remove("b")
     newcomer.remove("never")
@@ -34,7 +34,7 @@ def test_who_has_left_counts_no_more_and_who_never_came_leaves_nothing() -> None
     assert newcomer.complete
 
 
-def test_what_was_forgotten_completes_nothing() -> None:
+def test_a_forgotten_comparison_does_not_complete_a_crowd() -> None:
     newcomer = crowd("new", "a")
     newcomer.compare(crowd("a").number(with_me=True))
     newcomer.forget()

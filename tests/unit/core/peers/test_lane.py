@@ -12,14 +12,14 @@ def message(number: int, body: bytes = b"") -> Envelope:
 
 
 @given(st.lists(st.integers(1, 12)).map(lambda extra: [*extra, *range(1, 13)]).flatmap(st.permutations))
-def test_copies_in_any_order_come_out_once_each_and_in_order(numbers: list[int]) -> None:
+def test_copies_in_any_order_are_accepted_once_each_and_in_order(numbers: list[int]) -> None:
     lane = Incoming()
     out = [envelope.number for number in numbers for envelope in lane.accept(message(number))]
     assert out == list(range(1, 13))
     assert not lane.held
 
 
-def test_what_waits_behind_a_gap_is_bounded() -> None:
+def test_a_lane_holds_a_bounded_number_of_messages_behind_a_gap() -> None:
     lane = Incoming()
     for number in range(2, HELD_MESSAGES + 100):
         assert lane.accept(message(number)) == []
@@ -28,7 +28,7 @@ def test_what_waits_behind_a_gap_is_bounded() -> None:
 
 
 @given(st.lists(st.integers(-2, 15)))
-def test_what_is_kept_is_what_was_not_acknowledged_and_its_bytes(acknowledgements: list[int]) -> None:
+def test_a_lane_keeps_the_unacknowledged_messages_and_counts_their_bytes(acknowledgements: list[int]) -> None:
     lane = Outgoing()
     for number in range(1, 11):
         lane.keep(message(lane.next, b"x" * number), 0.0)

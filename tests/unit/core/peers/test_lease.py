@@ -29,7 +29,7 @@ def test_a_silent_peer_is_dead_after_the_lease_and_not_before() -> None:
     assert leases.dead(LEASE + 0.1) == ["peer"]
 
 
-def test_who_does_not_hear_himself_judges_nobody() -> None:
+def test_a_process_that_misses_its_own_announcements_gives_up_no_peer() -> None:
     leases = hearing()
     leases.renew("peer", 0.0)
     leases.force(1.0)
@@ -60,7 +60,7 @@ def test_a_reconnect_is_a_gap() -> None:
     assert leases.heard_self(leases.force(0.2), 0.3)
 
 
-def test_it_is_settled_after_everyone_had_time_to_answer_and_sure_after_a_full_lease() -> None:
+def test_leases_are_settled_after_a_time_to_answer_and_sure_after_a_full_lease() -> None:
     leases = hearing()
     assert not leases.settled(SETTLE / 2)
     assert leases.settled(SETTLE)
@@ -69,7 +69,7 @@ def test_it_is_settled_after_everyone_had_time_to_answer_and_sure_after_a_full_l
     assert leases.sure(LEASE)
 
 
-def test_announcements_are_a_second_apart_however_the_looks_fall() -> None:
+def test_announcements_are_a_second_apart_whenever_the_core_looks() -> None:
     leases = Leases("me")
     said = [now / 100 for now in range(0, 1000, 25) if leases.next_number(now / 100 - (now % 50) * 1e-9) is not None]
     assert said == [float(second) for second in range(10)]

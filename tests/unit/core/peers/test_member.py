@@ -42,7 +42,7 @@ def word(generation: int, number: int) -> Pack:
     return Pack(VERSION, "peer", generation, 0, 0, (envelope,))
 
 
-def test_only_what_comes_in_the_current_generation_renews_a_lease() -> None:
+def test_only_packs_of_the_current_generation_renew_a_lease() -> None:
     me, owner = member()
     assert me.receive(word(1, 1), 0.0)
     assert "peer" in me.leases.peers
@@ -54,7 +54,7 @@ def test_only_what_comes_in_the_current_generation_renews_a_lease() -> None:
     assert "peer" in me.leases.peers
 
 
-def test_a_higher_generation_ends_all_that_hung_on_the_peer() -> None:
+def test_a_higher_generation_of_a_peer_counts_as_its_loss() -> None:
     me, owner = member()
     me.data("peer", 0.0, Envelope(kind=Kind.FRAME))
     assert [envelope.number for envelope in me.receive(word(3, 1), 1.0)] == [1]
@@ -64,7 +64,7 @@ def test_a_higher_generation_ends_all_that_hung_on_the_peer() -> None:
 
 @pytest.mark.requirement("K09")
 @pytest.mark.parametrize(("versions", "used"), [((VERSION,), True), ((VERSION, VERSION + 1), True), ((VERSION + 1,), False)])
-def test_a_peer_is_used_if_it_reads_what_we_write(versions: tuple[int, ...], used: bool) -> None:
+def test_a_peer_is_used_if_it_reads_our_version_of_the_envelope(versions: tuple[int, ...], used: bool) -> None:
     me, _ = member()
     said = announcement.encode(Announcement(role=Role.BRIDGE, number=1, key="k", versions=versions, host="vm:1"))
     me.receive(single("peer", Envelope(kind=Kind.ANNOUNCE, body=said)), 1.0)

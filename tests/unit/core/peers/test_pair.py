@@ -53,7 +53,7 @@ def test_a_lost_pack_is_sent_again_after_a_second_and_acted_on_once() -> None:
     assert bridge.receive(lost[0], 1.3) == ([], False)
 
 
-def test_a_gap_is_said_at_once_and_closed_by_what_was_lost() -> None:
+def test_a_gap_is_reported_at_once_and_closed_by_the_lost_message() -> None:
     edge, bridge = pairs("e"), pairs("b")
     edge.data("b", 0.0, say(b"1"))
     packs(edge)  # lost
@@ -64,7 +64,7 @@ def test_a_gap_is_said_at_once_and_closed_by_what_was_lost() -> None:
     assert carry(edge, bridge, 0.3) == [b"1", b"2"]
 
 
-def test_who_was_given_up_learns_it_from_the_answer_to_its_next_word() -> None:
+def test_a_process_that_was_given_up_learns_it_from_the_answer_to_its_next_message() -> None:
     edge, bridge = pairs("e"), pairs("b")
     bridge.data("e", 0.0, say())
     carry(bridge, edge, 0.0)
@@ -78,7 +78,7 @@ def test_who_was_given_up_learns_it_from_the_answer_to_its_next_word() -> None:
     assert carry(bridge, edge, 5.2) == [b"anew"]
 
 
-def test_who_was_given_up_and_says_nothing_learns_it_when_it_is_heard_of() -> None:
+def test_a_silent_process_that_was_given_up_learns_it_when_it_announces_itself() -> None:
     edge, bridge = pairs("e"), pairs("b")
     edge.data("b", 0.0, say())
     carry(edge, bridge, 0.0)
@@ -92,7 +92,7 @@ def test_who_was_given_up_and_says_nothing_learns_it_when_it_is_heard_of() -> No
     assert packs(edge) == []  # it knows
 
 
-def test_both_may_give_each_other_up_at_once() -> None:
+def test_two_processes_that_give_each_other_up_at_once_go_on() -> None:
     edge, bridge = pairs("e"), pairs("b")
     edge.data("b", 0.0, say())
     carry(edge, bridge, 0.0)
@@ -104,7 +104,7 @@ def test_both_may_give_each_other_up_at_once() -> None:
     assert carry(bridge, edge, 1.0) == [b"2"]
 
 
-def test_the_dead_leave_no_pair_behind() -> None:
+def test_peers_that_were_given_up_leave_no_pair_behind() -> None:
     edge = pairs("e")
     for number in range(10_000):
         edge.data(f"b{number}", 0.0, say())
@@ -113,7 +113,7 @@ def test_the_dead_leave_no_pair_behind() -> None:
     assert len(edge._raised) <= 4096
 
 
-def test_packs_stay_under_the_brokers_size_and_control_has_at_most_one_of_data_ahead() -> None:
+def test_packs_stay_under_the_brokers_size_and_at_most_one_of_data_precedes_control() -> None:
     edge = pairs("e")
     edge.pack_bytes = 10_000
     for _ in range(10):
@@ -133,7 +133,7 @@ def test_a_data_lane_is_full_at_its_limit() -> None:
     assert edge.full("b")
 
 
-def test_what_a_client_chose_the_size_of_counts_wherever_it_travels() -> None:
+def test_every_field_whose_size_a_client_chooses_counts_as_bytes_of_a_lane() -> None:
     me = Pairs("me", lane_bytes=4_000_000)
     for _ in range(8):
         me.data("you", 0.0, Envelope(kind=Kind.REQUEST, client_id=b"9" * 500_000, body=b"{}"))
@@ -141,7 +141,7 @@ def test_what_a_client_chose_the_size_of_counts_wherever_it_travels() -> None:
     assert [len(pack.envelopes) for pack in packs(me)] == [1] * 8
 
 
-def test_a_message_that_is_taken_back_leaves_its_number_and_nothing_else() -> None:
+def test_a_withdrawn_message_leaves_only_its_number_in_the_lane() -> None:
     me, peer = Pairs("me", lane_bytes=1 << 20), Pairs("peer", lane_bytes=1 << 20)
     for body in (b"first", b"second", b"third"):
         me.data("peer", 0.0, Envelope(kind=Kind.REQUEST, exchange="e", body=body))

@@ -32,7 +32,7 @@ def code(outcome: Admission | Response) -> tuple[int, int, object]:
 
 
 @pytest.mark.requirement("L07")
-def test_a_request_whose_headers_say_what_its_body_says_is_admitted() -> None:
+def test_a_request_whose_headers_match_its_body_is_admitted() -> None:
     outcome = admitted(CALL | {b"mcp-session-id": b"ignored"}, call())
     assert isinstance(outcome, Admission)
     assert (outcome.modern, outcome.version, outcome.session) == (True, "2026-07-28", "")
@@ -66,7 +66,7 @@ def test_a_name_is_compared_after_decoding(name: str) -> None:
         ({b"mcp-method": b"resources/read", b"mcp-name": b"file:///b"}, call(method="resources/read", uri="file:///a")),
     ],
 )
-def test_headers_that_are_missing_wrong_or_malformed_are_a_mismatch_that_names_the_request(
+def test_missing_wrong_or_malformed_headers_are_refused_as_a_mismatch_with_the_requests_id(
     change: dict[bytes, bytes | None], body: bytes
 ) -> None:
     headers = {name: value for name, value in (CALL | change).items() if value is not None}
@@ -75,12 +75,12 @@ def test_headers_that_are_missing_wrong_or_malformed_are_a_mismatch_that_names_t
 
 @pytest.mark.requirement("L07")
 @pytest.mark.parametrize("missing", list(META))
-def test_metadata_that_every_request_must_carry_is_asked_for(missing: str) -> None:
+def test_a_request_without_its_required_metadata_is_refused(missing: str) -> None:
     meta = {key: value for key, value in META.items() if key != missing}
     assert code(admitted(CALL, call(meta))) == (400, jsonrpc.INVALID_PARAMS, "x")
 
 
-def test_the_body_alone_makes_a_request_modern_so_that_no_header_can_be_left_out() -> None:
+def test_the_body_alone_decides_that_a_request_is_modern_and_needs_its_headers() -> None:
     headers = {b"mcp-session-id": b"s", b"mcp-protocol-version": b"2025-11-25"}
     assert code(admitted(headers, call())) == (400, jsonrpc.HEADER_MISMATCH, "x")
 
@@ -93,7 +93,7 @@ def test_a_modern_notification_needs_no_headers_but_may_not_contradict_itself() 
 
 
 @pytest.mark.requirement("L07")
-def test_parameters_mirrored_in_headers_are_handed_over_decoded() -> None:
+def test_parameters_mirrored_in_headers_are_decoded() -> None:
     outcome = admitted(
         CALL | {b"mcp-param-region": b"us-west1", b"mcp-param-greeting": b"=?base64?SGVsbG8sIOS4lueVjA==?="}, call()
     )
@@ -102,7 +102,7 @@ def test_parameters_mirrored_in_headers_are_handed_over_decoded() -> None:
 
 
 @pytest.mark.requirement("L08")
-def test_a_session_begins_with_initialize_and_is_named_by_everything_else_but_a_ping() -> None:
+def test_every_legacy_request_but_initialize_and_ping_names_its_session() -> None:
     def legacy(method: str) -> bytes:
         return json.dumps({"jsonrpc": "2.0", "id": 1, "method": method}).encode()
 
@@ -116,7 +116,7 @@ def test_a_session_begins_with_initialize_and_is_named_by_everything_else_but_a_
 
 @pytest.mark.requirement("L08")
 @pytest.mark.parametrize("version", [b"2024-11-05", b"2025-03-26", b"2025-06-18", b"2025-11-25", b""])
-def test_every_legacy_version_is_known_and_none_is_fine(version: bytes) -> None:
+def test_every_legacy_version_is_accepted_and_may_be_absent(version: bytes) -> None:
     headers = {b"mcp-session-id": b"s", b"mcp-protocol-version": version, b"accept": b"text/event-stream"}
     assert isinstance(admit_bodiless("GET", headers), Admission)
     assert isinstance(admit_bodiless("DELETE", headers), Admission)
@@ -173,7 +173,7 @@ def test_a_post_is_json_that_can_be_answered(headers: Headers, status: int | Non
         (b"application/json;q=x;v=1", True, False),
     ],
 )
-def test_of_two_kinds_of_answer_those_count_that_are_accepted(accept: bytes, json: bool, events: bool) -> None:
+def test_the_accept_header_decides_between_json_and_event_streams(accept: bytes, json: bool, events: bool) -> None:
     assert accepted({b"accept": accept}) == (json, events)
     assert accepted({}) == (True, True)
     get = admit_bodiless("GET", {b"accept": accept, b"mcp-session-id": b"s"})

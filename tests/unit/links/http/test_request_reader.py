@@ -35,7 +35,7 @@ EXPECTED = [
 
 
 @given(st.lists(st.integers(0, len(POST + CHUNKED + GET)), max_size=12))
-def test_requests_are_the_same_wherever_the_network_cuts_them(cuts: list[int]) -> None:
+def test_requests_are_read_from_a_stream_cut_anywhere(cuts: list[int]) -> None:
     stream = POST + CHUNKED + GET
     places = sorted({0, *cuts, len(stream)})
     reader = read(*(stream[start:end] for start, end in itertools.pairwise(places)))
@@ -44,7 +44,7 @@ def test_requests_are_the_same_wherever_the_network_cuts_them(cuts: list[int]) -
 
 
 @given(st.lists(st.sampled_from([POST, CHUNKED, GET, POST.replace(b"ab", b"cd"), b"\r\n"]), max_size=12), st.data())
-def test_a_head_that_comes_again_is_read_as_if_it_were_new(parts: list[bytes], data: st.DataObject) -> None:
+def test_a_repeated_head_is_read_like_a_new_one(parts: list[bytes], data: st.DataObject) -> None:
     pieces = []
     for part in parts:
         cut = data.draw(st.sampled_from([0, 1, len(part) - 1, len(part)]))
@@ -54,7 +54,7 @@ def test_a_head_that_comes_again_is_read_as_if_it_were_new(parts: list[bytes], d
     assert known.fault == anew.fault == 0
 
 
-def test_a_known_head_behind_the_beginning_of_another_request_is_no_request() -> None:
+def test_a_known_head_after_the_beginning_of_another_request_is_refused() -> None:
     assert read(POST, b"GET", POST).fault == 400
     reader = read(POST, b"GET ", POST)
     assert [request.body for request in reader.requests] == [b"ab"]
@@ -89,7 +89,7 @@ def test_a_known_head_behind_the_beginning_of_another_request_is_no_request() ->
         b": a\r\n\r\n",
     ],
 )
-def test_framing_that_two_readers_could_read_in_two_ways_is_refused(lines: bytes) -> None:
+def test_ambiguous_framing_is_refused(lines: bytes) -> None:
     reader = read(b"POST / HTTP/1.1\r\n" + lines + GET)
     assert reader.fault == 400
     assert all(not request.whole for request in reader.requests)
@@ -110,7 +110,7 @@ def test_framing_that_two_readers_could_read_in_two_ways_is_refused(lines: bytes
         (b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: xchunked\r\n\r\n0\r\n\r\n", 501),
     ],
 )
-def test_what_is_not_http_1_is_a_fault(stream: bytes, fault: int) -> None:
+def test_a_request_that_is_not_http_1_is_refused(stream: bytes, fault: int) -> None:
     reader = read(stream)
     assert (reader.fault, list(reader.requests)) == (fault, [])
     reader.feed(GET)
@@ -138,7 +138,7 @@ def test_a_trailer_is_bounded(more: bytes) -> None:
     assert read(b"POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n", *pieces).fault == 431
 
 
-def test_headers_are_counted() -> None:
+def test_the_number_of_headers_is_bounded() -> None:
     def head(count: int) -> bytes:
         return b"GET / HTTP/1.1\r\n" + b"".join(b"X%d: a\r\n" % number for number in range(count)) + b"\r\n"
 
@@ -146,7 +146,7 @@ def test_headers_are_counted() -> None:
     assert read(head(MAX_HEADERS + 1)).fault == 431
 
 
-def test_a_large_body_is_no_large_head() -> None:
+def test_a_large_body_does_not_count_as_a_large_head() -> None:
     body = b"x" * (10 * MAX_HEAD_BYTES)
     stream = b"POST / HTTP/1.1\r\nContent-Length: %d\r\n\r\n%b" % (len(body), body)
     reader = read(*(stream[at : at + 1000] for at in range(0, len(stream), 1000)), GET)
@@ -190,7 +190,7 @@ OFFERS = [request.replace(b"Host: a\r\n", OFFER + b"Host: a\r\n") for request in
 
 
 @given(st.lists(st.sampled_from([*OFFERS, POST, GET]), max_size=6), st.lists(st.integers(0, 2000), max_size=12))
-def test_an_offer_of_another_protocol_changes_nothing_of_what_is_read(parts: list[bytes], cuts: list[int]) -> None:
+def test_an_upgrade_offer_does_not_change_the_requests_that_are_read(parts: list[bytes], cuts: list[int]) -> None:
     stream, reader = b"".join(parts), RequestReader()
     places = sorted({0, *(cut for cut in cuts if cut < len(stream)), len(stream)})
     left = b""
@@ -209,11 +209,11 @@ def test_an_offer_of_another_protocol_changes_nothing_of_what_is_read(parts: lis
 
 
 @pytest.mark.parametrize("bad", [b"Content-Length: 2\r\nTransfer-Encoding: chunked\r\n", b"Content-Length: 2, 3\r\n"])
-def test_an_offer_hides_no_framing_that_is_refused(bad: bytes) -> None:
+def test_an_upgrade_offer_does_not_hide_ambiguous_framing(bad: bytes) -> None:
     assert read(b"POST / HTTP/1.1\r\n" + OFFER + bad + b"Host: a\r\n\r\nab").fault == 400
 
 
-def test_the_body_of_a_request_with_an_offer_is_bounded_and_judged_like_any_other() -> None:
+def test_the_body_of_a_request_with_an_upgrade_offer_is_checked_like_any_other() -> None:
     start = b"POST / HTTP/1.1\r\n" + OFFER + b"Transfer-Encoding: chunked\r\nHost: a\r\n\r\n"
     assert read(start + b"zz\r\n").fault == 400
     assert read(start, b"1\r\na\r\n0\r\n", *[b"X: aaaaaaaaaa\r\n" * 100] * 100).fault == 431
@@ -223,21 +223,21 @@ def test_the_body_of_a_request_with_an_offer_is_bounded_and_judged_like_any_othe
     ("start", "persistent"),
     [(b"GET / HTTP/1.1\r\nConnection: upgrade\r\nUpgrade: websocket\r\n", True), (b"CONNECT a:80 HTTP/1.1\r\n", False)],
 )
-def test_what_comes_behind_an_offer_is_kept_for_whoever_takes_it(start: bytes, persistent: bool) -> None:
+def test_bytes_after_an_upgrade_offer_are_kept_for_the_new_protocol(start: bytes, persistent: bool) -> None:
     reader = RequestReader()
     assert reader.feed(start + b"Host: a\r\n\r\nother bytes") == b"other bytes"
     (request,) = reader.requests
     assert (request.head.upgrade, request.head.persistent, request.whole, reader.fault) == (True, persistent, True, 0)
 
 
-def test_the_rest_of_a_dropped_request_is_thrown_away() -> None:
+def test_the_rest_of_a_dropped_request_is_discarded() -> None:
     reader = read(POST[:-1])
     reader.drop()
     reader.feed(b"b" + GET)
     assert [request.head.method for request in reader.requests] == ["GET"]
 
 
-def test_a_request_is_known_by_its_head_before_it_is_whole() -> None:
+def test_a_request_is_available_with_its_head_before_its_body_is_complete() -> None:
     reader = read(POST[:-2])
     request: Request = reader.requests[0]
     assert (request.head.path, request.whole, reader.awaiting_head) == (b"/mcp", False, False)

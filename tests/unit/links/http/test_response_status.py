@@ -28,7 +28,7 @@ def error(code: int, data: object | None = None) -> bytes:
         (-32000, 200, 200),
     ],
 )
-def test_the_modern_revision_gives_errors_a_status_and_old_clients_get_none(code: int, modern: int, legacy: int) -> None:
+def test_errors_have_an_http_status_in_the_modern_revision_and_200_in_legacy_ones(code: int, modern: int, legacy: int) -> None:
     assert answer_status(error(code), modern=True, otherwise=200) == (modern, b"")
     assert answer_status(error(code), modern=False, otherwise=200) == (legacy, b"")
 
@@ -50,14 +50,14 @@ def test_the_modern_revision_gives_errors_a_status_and_old_clients_get_none(code
         (Reason.OUTCOME_UNKNOWN, 200, 200),
     ],
 )
-def test_each_fault_has_its_status(reason: Reason, modern: int, legacy: int) -> None:
+def test_each_fault_has_its_http_status(reason: Reason, modern: int, legacy: int) -> None:
     frame = fault_frame(b"1", Fault(reason, "no"))
     assert answer_status(frame, modern=True, otherwise=200)[0] == modern
     assert answer_status(frame, modern=False, otherwise=200)[0] == legacy
 
 
 @pytest.mark.parametrize(("seconds", "line"), [(0.1, b"retry-after: 1\r\n"), (2.0, b"retry-after: 2\r\n"), (None, b"")])
-def test_overload_says_when_to_come_back(seconds: float | None, line: bytes) -> None:
+def test_an_overload_answer_has_a_retry_after_header(seconds: float | None, line: bytes) -> None:
     frame = fault_frame(b"1", Fault(Reason.OVERLOADED, "busy", retry_after=seconds))
     assert answer_status(frame, modern=True, otherwise=200) == (503, line)
 
@@ -71,11 +71,11 @@ def test_overload_says_when_to_come_back(seconds: float | None, line: bytes) -> 
         b'{"_x":"' + b"x" * 400 + b'","jsonrpc":"2.0","id":1,"result":{"isError":true,"error":1}}',
     ],
 )
-def test_a_result_is_200_whatever_it_holds(frame: bytes) -> None:
+def test_a_result_has_the_status_200_whatever_it_contains(frame: bytes) -> None:
     assert answer_status(frame, modern=True, otherwise=503) == (200, b"")
 
 
-def test_an_error_is_found_wherever_it_stands_and_however_it_is_written() -> None:
+def test_an_error_is_recognised_anywhere_in_the_frame() -> None:
     frame = b'{"jsonrpc":"2.0","x":"' + b"x" * 400 + b'","error":{"message":"m","code":-32601},"id":1}'
     assert answer_status(frame, modern=True, otherwise=200) == (404, b"")
     assert answer_status(b'{"jsonrpc":"2.0","id":1,"error":{"code":"odd"}}', modern=True, otherwise=200) == (200, b"")

@@ -47,7 +47,7 @@ def fed(frames: FrameReader, data: bytes, size: int) -> list[bytes | LinkOverflo
 
 
 @given(TEXTS, SIDES, st.booleans(), st.integers(1, 9000))
-def test_what_the_peer_writes_is_read_however_it_is_cut(texts: list[str], side: Side, compressed: bool, size: int) -> None:
+def test_frames_of_the_peer_are_read_from_bytes_cut_anywhere(texts: list[str], side: Side, compressed: bool, size: int) -> None:
     writing = peer(side, compressed=compressed)
     for text in texts:
         writing.send_text(text.encode())
@@ -55,7 +55,7 @@ def test_what_the_peer_writes_is_read_however_it_is_cut(texts: list[str], side: 
 
 
 @given(TEXTS, SIDES, st.booleans())
-def test_what_is_written_the_peer_reads(texts: list[str], side: Side, compressed: bool) -> None:
+def test_the_peer_reads_the_frames_that_are_written(texts: list[str], side: Side, compressed: bool) -> None:
     writer = FrameWriter(masked=side is SERVER, deflate=deflate() if compressed else None)
     reading = peer(side, compressed=compressed)
     reading.receive_data(writer.join([text.encode() for text in texts]))
@@ -70,7 +70,7 @@ def test_what_is_written_the_peer_reads(texts: list[str], side: Side, compressed
 @given(
     st.text(max_size=400).map(str.encode), st.lists(st.integers(0, 400), max_size=5), SIDES, st.booleans(), st.integers(1, 100)
 )
-def test_fragments_are_put_together_around_the_control_frames_between_them(
+def test_fragments_are_joined_around_the_control_frames_between_them(
     message: bytes, cuts: list[int], side: Side, compressed: bool, size: int
 ) -> None:
     writing, ends = peer(side, compressed=compressed), sorted({min(cut, len(message)) for cut in cuts} - {0, len(message)})
@@ -88,7 +88,7 @@ def test_fragments_are_put_together_around_the_control_frames_between_them(
 
 
 @given(st.integers(101, 9000), st.lists(st.integers(0, 9000), max_size=4), st.integers(1, 5000))
-def test_a_message_over_the_limit_is_passed_over_in_little_memory(length: int, cuts: list[int], size: int) -> None:
+def test_a_message_over_the_limit_is_skipped_in_little_memory(length: int, cuts: list[int], size: int) -> None:
     message, ends = b"%09d" % length + b"x" * (length - 9), sorted({min(cut, length) for cut in cuts} - {0, length})
     data = frame(1, b"first")
     for number, (start, end) in enumerate(zip([0, *ends], [*ends, length], strict=True)):
@@ -102,7 +102,7 @@ def test_a_message_over_the_limit_is_passed_over_in_little_memory(length: int, c
 
 
 @given(st.binary(max_size=200), SIDES)
-def test_rubbish_is_a_message_or_waits_or_is_a_fault_and_never_raises(data: bytes, side: Side) -> None:
+def test_random_bytes_never_make_the_reader_raise(data: bytes, side: Side) -> None:
     frames = reader(side)
     found = frames.feed(data)
     assert all(isinstance(each, bytes) for each in found)
@@ -132,7 +132,7 @@ BAD = {
 
 @pytest.mark.parametrize(("data", "code"), BAD.values(), ids=BAD.keys())
 @pytest.mark.parametrize("size", [1, 1000])
-def test_what_no_frame_may_be_ends_the_reading_with_its_close_code(data: bytes, code: int, size: int) -> None:
+def test_an_invalid_frame_ends_the_reading_with_its_close_code(data: bytes, code: int, size: int) -> None:
     frames = reader()
     assert fed(frames, frame(1, b"before") + data + frame(1, b"after"), size) == [b"before"]
     assert frames.fault is not None
@@ -140,14 +140,14 @@ def test_what_no_frame_may_be_ends_the_reading_with_its_close_code(data: bytes, 
     assert frames.fault.reason
 
 
-def test_a_server_does_not_mask() -> None:
+def test_a_masked_frame_of_a_server_is_refused() -> None:
     frames = reader(SERVER)
     frames.feed(frame(1, b"{}"))
     assert frames.fault == Close(1002, "a client masks its frames, a server does not")
 
 
 @pytest.mark.parametrize("close", [PeerClose(1000, ""), PeerClose(1001, "going h\u00f6me"), PeerClose(4000, "x" * 123)])
-def test_the_peers_close_is_heard_and_nothing_after_it(close: PeerClose) -> None:
+def test_the_close_of_the_peer_is_read_and_no_frame_after_it(close: PeerClose) -> None:
     frames = reader()
     assert fed(frames, frame(8, close.serialize()) + frame(1, b"{}"), 3) == []
     assert frames.closed == Close(close.code, close.reason)
@@ -164,7 +164,7 @@ def test_a_compressed_message_over_the_limit_is_a_fault_before_it_is_inflated() 
     assert frames.fault == Close(1009, "a message is longer than the limit of 20000 bytes (maxFrameBytes)")
 
 
-def test_what_cannot_be_inflated_is_a_fault() -> None:
+def test_a_message_that_cannot_be_inflated_is_a_fault() -> None:
     frames = reader(compressed=True)
     frames.feed(frame(1, b"\xff\xff\xff\xff", bits=0x40))
     assert frames.fault is not None
@@ -191,7 +191,9 @@ FRAMES = st.lists(
 
 
 @given(FRAMES, st.integers(1, 50))
-def test_what_the_library_refuses_is_refused_here_with_the_same_code(sent: list[tuple[int, bytes, bool]], size: int) -> None:
+def test_frames_that_the_websockets_library_refuses_are_refused_with_the_same_code(
+    sent: list[tuple[int, bytes, bool]], size: int
+) -> None:
     theirs, ours = peer(SERVER, compressed=False), reader()
     found: list[bytes | LinkOverflow] = []
     message = b""

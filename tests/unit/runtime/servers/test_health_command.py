@@ -26,12 +26,12 @@ async def run(command: list[str], folder: Path, timeout: float, **env: str) -> s
         return await run_check(command, processes=processes, cwd=str(folder), env=env, timeout=timeout)
 
 
-async def test_exit_code_0_says_that_it_is_well_whatever_is_printed(tmp_path: Path) -> None:
+async def test_a_check_command_passes_with_exit_code_0_whatever_it_prints(tmp_path: Path) -> None:
     (tmp_path / "data").write_text("here")
     assert await check(tmp_path, 'echo trouble >&2; test "$(cat data)" = "$WANTED"', WANTED="here") == ""
 
 
-async def test_another_says_that_it_is_not_and_the_last_line_why(tmp_path: Path) -> None:
+async def test_another_exit_code_fails_the_check_with_the_last_line_as_its_reason(tmp_path: Path) -> None:
     assert await check(tmp_path, "exit 3") == "its check failed with exit code 3"
     said = await check(tmp_path, "echo first >&2; echo '  no database ' >&2; echo >&2; exit 1")
     assert said == "its check failed with exit code 1: no database"
@@ -39,7 +39,7 @@ async def test_another_says_that_it_is_not_and_the_last_line_why(tmp_path: Path)
     assert len(endless) < 300
 
 
-async def test_one_that_takes_too_long_is_killed_with_all_it_has_started(tmp_path: Path) -> None:
+async def test_a_check_command_that_takes_too_long_is_killed_with_its_children(tmp_path: Path) -> None:
     began = time.monotonic()
     said = await check(tmp_path, "sleep 600 & echo $! > pid; wait", timeout=3.0)
     assert said == "its check took longer than 3 s"
@@ -51,6 +51,6 @@ async def test_one_that_takes_too_long_is_killed_with_all_it_has_started(tmp_pat
                 await asyncio.sleep(0.01)
 
 
-async def test_one_that_is_not_there_says_so(tmp_path: Path) -> None:
+async def test_a_missing_check_command_fails_the_check_with_that_reason(tmp_path: Path) -> None:
     said = await run(["/no/such/check"], tmp_path, timeout=1.0)
     assert said == "its check cannot be run: /no/such/check: No such file or directory"

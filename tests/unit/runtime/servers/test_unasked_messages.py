@@ -3,7 +3,7 @@
 from fabric.runtime.servers.unasked_messages import MOST, WINDOW, UnaskedMessages
 
 
-def test_a_process_may_say_much_that_nobody_waits_for_and_a_flood_is_read_in_portions() -> None:
+def test_unasked_messages_are_read_freely_up_to_a_limit_and_a_flood_in_portions() -> None:
     messages = UnaskedMessages()
     assert not any(messages.pause(5.0) for _ in range(MOST - 1))
     assert (messages.floods, messages.pause(5.25), messages.floods) == (False, 0.75, True)
@@ -12,7 +12,7 @@ def test_a_process_may_say_much_that_nobody_waits_for_and_a_flood_is_read_in_por
     assert messages.count == 2 * MOST
 
 
-def test_what_comes_now_and_then_is_never_a_flood() -> None:
+def test_unasked_messages_now_and_then_are_never_a_flood() -> None:
     messages = UnaskedMessages()
     assert not any(messages.pause(number / 100) for number in range(5 * MOST))
     assert not messages.floods

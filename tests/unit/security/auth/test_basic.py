@@ -37,7 +37,7 @@ def test_basic_credentials_prove_the_user(authorization: str, principal: str | N
 
 
 @pytest.mark.requirement("S01")
-def test_a_challenge_says_whether_credentials_were_missing_or_wrong() -> None:
+def test_a_challenge_tells_missing_credentials_from_wrong_ones() -> None:
     basic = Basic("ann", "p")
     missing, wrong = basic.authenticate(Request({})), basic.authenticate(Request({b"authorization": b"Basic !"}))
     assert isinstance(missing, Challenge)
@@ -47,12 +47,12 @@ def test_a_challenge_says_whether_credentials_were_missing_or_wrong() -> None:
     assert missing.www_authenticate == wrong.www_authenticate == 'Basic realm="mcp", charset="UTF-8"'
 
 
-def test_clients_are_not_asked_where_no_method_is_configured() -> None:
+def test_without_a_configured_method_no_client_must_authenticate() -> None:
     assert configured({"OTHER": "x"}) is None
     assert configured({"AUTH_USER": "", "AUTH_PASSWORD": ""}) is None
 
 
-def test_half_of_a_setting_is_refused() -> None:
+def test_a_user_without_a_password_or_a_password_without_a_user_is_refused() -> None:
     for name in ("AUTH_USER", "AUTH_PASSWORD"):
         with pytest.raises(ConfigError, match="go together"):
             configured({name: "x"})

@@ -23,7 +23,7 @@ def line(message: str, *values: object, about: dict[str, str] | None = None, err
     return found
 
 
-def test_a_line_for_people_moves_no_terminal() -> None:
+def test_a_text_line_has_no_terminal_control_characters() -> None:
     record = logging.getLogger("mcp-fabric").makeRecord("mcp-fabric", 30, "file", 1, "%s", ("\x1b[2J\rx\ty",), None)
     assert TextLines().format(record) == "\ufffd[2J\ufffdx\ty"
 
@@ -34,7 +34,7 @@ def test_a_json_line_has_time_level_and_message() -> None:
     assert found == {"level": "warning", "message": "two\nlines of time"}
 
 
-def test_a_json_line_has_the_server_and_the_trace_it_is_about() -> None:
+def test_a_json_line_has_its_server_and_its_trace() -> None:
     about = {
         "server": "time",
         "child": "time-1",

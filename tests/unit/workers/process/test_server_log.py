@@ -10,7 +10,7 @@ import pytest
 from workers.process.server_log import ServerLog
 
 
-async def test_of_what_is_over_the_limit_the_number_is_logged_once(caplog: pytest.LogCaptureFixture) -> None:
+async def test_lines_over_the_limit_are_counted_in_one_log_line(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.DEBUG, "mcp-fabric")
     server_log = ServerLog("time", 3)
     server_log.stderr("time#1", ["one", "two"], 0)
@@ -29,7 +29,7 @@ async def test_of_what_is_over_the_limit_the_number_is_logged_once(caplog: pytes
     assert caplog.messages[5:] == ["[time#1] not a JSON-RPC message on stdout, skipped: b'later'"]
 
 
-async def test_a_few_empty_lines_are_no_news_and_many_are_counted(caplog: pytest.LogCaptureFixture) -> None:
+async def test_a_few_empty_lines_are_not_logged_and_many_are_counted(caplog: pytest.LogCaptureFixture) -> None:
     server_log = ServerLog("time", 3)
     for few, many in ((100, 0), (2, 1_000_000)):
         server_log.empty(few)
@@ -41,7 +41,7 @@ async def test_a_few_empty_lines_are_no_news_and_many_are_counted(caplog: pytest
     assert caplog.messages == [said]
 
 
-async def test_the_last_words_are_kept_where_nothing_is_logged(caplog: pytest.LogCaptureFixture) -> None:
+async def test_the_last_stderr_lines_are_kept_where_they_are_not_logged(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO, "mcp-fabric")
     server_log = ServerLog("time", 3)
     assert server_log.last_words() == ""

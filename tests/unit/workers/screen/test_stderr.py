@@ -30,7 +30,7 @@ def pipe() -> Iterator[tuple[TextIO, TextIO]]:
         yield reader, writer
 
 
-def test_lines_are_written_in_order_and_one_that_was_begun_when_it_is_flushed(pipe: tuple[TextIO, TextIO]) -> None:
+def test_lines_are_written_in_order_and_an_unfinished_line_when_it_is_flushed(pipe: tuple[TextIO, TextIO]) -> None:
     reader, writer = pipe
     stderr = Stderr(writer, dropped)
     print("one", 1, file=stderr)
@@ -40,7 +40,7 @@ def test_lines_are_written_in_order_and_one_that_was_begun_when_it_is_flushed(pi
     assert os.read(reader.fileno(), 1000) == b"one 1\ntwo\nthree\nasks: "
 
 
-def test_what_nobody_reads_is_dropped_and_counted_once_there_is_room(pipe: tuple[TextIO, TextIO]) -> None:
+def test_lines_without_a_reader_are_dropped_and_their_number_is_written_later(pipe: tuple[TextIO, TextIO]) -> None:
     reader, writer = pipe
     stderr = Stderr(writer, dropped)
     printed = WAITING_WRITES + 500  # of which a pipe holds 64
@@ -55,14 +55,14 @@ def test_what_nobody_reads_is_dropped_and_counted_once_there_is_room(pipe: tuple
     assert os.read(reader.fileno(), 1000) == b"asked"
 
 
-def test_nobody_waits_for_long_at_the_end_either(pipe: tuple[TextIO, TextIO]) -> None:
+def test_drain_returns_after_its_timeout_without_a_reader(pipe: tuple[TextIO, TextIO]) -> None:
     _, writer = pipe
     stderr = Stderr(writer, dropped)
     print("x" * 1_000_000, file=stderr)
     stderr.drain(0.05)
 
 
-def test_a_descriptor_that_somebody_made_non_blocking_loses_nothing(pipe: tuple[TextIO, TextIO]) -> None:
+def test_a_non_blocking_descriptor_loses_no_line(pipe: tuple[TextIO, TextIO]) -> None:
     reader, writer = pipe
     os.set_blocking(writer.fileno(), False)
     stderr = Stderr(writer, dropped)
@@ -73,7 +73,7 @@ def test_a_descriptor_that_somebody_made_non_blocking_loses_nothing(pipe: tuple[
     stderr.drain(WAIT)
 
 
-def test_a_reader_that_has_gone_disturbs_nobody() -> None:
+def test_printing_to_a_closed_pipe_neither_raises_nor_waits() -> None:
     reading, writing = os.pipe()
     os.close(reading)
     with os.fdopen(writing, "w") as writer:

@@ -12,7 +12,7 @@ def shown(capsys: pytest.CaptureFixture[str], *titles: str, rows: list[tuple[obj
     return [line.rstrip() for line in capsys.readouterr().out.splitlines()]
 
 
-def test_columns_are_as_wide_as_what_is_in_them(capsys: pytest.CaptureFixture[str]) -> None:
+def test_columns_are_as_wide_as_their_widest_cell(capsys: pytest.CaptureFixture[str]) -> None:
     assert shown(capsys, "server", "free", rows=[("time", 64), ("conformance", 0)]) == [
         "server       free",
         "time         64",
@@ -20,21 +20,21 @@ def test_columns_are_as_wide_as_what_is_in_them(capsys: pytest.CaptureFixture[st
     ]
 
 
-def test_a_character_of_two_columns_counts_as_two(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_wide_character_counts_as_two_columns(capsys: pytest.CaptureFixture[str]) -> None:
     lines = shown(capsys, "server", "free", rows=[("時計時計", 64), ("git", 0)])
     assert lines == ["server    free", "時計時計  64", "git       0"]
 
 
-def test_what_is_too_wide_is_folded(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_cell_that_is_too_wide_is_folded(capsys: pytest.CaptureFixture[str]) -> None:
     lines = shown(capsys, "server", "reason", rows=[("broken", "x" * 300), ("time", "")])
     assert all(len(line) <= table.PIPE_WIDTH for line in lines)
     assert "".join(lines).count("x") == 300
     assert lines[-1] == "time"
 
 
-def test_a_table_without_rows_has_its_titles(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_table_without_rows_shows_its_titles(capsys: pytest.CaptureFixture[str]) -> None:
     assert shown(capsys, "server", "free", rows=[]) == ["server  free"]
 
 
-def test_no_terminal_obeys_a_cell(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_cell_has_no_terminal_control_characters(capsys: pytest.CaptureFixture[str]) -> None:
     assert "\x1b" not in "".join(shown(capsys, "server", rows=[("\x1b[2Jtime",)]))

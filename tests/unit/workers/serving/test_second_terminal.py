@@ -26,23 +26,23 @@ def options(tmp_path: Path, plain: dict[str, str], section: dict[str, Any], give
     return f"{before.rpartition(' ')[0]}|{after}".replace(str(tmp_path), "TMP")
 
 
-def test_where_all_is_as_by_default_there_are_none(tmp_path: Path, plain: dict[str, str]) -> None:
+def test_a_fabric_with_default_settings_needs_no_options(tmp_path: Path, plain: dict[str, str]) -> None:
     assert options(tmp_path, plain, {}, {}) == "|"
 
 
-def test_what_the_file_says_the_file_says_there_too(tmp_path: Path, plain: dict[str, str]) -> None:
+def test_settings_of_a_file_need_only_the_option_for_the_file(tmp_path: Path, plain: dict[str, str]) -> None:
     assert options(tmp_path, plain, {"name": "mine"}, {}) == "| --config 'TMP/my mcp.json'"
     secret = {"broker": "nats://u:p@h:4222", "secretFile": "secret"}
     assert options(tmp_path, plain, secret, {}) == "| --config 'TMP/my mcp.json'"
 
 
-def test_what_the_command_line_or_the_environment_said_is_said_again(tmp_path: Path, plain: dict[str, str]) -> None:
+def test_settings_of_the_command_line_or_environment_are_repeated(tmp_path: Path, plain: dict[str, str]) -> None:
     assert options(tmp_path, plain, {}, {"name": "mine"}) == "| --fabric mine"
     assert options(tmp_path, plain, {}, {}, FABRIC_NAME="mine") == "| --fabric mine"
     assert options(tmp_path, plain, {}, {"broker": "redis://h:6379"}) == "| --broker redis://h:6379"
     assert options(tmp_path, plain, {}, {}, FABRIC_STATE=str(tmp_path / "s")) == "FABRIC_STATE=TMP/s|"
 
 
-def test_a_credential_is_not_shown(tmp_path: Path, plain: dict[str, str]) -> None:
+def test_a_credential_is_not_shown_in_the_options(tmp_path: Path, plain: dict[str, str]) -> None:
     found = options(tmp_path, plain, {}, {}, FABRIC_BROKER="nats://user:hunter2@h:4222", FABRIC_SECRET="0" * 32)
     assert found == "| --broker 'nats://***@h:4222'"

@@ -93,11 +93,11 @@ def test_a_key_that_is_given_more_than_once_is_an_array() -> None:
     ({"type": "integer"}, "x:=true", "true is not an integer"),
     (COLOURS, 'x:="pink"', "'pink' is none of red, green, blue"),
 ])  # fmt: skip
-def test_a_value_that_does_not_fit_is_refused_in_words(schema: Any, word: str, reason: str) -> None:
+def test_a_value_that_does_not_fit_its_schema_is_refused_with_a_readable_reason(schema: Any, word: str, reason: str) -> None:
     assert read({"properties": {"x": schema}}, word).problems == [f"x: {reason}"]
 
 
-def test_what_is_required_and_missing_is_said_with_what_it_is() -> None:
+def test_a_missing_required_argument_is_named_with_its_type_and_description() -> None:
     zone = {"type": "string", "description": "an IANA name"}
     assert read({"properties": {"zone": zone}, "required": ["zone", "other"]}).problems == [
         "zone (a string) is missing: an IANA name",
@@ -124,13 +124,13 @@ def test_an_unknown_key_is_refused_only_where_the_schema_allows_no_others() -> N
     assert read({**closed, "patternProperties": {"^q": {}}}, "quux=1").problems == []
 
 
-def test_json_arguments_are_checked_too_and_words_go_on_top() -> None:
+def test_typed_arguments_override_json_ones_and_both_are_checked() -> None:
     schema = {"properties": {"a": {"type": "integer"}, "b": {"type": "string"}}}
     assert read(schema, "a=2", a=1, b="x").values == {"a": 2, "b": "x"}
     assert read(schema, a="one").problems == ['a: "one" is not an integer']
 
 
-def test_a_file_is_read_as_text_and_by_the_schema(tmp_path: Path) -> None:
+def test_the_text_of_a_file_is_read_by_the_schema(tmp_path: Path) -> None:
     path = tmp_path / "text"
     path.write_text("12\n")
     assert one({"type": "string"}, f"x=@{path}") == "12\n"
@@ -138,7 +138,7 @@ def test_a_file_is_read_as_text_and_by_the_schema(tmp_path: Path) -> None:
     assert one({"type": "integer"}, f"x:=@{path}") == 12
 
 
-def test_a_byte_order_mark_is_no_part_of_a_file(tmp_path: Path) -> None:
+def test_the_byte_order_mark_of_a_file_is_ignored(tmp_path: Path) -> None:
     path = tmp_path / "text"
     path.write_bytes(b"\xef\xbb\xbf12")
     assert one({"type": "string"}, f"x=@{path}") == "12"
@@ -153,12 +153,12 @@ def test_a_byte_order_mark_is_no_part_of_a_file(tmp_path: Path) -> None:
     ("x=@/no/such/file", "x: /no/such/file: No such file or directory; a text that begins with @ is written x:='\"@...\"'"),
     ("x=@/", "x: /: Is a directory"),
 ])  # fmt: skip
-def test_what_cannot_be_read_is_refused(word: str, reason: str) -> None:
+def test_an_unreadable_argument_is_refused(word: str, reason: str) -> None:
     with pytest.raises(Unfit) as caught:
         written(word)
     assert str(caught.value).startswith(reason)
 
 
-def test_a_schema_that_refers_to_itself_or_to_nothing_is_read_all_the_same() -> None:
+def test_a_schema_with_a_circular_or_broken_reference_accepts_any_value() -> None:
     tree = {"$defs": {"loop": {"$ref": "#/$defs/loop"}}, "properties": {"x": {"$ref": "#/$defs/loop"}, "y": {"$ref": "#/none"}}}
     assert read(tree, "x=1", "y=a").values == {"x": 1, "y": "a"}

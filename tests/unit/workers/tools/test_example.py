@@ -45,44 +45,44 @@ def test_a_required_argument_is_filled_from_its_schema(schema: dict[str, Any], v
         True,
     ],
 )
-def test_a_tool_whose_argument_has_no_example_is_passed_over(broken: Any) -> None:
+def test_a_tool_whose_required_argument_has_no_example_is_not_proposed(broken: Any) -> None:
     hard = tool("hard", READS, required=["a"], a=broken)
     assert example({"s": [hard]}) is None
     assert example({"s": [hard, tool("easy")]}) == Example("s", "easy", {})
 
 
-def test_a_tool_that_only_reads_goes_before_one_that_takes_less() -> None:
+def test_a_read_only_tool_is_preferred_to_one_with_fewer_arguments() -> None:
     listed = [tool("write"), tool("read", READS, required=["a"], a={"default": 1}), tool("look", READS)]
     assert example({"s": listed}) == Example("s", "look", {})
     assert example({"s": listed[:2]}) == Example("s", "read", {"a": 1})
 
 
-def test_a_tool_that_says_it_destroys_is_not_proposed() -> None:
+def test_a_destructive_tool_is_not_proposed() -> None:
     assert example({"s": [tool("wipe", DESTROYS)]}) is None
     assert example({"s": [tool("wipe", DESTROYS)], "other": [tool("list")]}) == Example("other", "list", {})
 
 
 @pytest.mark.parametrize("listed", [[{}], [{"name": 7}], [{"name": "t", "inputSchema": {"required": ["a"]}}]])
-def test_a_malformed_tool_is_passed_over(listed: list[dict[str, Any]]) -> None:
+def test_a_malformed_tool_is_not_proposed(listed: list[dict[str, Any]]) -> None:
     assert example({"s": listed}) is None
 
 
-def test_a_tool_with_a_malformed_schema_that_asks_for_nothing_is_good_enough() -> None:
+def test_a_tool_with_a_malformed_schema_and_no_required_argument_is_proposed() -> None:
     assert example({"s": [{"name": "t", "inputSchema": [], "annotations": "no"}]}) == Example("s", "t", {})
 
 
-def test_the_words_are_quoted_and_read_as_they_are_meant() -> None:
+def test_the_proposed_words_are_quoted_for_a_shell() -> None:
     arguments = {"city": "New York", "count": 3, "all": True, "file": "@home", "tags": ["a b"]}
     words = Example("my server", "it's", arguments).words
     told = ["my server", "it's", "city=New York", "count=3", "all=true", 'file:="@home"', 'tags:=["a b"]']
     assert shlex.split(words) == told
 
 
-def test_a_name_that_is_typed_as_it_is_goes_before_one_that_is_not() -> None:
+def test_a_name_that_needs_no_quotes_is_preferred() -> None:
     get = tool("get", x={"type": "integer"}, required=["x"])
     servers = {"-s": [tool("list")], "my server": [tool("list")], "ordinary": [get]}
     assert example(servers) == Example("ordinary", "get", {"x": 1})
 
 
-def test_names_that_look_like_options_are_marked_as_none() -> None:
+def test_a_name_that_looks_like_an_option_follows_a_double_dash() -> None:
     assert Example("-s", "t", {}).words == "-- -s t"

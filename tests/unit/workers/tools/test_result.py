@@ -29,13 +29,13 @@ def test_each_kind_of_content_is_shown(capsys: pytest.CaptureFixture[str], block
     assert capsys.readouterr() == (f"{line}\n", "")
 
 
-def test_structured_content_is_shown_where_there_is_no_other(capsys: pytest.CaptureFixture[str]) -> None:
+def test_structured_content_is_shown_where_there_is_no_other_content(capsys: pytest.CaptureFixture[str]) -> None:
     show({"content": [], "structuredContent": {"a": 1}}, json=False)
     show({"content": [{"type": "text", "text": "one"}], "structuredContent": {"a": 1}}, json=False)
     assert capsys.readouterr().out == '{\n  "a": 1\n}\none\n'
 
 
-def test_a_failure_is_shown_on_stderr_and_by_json_on_stdout(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_failure_is_shown_on_stderr_and_with_json_on_stdout(capsys: pytest.CaptureFixture[str]) -> None:
     failed = {"content": [{"type": "text", "text": "no"}], "isError": True}
     assert show(failed, json=False) == 1
     assert capsys.readouterr() == ("", "no\n")
@@ -43,7 +43,7 @@ def test_a_failure_is_shown_on_stderr_and_by_json_on_stdout(capsys: pytest.Captu
     assert json.loads(capsys.readouterr().out) == failed
 
 
-def test_a_narrow_terminal_gets_the_description_below() -> None:
+def test_a_narrow_terminal_gets_descriptions_below_the_names() -> None:
     width = 40
     schema = {"properties": {"a_long_name": {"type": "integer", "description": "how many of them there are"}}}
     tool = {
@@ -61,19 +61,19 @@ def test_a_narrow_terminal_gets_the_description_below() -> None:
     assert "At length." in " ".join(tool_lines(tool, 80, whole=True))
 
 
-def test_a_tool_without_anything_is_its_name() -> None:
+def test_a_tool_without_details_is_shown_as_its_name() -> None:
     assert tool_lines({"name": "bare"}, 80) == ["bare"]
     assert tool_lines({"name": "odd", "inputSchema": "none", "annotations": 1, "description": None}, 80) == ["odd"]
     assert prompt_lines({"name": "bare", "arguments": [1]}, 80) == ["bare"]
     assert resource_lines({"uri": "a:b", "size": 3}, 80) == ["a:b", "  3 bytes"]
 
 
-def test_choices_are_shown_as_they_are_typed() -> None:
+def test_choices_are_shown_as_they_would_be_typed() -> None:
     tool = {"name": "pick", "inputSchema": {"properties": {"e": {"enum": ["x", 1, True, None]}}}}
     assert tool_lines(tool, 80)[-1].strip() == "e  one of x, 1, true, null, optional"
 
 
-def test_the_usage_has_the_required_arguments_by_their_type() -> None:
+def test_the_usage_shows_the_required_arguments_with_their_types() -> None:
     schema = {
         "properties": {"n": {"type": "integer"}, "s": {"type": "string"}, "e": {"enum": [1]}},
         "required": ["n", "s", "e"],
@@ -82,5 +82,5 @@ def test_the_usage_has_the_required_arguments_by_their_type() -> None:
     assert usage("server", {"name": "tool", "inputSchema": schema}) == "mcp-fabric call server tool n=INTEGER s=TEXT e=INTEGER"
 
 
-def test_a_strangers_text_cannot_move_the_cursor() -> None:
+def test_harmless_text_has_no_control_characters() -> None:
     assert harmless("a\x1b[2J\rb\u202ec\td\n") == "a\ufffd[2J\ufffdb\ufffdc\td\n"

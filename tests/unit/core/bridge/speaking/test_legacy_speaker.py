@@ -34,7 +34,7 @@ def response(id: bytes) -> Message:
     return jsonrpc.parse(b'{"jsonrpc":"2.0","id":' + id + b',"result":{}}')
 
 
-def test_a_servers_ids_of_any_type_come_back_as_they_were() -> None:
+def test_the_ids_of_server_requests_come_back_unchanged_in_the_answers() -> None:
     legacy = speaker()
     for own in (b"0", b'"0"', b'"a\\"b"', b"-7"):
         asked = sent(legacy, jsonrpc.parse(b'{"jsonrpc":"2.0","id":' + own + b',"method":"ping"}'))
@@ -44,11 +44,11 @@ def test_a_servers_ids_of_any_type_come_back_as_they_were() -> None:
 
 
 @pytest.mark.parametrize("id", [b"7", b'"e0-9"', b'"x"'])
-def test_a_response_that_answers_no_request_of_the_server_goes_nowhere(id: bytes) -> None:
+def test_a_response_to_no_server_request_is_dropped(id: bytes) -> None:
     assert speaker().tell(response(id)) == ()
 
 
-def test_the_oldest_of_too_many_open_requests_can_be_answered_no_more() -> None:
+def test_the_oldest_of_too_many_open_server_requests_is_forgotten() -> None:
     legacy = speaker()
     ids = [sent(legacy, request(number)).id for number in range(OPEN_REQUESTS + 1)]
     assert legacy.tell(response(ids[0])) == ()
@@ -59,7 +59,7 @@ def request(number: int) -> Message:
     return parsed(f'{{"jsonrpc":"2.0","id":{number},"method":"roots/list"}}')
 
 
-def test_a_servers_cancel_names_its_request_as_the_client_knows_it() -> None:
+def test_a_servers_cancel_names_its_request_by_the_id_that_the_client_has() -> None:
     legacy = speaker()
     minted = sent(legacy, parsed('{"jsonrpc":"2.0","id":3,"method":"ping"}')).id
     cancel = parsed('{"jsonrpc":"2.0","method":"notifications/cancelled","params":{"requestId":3}}')
@@ -67,7 +67,7 @@ def test_a_servers_cancel_names_its_request_as_the_client_knows_it() -> None:
     assert legacy.tell(response(minted)) == ()  # the server does not wait for it any more
 
 
-def test_a_cancel_of_what_the_server_did_not_ask_passes_as_it_is() -> None:
+def test_a_servers_cancel_of_an_unknown_request_passes_unchanged() -> None:
     cancel = parsed('{"jsonrpc":"2.0","method":"notifications/cancelled","params":{"requestId":3}}')
     assert sent(speaker(), cancel).frame == cancel.frame
 
@@ -82,7 +82,7 @@ def test_requests_answers_and_notifications_pass_byte_for_byte() -> None:
     assert sent(legacy, notification).frame == notification.frame
 
 
-def test_a_request_is_cancelled_in_its_clients_words_or_in_ours_and_an_initialize_is_not() -> None:
+def test_a_request_is_cancelled_with_its_clients_frame_or_our_own_and_an_initialize_is_not_cancelled() -> None:
     legacy = speaker()
     assert legacy.cancel(job("x"), b"its client's", 0.0) == (b"its client's",)
     (own,) = legacy.cancel(job("x"), b"", 0.0)

@@ -37,21 +37,21 @@ def parsed(text: str) -> Message:
         '{"_meta":{"io.modelcontextprotocol/subscriptionId":"a"}}',
     ],
 )
-def test_a_notification_is_for_the_client_whose_request_it_names(params: str) -> None:
+def test_a_notification_goes_to_the_client_whose_request_it_names(params: str) -> None:
     first, second = job("a"), job("b")
     message = parsed(f'{{"jsonrpc":"2.0","method":"notifications/progress","params":{params}}}')
     assert speaker(first, second).hear(message, None, 0.0) == (ServerMessage(message, message.frame, first),)
     assert speaker(second).hear(message, None, 0.0) == ()
 
 
-def test_a_notification_that_names_no_request_is_for_nobody() -> None:
+def test_a_notification_that_names_no_request_is_dropped() -> None:
     changed = parsed('{"jsonrpc":"2.0","method":"notifications/tools/list_changed"}')
     modern, running = speaker(job("a")), job("b")
     modern.turns.enter(running)
     assert modern.hear(changed, None, 0.0) == ()
 
 
-def test_logs_are_for_the_exclusive_job_and_for_nobody_a_while_after_it_was_cancelled() -> None:
+def test_logs_go_to_the_exclusive_job_and_are_dropped_for_a_while_after_its_cancel() -> None:
     modern, running, following = speaker(), job("a"), job("b")
     assert modern.hear(LOG, None, 0.0) == ()
     modern.turns.enter(running)
@@ -70,7 +70,7 @@ def test_the_cancel_of_another_request_silences_no_logs() -> None:
     assert modern.hear(LOG, None, 2.0) == (ServerMessage(LOG, LOG.frame, running),)
 
 
-def test_a_request_of_a_shared_process_is_refused_in_its_clients_place() -> None:
+def test_a_server_request_of_a_shared_process_is_refused_by_the_bridge() -> None:
     (heard,) = speaker().hear(parsed('{"jsonrpc":"2.0","id":7,"method":"roots/list"}'), None, 0.0)
     assert isinstance(heard, Reply)
     refusal = jsonrpc.parse(heard.frame)
@@ -91,7 +91,7 @@ def test_a_call_that_asks_for_input_names_this_process_and_its_retry_gets_the_se
 
 
 @pytest.mark.parametrize("result", ['{"resultType":"input_required"}', '{"text":"\\"input_required\\""}'])
-def test_an_answer_without_a_state_passes_as_it_is(result: str) -> None:
+def test_an_answer_without_a_state_passes_unchanged(result: str) -> None:
     modern, asking = speaker(), job("a")
     answer = parsed(f'{{"jsonrpc":"2.0","id":"a","result":{result}}}')
     assert modern.hear(answer, asking, 5.0) == (Answer(asking, answer.frame),)
@@ -116,14 +116,14 @@ def test_exclusive_jobs_run_one_at_a_time_in_the_order_they_came() -> None:
     assert turns.enter(fourth)
 
 
-def test_a_process_whose_era_is_not_known_is_asked_nothing_on_behalf_of_clients_and_nobody_hears_it() -> None:
+def test_a_process_of_unknown_era_reaches_no_client() -> None:
     unknown = Speaker("b", "s#1", {})
     assert unknown.hear(LOG, None, 0.0) == ()
     (heard,) = unknown.hear(parsed('{"jsonrpc":"2.0","id":7,"method":"ping"}'), None, 0.0)
     assert isinstance(heard, Reply)
 
 
-def test_modern_clients_share_a_process_where_the_server_speaks_their_era_and_sessions_have_one_to_themselves() -> None:
+def test_modern_clients_share_a_process_of_a_modern_server_and_each_session_has_its_own() -> None:
     assert choice.for_modern_clients((MODERN,)) is choice.for_modern_clients((MODERN, LEGACY)) is Modern
     assert choice.for_modern_clients((LEGACY,)) is choice.for_modern_clients(()) is None
     assert choice.for_legacy_session() is Legacy

@@ -21,8 +21,8 @@ from fabric.config.schema.values import is_ours
 from fabric.config.settings.server import ServerDefinition
 from fabric.core.bridge.processes.health import Checks
 from fabric.errors import ConfigError
+from fabric.links.registry import parse_url
 from fabric.links.stdio.command import environment as child_environment
-from fabric.links.url import parse as parse_link_url
 from fabric.security.tls import Trust
 
 _PASSWORD = re.compile(r"//[^/@]*@")
@@ -106,7 +106,7 @@ def _shown(url: str, written: str) -> str:
     if not url or "${" not in written:
         return ""
     path = written.partition("://")[2].partition("?")[0].partition("/")[2]
-    return msgspec.structs.replace(parse_link_url(url), path=f"/{path}", parameters=()).where
+    return msgspec.structs.replace(parse_url(url), path=f"/{path}", parameters=()).where
 
 
 def _digest(server: ServerSection, entry: Mapping[str, Any]) -> str:
@@ -120,7 +120,7 @@ def _digest(server: ServerSection, entry: Mapping[str, Any]) -> str:
     if server.env_file:
         defined.append(server.env_file)
     if url := entry.get("url"):
-        place = _PASSWORD.sub("//", url.partition("?")[0]) if "${" in url else parse_link_url(address(url, server.type)).where
+        place = _PASSWORD.sub("//", url.partition("?")[0]) if "${" in url else parse_url(address(url, server.type)).where
         defined += [place, sorted(server.headers)]
     if server.era:
         defined.append(server.era)

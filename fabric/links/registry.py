@@ -15,19 +15,44 @@ if TYPE_CHECKING:  # the command line reads the tables, and `--help` should not 
     from fabric.capabilities import Capabilities
     from fabric.links.base import Connect, Link, LinkHandler, Listen, Listener
     from fabric.links.settings import ConnectSettings, ListenerOptions
+    from fabric.links.url import Form, LinkUrl
+
+_TCP, _UNIX, _WEBSOCKET, _HTTP = (
+    f"fabric.links.{name}" for name in ("sockets.tcp", "sockets.unix", "websocket.client", "http_client.link")
+)
+
+
+class ConnectorKind(NamedTuple):
+    """The servers whose URLs have one scheme."""
+
+    module: str
+    """The module that has `connect` (see base.Connect) and its CAPABILITIES by scheme."""
+    transport: str
+    """The transport of its links, as in LinkInfo."""
+    form: Form = "URL"
+    """What follows the scheme; see url.py."""
+    headers: bool = True
+    """Whether requests carry headers."""
+    tls: bool = False
+    """Whether the connection is encrypted, so that a certificate is checked."""
+    network: str = "tcp"
+    """OpenTelemetry's network.transport."""
+    protocol: str = ""
+    """OpenTelemetry's network.protocol.name, empty for none."""
+
 
 CONNECTORS = {
-    "tcp": "fabric.links.sockets.tcp",
-    "tls": "fabric.links.sockets.tcp",
-    "unix": "fabric.links.sockets.unix",
-    "ws": "fabric.links.websocket.client",
-    "wss": "fabric.links.websocket.client",
-    "http": "fabric.links.http_client.link",
-    "https": "fabric.links.http_client.link",
-    "sse+http": "fabric.links.http_client.link",
-    "sse+https": "fabric.links.http_client.link",
+    "tcp": ConnectorKind(_TCP, "tcp", "HOST:PORT", headers=False),
+    "tls": ConnectorKind(_TCP, "tls", "HOST:PORT", headers=False, tls=True),
+    "unix": ConnectorKind(_UNIX, "unix", "PATH", headers=False, network="unix"),
+    "ws": ConnectorKind(_WEBSOCKET, "websocket", protocol="websocket"),
+    "wss": ConnectorKind(_WEBSOCKET, "websocket", tls=True, protocol="websocket"),
+    "http": ConnectorKind(_HTTP, "http", protocol="http"),
+    "https": ConnectorKind(_HTTP, "http", tls=True, protocol="http"),
+    "sse+http": ConnectorKind(_HTTP, "http", protocol="http"),
+    "sse+https": ConnectorKind(_HTTP, "http", tls=True, protocol="http"),
 }
-"""By URL scheme, the module that has `connect` (see base.Connect) and its CAPABILITIES by scheme."""
+"""The kind of connector of each URL scheme."""
 
 
 class ListenerKind(NamedTuple):
@@ -44,6 +69,8 @@ class ListenerKind(NamedTuple):
     """The help text of its command option."""
     place: Literal["HOST:PORT", "PATH"] = "HOST:PORT"
     """The form of the address that it listens on."""
+    network: str = "tcp"
+    """OpenTelemetry's network.transport."""
     http: bool = False
     """Whether its clients begin with an HTTP request: then they can name a server and be authenticated. Clients of the other
     kinds reach one server, are not authenticated, and may end their input and still read answers."""
@@ -61,6 +88,7 @@ LISTENERS = {
         "PATH=SERVER of each Unix socket, likewise; a path is relative to the folder of this file.",
         "Also serve SERVER, or the default one, on a Unix socket.",
         place="PATH",
+        network="unix",
     ),
     "ws": ListenerKind(
         "fabric.links.http.websockets",
@@ -71,15 +99,33 @@ LISTENERS = {
 }
 
 
+def parse_url(url: str) -> LinkUrl:
+    """The parts of a server's URL, whose scheme is one of CONNECTORS. Raises ConfigError, which never quotes it."""
+    from fabric.links.url import parse
+
+    return parse(url, CONNECTORS[url.partition("://")[0].lower()].form)
+
+
+def schemes(*, tls: bool = False) -> str:
+    """The schemes of servers' URLs, for people. tls: only those that are encrypted."""
+    return ", ".join(f"{scheme}://" for scheme, kind in CONNECTORS.items() if kind.tls or not tls)
+
+
+def networks() -> dict[str, tuple[str, str]]:
+    """OpenTelemetry's network.transport and network.protocol.name of each transport, as in LinkInfo."""
+    accepted = {key: (kind.network, "") for key, kind in LISTENERS.items()}
+    connected = {kind.transport: (kind.network, kind.protocol) for kind in CONNECTORS.values()}
+    return {"stdio": ("pipe", ""), **accepted, **connected}
+
+
 async def connect(url: str, settings: ConnectSettings, *, id: str) -> Link:
     """Open a long link to the MCP server at `url`. Raises as base.Connect does, and ConfigError for an unknown scheme."""
     scheme, separator, _ = url.partition("://")
-    module = CONNECTORS.get(scheme.lower()) if separator else None
-    if module is None:
-        known = ", ".join(f"{name}://" for name in CONNECTORS)
+    kind = CONNECTORS.get(scheme.lower()) if separator else None
+    if kind is None:
         problem = f"no transport has the scheme {scheme}://" if separator else "is no URL"
-        raise ConfigError(f"{problem}; known are {known}")
-    opened: Connect = import_module(module).connect
+        raise ConfigError(f"{problem}; known are {schemes()}")
+    opened: Connect = import_module(kind.module).connect
     return await opened(url, settings, id=id)
 
 
@@ -91,5 +137,5 @@ async def listen(kind: str, handler: LinkHandler, options: ListenerOptions) -> L
 
 def capabilities() -> dict[str, Capabilities]:
     """The capabilities of each scheme's transport; stdio, which has a command instead of a URL, comes first."""
-    modules = {"stdio": "fabric.links.stdio.server", **CONNECTORS}
+    modules = {"stdio": "fabric.links.stdio.server", **{scheme: kind.module for scheme, kind in CONNECTORS.items()}}
     return {scheme: import_module(module).CAPABILITIES[scheme] for scheme, module in modules.items()}

@@ -6,13 +6,15 @@ password may stand before the host if the transport is HTTP or WebSocket.
 
 from __future__ import annotations
 
+from typing import Literal
 from urllib.parse import parse_qsl, unquote, urlsplit
 
 import msgspec
 
 from fabric.errors import ConfigError
 
-_STREAMS = ("tcp", "tls")
+Form = Literal["URL", "HOST:PORT", "PATH"]
+"""What follows a scheme: host, port, path and query as in HTTP's URLs, a host and a port alone, or an absolute path alone."""
 
 
 class LinkUrl(msgspec.Struct, frozen=True, kw_only=True):
@@ -39,8 +41,8 @@ class LinkUrl(msgspec.Struct, frozen=True, kw_only=True):
         return self.where
 
 
-def parse(url: str) -> LinkUrl:
-    """The parts of `url`, whose scheme is one of the above. Raises ConfigError, which never quotes it."""
+def parse(url: str, form: Form = "URL") -> LinkUrl:
+    """The parts of `url`. Raises ConfigError, which never quotes it."""
     if not url.isprintable() or " " in url:
         raise ConfigError("holds a space or a control character; write it as %20 and the like")
     try:
@@ -51,13 +53,13 @@ def parse(url: str) -> LinkUrl:
     scheme, host, path = parts.scheme, parts.hostname or "", parts.path
     if parts.fragment:
         raise ConfigError("has a fragment (#...), which means nothing here")
-    if scheme == "unix":
+    if form == "PATH":
         if parts.netloc or not path.startswith("/") or path.endswith("/") or parts.query:
-            raise ConfigError("is not unix:///PATH, an absolute path after three slashes")
+            raise ConfigError(f"is not {scheme}:///PATH, an absolute path after three slashes")
         return LinkUrl(scheme=scheme, path=unquote(path))
-    if scheme in _STREAMS and (not host or not port or path.strip("/") or parts.query or parts.username is not None):
+    if form == "HOST:PORT" and (not host or not port or path.strip("/") or parts.query or parts.username is not None):
         raise ConfigError(f"is not {scheme}://HOST:PORT, with nothing else")
     if not host:
         raise ConfigError(f"names no host: {scheme}://HOST")
     names = tuple(sorted({name for name, _ in parse_qsl(parts.query, keep_blank_values=True)}))
-    return LinkUrl(scheme=scheme, host=host, port=port or 0, path="" if scheme in _STREAMS else path, parameters=names)
+    return LinkUrl(scheme=scheme, host=host, port=port or 0, path="" if form == "HOST:PORT" else path, parameters=names)

@@ -29,15 +29,6 @@ SCHEME = "url.scheme"
 HOST = "server.address"
 TRANSPORT = "network.transport"
 PROTOCOL = "network.protocol.name"
-TRANSPORTS = {
-    "http": ("tcp", "http"),
-    "websocket": ("tcp", "websocket"),
-    "stdio": ("pipe", ""),
-    "tcp": ("tcp", ""),
-    "tls": ("tcp", ""),
-    "unix": ("unix", ""),
-}
-"""Transport and protocol of each kind of link; a kind that is not here has neither."""
 
 # ---------------------------------------------------------------- messaging
 SYSTEM = "messaging.system"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import ReadableSpan
@@ -48,10 +48,14 @@ def context(traceparent: str) -> SpanContext | None:
 
 
 class SpanMaker:
-    """Makes the spans of one process. system: its broker's, as messaging.system. wall: see core.member.Identity."""
+    """Makes the spans of one process. system: its broker's, as messaging.system. wall: see core.member.Identity.
 
-    def __init__(self, resource: Resource, system: str, wall: float) -> None:
+    networks: network.transport and network.protocol.name of each transport of Record; empty for neither.
+    """
+
+    def __init__(self, resource: Resource, system: str, wall: float, networks: Mapping[str, tuple[str, str]]) -> None:
         self._resource = _Resource(resource)
+        self._networks = networks
         self._system = system
         self._wall = wall
 
@@ -63,7 +67,7 @@ class SpanMaker:
         return self._edge(record, own) if record.side is Side.EDGE else self._bridge(record, own)
 
     def _edge(self, record: Record, own: SpanContext) -> Iterator[ReadableSpan]:
-        attributes, name = _request(record)
+        attributes, name = self._request(record)
         if record.id:
             attributes[names.REQUEST_ID] = _cut(jsonrpc.text(record.id) or record.id.decode())
         if record.version:
@@ -102,9 +106,30 @@ class SpanMaker:
         yield self._span(name, SpanKind.CONSUMER, own, wait, record.arrived, record.ended, attributes, status)
         if record.begun:
             call = _after(own, CALL)
-            attributes, name = _request(record)
+            attributes, name = self._request(record)
             _judge(attributes, record)
             yield self._span(name, SpanKind.CLIENT, call, own, record.begun, record.ended, attributes, status)
+
+    def _request(self, record: Record) -> tuple[Attributes, str]:
+        """What both sides say of the MCP request, never its arguments; and the name of a span for it."""
+        method, target = _cut(record.method), _cut(record.target)
+        attributes: Attributes = {names.MCP_METHOD: method, names.SERVER: record.server}
+        transport, protocol = self._networks.get(record.transport, ("", ""))
+        if transport:
+            attributes[names.TRANSPORT] = transport
+        if protocol:
+            attributes[names.PROTOCOL] = protocol
+        if record.session:
+            attributes[names.MCP_SESSION] = record.session
+        if method == "tools/call":
+            attributes[names.OPERATION], attributes[names.TOOL] = names.EXECUTE_TOOL, target
+        elif method == "prompts/get":
+            attributes[names.PROMPT] = target
+        else:
+            if target:
+                attributes[names.MCP_RESOURCE] = _cut(_USERINFO.sub("//", record.target))
+            target = ""  # a name of few values: what a URI names is in its attribute
+        return attributes, names.mcp_span(method, target)
 
     def _message(self, record: Record, operation: str, attempt: int) -> Attributes:
         attributes: Attributes = {
@@ -164,28 +189,6 @@ def _judge(attributes: Attributes, record: Record) -> None:
         attributes[names.ERROR_TYPE] = str(record.code) if record.outcome == "error" else record.outcome
         if record.code:
             attributes[names.STATUS_CODE] = str(record.code)
-
-
-def _request(record: Record) -> tuple[Attributes, str]:
-    """What both sides say of the MCP request, never its arguments; and the name of a span for it."""
-    method, target = _cut(record.method), _cut(record.target)
-    attributes: Attributes = {names.MCP_METHOD: method, names.SERVER: record.server}
-    transport, protocol = names.TRANSPORTS.get(record.transport, ("", ""))
-    if transport:
-        attributes[names.TRANSPORT] = transport
-    if protocol:
-        attributes[names.PROTOCOL] = protocol
-    if record.session:
-        attributes[names.MCP_SESSION] = record.session
-    if method == "tools/call":
-        attributes[names.OPERATION], attributes[names.TOOL] = names.EXECUTE_TOOL, target
-    elif method == "prompts/get":
-        attributes[names.PROMPT] = target
-    else:
-        if target:
-            attributes[names.MCP_RESOURCE] = _cut(_USERINFO.sub("//", record.target))
-        target = ""  # a name of few values: what a URI names is in its attribute
-    return attributes, names.mcp_span(method, target)
 
 
 def _cut(text: str) -> str:

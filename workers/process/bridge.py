@@ -97,8 +97,7 @@ def _redial(dialer: Dialer, server: str) -> Redial:
 
 
 def _transport(server: ServerDefinition) -> str:
-    scheme = server.url.partition("://")[0].removeprefix("sse+")
-    return {"": "stdio", "https": "http", "ws": "websocket", "wss": "websocket"}.get(scheme, scheme)
+    return registry.CONNECTORS[server.url.partition("://")[0]].transport if server.url else "stdio"
 
 
 async def start_server(

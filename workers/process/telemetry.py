@@ -11,6 +11,7 @@ import msgspec
 
 from fabric.core.peers.member import Identity
 from fabric.core.telemetry_record import Record
+from fabric.links.registry import networks
 from fabric.runtime.retry import Dialer
 from workers.process.context import WorkerContext
 from workers.process.extras import refuse_missing_extras, wants
@@ -70,7 +71,7 @@ def _traced(context: WorkerContext, identity: Identity, resource: Resource, dial
 
     sampler = TracerProvider(resource=resource, shutdown_on_exit=False).sampler
     scheme = context.url.partition(":")[0]
-    maker = SpanMaker(resource, SYSTEMS.get(scheme, scheme), identity.wall)
+    maker = SpanMaker(resource, SYSTEMS.get(scheme, scheme), identity.wall, networks())
     tracing = Tracing(sampler, maker, BatchSpanProcessor(OTLPSpanExporter()))
     context.closing.append(tracing.close)
     return Instruments(msgspec.structs.replace(identity, spans=tracing.mint), tracing.completed, dialer)

@@ -9,8 +9,7 @@ from fabric.brokers import url as broker_url
 from fabric.brokers.registry import ADAPTERS
 from fabric.brokers.url import BrokerUrl
 from fabric.errors import ConfigError
-from fabric.links import url as link_url
-from fabric.links.registry import CONNECTORS
+from fabric.links.registry import CONNECTORS, parse_url
 from fabric.links.stdio.command import ServerCommand
 from fabric.links.url import LinkUrl
 
@@ -27,7 +26,7 @@ def parse(uri: str) -> ServerCommand | LinkUrl | BrokerUrl:
     if scheme == "stdio":
         return _command(uri[found.end() :] if found else uri)
     if scheme in CONNECTORS and uri[len(scheme) :].startswith("://"):
-        return link_url.parse(uri)
+        return parse_url(uri)
     if scheme == "memory":
         return BrokerUrl(scheme=scheme, host=uri[len("memory://") :], port=0)
     if scheme in ADAPTERS and uri[len(scheme) :].startswith("://"):

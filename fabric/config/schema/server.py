@@ -21,6 +21,7 @@ from fabric.config.schema.value_types import (
     Variable,
     Word,
 )
+from fabric.links.registry import CONNECTORS, schemes
 
 # the `type` that hosts give a url, and the schemes it goes with
 _SPOKEN = {
@@ -33,8 +34,6 @@ Spoken = Literal["stdio", "local", "http", "streamable-http", "streamable_http",
 
 _OF_COMMANDS = {"args", "env", "env_file", "cwd", "grace"}
 _OF_URLS = {"headers", "tls"}
-_WITH_TLS = ("tls", "wss", "https", "sse+https")
-_WITHOUT_HEADERS = ("tcp", "tls", "unix")
 
 
 def _open_server(schema: dict[str, Any]) -> None:
@@ -83,12 +82,10 @@ class ServerSection(Section):
 
     command: Word | None = None
     """The program: a name to find on PATH, or a path, relative to the folder of this file."""
-    url: ServerUrl | None = None
-    """Where the server listens, instead of a command: http(s)://, sse+http(s)://, ws(s)://, tcp://, tls:// or unix://."""
+    url: ServerUrl | None = Field(default=None, description=f"Where the server listens, instead of a command: {schemes()}.")
     headers: dict[HeaderName, HeaderValue] = Field(default={})
     """Headers of the requests to a url that is HTTP's or a WebSocket's."""
-    tls: TrustSection = TrustSection()
-    """TLS with a url of tls://, wss://, https:// or sse+https://."""
+    tls: TrustSection = Field(default=TrustSection(), description=f"TLS with a url of {schemes(tls=True)}.")
     args: tuple[Scalar, ...] = ()
     """Its arguments."""
     env: dict[Variable, Scalar | None] = Field(default={})
@@ -135,10 +132,10 @@ class ServerSection(Section):
             raise ValueError(f"type {self.type} does not go with command")
         if self.url is not None:
             scheme = address(self.url, self.type).partition(":")[0]
-            if self.headers and scheme in _WITHOUT_HEADERS:
+            if self.headers and not CONNECTORS[scheme].headers:
                 raise ValueError(f"{scheme}:// carries no headers")
-            if "tls" in self.model_fields_set and scheme not in _WITH_TLS:
-                raise ValueError(f"{scheme}:// speaks no TLS; {', '.join(f'{each}://' for each in _WITH_TLS)} do")
+            if "tls" in self.model_fields_set and not CONNECTORS[scheme].tls:
+                raise ValueError(f"{scheme}:// speaks no TLS; {schemes(tls=True)} do")
         return self
 
 

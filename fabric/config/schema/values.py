@@ -15,8 +15,7 @@ from fabric.addressing import escape
 from fabric.brokers.registry import ADAPTERS
 from fabric.brokers.url import parse
 from fabric.errors import ConfigError, InvalidName
-from fabric.links.registry import CONNECTORS
-from fabric.links.url import parse as parse_link_url
+from fabric.links.registry import CONNECTORS, parse_url, schemes
 from fabric.security.auth.registry import VARIABLES as AUTHENTICATION
 
 MODE = "^0?[0-7]{3}$"
@@ -195,9 +194,9 @@ def broker_url(url: str) -> str:
 def server_url(url: str) -> str:
     """The URL of an MCP server that a transport reaches."""
     if url.partition("://")[0] not in CONNECTORS:
-        raise ValueError(f"is no MCP server's URL; known are {', '.join(f'{name}://' for name in CONNECTORS)}")
+        raise ValueError(f"is no MCP server's URL; known are {schemes()}")
     try:
-        parse_link_url(url)
+        parse_url(url)
     except ConfigError as error:
         raise ValueError(error.reason) from None
     return url

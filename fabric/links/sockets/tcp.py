@@ -89,7 +89,7 @@ async def listen(handler: LinkHandler, settings: TcpSettings) -> SocketListener:
 
 async def connect(url: str, settings: ConnectSettings, *, id: str, options: TcpOptions | None = None) -> Link:
     """See links/base.Connect. With TLS, the handshake names the server (SNI), and its certificate has to have that name."""
-    target = parse(url)
+    target = parse(url, "HOST:PORT")
     context = client_context(settings.trust) if target.scheme == "tls" else None
     limits = LinkLimits(max_frame_bytes=settings.max_frame_bytes, stall_timeout=settings.stall_timeout)
     async with mapped_connect_errors(target.where, settings.timeout):

@@ -67,7 +67,7 @@ async def listen(handler: LinkHandler, settings: UnixSettings) -> SocketListener
 
 async def connect(url: str, settings: ConnectSettings, *, id: str) -> Link:
     """See links/base.Connect."""
-    target = parse(url)
+    target = parse(url, "PATH")
     limits = LinkLimits(max_frame_bytes=settings.max_frame_bytes, stall_timeout=settings.stall_timeout)
     sock = socket.socket(socket.AF_UNIX)
     try:

@@ -14,12 +14,13 @@ from fabric.core import telemetry_record
 from fabric.core.telemetry_record import Record, Side
 from fabric.faults import CODES, Fault, Reason, fault_frame
 from fabric.faults import outcome as outcome_of
+from fabric.links.registry import networks
 from fabric.mcp import jsonrpc, swap
 from fabric.telemetry.spans import MAX_SENDINGS, MAX_TEXT, SpanMaker, context
 
 TRACE = "0af7651916cd43dd8448eb211c80319c"
 CLIENT, SPAN = f"00-{TRACE}-b7ad6b7169203331-01", f"00-{TRACE}-ffffffffffffffff-01"
-MAKER = SpanMaker(Resource({"service.name": "test"}), "nats", wall=1_000_000.0)
+MAKER = SpanMaker(Resource({"service.name": "test"}), "nats", 1_000_000.0, networks())
 EDGE = Record(
     side=Side.EDGE, exchange="e-1", server="time", method="tools/call", target="now", transport="http", session="", attempt=1,
     arrived=1.0, begun=2.0, ended=4.0, outcome="ok", trace=CLIENT, span=SPAN, queued=True, sendings=(2.0,), id=b'"7"',

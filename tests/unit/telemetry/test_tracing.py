@@ -39,7 +39,7 @@ class Stuck(SpanExporter):
 
 
 def tracing(exporter: SpanExporter, sampler: Sampler = DEFAULT_ON) -> Tracing:
-    return Tracing(sampler, SpanMaker(Resource({}), "nats", 0.0), BatchSpanProcessor(exporter))
+    return Tracing(sampler, SpanMaker(Resource({}), "nats", 0.0, {}), BatchSpanProcessor(exporter))
 
 
 def test_a_minted_span_is_a_child_of_its_parent_in_the_same_trace() -> None:

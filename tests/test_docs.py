@@ -151,7 +151,7 @@ def test_what_a_page_uses_besides_is_said_on_it(page: Path) -> None:
         f"A request ends {correlation.Limits().idle:g} s after the last message about it",
         f"and {correlation.Limits().absolute:g} s after it began",
         f"not used for {SESSION_IDLE / 60:g} minutes ends",
-        f"{eviction.KEPT} of one server at one bridge may be left alone for so long",
+        f"{eviction.KEPT} abandoned sessions of one server at one bridge may stay for these {SESSION_IDLE / 60:g} minutes",
         f"never less than {eviction.SHARE_LEAST:g} s",
         f"if that is {eviction.EVICT_AFTER:g} s or more",
         f"or {eviction.EVICT_AFTER_LEAST:g} s, where",

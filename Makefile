@@ -1,4 +1,4 @@
-# Everything a person does with a clone. Set-up runs first where it is needed, and is skipped where it is current.
+# The commands for a clone. Each target runs the set-up that it needs first; steps that are up to date are skipped.
 PYTHON ?= $(firstword $(foreach p,python3 python3.13 python3.12 python3.11,$(if $(shell $(p) -c 'import sys; sys.version_info >= (3, 11) and print(1)' 2>/dev/null),$(p))) python3)
 SEEDS ?= 10000
 BROKERS ?= memory nats redis amqp
@@ -7,7 +7,7 @@ SETUP := $(PYTHON) .ci/setup.py
 
 .PHONY: help up setup test lint conformance bench sim
 
-help:            ## say what there is
+help:            ## list the targets
 	@sed -n 's/^\([a-z]*\):.*## /make \1|/p' Makefile | column -t -s '|'
 
 up:              ## set up, then run the fabric with the example servers (PORT=8080)
@@ -17,18 +17,18 @@ up:              ## set up, then run the fabric with the example servers (PORT=8
 setup:           ## set up everything, brokers and Node included
 	@$(SETUP) test
 
-test: lint       ## style, types, and every test; most of them wait more than they work, so two at a time
+test: lint       ## style, types, and every test, two at a time because most of them wait more than they work
 	$(BIN)/python -m pytest -n 2 --dist loadfile
 
-lint: setup      ## style, types, and the arrows between packages
+lint: setup      ## style, types, and the imports between packages
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-conformance: setup ## the official suites, on every broker (BROKERS="nats amqp")
+conformance: setup ## the official MCP suites on every broker (BROKERS="nats amqp")
 	CONFORMANCE_BROKERS="$(BROKERS)" $(BIN)/python -m pytest tests/conformance
 
-bench: setup     ## figures, beside a relay without a broker and the peers, which it installs (BENCH="--only relay embedded")
+bench: setup     ## benchmarks, beside a relay without a broker and other proxies, which it installs (BENCH="--only relay embedded")
 	$(BIN)/python -m benchmarks.peers
 	$(BIN)/python -m benchmarks $(BENCH)
 

@@ -145,8 +145,9 @@ def finish(world: World, clients: list[Client]) -> None:
         client.leave()
     world.run(0.3)
     left = world.settings.session_idle + LEFTOVERS_GONE
-    if world.settings.most <= FULL:
-        left += world.settings.limits.idle  # a client may have left while its initialize waited
+    unreachable = any(request.asks and request.excused for request in all_requests(clients))
+    if world.settings.most <= FULL or unreachable:  # an initialize may still wait for room, or a server for its client's reply
+        left += world.settings.limits.idle
     while (held := leftovers(world)) and left > 0:
         world.run(0.5)
         left -= 0.5

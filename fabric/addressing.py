@@ -1,7 +1,7 @@
-"""Where an envelope goes: a channel, and its one name on every broker.
+"""Channels, to which messages are published, and their names, which are the same on every broker.
 
-Three kinds of channel exist (Enterprise Integration Patterns' names in brackets): `work` [competing consumers], `inbox`
-[return address: one owner], `topic` [publish-subscribe]. A channel belongs to a fabric; two fabrics on one broker never meet.
+Three kinds of channel exist (the names in Enterprise Integration Patterns in brackets): `work` [competing consumers], `inbox`
+[return address: one owner], `topic` [publish-subscribe]. A channel belongs to one fabric; two fabrics on a broker share none.
 """
 
 from __future__ import annotations
@@ -13,43 +13,49 @@ import msgspec
 from fabric.errors import InvalidName
 
 MAX_NAME_BYTES = 120
-"""Longest escaped name: with the prefix and a fabric name as long, a channel name stays under the 255 bytes AMQP allows."""
+"""The longest escaped name. With a fabric name as long and the prefix, a channel name stays under AMQP's limit of 255 bytes."""
 
 _PLAIN = frozenset(b"abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-")
 
 
 class ChannelKind(StrEnum):
-    """How the messages of a channel are shared out."""
+    """Which readers of a channel get a message."""
 
     WORK = "work"
+    """One of its consumers."""
     INBOX = "inbox"
+    """Its one owner."""
     TOPIC = "topic"
+    """All of its subscribers."""
 
 
 class Channel(msgspec.Struct, frozen=True):
-    """A channel of one fabric: `kind` and `name` (a server, an incarnation, a topic)."""
+    """A channel of one fabric."""
 
     kind: ChannelKind
+    """Which readers get a message."""
     name: str
+    """A server's name, an incarnation or a topic."""
 
 
 ANNOUNCEMENTS = Channel(ChannelKind.TOPIC, "announcements")
+"""The topic on which processes announce themselves."""
 
 
 def work(server: str) -> Channel:
-    """The queue of requests for `server` that have no owner yet."""
+    """The queue of requests for `server` that no bridge has taken yet."""
     return Channel(ChannelKind.WORK, server)
 
 
 def inbox(incarnation: str) -> Channel:
-    """The inbox of one process's one life."""
+    """The inbox of one incarnation of a process."""
     return Channel(ChannelKind.INBOX, incarnation)
 
 
 def escape(name: str) -> str:
-    """One escaping for all brokers: ASCII letters, digits and `-` stay; any other UTF-8 byte becomes `_` and two hex digits.
+    """Escape a name for all brokers: ASCII letters, digits and `-` stay; any other UTF-8 byte becomes `_` and two hex digits.
 
-    Injective, so names never collide, and free of every broker's special characters (`*`, `>`, `.`, `#`, `/`, `:`, space).
+    Different names stay different, and the result has no broker's special characters (`*`, `>`, `.`, `#`, `/`, `:`, space).
     Raises InvalidName for an empty name, a lone surrogate, or more than MAX_NAME_BYTES after escaping.
     """
     try:

@@ -1,36 +1,36 @@
-"""The error tree: every error the fabric raises, under one base.
+"""The errors that the fabric raises, in one tree.
 
     FabricError
     ├── ConfigError            a setting is wrong; names file, key and reason
-    ├── InvalidFrame           bytes that are not a JSON-RPC message of MCP
-    ├── InvalidEnvelope        bytes that are not an envelope, or of a version we cannot read
-    ├── InvalidName            a name no broker channel can carry
-    ├── InvalidToken           a session id or request state that this fabric did not seal, or that is over
-    └── TransportError                 what carries our messages failed
+    ├── InvalidFrame           bytes are not a JSON-RPC message of MCP
+    ├── InvalidEnvelope        bytes are not an envelope, or of a version we cannot read
+    ├── InvalidName            a name cannot be part of a channel's name
+    ├── InvalidToken           a session id or request state was not sealed by this fabric, or has expired
+    └── TransportError                 a link or a broker failed
         ├── LinkError                  a connection to a client or to an MCP server
         │   ├── LinkClosed             we closed it
         │   ├── EndOfLink              the peer closed it
-        │   ├── LinkBroken             the world broke it: reset, process exit, a peer that takes nothing
-        │   │   ├── LinkProtocolError  the peer does not speak this transport
-        │   │   └── LinkUnwritable     what it is to get cannot be written, though it may be there: a full disc
+        │   ├── LinkBroken             it failed: reset, process exit, a peer that does not read
+        │   │   ├── LinkProtocolError  the peer broke the rules of the transport
+        │   │   └── LinkUnwritable     frames cannot be written, though the peer may be there: a full disk
         │   ├── LinkRefused            it could not be opened
-        │   │   ├── LinkHandshakeError     the peer is there and will not have us
+        │   │   ├── LinkHandshakeError     the peer is there and refuses us, or has another protocol
         │   │   └── LinkCertificateError   we do not trust the peer's certificate
         │   ├── LinkTimeout            it did not open or answer in time
-        │   └── LinkOverflow           a frame went over the limit
+        │   └── LinkOverflow           a frame was over the limit
         └── BrokerError                the message broker
             ├── BrokerUnavailable      it cannot be used now; trying again may help
-            │   ├── BrokerRefused      nothing listens there, or it takes no more connections
+            │   ├── BrokerRefused      nothing listens there, or the broker takes no more connections
             │   ├── BrokerReset        the connection was lost
             │   ├── BrokerTimeout      it did not answer in time
-            │   ├── BrokerProtocolError    what answers there is not this kind of broker
+            │   ├── BrokerProtocolError    the server there is not this kind of broker
             │   └── BrokerCertificateError we do not trust its certificate
             ├── BrokerDenied           it refused our credentials, or the right to a channel
-            ├── PublishFailed          a publish was not confirmed; says what surely was not sent
+            ├── PublishFailed          messages were not confirmed; it says which were surely not sent
             └── BrokerClosed           we closed it
 
-Messages are for people: what happened, where, and what to do. They never hold a secret. docs/spec/errors.md says what provokes
-each of the transport's errors.
+Messages are for people: they say what happened, where, and what to do. They never hold a secret. docs/spec/errors.md lists the
+causes of each TransportError.
 """
 
 from __future__ import annotations
@@ -44,22 +44,25 @@ class FabricError(Exception):
 
 
 class ConfigError(FabricError):
-    """A setting is wrong. `where` names the file and key, the message the reason."""
+    """A setting is wrong."""
 
     def __init__(self, reason: str, *, where: str = "") -> None:
         super().__init__(f"{where}: {reason}" if where else reason)
         self.where = where
+        """The file and key of the setting; empty if its owner adds them."""
         self.reason = reason
 
 
 class InvalidFrame(FabricError):
-    """Bytes that are not one JSON-RPC message; `code` is the JSON-RPC code to answer, `id` the raw id if it was readable."""
+    """Bytes that are not one JSON-RPC message."""
 
     def __init__(self, code: int, reason: str, id: bytes = b"null") -> None:
         super().__init__(reason)
         self.code = code
+        """The JSON-RPC error code to answer with."""
         self.reason = reason
         self.id = id
+        """The frame's raw id, `null` if it could not be read."""
 
 
 class InvalidEnvelope(FabricError):
@@ -78,7 +81,7 @@ class TransportError(FabricError):
     """A link or a broker ended or failed."""
 
     def anew(self) -> Self:
-        """The same, to be raised: one error raised again and again gathers tracebacks, and they hold the frames they name."""
+        """A copy to raise: an error that is raised again and again collects tracebacks, which keep their stack frames alive."""
         return type(self)(*self.args)
 
 
@@ -95,15 +98,15 @@ class EndOfLink(LinkError):
 
 
 class LinkBroken(LinkError):
-    """The link was lost: reset, process exit, a peer that took nothing of what waited for it for too long."""
+    """The link failed: reset, process exit, a peer that read nothing of the frames that waited for it for too long."""
 
 
 class LinkProtocolError(LinkBroken):
-    """The peer broke the rules of the transport itself, such as a WebSocket frame that is none."""
+    """The peer broke the rules of the transport itself, such as an invalid WebSocket frame."""
 
 
 class LinkUnwritable(LinkBroken):
-    """What the peer is to get cannot be written: a full disc, or a peer that is there and did not take it."""
+    """Frames for the peer cannot be written: a full disk, or a peer that is there and did not read them."""
 
 
 class LinkRefused(LinkError):
@@ -111,11 +114,11 @@ class LinkRefused(LinkError):
 
 
 class LinkHandshakeError(LinkRefused):
-    """Something answers there, and it is not this transport or does not let us in: a status, a subprotocol, no TLS."""
+    """The peer answers, but has another protocol or refuses us: an HTTP status, a subprotocol, no TLS."""
 
 
 class LinkCertificateError(LinkRefused):
-    """The peer's certificate is not one to trust: unknown issuer, another host's name, expired."""
+    """The peer's certificate is not trusted: unknown issuer, another host's name, expired."""
 
 
 class LinkTimeout(LinkError):
@@ -123,15 +126,16 @@ class LinkTimeout(LinkError):
 
 
 class LinkOverflow(LinkError):
-    """A frame was longer than the limit. `head`: how a skipped frame begins."""
+    """A frame was longer than the limit, and was skipped."""
 
     def __init__(self, reason: str, *, head: bytes = b"") -> None:
         super().__init__(reason)
         self.head = head
+        """The beginning of the skipped frame."""
 
 
 class BrokerError(TransportError):
-    """The message broker failed us."""
+    """The message broker failed."""
 
 
 class BrokerUnavailable(BrokerError):
@@ -151,11 +155,11 @@ class BrokerTimeout(BrokerUnavailable):
 
 
 class BrokerProtocolError(BrokerUnavailable):
-    """What answers there is not this kind of broker, or wants TLS where we speak none, or the reverse."""
+    """The server there is not this kind of broker, or only one of us uses TLS."""
 
 
 class BrokerCertificateError(BrokerUnavailable):
-    """The broker's certificate is not one to trust: unknown issuer, another host's name, expired."""
+    """The broker's certificate is not trusted: unknown issuer, another host's name, expired."""
 
 
 class BrokerDenied(BrokerError):
@@ -167,13 +171,11 @@ class BrokerClosed(BrokerError):
 
 
 class PublishFailed(BrokerError):
-    """Some messages of one publish were not confirmed.
-
-    `unsent` holds the positions, in the published sequence, that surely did not reach the broker; every position in
-    `unknown` may or may not have. Positions in neither were confirmed.
-    """
+    """Some messages of one publish were not confirmed. Those at positions in neither `unsent` nor `unknown` were."""
 
     def __init__(self, reason: str, *, unsent: Sequence[int] = (), unknown: Sequence[int] = ()) -> None:
         super().__init__(reason)
         self.unsent = tuple(unsent)
+        """The positions, in the published sequence, of messages that surely did not reach the broker."""
         self.unknown = tuple(unknown)
+        """The positions of messages that may or may not have reached it."""

@@ -1,6 +1,6 @@
-"""The errors the fabric itself gives to a client: a reason, a JSON-RPC code outside the reserved range, stable data.
+"""The errors that the fabric itself answers clients with: a reason, a JSON-RPC code outside the reserved range, stable data.
 
-docs/spec/errors.md is their list for users.
+docs/spec/errors.md lists them for users.
 """
 
 from __future__ import annotations
@@ -30,18 +30,22 @@ class Reason(StrEnum):
 
 
 CODES = {reason: -31001 - position for position, reason in enumerate(Reason)}
-"""JSON-RPC code of each reason. Only ever appended to: clients know them."""
+"""The JSON-RPC code of each reason. New reasons are only appended, because clients know the codes."""
 
 _REASONS = {code: reason.value for reason, code in CODES.items()}
 
 
 class Fault(msgspec.Struct, frozen=True):
-    """One error of the fabric. retryable: only with proof of no start. retry_after: seconds, None for no advice."""
+    """One error of the fabric."""
 
     reason: Reason
+    """Why the fabric answers instead of the server."""
     message: str
+    """The reason in words, for people."""
     retryable: bool = False
+    """Whether the client may try again: true only if it is proven that the request was not started."""
     retry_after: float | None = None
+    """Seconds to wait before another attempt; None for no advice."""
 
 
 def fault_frame(id: bytes, fault: Fault, *, server: str = "", exchange: str = "", trace: str = "") -> bytes:
@@ -57,29 +61,29 @@ def fault_frame(id: bytes, fault: Fault, *, server: str = "", exchange: str = ""
 
 
 class Lost(Message, kw_only=True):
-    """What a link answers in its server's place, to a request that it could not carry; the link itself goes on.
-
-    started: whether the server may have begun the request. again: whether another attempt may fare better.
-    """
+    """A lost answer: the error that a link gives in its server's place to one request, while the link itself goes on."""
 
     fault: Fault
+    """The error."""
     started: bool
+    """Whether the server may have begun the request."""
     again: bool
+    """Whether another attempt may succeed."""
 
     @property
     def spoke(self) -> bool:
-        """Whether the server did say something, which could not be passed on."""
+        """Whether the server did answer, and its answer could not be passed on."""
         return self.fault.reason in (Reason.INVALID, Reason.TOO_LARGE)
 
 
 def lost(id: bytes, fault: Fault, *, started: bool, again: bool) -> Lost:
-    """That answer, to the request of this raw id."""
+    """The lost answer to the request of this raw id."""
     frame = fault_frame(id, fault)
     seen = jsonrpc.parse(frame)
     return Lost(frame, seen.kind, id, "", seen.params, seen.error, fault=fault, started=started, again=again)
 
 
 def outcome(answer: bytes) -> tuple[str, int]:
-    """The outcome that a response is, and its error's code: `ok`, a fault's reason, `error`, or `tool_error` in a result."""
-    found, code = answers.outcome(answer)
-    return (_REASONS.get(code, found), code) if code else (found, code)
+    """The outcome of a response (`ok`, a fault's reason, `error`, or `tool_error` for a result that says so) and its code."""
+    kind, code = answers.outcome(answer)
+    return (_REASONS.get(code, kind), code) if code else (kind, code)

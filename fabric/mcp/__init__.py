@@ -1,4 +1,4 @@
-"""The Model Context Protocol, as far as the fabric has to know it: pure functions on frames, for every part of the house.
+"""The parts of the Model Context Protocol that the fabric needs, as pure functions on frames.
 
-Above it: faults, the core, links and all that is built on them. Below it: `fabric.errors` alone.
+Above it: faults, the core, links and all that is built on them. Below it: only `fabric.errors`.
 """

@@ -1,4 +1,4 @@
-"""What a response says: whether it is an error, which, and in which words."""
+"""Reads responses: whether one is an error, the error's code and message, and the outcome. Pure."""
 
 from __future__ import annotations
 
@@ -9,15 +9,18 @@ import msgspec
 from fabric.mcp.jsonrpc import Message, decode
 
 COMPLAINT_CHARS = 200
-"""How much of a server's own words is shown."""
+"""How many characters of a server's error message are shown."""
 
 
 class Error(msgspec.Struct, frozen=True):
-    """A JSON-RPC error object."""
+    """A JSON-RPC error object (JSON-RPC 2.0, section 5.1)."""
 
     code: int = 0
+    """The error's number."""
     message: str = ""
+    """A short description."""
     data: Any = None
+    """Details, of a shape that depends on the code."""
 
 
 class _Code(msgspec.Struct, gc=False):
@@ -42,7 +45,7 @@ class _Advised(msgspec.Struct, gc=False):
 
 
 def error_code(answer: Message) -> int:
-    """The code of the error that a response is; 0 for a result, and for an error without a number."""
+    """The code of an error response; 0 for a result, and for an error without a number."""
     try:
         return decode(answer.error, _Code).code if answer.error else 0
     except msgspec.DecodeError:
@@ -50,7 +53,7 @@ def error_code(answer: Message) -> int:
 
 
 def retry_after_ms(answer: Message) -> int:
-    """After how many milliseconds the error advises to try again; 0 for no advice."""
+    """The milliseconds after which an error response advises to try again; 0 for no advice."""
     try:
         advised = decode(answer.error, _Advised).data
     except msgspec.DecodeError:
@@ -59,7 +62,7 @@ def retry_after_ms(answer: Message) -> int:
 
 
 def complaint(answer: Message) -> str:
-    """The error's own message as the end of a sentence for people; empty where it has none."""
+    """The message of an error response as the end of a sentence for people; empty without one."""
     try:
         message = decode(answer.error, Error).message
     except msgspec.DecodeError:
@@ -68,13 +71,13 @@ def complaint(answer: Message) -> str:
 
 
 def outcome(answer: bytes) -> tuple[str, int]:
-    """What a response is: `ok`, `error` with its code, or `tool_error`: a result that says that the tool has failed."""
+    """The outcome of a response: `ok`, `error` with its code, or `tool_error` for a result that says that the tool failed."""
     if b'"error"' not in answer and b'"isError"' not in answer:
         return "ok", 0
     try:
-        found = decode(answer, _Answer)
+        response = decode(answer, _Answer)
     except msgspec.DecodeError:
-        return "ok", 0  # a shape we do not know is for its client to judge
-    if found.error is not None:
-        return "error", found.error.code
-    return "tool_error" if found.result is not None and found.result.failed else "ok", 0
+        return "ok", 0  # the client judges a shape that we do not know
+    if response.error is not None:
+        return "error", response.error.code
+    return "tool_error" if response.result is not None and response.result.failed else "ok", 0

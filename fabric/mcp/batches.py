@@ -1,4 +1,4 @@
-"""JSON-RPC batches, which MCP had in its revision 2025-03-26 alone: a frame into its messages, and their answers into one.
+"""JSON-RPC batches, which only revision 2025-03-26 of MCP has: splits a frame into messages, and joins their answers into one.
 
 Used by the edge's clients (core), by the bridge at run time, and by the links that read a server's HTTP answers.
 """
@@ -14,15 +14,16 @@ from fabric.mcp.jsonrpc import Message, MessageKind
 REVISION = "2025-03-26"
 """The only revision with batches."""
 
-MISPLACED = f"an array of messages belongs into a session of {REVISION}, and into no other"
+MISPLACED = f"a batch (an array of messages) is allowed only in a session of {REVISION}; send its messages one by one"
+"""The reason for the refusal of a batch."""
 
 MOST = 100
-"""Messages in one batch."""
+"""The most messages in one batch."""
 
 ARRAY_BYTES = 4 * 1024 * 1024
-"""Answers of one batch wait for each other until they have more bytes than this together; then they leave before the others."""
+"""The answers of one batch wait for each other until they have more bytes than this; then they leave without the rest."""
 
-# What comes behind the last of these fields is passed over: a long array costs its reader no memory.
+# msgspec skips the elements behind the last of these fields, so that a long array takes no memory.
 _Members = msgspec.defstruct(
     "_Members", [(f"m{place}", msgspec.Raw, msgspec.field(default=msgspec.Raw())) for place in range(MOST + 1)], array_like=True
 )
@@ -30,25 +31,25 @@ _members = msgspec.json.Decoder(_Members)
 
 
 def split(batch: Message) -> list[Message | InvalidFrame]:
-    """The members of a message of the kind BATCH, each as a message of its own or what is wrong with it.
+    """The members of a message of the kind BATCH: each is a message, or the error that says what is wrong with it.
 
-    Raises InvalidFrame for too many.
+    Raises InvalidFrame for more than MOST.
     """
     raw = [frame for frame in msgspec.structs.astuple(_members.decode(batch.frame)) if frame]
     if len(raw) > MOST:
-        raise InvalidFrame(jsonrpc.INVALID_REQUEST, f"a batch of more than {MOST} messages")
+        raise InvalidFrame(jsonrpc.INVALID_REQUEST, f"a batch of more than {MOST} messages; send smaller ones")
     return [_member(bytes(frame)) for frame in raw]
 
 
 def split_in_session(batch: Message, revision: str) -> list[Message | InvalidFrame]:
-    """The members of a batch in a session of this revision. Raises InvalidFrame where that has no batches, and for too many."""
+    """The members of a batch in a session of this revision. Raises InvalidFrame if it has no batches, and for too many."""
     if revision != REVISION:
         raise InvalidFrame(jsonrpc.INVALID_REQUEST, MISPLACED)
     return split(batch)
 
 
 def read(frame: bytes) -> list[Message]:
-    """The messages of a frame that may be an array; a member that is no message is left out. Raises InvalidFrame."""
+    """The messages of a frame that may be a batch, without the invalid ones in it. Raises InvalidFrame."""
     message = jsonrpc.parse(frame)
     if message.kind is not MessageKind.BATCH:
         return [message]
@@ -71,24 +72,26 @@ def _member(frame: bytes) -> Message | InvalidFrame:
     except InvalidFrame as error:
         return error
     if message.kind is MessageKind.BATCH:
-        return InvalidFrame(jsonrpc.INVALID_REQUEST, "a batch holds no batches")
+        return InvalidFrame(jsonrpc.INVALID_REQUEST, "a batch must not hold a batch")
     if message.method == "initialize":
-        return InvalidFrame(jsonrpc.INVALID_REQUEST, "initialize is no part of a batch", message.id or b"null")
+        return InvalidFrame(jsonrpc.INVALID_REQUEST, "initialize must not be part of a batch", message.id or b"null")
     return message
 
 
 class Answers:
-    """The answers to one batch, gathered in the order they come until none is `missing`. bytes: of those gathered."""
+    """Gathers the answers to one batch, in the order of arrival."""
 
     __slots__ = ("_frames", "bytes", "missing")
 
     def __init__(self, missing: int) -> None:
         self.missing = missing
+        """How many members are not over."""
         self.bytes = 0
+        """The length of the gathered answers."""
         self._frames: list[bytes] = []
 
     def settle(self, frame: bytes) -> bytes:
-        """A member is over, with this answer or, empty, with none. Returns the array to send now, empty for nothing."""
+        """Take the answer of a member that is over, empty for none. Returns the array to send now, empty for none."""
         self.missing -= 1
         if frame:
             self._frames.append(frame)

@@ -1,7 +1,6 @@
-"""Which era a server speaks, found out as the specification says, and the error where a client's era does not fit.
+"""Judges which eras a server speaks, from its answer to server/discover; and the error for a client of another era. Pure.
 
-(2026-07-28 basic/transports/stdio.mdx, Backward Compatibility: server/discover; any answer that is not a recognised modern one
-means legacy.)
+(2026-07-28 basic/transports/stdio.mdx, Backward Compatibility: any answer that is not a recognised modern one means legacy.)
 """
 
 from __future__ import annotations
@@ -14,6 +13,7 @@ from fabric.mcp.jsonrpc import Message
 LEGACY, MODERN = "legacy", "modern"
 
 MODERN_CODES = frozenset({jsonrpc.HEADER_MISMATCH, jsonrpc.MISSING_CAPABILITY, jsonrpc.UNSUPPORTED_VERSION})
+"""The error codes that only a modern server answers with."""
 
 
 class _Discovered(msgspec.Struct):
@@ -25,19 +25,19 @@ class _Answer(msgspec.Struct):
 
 
 def judge(answer: Message) -> tuple[str, ...]:
-    """The eras of the server that answered the probe so: modern first where it speaks both."""
+    """The eras of a server with this answer to the probe; modern comes first if it speaks both."""
     if answer.error:
         return (MODERN,) if answers.error_code(answer) in MODERN_CODES else (LEGACY,)
     try:
-        found = jsonrpc.decode(answer.frame, _Answer).result
+        result = jsonrpc.decode(answer.frame, _Answer).result
     except msgspec.DecodeError:
         return (LEGACY,)
-    if found is None or not found.versions:
+    if result is None or not result.versions:
         return (LEGACY,)
-    return (MODERN, LEGACY) if any(version < jsonrpc.MODERN_VERSION for version in found.versions) else (MODERN,)
+    return (MODERN, LEGACY) if any(version < jsonrpc.MODERN_VERSION for version in result.versions) else (MODERN,)
 
 
 def legacy_only(id: bytes, server: str) -> bytes:
-    """What a modern request to a legacy server gets: an error no client takes for a modern one, so that it falls back."""
+    """The answer to a modern request for a legacy server: an error with a legacy code, so that the client falls back."""
     message = f"{server} speaks only revisions before {jsonrpc.MODERN_VERSION}: begin with initialize"
     return jsonrpc.error_frame(id, jsonrpc.INVALID_REQUEST, message)

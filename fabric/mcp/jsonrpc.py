@@ -1,7 +1,7 @@
-"""A look at a JSON-RPC frame without taking it apart: kind, id, method and MCP metadata.
+"""Reads a JSON-RPC frame only as far as the fabric needs: kind, id, method and MCP metadata. Pure.
 
-A frame is the UTF-8 bytes of one message of MCP's JSON-RPC 2.0. Ids and tokens are handled as raw JSON: `7` and `"7"` differ.
-What the fabric changes in one is done by swap.py.
+A frame is the UTF-8 bytes of one message of MCP's JSON-RPC 2.0. Ids and tokens stay raw JSON: `7` and `"7"` differ. swap.py
+changes frames.
 """
 
 from __future__ import annotations
@@ -38,22 +38,26 @@ class MessageKind(IntEnum):
 
 
 class Message(msgspec.Struct):
-    """One frame and what was seen in it. Nothing in it changes after it was read, but that `meta` keeps what it has seen."""
+    """One frame and its members, each empty if the frame does not have it. Only `meta` changes a message: it sets `seen`."""
 
     frame: bytes
     """The frame as it was written."""
     kind: MessageKind
+    """The shape of the message."""
     id: bytes
-    """Raw JSON, empty where there is none, as are the next three."""
+    """The id, raw JSON."""
     method: str
+    """The method of a request or notification."""
     params: msgspec.Raw
+    """The params of a request or notification, raw JSON."""
     error: msgspec.Raw
+    """The error of a response, raw JSON."""
     seen: Meta | None = None
-    """The metadata of its params, once `meta` has looked at them."""
+    """The metadata of the params, once `meta` has decoded it."""
 
 
 class MetaFields(msgspec.Struct, frozen=True, gc=False):
-    """What `params._meta` holds of the reserved keys, each as raw JSON, empty when absent or null."""
+    """The reserved keys in `params._meta`, each as raw JSON, empty when absent or null."""
 
     progress_token: msgspec.Raw = msgspec.field(default=msgspec.Raw(), name="progressToken")
     version: msgspec.Raw = msgspec.field(default=msgspec.Raw(), name="io.modelcontextprotocol/protocolVersion")
@@ -90,7 +94,7 @@ class _Array(msgspec.Struct, array_like=True, gc=False):
 
 
 class _Referring(msgspec.Struct, gc=False):
-    """The params of the notifications that name a request."""
+    """The params of a notification that names a request."""
 
     progress_token: msgspec.Raw = msgspec.field(default=msgspec.Raw(), name="progressToken")
     request_id: msgspec.Raw = msgspec.field(default=msgspec.Raw(), name="requestId")
@@ -102,7 +106,7 @@ _NO_META = Meta()
 _EMPTY = msgspec.Raw()
 _NULL = msgspec.Raw(b"null")
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
-# Half of a surrogate pair: grammatical JSON (RFC 8259 8.2), which servers do send, and which msgspec does not read.
+# Half of a surrogate pair: valid JSON (RFC 8259 8.2), which servers do send, and which msgspec cannot read.
 _HALVES = re.compile(rb"\\[^u]|\\u[dD][89abAB]..\\u[dD][c-fC-F]..|(\\u[dD][89a-fA-F]..)")
 _head = msgspec.json.Decoder(_Head)
 _meta = msgspec.json.Decoder(Meta)
@@ -115,10 +119,10 @@ T = TypeVar("T")
 
 
 def parse(frame: bytes) -> Message:
-    """Look at one frame. Raises InvalidFrame with the JSON-RPC code to answer, and the id where one could be read."""
+    """Parse one frame. Raises InvalidFrame with the JSON-RPC code to answer with, and with the id if it could be read."""
     try:
         if not frame.isascii():
-            frame.decode()  # msgspec does not look into the strings it skips
+            frame.decode()  # msgspec does not check the strings that it skips
         head = _look(frame)
     except msgspec.ValidationError as error:
         if _holds_messages(frame):
@@ -139,12 +143,12 @@ def parse(frame: bytes) -> Message:
         return Message(frame, MessageKind.REQUEST, id, head.method, head.params, _EMPTY)
     if not (head.result or head.error) or (id and id != b"null" and not _checked(id)):
         raise InvalidFrame(INVALID_REQUEST, "a message has a method, a result or an error", _checked(id) or b"null")
-    failed = head.error if not head.result or head.error != _NULL else _EMPTY  # some say both, as JSON-RPC 1.0 did
+    failed = head.error if not head.result or head.error != _NULL else _EMPTY  # some servers send both, as JSON-RPC 1.0 does
     return Message(frame, MessageKind.RESPONSE, id, "", _EMPTY, failed)
 
 
 def _look(frame: bytes) -> _Head:
-    """The frame's members. Half surrogate pairs are looked at as U+FFFD, and stay what they are in the frame."""
+    """The frame's members. Half surrogate pairs are read as U+FFFD; the frame itself keeps them."""
     try:
         return _head.decode(frame)
     except msgspec.ValidationError:
@@ -157,7 +161,7 @@ def _look(frame: bytes) -> _Head:
 
 
 def decode(frame: bytes, shape: type[T]) -> T:
-    """What JSON of a peer's says, with U+FFFD for half surrogate pairs. Raises as msgspec.json.decode."""
+    """Decode JSON of a peer, with U+FFFD for half surrogate pairs. Raises as msgspec.json.decode."""
     try:
         return msgspec.json.decode(frame, type=shape)
     except msgspec.ValidationError:
@@ -167,12 +171,12 @@ def decode(frame: bytes, shape: type[T]) -> T:
 
 
 def _whole(frame: bytes) -> bytes:
-    """The same with U+FFFD for half surrogate pairs."""
-    return _HALVES.sub(lambda found: rb"\ufffd" if found[1] else found[0], frame)
+    """The frame with U+FFFD for half surrogate pairs."""
+    return _HALVES.sub(lambda match: rb"\ufffd" if match[1] else match[0], frame)
 
 
 def _holds_messages(frame: bytes) -> bool:
-    """Whether a frame that is no message is an array that begins with one. Raises InvalidFrame for any other array."""
+    """Whether a frame that is no message is an array that begins with an object. Raises InvalidFrame for any other array."""
     try:
         first = bytes(_array.decode(frame).first)
     except msgspec.ValidationError:
@@ -182,7 +186,7 @@ def _holds_messages(frame: bytes) -> bool:
     if not first:
         raise InvalidFrame(INVALID_REQUEST, "an empty batch: JSON-RPC 2.0 does not allow one, send at least one message")
     if first[:1] != b"{":
-        raise InvalidFrame(INVALID_REQUEST, "an array that begins with no JSON-RPC message is no batch")
+        raise InvalidFrame(INVALID_REQUEST, "an array whose first element is no JSON-RPC message is no batch")
     return True
 
 
@@ -191,16 +195,16 @@ def _not_json(frame: bytes, error: Exception) -> InvalidFrame:
         return InvalidFrame(PARSE_ERROR, "not JSON that can be read: nested too deeply")
     if isinstance(error, UnicodeDecodeError):
         return InvalidFrame(PARSE_ERROR, f"not JSON: not UTF-8, by its byte 0x{frame[error.start]:02x} at {error.start}")
-    return InvalidFrame(PARSE_ERROR, f"not JSON: {error}" if frame.strip() else "not JSON: there is nothing")
+    return InvalidFrame(PARSE_ERROR, f"not JSON: {error}" if frame.strip() else "not JSON: the frame is empty")
 
 
 def _checked(id: bytes) -> bytes:
-    """`id` if it may identify a request (a string or an integer), else nothing."""
+    """`id` if it may identify a request (a string or an integer), else empty."""
     return id if id[:1] == b'"' or id.isdigit() or (id[:1] == b"-" and id[1:].isdigit()) else b""
 
 
 def _readable_id(frame: bytes) -> bytes:
-    """The id of a frame whose other fields have wrong types, so that the error can name it."""
+    """The id of a frame whose other members have wrong types, so that the error can name it."""
     try:
         return _checked(bytes(_members.decode(frame).get("id", _EMPTY))) or b"null"
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
@@ -208,9 +212,9 @@ def _readable_id(frame: bytes) -> bytes:
 
 
 def meta(message: Message) -> Meta:
-    """The metadata of a message's params, looked at once.
+    """The metadata of a message's params, decoded once.
 
-    What is null, or not an object where there should be one, is as good as absent: whether that may be is the server's to say.
+    A null, or another value where an object should be, counts as absent: the server judges whether that is allowed.
     """
     if message.seen is not None:
         return message.seen
@@ -227,7 +231,7 @@ def meta(message: Message) -> Meta:
 
 
 def _without_fields(params: msgspec.Raw) -> Meta:
-    """The metadata of params that are no object, or whose `_meta` is none."""
+    """The metadata of params that are not an object, or whose `_meta` is not one."""
     try:
         members = _members.decode(params)
     except msgspec.DecodeError:
@@ -237,13 +241,13 @@ def _without_fields(params: msgspec.Raw) -> Meta:
 
 
 def _given(seen: S) -> S:
-    """The same without what is null."""
+    """The record with empty fields for those that are null."""
     nulls = {name: _EMPTY for name in seen.__struct_fields__ if getattr(seen, name) == _NULL}
     return msgspec.structs.replace(seen, **nulls)
 
 
 def pings(message: Message) -> bool:
-    """Whether it is a ping of a revision that has such: before there is a session it asks whether the connection lives."""
+    """Whether a message is a ping of a legacy revision, which a client may send before there is a session."""
     return message.method == "ping" and message.kind is MessageKind.REQUEST and not meta(message).fields.version
 
 
@@ -256,12 +260,12 @@ def text(raw: msgspec.Raw | bytes) -> str:
 
 
 def quoted(value: str) -> bytes:
-    """A string as raw JSON."""
+    """The raw JSON of a string."""
     return msgspec.json.encode(value)
 
 
 def refers_to(message: Message) -> bytes:
-    """The raw id or token a notification names: requestId of a cancel, progressToken, subscription id; empty for none."""
+    """The raw id or token that a notification names: requestId of a cancel, progressToken, subscription id; empty for none."""
     if not message.params:
         return b""
     try:
@@ -272,7 +276,7 @@ def refers_to(message: Message) -> bytes:
 
 
 def progress(message: Message) -> float:
-    """The progress value of a progress notification; minus infinity when it has none."""
+    """The progress value of a progress notification; minus infinity if it has none."""
     try:
         return float(msgspec.json.decode(_referring.decode(message.params).progress, type=float))
     except msgspec.DecodeError:
@@ -280,7 +284,7 @@ def progress(message: Message) -> float:
 
 
 def leading_id(head: bytes) -> bytes:
-    """The raw id of a frame of which only the beginning is there; empty when the id is not in it."""
+    """The raw id of a frame, from its beginning alone; empty if the id is not in it."""
     start = head.find(b'"id":') + 5
     if head.count(b"{", 0, start) != 1:
         return b""
@@ -291,17 +295,17 @@ def leading_id(head: bytes) -> bytes:
 
 
 def message_id(frame: bytes) -> bytes:
-    """The raw id of a frame; empty when it has none."""
+    """The raw id of a frame; empty if it has none."""
     return bytes(_look(frame).id)
 
 
 def result_subscription(frame: bytes) -> bytes:
-    """The raw subscription id in the `_meta` of a listen response's result; empty when there is none."""
+    """The raw subscription id in the `_meta` of a listen response's result; empty if there is none."""
     return bytes(_meta.decode(_look(frame).result).fields.subscription)
 
 
 def request_state(frame: bytes) -> bytes:
-    """The raw requestState of a request's params or of a result; empty when there is none."""
+    """The raw requestState of a request's params or of a result; empty if there is none."""
     head = _look(frame)
     try:
         return bytes(_meta.decode(head.params or head.result).request_state) if head.params or head.result else b""

@@ -1,4 +1,4 @@
-"""The requests that the fabric makes of its own accord, as the specification words them, and which methods change nothing."""
+"""The requests that the fabric sends itself, and the methods of the specification that may be repeated. Pure."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from fabric.mcp.initialize import LATEST_LEGACY
 from fabric.mcp.jsonrpc import MODERN_VERSION
 
 FABRIC = {"name": "mcp-transport-fabric", "version": "0"}
-"""The clientInfo of the fabric itself. Its version is not the server's business, and a fixed one keeps probes comparable."""
+"""The clientInfo of the fabric itself. Its version is fixed, so that a server gets the same probe from every release."""
 
 REPEATABLE_METHODS = frozenset(
     {
@@ -27,11 +27,11 @@ REPEATABLE_METHODS = frozenset(
         "ping",
     }
 )
-"""Methods of the specification that change nothing; any other is not repeatable."""
+"""The methods of the specification that change nothing; no other method is repeatable."""
 
 
 def modern_meta(client: Mapping[str, Any], capabilities: Mapping[str, Any]) -> dict[str, Any]:
-    """What `params._meta` of every modern request holds (2026-07-28 basic/index): the revision, and who asks."""
+    """The `params._meta` of every modern request (2026-07-28 basic/index): the revision and the client."""
     return {
         "io.modelcontextprotocol/protocolVersion": MODERN_VERSION,
         "io.modelcontextprotocol/clientInfo": client,
@@ -45,17 +45,17 @@ def initialize_params(client: Mapping[str, Any], capabilities: Mapping[str, Any]
 
 
 def discover(id: str) -> bytes:
-    """The question of the modern era: who are you, and which revisions do you speak?"""
+    """The modern request for a server's name and its revisions."""
     return _request(id, "server/discover", {"_meta": modern_meta(FABRIC, {})})
 
 
 def initialize(id: str) -> bytes:
-    """The legacy handshake, sent only to see whether a server that knows no discovery answers at all."""
+    """The legacy handshake, sent only to see whether a server without server/discover answers at all."""
     return _request(id, "initialize", initialize_params(FABRIC, {}))
 
 
 def ping(id: str) -> bytes:
-    """The legacy question whether the peer is there, which may be asked before the handshake."""
+    """A legacy ping, which may be sent before the handshake."""
     return _request(id, "ping", {})
 
 

@@ -1,7 +1,7 @@
-"""The few bytes of a JSON-RPC frame that the fabric swaps: ids, tokens, states. All else stays byte for byte as it was written.
+"""Replaces single values in a JSON-RPC frame: ids, tokens, states. All other bytes stay as they were written. Pure.
 
-Unknown fields, key order and number formats are kept. What swaps is called with_something, and raises InvalidFrame where a
-frame is written in such a way that it cannot.
+Unknown fields, key order and number formats are kept. Each function raises InvalidFrame for a frame that is written in such a
+way that the value cannot be replaced.
 """
 
 from __future__ import annotations
@@ -21,15 +21,15 @@ from fabric.mcp.jsonrpc import (
     result_subscription,
 )
 
-_PLACES_TRIED = 8  # each is proven by reading the frame again; one frame may hold thousands that look like the place
+_PLACES_TRIED = 8  # each try parses the frame again, and a frame may hold thousands of places that look right
 
 
 def with_id(message: Message, id: bytes) -> bytes:
     """The frame with its id replaced by raw JSON `id`, everything else untouched."""
     frame = message.frame
     start = frame.find(b'"id":') + 5
-    # Valid JSON holds these bytes only as a key, and with one brace before it as the message's own. A second such key may be
-    # nested, or a trick: the last one counts, so the result is looked at.
+    # In valid JSON these bytes are always a key, and with one brace before it a key of the message itself. A second such key
+    # may be nested or a duplicate, of which the last one counts, so then the result is parsed.
     if frame.count(b"{", 0, start) == 1 and frame.startswith(message.id, start):
         swapped = frame[:start] + id + frame[start + len(message.id) :]
         if frame.find(b'"id"', start) < 0 or message_id(swapped) == id:
@@ -38,7 +38,7 @@ def with_id(message: Message, id: bytes) -> bytes:
 
 
 def with_answer_id(frame: bytes, minted: str, id: bytes) -> bytes:
-    """A response whose id is the string `minted`, with its client's own id in place."""
+    """A response whose id is the string `minted`, with the client's own id instead."""
     key = b'"id":"' + minted.encode() + b'"'
     start = frame.find(key)
     if start > 0 and frame.count(b"{", 0, start) == 1:
@@ -57,7 +57,7 @@ def with_progress_token(frame: bytes, token: bytes) -> bytes:
 
 
 def with_reference(frame: bytes, reference: bytes) -> bytes:
-    """A notification with the id or token it names (see `refers_to`) replaced."""
+    """A notification with the id or token that it names (see `refers_to`) replaced."""
     for key in (b'"requestId"', b'"progressToken"', b'"io.modelcontextprotocol/subscriptionId"'):
         if key in frame:
             return _swap(frame, key, reference, lambda new: refers_to(parse(new)))
@@ -71,9 +71,9 @@ def with_result_subscription(frame: bytes, reference: bytes) -> bytes:
 
 
 def with_traceparent(message: Message, traceparent: str) -> bytes:
-    """A request whose `params._meta.traceparent` is `traceparent`, added or replaced; as it is where the place is hard to find.
+    """A request whose `params._meta.traceparent` is added or replaced; unchanged if the place for it is hard to find.
 
-    Raises InvalidFrame where there is one that cannot be replaced.
+    Raises InvalidFrame if the request has one that cannot be replaced.
     """
     frame, value = message.frame, quoted(traceparent)
 
@@ -97,8 +97,8 @@ def with_traceparent(message: Message, traceparent: str) -> bytes:
 
 
 def _values(frame: bytes, key: bytes) -> list[int]:
-    """Where the values of `key` (quoted) begin, wherever it stands in the frame as an object key."""
-    found = []
+    """The positions at which the values of `key` (with quotes) begin, at any depth."""
+    positions = []
     at = frame.find(key)
     while at >= 0:
         start = at + len(key)
@@ -108,19 +108,19 @@ def _values(frame: bytes, key: bytes) -> list[int]:
             start += 1
             while frame[start : start + 1] in b" \t\r\n" and start < len(frame):
                 start += 1
-            found.append(start)
+            positions.append(start)
         at = frame.find(key, start)
-    return found
+    return positions
 
 
 def _swap(frame: bytes, key: bytes, new: bytes, read: Callable[[bytes], bytes]) -> bytes:
-    """Replace the scalar value of `key` at the place that `read` reads. Which place that is, is proven by reading the result.
+    """Replace the scalar value of `key` that `read` reads. Reading the result proves which place that is.
 
-    Keys of other depths look alike, and one frame may hold thousands of them, so the proof is a bisection: all candidates
-    are swapped up to a point, and the point at which `read` sees the new value is the place.
+    The same key may stand at other depths, thousands of times, so the place is found by bisection: candidates from one on are
+    replaced, and the last one from which on `read` gives the new value is the place.
     """
     if read(frame) == new:
-        return frame  # no proof could tell one place from another, and none is needed
+        return frame  # nothing to replace
     places = [(start, start + _length(frame, start)) for start in _values(frame, key) if frame[start] not in b"{["]
 
     def swapped(low: int, high: int) -> bytes:

@@ -1,4 +1,4 @@
-"""What an edge knows of a server's tools: which calls may be repeated, and which arguments HTTP headers must mirror.
+"""The catalog of a server's tools: which calls may be repeated, and which arguments HTTP headers must mirror. Pure.
 
 Filled from the server's own tools/list (2026-07-28 server/tools.mdx; x-mcp-header: basic/transports/streamable-http.mdx).
 """
@@ -13,20 +13,22 @@ from fabric.mcp import jsonrpc
 from fabric.mcp.jsonrpc import Message
 
 FRESH_AT_LEAST, FRESH_AT_MOST = 5.0, 300.0
-"""Bounds, in seconds, of how long a list is believed; between them the server's ttlMs decides."""
+"""The bounds, in seconds, of the time for which a list is fresh; between them the server's ttlMs decides."""
 
 PAGES_MOST = 100
-"""How many pages of tools are asked for; a server may have a next one for ever."""
+"""The most pages of tools that are asked for: a server may always name a next one."""
 
 DEEPEST = 32
-"""How deep in a schema annotations are looked for."""
+"""The greatest depth of a schema at which annotations are read."""
 
 
 class Tool(msgspec.Struct, frozen=True):
-    """One tool: `headers` are pairs of a lower-case Mcp-Param name and the path of the argument it mirrors."""
+    """One tool."""
 
     repeatable: bool
+    """Whether the server says that calling the tool twice does no harm."""
     headers: tuple[tuple[str, tuple[str, ...]], ...]
+    """Pairs of an Mcp-Param header's name, in lower case, and the path of the argument that it mirrors."""
 
 
 class _Annotations(msgspec.Struct):
@@ -55,15 +57,17 @@ class _Arguments(msgspec.Struct):
 
 
 class Catalog:
-    """The tools of one server, as far as its pages have come."""
+    """The tools of one server, in the pages that have arrived."""
 
     def __init__(self) -> None:
         self.tools: dict[str, Tool] = {}
+        """The tools by name."""
         self.fresh_until = float("-inf")
+        """When the list has to be asked for again, by the clock of `page`."""
         self._pages = 0
 
     def page(self, answer: bytes, now: float) -> str | None:
-        """Take in one tools/list response; returns the cursor of the next page, empty after the last, None for no list."""
+        """Take in one tools/list response. Returns the cursor of the next page, empty after the last; None if it is no list."""
         try:
             result = jsonrpc.decode(answer, _Answer).result
         except (msgspec.DecodeError, UnicodeDecodeError):
@@ -82,14 +86,14 @@ class Catalog:
         return tool is not None and tool.repeatable
 
     def mismatch(self, name: str, message: Message, params: tuple[tuple[str, str], ...]) -> str:
-        """Why the Mcp-Param-* headers of a call of tool `name` do not mirror its arguments; empty when they do."""
+        """Why the Mcp-Param-* headers `params` of a call of the tool `name` do not mirror its arguments; empty if they do."""
         tool = self.tools.get(name)
         if tool is None or not tool.headers:
             return ""
         try:
             call = jsonrpc.decode(message.params, _Arguments)
         except msgspec.DecodeError:
-            return ""  # the server judges its own arguments
+            return ""  # the server judges the arguments
         given = dict(params)
         for header, path in tool.headers:
             value = _at(call.arguments, path)
@@ -103,7 +107,7 @@ class Catalog:
         return ""
 
     def mirrored(self, name: str, message: Message) -> list[tuple[str, str]]:
-        """The Mcp-Param names and values that a call of tool `name` has to carry in headers."""
+        """The names and values of the Mcp-Param headers that a call of the tool `name` has to have."""
         tool = self.tools.get(name)
         if tool is None or not tool.headers:
             return []
@@ -111,32 +115,32 @@ class Catalog:
             call = jsonrpc.decode(message.params, _Arguments)
         except msgspec.DecodeError:
             return []
-        found = [(header, _at(call.arguments, path)) for header, path in tool.headers]
-        return [(header, _told(value)) for header, value in found if isinstance(value, (str, int, float))]
+        values = [(header, _at(call.arguments, path)) for header, path in tool.headers]
+        return [(header, _header_value(value)) for header, value in values if isinstance(value, (str, int, float))]
 
 
 def _headers(schema: dict[str, Any], path: tuple[str, ...]) -> list[tuple[str, tuple[str, ...]]]:
-    """The annotated properties that `properties` keys alone lead to."""
-    found: list[tuple[str, tuple[str, ...]]] = []
+    """The headers of a schema: of its annotated properties, and of those nested in `properties`."""
+    headers: list[tuple[str, tuple[str, ...]]] = []
     properties = schema.get("properties")
     for name, part in properties.items() if isinstance(properties, dict) and len(path) < DEEPEST else ():
         if isinstance(part, dict):
             if isinstance(part.get("x-mcp-header"), str):
-                found.append((part["x-mcp-header"].lower(), (*path, name)))
-            found += _headers(part, (*path, name))
-    return found
+                headers.append((part["x-mcp-header"].lower(), (*path, name)))
+            headers += _headers(part, (*path, name))
+    return headers
 
 
 def _at(arguments: dict[str, Any], path: tuple[str, ...]) -> Any:
-    """The argument at this path, None for none."""
+    """The argument at this path, None if there is none."""
     value: Any = arguments
     for step in path:
         value = value.get(step) if isinstance(value, dict) else None
     return value
 
 
-def _told(value: str | float) -> str:
-    """An argument as a header says it."""
+def _header_value(value: str | float) -> str:
+    """The header value that mirrors an argument."""
     if isinstance(value, bool):
         return "true" if value else "false"
     return f"{value:.0f}" if isinstance(value, float) and value.is_integer() else str(value)

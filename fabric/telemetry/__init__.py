@@ -1,1 +1,1 @@
-"""What is told about the fabric to those who run it."""
+"""Traces and metrics, made by OpenTelemetry from the records of the core. Above it: workers. Below it: core and mcp."""

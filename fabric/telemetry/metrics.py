@@ -1,4 +1,4 @@
-"""The metrics of one process, by OpenTelemetry's API; who reads and exports them is its maker's to say."""
+"""The metrics of one process, by OpenTelemetry's API. The worker that makes them chooses the exporter."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from fabric.telemetry import names
 
 
 class Metrics:
-    """The instruments."""
+    """The instruments of one process."""
 
     def __init__(self, meter: Meter) -> None:
         self._connects = meter.create_counter(

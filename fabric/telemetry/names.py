@@ -1,9 +1,9 @@
-"""Every name of traces and metrics, once: OpenTelemetry's own (MCP, gen_ai, messaging, network; in development) and ours."""
+"""The names in traces and metrics: OpenTelemetry's semantic conventions (MCP, gen_ai, messaging, network) and our own."""
 
 from __future__ import annotations
 
 SCOPE = "mcp-fabric"
-"""Instrumentation scope of all spans."""
+"""The instrumentation scope of all spans."""
 
 # ---------------------------------------------------------------- resource
 SERVICE_NAME = "service.name"
@@ -46,14 +46,14 @@ CONNECTS = "mcp.fabric.connects"
 PEER = "mcp.fabric.peer"
 RETRY = "mcp.fabric.retry"
 ATTEMPT = "mcp.fabric.attempt"
-"""Which sending of the exchange; absent for the first."""
+"""The number of the exchange's sending; absent for the first."""
 
 
 def mcp_span(method: str, target: str) -> str:
-    """`{mcp.method.name} {tool or prompt}`; a method alone where it names neither."""
+    """A span's name: `{mcp.method.name} {tool or prompt}`, or the method alone if it names neither."""
     return f"{method} {target}" if target else method
 
 
 def messaging_span(operation: str, destination: str) -> str:
-    """`{operation} {destination}`."""
+    """A span's name: `{operation} {destination}`."""
     return f"{operation} {destination}"

@@ -1,4 +1,4 @@
-"""Spans made of records, after the fact: SDK spans with the ids and times that the exchange already had. No I/O."""
+"""Makes spans from records of the core, after the fact: SDK spans with the ids and times of the exchange. No I/O."""
 
 from __future__ import annotations
 
@@ -15,20 +15,20 @@ from fabric.mcp import jsonrpc
 from fabric.telemetry import names
 
 MAX_TEXT = 256
-"""Characters kept of what a client named: a method, a tool, a URI, an id."""
+"""The most characters kept of a name that a client chose: a method, a tool, a URI, an id."""
 MAX_SENDINGS = 16
-"""Sendings of one exchange that get a span: the first, and the last ones."""
+"""The most sendings of one exchange that get a span: the first one, and the last ones."""
 
 _TRACEPARENT = re.compile(r"([0-9a-f]{2})-([0-9a-f]{32})-([0-9a-f]{16})-([0-9a-f]{2})(-.*)?")
 _USERINFO = re.compile(r"//[^/@]*@")
 _SCOPE = InstrumentationScope(names.SCOPE)
-_FINE = Status(StatusCode.UNSET)
+_UNSET = Status(StatusCode.UNSET)
 
 Attributes = dict[str, str | int]
 
 
 class _Resource(Resource):
-    """A resource that is hashed once: exporters group spans by it, and the SDK's own encodes itself to JSON each time."""
+    """A resource that is hashed once: exporters group spans by it, and the SDK's class encodes itself to JSON for each hash."""
 
     def __init__(self, resource: Resource) -> None:
         super().__init__(resource.attributes, resource.schema_url)
@@ -39,28 +39,29 @@ class _Resource(Resource):
 
 
 def context(traceparent: str) -> SpanContext | None:
-    """The remote span a traceparent names; None for none, and for a malformed one, which W3C Trace Context says to ignore."""
-    found = _TRACEPARENT.fullmatch(traceparent)
-    if found is None or found[1] == "ff" or (found[1] == "00" and found[5]):
+    """The remote span that a traceparent names; None for none, and for a malformed one, which W3C Trace Context ignores."""
+    match = _TRACEPARENT.fullmatch(traceparent)
+    if match is None or match[1] == "ff" or (match[1] == "00" and match[5]):
         return None
-    span = SpanContext(int(found[2], 16), int(found[3], 16), is_remote=True, trace_flags=TraceFlags(int(found[4], 16)))
+    span = SpanContext(int(match[2], 16), int(match[3], 16), is_remote=True, trace_flags=TraceFlags(int(match[4], 16)))
     return span if span.is_valid else None
 
 
 class SpanMaker:
-    """Makes the spans of one process. system: its broker's, as messaging.system. wall: see core.member.Identity.
-
-    networks: network.transport and network.protocol.name of each transport of Record; empty for neither.
-    """
+    """Makes the spans of one process."""
 
     def __init__(self, resource: Resource, system: str, wall: float, networks: Mapping[str, tuple[str, str]]) -> None:
+        """system: the broker's messaging.system. wall: see core.member.Identity.
+
+        networks: by `Record.transport`, its network.transport and network.protocol.name, each empty for none.
+        """
         self._resource = _Resource(resource)
         self._networks = networks
         self._system = system
         self._wall = wall
 
     def spans(self, record: Record) -> Iterator[ReadableSpan]:
-        """The spans of a record that was sampled, parents first."""
+        """The spans of a sampled record, parents first."""
         own = context(record.span)
         if own is None:
             return iter(())
@@ -78,7 +79,7 @@ class SpanMaker:
                 attributes[key] = _cut(value)
         carried = context(record.carried) if record.carried != record.trace else None
         links = [Link(carried)] if carried is not None else []
-        _judge(attributes, record)
+        _add_failure(attributes, record)
         parent = context(record.trace) if record.trace else None
         yield self._span(name, SpanKind.SERVER, own, parent, record.arrived, record.ended, attributes, _status(record), links)
         name, count = names.messaging_span(names.SEND, _destination(record)), len(record.sendings)
@@ -86,7 +87,7 @@ class SpanMaker:
             if number == 1 or number > count + 1 - MAX_SENDINGS:
                 links = [Link(_after(own, number - 1))] if number > 1 else []
                 attributes = self._message(record, names.SEND, number)
-                yield self._span(name, SpanKind.PRODUCER, _after(own, number), own, sent, sent, attributes, _FINE, links)
+                yield self._span(name, SpanKind.PRODUCER, _after(own, number), own, sent, sent, attributes, _UNSET, links)
 
     def _bridge(self, record: Record, own: SpanContext) -> Iterator[ReadableSpan]:
         status, destination = _status(record), _destination(record)
@@ -97,21 +98,21 @@ class SpanMaker:
             self._message(record, names.RECEIVE, record.attempt),
         )
         parent = context(record.trace)
-        yield self._span(name, SpanKind.CONSUMER, wait, parent, since, record.arrived, attributes, _FINE)
+        yield self._span(name, SpanKind.CONSUMER, wait, parent, since, record.arrived, attributes, _UNSET)
         name, attributes = (
             names.messaging_span(names.PROCESS, destination),
             self._message(record, names.PROCESS, record.attempt),
         )
-        _judge(attributes, record)
+        _add_failure(attributes, record)
         yield self._span(name, SpanKind.CONSUMER, own, wait, record.arrived, record.ended, attributes, status)
         if record.begun:
             call = _after(own, CALL)
             attributes, name = self._request(record)
-            _judge(attributes, record)
+            _add_failure(attributes, record)
             yield self._span(name, SpanKind.CLIENT, call, own, record.begun, record.ended, attributes, status)
 
     def _request(self, record: Record) -> tuple[Attributes, str]:
-        """What both sides say of the MCP request, never its arguments; and the name of a span for it."""
+        """The attributes of the MCP request, the same on edge and bridge and without its arguments; and its span's name."""
         method, target = _cut(record.method), _cut(record.target)
         attributes: Attributes = {names.MCP_METHOD: method, names.SERVER: record.server}
         transport, protocol = self._networks.get(record.transport, ("", ""))
@@ -128,7 +129,7 @@ class SpanMaker:
         else:
             if target:
                 attributes[names.MCP_RESOURCE] = _cut(_USERINFO.sub("//", record.target))
-            target = ""  # a name of few values: what a URI names is in its attribute
+            target = ""  # a span's name has few values, so a URI is in an attribute only
         return attributes, names.mcp_span(method, target)
 
     def _message(self, record: Record, operation: str, attempt: int) -> Attributes:
@@ -175,16 +176,16 @@ def _after(span: SpanContext, number: int) -> SpanContext:
 
 
 def _destination(record: Record) -> str:
-    """An inbox bears no name: it lives as long as a process."""
+    """The channel of a record's messages. An inbox is not named: each process has its own, so the names would be many."""
     return f"work/{record.server}" if record.queued else "inbox"
 
 
 def _status(record: Record) -> Status:
-    return _FINE if record.outcome == "ok" else Status(StatusCode.ERROR, record.outcome)
+    return _UNSET if record.outcome == "ok" else Status(StatusCode.ERROR, record.outcome)
 
 
-def _judge(attributes: Attributes, record: Record) -> None:
-    """Say what went wrong: a fault's reason, or the code of the server's own error."""
+def _add_failure(attributes: Attributes, record: Record) -> None:
+    """Add the reason of a failure: a fault's reason, or the code of the server's error."""
     if record.outcome != "ok":
         attributes[names.ERROR_TYPE] = str(record.code) if record.outcome == "error" else record.outcome
         if record.code:

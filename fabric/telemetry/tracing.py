@@ -1,7 +1,7 @@
-"""Tracing of one process: decides which requests are sampled, and has their spans made on a thread of its own.
+"""Tracing of one process: decides which requests are sampled, and makes their spans on a thread of its own.
 
-The hot path mints one context a request and queues one record when it is over. All else, the exporter's troubles included,
-happens on the thread: what it cannot keep up with is dropped and counted in the log.
+The hot path mints one context for each request and queues one record when it is over. All else happens on the thread, also a
+delay by the exporter: records that it cannot keep up with are dropped, and the log says how many.
 """
 
 from __future__ import annotations
@@ -23,17 +23,18 @@ from fabric.telemetry.spans import SpanMaker, context
 log = logging.getLogger(__name__)
 
 QUEUED_RECORDS = 16384
-"""Records that may wait for their spans to be made."""
+"""The most records that may wait for their spans."""
 GATHER = 0.1
-"""Seconds the thread lets records gather, so that it wakes rarely."""
+"""Seconds that the thread lets records gather, so that it wakes rarely."""
 
-_NOWHERE = Context()
+_NO_PARENT = Context()
 
 
 class Tracing:
-    """Give `mint` to an Identity and `completed` to its process; `close` it last. processor: takes the spans, on the thread."""
+    """Samples and traces the requests of one process: its Identity calls `mint`, its cores' records go to `completed`."""
 
     def __init__(self, sampler: Sampler, maker: SpanMaker, processor: SpanProcessor) -> None:
+        """Start the thread, which calls `maker` and gives the spans to `processor`; `close` ends it."""
         self._sampler = sampler
         self._maker = maker
         self._processor = processor
@@ -46,18 +47,18 @@ class Tracing:
         self._thread.start()
 
     def mint(self, parent: str) -> str:
-        """The traceparent of a new span below `parent`, or of a new trace's first; empty when the sampler says no."""
-        above = context(parent) if parent else None
-        if above is None:
-            around, trace_id = _NOWHERE, self._ids.generate_trace_id()
+        """The traceparent of a new span below `parent`, or of a new trace without one; empty if it is not sampled."""
+        span = context(parent) if parent else None
+        if span is None:
+            parent_context, trace_id = _NO_PARENT, self._ids.generate_trace_id()
         else:
-            around, trace_id = set_span_in_context(NonRecordingSpan(above), _NOWHERE), above.trace_id
-        if self._sampler.should_sample(around, trace_id, names.SCOPE).decision is not Decision.RECORD_AND_SAMPLE:
+            parent_context, trace_id = set_span_in_context(NonRecordingSpan(span), _NO_PARENT), span.trace_id
+        if self._sampler.should_sample(parent_context, trace_id, names.SCOPE).decision is not Decision.RECORD_AND_SAMPLE:
             return ""
         return f"00-{trace_id:032x}-{self._ids.generate_span_id():016x}-01"
 
     def completed(self, record: Record) -> None:
-        """An exchange is over: its spans are made later, if it was sampled."""
+        """Queue the record of an exchange that is over, if it was sampled. The thread makes its spans later."""
         if not record.span:
             return
         if len(self._records) >= QUEUED_RECORDS:
@@ -68,7 +69,7 @@ class Tracing:
             self._waiting.set()
 
     def close(self, timeout: float) -> None:
-        """Hand on what is queued and end the thread; it is left behind if that takes longer than `timeout` seconds."""
+        """Export the queued records and end the thread, unless that takes longer than `timeout` seconds."""
         self._closing.set()
         self._waiting.set()
         self._thread.join(timeout)
@@ -84,11 +85,11 @@ class Tracing:
 
     def _drain(self) -> None:
         if self._dropped:
-            log.warning("tracing cannot keep up: dropped the spans of %d requests", self._dropped)
+            log.warning("tracing cannot keep up: the spans of %d requests were dropped; sample fewer requests", self._dropped)
             self._dropped = 0
         while self._records:
             try:
                 for span in self._maker.spans(self._records.popleft()):
                     self._processor.on_end(span)
             except Exception:
-                log.exception("the spans of a request were not made")
+                log.exception("the spans of a request could not be made")

@@ -1,1 +1,1 @@
-"""Parts for testing what runs on the fabric, ours and yours: the real thing in memory, never a mock."""
+"""Parts for tests of MCP clients and servers on the fabric: real links in memory, no mocks."""

@@ -1,4 +1,4 @@
-"""The other end of a link, played by a test: it asks, notifies, and answers by script."""
+"""A scripted MCP peer for tests: it sends requests and notifications over a link, and answers by a script."""
 
 from __future__ import annotations
 
@@ -13,20 +13,22 @@ from fabric.links.memory import pair
 from fabric.mcp.jsonrpc import METHOD_NOT_FOUND, Message, MessageKind, error_frame, quoted
 
 Answer = Callable[[Any], Any]
-"""From a request's decoded params (None without) to its result."""
+"""Makes a result of a request's decoded params (None without params)."""
 
 
 class Peer:
-    """A client or server on `link`. `received` holds every message it was sent, in order."""
+    """A client or a server on one end of a link."""
 
     def __init__(self, link: Link, answers: Mapping[str, Answer] | None = None) -> None:
+        """answers: the script, by method."""
         self.link = link
         self.received: list[Message] = []
+        """All messages received, in order."""
         self._answers = answers or {}
         self._minted = 0
 
     async def call(self, method: str, params: object = None) -> Message:
-        """Send a request and return its response; whatever comes before that is kept, and answered by script."""
+        """Send a request and return its response. Messages before it are handled as by `step`."""
         self._minted += 1
         id = quoted(f"call-{self._minted}")
         self._send(method, params, id)
@@ -40,7 +42,7 @@ class Peer:
         self._send(method, params)
 
     async def step(self) -> Message:
-        """Receive one message; answer it if it is a request, with METHOD_NOT_FOUND if the script lacks it."""
+        """Receive one message, and answer it if it is a request: with METHOD_NOT_FOUND if the script lacks its method."""
         message = await self.link.receive()
         self.received.append(message)
         if message.kind is MessageKind.REQUEST:
@@ -53,7 +55,7 @@ class Peer:
         return message
 
     async def run(self) -> None:
-        """Play the script until the link ends."""
+        """Receive and answer messages until the link ends."""
         try:
             while True:
                 await self.step()
@@ -72,6 +74,6 @@ class Peer:
 def peers(
     client_answers: Mapping[str, Answer] | None = None, server_answers: Mapping[str, Answer] | None = None
 ) -> tuple[Peer, Peer]:
-    """A client and a server joined in memory."""
+    """A client and a server, connected in memory."""
     client, server = pair(LinkInfo(id="client", transport="memory"), LinkInfo(id="server", transport="memory"))
     return Peer(client, client_answers), Peer(server, server_answers)

@@ -1,4 +1,4 @@
-"""Whether one connection to a broker is up, lost or closed, and what callers get in each state."""
+"""The state of one connection to a broker (up, lost or closed), and the errors for callers in each state."""
 
 from __future__ import annotations
 
@@ -8,12 +8,13 @@ from fabric.errors import BrokerClosed, BrokerError, PublishFailed
 
 
 class ConnectionState:
-    """A connection is up until it is lost (by the world) or closed (by us). A closed one is not lost any more."""
+    """A connection is up until it fails (lost) or we close it (closed). A closed connection cannot be lost any more."""
 
     def __init__(self) -> None:
         self.closed = False
+        """Whether we have closed the connection."""
         self.ended: asyncio.Future[BrokerError] = asyncio.get_running_loop().create_future()
-        """Fulfilled by the reason when the connection is lost."""
+        """Fulfilled with the reason when the connection is lost."""
 
     @property
     def loss(self) -> BrokerError | None:
@@ -21,14 +22,14 @@ class ConnectionState:
         return self.ended.result() if self.ended.done() else None
 
     def lose(self, error: BrokerError) -> bool:
-        """Note the loss. False if the connection had ended before."""
+        """Set the state to lost. False if the connection was lost or closed before."""
         if self.closed or self.ended.done():
             return False
         self.ended.set_result(error)
         return True
 
     def close(self) -> bool:
-        """Note that we close the connection. False if we had before."""
+        """Set the state to closed. False if it was closed before."""
         closed, self.closed = self.closed, True
         return not closed
 
@@ -38,13 +39,13 @@ class ConnectionState:
             raise BrokerClosed("the broker connection is closed")
 
     def check_up(self) -> None:
-        """Raise BrokerClosed, or why the connection was lost."""
+        """Raise BrokerClosed if we have closed the connection, or the reason if it was lost."""
         self.check_open()
         if self.ended.done():
             raise self.ended.result().anew()
 
     def check_can_publish(self, count: int) -> None:
-        """Raise PublishFailed for all of `count` messages if the connection was lost before any was sent."""
+        """Raise PublishFailed for all of `count` messages if the connection is lost."""
         if self.ended.done():
             raise PublishFailed(str(self.ended.result()), unsent=range(count)) from self.ended.result()
 

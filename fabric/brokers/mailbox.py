@@ -1,4 +1,4 @@
-"""A subscription to what a broker pushes and does not keep: the deliveries that have come and were not asked for yet."""
+"""A subscription to messages that a broker pushes and does not keep: it holds those that the reader has not received."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from fabric.brokers.base import Delivery
 from fabric.errors import BrokerClosed, BrokerError
 
 LARGEST_MAILBOX_BYTES = 128 * 1024 * 1024
-"""A mailbox this full takes no more, as brokers themselves drop for a consumer too slow; lanes find the gap and ask again."""
+"""A fuller mailbox drops messages, as brokers do for a consumer too slow; lanes notice the gap and send again."""
 
 
 class Mailbox:
     """Deliveries in order of arrival, bounded in bytes, for one reader of an inbox, a topic or unkept work. See Subscription.
 
-    The adapter puts in what arrives, and calls `end` when nothing more will.
+    The adapter calls `put` for each delivery, and `end` when the subscription ends.
     """
 
     def __init__(self, leave: Callable[[Mailbox], Awaitable[None]]) -> None:
@@ -38,22 +38,22 @@ class Mailbox:
         return True
 
     def end(self, error: BrokerError) -> None:
-        """Let the reader have what is here, then raise such an error at each call. Only the first call counts."""
+        """Have receive() raise a copy of `error` after the deliveries that are here. Only the first call counts."""
         self._end = self._end or error
         self._wake()
 
     @property
     def ended(self) -> bool:
-        """Whether nothing more will arrive."""
+        """Whether the subscription has ended."""
         return self._end is not None
 
     def clear(self) -> None:
-        """Drop what is here."""
+        """Drop the deliveries that are here."""
         self._items.clear()
         self._held_bytes = 0
 
     async def receive(self, limit: int) -> Sequence[Delivery]:
-        """See Subscription. Cancelling it takes nothing out."""
+        """See Subscription. Cancelling it takes no delivery."""
         while not self._items:
             if self._end is not None:
                 raise self._end.anew()

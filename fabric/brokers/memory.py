@@ -1,7 +1,7 @@
-"""The broker inside this process, `memory://name`: for tests and for a fabric that is one process.
+"""The broker inside this process, `memory://name`: for tests, and for a fabric of one process.
 
-It behaves as core NATS does, or it would hide what a real broker does: messages are bytes, work goes to one of its consumers in
-turn and is not kept, and a message that nobody reads is dropped. All its connections belong to one event loop.
+It behaves like core NATS, so that it hides no trait of a real broker: messages are bytes, work goes to one of its consumers in
+turn and is not kept, and a message without a reader is dropped. All its connections belong to one event loop.
 """
 
 from __future__ import annotations
@@ -22,18 +22,19 @@ from fabric.brokers.url import parse
 from fabric.capabilities import Capabilities
 
 LARGEST_MESSAGE_BYTES = 8 * 1024 * 1024
-"""Longest body it takes: what the embedded NATS server takes."""
+"""The longest body of a message, the same as of the embedded NATS server."""
 CAPABILITIES = {"memory": Capabilities(largest_message_bytes=LARGEST_MESSAGE_BYTES)}
 
 
 class _Hub:
-    """What the connections of one name share: the mailboxes that read each channel, by channel name."""
+    """The channels of one `memory://name`, shared by its connections."""
 
     def __init__(self) -> None:
         self.readers: dict[str, deque[Mailbox]] = {}
+        """The mailboxes that read each channel, by its name."""
 
     def deliver(self, kind: ChannelKind, name: str, body: bytes) -> bool:
-        """Hand a message to the channel's readers. False when it is work and every consumer is full."""
+        """Hand a message to the channel's readers. False if it is work and the mailbox of every consumer is full."""
         readers = self.readers.get(name)
         if readers is None:
             return True
@@ -52,13 +53,13 @@ _hubs: WeakValueDictionary[str, _Hub] = WeakValueDictionary()
 
 
 async def connect(url: str, *, fabric: str, incarnation: str, timeout: float = 5.0) -> Broker:
-    """Join the hub that the URL names, which exists while somebody uses it. Nothing is waited for: `timeout` is not used."""
+    """Join the hub that the URL names, which exists while it has connections. It never waits: `timeout` is not used."""
     del incarnation, timeout
     return _MemoryBroker(_hubs.setdefault(parse(url, default_port=0).host, _Hub()), fabric)
 
 
 class _MemoryBroker:
-    """A connection to a hub, never lost. See Broker."""
+    """A connection to a hub, which is never lost. See Broker."""
 
     traits = BrokerTraits(keeps=False, largest_message_bytes=LARGEST_MESSAGE_BYTES)
 
@@ -77,7 +78,7 @@ class _MemoryBroker:
                 report.refuse(at, too_long("memory", LARGEST_MESSAGE_BYTES))
             elif not self._hub.deliver(message.channel.kind, name, message.body):
                 report.refuse(at, f"memory: {name} is full, as is every consumer's queue; start more bridges")
-        await asyncio.sleep(0)  # as a socket write would, let others run
+        await asyncio.sleep(0)  # let other tasks run, as a write to a socket does
         report.conclude()
 
     async def subscribe(self, channel: Channel) -> Subscription:

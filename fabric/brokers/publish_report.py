@@ -1,4 +1,4 @@
-"""What became of the messages of one publish(): an adapter fills the report in, and PublishFailed is made of it."""
+"""The report about the messages of one publish(): an adapter fills it in, and it raises PublishFailed."""
 
 from __future__ import annotations
 
@@ -8,16 +8,17 @@ from fabric.errors import BrokerDenied, BrokerError, PublishFailed
 
 
 class PublishReport:
-    """The messages of one publish() that surely were not sent, by position, and why. The rest is published or unknown."""
+    """The results of one publish(). Messages that are not reported were published."""
 
     __slots__ = ("_denial", "unsent")
 
     def __init__(self) -> None:
         self.unsent: dict[int, str] = {}
+        """By position, why a message surely was not sent."""
         self._denial: BrokerDenied | None = None
 
     def refuse(self, position: int, reason: str | BrokerError) -> None:
-        """Note that a message was not sent. A BrokerDenied becomes the cause of the PublishFailed."""
+        """Report that a message was not sent. A BrokerDenied becomes the cause of the PublishFailed."""
         self.unsent[position] = str(reason)
         if isinstance(reason, BrokerDenied):
             self._denial = reason
@@ -25,8 +26,8 @@ class PublishReport:
     def conclude(self, unknown: Sequence[int] = (), *, loss: BrokerError | None = None, unconfirmed: str = "") -> None:
         """Raise PublishFailed unless every message was published.
 
-        unknown: the positions of messages that may have been sent. loss: why the connection was lost, if that is the reason.
-        unconfirmed: the reason to give otherwise.
+        unknown: the positions of messages that may have been sent, because the connection was lost (`loss`) or for another
+        reason (`unconfirmed`).
         """
         if unknown:
             reason, cause = (unconfirmed, self._denial) if loss is None else (str(loss), loss)

@@ -1,6 +1,6 @@
-"""Finds the adapter for the scheme of a broker's URL, and imports it when it is first needed.
+"""The registry of brokers: finds the adapter for the scheme of a broker's URL, and imports it when it is first needed.
 
-A new broker is a module with a `connect` like this one's and its CAPABILITIES by scheme, and one line here for each scheme.
+A new broker is a module with a `connect` like the one here and with CAPABILITIES by scheme, and one line here for each scheme.
 """
 
 from __future__ import annotations
@@ -35,12 +35,12 @@ async def connect(url: str, *, fabric: str, incarnation: str, timeout: float = 5
     module = ADAPTERS.get(scheme.lower()) if separator else None
     if module is None:
         known = ", ".join(f"{name}://" for name in ADAPTERS)
-        problem = f"no broker speaks {scheme}://" if separator else "a broker URL says what speaks there"
+        problem = f"no broker has the scheme {scheme}://" if separator else "a broker URL begins with a scheme"
         raise ConfigError(f"{problem}; known are {known}")
     broker: Broker = await import_module(module).connect(url, fabric=fabric, incarnation=incarnation, timeout=timeout)
     return broker
 
 
 def capabilities() -> dict[str, Capabilities]:
-    """What the broker of each scheme can do as a transport."""
+    """The capabilities of each scheme's broker as a transport."""
     return {scheme: import_module(module).CAPABILITIES[scheme] for scheme, module in ADAPTERS.items()}

@@ -1,7 +1,7 @@
 """Parses a broker URL, and shows it without its secrets.
 
 `scheme://[user[:password]@]host[:port][/path][?ca=FILE]`, percent-encoded as RFC 3986 says. `ca` is a file of certificates to
-trust where the system does not, for the schemes that mean TLS. OPTIONS has the options that only some schemes have.
+trust instead of the system's, for schemes with TLS. OPTIONS lists the options of single schemes.
 """
 
 from __future__ import annotations
@@ -15,24 +15,32 @@ import msgspec
 from fabric.errors import ConfigError
 
 OPTIONS = {scheme: {"work": ("core", "jetstream")} for scheme in ("nats", "tls")}
-"""The values that each option of a scheme may have."""
+"""By scheme, the options that it has besides `ca`, and the values of each."""
 
 
 class BrokerUrl(msgspec.Struct, frozen=True, kw_only=True):
-    """The parts of a broker URL. Its repr shows neither user (a NATS token stands there) nor password."""
+    """The parts of a broker URL. Its repr shows neither the password nor the user, which may be a NATS token."""
 
     scheme: str
+    """In lower case."""
     host: str
+    """A name or an address, without brackets."""
     port: int
+    """The scheme's default port if the URL has none; 0 if the scheme has no ports."""
     path: str = ""
+    """With its slash, percent-decoded: a Redis database or an AMQP vhost."""
     user: str | None = None
+    """Percent-decoded; None without one."""
     password: str | None = None
+    """Percent-decoded; None without one."""
     ca: str | None = None
+    """The file of certificates to trust; None for the system's."""
     options: dict[str, str] = {}
+    """The options that only this scheme has."""
 
     @property
     def where(self) -> str:
-        """Scheme, host and port, for messages and logs."""
+        """The scheme, host and port, for messages and logs."""
         host = f"[{self.host}]" if ":" in self.host else self.host
         return f"{self.scheme}://{host}:{self.port}" if self.port else f"{self.scheme}://{host}"
 
@@ -59,11 +67,11 @@ def parse(url: str, *, default_port: int) -> BrokerUrl:
     known = OPTIONS.get(parts.scheme, {})
     may = ", ".join(["ca=FILE", *(f"{name}={value}" for name, values in known.items() for value in values)])
     if unknown := options.keys() - {"ca", *known}:
-        raise ConfigError(f"unknown option {min(unknown)!r} in the broker URL; it may say {may}")
+        raise ConfigError(f"unknown option {min(unknown)!r} in the broker URL; it may have {may}")
     if wrong := [name for name, values in known.items() if not set(options.get(name, [])) <= set(values)]:
-        raise ConfigError(f"the broker URL's {wrong[0]} has a value that it cannot have; it may say {may}")
+        raise ConfigError(f"the broker URL's option {wrong[0]} has an unknown value; it may have {may}")
     if parts.scheme in ("redis", "rediss") and parts.path.strip("/") and not parts.path.strip("/").isdecimal():
-        raise ConfigError("the path of a Redis URL is the number of a database")
+        raise ConfigError("the path of a Redis URL is not the number of a database; correct it, or leave it out")
     ca = options.get("ca", [None])[-1]
     if ca is not None and not Path(ca).is_file():
         raise ConfigError(f"the broker URL's ca={ca} is not a file")
@@ -80,7 +88,7 @@ def parse(url: str, *, default_port: int) -> BrokerUrl:
 
 
 def redacted(url: str) -> str:
-    """`url` for logs: user, password and query are left out; of what is no URL nothing is shown but that."""
+    """`url` for logs, without user, password and query. An invalid URL is not shown at all."""
     try:
         return parse(url.partition("?")[0], default_port=0).where
     except ConfigError:
@@ -88,6 +96,6 @@ def redacted(url: str) -> str:
 
 
 def masked(url: str) -> str:
-    """`url` for commands that are to be typed: `***` stands for its credentials."""
-    known = redacted(url)
-    return known if known == url else known.replace("://", "://***@", 1)
+    """`url` for commands that a person is to type, with `***` instead of its credentials."""
+    where = redacted(url)
+    return where if where == url else where.replace("://", "://***@", 1)

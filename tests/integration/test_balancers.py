@@ -21,7 +21,7 @@ async def test_workers_live_on_behind_a_balancer_that_has_no_broker_yet(config: 
     retries = {"FABRIC_RETRY_INITIAL": "0.01", "FABRIC_RETRY_LONGEST": "0.1"}
 
     def told(worker: Process) -> None:
-        until(lambda: "the connection was closed before it was made" in worker.log.read_text())
+        until(lambda: "the connection was closed during its handshake" in worker.log.read_text())
 
     async with Proxy(free_port()) as balancer:
         url = server.url.replace(str(server.port), str(balancer.port))

@@ -37,7 +37,7 @@ def test_an_invalid_member_of_a_batch_does_not_spoil_the_others() -> None:
 
 @pytest.mark.parametrize("frame", [b"[1]", b"[[]]", b'["{"]', b"[null,{}]"])
 def test_an_array_that_begins_with_no_message_is_no_batch(frame: bytes) -> None:
-    with pytest.raises(InvalidFrame, match="begins with no JSON-RPC message") as refused:
+    with pytest.raises(InvalidFrame, match="first element is no JSON-RPC message") as refused:
         jsonrpc.parse(frame)
     assert refused.value.code == jsonrpc.INVALID_REQUEST
 

@@ -24,7 +24,8 @@ def test_a_frame_is_read_as_its_kind_and_id(frame: str, kind: MessageKind, id: b
 
 
 @pytest.mark.parametrize(
-    ("frame", "reason"), [(b" ", "not JSON: the frame is empty"), (b"[" * 100_000, "nested too deeply"), (b"{" * 9, "not JSON: ")]
+    ("frame", "reason"),
+    [(b" ", "not JSON: the frame is empty"), (b"[" * 100_000, "nested too deeply"), (b"{" * 9, "not JSON: ")],
 )
 def test_a_frame_that_is_no_json_is_refused_with_a_readable_reason(frame: bytes, reason: str) -> None:
     with pytest.raises(InvalidFrame, match=reason):

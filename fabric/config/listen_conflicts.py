@@ -25,7 +25,7 @@ class ListenPoint(msgspec.Struct, frozen=True):
 
 
 def refuse_conflicts(points: Sequence[ListenPoint], origin: Callable[[str], str]) -> None:
-    """Raise ConfigError if two of them are at one address. origin: of a key, for people."""
+    """Raise ConfigError if two of them have one address. origin: gives the origin of a key, for people."""
     for one, other in combinations(points, 2):
         if (one.key, one.entry) == (other.key, other.entry) and _overlap(one.at, other.at):
             raise ConfigError(f"{one.entry} is there twice; leave one out", where=origin(one.key))
@@ -38,7 +38,7 @@ def refuse_conflicts(points: Sequence[ListenPoint], origin: Callable[[str], str]
 
 
 def _overlap(one: Address | Path, other: Address | Path) -> bool:
-    """Whether only one of the two can listen. No host name is looked up; localhost is known."""
+    """Whether only one of the two can listen. No host name is resolved, except that localhost is 127.0.0.1."""
     if isinstance(one, Path) or isinstance(other, Path):
         return isinstance(one, Path) and isinstance(other, Path) and _real(one) == _real(other)
     if one.port != other.port or not one.port:

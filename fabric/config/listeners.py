@@ -1,4 +1,4 @@
-"""Where a process listens: for HTTP, and on the listeners that `tcp`, `unix` and `ws` ask for, each `ADDRESS=SERVER`."""
+"""Finds where a process listens: for HTTP, and for the entries of `tcp`, `unix` and `ws`, each `ADDRESS=SERVER`."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from fabric.security.access import is_loopback, refuse_open_listener
 
 
 def http_listener(file: ConfigFile, environment: Mapping[str, str], origins: Origins) -> tuple[Address, str]:
-    """The address of HTTP and its origin: `http`, else mcp-server-runner's host and port, the file's before HOST and PORT."""
+    """The address of HTTP and its origin: `http`, else mcp-server-runner's host and port, in the file or as HOST and PORT."""
     if file.fabric.http:
         return Address(*split_address(file.fabric.http)), origins.of("http")
     default = DEFAULTS.listen.http
@@ -33,7 +33,7 @@ def refuse_exposed(
 ) -> None:
     """Raise ConfigError if `http` or `admin` can be reached from other machines and does not authenticate its clients.
 
-    listens: which of them the process opens. origins: of both.
+    listens: which of them the process opens. origins: the origin of each, for people.
     """
     allowed = access.allow_unauthenticated
     if "http" in listens:
@@ -44,8 +44,8 @@ def refuse_exposed(
             raise ConfigError(error.reason, where=origins["http"]) from None
     if "admin" in listens and listen.admin and not (allowed or is_loopback(listen.admin.host)):
         raise ConfigError(
-            f"{listen.admin.host} can be reached from other machines, and these pages ask nobody who they are: "
-            "listen on 127.0.0.1, or say --allow-unauthenticated",
+            f"{listen.admin.host} can be reached from other machines, and the health endpoints authenticate nobody: "
+            "listen on 127.0.0.1, or give --allow-unauthenticated",
             where=origins["admin"],
         )
 
@@ -53,11 +53,11 @@ def refuse_exposed(
 def other_listeners(section: FabricSection, settings: Settings, origins: Origins, *, all: bool) -> tuple[ListenerSettings, ...]:
     """The listeners besides HTTP of a process that opens them.
 
-    all: the servers of the settings are all there are. Raises ConfigError for a listener that can be reached from other
+    all: whether the servers of the settings are all there are. Raises ConfigError for a listener that can be reached from other
     machines and does not authenticate its clients, that leads to no server, or that has the address of another listener, of
     HTTP or of the health endpoints.
     """
-    found = []
+    listeners = []
     points = [ListenPoint("http", str(settings.listen.http), settings.listen.http)]
     if settings.listen.admin is not None:
         points.append(ListenPoint("admin", str(settings.listen.admin), settings.listen.admin))
@@ -76,10 +76,10 @@ def other_listeners(section: FabricSection, settings: Settings, origins: Origins
                 _refuse_exposed(listener, settings.access)
             except ConfigError as error:
                 raise ConfigError(error.reason, where=origins.of(scheme)) from None
-            found.append(listener)
+            listeners.append(listener)
             points.append(ListenPoint(scheme, entry, at))
     refuse_conflicts(points, origins.of)
-    return tuple(found)
+    return tuple(listeners)
 
 
 def _server(name: str, scheme: str, entry: str, settings: Settings, *, all: bool) -> str:
@@ -87,23 +87,23 @@ def _server(name: str, scheme: str, entry: str, settings: Settings, *, all: bool
         raise ConfigError(f"no enabled server is called {name}; there are {', '.join(settings.servers)}")
     named = LISTENERS[scheme].http
     if not name and not named and not settings.default_server:
-        which = f"one of {', '.join(settings.servers)}" if settings.servers else "a server of a bridge's"
-        raise ConfigError(f"{entry} names no server, and there is no default server: say {entry}=SERVER, with {which}")
+        which = f"one of {', '.join(settings.servers)}" if settings.servers else "a server of a bridge"
+        raise ConfigError(f"{entry} names no server, and there is no default server: give {entry}=SERVER, with {which}")
     return name or ("" if named else settings.default_server or "")
 
 
 def _refuse_exposed(listener: ListenerSettings, access: AccessSettings) -> None:
-    """A listener that speaks HTTP can authenticate its clients, another cannot; the file of a Unix socket has a mode."""
+    """Raise ConfigError if other machines can reach a listener that authenticates nobody; one without HTTP never does."""
     if listener.address is not None:
         http = LISTENERS[listener.scheme].http
-        asks = http and access.authenticator is not None
+        authenticated = http and access.authenticator is not None
         allowed = access.allow_unauthenticated
         try:
-            refuse_open_listener(listener.address.host, authenticated=asks, allow_unauthenticated=allowed)
+            refuse_open_listener(listener.address.host, authenticated=authenticated, allow_unauthenticated=allowed)
         except ConfigError as error:
             if http:
                 raise
             raise ConfigError(
-                f"{listener.address.host} can be reached from other machines, and over {listener.scheme.upper()} nobody is "
-                "asked who they are: listen on 127.0.0.1, or say --allow-unauthenticated"
+                f"{listener.address.host} can be reached from other machines, and {listener.scheme.upper()} "
+                "authenticates nobody: listen on 127.0.0.1, or give --allow-unauthenticated"
             ) from error

@@ -53,12 +53,12 @@ def load(
 ) -> Settings:
     """The settings of a process.
 
-    path: the file named on the command line, or the URI of one server; else CONFIG_FILE is it, else PROGRAM and ARGS are one
-    server. arguments: keys of FabricSection, in camelCase, that the command line gave; None is not given. needs_servers:
-    without a server there is nothing to do. listens: which of `http`, `admin` and `others` this process opens, to refuse one
-    that is open to the network without authentication. Raises ConfigError.
+    path: the file or the URI of one server that the command line names; else it is CONFIG_FILE, else PROGRAM and ARGS are one
+    server. arguments: the keys of FabricSection, in camelCase, that the command line gave; None is not given. needs_servers:
+    whether to refuse settings without a server. listens: which of `http`, `admin` and `others` this process opens, to refuse
+    one that is open to the network without authentication. Raises ConfigError.
     """
-    environment = {name: value for name, value in environment.items() if value}  # compose says unset as `FABRIC_BROKER=`
+    environment = {name: value for name, value in environment.items() if value}  # compose writes unset as `FABRIC_BROKER=`
     written = read(path or environment.get("CONFIG_FILE"), environment)
     origins = override(written, environment, arguments)
     file = validated(written.content, written.source, origins)
@@ -92,7 +92,7 @@ def load(
 
 
 def _record(record: type[T], section: FabricSection, **others: object) -> T:
-    """A record of settings. Its fields are those of the section, but `others`, which the section has in another form."""
+    """A record of settings, with the values of the section's fields; `others` are the fields whose form differs."""
     alike = {name: getattr(section, name) for name in record.__struct_fields__ if name not in others}
     return record(**alike, **others)
 
@@ -117,11 +117,12 @@ def _secret(section: FabricSection, environment: Mapping[str, str], origins: Ori
 
 
 def _default_server(file: ConfigFile, names: list[str], source: Source, *, needs_servers: bool) -> str | None:
-    """The server that /mcp means. names: of the servers that are enabled. Raises ConfigError if some are needed and none is."""
+    """The server that /mcp means. names: the enabled servers. Raises ConfigError if servers are needed and none is enabled."""
     if not names and needs_servers:
         if source.name == ENVIRONMENT:
             raise ConfigError("nothing to serve: name a config file, or set CONFIG_FILE, or PROGRAM and ARGS")
-        reason = "all are disabled" if file.mcp_servers else f"names no server; they are read from {', '.join(SERVERS_AT)}"
+        none = f"names no server; they are read from {', '.join(SERVERS_AT)}"
+        reason = "all servers are disabled" if file.mcp_servers else none
         raise ConfigError(reason, where=f"{source.name}: {source.servers_at}")
     if not file.default_server:
         return names[0] if len(names) == 1 else None

@@ -1,6 +1,6 @@
-"""Lays the environment and the command line over the `fabric` keys of a file, and remembers the origin of each key.
+"""Merges the environment and the command line into the `fabric` keys of a file, and records the origin of each key.
 
-Only what could not be told apart afterwards is refused here.
+Only errors that could not be seen after the merge are refused here.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import Any
 import msgspec
 from pydantic.alias_generators import to_camel
 
-from fabric.config.files.source import Written
+from fabric.config.files.source import WrittenConfig
 from fabric.config.schema.fabric import FabricSection
 from fabric.config.schema.section import leaves
 from fabric.config.settings.server import ENVIRONMENT
@@ -30,26 +30,26 @@ _OPTIONS = {
 
 
 class Origins(msgspec.Struct, frozen=True):
-    """Who gave each key of the `fabric` section. Keys are in camelCase, nested ones with dots."""
+    """Where each key of the `fabric` section comes from. Keys are in camelCase, nested ones with dots."""
 
     source: str
-    """Gave all keys that nobody else gave."""
+    """The name of the source of all keys that are not in `others`."""
     folder: Path
-    """To which the paths in `source` are relative."""
+    """The folder to which the paths in that source are relative."""
     others: Mapping[str, str] = {}
-    """The variable or option of each key that was given outside of `source`."""
+    """The variable or option of each key that the environment or the command line gave."""
 
     def of(self, key: str) -> str:
         """The origin of a key, for people."""
         return self.others.get(key, f"{self.source}: fabric.{key}")
 
     def path(self, key: str, written: str) -> Path:
-        """The path that was written for a key: relative to the file, or to our working directory where no file gave it."""
+        """The path that was written for a key: relative to the file, or to our working directory if no file gave it."""
         return (Path.cwd() if key in self.others else self.folder) / written
 
 
-def override(written: Written, environment: Mapping[str, str], arguments: Mapping[str, object]) -> Origins:
-    """Lay environment and command line over the content.
+def override(written: WrittenConfig, environment: Mapping[str, str], arguments: Mapping[str, object]) -> Origins:
+    """Write the values of environment and command line into the content. Returns the origins of all keys.
 
     arguments: as for `load`. Raises ConfigError.
     """
@@ -65,7 +65,7 @@ def override(written: Written, environment: Mapping[str, str], arguments: Mappin
     if not isinstance(section, dict):
         return Origins(source, folder)  # the schema refuses it
     if "http" in section and ("host" in content or "port" in content):
-        raise ConfigError("say fabric.http, or host and port, not both", where=f"{source}: fabric.http")
+        raise ConfigError("give fabric.http, or host and port, not both", where=f"{source}: fabric.http")
     if secrets:
         section.pop("secretFile", None)
         section.pop("secretCommand", None)
@@ -79,7 +79,7 @@ def override(written: Written, environment: Mapping[str, str], arguments: Mappin
 
 
 def _put(section: dict[str, Any], path: list[str], value: object) -> None:
-    """Set the key at `path`. A section on the way that is none is left for the schema to refuse."""
+    """Set the key at `path`. A value on the way that is not an object is left for the schema to refuse."""
     place: Any = section
     for part in path[:-1]:
         place = place.setdefault(part, {}) if isinstance(place, dict) else None

@@ -1,7 +1,7 @@
-"""Loads the settings of a process that was told only which fabric to join, without importing the schema.
+"""Loads the settings of a process that is given only which fabric to join, without importing the schema.
 
 pydantic's import takes as long as all else that `mcp-fabric ls` does. load.py accepts whatever is accepted here, with the same
-result. All else, and with it every refusal, is left to load.py.
+result. All other settings, and thus every refusal, are left to load.py.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ _OF_SERVERS = {"CONFIG_FILE", "PROGRAM", "ARGS", "HOST", "PORT"}
 
 
 def load(environment: Mapping[str, str], arguments: Mapping[str, object]) -> Settings | None:
-    """The settings as load.py has them without a file, for a process that listens nowhere; None: load.py has to judge them."""
+    """The settings that load.py would give, without a file, a process that listens nowhere; None: load.py has to judge them."""
     environment = {name: value for name, value in environment.items() if value}
     secret = environment.pop("FABRIC_SECRET", None)
     named = {name for name in environment if is_ours(name) or name in _OF_SERVERS}
@@ -37,7 +37,7 @@ def load(environment: Mapping[str, str], arguments: Mapping[str, object]) -> Set
 
 
 def _settings(given: Mapping[str, Any], secret: str | None, environment: Mapping[str, str]) -> Settings:
-    """Raises ValueError for a value that is refused. The command line has checked the values that are choices."""
+    """The settings. Raises ValueError for a value that is refused. The command line has checked the values that are choices."""
     fabric: dict[str, Any] = {}
     if "name" in given:
         fabric["name"] = channel_part(given["name"])

@@ -1,4 +1,4 @@
-"""Finds the secret of the fabric: given as text, in a file or by a command, or made once in the state folder."""
+"""Finds the fabric secret: given as text, in a file or by a command, or made once in the state folder."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from fabric.security.secret import HOW_TO_MAKE_ONE, Keyring, from_command, from_
 
 
 def keyring(settings: Settings) -> Keyring:
-    """The keyring of the secret that was given; without a broker that was given, of a secret made once in the state folder.
+    """The keyring of the secret that was given; with the embedded broker and no secret, of one made once in the state folder.
 
     It may wait for a command, so it is called before the event loop runs. Raises ConfigError.
     """

@@ -1,4 +1,4 @@
-"""Makes the definition of each MCP server from its checked section: paths and environment complete, a digest of what it is."""
+"""Makes the definition of each MCP server from its checked section: with complete paths and environment, and a digest."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from typing import Any
 import msgspec
 
 from fabric.config.files.env_file import read_env_file
-from fabric.config.files.source import Written
+from fabric.config.files.source import WrittenConfig
 from fabric.config.schema.file import ConfigFile
 from fabric.config.schema.server import ServerSection, TrustSection, address
 from fabric.config.schema.values import is_ours
@@ -28,10 +28,10 @@ from fabric.security.tls import Trust
 _PASSWORD = re.compile(r"//[^/@]*@")
 
 
-def definitions(file: ConfigFile, written: Written, environment: Mapping[str, str]) -> dict[str, ServerDefinition]:
-    """The servers of the file that are not disabled, by name. environment: that of our process."""
+def definitions(file: ConfigFile, written: WrittenConfig, environment: Mapping[str, str]) -> dict[str, ServerDefinition]:
+    """The servers of the file that are not disabled, by name. environment: the variables of our process."""
     inherited = {name: value for name, value in environment.items() if not is_ours(name)}
-    if written.folder:  # without a file PROGRAM has no other way to be told anything: mcp-server-runner hands on all it has
+    if written.folder:  # without a file, only the environment can configure PROGRAM: it inherits all, as from mcp-server-runner
         asked = {name: value for name, value in inherited.items() if name in file.fabric.inherit_env}
         inherited = child_environment(inherited, asked)
     return {
@@ -42,7 +42,7 @@ def definitions(file: ConfigFile, written: Written, environment: Mapping[str, st
 
 
 def _definition(
-    name: str, server: ServerSection, written: Written, inherited: Mapping[str, str], patience: float
+    name: str, server: ServerSection, written: WrittenConfig, inherited: Mapping[str, str], patience: float
 ) -> ServerDefinition:
     folder, entry = written.folder or Path.cwd(), written.entries[name]
     command, url = server.command or "", address(server.url, server.type) if server.url else ""
@@ -73,9 +73,9 @@ def _definition(
 
 
 def _environment(
-    name: str, server: ServerSection, written: Written, inherited: Mapping[str, str], folder: Path
+    name: str, server: ServerSection, written: WrittenConfig, inherited: Mapping[str, str], folder: Path
 ) -> tuple[dict[str, str], tuple[str, ...]]:
-    """The environment of the server, and why it is not complete, a line for each reason."""
+    """The environment of the server, and a line for each reason why it is not complete."""
     unready = written.unready.get(name, ())
     env: dict[str, str | None] = {**inherited}
     if server.env_file:
@@ -96,13 +96,13 @@ def _checks(server: ServerSection, patience: float) -> Checks:
         down=health.down,
         up=health.up,
         command=health.command is not None,
-        ping=not server.url,  # HTTP takes nothing before the handshake
+        ping=not server.url,  # HTTP takes no request before the handshake
         patience=patience,
     )
 
 
 def _shown(url: str, written: str) -> str:
-    """A URL in which variables were replaced, for people: its path has the variables by name, as they were written."""
+    """The URL for people, whose path has variables by name, as it was written; empty for a URL without variables."""
     if not url or "${" not in written:
         return ""
     path = written.partition("://")[2].partition("?")[0].partition("/")[2]
@@ -110,10 +110,10 @@ def _shown(url: str, written: str) -> str:
 
 
 def _digest(server: ServerSection, entry: Mapping[str, Any]) -> str:
-    """Is equal for equal definitions, on whichever machines. entry: the section as it was written.
+    """A digest that is equal for equal definitions, on any machine. entry: the section as it was written.
 
-    It is announced, and a short secret could be guessed from it. So it has variables by name; it has neither the values of env
-    nor user, password and query of a url. It leaves out what may differ between machines: the file's folder, and capacity.
+    It is announced, and a short secret could be guessed from it: it covers variables by name, and neither the values of env nor
+    user, password and query of a url. It leaves out what may differ between machines: the file's folder, and capacity.
     """
     args = [each if isinstance(each, str) else text for each, text in zip(entry.get("args") or (), server.args, strict=False)]
     defined = [entry.get("command") or "", args, sorted(server.env), entry.get("cwd"), server.retry_calls, server.sessions]

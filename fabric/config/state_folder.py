@@ -1,4 +1,4 @@
-"""The state folder: the processes of one user on one machine find the embedded broker, its token and its secret there."""
+"""The state folder: where the processes of one user on one machine find the embedded broker, its token and the secret."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def state_path(environment: Mapping[str, str]) -> Path:
     """
     custom = "" if "XDG_STATE_HOME" in environment else f"/run/user/{os.geteuid()}"
     runtime = environment.get("XDG_RUNTIME_DIR", custom)
-    if runtime.startswith("/") and _is_ours(Path(runtime)):  # under sudo it is somebody else's
+    if runtime.startswith("/") and _is_ours(Path(runtime)):  # under sudo it is another user's
         return Path(runtime) / NAME
     home = environment.get("XDG_STATE_HOME", "")
     if home.startswith("/"):  # the XDG specification ignores a relative one
@@ -33,7 +33,7 @@ def state_path(environment: Mapping[str, str]) -> Path:
 
 
 def prepare(folder: Path) -> Path:
-    """Make the folder, mode 0700, if it is not there. Raises ConfigError if others own it or may enter it."""
+    """Make the folder, with mode 0700, if it does not exist. Raises ConfigError if others own it or may enter it."""
     refuse_foreign(folder)
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
@@ -49,19 +49,19 @@ def prepare(folder: Path) -> Path:
 
 
 def refuse_foreign(folder: Path) -> None:
-    """Raise ConfigError if somebody else owns the folder, or a folder above it that we may not enter. It need not exist."""
+    """Raise ConfigError if another user owns the folder, or a folder above it that we may not enter. It need not exist."""
     try:
         status = folder.lstat()
     except PermissionError:
         barred = next(above for above in folder.parents if os.access(above.parent, os.X_OK))
-        said = f"the state folder may not be entered: {barred} belongs to {_user(barred.lstat().st_uid)}"
+        reason = f"the state folder may not be entered: {barred} belongs to {_user(barred.lstat().st_uid)}"
     except OSError:
         return
     else:
         if status.st_uid == os.geteuid():
             return
-        said = f"the state folder belongs to {_user(status.st_uid)}, and nobody else may enter it"
-    raise ConfigError(f"{said}; FABRIC_STATE names another", where=str(folder))
+        reason = f"the state folder belongs to {_user(status.st_uid)}, and nobody else may enter it"
+    raise ConfigError(f"{reason}; FABRIC_STATE names another", where=str(folder))
 
 
 def _user(number: int) -> str:

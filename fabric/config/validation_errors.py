@@ -1,4 +1,4 @@
-"""Checks a configuration against the schema; an error names the place, the key and the reason, never the value."""
+"""Checks a configuration against the schema. An error names the place, the key and the reason, never the value."""
 
 from __future__ import annotations
 
@@ -24,20 +24,20 @@ def validated(content: Any, source: Source, origins: Origins) -> ConfigFile:
     try:
         return ConfigFile.model_validate(content)
     except ValidationError as error:
-        found = [(_where(item["loc"], source, origins), _reason(item)) for item in _causes(error.errors())]
-    where, reason = found[0]
-    raise ConfigError("\n".join([reason, *(f"{other}: {why}" for other, why in found[1:])]), where=where)
+        errors = [(_where(item["loc"], source, origins), _reason(item)) for item in _causes(error.errors())]
+    (where, reason), *others = errors
+    raise ConfigError("\n".join([reason, *(f"{place}: {each}" for place, each in others)]), where=where)
 
 
 def _causes(errors: list[ErrorDetails]) -> list[ErrorDetails]:
-    """The errors without those that follow from others: a key is missing because it is misspelt."""
+    """The errors without those that follow from others: a key is missing if it is misspelt."""
     unknown = [error["loc"] for error in errors if error["type"] == "extra_forbidden"]
     misspelt = {(*loc[:-1], guess) for loc in unknown if (guess := _meant(loc))}
     return [error for error in errors if not (error["type"] == "missing" and error["loc"] in misspelt)]
 
 
 def _meant(loc: tuple[int | str, ...]) -> str | None:
-    """The key that an unknown key at this place is probably meant to be."""
+    """The key that an unknown key at this place probably means; None if none is near."""
     section: type[BaseModel] = ConfigFile if len(loc) == 1 else FabricSection if loc[0] == "fabric" else ServerSection
     for part in loc[1 if section is FabricSection else 2 : -1]:
         section = nested(section).get(str(part), section)

@@ -1,4 +1,7 @@
-"""The bridge at run time: a bridge core, the processes of its MCP servers and its bus."""
+"""The bridge at run time: a bridge core, the links to the processes of its MCP servers, and its node.
+
+Above it: workers. Below it: the bridge's core, links and the node.
+"""
 
 from __future__ import annotations
 
@@ -47,25 +50,26 @@ from fabric.runtime.node import Node
 from fabric.runtime.pacing import Pacing
 from fabric.runtime.retry import Dialer
 from fabric.runtime.servers.complaints import Complaints
-from fabric.runtime.servers.unasked_messages import MOST, UnaskedMessages
+from fabric.runtime.servers.unasked_messages import READ_PER_WINDOW, UnaskedMessages
 
 log = logging.getLogger(__name__)
 
 Connector = Callable[[str, str], Coroutine[Any, Any, Link]]
-"""Opens a link to a server, given its name and the id the link is to have. Raises LinkError, ConfigError."""
+"""Opens a link to a server, given the server's name and the id of the link. Raises LinkError, ConfigError."""
 
 Checker = Callable[[str], Coroutine[Any, Any, str]]
-"""Runs the command that checks a server, by its name: why it fails, or empty."""
+"""Runs the command that checks a server, given its name. Returns why the check fails; empty if it passes."""
 
 _FLOOD = (
-    f"it writes more than {MOST} messages in a second that answer no request, or are pings; it is read more slowly for that"
+    f"it writes more than {READ_PER_WINDOW} messages in a second that answer no request, or are pings; "
+    "it is read more slowly for that"
 )
 _NOISE = 3
-"""Messages of one connection that are none and that are told of each; the others are counted."""
+"""How many invalid messages of one connection are logged each; the others are counted."""
 
 
 class Bridge:
-    """One bridge. Its `node` is started on a running loop."""
+    """One bridge. It is made, and its `node` started, on a running event loop."""
 
     def __init__(
         self,
@@ -93,11 +97,11 @@ class Bridge:
         self._broken = {server: Complaints() for server in servers}  # answers
 
     def server_states(self) -> dict[str, Served]:
-        """Every server, as this bridge serves it now."""
+        """The state of every server at this bridge, by name."""
         return self.core.served(self.node.loop.now())
 
     async def drain(self, timeout: float) -> None:
-        """Take nothing new and wait until what runs is answered and the edges have it, at most `timeout` seconds."""
+        """Take no new work, and wait at most `timeout` seconds until the edges have the answers to all that runs."""
         self.node.feed(DrainStarted())
         try:
             async with asyncio.timeout(timeout):
@@ -152,15 +156,15 @@ class Bridge:
     def _write(self, child: str, frame: bytes) -> None:
         link = self._children.get(child)
         if link is None:
-            return  # it is being stopped, or has ended and the core is about to hear of it
+            return  # it is being stopped, or has ended and the event of that is under way
         try:
             link.send(frame)
         except LinkError:
-            return  # the core is about to hear that it has ended, and that this was not sent
+            return  # the event of its end is under way, and names this as unsent
         self._pacing.sent(child, link)
 
     async def _run(self, server: str, child: str) -> None:
-        """A process, from its start to its end."""
+        """Start a process, read from it, and report its end."""
         try:
             link = await self._connect(server, child)
         except (LinkError, ConfigError) as error:
@@ -184,13 +188,13 @@ class Bridge:
                     if noise <= _NOISE:
                         log.warning("server %s: not a JSON-RPC message, skipped: %s", child, error)
                     continue
-                for said in _members(server, message) if message.kind is MessageKind.BATCH else (message,):
-                    if wrong := _wrong(said):
-                        self._tell(server, wrong)
-                    nobody_waits = self._is_unasked(said)
-                    self.node.feed(ServerFrame(child, said))
-                    if nobody_waits and (pause := unasked.pause(self.node.loop.now())):
-                        self._tell(server, _FLOOD)
+                for each in _members(server, message) if message.kind is MessageKind.BATCH else (message,):
+                    if fault := _fault(each):
+                        self._warn(server, fault)
+                    is_unasked = self._is_unasked(each)
+                    self.node.feed(ServerFrame(child, each))
+                    if is_unasked and (pause := unasked.pause(self.node.loop.now())):
+                        self._warn(server, _FLOOD)
                         await asyncio.sleep(pause)
         except LinkError as error:
             if self._children.pop(child, None) is not None:
@@ -198,7 +202,7 @@ class Bridge:
                 self.node.feed(ServerExited(child, str(error), refused, _requests(link.unsent)))
         finally:
             if noise > _NOISE:
-                log.warning("server %s: %d more that were no JSON-RPC messages, skipped", child, noise - _NOISE)
+                log.warning("server %s: %d more messages that are not JSON-RPC, skipped", child, noise - _NOISE)
             if unasked.floods:
                 log.warning("server %s: %d messages in all that answered no request, or were pings", child, unasked.count)
             self._children.pop(child, None)
@@ -206,19 +210,19 @@ class Bridge:
             self._pacing.release(child)
             await link.aclose()
 
-    def _is_unasked(self, said: Message) -> bool:
+    def _is_unasked(self, message: Message) -> bool:
         """Whether nobody waits for this message."""
-        if said.kind is MessageKind.RESPONSE:
-            return jsonrpc.text(said.id) not in self.core.jobs.open
-        return said.kind is MessageKind.REQUEST and said.method == "ping"
+        if message.kind is MessageKind.RESPONSE:
+            return jsonrpc.text(message.id) not in self.core.jobs.open
+        return message.kind is MessageKind.REQUEST and message.method == "ping"
 
-    def _tell(self, server: str, reason: str) -> None:
-        """Of what is wrong with a server's answers, each reason once."""
+    def _warn(self, server: str, reason: str) -> None:
+        """Log what is wrong with a server's messages, each reason once."""
         if self._broken[server].is_news(reason, self.node.loop.now()):
             log.warning("server %s: %s", server, reason)
 
     async def _run_check(self, server: str) -> None:
-        """The command that checks a server."""
+        """Run the command that checks a server."""
         reason = await self._check(server)
         self._tasks.pop(f"check {server}", None)
         if not reason:
@@ -239,35 +243,36 @@ class Bridge:
             task.cancel()  # it has not started yet
 
 
-def _wrong(said: Message) -> str:
-    """What is wrong with what a server wrote, where its caller may never hear of it; empty for nothing."""
-    if isinstance(said, Lost):
-        return said.fault.message if said.fault.reason is Reason.INVALID else ""
-    if said.kind is MessageKind.RESPONSE and said.id[:1] != b'"':  # all ids of ours are strings
-        named = f"the id {said.id.decode()}" if said.id else "no id"
-        return f"it answered with {named}, which names no request{answers.complaint(said)}"
+def _fault(message: Message) -> str:
+    """What is wrong with a server's message, if no caller may get an error for it; empty for nothing."""
+    if isinstance(message, Lost):
+        return message.fault.message if message.fault.reason is Reason.INVALID else ""
+    if message.kind is MessageKind.RESPONSE and message.id[:1] != b'"':  # all ids of ours are strings
+        named = f"the id {message.id.decode()}" if message.id else "no id"
+        return f"it answered with {named}, which names no request{answers.complaint(message)}"
     return ""
 
 
 def _members(server: str, batch: Message) -> list[Message]:
-    """The messages of an array that a server wrote, each broken one told to whom it answers."""
+    """The messages of a server's batch. A broken one with an id becomes a lost answer to the request of that id."""
     try:
         members = batches.split(batch)
     except InvalidFrame as error:
         return [broken(b"", server, error.reason)]
-    found = [each if isinstance(each, Message) else broken(each.id, server, each.reason) for each in members]
-    named = [each for each in found if not (isinstance(each, Lost) and each.id == b"null")]
-    if len(named) < len(found):
-        log.warning("server %s: %d of a batch of %d are no messages", server, len(found) - len(named), len(found))
+    messages = [each if isinstance(each, Message) else broken(each.id, server, each.reason) for each in members]
+    named = [each for each in messages if not (isinstance(each, Lost) and each.id == b"null")]
+    if len(named) < len(messages):
+        invalid = len(messages) - len(named)
+        log.warning("server %s: %d of a batch of %d are not JSON-RPC messages", server, invalid, len(messages))
     return named
 
 
 def _requests(frames: Iterable[bytes]) -> frozenset[str]:
-    """The ids of the requests among these frames, which were ours to write."""
-    found = set()
+    """The ids of the requests among these frames of ours."""
+    ids = set()
     for frame in frames:
         with suppress(InvalidFrame):
             message = jsonrpc.parse(frame)
             if message.kind is MessageKind.REQUEST:
-                found.add(jsonrpc.text(message.id))
-    return frozenset(found)
+                ids.add(jsonrpc.text(message.id))
+    return frozenset(ids)

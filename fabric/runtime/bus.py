@@ -1,7 +1,9 @@
-"""The bus: a process's place on a broker, whatever happens to the connection. Packs out, packs in, one connection at a time.
+"""The bus: sends and receives packs for one process through a broker, over one connection at a time, and reconnects.
 
-It connects with backoff, reads inbox, announcements and the work queues it is told to, and writes whatever gathered while the
-last write was under way as one batch. It retries no publish: what was not confirmed is reported, and the core decides.
+It connects with backoff, reads inbox, announcements and the work queues that the core consumes, and writes as one batch what
+gathered during the last write. It retries no publish: it reports a pack that was not confirmed, and the core decides.
+
+Above it: the node. Below it: the broker adapters, and the policy of retries.
 """
 
 from __future__ import annotations
@@ -25,10 +27,10 @@ from fabric.runtime.retry import Dialer
 
 log = logging.getLogger(__name__)
 
-SHORT = 1.0
-"""Seconds: a connection that did not last so long, as for lack of a right, is not made again before they are over."""
-MOST_TURNS = 4
-"""Turns of the loop for which what is to be written gathers, while each brings more."""
+RECONNECT_AFTER = 1.0
+"""The fewest seconds from one connection to the next, if the first one fails at once, as for lack of a right."""
+MAX_TURNS = 4
+"""Turns of the event loop for which packs gather before they are written, as long as each brings more."""
 BATCH = 256
 """How many deliveries are read at a time."""
 
@@ -48,10 +50,10 @@ class Bus:
         ended: Callable[[asyncio.Task[None]], None],
         dialer: Dialer,
     ) -> None:
-        """What it works for.
+        """The bus of the process `incarnation` at the broker of this URL; `start` connects it.
 
-        feed: takes events. transmit: gives what waits in the lanes. credit: how much work of a server may be received. ended:
-        is told of each task that ends; one that failed leaves the process deaf or mute.
+        feed: called with each event. transmit: returns the packs that wait in the lanes. credit: returns how much work of a
+        server may be received. ended: called with each task that ends; after one that failed, the process cannot go on.
         """
         self._url = url
         self._where = registry.redacted(url)
@@ -73,19 +75,19 @@ class Bus:
         self._numbers = count(1)
         self._acks: list[tuple[int, bool]] = []
         self._dropped: Counter[Channel] = Counter()
-        self._denied = False  # whether this was said of this connection
+        self._denied = False  # whether the log says so of this connection
         self._task: asyncio.Task[None] | None = None
         self._writer: asyncio.Task[None] | None = None
         self._written = asyncio.Event()
 
     @property
     def connected(self) -> bool:
-        """Whether the broker is there now."""
+        """Whether the broker is connected."""
         return self._broker is not None
 
     # ------------------------------------------------------------ for effects
     def publish(self, effect: Publish) -> None:
-        """Queue a pack, to be written when the bus is woken."""
+        """Queue a pack, to be written once the bus is woken."""
         self._queue.append(effect)
 
     def consume(self, server: str) -> None:
@@ -95,27 +97,27 @@ class Bus:
             self._read(self._broker, work(server))
 
     def pause(self, server: str) -> None:
-        """Read it no more."""
+        """Stop reading the work queue of this server."""
         self._served.discard(server)
         reader = self._readers.pop(work(server), None)
         if reader is not None:
             reader.cancel()
 
     def settle(self, delivery: int, *, done: bool) -> None:
-        """Ack (done) or nack a delivery, when the bus is woken."""
+        """Ack (done) or nack a delivery, once the bus is woken."""
         self._acks.append((delivery, done))
 
     def wake(self) -> None:
-        """Write what is queued, and what the core has to transmit."""
+        """Write the packs that are queued, and those that the core has to transmit."""
         self._wake.set()
 
     @property
     def queued(self) -> bool:
-        """Something waits to be written."""
+        """Whether packs or acknowledgements wait to be written."""
         return bool(self._queue or self._acks)
 
     def make_room(self) -> None:
-        """The core may have room for more work: whoever waits for credit asks again."""
+        """The core may have room for more work: readers that wait for credit ask again."""
         self._more.set()
 
     # ------------------------------------------------------------ life
@@ -130,7 +132,7 @@ class Bus:
         return task
 
     async def flush(self, timeout: float) -> None:
-        """Wait until everything queued has been written, or was refused, or the time is over."""
+        """Wait until all that is queued is written or has failed, at most `timeout` seconds."""
         try:
             async with asyncio.timeout(timeout):
                 while self._queue or self._acks:
@@ -174,10 +176,10 @@ class Bus:
             self._readers.clear()
             self._feed(BrokerLost(reason))
             await broker.aclose()
-            await asyncio.sleep(since + SHORT - time.monotonic())
+            await asyncio.sleep(since + RECONNECT_AFTER - time.monotonic())
 
     async def _join(self) -> tuple[Broker, dict[Channel, Subscription]]:
-        """Connect, and read what every process reads; again and again, as the policy has it."""
+        """Connect, and read inbox and announcements; try again as the policy says."""
         return await self._dialer.dial("broker", self._url.partition(":")[0], self._try_to_join, on_failure=self._say_retry)
 
     async def _try_to_join(self) -> tuple[Broker, dict[Channel, Subscription]]:
@@ -198,7 +200,7 @@ class Bus:
             self._readers[channel] = self._watched(self._consume(broker, channel))
 
     async def _receive(self, channel: Channel, subscription: Subscription) -> None:
-        """Read inbox or topic."""
+        """Read the inbox or the announcements."""
         try:
             while True:
                 for delivery in await subscription.receive(BATCH):
@@ -206,10 +208,10 @@ class Bus:
                     if pack is not None:
                         self._feed(PackArrived(pack))
         except BrokerError:
-            pass  # _stay_connected hears of it, too, and says so
+            pass  # _stay_connected gets the error, too, and logs it
 
     async def _consume(self, broker: Broker, channel: Channel) -> None:
-        """Read a work queue, no more than there is credit for."""
+        """Read a work queue, as much as there is credit for."""
         try:
             subscription = await broker.subscribe(channel)
         except BrokerError as error:
@@ -237,7 +239,7 @@ class Bus:
                     for envelope in pack.envelopes:
                         self._feed(WorkArrived(pack.source, envelope, number))
         except BrokerError:
-            pass  # _stay_connected hears of it, too, and says so
+            pass  # _stay_connected gets the error, too, and logs it
         finally:
             await subscription.aclose()
 
@@ -254,7 +256,7 @@ class Bus:
     async def _write(self) -> None:
         while True:
             await self._wake.wait()
-            for _ in range(MOST_TURNS):  # as long as a turn brings more, it joins: larger packs, and a lone call waits for one
+            for _ in range(MAX_TURNS):  # larger batches under load; a lone call waits for one turn
                 self._wake.clear()
                 await asyncio.sleep(0)
                 if not self._wake.is_set():
@@ -293,11 +295,11 @@ class Bus:
         acks, self._acks = self._acks, []
         groups: dict[tuple[int, bool], tuple[Subscription, list[Delivery]]] = {}
         for number, done in acks:
-            found = self._deliveries.pop(number, None)
-            if found is not None:
-                groups.setdefault((id(found[0]), done), (found[0], []))[1].append(found[1])
+            if (pending := self._deliveries.pop(number, None)) is not None:
+                subscription, delivery = pending
+                groups.setdefault((id(subscription), done), (subscription, []))[1].append(delivery)
         for (_, done), (subscription, deliveries) in groups.items():
             try:
                 await (subscription.ack(deliveries) if done else subscription.nack(deliveries))
             except BrokerError as error:
-                log.debug("not settled: %s", error)  # the broker gives it out again, and the core drops it
+                log.debug("not settled: %s", error)  # the broker delivers it again, and the core drops it

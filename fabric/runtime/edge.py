@@ -59,7 +59,7 @@ log = logging.getLogger(__name__)
 
 
 class Edge:
-    """One edge, and the RequestHandler of its HTTP listeners. Its `node` is started on a running loop and closed after them."""
+    """One edge, and the RequestHandler of its HTTP listeners. It is made, and its `node` started, on a running event loop."""
 
     def __init__(
         self,
@@ -88,7 +88,7 @@ class Edge:
 
     @property
     def sure(self) -> bool:
-        """A full lease has shown who is there."""
+        """Whether a full lease has shown which members there are."""
         return self.node.ready and self.core.member.leases.sure(self.node.loop.now())
 
     def listens_at(self, address: str) -> None:
@@ -97,7 +97,7 @@ class Edge:
 
     def announced_servers(self) -> list[str]:
         """The servers that living bridges announce, by name."""
-        return sorted({name for _, said in self.core.member.leases.alive(Role.BRIDGE) for name in said.serves})
+        return sorted({name for _, bridge in self.core.member.leases.alive(Role.BRIDGE) for name in bridge.serves})
 
     # ------------------------------------------------------------ links
     def on_request(self, link: RequestLink, message: Message | None) -> None:
@@ -115,7 +115,7 @@ class Edge:
         if message is not None:
             request = (info.id, info.server, info.principal, message, session, info.params, info.transport)
             self.node.feed(RequestPosted(*request, info.trace, info.caller, info.answer_only))
-        elif session is not None:  # the listener refuses these without one
+        elif session is not None:  # the listener refuses a GET or a DELETE without one
             opened = info.purpose is Purpose.EVENT_STREAM
             self.node.feed(StreamOpened(info.id, session, info.last_event) if opened else SessionEnded(info.id, session))
 
@@ -131,15 +131,15 @@ class Edge:
     async def attend(self, link: Link, *, linger: float = 0.0) -> list[str]:
         """Serve a long link until it ends, or this is cancelled. Requests that are open by then are answered with an error.
 
-        linger: seconds for the answers to what a client had asked before it ended its input; to take them it has as long as
-        any link. Returns the methods of the requests that were not answered by then; none for a client that left.
+        linger: seconds for the answers that are still due when a client ends its input. To read them, the client has as long as
+        any other. Returns the methods of the requests that were not answered by then; none for a client that has left.
         """
         info = link.info
         self._links[info.id] = link
         try:
             self.node.feed(LinkOpened(info.id, info.server, info.principal, info.transport, info.caller))
             await self._read(link)
-            await link.drain()  # raises LinkBroken where nothing can be said any more
+            await link.drain()  # raises LinkBroken if nothing can be sent any more
             with suppress(TimeoutError):
                 async with asyncio.timeout(linger):
                     await self._idle(info.id)
@@ -160,7 +160,7 @@ class Edge:
             self._pacing.release(info.id)
 
     async def _read(self, link: Link) -> None:
-        """Until its client has ended its input. Raises LinkBroken, LinkGone."""
+        """Read until the client has ended its input. Raises LinkBroken, LinkClosed."""
         held = self._pacing.held
         while True:
             if link.info.id in held:
@@ -177,7 +177,7 @@ class Edge:
                 self.node.feed(FrameArrived(link.info.id, message))
 
     async def _idle(self, link: str) -> None:
-        """Wait until all that a client which has ended its input had asked is answered. May be cancelled."""
+        """Wait until all requests of a client that has ended its input are answered. May be cancelled."""
         idle = self._half_closed[link] = asyncio.get_running_loop().create_future()
         self.node.feed(InputEnded(link))
         try:
@@ -186,10 +186,14 @@ class Edge:
             del self._half_closed[link]
 
     def _lapse(self, link: str) -> list[str]:
-        """Nobody is waited for any longer: answer what is open, and return its methods."""
+        """The time for answers is over: answer open requests with an error. Returns their methods."""
         methods = [exchange.request.method for exchange in self.core.long_links.unanswered(link)]
         if methods:
-            log.info("link %s: its client ended its input, and was not answered in time: %s", link, ", ".join(methods))
+            log.info(
+                "link %s: its client ended its input, and these requests were not answered in time: %s",
+                link,
+                ", ".join(methods),
+            )
             self.node.feed(InputLapsed(link))
         return methods
 
@@ -232,7 +236,7 @@ class Edge:
         id, final = effect.link, effect.final
         link = (self._requests.pop(id, None) if final else self._requests.get(id)) or self._links.get(id)
         if link is None:
-            return  # the client has gone; the core has been told, or is about to be
+            return  # the client has gone; the event of that is handled or under way
         try:
             link.send(effect.frame, event=effect.event, final=final)
         except LinkError as error:
@@ -264,7 +268,7 @@ class Edge:
             session=effect.session,
             owner=effect.owner,
             server=effect.server,
-            version=negotiated(effect.answer) or offer.version,  # while it is not answered, what its client asked for
+            version=negotiated(effect.answer) or offer.version,  # without an answer yet, the revision that its client asked for
             client=bytes(offer.client).decode(),
             capabilities=bytes(offer.capabilities).decode(),
             principal=effect.principal,

@@ -1,4 +1,7 @@
-"""Drives a core: the only place that calls it, with one timer for all its deadlines."""
+"""Drives a core: feeds it events, performs its effects, and keeps one timer for all its deadlines.
+
+Nothing else calls `handle` and `expire` of a core. Above it: the node. Below it: any core, as the Protocol describes it.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +15,7 @@ from fabric.core.effects import Effect
 from fabric.core.events import Event
 
 TIMER_GRAIN = 0.0005
-"""Seconds: uvloop rounds delays to the next millisecond, and a deadline is not to be looked at before it has come."""
+"""Seconds to add to a delay: uvloop rounds it to the next millisecond, and a timer must not run before its deadline."""
 
 Perform = Callable[[Effect], None]
 """Performs one effect, without blocking; may feed further events."""
@@ -43,7 +46,7 @@ class Loop:
     """Feeds events to a core one at a time, in order, and performs the effects of each before the next event."""
 
     def __init__(self, core: Core, perform: Perform, outgoing: Callable[[], None]) -> None:
-        """outgoing: called in the next turn after events, which may have left messages to transmit."""
+        """outgoing: called in the turn after events, which may have left messages to transmit."""
         self._core = core
         self._perform = perform
         self._outgoing = outgoing
@@ -62,7 +65,7 @@ class Loop:
         return monotonic()
 
     def feed(self, event: Event) -> None:
-        """Give the core an event. From within an effect, the event waits for its turn."""
+        """Give the core an event. While an effect is performed, the event waits for its turn."""
         if self._busy:
             self._events.append(event)
             return
@@ -83,29 +86,29 @@ class Loop:
             self._loop.call_soon(self._settle)
 
     def _settle(self) -> None:
-        """Send and set the timer once for all events of a turn."""
+        """Transmit, and set the timer, once for all events of a turn."""
         self._settling = False
         self._outgoing()
         if self._core.soonest < self._timer_at:
             self._schedule()
 
     def fail(self, error: BaseException) -> None:
-        """Report that the process cannot go on. The others notice a dead process, but not a living one that is deaf."""
+        """Report that the process cannot go on. Peers notice that a process ends, but not that it receives nothing."""
         if not self.failed.done():
             self.failed.set_exception(error)
 
     def ended(self, task: asyncio.Task[None]) -> None:
-        """Call when a task ends that this process cannot do without."""
+        """Report the end of a task that this process needs; `failed` fails if the task did."""
         if not task.cancelled() and (error := task.exception()) is not None:
             self.fail(error)
 
     def act(self, decide: Callable[[float], list[Effect]]) -> None:
-        """Let the core act without an event, for instance leave."""
+        """Perform the effects of a decision without an event, such as `leave`."""
         self._act(decide(monotonic()))
         self._outgoing()
 
     def close(self) -> None:
-        """Act on no deadline any more."""
+        """Stop the timer: no deadline is acted on any more."""
         if self._timer is not None:
             self._timer.cancel()
         self._timer_at = float("-inf")

@@ -1,4 +1,7 @@
-"""A node: one core with its loop and its bus. Edge, bridge and observer each have one."""
+"""A node: one core with its loop and its bus.
+
+Above it: edge, bridge and observer, which each have one. Below it: loop and bus.
+"""
 
 from __future__ import annotations
 
@@ -22,11 +25,11 @@ class Core(loop.Core, Protocol):
     member: Member
 
     def settled(self, now: float) -> bool:
-        """Whether it knows the other members, and may therefore serve."""
+        """Whether it knows the other members, so that it may serve."""
         ...
 
     def transmit(self) -> list[Effect]:
-        """The messages that wait in the lanes, packed."""
+        """The messages that wait in the lanes, as packs."""
         ...
 
     def leave(self, now: float) -> list[Effect]:
@@ -35,7 +38,7 @@ class Core(loop.Core, Protocol):
 
 
 class Node:
-    """One member of a fabric. perform: does the effects that the node does not do itself. credit: see Bus."""
+    """One member of a fabric. perform: performs the effects that the node does not perform itself. credit: see Bus."""
 
     def __init__(
         self,
@@ -71,7 +74,7 @@ class Node:
 
     @property
     def me(self) -> str:
-        """Its incarnation."""
+        """The incarnation of this process."""
         return self._core.member.me
 
     @property
@@ -95,7 +98,7 @@ class Node:
         self.bus.start()
 
     async def flush(self) -> None:
-        """Wait at most a second until all queued messages are sent. A node that was never started has none."""
+        """Wait at most a second until all queued messages are sent. A node that was not started has none."""
         if self._started:
             await self.bus.flush(timeout=1.0)
 

@@ -1,4 +1,4 @@
-"""The observer at run time: an observer core and its bus."""
+"""The observer at run time: an observer core and its node. `ls`, `restart` and `doctor` use it to see a fabric."""
 
 from __future__ import annotations
 

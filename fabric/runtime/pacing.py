@@ -1,4 +1,4 @@
-"""Flow control: reports to the core links whose far end falls behind, and holds links that the core does not want to read."""
+"""Flow control: reports to the core links whose peer falls behind, and holds links that the core does not want to read."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from fabric.errors import LinkBroken, LinkError
 log = logging.getLogger(__name__)
 
 BEHIND_BYTES = 1024 * 1024
-"""With more than this unsent, a far end is behind."""
+"""A link with more unsent bytes than this is behind."""
 
 
 class Sending(Protocol):
@@ -30,7 +30,9 @@ class Sending(Protocol):
 
 
 class Pacing:
-    """The flow control of all links of one core, by id. `feed` takes the events that `behind` and `caught_up` make.
+    """The flow control of all links of one core, by id.
+
+    feed: called with the events that `behind` (link, unsent bytes) and `caught_up` (link) make.
 
     Only a link that is behind has a task, which waits until it has caught up.
     """
@@ -45,7 +47,7 @@ class Pacing:
         self._behind: dict[str, asyncio.Task[None]] = {}
 
     def sent(self, id: str, link: Sending) -> None:
-        """Call after a send on a link: reports to the core a link with too many unsent bytes."""
+        """A frame was sent on a link: report the link to the core if it has too many unsent bytes."""
         unsent = link.unsent_bytes
         if unsent > BEHIND_BYTES and id not in self._behind:
             self._behind[id] = asyncio.create_task(self._catch_up(id, link))
@@ -55,9 +57,9 @@ class Pacing:
         try:
             await link.drain()
         except LinkBroken as error:
-            log.info("link %s, whose far end had fallen behind: %s", id, error)
+            log.info("link %s, whose peer had fallen behind: %s", id, error)
         except LinkError:
-            pass  # we closed it
+            pass  # it was closed here
         finally:
             del self._behind[id]
         self._feed(self._made_caught_up(id))

@@ -1,4 +1,4 @@
-"""Connects to brokers and servers, and tries again what failed: one policy for all connections of a process.
+"""Connects to brokers and servers, and tries again what failed, by one policy for all connections of a process.
 
 The pauses grow from `initial` by `factor` up to `longest`; chance takes up to the share `jitter` off each, so that processes
 that lost the same peer at the same time do not come back at the same time.
@@ -44,7 +44,7 @@ _FAILURES: tuple[tuple[Failure, tuple[type[TransportError], ...]], ...] = (
 
 
 class Dialer:
-    """Opens the connections of one process. `on_attempt` is called after each attempt."""
+    """Opens the connections of one process. on_attempt: called after each attempt."""
 
     def __init__(
         self, policy: RetryPolicy | None = None, on_attempt: Callable[[ConnectAttempt], None] = lambda _: None
@@ -64,8 +64,8 @@ class Dialer:
     ) -> T:
         """The result of `connect`, once it succeeds.
 
-        most: attempts at most, whatever the policy says; 0 for no such bound. on_failure: called with the number of an attempt
-        and its error, if another attempt follows. Raises the error of the last attempt.
+        name: of the peer, for `on_attempt`. most: attempts at most, whatever the policy says; 0 for no such bound. on_failure:
+        called with the number of an attempt and its error, if another attempt follows. Raises the error of the last attempt.
         """
         policy = self._policy
         bounds = [policy.attempts, most, 0 if (peer, name) in self._reached else policy.first_attempts]
@@ -103,12 +103,12 @@ class Dialer:
 
 
 def failure(error: TransportError) -> Failure:
-    """The kind of the error that an attempt raised."""
+    """The kind of failure that an error of an attempt shows."""
     return next((name for name, kinds in _FAILURES if isinstance(error, kinds)), "other")
 
 
 def pauses(policy: RetryPolicy) -> Callable[[tenacity.RetryCallState], float]:
-    """The seconds to wait after each attempt."""
+    """Returns the seconds to wait after an attempt."""
     growing = tenacity.wait_exponential(multiplier=policy.initial, exp_base=policy.factor, max=policy.longest)
 
     def wait(state: tenacity.RetryCallState) -> float:

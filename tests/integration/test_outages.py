@@ -76,11 +76,11 @@ def babbling() -> Iterator[int]:
 def test_reasons_that_alternate_and_what_is_no_message_do_not_fill_the_log(config: Write, tmp_path: Path) -> None:
     with babbling() as port, up(config(odd={"url": f"tcp://127.0.0.1:{port}"}), tmp_path) as process:
         process.ready()
-        until(lambda: process.log.read_text().count("7 more that were no JSON-RPC messages, skipped") >= 2, 20)
+        until(lambda: process.log.read_text().count("7 more messages that are not JSON-RPC, skipped") >= 2, 20)
         said = process.log.read_text()
         assert said.count("ERROR   server odd: the peer speaks HTTP") == 1
         assert said.count("ERROR   server odd: ") == 2
-        assert said.count("not a JSON-RPC message, skipped: not JSON") <= 3 * (said.count("more that were no") + 1)
+        assert said.count("not a JSON-RPC message, skipped: not JSON") <= 3 * (said.count("more messages that are not JSON-RPC") + 1)
 
 
 @contextmanager

@@ -18,7 +18,7 @@ def read_env_file(path: Path) -> dict[str, str]:
         raise ConfigError(f"cannot be read: {path}: {error.strerror}") from error
     except UnicodeDecodeError as error:
         raise ConfigError(f"not UTF-8 at byte {error.start}: {path}") from None
-    found: dict[str, str] = {}
+    variables: dict[str, str] = {}
     for number, line in enumerate(lines, 1):
         if not line.strip() or line.lstrip().startswith("#"):
             continue
@@ -27,5 +27,5 @@ def read_env_file(path: Path) -> dict[str, str]:
         if not equals or not name or "\0" in line:
             raise ConfigError(f"line {number} is not NAME=VALUE: {path}")
         quoted = len(value) > 1 and value[0] == value[-1] and value[0] in "\"'"
-        found[name] = value[1:-1] if quoted else value
-    return found
+        variables[name] = value[1:-1] if quoted else value
+    return variables

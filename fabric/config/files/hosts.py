@@ -1,8 +1,8 @@
-"""Brings the files of MCP hosts into our shape: the places where they keep servers, and their names for our keys.
+"""Converts the files of MCP hosts to our format: the keys under which they keep servers, and their names for our keys.
 
-It knows the files of Claude Desktop, Claude Code, Cursor, VS Code, Cline, Zed, Continue, Windsurf and Gemini CLI, and files
-like theirs. Keys that only a host knows are passed over and named; a key that looks like one of ours is left for the schema to
-refuse.
+The files of Claude Desktop, Claude Code, Cursor, VS Code, Cline, Zed, Continue, Windsurf and Gemini CLI are known, and files
+like theirs. Keys that only a host knows are passed over and reported; a key that resembles one of ours is left for the schema
+to refuse.
 """
 
 from __future__ import annotations
@@ -18,15 +18,16 @@ from fabric.errors import ConfigError
 SERVERS_AT = ("mcpServers", "servers", "context_servers", "mcp.servers", "experimental.modelContextProtocolServers")
 """The keys that hold servers: ours and most hosts', VS Code's, Zed's, VS Code's settings', Continue's config.json."""
 
-_ALIKE = 0.8  # from here on an unknown key is one of ours, misspelt: `env_file` and `maxProceses`, but not `disabledTools`
+_ALIKE = 0.8  # from here on, an unknown key is one of ours, misspelt: `env_file` and `maxProceses`, but not `disabledTools`
 _NAMES = {"serverUrl": "url", "httpUrl": "url", "transport": "type", "transportType": "type"}
 _SWITCHES = ("enabled", "isActive")
 
 
 class Adopted(NamedTuple):
-    """The content of a file in our shape."""
+    """The content of a file in our format."""
 
     content: Any
+    """As ConfigFile has it; not checked."""
     servers_at: str = SERVERS_AT[0]
     """The key that held the servers, for errors."""
     inputs: Any = None
@@ -36,7 +37,7 @@ class Adopted(NamedTuple):
 
 
 def adopt(content: Any, source: str) -> Adopted:
-    """The content of a file in the shape of ConfigFile. Raises ConfigError for servers in two places, or two of one name."""
+    """The content of a file in the format of ConfigFile. Raises ConfigError for servers in two places, or two of one name."""
     if not isinstance(content, dict):
         return Adopted(content)
     places = [place for place in SERVERS_AT if _at(content, place) is not None]
@@ -58,14 +59,14 @@ def adopt(content: Any, source: str) -> Adopted:
 
 
 def _at(content: dict[str, Any], place: str) -> Any:
-    found: Any = content
+    value: Any = content
     for key in place.split("."):
-        found = found.get(key) if isinstance(found, dict) else None
-    return found
+        value = value.get(key) if isinstance(value, dict) else None
+    return value
 
 
 def _by_name(servers: Any, where: str) -> Any:
-    """A list of servers, as Continue has it, by their names."""
+    """Servers by name, also those that are written as a list, as in Continue."""
     if not isinstance(servers, list) or not all(isinstance(entry, dict) for entry in servers):
         return servers
     named: dict[str, Any] = {}
@@ -115,6 +116,6 @@ def _flat(entry: dict[str, Any]) -> Iterator[tuple[str, Any]]:
 def _sorted_out(written: dict[str, Any], section: type[ConfigFile | ServerSection]) -> tuple[dict[str, Any], dict[str, Any]]:
     """The keys that may be ours, misspelt or not, and the others."""
     known = [field.alias or name for name, field in section.model_fields.items()]
-    ours = [key for key in known if key != "$schema"]  # Continue's `schema` says something else
+    ours = [key for key in known if key != "$schema"]  # Continue has a key `schema` of another meaning
     kept = {key: value for key, value in written.items() if key in known or nearest(key, ours, _ALIKE)}
     return kept, {key: value for key, value in written.items() if key not in kept}

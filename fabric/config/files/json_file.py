@@ -1,4 +1,4 @@
-"""Reads a JSON file that a person wrote. An error names the place in the file and says what to do."""
+"""Reads a JSON file that a person wrote. An error names the place in the file, and what to do there."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from fabric.config.files.jsonc import plain
 from fabric.errors import ConfigError
 
 _PROGRAM = re.compile(r"\w[\w.+-]*")
-"""The name of a program; whether it is installed is another question than whether one was meant."""
+"""The name of a program, installed or not."""
 
 _ENDINGS = (".json", ".jsonc")
 _OTHERS = {".yaml": "YAML", ".yml": "YAML", ".toml": "TOML"}
@@ -26,7 +26,7 @@ _OTHERS = {".yaml": "YAML", ".yml": "YAML", ".toml": "TOML"}
 def content_of(path: Path, environment: Mapping[str, str]) -> Any:
     """The content of the file; comments and trailing commas are allowed. Raises ConfigError.
 
-    environment: its PATH tells whether a single word that is no file names a program.
+    environment: its PATH shows whether a single word that is no file names a program.
     """
     if (format := _OTHERS.get(path.suffix.lower())) and path.is_file():
         raise ConfigError(f"{format} is not read here; write its servers as JSON, under `mcpServers`", where=str(path))
@@ -43,8 +43,9 @@ def content_of(path: Path, environment: Mapping[str, str]) -> Any:
         raise ConfigError(f"not JSON: {reason}", where=_at(path, text, offset)) from error
     except RecursionError as error:
         raise ConfigError("nested too deeply", where=str(path)) from error
-    if (found := repeated(text)) is not None:
-        raise ConfigError(f"key `{found[1]}` is there twice", where=_at(path, text, found[0]))
+    if (repetition := repeated(text)) is not None:
+        offset, key = repetition
+        raise ConfigError(f"key `{key}` is there twice", where=_at(path, text, offset))
     return content
 
 
@@ -53,8 +54,8 @@ def _decoded(raw: bytes, path: Path) -> str:
         return raw.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         wide = raw.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
-        what = "this is UTF-16" if wide else f"not UTF-8 at byte {error.start}"
-        raise ConfigError(f"{what}; save it as UTF-8", where=str(path)) from None
+        reason = "this is UTF-16" if wide else f"not UTF-8 at byte {error.start}"
+        raise ConfigError(f"{reason}; save it as UTF-8", where=str(path)) from None
 
 
 def _at(path: Path, text: str, offset: int) -> str:
@@ -63,7 +64,7 @@ def _at(path: Path, text: str, offset: int) -> str:
 
 
 def _meant(given: str, environment: Mapping[str, str]) -> str:
-    """A hint for a command line that was given instead of a file."""
+    """The hint to add if a command line was given in the place of a file; else empty."""
     try:
         program, *arguments = shlex.split(given) or [""]
     except ValueError:  # its quotes do not match

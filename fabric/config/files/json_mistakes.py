@@ -1,4 +1,4 @@
-"""Finds the mistake in a text that is no JSON: its place, and words for the person who wrote it."""
+"""Finds the mistake in a text that is not JSON: its place, and what the person who wrote it should do."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ def repeated(text: str) -> tuple[int, str] | None:
 
 
 def _no_comma(text: str, here: int) -> tuple[int, str]:
-    """A value is followed neither by a comma nor by the end of its list or object."""
+    """The mistake where a value is followed neither by a comma nor by the end of its list or object."""
     opened = list(_open(text, here))
     if text[here] in "]}" and opened:
         start, bracket = opened[-1]

@@ -1,6 +1,6 @@
-"""Blanks comments and trailing commas, which the settings files of editors have, so that JSON remains.
+"""Replaces comments and trailing commas, which the settings files of editors have, by spaces, so that JSON remains.
 
-They become spaces: json.loads() then reads the rest, and its errors have the line and column of the file.
+Thus the errors of json.loads() have the line and column of the file.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Reads the source of a configuration: a file, the URI of one server, or mcp-server-runner's PROGRAM and ARGS.
 
-The keys of a file are brought into our shape (hosts.py) and its variables are replaced (variables.py). Only what cannot be read
-is refused here.
+The keys of a file are converted to ours (hosts.py) and its variables are replaced (variables.py). Only a source that cannot be
+read is refused here.
 """
 
 from __future__ import annotations
@@ -23,20 +23,21 @@ from fabric.links.stdio.command import ServerCommand
 from fabric.links.url import LinkUrl
 
 
-class Written(msgspec.Struct, frozen=True, kw_only=True):
-    """A configuration as JSON, in the shape of ConfigFile, before it is checked."""
+class WrittenConfig(msgspec.Struct, frozen=True, kw_only=True):
+    """A configuration as it was written, before it is checked."""
 
     content: Any
+    """Its JSON, in the format of ConfigFile."""
     source: Source
     folder: Path | None = None
     """The folder to which its paths are relative; None for a source that is no file."""
     entries: Mapping[str, Mapping[str, Any]] = {}
     """The servers as they were before their variables were replaced."""
     unready: Mapping[str, tuple[str, ...]] = {}
-    """By server, a line for each variable that stands for nothing."""
+    """By server, a line for each variable that has no value here."""
 
 
-def read(place: str | None, environment: Mapping[str, str]) -> Written:
+def read(place: str | None, environment: Mapping[str, str]) -> WrittenConfig:
     """The configuration at `place`, a file's name or a server's URI; without one, PROGRAM and ARGS. Raises ConfigError."""
     if not place:
         return _without_file(_of_program(environment), ENVIRONMENT)
@@ -45,7 +46,7 @@ def read(place: str | None, environment: Mapping[str, str]) -> Written:
     return _of_file(Path(place), environment)
 
 
-def _of_file(path: Path, environment: Mapping[str, str]) -> Written:
+def _of_file(path: Path, environment: Mapping[str, str]) -> WrittenConfig:
     folder = folder_of(path)
     adopted = adopt(content_of(path, environment), str(path))
     content, entries = adopted.content, _entries(adopted.content)
@@ -56,21 +57,21 @@ def _of_file(path: Path, environment: Mapping[str, str]) -> Written:
         if lines:
             unready[name] = lines
     source = Source(name=str(path), servers_at=adopted.servers_at, passed_over=adopted.passed_over)
-    return Written(content=content, source=source, folder=folder, entries=entries, unready=unready)
+    return WrittenConfig(content=content, source=source, folder=folder, entries=entries, unready=unready)
 
 
-def _without_file(content: dict[str, Any], name: str) -> Written:
-    return Written(content=content, source=Source(name=name), entries=_entries(content))
+def _without_file(content: dict[str, Any], name: str) -> WrittenConfig:
+    return WrittenConfig(content=content, source=Source(name=name), entries=_entries(content))
 
 
 def _entries(content: Any) -> dict[str, dict[str, Any]]:
-    """The servers of a content that may not be valid."""
+    """The servers of a content that has not been checked."""
     servers = content.get("mcpServers") if isinstance(content, dict) else None
     return {name: entry for name, entry in servers.items() if isinstance(entry, dict)} if isinstance(servers, dict) else {}
 
 
 def _of_program(environment: Mapping[str, str]) -> dict[str, Any]:
-    """PROGRAM and ARGS as a file would say them."""
+    """PROGRAM and ARGS as the content of a file."""
     if not (program := environment.get("PROGRAM")):
         return {}
     args = environment["ARGS"].split(",") if "ARGS" in environment else []
@@ -78,7 +79,7 @@ def _of_program(environment: Mapping[str, str]) -> dict[str, Any]:
 
 
 def _of_uri(uri: str) -> dict[str, Any]:
-    """The URI of a server as a file would say it."""
+    """The URI of a server as the content of a file."""
     try:
         meant = parse_uri(uri)
     except ConfigError as error:
@@ -89,5 +90,5 @@ def _of_uri(uri: str) -> dict[str, Any]:
         case LinkUrl():
             entry = {"url": uri}
         case _:
-            raise ConfigError("this is a broker's URL, not a server's; say --broker", where=COMMAND_LINE)
+            raise ConfigError("this is a broker's URL, not a server's; use --broker", where=COMMAND_LINE)
     return {"mcpServers": {"default": entry}}

@@ -21,10 +21,10 @@ def parse(uri: str) -> ServerCommand | LinkUrl | BrokerUrl:
 
     `tls://` is an MCP server here. It means NATS only where nothing but a broker can be meant.
     """
-    found = _SCHEME.match(uri)
-    scheme = found[1].lower() if found else "stdio"
+    match = _SCHEME.match(uri)
+    scheme = match[1].lower() if match else "stdio"
     if scheme == "stdio":
-        return _command(uri[found.end() :] if found else uri)
+        return _command(uri[match.end() :] if match else uri)
     if scheme in CONNECTORS and uri[len(scheme) :].startswith("://"):
         return parse_url(uri)
     if scheme == "memory":
@@ -44,5 +44,5 @@ def _command(text: str) -> ServerCommand:
     try:
         command, *args = shlex.split(text)
     except ValueError as error:
-        raise ConfigError(f"is no command line: {error}" if text.strip() else "is empty: no command to start") from None
+        raise ConfigError(f"is not a command line: {error}" if text.strip() else "is empty: no command to start") from None
     return ServerCommand(command, tuple(args))

@@ -1,7 +1,4 @@
-"""Replaces `${NAME}` in the servers of a file by the values of this machine.
-
-An error names the variable and never its value.
-"""
+"""Replaces `${NAME}` in the servers of a file by values of this machine. An error names the variable, never its value."""
 
 from __future__ import annotations
 
@@ -21,16 +18,17 @@ _HOST_FOLDERS = frozenset({".vscode", ".cursor", ".zed", ".continue", ".roo", ".
 
 
 def folder_of(file: Path) -> Path:
-    """The folder to which a file's paths are relative: its own, or the project's for a file in a folder such as .vscode."""
+    """The folder to which paths in a file are relative: its own, or the project's for a file in a folder such as .vscode."""
     folder = file.absolute().parent
     hosts = next((each for each in (folder, folder.parent) if each.name in _HOST_FOLDERS), None)
     return hosts.parent if hosts else folder
 
 
 class Variables:
-    """The values of `${...}`.
+    """The values of `${...}` in one file.
 
-    environment: of our process. folder: of the file. inputs: as VS Code has them, each with an `id` and perhaps a `default`.
+    environment: the variables of our process. folder: the folder of the file. inputs: as in VS Code's files, each with an `id`
+    and perhaps a `default`.
     """
 
     def __init__(self, environment: Mapping[str, str], folder: Path, inputs: Any) -> None:
@@ -48,10 +46,10 @@ class Variables:
     def replaced(self, entry: Mapping[str, Any], where: str) -> tuple[dict[str, Any], tuple[str, ...]]:
         """The entry of a server with all variables replaced, and a line for each variable without a value here.
 
-        An entry with such lines loses the keys that say how to run the server. So an edge, which only has to know its name, can
-        go on. where: the place of the entry, for the lines.
+        An entry with such lines loses the keys that say how to run the server: an edge, which only has to know its name, can go
+        on. where: the place of the entry, for the lines.
         """
-        wrong: list[str] = []
+        errors: list[str] = []
 
         def walk(value: Any, where: str) -> Any:
             match value:
@@ -59,17 +57,18 @@ class Variables:
                     try:
                         return self._text(value)
                     except ConfigError as error:
-                        wrong.append(f"{where}: {error.reason}")
+                        errors.append(f"{where}: {error.reason}")
                 case dict():
                     return {key: walk(each, f"{where}.{key}") for key, each in value.items()}
                 case list():
                     return [walk(each, f"{where}[{number}]") for number, each in enumerate(value)]
             return value
 
-        found = {key: walk(value, f"{where}.{key}") if key in _REPLACED else value for key, value in entry.items()}
-        if wrong:
-            found = {key: value for key, value in found.items() if key not in (*_REPLACED, *_WITH_URL)} | {"command": "unknown"}
-        return found, tuple(wrong)
+        result = {key: walk(value, f"{where}.{key}") if key in _REPLACED else value for key, value in entry.items()}
+        if errors:
+            result = {key: value for key, value in result.items() if key not in (*_REPLACED, *_WITH_URL)}
+            result["command"] = "unknown"
+        return result, tuple(errors)
 
     def _text(self, text: str) -> str:
         return _REFERENCE.sub(self._reference, text) if "${" in text else text
@@ -85,7 +84,7 @@ class Variables:
         if name.startswith("input:"):
             return self._input(name.removeprefix("input:"))
         if not (variable := _VARIABLE.fullmatch(name)):
-            raise ConfigError(f"${{{name}}} is no variable known here; write $${{ for the characters ${{")
+            raise ConfigError(f"${{{name}}} is not a variable known here; write $${{ for the characters ${{")
         return self._variable(*variable.groups())
 
     def _variable(self, name: str, default: str | None) -> str:

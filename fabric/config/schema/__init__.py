@@ -1,1 +1,1 @@
-"""What may be written: the sections of the file, the types of their values, and what is said of a wrong one."""
+"""The schema of the file: its sections, the types and checks of their values, and the messages about wrong ones."""

@@ -42,20 +42,20 @@ class RetrySection(Section):
     enabled: bool = DEFAULTS.fabric.retry.enabled
     """False: one attempt."""
     initial: Seconds = DEFAULTS.fabric.retry.initial
-    """Seconds before the second attempt."""
+    """Seconds between the first attempt and the second."""
     factor: Factor = DEFAULTS.fabric.retry.factor
-    """By which each pause is longer than the last."""
+    """The factor by which each pause is longer than the one before."""
     longest: Seconds = DEFAULTS.fabric.retry.longest
     """The longest pause."""
     jitter: Share = DEFAULTS.fabric.retry.jitter
     """The share of each pause that chance may take off."""
     attempts: Count = DEFAULTS.fabric.retry.attempts
-    """Attempts until it is given up, and the process ends; 0 for never."""
+    """Attempts after which the process gives up, and ends; 0 for no bound."""
     on: Failures = get_args(Failure)
-    """Failures after which it is tried again."""
+    """The failures after which another attempt is made."""
 
     def policy(self) -> RetryPolicy:
-        """The same, ready for use."""
+        """The policy that these values describe."""
         return RetryPolicy(**{**dict(self), "on": frozenset(self.on)})
 
 
@@ -67,19 +67,19 @@ _Listening: type[Section] = create_model("_Listening", __base__=Section, **_LIST
 """A key for each kind of listener besides HTTP."""
 
 
-class FabricSection(_Listening):  # type: ignore[valid-type, misc]  # a class that mypy cannot see being made
+class FabricSection(_Listening):  # type: ignore[valid-type, misc]  # mypy does not see the class that create_model makes
     """How the fabric runs. Each key is also an environment variable, `maxFrameBytes` as FABRIC_MAX_FRAME_BYTES."""
 
     name: Name = DEFAULTS.fabric.name
-    """The fabric's name; fabrics of different names on one broker never meet."""
+    """The fabric's name; fabrics of different names share nothing on one broker."""
     broker: BrokerUrl | None = None
     """The broker's URL; without one, an embedded NATS server that all processes of this user share."""
     http: HostPort | None = None
-    """HOST:PORT of the HTTP edge, or PORT for 127.0.0.1; port 0 picks one. 127.0.0.1:8080 if nothing says otherwise."""
+    """HOST:PORT of the HTTP edge, or PORT for 127.0.0.1; port 0 picks one. 127.0.0.1:8080 if absent."""
     unix_mode: Mode = f"{DEFAULTS.listen.unix_mode:04o}"
-    """The mode of the sockets' files: who may connect."""
+    """The mode of the files of Unix sockets, which decides who may connect."""
     unix_remove: bool = DEFAULTS.listen.unix_remove
-    """Remove the sockets' files on stop."""
+    """Remove the files of Unix sockets on stop."""
     admin: HostPort | None = None
     """HOST:PORT of the health endpoints, or PORT for 127.0.0.1; none if absent."""
     inherit_env: Inherited = ()
@@ -93,43 +93,43 @@ class FabricSection(_Listening):  # type: ignore[valid-type, misc]  # a class th
     trusted_proxies: Networks = ()
     """Addresses and networks of the reverse proxies whose Forwarded or X-Forwarded-* headers count."""
     path_prefix: PathPrefix = DEFAULTS.listen.path_prefix
-    """What the paths of servers begin with: with `/tools`, servers are at /tools/mcp and /tools/{server}/mcp."""
+    """The prefix of the paths of servers: with `/tools`, servers are at /tools/mcp and /tools/{server}/mcp."""
     public_url: PublicUrl | None = None
-    """Where clients reach this edge if not where it listens, such as https://mcp.example/tools; its host is accepted."""
+    """The URL where clients reach this edge, if it is not where it listens: https://mcp.example/tools. Its host is accepted."""
     keep_alive: Seconds = DEFAULTS.links.keep_alive
-    """Seconds of silence after which a stream gets a comment, and a WebSocket a ping: proxies hang up on silence."""
+    """Seconds of silence after which a stream gets a comment, and a WebSocket a ping: proxies close silent connections."""
     half_closed_timeout: Seconds = DEFAULTS.links.half_closed_timeout
-    """Seconds that what was asked still has to be answered once a client has ended its input: stdin, its side of a socket."""
+    """Seconds for the answers that are still due when a client has ended its input: stdin, or its side of a socket."""
     ws_compression: bool = DEFAULTS.links.ws_compression
     """Agree to, and ask for, permessage-deflate on WebSockets; it costs more CPU than small messages are worth."""
     max_frame_bytes: Size = DEFAULTS.links.max_frame_bytes
-    """The longest message carried."""
+    """Bytes of the longest message."""
     stall_timeout: Seconds = DEFAULTS.links.stall_timeout
-    """Seconds for which a client or a server may read nothing of what waits for it; then it is given up."""
+    """Seconds after which a client or a server is given up that reads nothing of what waits for it."""
     log_level: LogLevel | None = None
-    """What is logged: at `debug` the servers' stderr, too. `info` if nothing says otherwise, but `warning` for `connect`."""
+    """The lowest level that is logged; `debug` includes the servers' stderr. If absent `info`, and `warning` for `connect`."""
     log_format: Literal["text", "json"] = DEFAULTS.log.log_format
-    """A line for people, or a JSON object a line."""
+    """Log lines for people (text), or one JSON object per line (json)."""
     retry: RetrySection = RetrySection()
-    """How connections that fail are tried again. Each key is a variable, too: `attempts` is FABRIC_RETRY_ATTEMPTS."""
+    """How failed connections are tried again. Each key is a variable, too: `attempts` is FABRIC_RETRY_ATTEMPTS."""
     lease: Lease = DEFAULTS.fabric.lease
     """Seconds of silence after which a process is given up; all processes announce themselves each second."""
     broker_wait: Seconds = DEFAULTS.fabric.broker_wait
-    """Seconds for which a request that could not be sent waits for the broker before it is refused."""
+    """Seconds after which a request is refused that waits for the broker and could not be sent."""
     idle_timeout: Seconds = DEFAULTS.times.idle_timeout
     """Seconds without an answer or progress after which a request is ended."""
     absolute_timeout: Seconds = DEFAULTS.times.absolute_timeout
     """Seconds after which a request is ended whatever its progress."""
     drain_timeout: Seconds = DEFAULTS.times.drain_timeout
-    """Seconds that running requests have to end when a process with servers is told to stop."""
+    """Seconds that running requests have to end when a process with servers stops."""
     session_lifetime: Seconds = DEFAULTS.times.session_lifetime
     """Seconds after which a session id is no longer accepted."""
     secret_file: Word | None = None
-    """File of the fabric secret, relative to the folder of this file, readable by its owner alone."""
+    """The file of the fabric secret, relative to the folder of this file; only its owner may read it."""
     secret_command: CommandLine | None = None
-    """Command that prints the fabric secret, split as a shell would, run without one."""
+    """The command that prints the fabric secret: split into words as by a shell, but run without one."""
     state: Word | None = None
-    """Folder for the embedded broker's files and its secret, instead of one in XDG_RUNTIME_DIR or ~/.local/state."""
+    """The folder of the embedded broker's files and its secret, instead of one in XDG_RUNTIME_DIR or ~/.local/state."""
 
     @model_validator(mode="after")
     def _agrees(self) -> FabricSection:

@@ -1,8 +1,8 @@
 """The configuration file as it may be written: its keys, their types, bounds and meaning.
 
 It is an ordinary `mcpServers` file as MCP hosts have it, with a `fabric` key and with mcp-server-runner's `defaultServer`,
-`host` and `port`. files/hosts.py takes out the keys that only hosts know before the file is checked; all other unknown keys
-are refused. docs/config.schema.json is made from these models.
+`host` and `port`. files/hosts.py removes the keys that only hosts know before the file is checked; all other unknown keys are
+refused. docs/config.schema.json is made from these models.
 """
 
 from __future__ import annotations
@@ -23,15 +23,15 @@ class ConfigFile(Section):
     model_config = ConfigDict(json_schema_extra=open_to_hosts)
 
     json_schema: str | None = Field(default=None, alias="$schema")
-    """Where editors find this schema."""
+    """The URL where editors find this schema."""
     mcp_servers: dict[Name, ServerSection] = Field(default={})
     """The MCP servers by name."""
     default_server: Word | None = None
-    """The server that /mcp means; the only one, if there is but one."""
+    """The server that /mcp means; if there is only one server, that one."""
     host: Word | None = None
-    """Host to listen on, as mcp-server-runner has it; `fabric.http` says the same."""
+    """The host to listen on, as in mcp-server-runner's files; `fabric.http` does the same."""
     port: Port | None = None
-    """Port to listen on, as mcp-server-runner has it."""
+    """The port to listen on, as in mcp-server-runner's files."""
     fabric: FabricSection = FabricSection()
     """How the fabric runs."""
 

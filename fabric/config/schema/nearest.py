@@ -11,7 +11,7 @@ _SYNONYMS = {"arguments": "args", "argv": "args", "environment": "env", "uri": "
 def nearest(key: str, known: Iterable[str], alike: float) -> str | None:
     """The known key most like `key`, if its likeness is at least `alike`, from 0 to 1.
 
-    Case, `_` and `-` make no difference, nor does the order of letters; a few words of other programs count as like ours.
+    Case, `_` and `-` make no difference, nor does the order of letters. A few synonyms from other programs are known.
     """
     bare = {_bare(each): each for each in known}
     word = _bare(_SYNONYMS.get(key, key))

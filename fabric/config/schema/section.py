@@ -1,4 +1,4 @@
-"""What all sections of the file share: keys in camelCase, unknown ones refused; and how a section is walked through."""
+"""The base of all sections of the file: keys in camelCase, unknown ones refused. And ways to look into a section."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def nested(section: type[BaseModel]) -> dict[str, type[BaseModel]]:
 
 
 def leaves(section: type[BaseModel]) -> Iterator[tuple[str, ...]]:
-    """The names of a section's fields that hold a value, each below those of the sections it is in."""
+    """The names of a section's fields that hold a value, each behind the names of the sections it is in."""
     within = nested(section)
     for name, field in section.model_fields.items():
         if field.alias in within:

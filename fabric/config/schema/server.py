@@ -23,14 +23,14 @@ from fabric.config.schema.value_types import (
 )
 from fabric.links.registry import CONNECTORS, schemes
 
-# the `type` that hosts give a url, and the schemes it goes with
-_SPOKEN = {
+# the schemes that go with each `type` that hosts give a url
+_SCHEMES = {
     **dict.fromkeys(("stdio", "local"), ()),
     **dict.fromkeys(("http", "streamable-http", "streamable_http", "streamableHttp"), ("http", "https")),
     "sse": ("http", "https", "sse+http", "sse+https"),
     **dict.fromkeys(("ws", "websocket"), ("ws", "wss")),
 }
-Spoken = Literal["stdio", "local", "http", "streamable-http", "streamable_http", "streamableHttp", "sse", "ws", "websocket"]
+HostType = Literal["stdio", "local", "http", "streamable-http", "streamable_http", "streamableHttp", "sse", "ws", "websocket"]
 
 _OF_COMMANDS = {"args", "env", "env_file", "cwd", "grace"}
 _OF_URLS = {"headers", "tls"}
@@ -42,20 +42,20 @@ def _open_server(schema: dict[str, Any]) -> None:
 
 
 class HealthSection(Section):
-    """How a server is checked."""
+    """How the health of a server is checked."""
 
     enabled: bool = True
-    """False: it is not checked; whether its processes start and end is seen all the same."""
+    """False: it is not checked; only the start and the end of its processes count."""
     interval: Seconds = 30.0
     """Seconds from the end of one check to the next."""
     timeout: Seconds = 5.0
-    """Seconds that a check may take."""
+    """Seconds until a check has failed."""
     down: Positive = 3
-    """Checks failed in a row that make it unhealthy."""
+    """Failed checks in a row that make it unhealthy."""
     up: Positive = 2
-    """Checks passed in a row that make it healthy again."""
+    """Passed checks in a row that make it healthy again."""
     command: CommandLine | None = None
-    """Command that checks it instead of a question to it: split as a shell would, run without one where the server runs."""
+    """The command that checks it, instead of a request to it: split as by a shell, run without one in the server's folder."""
 
 
 class TrustSection(Section):
@@ -64,9 +64,9 @@ class TrustSection(Section):
     ca: Word | None = None
     """The authorities whose certificates are trusted, instead of the system's."""
     certificate: Word | None = None
-    """Our own certificate, where the server asks for one."""
+    """Our own certificate, for a server that asks for one."""
     key: Word | None = None
-    """Its key, unless it is in the same file."""
+    """The key of the certificate, unless it is in the same file."""
 
     @model_validator(mode="after")
     def _agrees(self) -> TrustSection:
@@ -76,7 +76,7 @@ class TrustSection(Section):
 
 
 class ServerSection(Section):
-    """One MCP server: a command that speaks MCP on its stdin and stdout, or the URL of one that runs."""
+    """One MCP server: a command that speaks MCP on its stdin and stdout, or the URL of a server that runs."""
 
     model_config = ConfigDict(json_schema_extra=_open_server)
 
@@ -84,40 +84,40 @@ class ServerSection(Section):
     """The program: a name to find on PATH, or a path, relative to the folder of this file."""
     url: ServerUrl | None = Field(default=None, description=f"Where the server listens, instead of a command: {schemes()}.")
     headers: dict[HeaderName, HeaderValue] = Field(default={})
-    """Headers of the requests to a url that is HTTP's or a WebSocket's."""
+    """Headers of the requests to a url of HTTP or a WebSocket."""
     tls: TrustSection = Field(default=TrustSection(), description=f"TLS with a url of {schemes(tls=True)}.")
     args: tuple[Scalar, ...] = ()
-    """Its arguments."""
+    """The arguments of the command."""
     env: dict[Variable, Scalar | None] = Field(default={})
-    """Environment variables, on top of those it inherits: HOME, LOGNAME, PATH, SHELL, TERM, USER, the locale; null for none."""
+    """Environment variables, besides the inherited HOME, LOGNAME, PATH, SHELL, TERM, USER and locale. null removes one."""
     env_file: Word | None = None
-    """File of further environment variables, NAME=VALUE a line, relative to the folder of this file; `env` wins over it."""
+    """A file of environment variables, NAME=VALUE on each line, relative to the folder of this file; `env` wins over it."""
     cwd: Word | None = None
     """Its working directory, relative to the folder of this file, which is the default."""
-    type: Spoken | None = None
-    """As hosts write it: of a command `stdio`; of a url what is spoken there, which else its scheme says."""
+    type: HostType | None = None
+    """As hosts write it: `stdio` for a command; for a url the transport, which is otherwise known from its scheme."""
     disabled: bool = False
-    """Leave this server out."""
+    """True: this server is left out."""
     max_in_flight: Positive = 64
     """Requests in progress at once at one bridge; a bridge without a free slot gives work back."""
     warm: Count = 1
-    """Processes kept started and idle, ready for the next session."""
+    """Idle processes that are kept for the next sessions."""
     max_processes: Positive = 64
     """Processes at once at one bridge."""
     max_log_lines: Count = 20
-    """Lines on its stderr, and of junk on its stdout, that are logged in a second; of more the number is."""
+    """Lines on its stderr, and of junk on its stdout, that are logged in a second; the others are counted."""
     retry_calls: bool = False
-    """Its tools may be called again when an outcome is unknown: each call is repeatable."""
+    """True: each call of its tools may be repeated when the outcome is unknown."""
     start_timeout: Seconds = 120.0
-    """Seconds that a new process, or connection, has until its first answer; those who call it wait."""
+    """Seconds that a new process, or connection, has until its first answer; until then, callers wait."""
     era: Literal["modern", "legacy"] | None = None
-    """What it speaks, instead of asking it: `modern` is revision 2026-07-28, `legacy` an earlier one, with initialize."""
+    """The era that it speaks, if it is not to be asked: `modern` is revision 2026-07-28, `legacy` an earlier one."""
     grace: Grace = 5.0
     """Seconds between closing its stdin and TERM, and between TERM and KILL, when it is stopped."""
     sessions: Literal["separate"] = "separate"
     """Each legacy session has a process, or a connection, of its own."""
     health: HealthSection = HealthSection()
-    """How it is checked."""
+    """How its health is checked."""
 
     @model_validator(mode="after")
     def _agrees(self) -> ServerSection:
@@ -140,9 +140,9 @@ class ServerSection(Section):
 
 
 def address(url: str, type: str | None) -> str:
-    """The URL whose scheme says what is spoken, where a host's config says it by `type`. Raises ValueError."""
+    """The URL with the scheme of its transport, which hosts may give as `type` instead. Raises ValueError."""
     scheme, _, rest = url.partition("://")
-    spoken = _SPOKEN.get(type or "", (scheme,))
-    if scheme not in spoken:
-        raise ValueError(f"type {type} goes with {' and '.join(f'{each}://' for each in spoken)}")
+    allowed = _SCHEMES.get(type or "", (scheme,))
+    if scheme not in allowed:
+        raise ValueError(f"type {type} goes with {' and '.join(f'{each}://' for each in allowed)}")
     return f"sse+{scheme}://{rest}" if type == "sse" and scheme in ("http", "https") else url

@@ -1,6 +1,6 @@
-"""Checks single values: a function for each kind of value returns it, as it is used from then on, or raises ValueError.
+"""Checks single values: a function for each kind returns the value, as it is used from then on, or raises ValueError.
 
-An error says why, and never quotes a value that may hold a credential.
+An error says why the value is refused, and never quotes one that may hold a credential.
 """
 
 from __future__ import annotations
@@ -68,12 +68,12 @@ def inherited(name: str) -> str:
 
 
 def scalar(value: Any) -> Any:
-    """Text. Hosts write numbers and booleans where a program needs text."""
+    """A text, also where hosts write a number or a boolean for it."""
     return json.dumps(value) if isinstance(value, bool | int | float) else value
 
 
 def port(value: Any) -> Any:
-    """An address, where a port alone may be a number."""
+    """The text of an address, also where a port alone is written as a number."""
     return str(value) if isinstance(value, int) and not isinstance(value, bool) else value
 
 
@@ -93,21 +93,21 @@ def command_line(text: str) -> str:
     try:
         words = shlex.split(text)
     except ValueError as error:
-        raise ValueError(f"is no command line: {error}") from None
+        raise ValueError(f"is not a command line: {error}") from None
     if not words:
         raise ValueError("is empty")
     return text
 
 
 def number(value: Any) -> Any:
-    """A number. A boolean is none, though Python takes it for one."""
+    """A number. A boolean is refused, though it is one in Python."""
     if isinstance(value, bool):
         raise ValueError("should be a number")
     return value
 
 
 def channel_part(name: str) -> str:
-    """A name that can be part of a channel's, of a fabric or a server."""
+    """The name of a fabric or a server, which can be part of a channel's name."""
     try:
         escape(name)
     except InvalidName as error:
@@ -154,7 +154,7 @@ def network(text: str) -> str:
     try:
         ip_network(text)
     except ValueError as error:
-        raise ValueError(f"is no address or network: {error}") from None
+        raise ValueError(f"is not an address or network: {error}") from None
     return text
 
 
@@ -162,7 +162,7 @@ def path_prefix(path: str) -> str:
     """The prefix of the paths of URLs: empty, or without a slash at the end."""
     path = path.rstrip("/")
     if not re.fullmatch(r"(/[A-Za-z0-9._~-]+)*", path) or {".", ".."} & set(path.split("/")):
-        raise ValueError("is no path prefix, such as /tools")
+        raise ValueError("is not a path prefix, such as /tools")
     return path
 
 
@@ -170,7 +170,7 @@ def public_url(url: str) -> str:
     """The URL of an edge, without a slash at the end."""
     url = url.rstrip("/")
     if not re.fullmatch(r"https?://([A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(:[0-9]{1,5})?(/[A-Za-z0-9._~-]+)*", url):
-        raise ValueError("is no URL of this kind: https://mcp.example or https://mcp.example/tools")
+        raise ValueError("is not a URL such as https://mcp.example or https://mcp.example/tools")
     return url
 
 
@@ -180,7 +180,7 @@ def broker_url(url: str) -> str:
     if not separator or not scheme.isalnum():
         raise ValueError("is not a URL, such as nats://127.0.0.1:4222")
     if scheme.lower() not in ADAPTERS:
-        raise ValueError(f"scheme {scheme!r} is no broker's; known are {', '.join(ADAPTERS)}")
+        raise ValueError(f"{scheme!r} is not the scheme of a broker; known are {', '.join(ADAPTERS)}")
     if not url.isprintable() or " " in url:
         raise ValueError("holds a space or a control character; write it as %20 and the like")
     if scheme.lower() != "memory":
@@ -192,9 +192,9 @@ def broker_url(url: str) -> str:
 
 
 def server_url(url: str) -> str:
-    """The URL of an MCP server that a transport reaches."""
+    """The URL of an MCP server, of a transport that is known."""
     if url.partition("://")[0] not in CONNECTORS:
-        raise ValueError(f"is no MCP server's URL; known are {schemes()}")
+        raise ValueError(f"is not the URL of an MCP server; known are {schemes()}")
     try:
         parse_url(url)
     except ConfigError as error:
@@ -205,12 +205,12 @@ def server_url(url: str) -> str:
 def header(name: str) -> str:
     """The name of an HTTP header."""
     if not re.fullmatch(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+", name):
-        raise ValueError("is no header's name")
+        raise ValueError("is not the name of a header")
     return name
 
 
 def header_value(value: str) -> str:
     """The value of an HTTP header."""
     if not value.isprintable() or value != value.strip() or not value.isascii():
-        raise ValueError("is no header's value: printable ASCII")
+        raise ValueError("is not the value of a header, which is printable ASCII")
     return value

@@ -20,6 +20,7 @@ class Address(msgspec.Struct, frozen=True):
     """A host and a port to listen on."""
 
     host: str
+    """A name, or an IP address without brackets."""
     port: int
     """0: any port that is free."""
 
@@ -33,23 +34,24 @@ class ListenerSettings(msgspec.Struct, frozen=True, kw_only=True):
     scheme: str
     """The kind of listener, a key of links/registry.LISTENERS."""
     server: str
-    """The server it leads to; empty: clients name one."""
+    """The server of its clients; empty: each client names one."""
     address: Address | None = None
-    """The address listened on; None: `path` is."""
+    """The address to listen on; None for a Unix socket."""
     path: Path | None = None
-    """The file of a Unix socket."""
+    """The file of a Unix socket; None for any other listener."""
 
 
 class FabricSettings(msgspec.Struct, frozen=True, kw_only=True):
     """Which fabric the process joins, through which broker, and how long it waits there. Times are seconds."""
 
     state: Path
-    """The folder of the embedded broker, perhaps not yet made."""
+    """The folder of the embedded broker; it may not exist yet."""
     name: str = "default"
+    """The name of the fabric."""
     broker: str | None = None
     """The broker's URL; None for the embedded broker."""
     retry: RetryPolicy = RetryPolicy()
-    """How connections, to remote servers too, are tried again."""
+    """How failed connections to the broker and to remote servers are tried again."""
     lease: float = 3.5
     """Silence after which another process counts as lost."""
     broker_wait: float = 10.0
@@ -65,6 +67,7 @@ class SecretSettings(msgspec.Struct, frozen=True, kw_only=True):
     secret: str | None = None
     """The secret itself."""
     secret_file: Path | None = None
+    """A file that holds it."""
     secret_command: tuple[str, ...] | None = None
     """A command that prints it."""
 
@@ -76,18 +79,19 @@ class ListenSettings(msgspec.Struct, frozen=True, kw_only=True):
     """Where the process listens, and by which URL clients know it."""
 
     http: Address = Address("127.0.0.1", 8080)
+    """The address of the HTTP listener."""
     others: tuple[ListenerSettings, ...] = ()
     """Listeners besides HTTP; empty for a process that opens none."""
     admin: Address | None = None
-    """The health endpoints; None: nowhere."""
+    """The address of the health endpoints; None: they are not served."""
     unix_mode: int = 0o600
     """The mode of the files of Unix sockets."""
     unix_remove: bool = True
     """Whether those files are removed on stop."""
     path_prefix: str = ""
-    """What the paths of servers begin with."""
+    """The prefix of the paths of servers."""
     public_url: str | None = None
-    """Where clients reach the process; None: where it listens."""
+    """The URL where clients reach the process; None: where it listens."""
 
 
 class AccessSettings(msgspec.Struct, frozen=True, kw_only=True):
@@ -96,50 +100,54 @@ class AccessSettings(msgspec.Struct, frozen=True, kw_only=True):
     allow_unauthenticated: bool = False
     """Whether a listener may be reached from other machines although it does not authenticate its clients."""
     allowed_hosts: tuple[str, ...] = ()
+    """Values of the Host header that are accepted besides loopback and the address listened on."""
     allowed_origins: tuple[str, ...] = ()
+    """Values of the Origin header that are accepted besides loopback."""
     trusted_proxies: tuple[str, ...] = ()
-    """Addresses and networks of proxies whose headers count."""
+    """Addresses and networks of the proxies whose Forwarded and X-Forwarded-* headers count."""
     authenticator: Authenticator | None = None
-    """How clients of HTTP prove who they are; None: they are not asked."""
+    """How clients of HTTP are authenticated; None: they are not."""
 
 
 class LinkSettings(msgspec.Struct, frozen=True, kw_only=True):
     """Limits of every connection of a client or to a server. Times are seconds."""
 
     max_frame_bytes: int = 16 * 1024 * 1024
-    """The longest message."""
+    """Bytes of the longest message."""
     stall_timeout: float = 60.0
-    """How long the other side may read nothing of what waits for it."""
+    """How long the peer may read nothing of what waits for it."""
     keep_alive: float = 15.0
     """Silence after which a stream gets a comment, and a WebSocket a ping."""
     half_closed_timeout: float = 30.0
     """How long answers are waited for once a client has ended its input."""
     ws_compression: bool = False
+    """Whether permessage-deflate is agreed to, and asked for, on WebSockets."""
 
 
 class TimeSettings(msgspec.Struct, frozen=True, kw_only=True):
     """How long requests and sessions last, in seconds."""
 
     idle_timeout: float = 300.0
-    """A request without an answer or progress."""
+    """How long a request lasts without an answer or progress."""
     absolute_timeout: float = 3600.0
-    """A request, whatever its progress."""
+    """How long a request lasts, whatever its progress."""
     drain_timeout: float = 5.0
-    """Running requests, when a process with servers stops."""
+    """How long running requests last when a process with servers stops."""
     session_lifetime: float = 3600.0
-    """A session id."""
+    """How long a session id is accepted."""
 
 
 class LogSettings(msgspec.Struct, frozen=True, kw_only=True):
     """What is logged, and how."""
 
     log_level: str | None = None
-    """None: the command's own level."""
+    """The lowest level that is logged; None: the command's own."""
     log_format: Literal["text", "json"] = "text"
+    """Lines for people, or JSON objects."""
 
 
 class Settings(msgspec.Struct, frozen=True, kw_only=True):
-    """All settings of a process. Each has its default here, and the schema takes it from here."""
+    """All settings of a process. The defaults are here; the schema takes them from here."""
 
     source: Source
     fabric: FabricSettings
@@ -155,7 +163,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def makes_its_secret(self) -> bool:
-        """Whether no secret was given, and none has to be: the embedded broker's is made once."""
+        """Whether the secret is made once in the state folder: none was given, and the broker is embedded or in memory."""
         broker = self.fabric.broker
         return self.secret == SecretSettings() and (broker is None or broker.startswith("memory:"))
 
@@ -164,4 +172,4 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
 
 
 DEFAULTS = Settings(source=Source(name=""), fabric=FabricSettings(state=Path()))
-"""All defaults; the source and the state folder depend on the process."""
+"""All defaults, but for the source and the state folder, which depend on the process."""

@@ -1,4 +1,4 @@
-"""How often, and after which pauses, a connection that failed is tried again. fabric/runtime/retry.py does it."""
+"""The policy by which failed connections are tried again: how often, and after which pauses. runtime/retry.py follows it."""
 
 from __future__ import annotations
 
@@ -11,20 +11,20 @@ Failure = Literal["refused", "reset", "timeout", "protocol", "certificate", "den
 
 
 class RetryPolicy(msgspec.Struct, frozen=True, kw_only=True):
-    """One policy for all that a process connects to. Times are seconds."""
+    """The policy for all connections of a process. Times are seconds."""
 
     enabled: bool = True
     """False: one attempt."""
     initial: float = 0.1
     """The pause before the second attempt."""
     factor: float = 2.0
-    """How much longer each pause is than the one before."""
+    """The factor by which each pause is longer than the one before."""
     longest: float = 10.0
     """The longest pause."""
     jitter: float = 0.1
-    """The share of each pause that chance may take off."""
+    """The share of each pause that chance may take off, from 0 to 1."""
     attempts: int = 0
-    """Attempts at most; 0 for no end."""
+    """Attempts at most; 0 for no bound."""
     on: frozenset[Failure] = frozenset(get_args(Failure))
     """The failures after which another attempt is made."""
     first_attempts: int = 0

@@ -1,4 +1,4 @@
-"""One MCP server as this process can start it or connect to it, and where all servers were written."""
+"""The settings of one MCP server, which this process can start or connect to; and the source of all servers."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ if TYPE_CHECKING:
 
 ENVIRONMENT = "the environment"
 COMMAND_LINE = "the command line"
-"""Names of sources that are no file."""
+"""The names of the sources that are not a file."""
 
 
 class Source(msgspec.Struct, frozen=True, kw_only=True):
-    """Where the servers were written."""
+    """The source of the servers: a file, the environment or the command line."""
 
     name: str
     """The file's name as it was given, ENVIRONMENT or COMMAND_LINE."""
@@ -38,6 +38,7 @@ class ServerDefinition(msgspec.Struct, frozen=True, kw_only=True):
     """One MCP server, ready to be started or connected to. Times are seconds."""
 
     name: str
+    """The name of the server in the fabric."""
     url: str
     """Where the server listens; empty for a server that is started."""
     headers: tuple[tuple[str, str], ...]
@@ -45,8 +46,9 @@ class ServerDefinition(msgspec.Struct, frozen=True, kw_only=True):
     trust: Trust
     """Which certificate is accepted at `url`."""
     command: str
-    """A name to find on the PATH of `env`, or an absolute path."""
+    """The program: a name to find on the PATH of `env`, or an absolute path."""
     args: tuple[str, ...]
+    """The arguments of the program."""
     env: Mapping[str, str]
     """The whole environment of the process."""
     cwd: str
@@ -58,11 +60,11 @@ class ServerDefinition(msgspec.Struct, frozen=True, kw_only=True):
     max_processes: int
     """Processes at once."""
     max_log_lines: int
-    """Lines on stderr that are logged in a second."""
+    """Lines on stderr and junk on stdout that are logged in a second."""
     retry_calls: bool
-    """Whether a tool may be called again when the outcome of a call is unknown."""
+    """Whether a call may be repeated when its outcome is unknown."""
     era: str
-    """The era the server speaks, where it is configured; empty: the server is asked."""
+    """The era that the server speaks, if it is configured; empty: the server is asked."""
     start_timeout: float
     """From the start of a process to its first answer."""
     grace: float
@@ -70,20 +72,20 @@ class ServerDefinition(msgspec.Struct, frozen=True, kw_only=True):
     checks: Checks
     """How its health is checked."""
     check_command: tuple[str, ...]
-    """The command that checks it; empty where a question to the server does."""
+    """The command that checks its health; empty if requests to the server do."""
     digest: str
-    """Equal on all machines that were given the same definition."""
+    """A digest that is equal on all machines that have the same definition."""
     unready: tuple[str, ...] = ()
-    """Why this process cannot run the server, a line for each variable that is not set; then it does not know how to run it."""
+    """A line for each reason why this process cannot run the server, such as a variable that is not set; empty if it can."""
     shown: str = ""
-    """See ConnectSettings.shown."""
+    """The URL for people; see ConnectSettings.shown."""
 
     def __repr__(self) -> str:
         return f"ServerDefinition({self.name!r}, digest={self.digest!r})"  # url, headers, args and env may hold credentials
 
 
 def refuse_missing_commands(settings: Settings) -> None:
-    """Raise ConfigError if a server's command is not on its PATH, its folder is not there, or a variable of it is not set."""
+    """Raise ConfigError if a command, a folder or a certificate of a server is not there, or a variable is not set."""
     if unready := [line for server in settings.servers.values() for line in server.unready]:
         raise ConfigError("\n".join(unready))
     for server in settings.servers.values():

@@ -1,1 +1,1 @@
-"""What a bridge does for each of its servers at run time: the command that checks it, and what is logged and read of it."""
+"""For each server of a bridge: runs the command that checks it, and limits what is logged about it and read from it."""

@@ -15,9 +15,9 @@ _REASON_CHARS = 200
 
 
 async def run_check(command: Sequence[str], *, processes: Processes, cwd: str, env: Mapping[str, str], timeout: float) -> str:
-    """Why the check fails, for people, with the last line of the command's stderr; empty if it passes.
+    """Run the command. Returns why the check fails, for people, with the last line of its stderr; empty if it passes.
 
-    The command may take `timeout` seconds. At the end, it and all processes that it has started are killed.
+    The command may take `timeout` seconds. Then it and all processes that it has started are killed.
     """
     loop = asyncio.get_running_loop()
     exited: asyncio.Future[int] = loop.create_future()
@@ -52,10 +52,10 @@ async def run_check(command: Sequence[str], *, processes: Processes, cwd: str, e
         stderr.close()
     if not code:
         return ""
-    said = _last_line(bytes(kept))
-    return f"its check failed with exit code {code}" + (f": {said[:_REASON_CHARS]}" if said else "")
+    line = _last_line(bytes(kept))
+    return f"its check failed with exit code {code}" + (f": {line[:_REASON_CHARS]}" if line else "")
 
 
-def _last_line(said: bytes) -> str:
-    lines = said.decode(errors="replace").split("\n")
-    return next((text for line in reversed(lines) if (text := line.strip())), "")
+def _last_line(text: bytes) -> str:
+    lines = text.decode(errors="replace").split("\n")
+    return next((stripped for line in reversed(lines) if (stripped := line.strip())), "")

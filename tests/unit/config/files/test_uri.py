@@ -56,7 +56,7 @@ def test_an_unknown_scheme_is_refused_with_the_known_ones(uri: str) -> None:
     [
         ("", "no command"),
         ("stdio:", "no command"),
-        ("uvx 'half", "no command line"),
+        ("uvx 'half", "not a command line"),
         ("tcp://host", "tcp://HOST:PORT"),
         ("tcp://:1", "tcp://HOST:PORT"),
         ("tls://host:0", "tls://HOST:PORT"),

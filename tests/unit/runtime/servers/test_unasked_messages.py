@@ -1,18 +1,18 @@
 """Messages of a server that nobody waits for: so many are read in a second."""
 
-from fabric.runtime.servers.unasked_messages import MOST, WINDOW, UnaskedMessages
+from fabric.runtime.servers.unasked_messages import READ_PER_WINDOW, WINDOW, UnaskedMessages
 
 
 def test_unasked_messages_are_read_freely_up_to_a_limit_and_a_flood_in_portions() -> None:
     messages = UnaskedMessages()
-    assert not any(messages.pause(5.0) for _ in range(MOST - 1))
+    assert not any(messages.pause(5.0) for _ in range(READ_PER_WINDOW - 1))
     assert (messages.floods, messages.pause(5.25), messages.floods) == (False, 0.75, True)
-    assert not any(messages.pause(5.0 + WINDOW) for _ in range(MOST - 1))
+    assert not any(messages.pause(5.0 + WINDOW) for _ in range(READ_PER_WINDOW - 1))
     assert messages.pause(5.0 + WINDOW) == WINDOW
-    assert messages.count == 2 * MOST
+    assert messages.count == 2 * READ_PER_WINDOW
 
 
 def test_unasked_messages_now_and_then_are_never_a_flood() -> None:
     messages = UnaskedMessages()
-    assert not any(messages.pause(number / 100) for number in range(5 * MOST))
+    assert not any(messages.pause(number / 100) for number in range(5 * READ_PER_WINDOW))
     assert not messages.floods

@@ -434,10 +434,10 @@ def test_a_taken_admin_port_ends_the_start_with_one_line(config: Write, tmp_path
         (["--tcp", "127.0.0.1:0=nobody"], "--tcp: no enabled server is called nobody; there are one, two"),
         (
             ["--tcp", "127.0.0.1:0"],
-            "--tcp: 127.0.0.1:0 names no server, and there is no default server: say 127.0.0.1:0=SERVER, with one of one, two",
+            "--tcp: 127.0.0.1:0 names no server, and there is no default server: give 127.0.0.1:0=SERVER, with one of one, two",
         ),
         (["--tcp", "nowhere=one"], "--tcp: 'nowhere' is not PORT or HOST:PORT"),
-        (["--tcp", "0.0.0.0:0=one"], "--tcp: 0.0.0.0 can be reached from other machines, and over TCP nobody is asked"),
+        (["--tcp", "0.0.0.0:0=one"], "--tcp: 0.0.0.0 can be reached from other machines, and TCP authenticates nobody"),
         (["--tcp", "127.0.0.1:7000=one", "--tcp", "127.0.0.1:7000=one"], "--tcp: 127.0.0.1:7000=one is there twice"),
         (["--unix", "a=one", "--unix", "./a=two"], "--unix: unix a=one and unix ./a=two are at one address"),
         (["--ws", "0.0.0.0:0"], "--ws: 0.0.0.0 can be reached from other machines and no authentication is configured"),

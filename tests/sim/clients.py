@@ -214,7 +214,7 @@ class LongLink(Client):
     def end_input(self) -> None:
         """Have its input lapse: each open request must be answered at once, and its link ends."""
         edge, link = self._edge, self.link
-        if edge is None or not link or edge.frozen or link in edge.wires or not edge.alive:
+        if edge is None or not link or edge.frozen or link in edge.wires or edge.leaving or not edge.alive:
             return
         mine = [request for request in self.requests if request.open and request.session == link]
         for request in mine:

@@ -11,6 +11,7 @@ from fabric.core.bridge.job import Job, job_of
 from fabric.core.bridge.processes.child import Child
 from fabric.core.bridge.processes.pool import Pool
 from fabric.core.bridge.processes.registry import Processes
+from fabric.core.bridge.speaking.base import Answer, ServerMessage
 from fabric.core.bridge.stream import LONGEST_NAMES
 from fabric.core.deadlines import Delay
 from fabric.core.effects import Completed, Effect
@@ -91,8 +92,13 @@ class Jobs:
         frame, job.body = job.body, b""
         if job.queued:
             self._pools[job.server].slots.written(frame)
-        for each in child.speaker.ask(job, self._traced(job, frame) if job.trace else frame):
-            self._processes.write(child, each)
+        for output in child.speaker.ask(job, self._traced(job, frame) if job.trace else frame):
+            if isinstance(output, bytes):
+                self._processes.write(child, output)
+            elif isinstance(output, Answer):
+                self.answer(output.job, output.frame, now)
+            elif output.job is not None:
+                self.message(output.job, output.frame, now)
 
     def resume(self, job: Job, now: float) -> None:
         """Run a request that bears our requestState: in the process that issued it, and in no other."""
@@ -171,15 +177,23 @@ class Jobs:
         self._deliveries.hold(job.edge, Lane.CONTROL, number, job.delivery)
         self._record(job, "returned", 0, now)
 
-    def cancel(self, job: Job, frame: bytes, now: float) -> None:
-        """Nobody waits for this job: cancel it at its server, if that knows of it. frame: its client's own cancel, or empty."""
+    def cancel(self, job: Job, frame: bytes, now: float) -> list[ServerMessage]:
+        """Nobody waits for this job: cancel it at its server, if that knows of it. frame: its client's own cancel, or empty.
+
+        Returns what the client of its session is to get for it.
+        """
+        messages = []
         child = self._processes.by_id.get(job.child)
         if job.started and child is not None:
-            for each in child.speaker.cancel(job, frame, now):
-                self._processes.tell(child, each)
+            for output in child.speaker.cancel(job, frame, now):
+                if isinstance(output, bytes):
+                    self._processes.tell(child, output)
+                elif isinstance(output, ServerMessage):
+                    messages.append(output)
         self._deliveries.settle(job.delivery, done=True)
         self.drop(job, now)
         self._record(job, "cancelled", 0, now)
+        return messages
 
     def orphaned(self, job: Job, reason: str, now: float) -> None:
         """A job's process has ended before it has answered."""

@@ -12,7 +12,7 @@ from fabric.core.bridge.processes.child import Child
 from fabric.core.bridge.processes.pool import Pool
 from fabric.core.bridge.processes.registry import Processes
 from fabric.core.bridge.sessions.sessions import Sessions
-from fabric.core.bridge.speaking.base import Answer, Reply
+from fabric.core.bridge.speaking.base import Answer
 from fabric.core.bridge.strays import adopted
 from fabric.core.bridge.stream import LONGEST_NAMES
 from fabric.core.peers.member import Member
@@ -68,37 +68,42 @@ class ServerEvents:
         if message.kind is MessageKind.RESPONSE:
             exchange = jsonrpc.text(message.id) if message.id[:1] == b'"' else ""
             job = child.jobs.get(exchange)
-            if job is None and check is None and (found_again := adopted(child, message, pool.name)) is not None:
+            if job is None and (job := child.speaker.job_of(exchange)) is None and not child.speaker.asked(exchange):
+                if check is not None or (found_again := adopted(child, message, pool.name)) is None:
+                    self._answered_us(child, exchange, message, now)
+                    return
                 message, job = found_again, next(iter(child.jobs.values()))
-            if job is None:
-                if message.error and message.id == b"null":
-                    exchange = pool.question(child)
-                if (not isinstance(message, Lost) or message.spoke) and pool.probed(child, exchange, message, now):
-                    self._changed(pool, now)
-                pool.checkup.answered(child, exchange)
-                return
             if child.open_when_told is not None:
-                self._processes.answered(child, job.exchange)
+                self._processes.answered(child, job.exchange if job is not None else exchange)
             if session is not None:
                 session.used = now
-            if isinstance(message, Lost):
+            if isinstance(message, Lost) and job is not None:
                 self._lost(job, message, now)
                 return
         elif session is not None and len(message.frame) + LONGEST_NAMES > self._member.largest_body_bytes:
             self._sessions.refuse(session, message)
             return
-        for heard in child.speaker.hear(message, job, now):
-            if isinstance(heard, Answer):
-                if heard.job.kind is Kind.OPEN:
-                    self._opened(child, heard, now, failed=bool(message.error))
+        for output in child.speaker.hear(message, job, now):
+            if isinstance(output, bytes):
+                self._processes.tell(child, output)
+            elif isinstance(output, Answer):
+                if output.job.kind is Kind.OPEN:
+                    self._opened(child, output, now, failed=bool(message.error))
                 else:
-                    self._jobs.answer(heard.job, heard.frame, now)
-            elif isinstance(heard, Reply):
-                self._processes.tell(child, heard.frame)
+                    self._jobs.answer(output.job, output.frame, now)
             elif session is not None:
-                self._sessions.message(session, heard.message, heard.frame, now)
-            elif heard.job is not None:
-                self._jobs.message(heard.job, heard.frame, now)
+                self._sessions.message(session, output.message, output.frame, now)
+            elif output.job is not None:
+                self._jobs.message(output.job, output.frame, now)
+
+    def _answered_us(self, child: Child, id: str, message: Message, now: float) -> None:
+        """A process has answered no client's request: a question of its probe, a check, or nothing that is known here."""
+        pool = self._pools[child.server]
+        if message.error and message.id == b"null":
+            id = pool.question(child)
+        if (not isinstance(message, Lost) or message.spoke) and pool.probed(child, id, message, now):
+            self._changed(pool, now)
+        pool.checkup.answered(child, id)
 
     def _opened(self, child: Child, answer: Answer, now: float, *, failed: bool) -> None:
         if not failed:

@@ -51,7 +51,7 @@ _SHOWN = 80  # characters of an id
 def _ours(named: str, exchange: str) -> bool:
     """Whether an id is of the form of ours: of a request that is over, or of another process's."""
     tail = len(exchange) - exchange.rfind("-") - 1
-    return re.fullmatch(rf"probe .+|check-\d+|.+-[0-9a-f]+-[0-9a-f]{{{tail}}}", named) is not None
+    return re.fullmatch(rf"probe .+|check-\d+|own-\d+|.+-[0-9a-f]+-[0-9a-f]{{{tail}}}", named) is not None
 
 
 def _may_answer_notification(child: Child, exchange: str, message: Message) -> bool:

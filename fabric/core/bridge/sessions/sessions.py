@@ -10,6 +10,7 @@ from fabric.core.bridge.processes.registry import Processes
 from fabric.core.bridge.sessions.eviction import Eviction
 from fabric.core.bridge.sessions.holds import Holds
 from fabric.core.bridge.sessions.session import Session
+from fabric.core.bridge.speaking.base import Answer
 from fabric.core.bridge.speaking.legacy import CANCELLED
 from fabric.core.bridge.stream import Stream
 from fabric.core.peers.member import Member
@@ -94,8 +95,13 @@ class Sessions:
             found = self._cancel_named(session, message, now)
         else:
             child = self._processes.by_id[session.child]
-            for frame in child.speaker.tell(message):
-                self._processes.tell(child, frame)
+            for output in child.speaker.tell(message):
+                if isinstance(output, bytes):
+                    self._processes.tell(child, output)
+                elif isinstance(output, Answer):
+                    self._jobs.answer(output.job, output.frame, now)
+                else:
+                    self.message(session, output.message, output.frame, now)
         if envelope.exchange:
             self._member.data(peer, now, Envelope(kind=Kind.WRITTEN, exchange=envelope.exchange))
         return found
@@ -110,13 +116,18 @@ class Sessions:
         stream = session.streams.pop(job.exchange, None)
         if stream is not None:
             stream.close(self._member, now)
-        self._jobs.cancel(job, swap.with_reference(message.frame, jsonrpc.quoted(job.exchange)), now)
+        for output in self._jobs.cancel(job, swap.with_reference(message.frame, jsonrpc.quoted(job.exchange)), now):
+            self.message(session, output.message, output.frame, now)
         return True
 
     def cancel(self, job: Job, frame: bytes, now: float) -> None:
         """An edge has given a job up; a session that it was to open ends with it. frame: its client's own cancel, or empty."""
         opening = self.open.get(job.exchange) if job.kind is Kind.OPEN and job.started else None
-        self._jobs.cancel(job, frame, now)
+        outputs = self._jobs.cancel(job, frame, now)
+        session = self.open.get(job.session)
+        if session is not None:
+            for output in outputs:
+                self.message(session, output.message, output.frame, now)
         if opening is not None:
             self.end(opening, now)
 

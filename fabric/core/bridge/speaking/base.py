@@ -1,7 +1,7 @@
 """The Speaker of a process whose era is not known yet, and what every other Speaker has in common with it.
 
 A Speaker turns jobs and clients' messages into frames for its process, and the process's messages into what they mean to
-clients. It decides nothing else: its caller writes the frames, ends jobs and picks streams.
+clients, and answers some of them itself. It decides nothing else: its caller writes the frames, ends jobs and picks streams.
 """
 
 from __future__ import annotations
@@ -33,19 +33,14 @@ class ServerMessage(msgspec.Struct, frozen=True, gc=False):
     """The job that it belongs to; None where its session is to find one."""
 
 
-class Reply(msgspec.Struct, frozen=True, gc=False):
-    """An answer for the server itself, in the place of a client."""
-
-    frame: bytes
-
-
-Heard = Answer | ServerMessage | Reply
+Output = bytes | Answer | ServerMessage
+"""What a Speaker returns, to be carried out at once and in order. Plain bytes are a frame to be written to its process."""
 
 
 class Speaker:
-    """Talks with one process. A frame that it returns is to be written to the process at once, in order."""
+    """Talks with one process."""
 
-    __slots__ = ("_incarnation", "_jobs", "_process")
+    __slots__ = ("_incarnation", "_jobs", "_own_count", "_process")
 
     era = ""
     """The era in which it talks with the process; empty where that is not known yet."""
@@ -58,21 +53,22 @@ class Speaker:
         self._incarnation = incarnation
         self._process = process
         self._jobs = jobs
+        self._own_count = 0
 
     # ------------------------------------------------------------ to the process
-    def ask(self, job: Job, frame: bytes) -> tuple[bytes, ...]:  # noqa: ARG002 - a Speaker across eras looks at it
-        """The frames that ask the process for a job. frame: the job's request, with the fabric's own id."""
+    def ask(self, job: Job, frame: bytes) -> tuple[Output, ...]:  # noqa: ARG002 - a Speaker across eras looks at it
+        """Ask the process for a job, or answer it here. frame: the job's request, with the fabric's own id."""
         return (frame,)
 
-    def tell(self, message: Message) -> tuple[bytes, ...]:
-        """The frames that hand on a notification or a response of the session's client; none where nobody waits for it.
+    def tell(self, message: Message) -> tuple[Output, ...]:
+        """Hand on a notification or a response of the session's client, unless the process does not wait for it.
 
         Raises InvalidFrame where its id cannot be swapped.
         """
         return (message.frame,)
 
-    def cancel(self, job: Job, frame: bytes, now: float) -> tuple[bytes, ...]:  # noqa: ARG002 - as above
-        """The frames that end a job nobody waits for. frame: its client's own cancel, with the fabric's id; may be empty."""
+    def cancel(self, job: Job, frame: bytes, now: float) -> tuple[Output, ...]:  # noqa: ARG002 - as above
+        """End a job that nobody waits for. frame: its client's own cancel, with the fabric's id; may be empty."""
         return (frame or _cancelled(job.exchange),)
 
     def resume(self, frame: bytes, state: str) -> bytes:  # noqa: ARG002 - as above
@@ -82,8 +78,21 @@ class Speaker:
         """
         return frame
 
+    def _own_id(self) -> str:
+        """The id of the next request to the process that is not a job's own."""
+        self._own_count += 1
+        return f"own-{self._own_count}"
+
     # ------------------------------------------------------------ from the process
-    def hear(self, message: Message, job: Job | None, now: float) -> tuple[Heard, ...]:  # noqa: ARG002 - as above
+    def job_of(self, id: str) -> Job | None:  # noqa: ARG002 - as above
+        """The job that the process knows under another id than its exchange; None where this is no such id."""
+        return None
+
+    def asked(self, id: str) -> bool:  # noqa: ARG002 - as above
+        """Whether the process was asked under this id by the Speaker itself, for no job."""
+        return False
+
+    def hear(self, message: Message, job: Job | None, now: float) -> tuple[Output, ...]:  # noqa: ARG002 - as above
         """What a message of the process means. job: the one that a response answers; None for any other message.
 
         Raises InvalidFrame where an id or a state in it cannot be swapped.
@@ -92,7 +101,7 @@ class Speaker:
             return (Answer(job, message.frame),)
         if message.kind is MessageKind.REQUEST:
             reason = f"{message.method} is not a request this client takes"
-            return (Reply(jsonrpc.error_frame(message.id, jsonrpc.METHOD_NOT_FOUND, reason)),)
+            return (jsonrpc.error_frame(message.id, jsonrpc.METHOD_NOT_FOUND, reason),)
         return ()
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from fabric.core.bridge.job import Job
-from fabric.core.bridge.speaking.base import Answer, Heard, ServerMessage, Speaker
+from fabric.core.bridge.speaking.base import Answer, Output, ServerMessage, Speaker
 from fabric.envelope import Kind
 from fabric.mcp import eras, jsonrpc, swap
 from fabric.mcp.jsonrpc import Message, MessageKind
@@ -28,18 +28,18 @@ class Legacy(Speaker):
         self._requests: dict[str, bytes] = {}  # the server's own raw id of each open request, by the id its client knows
         self._count = 0
 
-    def tell(self, message: Message) -> tuple[bytes, ...]:
+    def tell(self, message: Message) -> tuple[Output, ...]:
         """A response gets the server's own id; one that the server does not wait for goes nowhere."""
         if message.kind is not MessageKind.RESPONSE:
             return (message.frame,)
         own = self._requests.pop(jsonrpc.text(message.id), b"") if message.id[:1] == b'"' else b""
         return (swap.with_id(message, own),) if own else ()
 
-    def cancel(self, job: Job, frame: bytes, now: float) -> tuple[bytes, ...]:
+    def cancel(self, job: Job, frame: bytes, now: float) -> tuple[Output, ...]:
         """An initialize must not be cancelled (2025-11-25 basic/utilities/cancellation): its process ends instead."""
         return () if job.kind is Kind.OPEN else super().cancel(job, frame, now)
 
-    def hear(self, message: Message, job: Job | None, now: float) -> tuple[Heard, ...]:  # noqa: ARG002 - the base's
+    def hear(self, message: Message, job: Job | None, now: float) -> tuple[Output, ...]:  # noqa: ARG002 - the base's
         """All that the process says is for its session's client."""
         if job is not None:
             return (Answer(job, message.frame),)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from fabric.core import request_state
 from fabric.core.bridge.job import Job
-from fabric.core.bridge.speaking.base import Answer, Heard, ServerMessage, Speaker
+from fabric.core.bridge.speaking.base import Answer, Output, ServerMessage, Speaker
 from fabric.core.bridge.speaking.turns import Turns
 from fabric.mcp import eras, jsonrpc, swap
 from fabric.mcp.jsonrpc import Message, MessageKind
@@ -29,7 +29,7 @@ class Modern(Speaker):
         self.turns: Turns = Turns()
         self.awaits_input_until = 0.0
 
-    def cancel(self, job: Job, frame: bytes, now: float) -> tuple[bytes, ...]:
+    def cancel(self, job: Job, frame: bytes, now: float) -> tuple[Output, ...]:
         """What the process still logs of an exclusive job reaches nobody else."""
         self.turns.cancelled(job, now)
         return super().cancel(job, frame, now)
@@ -38,7 +38,7 @@ class Modern(Speaker):
         """The process gets its own requestState back."""
         return swap.with_request_state(frame, jsonrpc.quoted(state))
 
-    def hear(self, message: Message, job: Job | None, now: float) -> tuple[Heard, ...]:
+    def hear(self, message: Message, job: Job | None, now: float) -> tuple[Output, ...]:
         """A notification goes to the client whose request it names; logs name none, and go with the exclusive job."""
         if job is not None:
             frame = message.frame

@@ -58,7 +58,7 @@ def test_a_stray_answer_is_dropped_when_no_request_or_several_are_open(said: Mes
         assert adopted(child(*open), said, "s") is None
 
 
-@pytest.mark.parametrize("named", [OTHER, "check-7", "probe initialize"])
+@pytest.mark.parametrize("named", [OTHER, "check-7", "own-7", "probe initialize"])
 def test_a_late_or_second_answer_to_another_request_does_not_answer_the_open_one(named: str) -> None:
     for said in (
         result(f'"{named}"'),

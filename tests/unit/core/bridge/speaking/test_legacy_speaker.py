@@ -39,6 +39,7 @@ def test_the_ids_of_server_requests_come_back_unchanged_in_the_answers() -> None
     for own in (b"0", b'"0"', b'"a\\"b"', b"-7"):
         asked = sent(legacy, jsonrpc.parse(b'{"jsonrpc":"2.0","id":' + own + b',"method":"ping"}'))
         (back,) = legacy.tell(response(asked.id))
+        assert isinstance(back, bytes)
         assert jsonrpc.parse(back).id == own
         assert legacy.tell(response(asked.id)) == ()  # it is answered once
 
@@ -86,6 +87,7 @@ def test_a_request_is_cancelled_with_its_clients_frame_or_our_own_and_an_initial
     legacy = speaker()
     assert legacy.cancel(job("x"), b"its client's", 0.0) == (b"its client's",)
     (own,) = legacy.cancel(job("x"), b"", 0.0)
+    assert isinstance(own, bytes)
     assert jsonrpc.parse(own).method == "notifications/cancelled"
     assert jsonrpc.refers_to(jsonrpc.parse(own)) == b'"x"'
     assert legacy.cancel(job("x", kind=Kind.OPEN), b"", 0.0) == ()

@@ -5,7 +5,7 @@ import pytest
 from fabric.core import request_state
 from fabric.core.bridge.job import Job, job_of
 from fabric.core.bridge.speaking import choice
-from fabric.core.bridge.speaking.base import Answer, Reply, ServerMessage, Speaker
+from fabric.core.bridge.speaking.base import Answer, ServerMessage, Speaker
 from fabric.core.bridge.speaking.legacy import Legacy
 from fabric.core.bridge.speaking.modern import INPUT_IN, Modern
 from fabric.core.bridge.speaking.turns import QUIET_AFTER_CANCEL, Turns
@@ -72,8 +72,8 @@ def test_the_cancel_of_another_request_silences_no_logs() -> None:
 
 def test_a_server_request_of_a_shared_process_is_refused_by_the_bridge() -> None:
     (heard,) = speaker().hear(parsed('{"jsonrpc":"2.0","id":7,"method":"roots/list"}'), None, 0.0)
-    assert isinstance(heard, Reply)
-    refusal = jsonrpc.parse(heard.frame)
+    assert isinstance(heard, bytes)
+    refusal = jsonrpc.parse(heard)
     assert refusal.id == b"7"
     assert b"roots/list is not a request this client takes" in bytes(refusal.error)
 
@@ -120,7 +120,7 @@ def test_a_process_of_unknown_era_reaches_no_client() -> None:
     unknown = Speaker("b", "s#1", {})
     assert unknown.hear(LOG, None, 0.0) == ()
     (heard,) = unknown.hear(parsed('{"jsonrpc":"2.0","id":7,"method":"ping"}'), None, 0.0)
-    assert isinstance(heard, Reply)
+    assert isinstance(heard, bytes)
 
 
 def test_modern_clients_share_a_process_of_a_modern_server_and_each_session_has_its_own() -> None:

@@ -1,1 +1,1 @@
-"""The adapter for AMQP 0-9-1, as RabbitMQ speaks it. adapter.py is the place to begin."""
+"""The adapter for AMQP 0-9-1 on RabbitMQ. Begin with adapter.py."""

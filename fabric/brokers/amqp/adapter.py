@@ -1,13 +1,14 @@
-"""AMQP 0-9-1 on RabbitMQ, `amqp://` and `amqps://`: work is kept until acknowledged, inbox and topic live with a connection.
+"""AMQP 0-9-1 on RabbitMQ, `amqp://` and `amqps://`: work is kept until acknowledged, inbox and topic end with a connection.
 
-- A fabric has one direct exchange, mcpf.<fabric>, and the routing key is always the channel's name. It is deleted by the
-  broker with the last queue bound to it.
-- work/<server> is a durable queue, bound by whoever publishes to it or reads it, which the broker deletes when for WORK_TTL
-  nobody consumed or declared it. It refuses more than MOST_WORK messages.
+- A fabric has one direct exchange, mcpf.<fabric>, and the routing key is always the channel's name. The broker deletes the
+  exchange with the last queue bound to it.
+- work/<server> is a durable queue, which each process that publishes to it or reads it declares and binds. The broker deletes
+  it after WORK_TTL without a consumer or a declaration. It refuses more than MOST_WORK messages.
 - inbox/<incarnation> and topic/<name> are bindings of the connection's own exclusive queue, whose name is new with each
-  connection: the queue of a dead connection, until the broker has noticed, is in nobody's way and holds nobody's messages.
+  connection: so the queue of a dead connection that the broker has not noticed yet neither blocks a new one nor takes its
+  messages.
 
-Publishes are confirmed. Nothing is written to disk: the core sends again what a restart forgets. Needs RabbitMQ 3.10.
+Publishes are confirmed. Nothing is written to disk: the core sends again what a restart loses. Needs RabbitMQ 3.10.
 """
 
 from __future__ import annotations
@@ -41,17 +42,17 @@ from fabric.capabilities import Capabilities
 from fabric.errors import BrokerClosed, BrokerDenied, BrokerError, BrokerUnavailable, PublishFailed
 
 LARGEST_MESSAGE_BYTES = 16 * 1024 * 1024
-"""The limit of RabbitMQ 4, unless its configuration says otherwise."""
+"""The default limit of RabbitMQ 4."""
 CAPABILITIES = {
     "amqp": Capabilities(resumable=True, largest_message_bytes=LARGEST_MESSAGE_BYTES),
     "amqps": Capabilities(resumable=True, encryption=True, largest_message_bytes=LARGEST_MESSAGE_BYTES),
 }
 
 MOST_WORK = 10_000
-"""Messages waiting in one work queue; a publish beyond is refused."""
+"""The most messages that wait in one work queue; a publish beyond is refused."""
 
 WORK_TTL = 600
-"""Seconds a work queue outlives its last consumer and its last declaration."""
+"""Seconds that a work queue outlives its last consumer and its last declaration."""
 
 DECLARE_EVERY = 60.0
 """Seconds after which a work queue that is in use is declared again, so that it does not expire."""
@@ -65,7 +66,7 @@ _WORK_ARGUMENTS: FieldTable = {"x-expires": WORK_TTL * 1000, "x-max-length": MOS
 async def connect(url: str, *, fabric: str, incarnation: str, timeout: float = 5.0) -> Broker:
     """Connect within `timeout` seconds; `amqp://[user:password@]host[:port][/vhost]`, `amqps://` for TLS.
 
-    Raises ConfigError, BrokerDenied for refused credentials or rights, and of BrokerUnavailable the kind it is.
+    Raises ConfigError, BrokerDenied for refused credentials or rights, and the kind of BrokerUnavailable that fits.
     """
     parts = parse(url, default_port=5671 if url.lower().startswith("amqps:") else 5672)
     connection = _AmqpBroker(parts, fabric, incarnation)
@@ -100,7 +101,7 @@ class _AmqpBroker:
         self._connection = AmqpConnection(url, f"{fabric} {incarnation}", self._lose, self._give_up)
 
     async def open(self, timeout: float) -> None:
-        """Connect, and prove our three rights by using them. Raises BrokerError, OSError."""
+        """Connect, and use our three rights, so that a missing one shows at once. Raises BrokerError, OSError."""
         await self._connection.open(timeout=timeout)
         await self._connection.do(
             ("configure", lambda of: of.declare_exchange(self._exchange, ExchangeType.DIRECT, durable=True, auto_delete=True)),
@@ -167,7 +168,7 @@ class _AmqpBroker:
         return reader
 
     async def rights(self) -> Rights:
-        """See TellsRights. A missing right shows where it is used; this looks for rights in excess only."""
+        """See TellsRights. Looks only for rights in excess: a missing one shows when it is used."""
         self._state.check_open()
         outside = f"outside-of-every-fabric-{uuid4().hex}"
         try:
@@ -177,7 +178,7 @@ class _AmqpBroker:
             )
         except BrokerDenied:
             return Rights()
-        return Rights(excess=("make and delete what is not the fabric's",))
+        return Rights(excess=("make and delete queues that are not the fabric's",))
 
     async def tidy(self, server: str) -> None:
         """See Tidies. The broker deletes the exchange with the last queue."""
@@ -206,7 +207,7 @@ class _AmqpBroker:
             await asyncio.wait([self._upkeep])
 
     async def _send(self, name: str, message: OutgoingMessage) -> None:
-        """Publish one message. Mandatory for work: RabbitMQ returns what reaches no queue. An inbox may well have no owner."""
+        """Publish one message. Work is mandatory: RabbitMQ returns it if there is no queue. An inbox may have no owner."""
         headers: FieldTable | None = {**dict(message.headers)} or None
         await self._out.basic_publish(
             message.body,
@@ -218,7 +219,7 @@ class _AmqpBroker:
         )
 
     async def _confirmed(self, sent: Sequence[asyncio.Task[None]]) -> None:
-        """Wait until the broker has confirmed or refused each, or takes none for now. A cancellation does not end them."""
+        """Wait until the broker has confirmed or refused each, or is blocked. Cancelling it does not end the publishes."""
         self._given_up = asyncio.get_running_loop().create_future()
         all_sent: asyncio.Future[Any] = asyncio.gather(*sent, return_exceptions=True)
         await asyncio.wait([all_sent, self._given_up], return_when=asyncio.FIRST_COMPLETED)
@@ -234,7 +235,7 @@ class _AmqpBroker:
         return "bind", bind
 
     async def _declare(self, name: str, *, again: bool = False) -> None:
-        """Declare and bind a work queue, unless we did so lately. Raises BrokerDenied, BrokerUnavailable."""
+        """Declare and bind a work queue, unless we did within DECLARE_EVERY. Raises BrokerDenied, BrokerUnavailable."""
         now = asyncio.get_running_loop().time()
         if again or now - self._declared.get(name, -DECLARE_EVERY) >= DECLARE_EVERY:
             await self._connection.do(
@@ -257,7 +258,7 @@ class _AmqpBroker:
                 await self._connection.do(("bind", unbind))
 
     async def _keep(self) -> None:
-        """Declare the queues that we read again and again: one whose readers are all busy has no consumer, and would expire."""
+        """Keep declaring the queues that we read: one whose readers are all busy has no consumer, and would expire."""
         while True:
             await asyncio.sleep(DECLARE_EVERY)
             for reader in self._readers:
@@ -276,12 +277,12 @@ class _AmqpBroker:
             self._give_up()
 
     def _give_up(self) -> None:
-        """End the wait of publish(): the broker takes no messages for now, or never again."""
+        """End the wait of publish(), because the broker is blocked or the connection is lost."""
         if self._given_up is not None and not self._given_up.done():
             self._given_up.set_result(None)
 
     def _unconfirmed(self) -> str:
-        """Why the broker, still connected, does not confirm."""
+        """Why a broker that is still connected does not confirm."""
         if self._connection.blocked:
             return f"{self._url.where} takes no messages for now; give it more memory or disk"
-        return "not confirmed"
+        return f"{self._url.where} has not confirmed the messages"

@@ -90,7 +90,7 @@ class AmqpConnection:
             connecting.result()
         except aiormq.AMQPError as error:
             if self._socket.incoming.strange:
-                raise stranger(self.where, "its answer is no frame", speaks=SPEAKS) from None
+                raise stranger(self.where, "its answer is not an AMQP frame", speaks=SPEAKS) from None
             if isinstance(error, aiormq.ConnectionClosed | aiormq.ProbableAuthenticationError):
                 raise self.refusal(error) from None
             if isinstance(error, aiormq.InvalidFrameError) and (close := self._socket.incoming.last_word()):

@@ -1,4 +1,4 @@
-"""The socket below aio-pika: it records when the broker last sent something, and what came first and last; we can abort it."""
+"""The socket below aio-pika: it records when the broker last sent bytes, and the first and last of them; we can abort it."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ _METHOD_FRAME = 1
 
 
 class WatchedReader(asyncio.StreamReader):
-    """The bytes that the broker sends."""
+    """Reads the bytes that the broker sends, and watches them."""
 
     def __init__(self) -> None:
         loop = asyncio.get_running_loop()
         super().__init__(limit=1024 * 1024, loop=loop)
         self.last_at = loop.time()
-        """When the broker last sent something, by the loop's clock."""
+        """When the broker last sent bytes, by the loop's clock."""
         self.strange = False
-        """Whether its first byte was none of AMQP's."""
+        """Whether its first byte cannot begin an AMQP frame."""
         self._last = b""
         self._clock = loop.time
         self._begun = False
@@ -35,11 +35,11 @@ class WatchedReader(asyncio.StreamReader):
             self._begun = True
             if data[0] != _METHOD_FRAME:
                 self.strange = True
-                self.set_exception(ConnectionAbortedError("its answer is no frame"))
+                self.set_exception(ConnectionAbortedError("its answer is not an AMQP frame"))
         super().feed_data(data)
 
     def last_word(self) -> commands.Connection.Close | None:
-        """The broker's Close, if that came last: when it refuses a vhost, the library reports an unexpected frame only."""
+        """The broker's Close, if that came last: if it refuses a vhost, the library reports only an unexpected frame."""
         try:
             last = frame.unmarshal(self._last)[2]
         except PAMQPException:
@@ -48,17 +48,17 @@ class WatchedReader(asyncio.StreamReader):
 
 
 class WatchedSocket(TransportFactory):
-    """Makes the library's socket: given to it as `transport_factory`."""
+    """Makes the library's socket, as its `transport_factory`."""
 
     def __init__(self, host: str, port: int, context: ssl.SSLContext | None) -> None:
         self._to = host, port, context
         self.incoming = WatchedReader()
         self.transport: asyncio.Transport | None = None
-        """None until it is connected."""
+        """The transport; None until it is connected."""
 
     async def create(self, url: object, **_: Any) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
         """See aiormq.TransportFactory."""
-        del url  # host and port would have to be quoted and unquoted
+        del url  # we have host and port without its quoting
         host, port, context = self._to
         loop = asyncio.get_running_loop()
         protocol = asyncio.StreamReaderProtocol(self.incoming, loop=loop)

@@ -1,4 +1,4 @@
-"""Reads a work queue from RabbitMQ. adapter.py says what a work queue is."""
+"""Reads work from RabbitMQ, with as much credit as a bridge has room. adapter.py describes the queue."""
 
 from __future__ import annotations
 
@@ -18,25 +18,28 @@ from fabric.errors import BrokerClosed, BrokerError
 _CONSUMER = "work"
 
 MOST_WORK_AT_ONCE = 16
-"""Messages that a reader takes at once, so that competing consumers share a burst."""
+"""The most messages that a reader takes at once, so that competing consumers share a burst."""
 
 
 class _Held(NamedTuple):
-    """A delivery's token: the reader that got it, so that no other acts on it, and its tag on that reader's channel."""
+    """A delivery's token."""
 
     reader: WorkReader
+    """The reader that got the delivery; no other acts on it."""
     tag: int
+    """The delivery's tag on that reader's channel."""
 
 
 class WorkReader:
     """One consumer of a work queue, on a channel of its own. See Subscription.
 
-    It consumes only while a receive() waits, each time with a prefetch of what that asked for: a bridge without room takes no
+    It consumes only while a receive() waits, with that call's limit as its prefetch, so that a bridge without room takes no
     work from others.
     """
 
     def __init__(self, queue: str, connection: AmqpConnection, channel: Channel) -> None:
         self.queue = queue
+        """The queue's name."""
         self._connection = connection
         self._channel = channel
         self._ready: deque[Delivery] = deque()
@@ -48,12 +51,12 @@ class WorkReader:
         self._end: BrokerError | None = None
 
     async def prove(self) -> None:
-        """Consume for a moment: the broker checks the right to read only then. Raises BrokerDenied, BrokerUnavailable."""
+        """Consume for a moment: only then the broker checks the right to read. Raises BrokerDenied, BrokerUnavailable."""
         try:
             await self._connection.ask(self._consume(1), "read")
             await self._connection.ask(self._stop())
         except asyncio.CancelledError:
-            self._connection.start(self._channel.close())  # or it would go on to consume without a reader
+            self._connection.start(self._channel.close())  # otherwise it would go on consuming without a reader
             raise
         self._connection.follow(self._channel, "read")
         await self.nack(self._ready)
@@ -97,12 +100,12 @@ class WorkReader:
         return self._end is not None
 
     def end(self, error: BrokerError) -> None:
-        """Make reading raise such an error from now on. Only the first call counts."""
+        """Have receive() raise a copy of `error` from now on. Only the first call counts."""
         self._end = self._end or error
         self._wake()
 
     async def _consume(self, most: int) -> None:
-        """Consume, once the consumer before has ended and all its messages have arrived."""
+        """Consume, once the former consumer has ended and all its messages have arrived."""
         async with self._turn:
             if most != self._prefetch:
                 self._prefetch = most
@@ -123,7 +126,7 @@ class WorkReader:
         self._wake()
 
     async def _settle(self, frames: Sequence[Awaitable[None]]) -> None:
-        """Send all frames, also if we are cancelled. They have no answer."""
+        """Send all frames, also if the caller is cancelled. They have no answer."""
 
         async def send() -> None:
             for frame in frames:

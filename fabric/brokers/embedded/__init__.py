@@ -1,1 +1,1 @@
-"""A nats-server that nobody has to install: nats_server.py is for its users, keeper.py the process that runs it."""
+"""The embedded broker, a nats-server that needs no installation: nats_server.py finds or starts it, keeper.py runs it."""

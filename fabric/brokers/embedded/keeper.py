@@ -1,10 +1,10 @@
-"""The small process that keeps the embedded broker running while it has users, then stops it and leaves nothing behind.
+"""The small process that keeps the embedded broker running while it has users, then stops it and cleans up.
 
-Run by path, as `python -I -S keeper.py DIRECTORY NATS-SERVER`, so it imports the standard library only and starts in 20 ms.
-Every user holds a shared lock on `users.lock`, which the kernel releases however the user ends. The keeper asks for the
-exclusive lock: once it has that, no user is left, and a new one waits until the keeper has cleaned up. `keeper.lock` makes it
-the only keeper. A broker that dies is started again on the same port with the same token, also by the next keeper if this one
-is killed.
+It is run by path, as `python -I -S keeper.py DIRECTORY NATS-SERVER`, so it imports the standard library only and starts in
+20 ms. Every user process holds a shared lock on `users.lock`, which the kernel releases however the process ends. The keeper
+asks for the exclusive lock: once it has that, no user is left, and a new one waits until the keeper has cleaned up.
+`keeper.lock` makes it the only keeper. A broker that dies is started again on the same port with the same token, also by the
+next keeper if this one is killed.
 """
 
 from __future__ import annotations
@@ -22,25 +22,25 @@ import time
 from pathlib import Path
 
 LARGEST_PAYLOAD_BYTES = 8 * 1024 * 1024
-"""The limit of one message with its headers. NATS allows 64 MiB and advises 8: a long one holds up its whole connection."""
+"""The longest message with its headers. NATS allows 64 MiB and advises 8: a long message delays its whole connection."""
 
 ONE_THREAD = {"GOMAXPROCS": "1"}
-"""The broker's environment. It is busy a tenth of the time, and a second thread would only look for work that is done."""
+"""Variables of the broker's environment. It is busy a tenth of the time, so a second thread would only search for work."""
 
 START_TIMEOUT = 5.0
-"""Seconds until a broker has to accept connections."""
+"""Seconds that a broker has to accept connections."""
 
 START_ATTEMPTS = 3
-"""How often the first broker is started, each time on another port, before the keeper gives up."""
+"""How many times the first broker is started, each time on another port, before the keeper gives up."""
 
 LONGEST_PAUSE = 2.0
 """The most seconds between two starts of a broker that keeps dying."""
 
 
 def main(directory: Path, program: str) -> None:
-    """Start the broker, let the caller go on, and keep the broker. Returns at once if another keeper does."""
+    """Start the broker, let the caller go on, and keep the broker running. Returns at once if there is a keeper already."""
     read_end, write_end = os.pipe()
-    if os.fork():  # the caller waits for this half, which ends when the broker accepts connections or the other half ends
+    if os.fork():  # the caller waits for the parent, which ends when the broker accepts connections or the child ends
         os.close(write_end)
         os._exit(0 if os.read(read_end, 1) else 1)
     os.close(read_end)
@@ -55,13 +55,13 @@ def main(directory: Path, program: str) -> None:
 
 
 def keep(directory: Path, program: str, ready: int) -> None:
-    """Run the broker until its last user has left; write a byte into `ready` when it accepts connections."""
+    """Run the broker until its last user has ended. A byte is written to `ready` when the broker accepts connections."""
     empty = threading.Event()
     account = directory / "broker.json"
     port, token = known(account)
     child: subprocess.Popen[bytes] | None = None
 
-    def farewell(users: int) -> None:
+    def stop_after_users(users: int) -> None:
         fcntl.flock(users, fcntl.LOCK_EX)
         empty.set()
         if child is not None:
@@ -78,13 +78,13 @@ def keep(directory: Path, program: str, ready: int) -> None:
             env=os.environ | ONE_THREAD,
             preexec_fn=die_with_parent if sys.platform == "linux" else None,
         )
-        if empty.is_set():  # farewell may have ended the one before
+        if empty.is_set():  # stop_after_users may have terminated the former broker
             child.terminate()
         if accepts(port, child):
             write(account, json.dumps({"port": port, "token": token, "pid": child.pid, "keeper": os.getpid()}))
             if not watching:
                 os.write(ready, b"!")
-                threading.Thread(target=farewell, args=(users,), daemon=True).start()
+                threading.Thread(target=stop_after_users, args=(users,), daemon=True).start()
                 watching = True
             child.wait()
         else:
@@ -93,7 +93,7 @@ def keep(directory: Path, program: str, ready: int) -> None:
             attempts += 1
             if not watching and attempts == START_ATTEMPTS:
                 sys.exit(f"the broker did not start on port {port}")
-            if not watching:  # the port may have been taken before we had it: another
+            if not watching:  # another program may have taken the port: try another port
                 account.unlink(missing_ok=True)
                 port, token = known(account)
         pause = min(LONGEST_PAUSE, max(0.05, 2 * pause)) if time.monotonic() - started < LONGEST_PAUSE else 0.05
@@ -119,7 +119,7 @@ def free(port: int) -> int:
 
 
 def configuration(directory: Path, port: int, token: str) -> str:
-    """nats-server's configuration; for a file, because every user of the machine can read a command line."""
+    """The configuration of nats-server, for a file: every user of the machine can read a command line."""
     return (
         f'listen: "127.0.0.1:{port}"\n'
         f'authorization {{ token: "{token}" }}\n'
@@ -131,7 +131,7 @@ def configuration(directory: Path, port: int, token: str) -> str:
 
 
 def accepts(port: int, child: subprocess.Popen[bytes]) -> bool:
-    """Wait until the broker takes connections. False if it ends or takes longer than START_TIMEOUT."""
+    """Wait until the broker accepts connections. False if it ends before, or takes longer than START_TIMEOUT."""
     deadline = time.monotonic() + START_TIMEOUT
     while child.poll() is None and time.monotonic() < deadline:
         try:
@@ -150,7 +150,7 @@ def write(path: Path, text: str) -> None:
 
 
 def die_with_parent() -> None:
-    """Let Linux end the broker with its keeper, which would leave it behind if killed."""
+    """Have Linux terminate the broker with its keeper, also if the keeper is killed."""
     ctypes.CDLL(None).prctl(1, signal.SIGTERM)  # 1 is PR_SET_PDEATHSIG
 
 

@@ -1,1 +1,1 @@
-"""The adapter for NATS: core NATS, and JetStream to keep work. adapter.py is the place to begin."""
+"""The adapter for NATS: core NATS, and JetStream to keep work. Begin with adapter.py."""

@@ -1,8 +1,8 @@
 """NATS, `nats://` and `tls://`: work is a queue group, inbox and topic are plain subjects; nothing is kept or confirmed.
 
-With `?work=jetstream` work is kept until acknowledged and its publishes are confirmed: jetstream.py, work_reader.py. The
-connection itself is connection.py. nats-py spends 8-10 us on a message by a queue and a task for each subscription, and a tenth
-of that where `subscribe` is given a future to fulfil.
+With `?work=jetstream`, work is kept until acknowledged and its publishes are confirmed (jetstream.py, work_reader.py).
+connection.py has the connection itself. nats-py spends 8-10 us on each message that passes its queue and task of a
+subscription, and a tenth of that on one that fulfils a future given to `subscribe`.
 """
 
 from __future__ import annotations
@@ -28,18 +28,19 @@ from fabric.errors import BrokerClosed, BrokerDenied, BrokerError, BrokerReset, 
 CAPABILITIES = {"nats": Capabilities(), "tls": Capabilities(encryption=True)}
 
 HEADER_RESERVE_BYTES = 1024
-"""The part of the server's limit on a message that is kept free for headers, which count too."""
+"""The part of the server's limit on a message that is reserved for headers, which count too."""
 
 OUTSIDE = "outside-of-every-fabric"
+"""A subject that no fabric uses."""
 RIGHTS = ("publish to", "subscribe to")
+"""The rights that a user may have on a subject."""
 
 
 async def connect(url: str, *, fabric: str, incarnation: str, timeout: float = 5.0) -> Broker:
-    """Connect within `timeout` seconds. `token@` or `user:password@` in the URL; `tls://` refuses a server without TLS.
+    """Connect within `timeout` seconds. The URL may have `token@` or `user:password@`; `tls://` refuses a server without TLS.
 
-    `?work=jetstream` keeps work in JetStream, which the server has to have switched on.
-
-    Raises ConfigError, BrokerDenied for refused credentials, and of BrokerUnavailable the kind it is.
+    `?work=jetstream` keeps work in JetStream, which has to be enabled in the server. Raises ConfigError, BrokerDenied for
+    refused credentials, and the kind of BrokerUnavailable that fits.
     """
     parts = parse(url, default_port=4222)
     broker = _NatsBroker(parts, fabric)
@@ -50,7 +51,7 @@ async def connect(url: str, *, fabric: str, incarnation: str, timeout: float = 5
         await broker.aclose()
         if isinstance(error, FabricError) or not isinstance(error, Exception):
             raise
-        raise refusal(parts.where, error, timeout) from None  # nats-py's own, or of a codec below it
+        raise refusal(parts.where, error, timeout) from None  # nats-py's error, or one of a codec below it
     return broker
 
 
@@ -99,7 +100,7 @@ class _NatsBroker:
             headers = dict(message.headers) if message.headers else None
             try:
                 await self._client.publish(name, message.body, reply, headers)
-            except Exception as error:  # nats-py's, or the loop's of a socket that is gone
+            except Exception as error:  # nats-py's, or the loop's for a socket that is gone
                 unsent = [*report.unsent, *range(at, count)]
                 unknown = [earlier for earlier in range(at) if earlier not in report.unsent]
                 raise PublishFailed(f"{self._where}: {words(error)}", unsent=unsent, unknown=unknown) from None
@@ -109,11 +110,11 @@ class _NatsBroker:
             if refused is not None:
                 report.refuse(at, refused)
         loss = self._state.loss
-        unsure = expected if loss is None else range(count)  # core NATS confirms nothing: what is written counts as published
+        unsure = expected if loss is None else range(count)  # core NATS confirms nothing: a message written counts as published
         report.conclude(
             [at for at in unsure if at not in outcomes and at not in report.unsent],
             loss=loss,
-            unconfirmed=f"{self._where}: JetStream has not confirmed what was sent; see its log",
+            unconfirmed=f"{self._where}: JetStream has not confirmed the messages; see its log",
         )
 
     async def subscribe(self, channel: Channel) -> Subscription:
@@ -144,17 +145,17 @@ class _NatsBroker:
         return mailbox
 
     async def _consume(self, stream: JetStream, server: str, name: str) -> Subscription:
-        reading = WorkReader(stream, name, escape(server), self._connection.round_trip)
-        self._work.append(reading)
+        reader = WorkReader(stream, name, escape(server), self._connection.round_trip)
+        self._work.append(reader)
         try:
-            await reading.open()
+            await reader.open()
         except BaseException:
-            await reading.aclose()
+            await reader.aclose()
             raise
-        return reading
+        return reader
 
     async def rights(self) -> Rights:
-        """See TellsRights. A missing right shows where it is used; this looks for rights in excess only."""
+        """See TellsRights. Looks only for rights in excess: a missing one shows when it is used."""
         self._state.check_open()
         await (await self._client.subscribe(OUTSIDE, future=Inlet(lambda _: None))).unsubscribe()
         await self._client.publish(OUTSIDE)
@@ -178,20 +179,20 @@ class _NatsBroker:
         for mailbox in self._mailboxes:
             mailbox.clear()
             mailbox.end(BrokerClosed("the broker connection is closed"))
-        with suppress(TimeoutError):  # a stalled broker does not answer; what is left there goes to others
+        with suppress(TimeoutError):  # a stalled broker does not answer; unacknowledged work goes to others anyway
             async with asyncio.timeout(CLOSE_TIMEOUT):
-                await asyncio.gather(*(reading.aclose() for reading in self._work))
+                await asyncio.gather(*(reader.aclose() for reader in self._work))
         await self._connection.aclose()
 
     async def _renew(self) -> None:
-        """Tell JetStream, each PULSE, that we still work on what we hold."""
+        """Tell JetStream, each PULSE, that we still hold our work."""
         now = asyncio.get_running_loop().time()
         if self._stream is None or now < self._renew_at:
             return
         self._renew_at = now + PULSE
-        self._work = [reading for reading in self._work if not reading.ended]
-        for reading in self._work:
-            await reading.renew()
+        self._work = [reader for reader in self._work if not reader.ended]
+        for reader in self._work:
+            await reader.renew()
 
     def _refused(self, subject: str) -> None:
         if self._stream is not None:
@@ -200,12 +201,12 @@ class _NatsBroker:
     def _lost(self, error: BrokerError) -> None:
         for mailbox in self._mailboxes:
             mailbox.end(error)
-        for reading in self._work:
-            reading.end(error)
+        for reader in self._work:
+            reader.end(error)
         if self._stream is not None:
             self._stream.replies.end(error)
 
 
 def _header_bytes(message: OutgoingMessage) -> int:
-    """The size of the headers on the wire: `NATS/1.0`, a line for each, an empty line."""
+    """The size of the headers as NATS writes them: `NATS/1.0`, a line for each, an empty line."""
     return 12 + sum(len(name) + len(value.encode()) + 4 for name, value in message.headers) if message.headers else 0

@@ -1,8 +1,8 @@
-"""The parts of nats-py that the adapter uses, imported without those it does not: every short command waits for this import.
+"""Imports nats-py without the parts that the adapter does not use, because every short command waits for this import.
 
-nats-py needs aiohttp for servers behind a WebSocket only, and works where it is not installed: its import runs as if that were
-so. nats.js is its API for JetStream, of which its connection now and then needs the name of a header: its import gets a module
-that imports nats.js at the first use. Imports of both elsewhere are not affected.
+nats-py needs aiohttp only for servers behind a WebSocket, and works without it, so its import runs as if aiohttp were not
+installed. nats.js is its API for JetStream, of which its connection needs a header's name now and then, so its import gets a
+module that imports nats.js at the first use. Other imports of the two are not affected.
 """
 
 from __future__ import annotations
@@ -17,11 +17,11 @@ from types import ModuleType
 
 @contextmanager
 def _replaced(module: str, other: ModuleType | None) -> Iterator[None]:
-    """Make imports of `module` get `other` meanwhile, unless it was imported before. None stands for a module not installed."""
+    """Within this context, have imports of `module` get `other`, unless it was imported before. None: it is not installed."""
     if module in sys.modules:
         yield
         return
-    sys.modules[module] = other  # type: ignore[assignment]  # None means to the import system: not installed
+    sys.modules[module] = other  # type: ignore[assignment]  # None tells the import system that it is not installed
     try:
         yield
     finally:
@@ -43,19 +43,19 @@ with _replaced("aiohttp", None), _replaced("nats.js", _jetstream):
     from nats.aio.subscription import Subscription as Subscription
     from nats.aio.transport import TcpTransport as TcpTransport
     from nats.errors import Error as NatsError
-if "js" not in vars(nats):  # the import system puts only modules there that it found itself
+if "js" not in vars(nats):  # the import system sets the attribute only for modules that it loaded itself
     nats.js = _jetstream
 
 __all__ = ["Client", "Inlet", "Msg", "NatsError", "Subscription", "TcpTransport"]
 
 
 class Inlet(asyncio.Future[Msg]):
-    """A future fulfilled by each message of a subscription: the one public way past nats-py's queue and task."""
+    """A future that each message of a subscription fulfils: the only public way past nats-py's queue and task."""
 
     def __init__(self, take: Callable[[Msg], object]) -> None:
         super().__init__()
         self._take = take
 
     def set_result(self, result: Msg) -> None:
-        """Take a message: nats-py calls this for each."""
+        """Take a message. nats-py calls this for each one."""
         self._take(result)

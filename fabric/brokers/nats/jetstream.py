@@ -1,8 +1,9 @@
-"""The JetStream side of a NATS connection: the stream that keeps a fabric's work, JetStream's API, and its confirmations.
+"""JetStream over a NATS connection: the stream that keeps a fabric's work, requests to its API, and confirmed publishes.
 
 A fabric has one stream, a work queue: `mcpf_<fabric>_work` takes `mcpf.<fabric>.work.*` and keeps each message until a reader
-acknowledges it. JetStream answers requests and confirms publishes by replies. All of them come to subjects of this connection's
-own, so that a batch is sent at once and its replies are awaited together. (Decision 24: why not nats-py's JetStream context.)
+acknowledges it. JetStream answers requests and confirms publishes by replies. All of them arrive on subjects of this connection
+alone, so that a batch is sent at once and its replies are awaited together. (Decision 24: why not nats-py's JetStream context.)
+Above it: adapter.py and work_reader.py.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ from fabric.errors import (
 )
 
 MOST_WORK = 10_000
-"""Messages that one server's queue holds, waiting or held by readers; a publish beyond fails."""
+"""The most messages of one server's queue, waiting or held by readers; a publish beyond fails."""
 
 WORK_TTL = 600
 """Seconds that an unread message is kept: longer than a call waits by default."""
@@ -39,7 +40,7 @@ REPLY_TIMEOUT = 4.0
 API = "$JS.API"
 
 NO_STREAM, NAME_IN_USE, QUEUE_FULL = 10059, 10058, 10077
-"""The error codes of JetStream that the adapter knows."""
+"""The error codes of JetStream to which the adapter reacts."""
 
 Lose = Callable[[str, type[BrokerError]], None]
 """Ends the connection for this reason, with an error of this kind."""
@@ -49,24 +50,29 @@ class _Problem(msgspec.Struct, frozen=True):
     """Why JetStream refused a request."""
 
     code: int = 0
-    """As in HTTP."""
+    """The error's class, as in HTTP."""
     err_code: int = 0
-    """JetStream's own."""
+    """JetStream's own code."""
     description: str = ""
+    """The reason, for people."""
 
 
 class _StreamState(msgspec.Struct, frozen=True):
-    """What a stream holds."""
+    """The state of a stream."""
 
     messages: int = 0
+    """How many messages it holds."""
     consumer_count: int = 0
+    """How many consumers it has."""
 
 
 class _ApiAnswer(msgspec.Struct, frozen=True):
-    """The parts of JetStream's answers that we read."""
+    """The parts of JetStream's answers that the adapter reads."""
 
     error: _Problem | None = None
+    """Why the request was refused, if it was."""
     state: _StreamState = _StreamState()
+    """The stream's state, in answers about a stream."""
 
 
 class JetStream:
@@ -76,11 +82,12 @@ class JetStream:
         self.client = client
         self.where = where
         self.stream = f"mcpf_{escape(fabric)}_work"
+        """The stream's name."""
         self.replies = Replies(client, where, fabric)
         self.lose = lose
         self._subjects = f"mcpf.{escape(fabric)}.work.*"
         self._gone = False
-        self._made = False  # by this connection
+        self._made = False  # whether this connection has made the stream
 
     async def open(self) -> None:
         """Listen for replies, and make the stream unless it is there. Raises BrokerError."""
@@ -91,9 +98,9 @@ class JetStream:
             await self._make()
 
     async def tidy(self, server: str) -> None:
-        """See Tidies. The stream is deleted only if we made it and it is empty and unread."""
+        """See Tidies. The stream is deleted only if we made it and it has neither messages nor consumers."""
         name = escape(server)
-        with suppress(_Refused):  # there is none
+        with suppress(_Refused):  # there is no consumer
             await self.ask(f"CONSUMER.DELETE.{self.stream}.{name}", {})
         await self.ask(f"STREAM.PURGE.{self.stream}", {"filter": self._subjects.removesuffix("*") + name})
         if self._made:
@@ -167,7 +174,7 @@ class JetStream:
         return {at: future.result() for at, future in expected.items() if future in done and not future.cancelled()}
 
     def denied(self, subject: str) -> None:
-        """The server denied us a subject, which it wrote in lower case. Without some subjects the connection is of no use."""
+        """Handle the denial of a subject, in lower case as the server wrote it. Some subjects are vital to the connection."""
         self.replies.denied(subject)
         for needed in (f"$JS.ACK.{self.stream}.", f"{API}.CONSUMER.MSG.NEXT.{self.stream}."):
             if subject.startswith(needed.lower()):
@@ -191,13 +198,13 @@ class JetStream:
             )
             self._made = True
         except _Refused as refused:
-            if refused.code != NAME_IN_USE:  # somebody made it in the same moment, in another way
+            if refused.code != NAME_IN_USE:  # another process has made it in the same moment
                 raise
 
     def _refusal(self, subject: str, reply: Msg) -> BrokerError | None:
         if not reply.data:  # no stream takes the subject
             self._gone = True
-            return BrokerUnavailable(f"{self.where}: no stream takes {subject}; it is made anew with the next connection")
+            return BrokerUnavailable(f"{self.where}: no stream takes {subject}; the next connection makes it again")
         problem = msgspec.json.decode(reply.data, type=_ApiAnswer).error
         if problem is None:
             return None
@@ -207,11 +214,11 @@ class JetStream:
 
 
 class NoSuchStream(BrokerUnavailable):
-    """The stream is not there."""
+    """The stream does not exist."""
 
 
 class _Refused(BrokerUnavailable):
-    """JetStream refused a request, with an error code of its own."""
+    """JetStream refused a request. `code` is JetStream's own error code."""
 
     def __init__(self, reason: str, code: int = 0) -> None:
         super().__init__(reason)

@@ -1,4 +1,4 @@
-"""The subjects on which JetStream answers one connection, and what waits for each answer."""
+"""The subjects on which JetStream answers one connection, and the functions that wait for each answer."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ TakeReply = Callable[[Msg | BrokerError], None]
 
 
 class Replies:
-    """Subjects below a random name, so that they are this connection's alone."""
+    """Reply subjects below a random name, which no other connection uses."""
 
     def __init__(self, client: Client, where: str, fabric: str) -> None:
         self.ended = False
@@ -30,14 +30,14 @@ class Replies:
         await self.listen("*", self._arrived)
 
     async def listen(self, tail: str, take: Callable[[Msg], object]) -> Subscription:
-        """Have `take` called with each message to the subject that ends so. Raises BrokerReset."""
+        """Have `take` called with each message to our subject with this tail. Raises BrokerReset."""
         try:
             return await self._client.subscribe(self.subject(tail), future=Inlet(take))
         except NatsError as error:
             raise BrokerReset(f"{self._where}: {error}; see the broker's log") from None
 
     def subject(self, tail: str) -> str:
-        """A subject of this connection's own."""
+        """Our subject with this tail."""
         return f"{self._prefix}.{tail}"
 
     def expect(self, subject: str, take: TakeReply) -> str:
@@ -52,22 +52,22 @@ class Replies:
         self._waiting.pop(reply, None)
 
     def denied(self, subject: str) -> None:
-        """End the waits that this subject was for, since the server denied it to us. It wrote the subject in lower case."""
-        deaf = subject.startswith(self._prefix.lower())
+        """End the waits that need this subject, which the server has denied us. It wrote the subject in lower case."""
+        replies_denied = subject.startswith(self._prefix.lower())
         for reply, (awaited, take) in list(self._waiting.items()):
-            if deaf or awaited.lower() == subject:
+            if replies_denied or awaited.lower() == subject:
                 del self._waiting[reply]
-                right, denied = ("subscribe to", f"{self._prefix}.>") if deaf else ("publish to", awaited)
+                right, denied = ("subscribe to", f"{self._prefix}.>") if replies_denied else ("publish to", awaited)
                 take(BrokerDenied(denied_right(self._where, right, denied)))
 
     def end(self, error: BrokerError) -> None:
-        """End all waits: the connection is lost."""
+        """End all waits, because the connection is lost."""
         self.ended = True
         waiting, self._waiting = self._waiting, {}
         for _, take in waiting.values():
             take(error.anew())
 
     def _arrived(self, message: Msg) -> None:
-        found = self._waiting.pop(message.subject, None)
-        if found is not None:
-            found[1](message)
+        wait = self._waiting.pop(message.subject, None)
+        if wait is not None:
+            wait[1](message)

@@ -1,7 +1,7 @@
-"""Reads a work queue from JetStream: all readers of a server share one pull consumer, and each keeps a request standing.
+"""Reads work from JetStream: all readers of a server share one pull consumer, and each keeps a pull request open.
 
-JetStream gives a message to one reader and, if that reader says nothing about it for ACK_WAIT, to another. A living reader says
-every two seconds that it still works on what it holds. The consumer goes INACTIVE seconds after its last reader; messages stay.
+JetStream gives a message to one reader, and to another if that reader is silent about it for ACK_WAIT. A living reader renews
+the messages that it holds every two seconds. The consumer is deleted INACTIVE seconds after its last reader; messages stay.
 """
 
 from __future__ import annotations
@@ -20,25 +20,27 @@ from fabric.brokers.nats.jetstream import API, JetStream
 from fabric.errors import BrokerClosed, BrokerError
 
 ACK_WAIT = 6
-"""Seconds without a sign of life after which JetStream gives the messages of a reader to others."""
+"""Seconds without a renewal after which JetStream gives a reader's messages to others."""
 
 INACTIVE = 60
 """Seconds that a consumer outlives its last reader."""
 
 MOST_WORK_AT_ONCE = 16
-"""Messages that one request asks for, so that competing readers share a burst."""
+"""The most messages of one pull request, so that competing readers share a burst."""
 
 PULL = 3.0
-"""Seconds that a request stands before it is made again: the longest time that the end of a consumer stays unnoticed."""
+"""Seconds that a pull request is open: the longest time that the deletion of a consumer can go unnoticed."""
 
 ACK, NAK, WORKING = b"+ACK", b"-NAK", b"+WPI"
 
 
 class _Held(NamedTuple):
-    """A delivery's token: the reader that got it, so that no other acts on it, and its number in the stream."""
+    """A delivery's token."""
 
     reader: WorkReader
+    """The reader that got the delivery; no other acts on it."""
     number: int
+    """The message's number in the stream."""
 
 
 class _Hold(msgspec.Struct):
@@ -47,7 +49,7 @@ class _Hold(msgspec.Struct):
     reply: str
     """The subject on which to acknowledge it."""
     renewed: float
-    """When JetStream last heard of it from us, by the loop's clock."""
+    """When the message was delivered or last renewed, by the loop's clock."""
 
 
 class WorkReader:
@@ -61,9 +63,9 @@ class WorkReader:
         self._ready: deque[Delivery] = deque()
         self._unclaimed: Delivery | None = None  # was ready at the last renewal
         self._held: dict[int, _Hold] = {}
-        self._awaited = 0  # messages the standing request may still bring
-        self._stands_until = 0.0
-        self._gone = False
+        self._awaited = 0  # how many messages the open pull request may still bring
+        self._open_until = 0.0  # when the open pull request ends
+        self._gone = False  # whether the consumer was deleted
         self._changed = asyncio.Event()
         self._end: BrokerError | None = None
         self._pulls = f"{API}.CONSUMER.MSG.NEXT.{stream.stream}.{consumer}"
@@ -72,7 +74,7 @@ class WorkReader:
         self._now = asyncio.get_running_loop().time
 
     async def open(self) -> None:
-        """Join the consumer, made if it is not there. Raises BrokerDenied, a kind of BrokerUnavailable."""
+        """Join the consumer, which is made if it does not exist. Raises BrokerDenied, a kind of BrokerUnavailable."""
         self._subscription: Subscription = await self._stream.replies.listen(self._tail, self._take)
         await self._enter()
 
@@ -82,12 +84,12 @@ class WorkReader:
             if self._gone:
                 await self._return()
                 continue
-            if self._awaited <= 0 or self._now() > self._stands_until:
+            if self._awaited <= 0 or self._now() > self._open_until:
                 await self._pull(min(limit, MOST_WORK_AT_ONCE))
             self._changed.clear()
             if self._end is None and not self._ready and not self._gone:
                 with suppress(TimeoutError):
-                    async with asyncio.timeout_at(self._stands_until):
+                    async with asyncio.timeout_at(self._open_until):
                         await self._changed.wait()
         if self._end is not None:
             raise self._end.anew()
@@ -108,7 +110,7 @@ class WorkReader:
         self._end = BrokerClosed("the subscription is closed")
         self._changed.set()
         with suppress(NatsError):  # already closed, or the connection is lost
-            # unsubscribe() forgets it at once, and messages on their way here would wait for ACK_WAIT
+            # after unsubscribe() we would not see messages that are on their way here, and they would wait for ACK_WAIT
             await self._stream.client._send_unsubscribe(self._subscription._id)
             await self._round_trip()
             await self._settle(NAK, [_Held(self, number) for number in self._held])
@@ -116,11 +118,11 @@ class WorkReader:
 
     @property
     def ended(self) -> bool:
-        """Whether nothing more will arrive."""
+        """Whether the subscription has ended."""
         return self._end is not None
 
     async def renew(self) -> None:
-        """Tell JetStream what we still hold; give back what no receive() has asked for since the last renewal."""
+        """Renew the messages that we hold, and give back those that no receive() has taken since the last renewal."""
         now = self._now()
         if self._ready and self._ready[0] is self._unclaimed:
             await self.nack([*self._ready])
@@ -133,7 +135,7 @@ class WorkReader:
                 await self._stream.client.publish(hold.reply, WORKING)
 
     def end(self, error: BrokerError) -> None:
-        """Make reading raise such an error from now on. Only the first call counts."""
+        """Have receive() raise a copy of `error` from now on. Only the first call counts."""
         self._end = self._end or error
         self._changed.set()
 
@@ -157,7 +159,7 @@ class WorkReader:
         )
 
     async def _return(self) -> None:
-        """Join again: the consumer is gone, as after a long time without room for work."""
+        """Join again, because the consumer was deleted, as after a long time without room for work."""
         self._gone, self._awaited = False, 0
         try:
             await self._enter()
@@ -165,33 +167,33 @@ class WorkReader:
             self._stream.lose(str(error), type(error))
 
     async def _pull(self, count: int) -> None:
-        self._awaited, self._stands_until = count, self._now() + PULL + 1
+        self._awaited, self._open_until = count, self._now() + PULL + 1
         request = {"batch": count, "expires": int(PULL * 1_000_000_000)}
-        with suppress(NatsError):  # the connection is lost, which ends us
+        with suppress(NatsError):  # the connection is lost, and `end` is called
             await self._stream.client.publish(self._pulls, msgspec.json.encode(request), self._deliver_to)
 
     def _take(self, message: Msg) -> None:
-        if not message.reply:  # no message, but the end of the request
+        if not message.reply:  # a status: the end of the pull request
             self._gone = self._gone or (message.headers or {}).get("Status") in ("409", "503")
             self._awaited = 0
             self._changed.set()
             return
         try:
-            about = message.metadata
+            metadata = message.metadata
         except (NatsError, ValueError):
             return  # not from JetStream
         self._awaited -= 1
-        known = about.sequence.stream in self._held
-        self._held[about.sequence.stream] = _Hold(message.reply, self._now())
-        if not known:  # after a stall of our own we may get what we hold
-            token = _Held(self, about.sequence.stream)
-            self._ready.append(Delivery(message.data, token, redelivered=about.num_delivered > 1))
+        known = metadata.sequence.stream in self._held
+        self._held[metadata.sequence.stream] = _Hold(message.reply, self._now())
+        if not known:  # after a stall of our own we may get a message again that we hold
+            token = _Held(self, metadata.sequence.stream)
+            self._ready.append(Delivery(message.data, token, redelivered=metadata.num_delivered > 1))
             self._changed.set()
 
     async def _settle(self, word: bytes, tokens: Sequence[object]) -> None:
         now = self._now()
         for token in tokens:
             hold = self._held.pop(token.number, None) if isinstance(token, _Held) and token.reader is self else None
-            if hold is not None and now - hold.renewed < ACK_WAIT:  # else it is somebody else's by now
+            if hold is not None and now - hold.renewed < ACK_WAIT:  # later another reader may hold it
                 with suppress(NatsError):
                     await self._stream.client.publish(hold.reply, word)

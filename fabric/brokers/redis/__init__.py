@@ -1,1 +1,1 @@
-"""The adapter for Redis Streams, on Redis or Valkey. adapter.py is the place to begin."""
+"""The adapter for Redis Streams, on Redis or Valkey. Begin with adapter.py."""

@@ -1,10 +1,10 @@
-"""Redis Streams, `redis://` and `rediss://`: work is kept until acknowledged, an inbox lives while its owner renews it.
+"""Redis Streams, `redis://` and `rediss://`: work is kept until acknowledged, an inbox is kept while its owner renews it.
 
-- work/<server> is a stream with one consumer group; a consumer is named by its incarnation. Entries are acknowledged and
-  deleted together, given back as a copy at the end, and claimed from a consumer that has not renewed them for CLAIM_AFTER.
-- inbox/<incarnation> is a stream made by its owner, who deletes the entries it has read. Senders never make it, and it
-  expires INBOX_TTL after its owner's last sign of life.
-- topic/<name> is pub/sub, with the database's number in its name because pub/sub knows no databases.
+- work/<server> is a stream with one consumer group; a consumer has its incarnation's name. Entries are deleted when they are
+  acknowledged, given back as a copy at the end, and claimed from a consumer that has not renewed them for CLAIM_AFTER.
+- inbox/<incarnation> is a stream that its owner makes, and whose entries it deletes once they are read. Senders never make it,
+  and it expires INBOX_TTL after its owner has last renewed it.
+- topic/<name> is pub/sub. Its name has the database's number, because pub/sub does not separate databases.
 
 An entry's first field is its body, named `b`, or `r` once it was given back; headers follow. Needs Redis 7.0, or any Valkey.
 """
@@ -29,30 +29,30 @@ from fabric.brokers.publish_report import PublishReport
 from fabric.brokers.redis import scripts
 from fabric.brokers.redis.connection import Command, RedisConnection, Replies, Reply
 from fabric.brokers.redis.inbox_reader import INBOX_TTL, InboxReader
-from fabric.brokers.redis.rights import look
+from fabric.brokers.redis.rights import find_rights
 from fabric.brokers.redis.work_reader import GROUP, WORK_TTL, WorkReader, consumers
 from fabric.brokers.url import BrokerUrl, parse
 from fabric.capabilities import Capabilities
 from fabric.errors import BrokerClosed, BrokerDenied, BrokerError, BrokerReset, BrokerTimeout, BrokerUnavailable
 
 LARGEST_MESSAGE_BYTES = 32 * 1024 * 1024
-"""Redis takes 512 MiB, but serves nobody else while it copies."""
+"""Redis takes 512 MiB, but serves no other client while it copies a message."""
 CAPABILITIES = {
     "redis": Capabilities(resumable=True, largest_message_bytes=LARGEST_MESSAGE_BYTES),
     "rediss": Capabilities(resumable=True, encryption=True, largest_message_bytes=LARGEST_MESSAGE_BYTES),
 }
 
 MOST_WORK = 10_000
-"""Entries of one work stream, waiting or held; a publish beyond fails. (MAXLEN would trim work that nobody has read.)"""
+"""The most entries of one work stream, waiting or held; a publish beyond fails. (MAXLEN would delete unread work.)"""
 
 PULSE = 2.0
-"""Seconds between signs of life, which renew inboxes and the work in our hands."""
+"""Seconds between renewals of our inboxes and of the work that we hold."""
 
 PULSE_TIMEOUT = 4.0
-"""Seconds until a sign of life without an answer means that the connection is lost: a stalled broker closes nothing."""
+"""Seconds until a renewal without an answer means that the connection is lost: a stalled broker closes nothing."""
 
 SCRIPT_DENIED = ("ACL failure in script", "user executing the script can't")
-"""How Redis words a missing right to a command within a script, from 7.2 on and before."""
+"""Parts of Redis' message for a missing right to a command within a script: from 7.2 on, and before."""
 
 CLOSE_TIMEOUT = 4.0
 """Seconds that aclose() waits for the broker."""
@@ -61,7 +61,7 @@ CLOSE_TIMEOUT = 4.0
 async def connect(url: str, *, fabric: str, incarnation: str, timeout: float = 5.0) -> Broker:
     """Connect within `timeout` seconds; `redis://[user:password@]host[:port][/database]`, `rediss://` for TLS.
 
-    Raises ConfigError, BrokerDenied for refused credentials, and of BrokerUnavailable the kind it is.
+    Raises ConfigError, BrokerDenied for refused credentials, and the kind of BrokerUnavailable that fits.
     """
     connection = _RedisBroker(parse(url, default_port=6379), fabric, incarnation, timeout)
     await connection.open()
@@ -69,7 +69,7 @@ async def connect(url: str, *, fabric: str, incarnation: str, timeout: float = 5
 
 
 class _RedisBroker:
-    """One connection in the sense of Broker: to Redis it is one for commands, one for each stream read, and one for pub/sub."""
+    """A Broker. It has several connections to Redis: one for commands, one for each stream that is read, one for pub/sub."""
 
     traits = BrokerTraits(keeps=True, largest_message_bytes=LARGEST_MESSAGE_BYTES)
 
@@ -131,7 +131,7 @@ class _RedisBroker:
         self._state.check_open()
         topic = self._name(ANNOUNCEMENTS)
         prefix = topic.removesuffix(f"{ANNOUNCEMENTS.kind}.{ANNOUNCEMENTS.name}")
-        return await look(await self._connect(), prefix, self._topic(topic))
+        return await find_rights(await self._connect(), prefix, self._topic(topic))
 
     async def tidy(self, server: str) -> None:
         """See Tidies."""
@@ -148,7 +148,7 @@ class _RedisBroker:
         for mailbox in chain.from_iterable(self._mailboxes.values()):
             mailbox.clear()
             mailbox.end(BrokerClosed("the broker connection is closed"))
-        with suppress(TimeoutError):  # a stalled broker does not answer; what is left there expires
+        with suppress(TimeoutError):  # a stalled broker does not answer; our inboxes and consumers expire there
             async with asyncio.timeout(CLOSE_TIMEOUT):
                 await asyncio.gather(*(reader.aclose() for reader in self._readers))
         self._pulse.cancel()
@@ -203,7 +203,7 @@ class _RedisBroker:
         return connection
 
     async def _do(self, name: str, *command: bytes | str | int) -> None:
-        """One command that prepares a channel. Raises BrokerDenied, BrokerUnavailable."""
+        """Send a command that prepares the channel `name`. Raises BrokerDenied, BrokerUnavailable."""
         self._check(name, await self._commands.send([command]))
 
     def _check(self, name: str, replies: Replies) -> None:
@@ -217,27 +217,27 @@ class _RedisBroker:
 
     @staticmethod
     def _denial(reply: Reply) -> str | None:
-        """The text of a reply that refuses us for lack of a right; None of any other."""
+        """The text of a reply that refuses a command because our user lacks a right; None for any other reply."""
         text = str(reply) if isinstance(reply, ResponseError) else ""
         return text if isinstance(reply, NoPermissionError) or any(words in text for words in SCRIPT_DENIED) else None
 
     async def _beat(self) -> None:
-        """Renew what readers hold, and see that the broker still answers."""
+        """Renew the inboxes and the work of our readers, and check that the broker still answers."""
         while self._state.loss is None:
             await asyncio.sleep(PULSE)
             readers = self._readers = [reader for reader in self._readers if not reader.ended]
-            asked = self._commands.send([("PING",), *(reader.renewal() for reader in readers)])
-            await asyncio.wait([asked], timeout=PULSE_TIMEOUT)
-            if not asked.done():
+            replies = self._commands.send([("PING",), *(reader.renewal() for reader in readers)])
+            await asyncio.wait([replies], timeout=PULSE_TIMEOUT)
+            if not replies.done():
                 self._lose(f"no answer within {PULSE_TIMEOUT:g} s", kind=BrokerTimeout)
             else:
-                for reader, reply in zip(readers, asked.result()[1:], strict=False):
+                for reader, reply in zip(readers, replies.result()[1:], strict=False):
                     reader.renewed(reply)
 
     def _lose(self, reason: str, reply: Reply = None, kind: type[BrokerError] = BrokerReset) -> None:
         where = self._url.where
         if (denial := self._denial(reply)) is not None:
-            loss: BrokerError = BrokerDenied(denied_right(where, "do what it has to", f"({reason}: {denial})"))
+            loss: BrokerError = BrokerDenied(denied_right(where, "do this:", f"{reason} ({denial})"))
         else:
             loss = kind(f"{where}: {reason}" + (f": {reply}" if reply is not None else ""))
         if self._state.lose(loss):

@@ -1,4 +1,4 @@
-"""Reads an inbox from Redis. Its one owner reads, and deletes what it has read; adapter.py says what an inbox is."""
+"""Reads an inbox from Redis, and deletes the entries that it has read. adapter.py describes the stream."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from fabric.brokers.redis.connection import Command, RedisConnection, Reply
 from fabric.errors import BrokerClosed, BrokerError
 
 MOST_MESSAGES_AT_ONCE = 128
-"""Entries that one read takes."""
+"""The most entries of one read."""
 
 INBOX_TTL = 60
 """Seconds that an inbox outlives its owner."""
 
 
 class InboxReader:
-    """The one reader of an inbox. What it has read is deleted with the next read. See Subscription."""
+    """The one reader of an inbox. Each read deletes the entries of the one before. See Subscription."""
 
     def __init__(self, key: str, reads: RedisConnection, commands: RedisConnection, lose: Lose) -> None:
         self._key = key
@@ -32,10 +32,10 @@ class InboxReader:
 
     async def receive(self, limit: int) -> Sequence[Delivery]:
         """See Subscription."""
-        return await self._reads.receive(limit, self._ask)
+        return await self._reads.receive(limit, self._make_read)
 
     async def ack(self, deliveries: Sequence[Delivery]) -> None:
-        """Do nothing: the next read deletes what was received."""
+        """Do nothing: the next read deletes the entries that were received."""
 
     async def nack(self, deliveries: Sequence[Delivery]) -> None:
         """Do nothing: an inbox has no other reader."""
@@ -50,11 +50,11 @@ class InboxReader:
 
     @property
     def ended(self) -> bool:
-        """Whether nothing more will arrive."""
+        """Whether the subscription has ended."""
         return self._reads.end is not None
 
     def renewal(self) -> Command:
-        """The command that keeps the inbox alive, to be sent every few seconds."""
+        """The command that keeps the inbox from expiring, to be sent each PULSE (adapter.py)."""
         return ("EXPIRE", self._key, INBOX_TTL)
 
     def renewed(self, reply: Reply) -> None:
@@ -62,13 +62,13 @@ class InboxReader:
         if isinstance(reply, ResponseError):
             self._lose(f"renewing {self._key}", reply)
         elif reply != 1 and not self.ended:
-            self._lose("our inbox is gone: this process was silent for too long, or somebody deleted it")
+            self._lose("our inbox is gone: this process was stopped for too long, or somebody deleted it")
 
     def end(self, error: BrokerError) -> None:
-        """Make reading raise such an error from now on. Only the first call counts."""
+        """Have receive() raise a copy of `error` from now on. Only the first call counts."""
         self._reads.end = self._reads.end or error
 
-    def _ask(self, limit: int) -> tuple[list[Command], Accept]:
+    def _make_read(self, limit: int) -> tuple[list[Command], Accept]:
         count, block = min(limit, MOST_MESSAGES_AT_ONCE), int(BLOCK * 1000)
         commands: list[Command] = [("XREAD", "COUNT", count, "BLOCK", block, "STREAMS", self._key, self._last)]
         if self._last != self._trimmed:

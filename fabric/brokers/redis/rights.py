@@ -8,6 +8,7 @@ from fabric.brokers.base import Rights
 from fabric.brokers.redis.connection import Command, RedisConnection
 
 KEY, CHANNEL = "{key}", "{channel}"
+"""Placeholders in the commands below."""
 
 WORKER: dict[str, Command] = {
     "ping": ("PING",),
@@ -24,7 +25,7 @@ WORKER: dict[str, Command] = {
     "xtrim": ("XTRIM", KEY, "MINID", "0-1"),
     "subscribe": ("SUBSCRIBE", CHANNEL),
 }
-"""The rights that every worker needs, and a command for each. SUBSCRIBE is last: Redis takes few commands after it."""
+"""The rights that every worker needs, and a command for each. SUBSCRIBE is last, because Redis takes few commands after it."""
 
 BRIDGE: dict[str, Command] = {
     "client|unblock": ("CLIENT", "UNBLOCK", 0),
@@ -44,19 +45,22 @@ BRIDGE: dict[str, Command] = {
     "zrangebyscore": ("ZRANGEBYSCORE", KEY, 0, 0),
     "zrem": ("ZREM", KEY, "c"),
 }
-"""The rights that bridges need besides."""
+"""The further rights that bridges need."""
 
-TOO_MUCH: dict[str, Command] = {
+EXCESS: dict[str, Command] = {
     "read the server's configuration": ("CONFIG", "GET", "maxmemory"),
     "use keys of others": ("EXISTS", "outside-of-every-fabric"),
     "publish to channels of others": ("PUBLISH", "outside-of-every-fabric", ""),
 }
-"""Rights that no worker needs, in words."""
+"""Rights that no worker needs, described for people."""
 
 
-async def look(connection: RedisConnection, prefix: str, topic: str) -> Rights:
-    """Try all commands; the fabric's keys begin with `prefix`. The connection is of no use afterwards."""
-    everything = TOO_MUCH | BRIDGE | WORKER
+async def find_rights(connection: RedisConnection, prefix: str, topic: str) -> Rights:
+    """Find the rights by trying all commands. The connection cannot be used afterwards.
+
+    prefix: the beginning of the fabric's keys. topic: a pub/sub channel of the fabric.
+    """
+    everything = EXCESS | BRIDGE | WORKER
     replies = await connection.send(
         [
             [{KEY: f"{prefix}inbox.-", CHANNEL: topic}.get(str(word), word) for word in command]
@@ -67,5 +71,5 @@ async def look(connection: RedisConnection, prefix: str, topic: str) -> Rights:
     return Rights(
         missing=tuple(f"+{right}" for right in WORKER if right in refused),
         missing_to_bridges=() if refused >= BRIDGE.keys() else tuple(f"+{right}" for right in BRIDGE if right in refused),
-        excess=tuple(right for right in TOO_MUCH if right not in refused),
+        excess=tuple(right for right in EXCESS if right not in refused),
     )

@@ -1,10 +1,10 @@
-"""The steps that have to be atomic in Redis, as Lua scripts for Redis 7.0 and any Valkey.
+"""The steps that have to be atomic in Redis, as Lua scripts for Redis 7.0 and any Valkey. Above it: adapter.py, work_reader.py.
 
-KEYS[1] is a work stream. KEYS[2] is a sorted set of its consumers by the time of their last sign of life: Redis 7.0 counts a
-consumer that waits in a blocking read as idle, and does not know a consumer before its first read.
+KEYS[1] is a work stream. KEYS[2] is a sorted set of its consumers by the time of their last renewal. It is needed because Redis
+7.0 counts a consumer that waits in a blocking read as idle, and does not know a consumer before its first read.
 
-A script touches an entry only while it is pending for the consumer that asks. After XAUTOCLAIM gave the entry to another
-consumer, a bare XACK and XDEL of the former one would still succeed, and take the other's work away.
+A script changes an entry only while it is pending for the consumer that calls. After XAUTOCLAIM gave the entry to another
+consumer, a plain XACK and XDEL by the former one would still succeed, and delete the work of the other.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ redis.call('XADD', KEYS[1], '*', unpack(ARGV, 3))
 redis.call('EXPIRE', KEYS[1], ARGV[2])
 return 1
 """
-"""Adds an entry. ARGV: most entries, time to live in seconds, fields of the entry. Returns 1, or 0 if the stream is full."""
+"""Adds an entry. ARGV: limit of entries, time to live in seconds, fields. Returns 1, or 0 if the stream is full."""
 
 ACK = (
     _MINE
@@ -89,9 +89,9 @@ redis.call('EXPIRE', KEYS[2], ARGV[3])
 return redis.call('EXPIRE', KEYS[1], ARGV[3])
 """
 )
-"""Renews a consumer and the entries it holds; forgets dead consumers, once others have claimed what those held.
+"""Renews a consumer and the entries that it holds; removes dead consumers once others have claimed their entries.
 
-ARGV: group, consumer, time to live in seconds, seconds after which a silent consumer is forgotten, ids held. Returns 0 if the
+ARGV: group, consumer, time to live in seconds, seconds after which a silent consumer is removed, ids held. Returns 0 if the
 stream is gone.
 """
 
@@ -110,9 +110,9 @@ if redis.call('XLEN', KEYS[1]) == 0 and redis.call('ZCARD', KEYS[2]) == 0 then
 end
 """
 )
-"""Removes a consumer. ARGV: group, consumer. Gives back what it holds, which DELCONSUMER would drop.
+"""Removes a consumer. ARGV: group, consumer. First gives back the entries that it holds, which DELCONSUMER would drop.
 
-The last consumer removes the stream, too, if it is empty.
+The last consumer also removes the stream, if it is empty.
 """
 
 OPEN_INBOX = """
@@ -122,4 +122,4 @@ if redis.call('EXISTS', KEYS[1]) == 0 then
 end
 redis.call('EXPIRE', KEYS[1], ARGV[1])
 """
-"""Makes an inbox. ARGV: time to live in seconds. Keeps entries that arrived while its owner was connecting again."""
+"""Makes an inbox, or keeps one with the entries that arrived while its owner connected again. ARGV: time to live in seconds."""

@@ -1,7 +1,7 @@
 """Reads work from Redis: a stream with a consumer group, in which each consumer renews what it holds.
 
-Another consumer claims an entry that its own has not renewed for CLAIM_AFTER. An entry given back comes again as a copy.
-adapter.py says what the stream is; scripts.py has the steps that take more than one command.
+Another consumer claims an entry that its own has not renewed for CLAIM_AFTER. An entry that is given back arrives again as a
+copy. adapter.py describes the stream; scripts.py has the steps that take more than one command.
 """
 
 from __future__ import annotations
@@ -21,31 +21,33 @@ from fabric.errors import BrokerClosed, BrokerError
 GROUP = "consumers"
 
 MOST_WORK_AT_ONCE = 16
-"""Entries that one read takes, so that competing consumers share a burst."""
+"""The most entries of one read, so that competing consumers share a burst."""
 
 CLAIM_AFTER = 10.0
-"""Seconds without renewal after which another consumer takes held work over. A living consumer renews every two seconds."""
+"""Seconds without renewal after which another consumer claims held work. A living consumer renews every two seconds."""
 
 CLAIM_EVERY = 2.0
-"""Seconds between two looks for such work."""
+"""Seconds between two searches for such work."""
 
 FORGET_AFTER = 60
-"""Seconds after which a consumer that holds nothing and shows no sign of life is forgotten."""
+"""Seconds without renewal after which a consumer that holds no entries is removed."""
 
 WORK_TTL = 600
 """Seconds that a work stream outlives its last publish and its last consumer: longer than a call waits by default."""
 
 
 def consumers(key: str) -> str:
-    """The key of the set of a work stream's consumers. No channel has such a name: escaped names have no dot."""
+    """The key of the set of a work stream's consumers. No channel has this name, because escaped names have no dot."""
     return f"{key}.consumers"
 
 
 class _Held(NamedTuple):
-    """A delivery's token: the reader that got it, so that no other acts on it, and its id."""
+    """A delivery's token."""
 
     reader: WorkReader
+    """The reader that got the delivery; no other acts on it."""
     id: bytes
+    """The entry's id."""
 
 
 class WorkReader:
@@ -63,7 +65,7 @@ class WorkReader:
 
     async def receive(self, limit: int) -> Sequence[Delivery]:
         """See Subscription."""
-        return await self._reads.receive(limit, self._ask)
+        return await self._reads.receive(limit, self._make_read)
 
     async def ack(self, deliveries: Sequence[Delivery]) -> None:
         """See Subscription."""
@@ -86,11 +88,11 @@ class WorkReader:
 
     @property
     def ended(self) -> bool:
-        """Whether nothing more will arrive."""
+        """Whether the subscription has ended."""
         return self._reads.end is not None
 
     def renewal(self) -> Command:
-        """The command that renews consumer and work, to be sent every few seconds."""
+        """The command that renews the consumer and its entries, to be sent each PULSE (adapter.py)."""
         keys = (2, self._key, consumers(self._key))
         return ("EVAL", scripts.KEEP, *keys, GROUP, self._consumer, WORK_TTL, FORGET_AFTER, *self._held)
 
@@ -102,10 +104,10 @@ class WorkReader:
             self._lose(f"{self._key} is gone: somebody deleted it")
 
     def end(self, error: BrokerError) -> None:
-        """Make reading raise such an error from now on. Only the first call counts."""
+        """Have receive() raise a copy of `error` from now on. Only the first call counts."""
         self._reads.end = self._reads.end or error
 
-    def _ask(self, limit: int) -> tuple[list[Command], Accept]:
+    def _make_read(self, limit: int) -> tuple[list[Command], Accept]:
         count, now = min(limit, MOST_WORK_AT_ONCE), asyncio.get_running_loop().time()
         if now >= self._claim_at:
             self._claim_at = now + CLAIM_EVERY
@@ -125,7 +127,7 @@ class WorkReader:
 
     def _accept(self, entries: list[tuple[bytes, list[bytes]]], *, claimed: bool) -> None:
         for id, fields in entries:
-            if id not in self._held:  # after a stall of our own we may claim what we hold
+            if id not in self._held:  # after a stall of our own we may claim an entry that we hold
                 self._held.add(id)
                 self._reads.ready.append(Delivery(fields[1], _Held(self, id), claimed or fields[0] == b"r"))
 

@@ -270,7 +270,7 @@ async def test_a_broker_that_does_not_start_says_where_to_look(
 
 async def test_a_directory_where_nothing_can_be_written_is_named(state: Path) -> None:
     (state / "users.lock").mkdir(parents=True)
-    with pytest.raises(ConfigError, match=r"cannot be kept here: .*; FABRIC_STATE names another folder"):
+    with pytest.raises(ConfigError, match=r"cannot use this folder: .*; name another one by FABRIC_STATE"):
         await ensure(state)
 
 

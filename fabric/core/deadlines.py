@@ -60,6 +60,11 @@ class Deadlines(Generic[Key]):
     def __len__(self) -> int:
         return len(self._due)
 
+    @property
+    def stale(self) -> int:
+        """How many entries were cleared or moved and still take room."""
+        return len(self._heap) - len(self._due)
+
     def set(self, key: Key, due: float) -> None:
         """`key` is due at `due`."""
         self._due[key] = due

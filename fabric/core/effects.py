@@ -159,6 +159,24 @@ class Completed(msgspec.Struct, frozen=True, gc=False):
     record: Record
 
 
+class StatusChanged(msgspec.Struct, frozen=True, gc=False):
+    """Something that others wait for may have come: look at the snapshot or the announcements again.
+
+    It follows a change of what these say of the broker, of `settled` and `sure`, of the workers that are there and the servers
+    they name, or of the health of this bridge's own servers.
+    """
+
+
+class Idle(msgspec.Struct, frozen=True, gc=False):
+    """A bridge that drains may leave without loss: no job is open, and its peers have acknowledged everything. Comes once."""
+
+
+class Unasked(msgspec.Struct, frozen=True, gc=False):
+    """The message that a process has just written answers no request that is open, or is a ping: nobody waits for it."""
+
+    child: str
+
+
 class Conflict(msgspec.Struct, frozen=True, gc=False):
     """The fabric as a whole is set up wrongly, as `reason` says to a person: this process must not serve."""
 
@@ -188,5 +206,8 @@ Effect = (
     | Consume
     | Pause
     | Completed
+    | StatusChanged
+    | Idle
+    | Unasked
     | Conflict
 )

@@ -13,6 +13,7 @@ from typing import Any
 
 from fabric.core.bridge.core import BridgeCore
 from fabric.core.bridge.processes.limits import ServerLimits
+from fabric.core.bridge.snapshot import BridgeSnapshot, ServerProcesses
 from fabric.core.effects import (
     Ack,
     CheckServer,
@@ -21,11 +22,13 @@ from fabric.core.effects import (
     Consume,
     Effect,
     HoldServer,
+    Idle,
     Nack,
     Pause,
     ReleaseServer,
     StartServer,
     StopServer,
+    Unasked,
     Write,
 )
 from fabric.core.events import (
@@ -37,7 +40,6 @@ from fabric.core.events import (
     ServerFrame,
     ServerStarted,
 )
-from fabric.core.peers.announcement import Served
 from fabric.core.peers.member import Identity
 from fabric.core.telemetry_record import Record
 from fabric.errors import ConfigError, InvalidFrame, LinkError, LinkOverflow, LinkRefused, LinkTimeout
@@ -83,12 +85,15 @@ class Bridge:
         completed: Callable[[Record], None],
         dialer: Dialer,
     ) -> None:
-        self.core = BridgeCore(identity, dict(servers))
-        self.node = Node(url, fabric, self.core, self._perform, dialer, self.core.credit)
+        self._core = BridgeCore(identity, dict(servers))
+        self.node = Node(url, fabric, self._core, self._perform, dialer, self._core.credit)
+        self._servers = servers
         self._connect = connect
         self._check = check
         self._completed = completed
+        self._idle = asyncio.Event()  # set once it may leave, while it drains
         self._children: dict[str, Link] = {}
+        self._unasked: dict[str, UnaskedMessages] = {}
         self._tasks: dict[str, asyncio.Task[None]] = {}
         self._stopping: set[asyncio.Task[None]] = set()
         self._pacing = Pacing(self.node.feed, ServerBehind, ServerCaughtUp)
@@ -96,19 +101,29 @@ class Bridge:
         self._failed_checks = {server: Complaints() for server in servers}
         self._broken = {server: Complaints() for server in servers}  # answers
 
-    def server_states(self) -> dict[str, Served]:
-        """The state of every server at this bridge, by name."""
-        return self.core.served(self.node.loop.now())
+    def __repr__(self) -> str:
+        return f"<Bridge {self.snapshot()}>"
+
+    def snapshot(self) -> BridgeSnapshot:
+        """The bridge now."""
+        return self._core.snapshot(self.node.loop.now())
+
+    def servers(self) -> Mapping[str, ServerProcesses]:
+        """Its servers now, by name."""
+        return self.snapshot().servers
+
+    def last_words(self, server: str) -> str:
+        """The last lines that processes of a server wrote besides messages: see ServerLimits."""
+        return self._servers[server].last_words()
 
     async def drain(self, timeout: float) -> None:
         """Take no new work, and wait at most `timeout` seconds until the edges have the answers to all that runs."""
         self.node.feed(DrainStarted())
         try:
             async with asyncio.timeout(timeout):
-                while not self.core.idle:  # noqa: ASYNC110 - the core has no event for "idle", and needs none
-                    await asyncio.sleep(0.02)
+                await self._idle.wait()
         except TimeoutError:
-            log.warning("stopping with %d requests unanswered", len(self.core.jobs.open))
+            log.warning("stopping with %d requests unanswered", self.snapshot().jobs)
 
     async def aclose(self) -> None:
         """Say goodbye, stop the servers, leave the broker."""
@@ -150,6 +165,11 @@ class Bridge:
                 self.node.bus.pause(server)
             case Completed(record):
                 self._completed(record)
+            case Unasked(child):
+                if child in self._unasked:
+                    self._unasked[child].came(self.node.loop.now())
+            case Idle():
+                self._idle.set()
             case _:
                 raise TypeError(f"not an effect of a bridge: {type(effect).__name__}")
 
@@ -173,6 +193,7 @@ class Bridge:
             return
         self._children[child] = link
         noise, unasked = 0, UnaskedMessages()
+        self._unasked[child] = unasked
         try:
             self.node.feed(ServerStarted(child))
             while True:
@@ -191,10 +212,10 @@ class Bridge:
                 for each in _members(server, message) if message.kind is MessageKind.BATCH else (message,):
                     if fault := _fault(each):
                         self._warn(server, fault)
-                    is_unasked = self._is_unasked(each)
                     self.node.feed(ServerFrame(child, each))
-                    if is_unasked and (pause := unasked.pause(self.node.loop.now())):
+                    if unasked.pause:
                         self._warn(server, _FLOOD)
+                        pause, unasked.pause = unasked.pause, 0.0
                         await asyncio.sleep(pause)
         except LinkError as error:
             if self._children.pop(child, None) is not None:
@@ -207,14 +228,9 @@ class Bridge:
                 log.warning("server %s: %d messages in all that answered no request, or were pings", child, unasked.count)
             self._children.pop(child, None)
             self._tasks.pop(child, None)
+            del self._unasked[child]
             self._pacing.release(child)
             await link.aclose()
-
-    def _is_unasked(self, message: Message) -> bool:
-        """Whether nobody waits for this message."""
-        if message.kind is MessageKind.RESPONSE:
-            return jsonrpc.text(message.id) not in self.core.jobs.open
-        return message.kind is MessageKind.REQUEST and message.method == "ping"
 
     def _warn(self, server: str, reason: str) -> None:
         """Log what is wrong with a server's messages, each reason once."""

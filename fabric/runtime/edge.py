@@ -13,6 +13,7 @@ from contextlib import suppress
 
 from fabric.core.edge.core import EdgeCore
 from fabric.core.edge.correlation import Limits
+from fabric.core.edge.snapshot import EdgeSnapshot
 from fabric.core.effects import (
     Accept,
     CloseLink,
@@ -75,8 +76,14 @@ class Edge:
         completed: Callable[[Record], None],
         dialer: Dialer,
     ) -> None:
-        self.core = EdgeCore(identity, limits, servers, retry_calls=retry_calls)
-        self.node = Node(url, fabric, self.core, self._perform, dialer)
+        self._core = EdgeCore(identity, limits, servers, retry_calls=retry_calls)
+        self.node = Node(url, fabric, self._core, self._perform, dialer)
+        self.known = self._core.known
+        """Whether there is, or recently was, a server of this name."""
+        self.names = self._core.names
+        """Every known server, by name."""
+        self.untaken = self._core.untaken
+        """Why no bridge takes work of this server, for people; empty where one would."""
         self._fabric = fabric
         self._sealer = sealer
         self._lifetime = session_lifetime
@@ -86,10 +93,18 @@ class Edge:
         self._requests: dict[str, RequestLink] = {}
         self._pacing = Pacing(self.node.feed, LinkBehind, LinkCaughtUp)
 
+    def __repr__(self) -> str:
+        return f"<Edge {self.snapshot()}>"
+
+    def snapshot(self) -> EdgeSnapshot:
+        """The edge now."""
+        return self._core.snapshot(self.node.loop.now())
+
     @property
     def sure(self) -> bool:
         """Whether a full lease has shown which members there are."""
-        return self.node.ready and self.core.member.leases.sure(self.node.loop.now())
+        now = self.snapshot()
+        return now.settled and now.sure
 
     def listens_at(self, address: str) -> None:
         """Say in announcements where clients reach this edge."""
@@ -97,7 +112,8 @@ class Edge:
 
     def announced_servers(self) -> list[str]:
         """The servers that living bridges announce, by name."""
-        return sorted({name for _, bridge in self.core.member.leases.alive(Role.BRIDGE) for name in bridge.serves})
+        bridges = [each for _, each in self.node.announcements() if each.role is Role.BRIDGE]
+        return sorted({name for bridge in bridges for name in bridge.serves})
 
     # ------------------------------------------------------------ links
     def on_request(self, link: RequestLink, message: Message | None) -> None:
@@ -187,7 +203,7 @@ class Edge:
 
     def _lapse(self, link: str) -> list[str]:
         """The time for answers is over: answer open requests with an error. Returns their methods."""
-        methods = [exchange.request.method for exchange in self.core.long_links.unanswered(link)]
+        methods = self._core.unanswered(link)
         if methods:
             log.info(
                 "link %s: its client ended its input, and these requests were not answered in time: %s",

@@ -7,12 +7,14 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sized
 from time import monotonic
 from typing import Protocol
 
 from fabric.core.effects import Effect
 from fabric.core.events import Event
+from fabric.core.peers.announcement import Announcement
+from fabric.core.peers.snapshot import MemberSnapshot
 
 TIMER_GRAIN = 0.0005
 """Seconds to add to a delay: uvloop rounds it to the next millisecond, and a timer must not run before its deadline."""
@@ -22,7 +24,7 @@ Perform = Callable[[Effect], None]
 
 
 class Core(Protocol):
-    """The methods of a core that the loop calls."""
+    """A core, as its drivers see it: see fabric/core/__init__.py. The loop calls the first four, and the node the others."""
 
     def handle(self, event: Event, now: float) -> list[Effect]:
         """Handle one event."""
@@ -39,6 +41,26 @@ class Core(Protocol):
     @property
     def soonest(self) -> float:
         """A lower bound of all deadlines; cheaper than `next_deadline`."""
+        ...
+
+    me: str
+    unsent: Sized
+    """The peers that `transmit` has messages for."""
+
+    def transmit(self) -> list[Effect]:
+        """The messages that wait in the lanes, packed."""
+        ...
+
+    def leave(self, now: float) -> list[Effect]:
+        """Say goodbye to all peers."""
+        ...
+
+    def snapshot(self, now: float) -> MemberSnapshot:
+        """The core at this moment."""
+        ...
+
+    def announcements(self) -> list[tuple[str, Announcement]]:
+        """The announcements of all other members, by incarnation."""
         ...
 
 

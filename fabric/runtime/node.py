@@ -7,34 +7,13 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from typing import Protocol
 
-from fabric.core.effects import Conflict, Effect, Publish
+from fabric.core.effects import Conflict, Effect, Publish, StatusChanged
 from fabric.core.peers.announcement import Announcement
-from fabric.core.peers.member import Member
 from fabric.errors import ConfigError
-from fabric.runtime import loop
 from fabric.runtime.bus import Bus
-from fabric.runtime.loop import Loop
+from fabric.runtime.loop import Core, Loop
 from fabric.runtime.retry import Dialer
-
-
-class Core(loop.Core, Protocol):
-    """A core that is a member of the fabric."""
-
-    member: Member
-
-    def settled(self, now: float) -> bool:
-        """Whether it knows the other members, so that it may serve."""
-        ...
-
-    def transmit(self) -> list[Effect]:
-        """The messages that wait in the lanes, as packs."""
-        ...
-
-    def leave(self, now: float) -> list[Effect]:
-        """Say goodbye to all peers."""
-        ...
 
 
 class Node:
@@ -50,22 +29,26 @@ class Node:
         credit: Callable[[str], int] = lambda _: 0,
     ) -> None:
         self._core = core
-        self._pairs = core.member.pairs
+        self._unsent = core.unsent
         self._perform = perform
         self._started = False
+        self._changed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self.loop = Loop(core, self._act, self._outgoing)
         self.feed = self.loop.feed
         """Give the core an event."""
         self.bus = Bus(
             url,
             fabric,
-            core.member.me,
+            core.me,
             feed=self.loop.feed,
             transmit=core.transmit,
             credit=credit,
             ended=self.loop.ended,
             dialer=dialer,
         )
+
+    def __repr__(self) -> str:
+        return f"<Node {self._core.snapshot(self.loop.now())}>"
 
     @property
     def failed(self) -> asyncio.Future[None]:
@@ -75,7 +58,7 @@ class Node:
     @property
     def me(self) -> str:
         """The incarnation of this process."""
-        return self._core.member.me
+        return self._core.me
 
     @property
     def connected(self) -> bool:
@@ -85,12 +68,17 @@ class Node:
     @property
     def ready(self) -> bool:
         """Whether the broker is connected and the core knows the other members."""
-        return self.bus.connected and self._core.settled(self.loop.now())
+        return self.bus.connected and self._core.snapshot(self.loop.now()).settled
 
     def announcements(self) -> list[tuple[str, Announcement]]:
         """The announcements of all other members, by incarnation."""
-        peers = self._core.member.leases.peers
-        return [(peer.incarnation, peer.announcement) for _, peer in sorted(peers.items()) if peer.announcement is not None]
+        return self._core.announcements()
+
+    async def change(self) -> None:
+        """Wait until what `connected`, `ready` and `announcements` say may have changed. Raises the error of a failed node."""
+        await asyncio.wait([self._changed, self.failed], return_when=asyncio.FIRST_COMPLETED)
+        if self.failed.done():
+            self.failed.result()
 
     def start(self) -> None:
         """Connect to the broker, and stay connected."""
@@ -111,7 +99,7 @@ class Node:
 
     def _outgoing(self) -> None:
         bus = self.bus
-        if self._pairs.dirty or bus.queued:
+        if self._unsent or bus.queued:
             bus.wake()
         if bus.starved:
             bus.make_room()
@@ -121,5 +109,8 @@ class Node:
             self.bus.publish(effect)
         elif isinstance(effect, Conflict):
             self.loop.fail(ConfigError(effect.reason))
+        elif isinstance(effect, StatusChanged):
+            changed, self._changed = self._changed, asyncio.get_running_loop().create_future()
+            changed.set_result(None)
         else:
             self._perform(effect)

@@ -13,8 +13,7 @@ class Observer:
     """One observer. Its `node` is started on a running event loop; once `ready`, it has the announcements of all members."""
 
     def __init__(self, url: str, fabric: str, identity: Identity, dialer: Dialer) -> None:
-        self.core = ObserverCore(identity)
-        self.node = Node(url, fabric, self.core, self._perform, dialer)
+        self.node = Node(url, fabric, ObserverCore(identity), self._perform, dialer)
 
     def _perform(self, effect: Effect) -> None:
         raise TypeError(f"not an effect of an observer: {type(effect).__name__}")

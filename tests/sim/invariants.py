@@ -5,12 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
-from fabric.core.bridge.core import BridgeCore
+import msgspec
+
 from fabric.core.bridge.processes.pool import RESTART_MOST
-from fabric.core.edge.core import EdgeCore
 from fabric.core.edge.correlation import STARTS_MOST
 from fabric.core.peers.lease import LEASE
-from fabric.core.peers.observer import ObserverCore
 
 if TYPE_CHECKING:
     from tests.sim.clients import Client
@@ -81,59 +80,32 @@ def _check_answer(world: World, request: Request, starts: list[str], reason: str
             world.violated(f"{request!r}: {message}; but {request.edge.name} and {starts} lived untouched")
 
 
+LASTING = frozenset(
+    {"incarnation", "connected", "settled", "sure", "peers", "given_up", "lanes", "unsent_lanes", "unsent", "stale_deadlines"}
+    | {"processes", "openings", "health", "reason", "eras", "starting", "warm", "slots"}
+)
+"""The fields of snapshots that may be more than zero in a process that nobody uses."""
+
+
 def leftovers(world: World) -> list[str]:
     """What is still held though nobody is there any more."""
     found: list[str] = []
     for process in world.processes:
         if process.alive:
-            core = process.core
-            held = _member_holds(core)
-            if isinstance(core, EdgeCore):
-                held |= _edge_holds(core)
-            elif isinstance(core, BridgeCore):
-                held |= _bridge_holds(core)
-            found += [f"{process.name} holds {what}: {value}" for what, value in held.items() if value]
+            found += [f"{process.name} holds {what}" for what in held(process.core.snapshot(process.clock))]
     found += [f"the queue of {server} holds {len(queue)}" for server, queue in world.broker.queues.items() if queue]
     return found
 
 
-def _member_holds(core: EdgeCore | BridgeCore | ObserverCore) -> dict[str, object]:
-    pairs = core.member.pairs
-    held: dict[str, object] = {"a lane": [pair.peer for pair in pairs if pair.data_out.kept or pair.control_out.kept]}
-    held["a gap"] = [pair.peer for pair in pairs if pair.data_in.held or pair.control_in.held]
-    return held
-
-
-def _edge_holds(core: EdgeCore) -> dict[str, object]:
-    deadlines = core.sender.deadlines
-    return {
-        "exchanges": sorted(core.router.exchanges),
-        "posted": [*core.http_requests.responses.open, *core.http_requests.responses.batches],
-        "long links": sorted(core.long_links.open),
-        "bound": sorted(core.long_links.bound),
-        "orphans": core.http_requests.orphans,
-        "listings": core.tools.listing,
-        "returned work": core.router._returned.servers,
-        "slow links": sorted(core.slow.behind),
-        "crowded lanes": sorted(core.long_links.crowding),
-        "deadlines": len(deadlines) or len(deadlines._heap) > 512,
-    }
-
-
-def _bridge_holds(core: BridgeCore) -> dict[str, object]:
-    pools = core.pools.values()
-    children = [child for pool in pools for child in pool.children.values()]
-    return {
-        "jobs": sorted(core.jobs.open),
-        "sessions": sorted(core.sessions.open),
-        "early cancels": core.early_cancels.waiting,
-        "copies": core.deliveries._waiting,
-        "slots": sum(pool.slots.taken for pool in pools),
-        "pending": [job.exchange for pool in pools for job in pool.slots.waiting],
-        "children's jobs": [child.id for child in children if child.jobs],
-        "jobs that wait for their turn": [child.id for child in children if (turns := child.speaker.turns) and turns.waiting],
-        "deadlines": len(core.timers),
-    }
+def held(snapshot: msgspec.Struct) -> list[str]:
+    """The amounts in a snapshot that are zero in a process which nobody uses."""
+    found: list[str] = []
+    for name, value in msgspec.structs.asdict(snapshot).items():
+        if isinstance(value, dict):
+            found += [f"{server}: {what}" for server, part in value.items() for what in held(part)]
+        elif value and name not in LASTING:
+            found.append(f"{name}={value}")
+    return found
 
 
 def finish(world: World, clients: list[Client]) -> None:

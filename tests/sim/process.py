@@ -21,6 +21,7 @@ from fabric.core.effects import (
     Finish,
     HoldLink,
     HoldServer,
+    Idle,
     Nack,
     Pause,
     Publish,
@@ -29,7 +30,9 @@ from fabric.core.effects import (
     Send,
     Skipped,
     StartServer,
+    StatusChanged,
     StopServer,
+    Unasked,
     Write,
 )
 from fabric.core.events import (
@@ -96,9 +99,9 @@ class Process:
         for effect in effects:
             if type(effect) is Publish:
                 self._queue.append(effect)
-            elif type(effect) is not Completed:
+            elif type(effect) not in (Completed, StatusChanged):
                 self.perform(effect)
-        if not self._write_due and (self._queue or self.core.member.pairs.dirty):
+        if not self._write_due and (self._queue or self.core.unsent):
             self._write_due = True
             self.world.after(TURN, self._write)
         if self.core.soonest < self._timer_at:
@@ -118,10 +121,10 @@ class Process:
 
     def _check_judgement(self) -> None:
         """Who lives untouched is not given up by another who lives untouched."""
-        given_up = self.core.member.pairs._raised
-        if given_up and not self.touched:
+        pairs = self.core.member.pairs
+        if not self.touched:
             for other in self.world.processes:
-                if other.name in given_up and other.alive and not other.leaving and not other.touched:
+                if pairs.given_up(other.name) and other.alive and not other.leaving and not other.touched:
                     self.world.violated(f"{self.name} gave up {other.name}, though both lived untouched")
                     other.touched.append("given up")
 
@@ -296,7 +299,7 @@ class EdgeProcess(Process):
     def retire(self) -> None:
         """An orderly end: no new client, and off when the last answer is out."""
         self.leaving = True
-        if self.alive and not self.frozen and self.core.idle:
+        if self.alive and not self.frozen and not self.core.snapshot(self.clock).unanswered:
             self.leave()
         elif self.alive:
             self.world.after(0.05, self.retire)
@@ -349,6 +352,10 @@ class BridgeProcess(Process):
                 self.world.broker.consume(self, server)
             case Pause(server):
                 self.world.broker.pause(self, server)
+            case Idle():
+                self.leave()
+            case Unasked():
+                pass  # a simulated server writes no flood
             case Conflict(reason):
                 self.world.conflicts.append((self.name, reason))
             case _:
@@ -369,10 +376,3 @@ class BridgeProcess(Process):
         if self.alive and not self.leaving:
             self.leaving = True
             self.feed(DrainStarted())
-            self._drained()
-
-    def _drained(self) -> None:
-        if self.alive and (self.frozen or not self.core.idle):
-            self.world.after(0.02, self._drained)
-        else:
-            self.leave()

@@ -77,4 +77,4 @@ def assert_all_rules_held(world: World, *clients: Client) -> None:
 
 def no_process_was_given_up(world: World) -> bool:
     """Whether no process has judged another to be dead."""
-    return not any(process.core.member.pairs._raised for process in world.processes)
+    return not any(process.core.snapshot(process.clock).given_up for process in world.processes)

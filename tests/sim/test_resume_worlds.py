@@ -335,7 +335,7 @@ def test_a_session_keeps_a_bounded_number_of_bytes_and_messages() -> None:
     assert sum(stream.kept_bytes for stream in kept) <= session.ENDED_BYTES + 4_000_000
     notify(world, 2 * stream.KEPT_MESSAGES)
     world.run(0.5)
-    assert len(only_session(world).own._kept) == stream.KEPT_MESSAGES
+    assert only_session(world).own.kept_messages == stream.KEPT_MESSAGES
     assert_all_rules_held(world, caller)
 
 

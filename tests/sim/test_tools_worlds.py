@@ -89,7 +89,8 @@ def test_without_a_complete_tool_list_calls_go_on_and_half_a_list_counts() -> No
     for _ in range(3):
         client.call("write")
         assert until_answered(world, last_request(client), 3.0) == ""
-    catalog = world.edges[0].core.tools._catalogs["tools"]
+    catalog = world.edges[0].core.tools.catalog("tools", world.edges[0].clock)
+    assert catalog is not None
     assert list(catalog.tools) == ["write"]
     assert_all_rules_held(world, client)
 

@@ -68,9 +68,7 @@ async def wait_until(node: Node, context: WorkerContext, condition: Callable[[],
     try:
         async with asyncio.timeout(JOIN_TIMEOUT + context.settings.fabric.lease):
             while not condition():
-                if node.failed.done():
-                    node.failed.result()
-                await asyncio.sleep(0.01)  # readiness is a state of the lease clock, not an event
+                await node.change()
     except TimeoutError:
         raise BrokerTimeout(f"broker {registry.redacted(context.url)} does not answer; mcp-fabric doctor says why") from None
 

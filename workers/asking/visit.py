@@ -35,7 +35,7 @@ async def visit(settings: Settings, server: str, host: Host | None = None, *, si
             if reason := await why_unserved(edge, context, server):
                 raise BrokerUnavailable(reason)
             async with AsyncExitStack() as stack:
-                async with nullcontext() if silent else patience(server, lambda: edge.core.directory.untaken(server)):
+                async with nullcontext() if silent else patience(server, lambda: edge.untaken(server)):
                     client = await stack.enter_async_context(conversation(edge, server, settings.links.max_frame_bytes, host))
                 yield client
         finally:

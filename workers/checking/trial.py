@@ -6,11 +6,13 @@ import asyncio
 import secrets
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from functools import partial
 
 import msgspec
 
 from fabric.config.settings.process import SecretSettings, Settings
-from fabric.core.peers.announcement import Health, Served
+from fabric.core.bridge.snapshot import ServerProcesses
+from fabric.core.peers.announcement import Health
 from fabric.errors import FabricError
 from fabric.runtime.bridge import Bridge
 from fabric.runtime.edge import Edge
@@ -36,7 +38,7 @@ async def server(name: str, settings: Settings) -> Finding:
     last_words: Callable[[], str] = str
     try:
         async with asyncio.timeout(limit(name, settings)), _alone(name, settings) as (edge, bridge):
-            last_words = bridge.core.pools[name].limits.last_words
+            last_words = partial(bridge.last_words, name)
             served = await _settled(bridge, name)
             if served.health is Health.UNHEALTHY and definition.url:
                 return failed(check, FabricError(served.reason), remedy)
@@ -71,8 +73,8 @@ async def _alone(name: str, settings: Settings) -> AsyncIterator[tuple[Edge, Bri
             await bridge.aclose()
 
 
-async def _settled(bridge: Bridge, name: str) -> Served:
+async def _settled(bridge: Bridge, name: str) -> ServerProcesses:
     """The state of the server, once its health is known."""
-    while (served := bridge.server_states()[name]).health in (Health.UNKNOWN, Health.CHECKING):  # noqa: ASYNC110 - no event
-        await asyncio.sleep(0.02)
-    return served
+    while (server := bridge.servers()[name]).health in (Health.UNKNOWN, Health.CHECKING):
+        await bridge.node.change()
+    return server

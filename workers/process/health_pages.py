@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 
 from fabric.config.settings.process import Address
-from fabric.core.peers.announcement import Served
+from fabric.core.bridge.snapshot import ServerProcesses
 from fabric.errors import ConfigError, LinkRefused
 from fabric.links.http.listener import HttpListener, listen
 from fabric.links.http.settings import HttpSettings, Page
@@ -20,11 +20,11 @@ Readiness = Callable[[], tuple[bool, Mapping[str, Any]]]
 A process with a lost broker, or with an unhealthy server, is `degraded` and still ready: restarting it would not help.
 """
 
-ServerStates = Callable[[], Mapping[str, Served]]
-"""The servers that a process runs, by name, in their present state."""
+Servers = Callable[[], Mapping[str, ServerProcesses]]
+"""The servers that a process runs, by name, as they are now."""
 
 
-def health_pages(readiness: Readiness, servers: ServerStates | None = None) -> dict[str, Page]:
+def health_pages(readiness: Readiness, servers: Servers | None = None) -> dict[str, Page]:
     """The pages of both endpoints: /livez is always 200, /readyz 200 or 503, each with a JSON object.
 
     servers: shown too, with their health and its reason; never to strangers.
@@ -32,7 +32,7 @@ def health_pages(readiness: Readiness, servers: ServerStates | None = None) -> d
 
     def page(description: Mapping[str, Any]) -> bytes:
         found = servers() if servers is not None else {}
-        shown = {name: {"health": served.health, "reason": served.reason} for name, served in found.items()}
+        shown = {name: {"health": server.health, "reason": server.reason} for name, server in found.items()}
         return msgspec.json.encode({**description, "servers": shown} if shown else description)
 
     def livez() -> tuple[int, bytes, str]:
@@ -46,7 +46,7 @@ def health_pages(readiness: Readiness, servers: ServerStates | None = None) -> d
 
 
 async def serve_admin(
-    address: Address, readiness: Readiness, servers: ServerStates | None = None, *, access: AccessRules
+    address: Address, readiness: Readiness, servers: Servers | None = None, *, access: AccessRules
 ) -> HttpListener:
     """Listen for probes. Raises ConfigError if the address is not free."""
     settings = HttpSettings(

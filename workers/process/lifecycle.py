@@ -18,7 +18,7 @@ from workers.process.context import WorkerContext
 from workers.screen.terminal import Line, complain, moving, say
 
 if TYPE_CHECKING:
-    from workers.process.health_pages import ServerStates  # it imports HTTP, which only a process with --admin waits for
+    from workers.process.health_pages import Servers  # it imports HTTP, which only a process with --admin waits for
 
 log = logging.getLogger("mcp-fabric")
 
@@ -108,23 +108,26 @@ class WorkerLifecycle:
 
     async def _ready(self, nodes: Sequence[Node], context: WorkerContext, show: Callable[[str], None]) -> None:
         where = "the embedded broker" if context.settings.fabric.broker is None else f"broker {registry.redacted(context.url)}"
-        waited = 0.0
-        while not all(node.ready for node in nodes):
-            doing = "looking who is there, through" if all(node.connected for node in nodes) else "connecting to"
-            show(f"{doing} {where}")
-            await asyncio.sleep(0.05)  # readiness is a state of the lease clock, not an event
-            waited += 0.05
-            if waited >= READY_WAIT:
-                waited = float("-inf")
-                if not all(node.connected for node in nodes):
-                    log.warning("still waiting for %s; serving begins when it is there", where)
 
-    def readiness(self, nodes: Sequence[Node], servers: ServerStates = dict) -> tuple[bool, Mapping[str, Any]]:
+        def say_late() -> None:
+            if not all(node.connected for node in nodes):
+                log.warning("still waiting for %s; serving begins when it is there", where)
+
+        late = asyncio.get_running_loop().call_later(READY_WAIT, say_late)
+        try:
+            while waiting := [node for node in nodes if not node.ready]:
+                doing = "looking who is there, through" if all(node.connected for node in nodes) else "connecting to"
+                show(f"{doing} {where}")
+                await waiting[0].change()
+        finally:
+            late.cancel()
+
+    def readiness(self, nodes: Sequence[Node], servers: Servers = dict) -> tuple[bool, Mapping[str, Any]]:
         """The state for /readyz. A process without its broker is degraded, not unready: restarting it would not help."""
         if self.stopping.is_set():
             return False, {"status": "draining"}
         if all(node.ready for node in nodes):
-            ill = any(served.health in (Health.DEGRADED, Health.UNHEALTHY) for served in servers().values())
+            ill = any(server.health in (Health.DEGRADED, Health.UNHEALTHY) for server in servers().values())
             return True, {"status": "degraded", "reason": "a server is not healthy"} if ill else {"status": "ready"}
         if self._served:
             return True, {"status": "degraded", "reason": "the broker is away, or has just come back"}
@@ -133,7 +136,7 @@ class WorkerLifecycle:
 
 @asynccontextmanager
 async def health_endpoints(
-    settings: Settings, lifecycle: WorkerLifecycle, nodes: Sequence[Node], servers: ServerStates = dict
+    settings: Settings, lifecycle: WorkerLifecycle, nodes: Sequence[Node], servers: Servers = dict
 ) -> AsyncIterator[str]:
     """The health endpoints, if the settings ask for them; yields the text to add to the ready line."""
     if settings.listen.admin is None:

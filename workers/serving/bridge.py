@@ -16,7 +16,7 @@ async def run(settings: Settings) -> int:
     async with worker_context(settings) as context:
         bridge = make_bridge(context)
         try:
-            async with health_endpoints(settings, lifecycle, [bridge.node], bridge.server_states) as admin:
+            async with health_endpoints(settings, lifecycle, [bridge.node], bridge.servers) as admin:
                 bridge.node.start()
                 lines = ready_line(f"bridge {', '.join(settings.servers)}{admin}")
                 return await lifecycle.serve([bridge.node], context, lines)

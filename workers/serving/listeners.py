@@ -20,7 +20,7 @@ from fabric.runtime.edge import Edge
 from fabric.runtime.node import Node
 from fabric.security.forwarded import Proxies
 from workers.process.access import access_rules
-from workers.process.health_pages import ServerStates, health_pages
+from workers.process.health_pages import Servers, health_pages
 from workers.process.lifecycle import WorkerLifecycle
 
 
@@ -49,7 +49,7 @@ class Listeners:
 
 
 async def open_listeners(
-    settings: Settings, edge: Edge, lifecycle: WorkerLifecycle, nodes: Sequence[Node], servers: ServerStates = dict
+    settings: Settings, edge: Edge, lifecycle: WorkerLifecycle, nodes: Sequence[Node], servers: Servers = dict
 ) -> Listeners:
     """Open all listeners of the settings. Raises ConfigError if one cannot open; then none stays open."""
     options = _options(settings, edge)
@@ -73,16 +73,15 @@ async def open_listeners(
 
 def _options(settings: Settings, edge: Edge) -> ListenerOptions:
     """The options that all listeners share, and the address of HTTP."""
-    directory = edge.core.directory
 
     def resolve(name: str) -> str | None:
         if not name:
-            return settings.default_server or _only(directory.names())
-        return name if directory.known(name) else None
+            return settings.default_server or _only(edge.names())
+        return name if edge.known(name) else None
 
     return ListenerOptions(
         resolve=resolve,
-        names=directory.names,
+        names=edge.names,
         host=settings.listen.http.host,
         port=settings.listen.http.port,
         mode=settings.listen.unix_mode,

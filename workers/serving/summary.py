@@ -14,6 +14,7 @@ from typing import Any
 from urllib.parse import quote
 
 from fabric.config.settings.process import Settings
+from fabric.core.bridge.snapshot import ServerProcesses
 from fabric.core.peers.announcement import Announcement, Health, Role, Served
 from fabric.errors import FabricError
 from fabric.mcp import eras
@@ -84,8 +85,8 @@ class Summary:
                 task.cancel()
 
     # ------------------------------------------------------------ what is known of a server
-    def _served(self, name: str) -> Served:
-        return self._bridge.server_states()[name]
+    def _served(self, name: str) -> ServerProcesses:
+        return self._bridge.servers()[name]
 
     def _told(self, name: str) -> bool:
         """Whether there is something to print about it: it is ready and its tools are known, or it has failed."""

@@ -19,9 +19,9 @@ async def run(settings: Settings) -> int:
     async with worker_context(settings) as context:
         edge, bridge = make_edge(context), make_bridge(context)
         nodes = [edge.node, bridge.node]
-        listeners = await open_listeners(settings, edge, lifecycle, nodes, bridge.server_states)
+        listeners = await open_listeners(settings, edge, lifecycle, nodes, bridge.servers)
         try:
-            async with health_endpoints(settings, lifecycle, nodes, bridge.server_states) as admin:
+            async with health_endpoints(settings, lifecycle, nodes, bridge.servers) as admin:
                 edge.node.start()
                 bridge.node.start()
                 summary = Summary(settings, edge, bridge, listeners, f"{listeners.where}{admin}")

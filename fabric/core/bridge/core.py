@@ -18,8 +18,9 @@ from fabric.core.bridge.processes.pool import Pool
 from fabric.core.bridge.processes.registry import Processes
 from fabric.core.bridge.server_events import ServerEvents
 from fabric.core.bridge.sessions.sessions import Sessions
+from fabric.core.bridge.snapshot import BridgeSnapshot
 from fabric.core.bridge.timers import Timer, Timers
-from fabric.core.effects import Effect
+from fabric.core.effects import Effect, Idle
 from fabric.core.events import (
     BrokerConnected,
     BrokerLost,
@@ -36,7 +37,8 @@ from fabric.core.events import (
     WorkArrived,
 )
 from fabric.core.peers.announcement import Announcement, Role, Served
-from fabric.core.peers.member import Identity, Loss, Member, announcing
+from fabric.core.peers.core import MemberCore
+from fabric.core.peers.member import Identity, Loss, announcing
 from fabric.envelope import Envelope, Kind, Lane
 from fabric.errors import InvalidFrame
 from fabric.mcp import eras, jsonrpc
@@ -47,12 +49,11 @@ SWEEP = 5.0
 """Seconds between two looks for idle sessions."""
 
 
-class BridgeCore:
+class BridgeCore(MemberCore):
     """The decisions of one bridge. `handle` and `expire` return effects; lane messages gather until `transmit`."""
 
     def __init__(self, identity: Identity, servers: dict[str, ServerLimits], session_idle: float = SESSION_IDLE) -> None:
-        self._out: list[Effect] = []
-        self.member = Member(identity, self, self._out)
+        super().__init__(identity)
         self.timers = Timers()
         processes = Processes(identity.incarnation, self._out)
         self.pools = {name: Pool(name, limits, processes, self.timers, self._out) for name, limits in servers.items()}
@@ -60,11 +61,12 @@ class BridgeCore:
         self.intake = Intake(self.member, self.pools, self._out)
         self.jobs = Jobs(self.member, self.pools, processes, self.deliveries, self._out)
         self.sessions = Sessions(self.member, self.pools, processes, self.jobs, session_idle)
-        self.server_events = ServerEvents(self.member, self.pools, processes, self.jobs, self.sessions, self.intake)
+        self.server_events = ServerEvents(self.member, self.pools, processes, self.jobs, self.sessions, self.intake, self._out)
         self._heard = self.server_events.heard  # each frame comes through it
         self.early_cancels = EarlyCancels(self.member)
         self._next_sweep = 0.0
         self._begun = False
+        self._idle = False  # it was, while it drained
 
     # ------------------------------------------------------------ what the runtime calls
     def handle(self, event: Event, now: float) -> list[Effect]:
@@ -112,6 +114,8 @@ class BridgeCore:
                 self.member.announce(now)
             case _:
                 raise TypeError(f"not an event of a bridge: {type(event).__name__}")
+        if self.intake.draining:
+            self._look_idle()
         return self.member.take()
 
     def expire(self, now: float) -> list[Effect]:
@@ -134,7 +138,14 @@ class BridgeCore:
                 self.server_events.late(self.pools[server], now)
             else:
                 self.pools[server].start(now)
+        if self.intake.draining:
+            self._look_idle()
         return self.member.take()
+
+    def _look_idle(self) -> None:
+        if not self._idle and not self.jobs.open and all(pair.quiet for pair in self.member.pairs):
+            self._idle = True
+            self._out.append(Idle())
 
     def next_deadline(self) -> float:
         """When `expire` is to be called at the latest."""
@@ -146,10 +157,6 @@ class BridgeCore:
         """No deadline is earlier; cheaper to ask for than `next_deadline`."""
         return min(self.timers.soonest, self.jobs.owed.soonest, self.member.next_beat)
 
-    def transmit(self) -> list[Effect]:
-        """What waits in the lanes to be sent, packed."""
-        return self.member.pairs.transmit()
-
     def leave(self, now: float) -> list[Effect]:  # noqa: ARG002 - every core leaves at a time
         """Say goodbye and stop every server; what is open ends at the edges as if this process had died."""
         for pool in self.pools.values():
@@ -159,20 +166,29 @@ class BridgeCore:
         self.member.leave()
         return self.member.take()
 
+    # ------------------------------------------------------------ what may be asked of it
     def credit(self, server: str) -> int:
         """How much work of this server's queue may be received; beyond it, a broker that does not keep work loses it."""
         pool = self.pools[server]
         room = pool.limits.slots - pool.slots.taken if pool.room(1) else 0
         return room if self.member.keeps else max(room, 64)
 
-    def settled(self, now: float) -> bool:
-        """Whether it knows which peers are there, and that none of them means another server by one of its names."""
-        return self.intake.names_agree and self.member.leases.settled(now)
-
-    @property
-    def idle(self) -> bool:
-        """Whether it may leave without loss: nothing is unanswered, and peers have acknowledged all that they were sent."""
-        return not self.jobs.open and all(pair.quiet for pair in self.member.pairs)
+    def snapshot(self, now: float) -> BridgeSnapshot:
+        """See MemberCore.snapshot. It is settled once no bridge there means another server by one of its names."""
+        amounts = self.member.amounts(now)
+        servers = {name: pool.snapshot(now) for name, pool in self.pools.items()}
+        return BridgeSnapshot(
+            **amounts | {"settled": amounts["settled"] and self.intake.names_agree},
+            **self.deliveries.amounts(),
+            **self.sessions.amounts(),
+            draining=self.intake.draining,
+            servers=servers,
+            processes=sum(server.processes for server in servers.values()),
+            jobs=len(self.jobs.open),
+            untold=len(self.jobs.owed),
+            deferred=sum(map(len, self._deferred.values())),
+            timers=len(self.timers),
+        )
 
     # ------------------------------------------------------------ what a member asks of its owner
     def describe(self, number: int, now: float) -> Announcement:

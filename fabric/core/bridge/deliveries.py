@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
+from typing import Any
 
 from fabric.core.effects import Ack, Effect, Nack
 from fabric.core.peers.pair import Pair
@@ -20,6 +21,10 @@ class PendingDeliveries:
         """
         self._out = out
         self._waiting: dict[tuple[str, Lane], deque[tuple[int, int, str]]] = {}
+
+    def amounts(self) -> dict[str, Any]:
+        """See BridgeSnapshot."""
+        return {"deliveries": sum(map(len, self._waiting.values())), "unacknowledged_answers": len(self.answered)}
 
     def hold(self, peer: str, lane: Lane, number: int, delivery: int, *, answered: str = "") -> None:
         """Settle `delivery` (0: none) when `peer` has acknowledged message `number` of that lane, the answer to `answered`."""

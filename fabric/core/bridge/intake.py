@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from fabric.core.bridge.processes.pool import Pool
-from fabric.core.effects import Conflict, Effect
+from fabric.core.effects import Conflict, Effect, StatusChanged
 from fabric.core.peers.announcement import Role
 from fabric.core.peers.member import Member
 
@@ -19,10 +19,11 @@ class Intake:
         """Whether the bridge takes work now."""
         self.names_agree = False
         """Whether it is known that no other bridge means another server by one of this bridge's names."""
+        self.draining = False
+        """Whether it takes nothing new, as it is to leave."""
         self._member = member
         self._pools = pools
         self._out = out
-        self._draining = False
 
     def look(self, now: float) -> None:
         """Consume the queues of the servers that may have work now, and pause the others.
@@ -31,13 +32,15 @@ class Intake:
         """
         if not self.names_agree and self._member.leases.answered(now):
             self.names_agree = self._agree()
-        self.open = self.names_agree and not self._draining
+            if self.names_agree:
+                self._out.append(StatusChanged())
+        self.open = self.names_agree and not self.draining
         for pool in self._pools.values():
             pool.consume(self.open)
 
     def drain(self, now: float) -> None:
         """Take nothing new from now on."""
-        self._draining = True
+        self.draining = True
         self.look(now)
 
     def _agree(self) -> bool:

@@ -15,6 +15,7 @@ from fabric.core.bridge.sessions.sessions import Sessions
 from fabric.core.bridge.speaking.base import Answer
 from fabric.core.bridge.strays import adopted
 from fabric.core.bridge.stream import LONGEST_NAMES
+from fabric.core.effects import Effect, StatusChanged, Unasked
 from fabric.core.peers.member import Member
 from fabric.envelope import Kind
 from fabric.errors import InvalidFrame
@@ -34,6 +35,7 @@ class ServerEvents:
         jobs: Jobs,
         sessions: Sessions,
         intake: Intake,
+        out: list[Effect],
     ) -> None:
         self._member = member
         self._pools = pools
@@ -41,6 +43,7 @@ class ServerEvents:
         self._jobs = jobs
         self._sessions = sessions
         self._intake = intake
+        self._out = out
 
     # ------------------------------------------------------------ what processes do
     def started(self, child_id: str) -> None:
@@ -80,9 +83,12 @@ class ServerEvents:
             if isinstance(message, Lost) and job is not None:
                 self._lost(job, message, now)
                 return
-        elif session is not None and len(message.frame) + LONGEST_NAMES > self._member.largest_body_bytes:
-            self._sessions.refuse(session, message)
-            return
+        else:
+            if message.kind is MessageKind.REQUEST and message.method == "ping":
+                self._out.append(Unasked(child.id))
+            if session is not None and len(message.frame) + LONGEST_NAMES > self._member.largest_body_bytes:
+                self._sessions.refuse(session, message)
+                return
         for output in child.speaker.hear(message, job, now):
             if isinstance(output, bytes):
                 self._processes.tell(child, output)
@@ -98,6 +104,7 @@ class ServerEvents:
 
     def _answered_us(self, child: Child, id: str, message: Message, now: float) -> None:
         """A process has answered no client's request: a question of its probe, a check, or nothing that is known here."""
+        self._out.append(Unasked(child.id))
         pool = self._pools[child.server]
         if message.error and message.id == b"null":
             id = pool.question(child)
@@ -195,6 +202,7 @@ class ServerEvents:
             for job in list(pool.slots.waiting):
                 self._jobs.give_back(job, "", now)
         self._intake.look(now)
+        self._out.append(StatusChanged())
         if not self._member.left:
             self._member.announce(now)
 

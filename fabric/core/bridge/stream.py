@@ -46,6 +46,11 @@ class Stream:
         self._client_id = client_id
         self._token = token
 
+    @property
+    def kept_messages(self) -> int:
+        """How many messages are kept."""
+        return len(self._kept)
+
     def open(self, member: Member, now: float, *, primes: bool) -> None:
         """Open the stream at its reader, and if its client's revision knows that, prime it to reconnect."""
         event = self.primed if primes else -1

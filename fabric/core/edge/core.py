@@ -5,6 +5,8 @@ It owns links and exchanges; sessions are owned by bridges, and named here only 
 
 from __future__ import annotations
 
+from collections import Counter
+
 import msgspec
 
 from fabric.core.edge.clients.http_requests import HttpRequests
@@ -16,6 +18,7 @@ from fabric.core.edge.directory import ServerDirectory
 from fabric.core.edge.exchange import Exchange
 from fabric.core.edge.routing import RequestRouting
 from fabric.core.edge.sending import ExchangeSender
+from fabric.core.edge.snapshot import EdgeSnapshot, ServerWork
 from fabric.core.edge.stalled import StalledExchanges
 from fabric.core.edge.tool_lists import ToolLists
 from fabric.core.effects import Effect
@@ -39,18 +42,19 @@ from fabric.core.events import (
     StreamOpened,
 )
 from fabric.core.peers.announcement import Announcement, Role
-from fabric.core.peers.member import Identity, Loss, Member, announcing
+from fabric.core.peers.core import MemberCore
+from fabric.core.peers.member import Identity, Loss, announcing
 from fabric.envelope import Envelope, Kind
 
 
-class EdgeCore:
+class EdgeCore(MemberCore):
     """The decisions of one edge. `handle` and `expire` return effects; lane messages gather until `transmit`."""
 
     def __init__(
         self, identity: Identity, limits: Limits, servers: frozenset[str], *, retry_calls: frozenset[str] = frozenset()
     ) -> None:
-        out: list[Effect] = []  # the one outbox of the core: every part appends, and `Member.take` empties it
-        self.member = Member(identity, self, out)
+        super().__init__(identity)
+        out = self._out
         self.detours = Detours(self.member)
         self.directory = ServerDirectory(self.member.leases, servers)
         self.sender = ExchangeSender(self.member, out, self.detours)
@@ -142,10 +146,6 @@ class EdgeCore:
         """No deadline is earlier; cheaper to ask for than `next_deadline`."""
         return min(self.sender.deadlines.soonest, self.member.next_beat)
 
-    def transmit(self) -> list[Effect]:
-        """What waits in the lanes, packed."""
-        return self.member.pairs.transmit()
-
     def leave(self, now: float) -> list[Effect]:
         """Say goodbye to everyone; what is open ends at the others as if this process had died."""
         for link in list(self.long_links.open):
@@ -153,15 +153,43 @@ class EdgeCore:
         self.member.leave()
         return self.member.take()
 
-    def settled(self, now: float) -> bool:
-        """Whether it knows who is there."""
-        return self.member.leases.settled(now)
-
-    @property
-    def idle(self) -> bool:
-        """No request of a client is open."""
+    # ------------------------------------------------------------ what may be asked of it
+    def snapshot(self, now: float) -> EdgeSnapshot:
+        """See MemberCore.snapshot."""
         exchanges = self.router.exchanges.values()
-        return not any(exchange.asker.link for exchange in exchanges if exchange.request.kind is not Kind.ATTACH)
+        queued = Counter(exchange.request.server for exchange in exchanges if not exchange.owner)
+        in_flight = Counter(exchange.request.server for exchange in exchanges if exchange.owner)
+        return EdgeSnapshot(
+            **self.member.amounts(now),
+            **self.http_requests.amounts(),
+            **self.long_links.amounts(),
+            **self.slow.amounts(),
+            **self.tools.amounts(),
+            servers={
+                name: ServerWork(in_flight=in_flight[name], queued=queued[name]) for name in sorted({*queued, *in_flight})
+            },
+            unanswered=sum(1 for each in exchanges if each.asker.link and each.request.kind is not Kind.ATTACH),
+            exchanges=len(exchanges),
+            returned=self.router.returned_count,
+            deadlines=len(self.sender.deadlines),
+            stale_deadlines=self.sender.deadlines.stale,
+        )
+
+    def known(self, server: str) -> bool:
+        """Whether there is, or recently was, such a server."""
+        return self.directory.known(server)
+
+    def names(self) -> list[str]:
+        """Every known server."""
+        return self.directory.names()
+
+    def untaken(self, server: str) -> str:
+        """Why no bridge takes work of this server, for people; empty where one would, though it may be busy."""
+        return self.directory.untaken(server)
+
+    def unanswered(self, link: str) -> list[str]:
+        """The methods of the requests on a long link that will be answered some day; subscriptions never are."""
+        return [exchange.request.method for exchange in self.long_links.unanswered(link)]
 
     # ------------------------------------------------------------ what a member asks of its owner
     def describe(self, number: int, now: float) -> Announcement:  # noqa: ARG002 - a bridge says how long something lasts

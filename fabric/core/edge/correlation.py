@@ -139,6 +139,11 @@ class CorrelationRouter:
         self._sender.again_after_pause(exchange, now)
         self._returned.add(exchange)
 
+    @property
+    def returned_count(self) -> int:
+        """How many exchanges came back for want of room; some have an owner or have ended since."""
+        return self._returned.count
+
     def crowding_bytes(self, server: str) -> int:
         """How much of the work of this server waits here because no bridge had room for it."""
         return self._returned.waiting_bytes(server)

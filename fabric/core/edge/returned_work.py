@@ -18,6 +18,11 @@ class ReturnedWork:
         """It has come back."""
         self.servers.setdefault(exchange.request.server, {})[exchange.id] = exchange
 
+    @property
+    def count(self) -> int:
+        """How many there are in all."""
+        return sum(map(len, self.servers.values()))
+
     def waiting_bytes(self, server: str) -> int:
         """The size of what waits for this server."""
         return sum(len(exchange.body) for exchange in self.servers.get(server, {}).values() if not exchange.owner)

@@ -8,6 +8,8 @@ Above it: routing.py. Below it: correlation.py, which carries the edge's own too
 
 from __future__ import annotations
 
+from typing import Any
+
 import msgspec
 
 from fabric.core.edge.correlation import CorrelationRouter
@@ -71,6 +73,11 @@ class ToolLists:
         self._retry_calls = retry_calls
         self._catalogs: dict[str, Catalog] = {}
         self.listing: dict[str, ToolList] = {}  # by server
+
+    def amounts(self) -> dict[str, Any]:
+        """See EdgeSnapshot."""
+        listing = self.listing.values()
+        return {"tool_lists": len(listing), "calls_awaiting_tools": sum(len(each.waiting) for each in listing)}
 
     def repeatable(self, request: Request, message: Message) -> bool:
         """Whether a request may be run again, in a session or without one; no call may, as long as nothing is known."""

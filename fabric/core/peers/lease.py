@@ -108,7 +108,11 @@ class Leases:
         return self._crowd.number(with_me=with_me) if self._seasoned(now) and not self.in_gap(now) else 0
 
     def _seasoned(self, now: float) -> bool:
-        return now - self._afresh >= self.lease
+        return now >= self._afresh + self.lease
+
+    def next_change(self, now: float) -> float:
+        """When this process knows more for the mere lapse of time: everyone has had time to answer, or a lease is over."""
+        return min((at for at in (self._settled, self._answered, self._afresh + self.lease) if at > now), default=float("inf"))
 
     def renew(self, incarnation: str, now: float) -> None:
         """Something came from a peer, or one begins to depend on it."""
@@ -118,14 +122,16 @@ class Leases:
         else:
             peer.heard = now
 
-    def announced(self, incarnation: str, announcement: Announcement, now: float) -> None:
-        """A peer's announcement came."""
+    def announced(self, incarnation: str, announcement: Announcement, now: float) -> bool:
+        """A peer's announcement came. Returns whether it is the peer's first, or names other servers than the one before."""
         self.renew(incarnation, now)
-        self.peers[incarnation].announcement = announcement
+        peer = self.peers[incarnation]
+        before, peer.announcement = peer.announcement, announcement
         if announcement.role is not Role.OBSERVER:
             self._crowd.add(incarnation)
         if not (self.in_gap(now) or self.sure(now)):
             self._look_around(announcement.crowd, now)
+        return before is None or before.serves.keys() != announcement.serves.keys()
 
     def _look_around(self, crowd: int, now: float) -> None:
         """Whether those heard by now are all there are."""

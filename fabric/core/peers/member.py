@@ -5,12 +5,12 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable
 from enum import StrEnum
-from typing import Protocol
+from typing import Any, Protocol
 
 import msgspec
 
 from fabric.addressing import ANNOUNCEMENTS
-from fabric.core.effects import Conflict, Effect, Publish
+from fabric.core.effects import Conflict, Effect, Publish, StatusChanged
 from fabric.core.peers import announcement
 from fabric.core.peers.announcement import Announcement, Role
 from fabric.core.peers.lease import GAP, LEASE, Leases
@@ -78,7 +78,10 @@ class Member:
         self.away_since = float("-inf")  # since when there is no broker; later than any time while there is one
         self.largest_body_bytes = sys.maxsize  # until a broker says what it takes
         self.next_beat = 0.0
+        self.looked_at = 0.0
+        """When the last regular look was."""
         self.left = False
+        self._status = (False, False)  # whether it was settled, and sure
         self._owner = owner
         self._out = out
 
@@ -99,11 +102,13 @@ class Member:
         self._say(Kind.HELLO)
         self.announce(now)
         self.pairs.reconnected(now)
+        self._out.append(StatusChanged())
 
     def disconnected(self, now: float) -> None:
         """The broker is gone."""
         self.away_since = now
         self.leases.disconnected()
+        self._out.append(StatusChanged())
 
     def leave(self) -> None:
         """Say goodbye: peers end this process's lease at once."""
@@ -128,13 +133,15 @@ class Member:
 
     def beat(self, now: float) -> None:
         """The regular look: announce, judge leases, keep the lanes going."""
-        self.next_beat = now + BEAT
+        self.looked_at = now
+        self.next_beat = min(now + BEAT, self.leases.next_change(now))
         number = None if self.left else self.leases.next_number(now)
         if number is not None:
             self._announce(number, now)
         for peer in self.leases.dead(now):
             self._give_up(peer, now, Loss.LEASE)
         self.pairs.beat(now)
+        self._judge_status(now)
 
     def doubts(self, peer: str, now: float) -> bool:
         """Whether a peer under lease is silent, or leaves unacknowledged what it was sent, for longer than one that lives."""
@@ -168,6 +175,8 @@ class Member:
                 return  # of another release; it shows up as a process that serves nothing
             if source == self.me:
                 if self.leases.heard_self(heard.number, now):
+                    self.next_beat = min(self.next_beat, self.leases.next_change(now))
+                    self._judge_status(now)
                     self.pairs.reconnected(now)
                     self._owner.recovered(now)
             elif set(heard.key.split(",")).isdisjoint(self.identity.key.split(",")):
@@ -182,7 +191,9 @@ class Member:
                     )
                     self._out.append(Conflict(f"{who}; {UPGRADE}"))
             else:
-                self.leases.announced(source, heard, now)
+                if self.leases.announced(source, heard, now):
+                    self._out.append(StatusChanged())
+                self._judge_status(now)
                 self.pairs.remind(source)
         elif source == self.me:
             return
@@ -196,6 +207,32 @@ class Member:
         self.leases.end(peer)
         self.pairs.give_up(peer)
         self._owner.lost(peer, now, loss)
+        self._out.append(StatusChanged())
+
+    def _judge_status(self, now: float) -> None:
+        status = (self.leases.settled(now), self.leases.sure(now))
+        if status != self._status:
+            self._status = status
+            self._out.append(StatusChanged())
+
+    def amounts(self, now: float) -> dict[str, Any]:
+        """The fields of a MemberSnapshot."""
+        pairs = list(self.pairs)
+        lanes = [lane for pair in pairs for lane in (pair.data_out, pair.control_out)]
+        return {
+            "incarnation": self.me,
+            "connected": self.away_since > now,
+            "settled": self.leases.settled(now),
+            "sure": self.leases.sure(now),
+            "peers": len(self.leases.peers),
+            "given_up": self.pairs.given_up_count,
+            "lanes": len(pairs),
+            "unsent_lanes": len(self.pairs.dirty),
+            "unsent": sum(len(pair.pending) for pair in pairs),
+            "unacknowledged": sum(len(lane.kept) for lane in lanes),
+            "unacknowledged_bytes": sum(lane.kept_bytes for lane in lanes),
+            "early": sum(len(pair.data_in.held) + len(pair.control_in.held) for pair in pairs),
+        }
 
     def _say(self, kind: Kind) -> None:
         self._out.append(Publish(ANNOUNCEMENTS, single(self.me, Envelope(kind=kind))))

@@ -7,16 +7,17 @@ import msgspec
 from fabric.core.effects import Effect
 from fabric.core.events import BrokerConnected, BrokerLost, Event, PackArrived, PackNotConfirmed, RestartAsked
 from fabric.core.peers.announcement import Announcement, Role
-from fabric.core.peers.member import Identity, Loss, Member, announcing
+from fabric.core.peers.core import MemberCore
+from fabric.core.peers.member import Identity, Loss, announcing
+from fabric.core.peers.snapshot import MemberSnapshot
 
 
-class ObserverCore:
+class ObserverCore(MemberCore):
     """A member of the fabric that only listens."""
 
     def __init__(self, identity: Identity) -> None:
-        self._out: list[Effect] = []
+        super().__init__(identity)
         self._restart: dict[str, str] = {}  # the token of each request, by server
-        self.member = Member(identity, self, self._out)
 
     def handle(self, event: Event, now: float) -> list[Effect]:
         """Take in one event."""
@@ -51,13 +52,9 @@ class ObserverCore:
         """The same."""
         return self.member.next_beat
 
-    def settled(self, now: float) -> bool:
-        """Whether it knows who is there."""
-        return self.member.leases.settled(now)
-
-    def transmit(self) -> list[Effect]:
-        """What waits in the lanes: nothing, or that a peer's message was received."""
-        return self.member.pairs.transmit()
+    def snapshot(self, now: float) -> MemberSnapshot:
+        """See MemberCore.snapshot. It holds nothing for anybody."""
+        return MemberSnapshot(**self.member.amounts(now))
 
     def leave(self, now: float) -> list[Effect]:  # noqa: ARG002 - as every core's
         """Say goodbye to everyone."""

@@ -164,6 +164,11 @@ class Pairs:
         """The peer was given up, and has not spoken since."""
         return peer in self._raised
 
+    @property
+    def given_up_count(self) -> int:
+        """How many peers were given up, and have not spoken since."""
+        return len(self._raised)
+
     def _generation(self, peer: str) -> int:
         pair = self._pairs.get(peer)
         return pair.generation if pair is not None else self._raised.get(peer, 1)

@@ -19,16 +19,17 @@ class UnaskedMessages:
         """How many messages came in all."""
         self.floods = False
         """Whether more came in a window than are read."""
+        self.pause = 0.0
+        """For how many seconds nothing more is to be read: mostly 0."""
         self._begun = float("-inf")
         self._room = READ_PER_WINDOW
 
-    def pause(self, now: float) -> float:
-        """Count a message. Returns for how many seconds nothing more is to be read: mostly 0."""
+    def came(self, now: float) -> None:
+        """Count a message."""
         self.count += 1
         if now - self._begun >= WINDOW:
             self._begun, self._room = now, READ_PER_WINDOW
         self._room -= 1
-        if self._room > 0:
-            return 0.0
-        self.floods = True
-        return max(0.0, self._begun + WINDOW - now)
+        if self._room <= 0:
+            self.floods = True
+            self.pause = max(0.0, self._begun + WINDOW - now)

@@ -20,6 +20,7 @@ from fabric.core.bridge.processes.probe import Known, Probe, Step, configured
 from fabric.core.bridge.processes.registry import Processes
 from fabric.core.bridge.processes.renewal import Renewal
 from fabric.core.bridge.processes.slots import Slots
+from fabric.core.bridge.snapshot import ServerProcesses
 from fabric.core.bridge.speaking import choice
 from fabric.core.bridge.speaking.base import Speaker
 from fabric.core.bridge.timers import Timer, Timers
@@ -80,6 +81,29 @@ class Pool:
             health=self.condition.health,
             reason=self.condition.reason or self._starting(now),
             restart=self.renewal.describe(self.children.values()),
+        )
+
+    def snapshot(self, now: float) -> ServerProcesses:
+        """The server and its processes at this moment."""
+        children = self.children.values()
+        return ServerProcesses(
+            health=self.condition.health,
+            reason=self.condition.reason or self._starting(now),
+            eras=self.eras,
+            processes=len(children),
+            starting=sum(1 for child in children if not child.started),
+            warm=len(self._warm),
+            in_sessions=sum(1 for child in children if child.session),
+            retired=self.renewal.retired_count,
+            behind=sum(1 for child in children if child.behind),
+            unread_bytes=sum(child.unread for child in children),
+            slots=self.limits.slots,
+            slots_taken=self.slots.taken,
+            awaiting_process=len(self.slots.waiting),
+            awaiting_turn=sum(len(turns.waiting) for child in children if (turns := child.speaker.turns) is not None),
+            running=sum(len(child.jobs) for child in children),
+            unanswered_by_clients=sum(child.speaker.unanswered_by_clients for child in children),
+            unwritten=sum(len(child.backlog) for child in children),
         )
 
     def _starting(self, now: float) -> str:

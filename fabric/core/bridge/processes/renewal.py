@@ -33,6 +33,11 @@ class Renewal:
         self._seen = deque[str](maxlen=_REMEMBERED)
         self._retired: dict[str, tuple[Child, float]] = {}  # by id, with the time since when
 
+    @property
+    def retired_count(self) -> int:
+        """How many retired processes are still there."""
+        return len(self._retired)
+
     def begin(self, token: str, children: Iterable[Child]) -> bool:
         """Whether the request with this token is new; then all processes there are count as old."""
         if token in self._seen:

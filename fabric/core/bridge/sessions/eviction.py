@@ -34,6 +34,11 @@ class Eviction:
         self._looked: dict[str, float] = {}  # by server: when no session was found that could give way
         self._waiting: dict[str, dict[str, float]] = {}  # by server: the new ones that found no process, and when
 
+    @property
+    def waiting_count(self) -> int:
+        """How many new sessions lately found no process."""
+        return sum(map(len, self._waiting.values()))
+
     def next(self, sessions: Iterable[Session], pool: Pool, opening: str, now: float) -> Session | None:
         """The session that gives way to a new one where no process is left; None where the new one has to wait.
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from fabric.core.bridge.job import Job, job_of
 from fabric.core.bridge.jobs import Jobs
 from fabric.core.bridge.processes.child import Child
@@ -38,6 +40,20 @@ class Sessions:
         self._jobs = jobs
         self._idle = idle
         self._eviction = Eviction(idle)
+
+    def amounts(self) -> dict[str, Any]:
+        """See BridgeSnapshot."""
+        sessions = self.open.values()
+        streams = [stream for session in sessions for stream in session.streams.values()]
+        return {
+            "sessions": len(sessions),
+            "streams": len(streams),
+            "kept_messages": sum(each.kept_messages for each in (*streams, *(session.own for session in sessions))),
+            "session_requests": sum(len(session.jobs) for session in sessions),
+            "session_holds": sum(len(session.holds) for session in sessions),
+            "crowded_sessions": sum(map(len, self.holds.crowding.values())),
+            "openings": self._eviction.waiting_count,
+        }
 
     def begin(self, job: Job, pool: Pool, now: float) -> None:
         """Give an initialize to a process of its own; the session is this bridge's from now on."""

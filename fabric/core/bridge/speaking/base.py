@@ -55,6 +55,11 @@ class Speaker:
         self._jobs = jobs
         self._own_count = 0
 
+    @property
+    def unanswered_by_clients(self) -> int:
+        """How many requests of the process await the answer of its session's client."""
+        return 0
+
     # ------------------------------------------------------------ to the process
     def ask(self, job: Job, frame: bytes) -> tuple[Output, ...]:  # noqa: ARG002 - a Speaker across eras looks at it
         """Ask the process for a job, or answer it here. frame: the job's request, with the fabric's own id."""

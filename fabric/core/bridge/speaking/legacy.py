@@ -28,6 +28,11 @@ class Legacy(Speaker):
         self._requests: dict[str, bytes] = {}  # the server's own raw id of each open request, by the id its client knows
         self._count = 0
 
+    @property
+    def unanswered_by_clients(self) -> int:
+        """See Speaker."""
+        return len(self._requests)
+
     def tell(self, message: Message) -> tuple[Output, ...]:
         """A response gets the server's own id; one that the server does not wait for goes nowhere."""
         if message.kind is not MessageKind.RESPONSE:

@@ -5,6 +5,8 @@ Above it: the edge's core. Below it: routing.py and correlation.py; http_request
 
 from __future__ import annotations
 
+from typing import Any
+
 from fabric.core.edge import outcomes
 from fabric.core.edge.clients.http_batch import BatchMember, HttpBatch
 from fabric.core.edge.clients.http_request import EventStream, HttpRequest, HttpResponses
@@ -38,6 +40,16 @@ class HttpRequests:
         self._router = router
         self._routing = routing
         self._out = out
+
+    def amounts(self) -> dict[str, Any]:
+        """See EdgeSnapshot."""
+        batches = self.responses.batches.values()
+        return {
+            "http_requests": len(self.responses.open),
+            "batches": len(batches),
+            "batch_members": sum(len(batch.open) for batch in batches),
+            "orphans": len(self.orphans),
+        }
 
     # ------------------------------------------------------------ what clients ask
     def post(self, event: RequestPosted, now: float) -> None:

@@ -90,6 +90,16 @@ class LongLink:
         """What is open, oldest first."""
         return list(self._open.values())
 
+    @property
+    def unanswered_count(self) -> int:
+        """How many exchanges are open."""
+        return len(self._open)
+
+    @property
+    def held_frames(self) -> int:
+        """How many frames wait behind an initialize."""
+        return len(self._held)
+
     def newest(self, client_id: bytes) -> Exchange | None:
         """The exchange a cancel of this id means."""
         same = self._by_client_id.get(client_id)

@@ -5,6 +5,8 @@ Above it: the edge's core. Below it: routing.py and correlation.py; long_link.py
 
 from __future__ import annotations
 
+from typing import Any
+
 import msgspec
 
 from fabric.core.edge.clients.long_link import HELD_BYTES, LongLink, Phase
@@ -87,6 +89,17 @@ class LongLinks:
         self._router = router
         self._slow = slow
         self._out = out
+
+    def amounts(self) -> dict[str, Any]:
+        """See EdgeSnapshot."""
+        long_links = self.open.values()
+        return {
+            "long_links": len(long_links),
+            "sessions": len(self.bound),
+            "on_long_links": sum(each.unanswered_count for each in long_links),
+            "behind_initialize": sum(each.held_frames for each in long_links),
+            "crowded_links": sum(map(len, self.crowding.values())),
+        }
 
     def begin(self, event: LinkOpened) -> None:
         """A client is here."""

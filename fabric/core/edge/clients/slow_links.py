@@ -9,6 +9,8 @@ Above it: the edge's core, http_requests.py and long_links.py. Below it: control
 
 from __future__ import annotations
 
+from typing import Any
+
 from fabric.core.edge.exchange import Exchange
 from fabric.core.effects import Effect, Send, Skipped
 from fabric.core.peers.member import Member
@@ -45,6 +47,15 @@ class SlowLinks:
         self._most_bytes = member.identity.lane_bytes // 4
         self._member = member
         self._out = out
+
+    def amounts(self) -> dict[str, Any]:
+        """See EdgeSnapshot."""
+        behind = self.behind.values()
+        return {
+            "slow_links": len(behind),
+            "slow_holds": sum(len(slow.held) for slow in behind),
+            "kept_notices": sum(len(slow.notices) for slow in behind),
+        }
 
     def fell_behind(self, link: str, unsent_bytes: int) -> None:
         """A client takes less than it is sent."""

@@ -10,7 +10,7 @@ import msgspec
 
 from fabric.core.bridge.core import BridgeCore
 from fabric.core.bridge.processes.limits import ServerLimits
-from fabric.core.effects import Effect, Publish, StartServer, Write
+from fabric.core.effects import Effect, Publish, StartServer, StatusChanged, Write
 from fabric.core.events import BrokerConnected, PackArrived, ServerExited, ServerFrame, ServerStarted, WorkArrived
 from fabric.core.peers.member import Identity
 from fabric.envelope import VERSION, Envelope, Kind, Lane, Pack, single
@@ -86,7 +86,7 @@ class DrivenBridge:
                     self._heard[place] = envelope.number
                     self._posted.append(envelope)
         self._announced += [effect.pack for effect in effects if isinstance(effect, Publish)]
-        return [effect for effect in effects if not isinstance(effect, Publish)]
+        return [effect for effect in effects if not isinstance(effect, Publish | StatusChanged)]
 
     def posted(self, *kinds: Kind) -> list[Envelope]:
         """What was posted to edges since this was last asked, or what of it is of these kinds."""

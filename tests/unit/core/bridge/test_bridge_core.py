@@ -195,5 +195,5 @@ def test_a_draining_bridge_pauses_its_queues_and_takes_no_work() -> None:
 
 def test_a_bridge_that_misses_its_own_announcements_is_not_settled() -> None:
     core, _ = directory()
-    assert core.settled(0.5)
-    assert not core.settled(5.0)
+    assert core.snapshot(0.5).settled
+    assert not core.snapshot(5.0).settled

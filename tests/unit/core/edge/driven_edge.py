@@ -10,7 +10,7 @@ import msgspec
 
 from fabric.core.edge.core import EdgeCore
 from fabric.core.edge.correlation import Limits
-from fabric.core.effects import Completed, Effect, Publish, Send
+from fabric.core.effects import Completed, Effect, Publish, Send, StatusChanged
 from fabric.core.events import BrokerConnected, FrameArrived, LinkOpened, PackArrived, RequestPosted, SessionRef
 from fabric.core.peers import announcement
 from fabric.core.peers.announcement import Announcement, Health, Role, Served
@@ -81,7 +81,7 @@ class DrivenEdge:
         return [
             effect
             for effect in effects
-            if not isinstance(effect, Completed)
+            if not isinstance(effect, Completed | StatusChanged)
             and not (isinstance(effect, Publish) and effect.channel.name == "announcements")
         ]
 

@@ -30,12 +30,12 @@ def test_an_edge_announces_where_it_listens_and_how_many_long_links_it_has() -> 
 def test_an_edge_is_idle_while_only_event_streams_are_open() -> None:
     edge = DrivenEdge()
     edge.handle(StreamOpened("get", SESSION, ""))
-    assert edge.core.idle
+    assert not edge.core.snapshot(edge.now).unanswered
     edge.post(request(1, modern=True))
-    assert not edge.core.idle
+    assert edge.core.snapshot(edge.now).unanswered
     [_, exchange] = edge.open
     edge.answers(exchange)
-    assert edge.core.idle
+    assert not edge.core.snapshot(edge.now).unanswered
 
 
 def test_envelopes_that_an_edge_does_not_handle_are_ignored() -> None:

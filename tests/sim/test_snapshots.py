@@ -67,7 +67,7 @@ BRIDGE = MEMBER | {
     "Delay._due": "untold",
     "PendingDeliveries._waiting": "deliveries",
     "PendingDeliveries.answered": "unacknowledged_answers",
-    "BridgeCore._deferred": "deferred",
+    "EarlyCancels.waiting": "early_cancels",
     "Deadlines._due": "timers",
     "Sessions.open": "sessions",
     "Session.streams": "streams",
@@ -201,7 +201,7 @@ def wrong(core: MemberCore, now: float) -> list[str]:
 
 # ---------------------------------------------------------------- tests
 SELDOM = frozenset(
-    {"BridgeCore._deferred", "Child.backlog", "Eviction._waiting", "Holds.crowding", "HttpBatch.open", "HttpRequests.orphans"}
+    {"EarlyCancels.waiting", "Child.backlog", "Eviction._waiting", "Holds.crowding", "HttpBatch.open", "HttpRequests.orphans"}
     | {"HttpResponses.batches", "Legacy._requests", "LongLinks.crowding", "Pairs._raised", "Renewal._retired", "Session.holds"}
     | {"ReturnedWork.servers", "Slots.waiting", "SlowLinks.behind", "ToolList.waiting", "Turns.waiting"}
     | {"_SlowLink.held", "_SlowLink.notices"}

@@ -132,6 +132,8 @@ class BridgeCore(MemberCore):
             if now >= self._next_sweep:
                 self._next_sweep = now + SWEEP
                 self.sessions.sweep(now)
+        elif now >= self.member.due:
+            self.member.look(now)
         self.jobs.expire(now)
         for timer, server in self.timers.expired(now):
             if timer is Timer.PROBE:
@@ -149,13 +151,13 @@ class BridgeCore(MemberCore):
 
     def next_deadline(self) -> float:
         """When `expire` is to be called at the latest."""
-        dues = (self.timers.next(), self.jobs.owed.next(), self.member.next_beat)
+        dues = (self.timers.next(), self.jobs.owed.next(), self.member.due)
         return min(due for due in dues if due is not None)
 
     @property
     def soonest(self) -> float:
         """No deadline is earlier; cheaper to ask for than `next_deadline`."""
-        return min(self.timers.soonest, self.jobs.owed.soonest, self.member.next_beat)
+        return min(self.timers.soonest, self.jobs.owed.soonest, self.member.due)
 
     def leave(self, now: float) -> list[Effect]:  # noqa: ARG002 - every core leaves at a time
         """Say goodbye and stop every server; what is open ends at the edges as if this process had died."""
@@ -186,7 +188,7 @@ class BridgeCore(MemberCore):
             processes=sum(server.processes for server in servers.values()),
             jobs=len(self.jobs.open),
             untold=len(self.jobs.owed),
-            deferred=sum(map(len, self._deferred.values())),
+            early_cancels=sum(map(len, self.early_cancels.waiting.values())),
             timers=len(self.timers),
         )
 

@@ -63,7 +63,7 @@ class BridgeSnapshot(MemberSnapshot, frozen=True, kw_only=True):
     """Deliveries of the broker, and answers, that are kept until an edge has acknowledged what was said of them."""
     unacknowledged_answers: int
     """Exchanges whose edge has not acknowledged the answer."""
-    deferred: int
+    early_cancels: int
     """Cancels that have overtaken the request that they mean."""
     timers: int
     """Deadlines of servers that are being started."""

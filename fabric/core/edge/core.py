@@ -127,6 +127,8 @@ class EdgeCore(MemberCore):
             self.http_requests.judge(now)
             self.stalled.look(now)
             self.tools.look(now)
+        elif now >= self.member.due:
+            self.member.look(now)
         for id in self.sender.deadlines.expired(now):
             exchange = self.router.exchanges.get(id)
             if exchange is None:
@@ -139,12 +141,12 @@ class EdgeCore(MemberCore):
     def next_deadline(self) -> float:
         """When `expire` is to be called at the latest."""
         due = self.sender.deadlines.next()
-        return self.member.next_beat if due is None else min(due, self.member.next_beat)
+        return self.member.due if due is None else min(due, self.member.due)
 
     @property
     def soonest(self) -> float:
         """No deadline is earlier; cheaper to ask for than `next_deadline`."""
-        return min(self.sender.deadlines.soonest, self.member.next_beat)
+        return min(self.sender.deadlines.soonest, self.member.due)
 
     def leave(self, now: float) -> list[Effect]:
         """Say goodbye to everyone; what is open ends at the others as if this process had died."""

@@ -78,6 +78,8 @@ class Member:
         self.away_since = float("-inf")  # since when there is no broker; later than any time while there is one
         self.largest_body_bytes = sys.maxsize  # until a broker says what it takes
         self.next_beat = 0.0
+        self.due = 0.0
+        """When `beat` or `look` is to be called at the latest."""
         self.looked_at = 0.0
         """When the last regular look was."""
         self.left = False
@@ -134,13 +136,18 @@ class Member:
     def beat(self, now: float) -> None:
         """The regular look: announce, judge leases, keep the lanes going."""
         self.looked_at = now
-        self.next_beat = min(now + BEAT, self.leases.next_change(now))
+        self.next_beat = now + BEAT
         number = None if self.left else self.leases.next_number(now)
         if number is not None:
             self._announce(number, now)
         for peer in self.leases.dead(now):
             self._give_up(peer, now, Loss.LEASE)
         self.pairs.beat(now)
+        self.look(now)
+
+    def look(self, now: float) -> None:
+        """See whether it is settled and sure by now; a regular look might be late for that."""
+        self.due = min(self.next_beat, self.leases.next_change(now))
         self._judge_status(now)
 
     def doubts(self, peer: str, now: float) -> bool:
@@ -175,8 +182,7 @@ class Member:
                 return  # of another release; it shows up as a process that serves nothing
             if source == self.me:
                 if self.leases.heard_self(heard.number, now):
-                    self.next_beat = min(self.next_beat, self.leases.next_change(now))
-                    self._judge_status(now)
+                    self.look(now)
                     self.pairs.reconnected(now)
                     self._owner.recovered(now)
             elif set(heard.key.split(",")).isdisjoint(self.identity.key.split(",")):

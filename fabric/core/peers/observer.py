@@ -41,16 +41,18 @@ class ObserverCore(MemberCore):
         """Act on every deadline that has come by `now`."""
         if now >= self.member.next_beat:
             self.member.beat(now)
+        elif now >= self.member.due:
+            self.member.look(now)
         return self.member.take()
 
     def next_deadline(self) -> float:
         """When `expire` is to be called at the latest."""
-        return self.member.next_beat
+        return self.member.due
 
     @property
     def soonest(self) -> float:
         """The same."""
-        return self.member.next_beat
+        return self.member.due
 
     def snapshot(self, now: float) -> MemberSnapshot:
         """See MemberCore.snapshot. It holds nothing for anybody."""

@@ -60,7 +60,7 @@ def fault_frame(id: bytes, fault: Fault, *, server: str = "", exchange: str = ""
     return jsonrpc.error_frame(id, CODES[fault.reason], fault.message, data)
 
 
-class Lost(Message, kw_only=True):
+class LostAnswer(Message, kw_only=True):
     """A lost answer: the error that a link gives in its server's place to one request, while the link itself goes on."""
 
     fault: Fault
@@ -71,16 +71,16 @@ class Lost(Message, kw_only=True):
     """Whether another attempt may succeed."""
 
     @property
-    def spoke(self) -> bool:
+    def server_answered(self) -> bool:
         """Whether the server did answer, and its answer could not be passed on."""
         return self.fault.reason in (Reason.INVALID, Reason.TOO_LARGE)
 
 
-def lost(id: bytes, fault: Fault, *, started: bool, again: bool) -> Lost:
+def lost_answer(id: bytes, fault: Fault, *, started: bool, again: bool) -> LostAnswer:
     """The lost answer to the request of this raw id."""
     frame = fault_frame(id, fault)
     seen = jsonrpc.parse(frame)
-    return Lost(frame, seen.kind, id, "", seen.params, seen.error, fault=fault, started=started, again=again)
+    return LostAnswer(frame, seen.kind, id, "", seen.params, seen.error, fault=fault, started=started, again=again)
 
 
 def outcome(answer: bytes) -> tuple[str, int]:

@@ -13,7 +13,7 @@ from contextlib import suppress
 from typing import Any
 
 from fabric.errors import InvalidFrame
-from fabric.faults import Fault, Reason, lost
+from fabric.faults import Fault, Reason, lost_answer
 from fabric.mcp import jsonrpc
 from fabric.mcp.jsonrpc import Message, MessageKind
 
@@ -46,7 +46,7 @@ class Mender:
         self._bytes = 0
 
     def take(self, line: bytes) -> list[Message]:
-        """The messages that a line which is none completes, with a Lost for a broken answer; none if the line is noise."""
+        """The messages that an invalid line completes, with a LostAnswer for a broken answer; none if the line is noise."""
         if not self._lines or line.startswith(b"{"):
             begins = line.rstrip() == b"{"
             self._lines, self._bytes = [line] if begins else [], len(line)
@@ -66,7 +66,7 @@ class Mender:
 
 
 def mended(frame: bytes, peer: str) -> list[Message]:
-    """The messages within a frame that is none, in order, with a Lost for each broken answer; none if the frame is noise."""
+    """The messages within an invalid frame, in order, with a LostAnswer for each broken answer; none if it is noise."""
     if len(frame) > _DEEP_BYTES:
         return _long(frame, peer)
     text = frame.decode("latin-1")  # one character for each byte
@@ -91,20 +91,20 @@ def mended(frame: bytes, peer: str) -> list[Message]:
 
 
 def too_long(head: bytes, peer: str, reason: str) -> Message:
-    """The Lost in place of a message over the limit. head: its beginning, which may show the request that it answers."""
+    """The LostAnswer in place of a message over the limit. head: its beginning, which may show the request that it answers."""
     id = jsonrpc.leading_id(head)
     fault = Fault(Reason.TOO_LARGE, f"{peer} sent an answer that is too long: {reason}")
-    return lost(id if id or _RESULT_FIRST.match(head) else _NO_REQUEST, fault, started=True, again=False)
+    return lost_answer(id if id or _RESULT_FIRST.match(head) else _NO_REQUEST, fault, started=True, again=False)
 
 
 def broken(id: bytes, peer: str, reason: str) -> Message:
-    """The Lost in place of an unusable answer, to the request of this raw id, or if that is empty to the only open one."""
+    """The LostAnswer in place of an unusable answer, to the request of this raw id; an empty id means the only open one."""
     fault = Fault(Reason.INVALID, f"{peer} sent an answer that cannot be passed on: {reason}")
-    return lost(id, fault, started=True, again=False)
+    return lost_answer(id, fault, started=True, again=False)
 
 
 def _piece(piece: bytes, value: dict[str, Any], constants: list[str], peer: str, *, behind: bool) -> list[Message]:
-    """The message that one object of a line is, or its Lost. behind: other text stood before it, as in a log of messages."""
+    """The message that one object of a line is, or its LostAnswer. behind: it follows other text, as in a log of messages."""
     try:
         message = jsonrpc.parse(piece)
     except InvalidFrame as error:
@@ -145,7 +145,7 @@ def _long(frame: bytes, peer: str) -> list[Message]:
 
 
 def _cut(frame: bytes, peer: str) -> list[Message]:
-    """The Lost for a frame that begins like an answer and is not JSON: cut off, in another encoding or with invalid syntax."""
+    """The LostAnswer for a frame that begins like an answer and is not JSON: cut off, badly encoded, or of invalid syntax."""
     bare = frame.replace(b"\0", b"").lstrip(_SILENT_BYTES)
     if not bare.startswith(b"{") or _REQUEST.match(bare, 0, _HEAD_BYTES) or not (b'"result"' in bare or b'"error"' in bare):
         return []

@@ -47,6 +47,7 @@ class ListenerOptions(msgspec.Struct, frozen=True, kw_only=True):
     server: str = ""
     """The MCP server that clients reach here; empty for any that a client names."""
     host: str = "127.0.0.1"
+    """The address to listen on."""
     port: int = 0
     """0 picks a free one."""
     path: Path = Path()

@@ -21,7 +21,9 @@ class LinkUrl(msgspec.Struct, frozen=True, kw_only=True):
     """The parts of a server's URL. Its repr shows no secret."""
 
     scheme: str
+    """In lower case."""
     host: str = ""
+    """A name or an address, without brackets; empty for a path."""
     port: int = 0
     """0 for the scheme's default."""
     path: str = ""
@@ -49,7 +51,7 @@ def parse(url: str, form: Form = "URL") -> LinkUrl:
         parts = urlsplit(url)
         port = parts.port
     except ValueError:
-        raise ConfigError("is no URL: a port is a number, an IPv6 address stands in brackets") from None
+        raise ConfigError("is no URL: a port is a number, and an IPv6 address is in brackets") from None
     scheme, host, path = parts.scheme, parts.hostname or "", parts.path
     if parts.fragment:
         raise ConfigError("has a fragment (#...), which means nothing here")

@@ -60,11 +60,17 @@ class MetaFields(msgspec.Struct, frozen=True, gc=False):
     """The reserved keys in `params._meta`, each as raw JSON, empty when absent or null."""
 
     progress_token: msgspec.Raw = msgspec.field(default=msgspec.Raw(), name="progressToken")
+    """The token that progress notifications about the request carry."""
     version: msgspec.Raw = msgspec.field(default=msgspec.Raw(), name="io.modelcontextprotocol/protocolVersion")
+    """The revision of a modern request."""
     capabilities: msgspec.Raw = msgspec.field(default=msgspec.Raw(), name="io.modelcontextprotocol/clientCapabilities")
+    """The client's capabilities, in a modern request."""
     log_level: msgspec.Raw = msgspec.field(default=msgspec.Raw(), name="io.modelcontextprotocol/logLevel")
+    """The lowest level of log messages that a modern request asks for."""
     subscription: msgspec.Raw = msgspec.field(default=msgspec.Raw(), name="io.modelcontextprotocol/subscriptionId")
+    """The id of the listen request that a notification belongs to."""
     traceparent: msgspec.Raw = msgspec.Raw()
+    """The W3C traceparent."""
 
 
 _NO_FIELDS = MetaFields()
@@ -74,10 +80,15 @@ class Meta(msgspec.Struct, frozen=True, gc=False):
     """The metadata of a request's `params`, each as raw JSON, empty when absent or null."""
 
     name: msgspec.Raw = msgspec.Raw()
+    """The name of a tool or prompt."""
     uri: msgspec.Raw = msgspec.Raw()
+    """The URI of a resource."""
     request_state: msgspec.Raw = msgspec.field(default=msgspec.Raw(), name="requestState")
+    """The server's state that a repeated modern request brings back."""
     input_responses: msgspec.Raw = msgspec.field(default=msgspec.Raw(), name="inputResponses")
+    """The client's answers to what the server asked for, in a repeated modern request."""
     fields: MetaFields = msgspec.field(default=_NO_FIELDS, name="_meta")
+    """The reserved keys in `_meta`."""
 
 
 class _Head(msgspec.Struct, gc=False):

@@ -43,7 +43,7 @@ from fabric.core.events import (
 from fabric.core.peers.member import Identity
 from fabric.core.telemetry_record import Record
 from fabric.errors import ConfigError, InvalidFrame, LinkError, LinkOverflow, LinkRefused, LinkTimeout
-from fabric.faults import Lost, Reason
+from fabric.faults import LostAnswer, Reason
 from fabric.links.base import Link
 from fabric.links.mending import broken, too_long
 from fabric.mcp import answers, batches, jsonrpc
@@ -261,7 +261,7 @@ class Bridge:
 
 def _fault(message: Message) -> str:
     """What is wrong with a server's message, if no caller may get an error for it; empty for nothing."""
-    if isinstance(message, Lost):
+    if isinstance(message, LostAnswer):
         return message.fault.message if message.fault.reason is Reason.INVALID else ""
     if message.kind is MessageKind.RESPONSE and message.id[:1] != b'"':  # all ids of ours are strings
         named = f"the id {message.id.decode()}" if message.id else "no id"
@@ -276,7 +276,7 @@ def _members(server: str, batch: Message) -> list[Message]:
     except InvalidFrame as error:
         return [broken(b"", server, error.reason)]
     messages = [each if isinstance(each, Message) else broken(each.id, server, each.reason) for each in members]
-    named = [each for each in messages if not (isinstance(each, Lost) and each.id == b"null")]
+    named = [each for each in messages if not (isinstance(each, LostAnswer) and each.id == b"null")]
     if len(named) < len(messages):
         invalid = len(messages) - len(named)
         log.warning("server %s: %d of a batch of %d are not JSON-RPC messages", server, invalid, len(messages))

@@ -13,7 +13,7 @@ from typing import Any, Self
 import pytest
 
 from fabric.errors import LinkError
-from fabric.faults import Lost
+from fabric.faults import LostAnswer
 from fabric.links.base import Link
 from fabric.links.registry import connect
 from fabric.links.settings import ConnectSettings
@@ -216,10 +216,10 @@ async def answer(link: Link, id: str) -> Any:
     return found
 
 
-async def lost(link: Link, id: str) -> Lost:
+async def lost(link: Link, id: str) -> LostAnswer:
     """What is said instead of a response."""
     message = await received(link)
-    assert isinstance(message, Lost), message.frame
+    assert isinstance(message, LostAnswer), message.frame
     assert message.id == json.dumps(id).encode()
     return message
 

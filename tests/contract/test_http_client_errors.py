@@ -9,7 +9,7 @@ from contextlib import suppress
 import pytest
 
 from fabric.errors import ConfigError, InvalidFrame, LinkHandshakeError, LinkOverflow, LinkRefused, LinkTimeout
-from fabric.faults import Lost, Reason
+from fabric.faults import LostAnswer, Reason
 from fabric.links.registry import connect
 from fabric.links.settings import ConnectSettings
 from fabric.mcp.jsonrpc import Message
@@ -208,7 +208,7 @@ async def test_whatever_a_server_says_its_request_is_answered_once_and_the_next_
         while not found or found[-1].id != b'"x1"':
             with suppress(InvalidFrame):
                 found.append(await received(link))
-        assert isinstance(found[-1], Lost)
+        assert isinstance(found[-1], LostAnswer)
         expected = Reason.INVALID if said is ODD["another's answer"] else Reason.OUTCOME_UNKNOWN
         assert found[-1].fault.reason is expected
         await proven(upstream, link)

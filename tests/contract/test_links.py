@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 import pytest
 
 from fabric.errors import InvalidFrame, LinkBroken, LinkClosed, LinkOverflow, LinkProtocolError, LinkTimeout
-from fabric.faults import Lost, Reason
+from fabric.faults import LostAnswer, Reason
 from fabric.links.base import Link
 from fabric.mcp.jsonrpc import MessageKind
 from tests.contract.links import MEMBERS, WAIT, Joined, Member
@@ -110,7 +110,7 @@ async def test_of_a_servers_answers_a_broken_one_is_told_and_one_behind_a_text_i
     async with member.open() as joined:
         await joined.peer.write(answer.replace(b"1}}", b"NaN}}") + b"\n" + b"INFO: " + answer + b"\n")
         broken = await soon(joined.link.receive())
-        assert isinstance(broken, Lost)
+        assert isinstance(broken, LostAnswer)
         assert (broken.id, broken.fault.reason) == (b'"x"', Reason.INVALID)
         assert broken.fault.message.endswith(" sent an answer that cannot be passed on: not JSON: it holds NaN")
         assert "(pid" not in broken.fault.message, "it is said once for many processes"

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from fabric.core.events import ServerBehind, ServerCaughtUp, ServerExited, ServerFrame, ServerStarted
-from fabric.faults import Fault, Reason, lost
+from fabric.faults import Fault, Reason, lost_answer
 from fabric.mcp import jsonrpc
 from tests.sim.wires import BEHIND_BYTES, PIPE_BYTES, Wire
 
@@ -298,7 +298,7 @@ class SimServer:
             if self.behaviour.unreadable:
                 named = jsonrpc.quoted(id) if self.behaviour.unreadable == "named" else b""
                 fault = Fault(Reason.INVALID, "not JSON")
-                self.world.after(PIPE, self._written, lost(named, fault, started=True, again=False))
+                self.world.after(PIPE, self._written, lost_answer(named, fault, started=True, again=False))
             else:
                 self.send(id=id, result={"content": ["x" * big], "key": key})
 

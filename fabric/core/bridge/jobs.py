@@ -19,7 +19,7 @@ from fabric.core.peers.member import Member
 from fabric.core.telemetry_record import CALL, Record, Side, after
 from fabric.envelope import Envelope, Kind, Lane
 from fabric.errors import InvalidFrame
-from fabric.faults import Fault, Lost, Reason, fault_frame, outcome
+from fabric.faults import Fault, LostAnswer, Reason, fault_frame, outcome
 from fabric.mcp import jsonrpc, swap
 
 TAKEN_AFTER = 0.05
@@ -209,11 +209,11 @@ class Jobs:
             text = f"{job.server} ended while it ran this call, which may have been carried out: {reason}"
             self.fault(job, Fault(Reason.OUTCOME_UNKNOWN, text), now)
 
-    def lost(self, job: Job, answer: Lost, now: float) -> None:
+    def lost(self, job: Job, answer: LostAnswer, now: float) -> None:
         """A job's process lives, and the request did not get through to it, or its answer did not get through to us."""
         if job.kind is not Kind.OPEN and job.queued and answer.again and (job.repeatable or not answer.started):
             self.give_back(job, answer.fault.message if answer.started else "", now)
-        elif answer.spoke and job.kind is not Kind.OPEN:
+        elif answer.server_answered and job.kind is not Kind.OPEN:
             text = f"{answer.fault.message}; the call may have been carried out"
             self.fault(job, Fault(answer.fault.reason, text), now)
         else:

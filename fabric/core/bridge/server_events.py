@@ -19,7 +19,7 @@ from fabric.core.effects import Effect, StatusChanged, Unasked
 from fabric.core.peers.member import Member
 from fabric.envelope import Kind
 from fabric.errors import InvalidFrame
-from fabric.faults import Fault, Lost, Reason
+from fabric.faults import Fault, LostAnswer, Reason
 from fabric.mcp import jsonrpc
 from fabric.mcp.jsonrpc import Message, MessageKind
 
@@ -62,7 +62,7 @@ class ServerEvents:
         if check is not None and check.child is not child:
             check = None
         if check is not None:
-            if not isinstance(message, Lost) or message.spoke:
+            if not isinstance(message, LostAnswer) or message.server_answered:
                 self.checked(pool, "", now)  # it speaks, so it is there
             elif jsonrpc.text(message.id) == check.id:
                 self.checked(pool, message.fault.message, now)
@@ -80,7 +80,7 @@ class ServerEvents:
                 self._processes.answered(child, job.exchange if job is not None else exchange)
             if session is not None:
                 session.used = now
-            if isinstance(message, Lost) and job is not None:
+            if isinstance(message, LostAnswer) and job is not None:
                 self._lost(job, message, now)
                 return
         else:
@@ -108,7 +108,7 @@ class ServerEvents:
         pool = self._pools[child.server]
         if message.error and message.id == b"null":
             id = pool.question(child)
-        if (not isinstance(message, Lost) or message.spoke) and pool.probed(child, id, message, now):
+        if (not isinstance(message, LostAnswer) or message.server_answered) and pool.probed(child, id, message, now):
             self._changed(pool, now)
         pool.checkup.answered(child, id)
 
@@ -117,7 +117,7 @@ class ServerEvents:
             self._pools[child.server].opened(child, now)
         self._sessions.opened(answer.job, answer.frame, now, failed=failed)
 
-    def _lost(self, job: Job, answer: Lost, now: float) -> None:
+    def _lost(self, job: Job, answer: LostAnswer, now: float) -> None:
         self._jobs.lost(job, answer, now)
         opening = self._sessions.open.get(job.exchange)
         if opening is not None:

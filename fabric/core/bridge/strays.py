@@ -13,7 +13,7 @@ import re
 import msgspec
 
 from fabric.core.bridge.processes.child import Child
-from fabric.faults import Fault, Lost, Reason, lost
+from fabric.faults import Fault, LostAnswer, Reason, lost_answer
 from fabric.mcp import answers, jsonrpc
 from fabric.mcp.jsonrpc import Message
 
@@ -33,16 +33,16 @@ def adopted(child: Child, message: Message, server: str) -> Message | None:
         return None
     [exchange] = child.jobs
     id, named = jsonrpc.quoted(exchange), jsonrpc.text(message.id)
-    if isinstance(message, Lost):
+    if isinstance(message, LostAnswer):
         known = message.id in _NONE or (named and not _ours(named, exchange))
-        return lost(id, message.fault, started=message.started, again=message.again) if known else None
+        return lost_answer(id, message.fault, started=message.started, again=message.again) if known else None
     if (named and _ours(named, exchange)) or _may_answer_notification(child, exchange, message):
         return None
     if message.error:
         return jsonrpc.parse(b'{"jsonrpc":"2.0","id":' + id + b',"error":' + bytes(message.error) + b"}")
     what = f"the id {message.id.decode()[:_SHOWN]}" if message.id else "no id"
     text = f"{server} sent an answer that cannot be passed on: it has {what}, not that of the request"
-    return lost(id, Fault(Reason.INVALID, text), started=True, again=False)
+    return lost_answer(id, Fault(Reason.INVALID, text), started=True, again=False)
 
 
 _SHOWN = 80  # characters of an id

@@ -37,7 +37,7 @@ class EventStreamReader:
     async def answer(
         self, request: Message, answer: ServerResponse, put: Callable[[Message], None], get: Get, *, resumable: bool
     ) -> None:
-        """`put` the messages that answer a request, its response last, or the Lost in its place.
+        """`put` the messages that answer a request, its response last, or the LostAnswer in its place.
 
         answer: the POST's, an event stream. get: resumes it. Raises EndOfLink if the server no longer knows the session.
         """

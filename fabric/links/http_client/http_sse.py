@@ -103,7 +103,7 @@ class SseStream:
     async def post(self, message: Message, timeout: float) -> None:
         """POST a message. Raises LinkTimeout if the server does not accept it within `timeout` seconds.
 
-        Any other failure of a request queues the Lost in place of its answer; of another message it raises LinkError.
+        Any other failure of a request queues the LostAnswer in place of its answer; of another message it raises LinkError.
         """
         is_request = message.kind is MessageKind.REQUEST
         try:

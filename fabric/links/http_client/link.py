@@ -27,7 +27,7 @@ from fabric.errors import (
     LinkRefused,
     LinkTimeout,
 )
-from fabric.faults import Lost
+from fabric.faults import LostAnswer
 from fabric.links.base import Link, LinkInfo
 from fabric.links.http_client import rules
 from fabric.links.http_client.connection_pool import ConnectionPool, pool_for, release
@@ -298,7 +298,7 @@ class HttpClientLink:
     # ------------------------------------------------------------ receiving
     def _put(self, request: Message, message: Message) -> None:
         """Queue a message that a request has brought, and learn from it."""
-        if not isinstance(message, Lost):
+        if not isinstance(message, LostAnswer):
             self._proven = True
             if request.method == "initialize" and message.kind is MessageKind.RESPONSE:
                 self._endpoint.version = negotiated(message.frame)

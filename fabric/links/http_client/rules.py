@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from fabric.errors import EndOfLink, InvalidFrame, LinkError, LinkHandshakeError
-from fabric.faults import Fault, Reason, lost
+from fabric.faults import Fault, Reason, lost_answer
 from fabric.links.mcp_headers import NAMED, encoded
 from fabric.links.mending import broken, mended
 from fabric.mcp import batches, jsonrpc
@@ -42,7 +42,7 @@ def mismatched(answer: Message) -> bool:
 def own(answer: Message, request: Message, where: str) -> Message:
     """A message of the POST's answer, corrected if it answers the request with a wrong id.
 
-    An error gets the request's id. A result with an id that is not a string, as all ids of the fabric are, becomes a Lost.
+    An error gets the request's id. A result whose id is not a string, as all ids of the fabric are, becomes a LostAnswer.
     """
     if answer.kind is not MessageKind.RESPONSE or answer.id == request.id or (not answer.error and answer.id[:1] == b'"'):
         return answer
@@ -83,7 +83,7 @@ def judged(
     if in_session and (status == 404 or (status == 400 and not (error and messages[-1].id == request.id))):
         reason = f"{status_text}: it no longer knows the session"
         fault = Fault(Reason.SESSION_LOST, f"{reason}; begin a new one", retryable=True)
-        return [lost(request.id, fault, started=False, again=False)], EndOfLink(reason)
+        return [lost_answer(request.id, fault, started=False, again=False)], EndOfLink(reason)
     status_text += advice(status)
     refusal = LinkHandshakeError(status_text) if status in _SHUT_OUT or not 400 <= status < 500 else None
     if error is not None:
@@ -104,28 +104,28 @@ def _refused(request: Message, status: int, status_text: str, retry_after: str) 
     if status == 429:
         wait = float(retry_after) if retry_after.isdigit() else _RETRY_AFTER
         fault = Fault(Reason.OVERLOADED, status_text, retryable=True, retry_after=wait)
-        return lost(request.id, fault, started=False, again=False)
+        return lost_answer(request.id, fault, started=False, again=False)
     if status == 413:
-        return lost(request.id, Fault(Reason.TOO_LARGE, status_text), started=False, again=False)
+        return lost_answer(request.id, Fault(Reason.TOO_LARGE, status_text), started=False, again=False)
     if status >= 500:
         return unknown(request, status_text)
     if status in _SHUT_OUT or status < 400:
-        return lost(request.id, Fault(Reason.UNAVAILABLE, status_text), started=False, again=False)
+        return lost_answer(request.id, Fault(Reason.UNAVAILABLE, status_text), started=False, again=False)
     # a legacy server refuses a modern probe like this, and this error shows its era
     return jsonrpc.parse(jsonrpc.error_frame(request.id, jsonrpc.INVALID_REQUEST, status_text))
 
 
 def unsent(request: Message, reason: str) -> Message:
-    """The Lost of a request that was not sent."""
-    return lost(request.id, Fault(Reason.UNAVAILABLE, reason, retryable=True), started=False, again=True)
+    """The LostAnswer of a request that was not sent."""
+    return lost_answer(request.id, Fault(Reason.UNAVAILABLE, reason, retryable=True), started=False, again=True)
 
 
 def unknown(request: Message, reason: str) -> Message:
-    """The Lost of a request that was sent, and whose answer did not arrive."""
+    """The LostAnswer of a request that was sent, and whose answer did not arrive."""
     text = f"{reason}; the request may have been carried out"
-    return lost(request.id, Fault(Reason.OUTCOME_UNKNOWN, text), started=True, again=True)
+    return lost_answer(request.id, Fault(Reason.OUTCOME_UNKNOWN, text), started=True, again=True)
 
 
 def too_long(request: Message, reason: str) -> Message:
-    """The Lost of a request whose answer is over the limit."""
-    return lost(request.id, Fault(Reason.TOO_LARGE, reason), started=True, again=False)
+    """The LostAnswer of a request whose answer is over the limit."""
+    return lost_answer(request.id, Fault(Reason.TOO_LARGE, reason), started=True, again=False)

@@ -22,4 +22,5 @@ REMEDY = " or ".join(method.REMEDY for method in METHODS)
 
 def configured(environment: Mapping[str, str]) -> Authenticator | None:
     """The authenticator that these variables configure; None without one. Raises ConfigError."""
-    return next((found for method in METHODS if (found := method.configured(environment)) is not None), None)
+    authenticators = (method.configured(environment) for method in METHODS)
+    return next((authenticator for authenticator in authenticators if authenticator is not None), None)

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from fabric.errors import InvalidFrame
-from fabric.faults import Lost, Reason
+from fabric.faults import LostAnswer, Reason
 from fabric.links.mending import Mender, mended, too_long
 from fabric.mcp.jsonrpc import parse
 
@@ -24,7 +24,7 @@ def read(line: bytes) -> list[bytes]:
     with pytest.raises(InvalidFrame):
         parse(line)
     found = mended(line, "server")
-    assert not [each for each in found if isinstance(each, Lost)]
+    assert not [each for each in found if isinstance(each, LostAnswer)]
     return [each.frame for each in found]
 
 
@@ -36,8 +36,8 @@ def told(line: bytes) -> tuple[bytes, str] | None:
     if not found:
         return None
     (only,) = found
-    assert isinstance(only, Lost)
-    assert (only.fault.reason, only.started, only.again, only.spoke) == (Reason.INVALID, True, False, True)
+    assert isinstance(only, LostAnswer)
+    assert (only.fault.reason, only.started, only.again, only.server_answered) == (Reason.INVALID, True, False, True)
     before = "server sent an answer that cannot be passed on: "
     assert only.fault.message.startswith(before)
     return only.id, only.fault.message[len(before) :]
@@ -129,7 +129,7 @@ def over(*lines: bytes, limit: int = 1_000_000) -> list[Any]:
     mender, found = Mender("server", limit), []
     for line in lines:
         found += mender.take(line)
-    return [each.fault.reason if isinstance(each, Lost) else json.loads(each.frame) for each in found]
+    return [each.fault.reason if isinstance(each, LostAnswer) else json.loads(each.frame) for each in found]
 
 
 def test_a_message_over_many_lines_is_joined() -> None:

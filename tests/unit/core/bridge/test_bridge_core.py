@@ -12,7 +12,7 @@ from fabric.core.peers import announcement
 from fabric.core.peers.announcement import Health
 from fabric.core.peers.member import Identity
 from fabric.envelope import VERSION, Envelope, Kind, Lane, Pack, single
-from fabric.faults import Fault, Reason, lost
+from fabric.faults import Fault, Reason, lost_answer
 from fabric.mcp.jsonrpc import Message, parse
 
 DISCOVERED = {"resultType": "complete", "supportedVersions": ["2026-07-28"]}
@@ -106,7 +106,7 @@ def test_a_request_lost_by_its_link_runs_again_only_where_that_is_safe(
         grant = Envelope(kind=Kind.GRANT, exchange="x", lane=Lane.CONTROL, number=1, attempt=1)
         core.handle(PackArrived(Pack(VERSION, "e", 1, 0, 0, (grant,))), 1.0)
     fault = Fault(Reason.OUTCOME_UNKNOWN, "it broke off")
-    core.handle(ServerFrame(child, lost(b'"x"', fault, started=started, again=again)), 2.0)
+    core.handle(ServerFrame(child, lost_answer(b'"x"', fault, started=started, again=again)), 2.0)
     pair = core.member.pairs.get("e")
     (last,) = [each for each in (*pair.data_out.kept, *pair.control_out.kept) if each.kind in (Kind.ANSWER, Kind.RETURNED)]
     if last.kind is Kind.ANSWER:
@@ -138,14 +138,18 @@ UNKNOWN = b'{"jsonrpc":"2.0","id":null,"error":{"code":-32601,"message":"Method 
             {"x": f"{STRAY}it has the id 7, not that of the request{CARRIED_OUT}"},
         ),
         (["x", "y"], parse(b'{"jsonrpc":"2.0","id":7,"result":{}}'), {}),
-        (["x"], lost(b"", Fault(Reason.INVALID, "not JSON"), started=True, again=False), {"x": f"not JSON{CARRIED_OUT}"}),
-        (["x", "y"], lost(b"", Fault(Reason.INVALID, "not JSON"), started=True, again=False), {}),
+        (
+            ["x"],
+            lost_answer(b"", Fault(Reason.INVALID, "not JSON"), started=True, again=False),
+            {"x": f"not JSON{CARRIED_OUT}"},
+        ),
+        (["x", "y"], lost_answer(b"", Fault(Reason.INVALID, "not JSON"), started=True, again=False), {}),
         (
             ["x", "y"],
-            lost(b'"y"', Fault(Reason.INVALID, "not JSON"), started=True, again=False),
+            lost_answer(b'"y"', Fault(Reason.INVALID, "not JSON"), started=True, again=False),
             {"y": f"not JSON{CARRIED_OUT}"},
         ),
-        (["x"], lost(b'"a-1-f"', Fault(Reason.INVALID, "not JSON"), started=True, again=False), {}),  # another of ours
+        (["x"], lost_answer(b'"a-1-f"', Fault(Reason.INVALID, "not JSON"), started=True, again=False), {}),  # another of ours
     ],
 )
 def test_an_answer_that_names_no_request_goes_to_the_only_open_one(
@@ -176,7 +180,7 @@ def test_a_check_passes_on_any_message_and_fails_at_once_when_its_link_lost_it()
         return id
 
     fault = Fault(Reason.UNAVAILABLE, "nobody listens")
-    core.handle(ServerFrame(child, lost(asked(), fault, started=False, again=True)), now)
+    core.handle(ServerFrame(child, lost_answer(asked(), fault, started=False, again=True)), now)
     assert core.served(now)["s"].health is Health.DEGRADED
     assert core.served(now)["s"].reason == "nobody listens"
     for _ in range(checks.up):

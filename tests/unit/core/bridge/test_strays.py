@@ -8,7 +8,7 @@ from fabric.core.bridge.job import job_of
 from fabric.core.bridge.processes.child import Child
 from fabric.core.bridge.strays import adopted
 from fabric.envelope import Envelope, Kind
-from fabric.faults import Fault, Lost, Reason, lost
+from fabric.faults import Fault, LostAnswer, Reason, lost_answer
 from fabric.mcp import jsonrpc
 from fabric.mcp.jsonrpc import Message
 
@@ -47,12 +47,12 @@ def test_an_error_without_a_known_id_goes_to_the_only_open_request(code: int, id
 )
 def test_a_result_without_a_known_id_becomes_an_error_that_gives_the_reason(id: str, named: str) -> None:
     found = adopted(child(OURS), result(id), "s")
-    assert isinstance(found, Lost)
+    assert isinstance(found, LostAnswer)
     assert (jsonrpc.text(found.id), found.fault.reason, found.again) == (OURS, Reason.INVALID, False)
     assert found.fault.message == f"s sent an answer that cannot be passed on: it has {named}, not that of the request"
 
 
-@pytest.mark.parametrize("said", [error(-32600), result("null"), lost(b"", BROKEN, started=True, again=False)])
+@pytest.mark.parametrize("said", [error(-32600), result("null"), lost_answer(b"", BROKEN, started=True, again=False)])
 def test_a_stray_answer_is_dropped_when_no_request_or_several_are_open(said: Message) -> None:
     for open in ((), (OURS, OTHER)):
         assert adopted(child(*open), said, "s") is None
@@ -63,7 +63,7 @@ def test_a_late_or_second_answer_to_another_request_does_not_answer_the_open_one
     for said in (
         result(f'"{named}"'),
         error(-32600, f'"{named}"'),
-        lost(jsonrpc.quoted(named), BROKEN, started=True, again=False),
+        lost_answer(jsonrpc.quoted(named), BROKEN, started=True, again=False),
     ):
         assert adopted(child(OURS), said, "s") is None
 

@@ -22,19 +22,19 @@ setup.step("a thing", Path(sys.argv[1]), [1], lambda: threading.Event().wait(flo
 
 def test_a_step_prints_one_line_and_runs_once(tmp_path: Path) -> None:
     command = [sys.executable, "-c", SCRIPT, str(tmp_path), "0"]
-    said = [subprocess.run(command, capture_output=True, text=True, timeout=60, check=True).stdout for _ in range(2)]
-    assert said == ["set-up: a thing ... 0 s\n", ""]
+    outputs = [subprocess.run(command, capture_output=True, text=True, timeout=60, check=True).stdout for _ in range(2)]
+    assert outputs == ["set-up: a thing ... 0 s\n", ""]
 
 
 def test_a_step_counts_its_seconds_on_a_terminal(tmp_path: Path) -> None:
     ours, theirs = pty.openpty()
     process = subprocess.Popen([sys.executable, "-c", SCRIPT, str(tmp_path), "1.5"], stdout=theirs, stderr=theirs)
     os.close(theirs)
-    said = b""
+    output = b""
     with suppress(OSError):  # how a terminal says that nobody has its other end any more
         while data := os.read(ours, 1024):
-            said += data
+            output += data
     os.close(ours)
     assert process.wait(60) == 0
-    assert said.startswith(b"set-up: a thing ... \rset-up: a thing ... 1 s ")
-    assert said.endswith(b" s\r\n")
+    assert output.startswith(b"set-up: a thing ... \rset-up: a thing ... 1 s ")
+    assert output.endswith(b" s\r\n")

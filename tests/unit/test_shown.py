@@ -66,7 +66,7 @@ cat file.json
 exit 1
 ```
 ```sh
-echo "$WORD" > said && cat said
+echo "$WORD" > output && cat output
 ```
 ```text
 there

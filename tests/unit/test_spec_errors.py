@@ -37,11 +37,11 @@ def reasons(call: ast.Call) -> list[Reason]:
 
 def given(call: ast.Call, keyword: str) -> bool:
     """Whether it says this keyword, other than False."""
-    return any(said.arg == keyword and ast.unparse(said.value) != "False" for said in call.keywords)
+    return any(each.arg == keyword and ast.unparse(each.value) != "False" for each in call.keywords)
 
 
-def word(said: set[bool]) -> str:
-    return "sometimes" if len(said) > 1 else "yes" if said == {True} else "no"
+def word(values: set[bool]) -> str:
+    return "sometimes" if len(values) > 1 else "yes" if values == {True} else "no"
 
 
 def test_every_reason_is_listed_with_its_code() -> None:
@@ -57,10 +57,12 @@ def test_each_reason_is_listed_with_the_http_status_of_its_answers() -> None:
 
 @pytest.mark.parametrize(("keyword", "column"), [("retryable", 3), ("retry_after", 4)])
 def test_retry_advice_is_listed_as_the_code_gives_it(keyword: str, column: int) -> None:
-    found: defaultdict[Reason, set[bool]] = defaultdict(set)
+    given_by_reason: defaultdict[Reason, set[bool]] = defaultdict(set)
     for call in raised():
-        found[reasons(call)[0]].add(given(call, keyword))
-    assert {row[1]: row[column].partition(",")[0] for row in ROWS} == {str(reason): word(found[reason]) for reason in Reason}
+        given_by_reason[reasons(call)[0]].add(given(call, keyword))
+    assert {row[1]: row[column].partition(",")[0] for row in ROWS} == {
+        str(reason): word(given_by_reason[reason]) for reason in Reason
+    }
 
 
 def test_the_listeners_own_refusals_are_listed() -> None:

@@ -1,4 +1,4 @@
-"""The doors beside HTTP are settings, and two at one address are refused before anything starts."""
+"""The listeners beside HTTP are settings, and two at one address are refused before anything starts."""
 
 from __future__ import annotations
 
@@ -32,16 +32,16 @@ def write(tmp_path: Path) -> Write:
 def test_listeners_beside_http_are_settings_of_processes_that_open_them(write: Write) -> None:
     section = {"tcp": ["127.0.0.1:0=a"], "unix": ["run/b.sock"], "unixMode": "660", "unixRemove": False, "ws": "[::1]:7"}
     path = write({"mcpServers": {"a": TIME, "b": TIME}, "defaultServer": "b", "fabric": section})
-    opened = load(
+    loaded = load(
         str(path), environment={**ENVIRONMENT, "FABRIC_TCP": "127.0.0.1:1=b,127.0.0.1:2"}, arguments={}, listens=("others",)
     )
-    assert opened.listen.others == (
+    assert loaded.listen.others == (
         ListenerSettings(scheme="tcp", server="b", address=Address("127.0.0.1", 1)),
         ListenerSettings(scheme="tcp", server="b", address=Address("127.0.0.1", 2)),
         ListenerSettings(scheme="unix", server="b", path=path.parent / "run/b.sock"),
         ListenerSettings(scheme="ws", server="", address=Address("::1", 7)),
     )
-    assert (opened.listen.unix_mode, opened.listen.unix_remove) == (0o660, False)
+    assert (loaded.listen.unix_mode, loaded.listen.unix_remove) == (0o660, False)
     assert load(str(path), environment=ENVIRONMENT, arguments={}).listen.others == (), "who opens none has none"
 
 
@@ -49,11 +49,11 @@ def test_listeners_beside_http_are_settings_of_processes_that_open_them(write: W
 def test_a_bare_port_is_a_port_of_the_loopback_address(write: Write, written: str | int, port: int) -> None:
     path = write({"mcpServers": {"a": TIME}, "fabric": {"http": written, "tcp": [7000, "7001=a"], "ws": 7002}})
     ways: list[tuple[dict[str, str], dict[str, object]]] = [({}, {"admin": "9090"}), ({"FABRIC_ADMIN": "9090"}, {})]
-    for given, arguments in ways:
-        found = load(str(path), environment=ENVIRONMENT | given, arguments=arguments, listens=("http", "admin", "others"))
-        assert (found.listen.http, found.listen.admin) == (Address("127.0.0.1", port), Address("127.0.0.1", 9090))
-        doors = [("tcp", "127.0.0.1:7000"), ("tcp", "127.0.0.1:7001"), ("ws", "127.0.0.1:7002")]
-        assert [(door.scheme, str(door.address)) for door in found.listen.others] == doors
+    for variables, arguments in ways:
+        loaded = load(str(path), environment=ENVIRONMENT | variables, arguments=arguments, listens=("http", "admin", "others"))
+        assert (loaded.listen.http, loaded.listen.admin) == (Address("127.0.0.1", port), Address("127.0.0.1", 9090))
+        listeners = [("tcp", "127.0.0.1:7000"), ("tcp", "127.0.0.1:7001"), ("ws", "127.0.0.1:7002")]
+        assert [(listener.scheme, str(listener.address)) for listener in loaded.listen.others] == listeners
 
 
 TCP = "127.0.0.1:7000"

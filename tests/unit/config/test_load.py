@@ -61,17 +61,17 @@ def refusal(path: Path | None, environment: Mapping[str, str] | None = None, **a
 @pytest.mark.requirement("C01")
 def test_an_ordinary_mcp_servers_file_is_a_valid_config(write: Write) -> None:
     path = write({"mcpServers": {"time": {**TIME, "env": {"TZ": "UTC"}, "type": "stdio"}}})
-    found = settings(path)
-    time = found.servers["time"]
+    loaded = settings(path)
+    time = loaded.servers["time"]
     assert (time.command, time.args, time.cwd) == ("python3", ("-m", "mcp_server_time"), str(path.parent))
-    assert (found.fabric.name, found.fabric.broker) == ("default", None)
-    assert (found.listen.http, found.listen.admin) == (Address("127.0.0.1", 8080), None)
-    assert (found.fabric.lease, found.fabric.broker_wait) == (3.5, 10)
-    assert (found.times.idle_timeout, found.times.absolute_timeout) == (300, 3600)
-    assert (found.links.keep_alive, found.links.half_closed_timeout) == (15, 30)
-    assert found.links.max_frame_bytes == 16 * 2**20
+    assert (loaded.fabric.name, loaded.fabric.broker) == ("default", None)
+    assert (loaded.listen.http, loaded.listen.admin) == (Address("127.0.0.1", 8080), None)
+    assert (loaded.fabric.lease, loaded.fabric.broker_wait) == (3.5, 10)
+    assert (loaded.times.idle_timeout, loaded.times.absolute_timeout) == (300, 3600)
+    assert (loaded.links.keep_alive, loaded.links.half_closed_timeout) == (15, 30)
+    assert loaded.links.max_frame_bytes == 16 * 2**20
     assert (time.max_in_flight, time.warm, time.max_processes, time.retry_calls, time.grace) == (64, 1, 64, False, 5.0)
-    assert found.default_server == "time"
+    assert loaded.default_server == "time"
 
 
 @pytest.mark.requirement("L02")
@@ -101,15 +101,15 @@ def test_a_server_of_a_file_inherits_the_variables_that_the_sdks_pass_on_and_the
 def test_relative_paths_are_relative_to_the_folder_of_the_file(write: Write) -> None:
     entry = {"command": "bin/server", "cwd": "data"}
     path = write({"mcpServers": {"a": entry}, "fabric": {"secretFile": "secret", "state": "state"}})
-    found = settings(path)
-    assert found.servers["a"].command == str(path.parent / "bin/server")
-    assert found.servers["a"].cwd == str(path.parent / "data")
-    assert (found.secret.secret_file, found.fabric.state) == (path.parent / "secret", path.parent / "state")
+    loaded = settings(path)
+    assert loaded.servers["a"].command == str(path.parent / "bin/server")
+    assert loaded.servers["a"].cwd == str(path.parent / "data")
+    assert (loaded.secret.secret_file, loaded.fabric.state) == (path.parent / "secret", path.parent / "state")
 
 
 def test_a_disabled_server_is_left_out(write: Write) -> None:
-    found = settings(write({"mcpServers": {"off": {**TIME, "disabled": True}, "on": TIME}}))
-    assert list(found.servers) == ["on"]
+    loaded = settings(write({"mcpServers": {"off": {**TIME, "disabled": True}, "on": TIME}}))
+    assert list(loaded.servers) == ["on"]
 
 
 def test_the_only_server_is_the_default_one(write: Write) -> None:
@@ -120,18 +120,18 @@ def test_the_only_server_is_the_default_one(write: Write) -> None:
 def test_command_line_wins_over_environment_over_file_over_default(write: Write) -> None:
     path = write({"mcpServers": {"a": TIME}, "fabric": {"name": "file", "lease": 4, "idleTimeout": 10, "http": "127.0.0.1:1"}})
     environment = {"FABRIC_NAME": "environment", "FABRIC_LEASE": "5", "FABRIC_ALLOWED_HOSTS": "a.example, b.example"}
-    found = settings(path, environment, name="argument", http=None)
-    assert (found.fabric.name, found.fabric.lease) == ("argument", 5.0)
-    assert (found.times.idle_timeout, found.listen.http.port) == (10.0, 1)
-    assert found.access.allowed_hosts == ("a.example", "b.example")
+    loaded = settings(path, environment, name="argument", http=None)
+    assert (loaded.fabric.name, loaded.fabric.lease) == ("argument", 5.0)
+    assert (loaded.times.idle_timeout, loaded.listen.http.port) == (10.0, 1)
+    assert loaded.access.allowed_hosts == ("a.example", "b.example")
 
 
 @pytest.mark.requirement("S11")
 def test_proxies_public_url_and_path_prefix_are_settings(write: Write) -> None:
     environment = {"FABRIC_TRUSTED_PROXIES": "127.0.0.1, fd00::/8", "FABRIC_PATH_PREFIX": "/tools/"}
-    found = settings(write({"mcpServers": {"a": TIME}, "fabric": {"publicUrl": "https://[::1]:8443/tools/"}}), environment)
-    assert (found.access.trusted_proxies, found.listen.path_prefix) == (("127.0.0.1", "fd00::/8"), "/tools")
-    assert (found.listen.public_url, found.links.keep_alive) == ("https://[::1]:8443/tools", 15.0)
+    loaded = settings(write({"mcpServers": {"a": TIME}, "fabric": {"publicUrl": "https://[::1]:8443/tools/"}}), environment)
+    assert (loaded.access.trusted_proxies, loaded.listen.path_prefix) == (("127.0.0.1", "fd00::/8"), "/tools")
+    assert (loaded.listen.public_url, loaded.links.keep_alive) == ("https://[::1]:8443/tools", 15.0)
 
 
 def test_websocket_compression_is_a_setting(write: Write) -> None:
@@ -141,20 +141,20 @@ def test_websocket_compression_is_a_setting(write: Write) -> None:
 
 
 def test_an_empty_variable_counts_as_not_set(write: Write) -> None:
-    found = settings(write({"mcpServers": {"a": TIME}}), {"FABRIC_BROKER": "", "CONFIG_FILE": "", "HOST": ""})
-    assert (found.fabric.broker, found.listen.http.host) == (None, "127.0.0.1")
+    loaded = settings(write({"mcpServers": {"a": TIME}}), {"FABRIC_BROKER": "", "CONFIG_FILE": "", "HOST": ""})
+    assert (loaded.fabric.broker, loaded.listen.http.host) == (None, "127.0.0.1")
 
 
 @pytest.mark.requirement("C02")
 def test_the_settings_of_mcp_server_runner_work_unchanged(write: Write) -> None:
-    found = settings(None, {"PROGRAM": "npx", "ARGS": "-y,some-server", "HOST": "127.0.0.2", "PORT": "9000"})
-    server = found.servers["default"]
-    assert (server.command, server.args, found.default_server) == ("npx", ("-y", "some-server"), "default")
-    assert found.listen.http == Address("127.0.0.2", 9000)
+    loaded = settings(None, {"PROGRAM": "npx", "ARGS": "-y,some-server", "HOST": "127.0.0.2", "PORT": "9000"})
+    server = loaded.servers["default"]
+    assert (server.command, server.args, loaded.default_server) == ("npx", ("-y", "some-server"), "default")
+    assert loaded.listen.http == Address("127.0.0.2", 9000)
     assert settings(None, {"PROGRAM": "npx"}).listen.http == Address("127.0.0.1", 8080)
     path = write({"mcpServers": {"a": TIME, "b": TIME}, "defaultServer": "b", "host": "127.0.0.3", "port": 1234})
-    found = settings(None, {"CONFIG_FILE": str(path), "PROGRAM": "npx", "PORT": "9000"})
-    assert (list(found.servers), found.default_server, found.listen.http) == (["a", "b"], "b", Address("127.0.0.3", 1234))
+    loaded = settings(None, {"CONFIG_FILE": str(path), "PROGRAM": "npx", "PORT": "9000"})
+    assert (list(loaded.servers), loaded.default_server, loaded.listen.http) == (["a", "b"], "b", Address("127.0.0.3", 1234))
 
 
 @pytest.mark.requirement("C02")
@@ -220,11 +220,11 @@ def test_the_digest_of_a_url_does_not_depend_on_credentials(write: Write) -> Non
 
 
 def test_a_uri_in_place_of_the_file_defines_the_only_server() -> None:
-    def found(uri: str) -> Any:
+    def server_of(uri: str) -> Any:
         return load(uri, environment=ENVIRONMENT, arguments={}, needs_servers=True).servers["default"]
 
-    assert found("tcp://127.0.0.1:7000").url == "tcp://127.0.0.1:7000"
-    started = found("stdio:uvx mcp-server-time --local-timezone UTC")
+    assert server_of("tcp://127.0.0.1:7000").url == "tcp://127.0.0.1:7000"
+    started = server_of("stdio:uvx mcp-server-time --local-timezone UTC")
     assert (started.command, started.args) == ("uvx", ("mcp-server-time", "--local-timezone", "UTC"))
     for uri, reason in [
         ("gopher://h", "the command line: unknown scheme gopher; known are stdio:, tcp://"),
@@ -232,7 +232,7 @@ def test_a_uri_in_place_of_the_file_defines_the_only_server() -> None:
         (f"tcp://u:{PASSWORD}@h:1", "the command line: is not tcp://HOST:PORT"),
     ]:
         with pytest.raises(ConfigError) as refused:
-            found(uri)
+            server_of(uri)
         assert str(refused.value).startswith(reason)
         assert PASSWORD not in str(refused.value)
 
@@ -326,14 +326,14 @@ def test_a_wrong_setting_is_refused_naming_file_key_and_reason(write: Write, con
 @pytest.mark.requirement("C04")
 def test_no_refusal_shows_a_regular_expression(write: Write) -> None:
     path = write({"mcpServers": {"a": TIME}})
-    said = []
+    messages = []
     for key in leaves(FabricSection):
         try:
             settings(path, {f"FABRIC_{'_'.join(key).upper()}": "?"})
         except ConfigError as error:
-            said.append(str(error))
-    assert len(said) > 10
-    assert not [each for each in said if re.search(r"pattern|[\\^$]|\[0-9", each)]
+            messages.append(str(error))
+    assert len(messages) > 10
+    assert not [each for each in messages if re.search(r"pattern|[\\^$]|\[0-9", each)]
     assert "should be an octal file mode such as 0600" in refusal(path, {"FABRIC_UNIX_MODE": "rw"})
 
 
@@ -389,12 +389,12 @@ def test_a_bad_broker_url_is_refused_without_its_password(write: Write, url: str
 @pytest.mark.requirement("K04")
 def test_no_repr_shows_a_credential(write: Write) -> None:
     remote = {"url": f"https://u:{PASSWORD}@h/mcp?key={PASSWORD}", "headers": {"Authorization": PASSWORD}}
-    found = settings(
+    loaded = settings(
         write({"mcpServers": {"a": {**TIME, "args": [PASSWORD], "env": {"KEY": PASSWORD}}, "b": remote}}),
         {"FABRIC_SECRET": PASSWORD, "AUTH_USER": "u", "AUTH_PASSWORD": PASSWORD},
         broker=f"nats://u:{PASSWORD}@h",
     )
-    assert PASSWORD not in repr(found) + repr(found.servers)
+    assert PASSWORD not in repr(loaded) + repr(loaded.servers)
 
 
 @pytest.mark.requirement("S01")
@@ -406,8 +406,8 @@ def test_a_listener_beyond_loopback_without_authentication_is_refused(write: Wri
     assert settings(path, allowUnauthenticated=True).access.allow_unauthenticated
     assert refusal(path, {"AUTH_USER": "u"}).endswith("AUTH_USER and AUTH_PASSWORD go together; set the one that is missing")
     assert refusal(path, http="127.0.0.1:0", admin="[::]:0").startswith("--admin: :: can be reached from other machines")
-    unheard = load(str(path), environment=ENVIRONMENT, arguments={})
-    assert unheard.listen.http.host == "0.0.0.0", "who does not listen is not refused"
+    unopened = load(str(path), environment=ENVIRONMENT, arguments={})
+    assert unopened.listen.http.host == "0.0.0.0", "a process that opens no listener is not refused"
 
 
 @pytest.mark.requirement("C04")
@@ -457,9 +457,9 @@ def test_a_configured_broker_requires_a_secret_and_the_refusal_says_how_to_make_
 @pytest.mark.requirement("S10")
 def test_a_secret_of_the_environment_wins_over_one_of_the_file(write: Write) -> None:
     path = write({"mcpServers": {"a": TIME}, "fabric": {"secretFile": "absent"}})
-    found = settings(path, {"FABRIC_SECRET": "s" * 32})
-    assert found.secret.secret_file is None
-    assert keyring(found).ids == keyring(settings(None, {"PROGRAM": "x", "FABRIC_SECRET": "s" * 32})).ids
+    loaded = settings(path, {"FABRIC_SECRET": "s" * 32})
+    assert loaded.secret.secret_file is None
+    assert keyring(loaded).ids == keyring(settings(None, {"PROGRAM": "x", "FABRIC_SECRET": "s" * 32})).ids
     assert "set one" in refusal(path, {"FABRIC_SECRET": "s" * 32, "FABRIC_SECRET_COMMAND": "pass show fabric"})
 
 

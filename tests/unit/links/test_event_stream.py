@@ -36,12 +36,12 @@ EVENTS = [("message", b"a\nb", "1"), ("endpoint", b"/post", "1"), ("message", b"
 @given(st.lists(st.integers(0, len(STREAM))))
 def test_events_are_decoded_from_a_stream_cut_anywhere(cuts: list[int]) -> None:
     places = sorted({0, *cuts, len(STREAM)})
-    decoder, found = EventDecoder(100), []
+    decoder, decoded = EventDecoder(100), []
     for start, end in pairwise(places):
         for event in decoder.feed(STREAM[start:end]):
             assert isinstance(event, ServerEvent)
-            found.append((event.kind, event.data))
-    assert found == [event[:2] for event in EVENTS]
+            decoded.append((event.kind, event.data))
+    assert decoded == [event[:2] for event in EVENTS]
     assert (decoder.last_id, decoder.retry) == ("", 0.25)
 
 
@@ -60,11 +60,11 @@ def test_the_last_event_id_is_that_of_the_last_whole_event() -> None:
 @pytest.mark.parametrize("lines", [[b"x" * 101], [b"x" * 60, b"y" * 60], [b"x" * 100_000]])
 @pytest.mark.parametrize("piece", [1, 7, 1_000_000])
 def test_an_event_over_the_limit_is_reported_once_with_its_beginning(lines: list[bytes], piece: int) -> None:
-    decoder, found = EventDecoder(100), []
+    decoder, decoded = EventDecoder(100), []
     stream = b"".join(b"data: " + line + b"\n" for line in lines) + b"\ndata: next\n\n"
     for start in range(0, len(stream), piece):
-        found += decoder.feed(stream[start : start + piece])
-    overflow, event = found
+        decoded += decoder.feed(stream[start : start + piece])
+    overflow, event = decoded
     assert isinstance(overflow, LinkOverflow)
     assert overflow.head.startswith(b"xxx")
     assert event == ServerEvent("message", b"next")

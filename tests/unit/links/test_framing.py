@@ -20,12 +20,12 @@ def test_lines_are_decoded_whole_and_in_order_from_bytes_cut_anywhere(seed: int)
     chance = random.Random(seed)
     lines = [bytes(chance.choices(b"abc{}\r ", k=chance.randint(1, 40))) + b"." for _ in range(200)]
     stream = b"".join(line + chance.choice([b"\n", b"\r\n", b"\n\n"]) for line in lines)
-    decoder, found = LineDecoder(64), []
+    decoder, read = LineDecoder(64), []
     while stream:
         cut = chance.randint(1, 90)
-        found += decoded(decoder, stream[:cut])
+        read += decoded(decoder, stream[:cut])
         stream = stream[cut:]
-    assert found == lines
+    assert read == lines
 
 
 def test_bytes_one_by_one_and_all_at_once_give_the_same_lines() -> None:

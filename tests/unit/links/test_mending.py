@@ -23,19 +23,19 @@ def read(line: bytes) -> list[bytes]:
     """The frames a line yields that cannot be read at once."""
     with pytest.raises(InvalidFrame):
         parse(line)
-    found = mended(line, "server")
-    assert not [each for each in found if isinstance(each, LostAnswer)]
-    return [each.frame for each in found]
+    messages = mended(line, "server")
+    assert not [each for each in messages if isinstance(each, LostAnswer)]
+    return [each.frame for each in messages]
 
 
-def told(line: bytes) -> tuple[bytes, str] | None:
+def broken_answer(line: bytes) -> tuple[bytes, str] | None:
     """Whom a line that cannot be read is told, and what of it; None for nobody."""
     with pytest.raises(InvalidFrame):
         parse(line)
-    found = mended(line, "server")
-    if not found:
+    messages = mended(line, "server")
+    if not messages:
         return None
-    (only,) = found
+    (only,) = messages
     assert isinstance(only, LostAnswer)
     assert (only.fault.reason, only.started, only.again, only.server_answered) == (Reason.INVALID, True, False, True)
     before = "server sent an answer that cannot be passed on: "
@@ -99,15 +99,15 @@ def test_one_byte_order_mark_before_a_message_is_ignored() -> None:
     ],
 )  # fmt: skip
 def test_a_broken_answer_fails_the_request_of_its_id_with_a_readable_reason(line: bytes, reason: str) -> None:
-    assert told(line) == (b'"b-1"', reason)
+    assert broken_answer(line) == (b'"b-1"', reason)
 
 
 def test_a_broken_answer_without_a_readable_id_fails_the_only_open_request() -> None:
-    assert told(b'{"jsonrpc":"2.0","result":{"text":NaN}}') == (b"", "not JSON: it holds NaN")
-    assert told(b'{"jsonrpc":"2.0","result":{"text":"' + b"x" * 2000) == (b"", "not JSON: Input data was truncated")
+    assert broken_answer(b'{"jsonrpc":"2.0","result":{"text":NaN}}') == (b"", "not JSON: it holds NaN")
+    assert broken_answer(b'{"jsonrpc":"2.0","result":{"text":"' + b"x" * 2000) == (b"", "not JSON: Input data was truncated")
     for id in (b"true", b'["b-1"]', b"{}"):
         answer = b'{"jsonrpc":"2.0","id":' + id + b',"result":{}}'
-        assert told(answer) == (b"", "its id is neither a string nor a number")
+        assert broken_answer(answer) == (b"", "its id is neither a string nor a number")
 
 
 @pytest.mark.parametrize(
@@ -121,15 +121,15 @@ def test_a_broken_answer_without_a_readable_id_fails_the_only_open_request() -> 
     ],
 )  # fmt: skip
 def test_noise_fails_no_request_whatever_it_contains(line: bytes) -> None:
-    assert told(line) is None
+    assert broken_answer(line) is None
 
 
 def over(*lines: bytes, limit: int = 1_000_000) -> list[Any]:
     """What comes of lines, each of which is no message."""
-    mender, found = Mender("server", limit), []
+    mender, messages = Mender("server", limit), []
     for line in lines:
-        found += mender.take(line)
-    return [each.fault.reason if isinstance(each, LostAnswer) else json.loads(each.frame) for each in found]
+        messages += mender.take(line)
+    return [each.fault.reason if isinstance(each, LostAnswer) else json.loads(each.frame) for each in messages]
 
 
 def test_a_message_over_many_lines_is_joined() -> None:
@@ -150,10 +150,10 @@ def test_a_broken_long_frame_still_fails_the_request_of_its_id() -> None:
     long = ANSWER.replace(b"done", b"x" * 300_000)
     assert read(b"INFO: answering " + long) == [long]
     assert read(b"received " + ECHO.replace(b'"x"', b'"' + b"x" * 300_000 + b'"')) == []
-    assert told(long.replace(b'"text"', b'"n":NaN,"text"')) == (
+    assert broken_answer(long.replace(b'"text"', b'"n":NaN,"text"')) == (
         b'"b-1"', "not JSON: JSON is malformed: invalid character (byte 42)"
     )  # fmt: skip
-    assert told(b"x" * 300_000) is None
+    assert broken_answer(b"x" * 300_000) is None
     pretty = json.dumps(json.loads(long), indent=2).encode().splitlines()
     assert over(*pretty) == [json.loads(long)]
 

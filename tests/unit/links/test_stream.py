@@ -51,6 +51,6 @@ async def test_a_closing_link_waits_for_a_slow_peer_no_longer_than_its_limit() -
 
 
 async def test_a_closing_link_does_not_wait_for_a_peer_that_has_gone() -> None:
-    gone = asyncio.get_running_loop().create_future()
-    gone.set_result(None)
-    await asyncio.wait_for(flushed(gone, Draining(100, 0), patience=600.0), 10)
+    closed = asyncio.get_running_loop().create_future()
+    closed.set_result(None)
+    await asyncio.wait_for(flushed(closed, Draining(100, 0), patience=600.0), 10)

@@ -23,15 +23,15 @@ def members(frame: bytes) -> list[Message | InvalidFrame]:
 
 def test_each_member_keeps_its_bytes_and_its_order() -> None:
     frames = [PING, b'{"method":"x",  "jsonrpc":"2.0"}', '{"jsonrpc":"2.0","id":"é","result":{"a":[1.50]}}'.encode()]
-    found = members(b" [ " + b" ,\n".join(frames) + b"]")
-    assert [member.frame for member in found if isinstance(member, Message)] == frames
+    split_members = members(b" [ " + b" ,\n".join(frames) + b"]")
+    assert [member.frame for member in split_members if isinstance(member, Message)] == frames
 
 
 def test_an_invalid_member_of_a_batch_does_not_spoil_the_others() -> None:
     opening = PING.replace(b"ping", b"initialize")
-    found = members(b"[%b,1,[%b],{},%b]" % (PING, PING, opening))
-    assert isinstance(found[0], Message)
-    wrong = [(member.code, member.id) for member in found if isinstance(member, InvalidFrame)]
+    split_members = members(b"[%b,1,[%b],{},%b]" % (PING, PING, opening))
+    assert isinstance(split_members[0], Message)
+    wrong = [(member.code, member.id) for member in split_members if isinstance(member, InvalidFrame)]
     assert wrong == [(jsonrpc.INVALID_REQUEST, id) for id in (b"null", b"null", b"null", b"1")]
 
 

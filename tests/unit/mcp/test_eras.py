@@ -7,7 +7,7 @@ from fabric.mcp.eras import LEGACY, MODERN
 
 
 @pytest.mark.parametrize(
-    ("answer", "found"),
+    ("answer", "expected"),
     [
         (b'"result":{"supportedVersions":["2026-07-28"]}', (MODERN,)),
         (b'"result":{"supportedVersions":["2026-07-28","2025-11-25"]}', (MODERN, LEGACY)),
@@ -19,8 +19,8 @@ from fabric.mcp.eras import LEGACY, MODERN
         (b'"error":{"code":"x"}', (LEGACY,)),
     ],
 )
-def test_the_eras_of_a_server_are_judged_by_its_answer_to_the_probe(answer: bytes, found: tuple[str, ...]) -> None:
-    assert eras.judge(jsonrpc.parse(b'{"jsonrpc":"2.0","id":"p",' + answer + b"}")) == found
+def test_the_eras_of_a_server_are_judged_by_its_answer_to_the_probe(answer: bytes, expected: tuple[str, ...]) -> None:
+    assert eras.judge(jsonrpc.parse(b'{"jsonrpc":"2.0","id":"p",' + answer + b"}")) == expected
 
 
 def test_each_probe_is_a_request_of_its_era() -> None:

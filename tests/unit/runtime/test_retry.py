@@ -32,9 +32,9 @@ class Peer:
 
     def __init__(self, *failures: TransportError, policy: RetryPolicy = QUICK) -> None:
         self.failures = list(failures)
-        self.told: list[ConnectAttempt] = []
+        self.attempts: list[ConnectAttempt] = []
         self.again: list[int] = []
-        self.dialer = Dialer(policy, self.told.append)
+        self.dialer = Dialer(policy, self.attempts.append)
 
     async def connect(self) -> str:
         if self.failures:
@@ -49,7 +49,7 @@ async def test_a_dial_is_repeated_until_it_succeeds_and_each_attempt_is_reported
     peer = Peer(BrokerRefused("no"), BrokerTimeout("no"), BrokerDenied("no"))
     assert await peer.open() == "open"
     outcomes = ["refused", "timeout", "denied", ""]
-    assert peer.told == [ConnectAttempt("broker", "nats", number, outcome) for number, outcome in enumerate(outcomes, 1)]
+    assert peer.attempts == [ConnectAttempt("broker", "nats", number, outcome) for number, outcome in enumerate(outcomes, 1)]
     assert peer.again == [1, 2, 3]
 
 
@@ -57,14 +57,14 @@ async def test_the_error_of_the_last_attempt_is_raised() -> None:
     peer = Peer(*(BrokerRefused(str(n)) for n in range(1, 9)), policy=RetryPolicy(initial=0.001, attempts=3))
     with pytest.raises(BrokerRefused, match="3"):
         await peer.open()
-    assert (len(peer.told), peer.again) == (3, [1, 2])
+    assert (len(peer.attempts), peer.again) == (3, [1, 2])
 
 
 async def test_a_failure_that_is_not_listed_is_raised_at_once() -> None:
     peer = Peer(BrokerRefused("no"), BrokerDenied("no"), policy=RetryPolicy(initial=0.001, on=frozenset({"refused"})))
     with pytest.raises(BrokerDenied):
         await peer.open()
-    assert [attempt.failure for attempt in peer.told] == ["refused", "denied"]
+    assert [attempt.failure for attempt in peer.attempts] == ["refused", "denied"]
 
 
 @pytest.mark.parametrize(("policy", "most"), [(RetryPolicy(enabled=False), 0), (RetryPolicy(attempts=5), 1), (QUICK, 1)])
@@ -72,7 +72,7 @@ async def test_without_retries_there_is_one_attempt(policy: RetryPolicy, most: i
     peer = Peer(BrokerRefused("no"), policy=policy)
     with pytest.raises(BrokerRefused):
         await peer.open(most)
-    assert len(peer.told) == 1
+    assert len(peer.attempts) == 1
 
 
 async def test_a_peer_that_was_never_reached_may_have_fewer_attempts_than_one_that_was_lost() -> None:
@@ -107,8 +107,10 @@ def test_pauses_double_from_a_tenth_of_a_second_to_ten_seconds_less_a_tenth_at_r
 
 
 def test_every_transport_error_has_a_failure_kind() -> None:
-    found = {failure(kind("x")) for kind in [*kinds(BrokerError), LinkRefused, LinkCertificateError, LinkHandshakeError]}
-    assert found == set(get_args(Failure))
+    kinds_of_failure = {
+        failure(kind("x")) for kind in [*kinds(BrokerError), LinkRefused, LinkCertificateError, LinkHandshakeError]
+    }
+    assert kinds_of_failure == set(get_args(Failure))
     assert failure(BrokerClosed("x")) == "other"
     assert [failure(kind("x")) for kind in (LinkCertificateError, LinkHandshakeError)] == ["certificate", "protocol"]
 

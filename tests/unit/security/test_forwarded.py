@@ -12,7 +12,7 @@ from fabric.security.forwarded import Proxies
 LISTED = ("10.0.0.0/8", "192.0.2.7", "fd00::/8")
 PROXIES = Proxies(LISTED)
 CLIENT = "198.51.100.17"
-NOTHING_SAID = Caller("10.0.0.1")
+PEER_ONLY = Caller("10.0.0.1")
 
 
 def caller(peer: str = "10.0.0.1", **headers: str) -> Caller:
@@ -70,7 +70,7 @@ def test_a_forwarded_header_is_read_from_the_nearest_proxy_outwards(header: str,
     ],
 )
 def test_an_invalid_forwarded_header_is_ignored(header: str) -> None:
-    assert caller(forwarded=header) == NOTHING_SAID
+    assert caller(forwarded=header) == PEER_ONLY
 
 
 @pytest.mark.requirement("S11")
@@ -112,9 +112,9 @@ def test_a_proxy_is_listed_by_address_or_network_in_both_families(peer: str) -> 
 
 @pytest.mark.requirement("S11")
 def test_two_kinds_of_header_that_differ_are_both_ignored() -> None:
-    assert caller(forwarded="for=6.6.6.6", x_forwarded_for=CLIENT) == NOTHING_SAID
-    assert caller(forwarded=f"for={CLIENT};host=evil.example", x_forwarded_for=CLIENT) == NOTHING_SAID
-    assert caller(forwarded='for="', x_forwarded_for=CLIENT) == NOTHING_SAID
+    assert caller(forwarded="for=6.6.6.6", x_forwarded_for=CLIENT) == PEER_ONLY
+    assert caller(forwarded=f"for={CLIENT};host=evil.example", x_forwarded_for=CLIENT) == PEER_ONLY
+    assert caller(forwarded='for="', x_forwarded_for=CLIENT) == PEER_ONLY
     assert caller(forwarded=f"for={CLIENT};proto=https", x_forwarded_for=CLIENT, x_forwarded_proto="https") == Caller(
         CLIENT, "https"
     )
@@ -122,7 +122,7 @@ def test_two_kinds_of_header_that_differ_are_both_ignored() -> None:
 
 
 def test_without_headers_the_peer_is_the_caller() -> None:
-    assert caller() == NOTHING_SAID
+    assert caller() == PEER_ONLY
 
 
 HOP = st.sampled_from([CLIENT, "10.1.2.3", "192.0.2.7", "6.6.6.6", "unknown", "_x", "", "nonsense", '"', "[2001:db8::1]"])
@@ -132,8 +132,8 @@ anything = st.text(st.characters(min_codepoint=32, max_codepoint=255), max_size=
 @pytest.mark.requirement("S11")
 @given(forged=anything | st.lists(HOP).map(", ".join))
 def test_a_forged_x_forwarded_for_on_the_left_never_becomes_the_clients_address(forged: str) -> None:
-    found = PROXIES.caller("10.0.0.1", {b"x-forwarded-for": f"{forged}, {CLIENT}".encode("latin-1")})
-    assert found == Caller(CLIENT)
+    judged = PROXIES.caller("10.0.0.1", {b"x-forwarded-for": f"{forged}, {CLIENT}".encode("latin-1")})
+    assert judged == Caller(CLIENT)
 
 
 @pytest.mark.requirement("S11")
@@ -142,8 +142,8 @@ def test_a_forged_x_forwarded_for_on_the_left_never_becomes_the_clients_address(
     end=st.sampled_from(["", ';by="_p"', ';proto=https;host="h"']),
 )
 def test_a_forged_forwarded_header_on_the_left_never_becomes_the_clients_address(forged: str, end: str) -> None:
-    found = PROXIES.caller("10.0.0.1", {b"forwarded": f'{forged}, for="{CLIENT}"{end}'.encode("latin-1")})
-    assert found == NOTHING_SAID or found.address == CLIENT
+    judged = PROXIES.caller("10.0.0.1", {b"forwarded": f'{forged}, for="{CLIENT}"{end}'.encode("latin-1")})
+    assert judged == PEER_ONLY or judged.address == CLIENT
 
 
 @given(

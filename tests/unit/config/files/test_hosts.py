@@ -117,16 +117,16 @@ def refusal(path: Path, text: str, environment: Mapping[str, str] | None = None)
 def test_the_config_file_of_each_host_is_accepted_unchanged(tmp_path: Path, host: str) -> None:
     text, passed_over = FILES[host]
     path = tmp_path / ".cursor" / "mcp.json"
-    found = settings(path, text, {"INPUT_API_KEY": TOKEN})
-    time = found.servers["time"]
+    loaded = settings(path, text, {"INPUT_API_KEY": TOKEN})
+    time = loaded.servers["time"]
     assert (time.command, time.args, time.env["TZ"]) == ("uvx", ("mcp-server-time",), "UTC")
     assert time.cwd == str(tmp_path), "the project, not the host's folder in it"
-    assert found.servers.keys() - {"time"} == ({"far"} if '"far"' in text else set())
-    if far := found.servers.get("far"):
+    assert loaded.servers.keys() - {"time"} == ({"far"} if '"far"' in text else set())
+    if far := loaded.servers.get("far"):
         assert (far.url, dict(far.headers)) == ("https://far.example/mcp", {"Authorization": f"Bearer {TOKEN}"})
-    assert list(found.source.passed_over) == passed_over
-    assert not [line for definition in found.servers.values() for line in definition.unready]
-    assert TOKEN not in repr(found) + repr(found.servers)
+    assert list(loaded.source.passed_over) == passed_over
+    assert not [line for definition in loaded.servers.values() for line in definition.unready]
+    assert TOKEN not in repr(loaded) + repr(loaded.servers)
 
 
 @pytest.mark.parametrize(
@@ -153,9 +153,9 @@ def test_a_yaml_or_toml_file_is_refused_by_its_suffix(tmp_path: Path, name: str)
 
 
 def test_numbers_and_booleans_become_text(tmp_path: Path) -> None:
-    found = server(tmp_path / "mcp.json", {"env": {"A": 1, "B": 1.5, "C": True, "D": None}, "args": ["--port", 8080]})
-    assert found.args == ("--port", "8080")
-    assert found.env == {"HOME": "/home/someone", "PATH": os.environ["PATH"], "A": "1", "B": "1.5", "C": "true"}
+    loaded = server(tmp_path / "mcp.json", {"env": {"A": 1, "B": 1.5, "C": True, "D": None}, "args": ["--port", 8080]})
+    assert loaded.args == ("--port", "8080")
+    assert loaded.env == {"HOME": "/home/someone", "PATH": os.environ["PATH"], "A": "1", "B": "1.5", "C": "true"}
 
 
 def test_a_key_that_is_null_counts_as_absent(tmp_path: Path) -> None:
@@ -165,14 +165,14 @@ def test_a_key_that_is_null_counts_as_absent(tmp_path: Path) -> None:
 
 def test_variables_of_the_entry_win_over_those_of_its_env_file(tmp_path: Path) -> None:
     (tmp_path / ".env").write_text("# a comment\n\nA=1\nexport B='two words'\nC=\"x=y\"\r\n")
-    found = server(tmp_path / "mcp.json", {"envFile": "${workspaceFolder}/.env", "env": {"A": "mine"}})
-    assert {name: found.env[name] for name in "ABC"} == {"A": "mine", "B": "two words", "C": "x=y"}
+    loaded = server(tmp_path / "mcp.json", {"envFile": "${workspaceFolder}/.env", "env": {"A": "mine"}})
+    assert {name: loaded.env[name] for name in "ABC"} == {"A": "mine", "B": "two words", "C": "x=y"}
     (tmp_path / "bad").write_text(f"A=1\n{TOKEN}\n")
     for name, reason in [("bad", "line 2 is not NAME=VALUE"), ("absent", "cannot be read")]:
         text = json.dumps({"mcpServers": {"a": {"command": "sh", "envFile": name}}})
-        said = refusal(tmp_path / "mcp.json", text)
-        assert said.startswith(f"mcp.json: mcpServers.a.envFile: {reason}")
-        assert TOKEN not in said
+        message = refusal(tmp_path / "mcp.json", text)
+        assert message.startswith(f"mcp.json: mcpServers.a.envFile: {reason}")
+        assert TOKEN not in message
 
 
 @pytest.mark.parametrize(
@@ -190,8 +190,8 @@ def test_variables_of_the_entry_win_over_those_of_its_env_file(tmp_path: Path) -
     ],
 )
 def test_each_variable_is_replaced_once_and_other_text_stays(tmp_path: Path, written: str, read: str) -> None:
-    found = server(tmp_path / "mcp.json", {"args": [written], "env": {"A": written}}, {"EMPTY": "", "HOLDS": "${TOKEN}"})
-    assert (found.args, found.env["A"]) == ((read,), read)
+    loaded = server(tmp_path / "mcp.json", {"args": [written], "env": {"A": written}}, {"EMPTY": "", "HOLDS": "${TOKEN}"})
+    assert (loaded.args, loaded.env["A"]) == ((read,), read)
 
 
 @pytest.mark.parametrize(
@@ -242,17 +242,17 @@ def test_no_refusal_shows_the_value_of_a_variable(tmp_path: Path) -> None:
     ],
 )
 def test_a_shown_url_has_the_names_of_variables_and_not_their_values(tmp_path: Path, written: str, shown: str) -> None:
-    found = server(tmp_path / "mcp.json", {"command": None, "url": written}, {"WHOLE": f"https://far.example/s/{TOKEN}/mcp"})
-    assert found.shown == shown
-    assert "${" not in found.url
+    loaded = server(tmp_path / "mcp.json", {"command": None, "url": written}, {"WHOLE": f"https://far.example/s/{TOKEN}/mcp"})
+    assert loaded.shown == shown
+    assert "${" not in loaded.url
 
 
 def test_a_process_that_runs_no_server_needs_no_variable_of_one(tmp_path: Path) -> None:
     text = json.dumps({"mcpServers": {"a": {"url": "https://${HOST}/mcp", "type": "http", "retryCalls": True}}})
-    found = settings(tmp_path / "mcp.json", text, runs=False)
-    assert (list(found.servers), found.servers["a"].retry_calls) == (["a"], True)
+    loaded = settings(tmp_path / "mcp.json", text, runs=False)
+    assert (list(loaded.servers), loaded.servers["a"].retry_calls) == (["a"], True)
     with pytest.raises(ConfigError, match="the variable HOST is not set"):
-        refuse_missing_commands(found)
+        refuse_missing_commands(loaded)
 
 
 def test_the_digest_does_not_depend_on_the_values_of_variables(tmp_path: Path) -> None:

@@ -21,7 +21,7 @@ def refused(tmp_path: Path, raw: bytes) -> str:
 
 
 @pytest.mark.parametrize(
-    ("text", "said"),
+    ("text", "message"),
     [
         ("", "line 1, column 1: not JSON: the file is empty"),
         ("{name: 1}", "line 1, column 2: not JSON: `name` needs double quotes"),
@@ -50,9 +50,9 @@ def refused(tmp_path: Path, raw: bytes) -> str:
         ('{"a": {"b": 1, "c": [{"b": 1}, {"b": 1}], "\\u0062": 2}}', "line 1, column 43: key `b` is there twice"),
     ],
 )
-def test_each_mistake_in_json_has_a_message_with_its_place(tmp_path: Path, text: str, said: str) -> None:
-    assert refused(tmp_path, text.encode()) == said
-    assert refused(tmp_path, b"\xef\xbb\xbf" + text.encode()) == said
+def test_each_mistake_in_json_has_a_message_with_its_place(tmp_path: Path, text: str, message: str) -> None:
+    assert refused(tmp_path, text.encode()) == message
+    assert refused(tmp_path, b"\xef\xbb\xbf" + text.encode()) == message
 
 
 @pytest.mark.parametrize(

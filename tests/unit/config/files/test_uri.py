@@ -37,9 +37,9 @@ def test_the_url_of_a_server_is_parsed(uri: str, meant: LinkUrl) -> None:
 
 @pytest.mark.parametrize("scheme", sorted(ADAPTERS.keys() - CONNECTORS.keys()))
 def test_the_url_of_a_broker_is_recognised_by_its_scheme(scheme: str) -> None:
-    found = parse(f"{scheme}://user:{PASSWORD}@broker.example:1")
-    assert isinstance(found, BrokerUrl)
-    assert found.scheme == scheme
+    url = parse(f"{scheme}://user:{PASSWORD}@broker.example:1")
+    assert isinstance(url, BrokerUrl)
+    assert url.scheme == scheme
 
 
 @pytest.mark.parametrize("uri", ["gopher://host", "docker:image", "tunnel://somewhere", "tcp:host", "nats:host"])

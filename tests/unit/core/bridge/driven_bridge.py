@@ -50,18 +50,20 @@ class DrivenBridge:
         self.now = 0.0
         self.children: list[str] = []  # in the order in which they were started
         self._posted: list[Envelope] = []
-        self._heard: dict[tuple[str, Lane], int] = {}
+        self._received: dict[tuple[str, Lane], int] = {}
         self._numbers: dict[tuple[str, Lane], Iterator[int]] = {}
         self._announced: list[Pack] = []
         self.handle(BrokerConnected(keeps=False, largest_message_bytes=largest_message_bytes))
-        (probe,) = written(self.run(self.children[0]))
-        self.say(self.children[0], frame(id=msgspec.json.decode(probe.id), result=DISCOVERED if era == MODERN else INITIALIZED))
+        (probe,) = written(self.server_starts(self.children[0]))
+        self.server_writes(
+            self.children[0], frame(id=msgspec.json.decode(probe.id), result=DISCOVERED if era == MODERN else INITIALIZED)
+        )
         self.pass_time(1.0)
 
     # ------------------------------------------------------------ what the runtime does
     def handle(self, event: Any) -> list[Effect]:
         """Something happens now."""
-        return self._left(self.core.handle(event, self.now))
+        return self._visible(self.core.handle(event, self.now))
 
     def pass_time(self, seconds: float) -> list[Effect]:
         """Time passes, with its deadlines; the bridge hears its own announcements, and the edge lives."""
@@ -73,17 +75,17 @@ class DrivenBridge:
                 effects += self.handle(PackArrived(pack))
             if "e" in self.core.member.leases.peers:
                 effects += self.handle(PackArrived(Pack(VERSION, "e", 1, 0, 0, ())))
-            effects += self._left(self.core.expire(self.now))
+            effects += self._visible(self.core.expire(self.now))
         return effects
 
-    def _left(self, effects: list[Effect]) -> list[Effect]:
+    def _visible(self, effects: list[Effect]) -> list[Effect]:
         self.children += [effect.child for effect in effects if isinstance(effect, StartServer)]
         for effect in self.core.transmit():
             assert isinstance(effect, Publish)
             for envelope in effect.pack.envelopes:  # an edge drops what is sent again
                 place = (effect.channel.name, envelope.lane)
-                if envelope.number > self._heard.get(place, 0):
-                    self._heard[place] = envelope.number
+                if envelope.number > self._received.get(place, 0):
+                    self._received[place] = envelope.number
                     self._posted.append(envelope)
         self._announced += [effect.pack for effect in effects if isinstance(effect, Publish)]
         return [effect for effect in effects if not isinstance(effect, Publish | StatusChanged)]
@@ -94,15 +96,15 @@ class DrivenBridge:
         return [envelope for envelope in posted if not kinds or envelope.kind in kinds]
 
     # ------------------------------------------------------------ what processes do
-    def run(self, child: str) -> list[Effect]:
+    def server_starts(self, child: str) -> list[Effect]:
         """A process runs."""
         return self.handle(ServerStarted(child))
 
-    def say(self, child: str, frame: bytes) -> list[Effect]:
+    def server_writes(self, child: str, frame: bytes) -> list[Effect]:
         """A process writes a frame."""
         return self.handle(ServerFrame(child, parse(frame)))
 
-    def exit(self, child: str, reason: str = "killed", *unsent: str) -> list[Effect]:
+    def server_exits(self, child: str, reason: str = "killed", *unsent: str) -> list[Effect]:
         """A process ends by itself. unsent: the requests of which no byte has reached it."""
         return self.handle(ServerExited(child, reason, unsent=frozenset(unsent)))
 
@@ -110,8 +112,14 @@ class DrivenBridge:
     def work(self, exchange: str, *, delivery: int = 0, repeatable: bool = True, **fields: Any) -> list[Effect]:
         """A modern request comes from the queue."""
         body = frame(id=exchange, method="tools/call", params={"name": "t"})
-        asked: dict[str, Any] = {"kind": Kind.REQUEST, "exchange": exchange, "server": "s", "attempt": 1, "body": body}
-        return self.handle(WorkArrived("e", Envelope(repeatable=repeatable, **(asked | fields)), delivery))
+        envelope_fields: dict[str, Any] = {
+            "kind": Kind.REQUEST,
+            "exchange": exchange,
+            "server": "s",
+            "attempt": 1,
+            "body": body,
+        }
+        return self.handle(WorkArrived("e", Envelope(repeatable=repeatable, **(envelope_fields | fields)), delivery))
 
     def send(self, kind: Kind, *, edge: str = "e", urgent: bool = False, **fields: Any) -> list[Effect]:
         """An edge sends an envelope on its lane. urgent: on the control lane, whatever its kind."""
@@ -125,11 +133,11 @@ class DrivenBridge:
         pair = self.core.member.pairs.get("e")
         return self.handle(PackArrived(Pack(VERSION, "e", 1, pair.data_out.next - 1, pair.control_out.next - 1, ())))
 
-    def leaves(self, edge: str = "e") -> list[Effect]:
+    def edge_leaves(self, edge: str = "e") -> list[Effect]:
         """An edge says goodbye."""
         return self.handle(PackArrived(single(edge, Envelope(kind=Kind.BYE))))
 
-    def gives_up(self, edge: str = "e") -> list[Effect]:
+    def edge_gives_up(self, edge: str = "e") -> list[Effect]:
         """An edge lives, and has given this bridge up."""
         return self.handle(PackArrived(Pack(VERSION, edge, 2, 0, 0, ())))
 
@@ -144,18 +152,24 @@ class DrivenBridge:
         """A session is open, and its client has heard so. Returns its process."""
         self.initialize(session, **fields)
         child = self.core.sessions.open[session].child
-        self.run(child)
-        self.say(child, result(session, **INITIALIZED))
+        self.server_starts(child)
+        self.server_writes(child, result(session, **INITIALIZED))
         self.posted()
         return child
 
     def request(self, exchange: str, id: int = 1, *, session: str = "session", edge: str = "e", **fields: Any) -> list[Effect]:
         """A request of a session's client comes by an edge. id: as the client has named it."""
-        asked: dict[str, Any] = {"exchange": exchange, "session": session, "server": "s", "attempt": 1, "client_id": b"%d" % id}
+        envelope_fields: dict[str, Any] = {
+            "exchange": exchange,
+            "session": session,
+            "server": "s",
+            "attempt": 1,
+            "client_id": b"%d" % id,
+        }
         body = frame(id=exchange, method="tools/call", params={"name": "t"})
-        return self.send(Kind.REQUEST, edge=edge, **(asked | {"body": body} | fields))
+        return self.send(Kind.REQUEST, edge=edge, **(envelope_fields | {"body": body} | fields))
 
-    def tell(self, frame: bytes, exchange: str = "", *, session: str = "session") -> list[Effect]:
+    def client_sends(self, frame: bytes, exchange: str = "", *, session: str = "session") -> list[Effect]:
         """A notification or a response of a session's client comes by the edge `e`."""
         return self.send(Kind.FRAME, exchange=exchange, session=session, server="s", body=frame)
 

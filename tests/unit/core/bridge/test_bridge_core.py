@@ -19,7 +19,7 @@ DISCOVERED = {"resultType": "complete", "supportedVersions": ["2026-07-28"]}
 LOG = parse(b'{"jsonrpc":"2.0","method":"notifications/message","params":{"level":"info","data":"secret of the first"}}')
 
 
-def directory() -> tuple[BridgeCore, str]:
+def settled_bridge() -> tuple[BridgeCore, str]:
     """A bridge that is settled and whose one server has answered the probe, and the id of that server's process."""
     core = BridgeCore(Identity(incarnation="b", key="k"), {"s": ServerLimits("d")})
     started = core.handle(BrokerConnected(keeps=False, largest_message_bytes=1 << 20), 0.0)
@@ -28,13 +28,13 @@ def directory() -> tuple[BridgeCore, str]:
     probe = next(parse(effect.frame).id for effect in asked if isinstance(effect, Write))
     answer = b'{"jsonrpc":"2.0","id":' + probe + b',"result":' + msgspec.json.encode(DISCOVERED) + b"}"
     core.handle(ServerFrame(child, parse(answer)), 0.0)
-    heard = Envelope(kind=Kind.ANNOUNCE, body=announcement.encode(core.describe(1, 0.0)))
-    core.handle(PackArrived(single("b", heard)), 0.0)
+    own = Envelope(kind=Kind.ANNOUNCE, body=announcement.encode(core.describe(1, 0.0)))
+    core.handle(PackArrived(single("b", own)), 0.0)
     core.expire(0.5)
     return core, child
 
 
-def told(core: BridgeCore) -> list[str]:
+def exchanges_with_messages(core: BridgeCore) -> list[str]:
     """The exchanges that a message was posted for."""
     lane = core.member.pairs.get("e").data_out.kept
     return [envelope.exchange for envelope in lane if envelope.kind is Kind.MESSAGE]
@@ -46,7 +46,7 @@ def work(exchange: str) -> Pack:
 
 
 def test_work_sent_directly_to_a_bridge_is_taken_once() -> None:
-    core, _ = directory()
+    core, _ = settled_bridge()
     for _ in range(2):
         core.handle(PackArrived(work("x")), 1.0)
     assert [job.exchange for job in core.jobs.open.values()] == ["x"]
@@ -63,15 +63,15 @@ def test_work_sent_directly_to_a_bridge_that_takes_none_yet_is_returned() -> Non
 
 
 def test_logs_of_a_cancelled_request_reach_no_other_client() -> None:
-    core, child = directory()
+    core, child = settled_bridge()
     for exchange in ("first", "second"):
         body = b'{"jsonrpc":"2.0","id":"' + exchange.encode() + b'","method":"tools/call"}'
-        asked = Envelope(
+        request = Envelope(
             kind=Kind.REQUEST, exchange=exchange, server="s", attempt=1, repeatable=True, exclusive=True, body=body
         )
-        core.handle(WorkArrived("e", asked, 0), 1.0)
+        core.handle(WorkArrived("e", request, 0), 1.0)
     core.handle(ServerFrame(child, LOG), 1.0)
-    assert told(core) == ["first"]
+    assert exchanges_with_messages(core) == ["first"]
     cancel = Envelope(kind=Kind.CANCEL, exchange="first", lane=Lane.CONTROL, number=1, attempt=1)
     effects = core.handle(PackArrived(Pack(VERSION, "e", 1, 0, 0, (cancel,))), 2.0)
     assert [parse(effect.frame).method for effect in effects if isinstance(effect, Write)] == [
@@ -79,13 +79,13 @@ def test_logs_of_a_cancelled_request_reach_no_other_client() -> None:
         "tools/call",
     ]
     core.handle(ServerFrame(child, LOG), 2.5)
-    assert told(core) == ["first"]
+    assert exchanges_with_messages(core) == ["first"]
     core.handle(ServerFrame(child, LOG), 2.0 + QUIET_AFTER_CANCEL)
-    assert told(core) == ["first", "second"]
+    assert exchanges_with_messages(core) == ["first", "second"]
 
 
 @pytest.mark.parametrize(
-    ("repeatable", "started", "again", "said"),
+    ("repeatable", "started", "again", "end"),
     [
         (True, True, True, (Kind.RETURNED, "it broke off")),  # counted as a start, and run elsewhere
         (True, False, True, (Kind.RETURNED, "")),
@@ -96,12 +96,12 @@ def test_logs_of_a_cancelled_request_reach_no_other_client() -> None:
     ],
 )
 def test_a_request_lost_by_its_link_runs_again_only_where_that_is_safe(
-    repeatable: bool, started: bool, again: bool, said: tuple[Kind, str]
+    repeatable: bool, started: bool, again: bool, end: tuple[Kind, str]
 ) -> None:
-    core, child = directory()
+    core, child = settled_bridge()
     body = b'{"jsonrpc":"2.0","id":"x","method":"tools/call"}'
-    asked = Envelope(kind=Kind.REQUEST, exchange="x", server="s", attempt=1, repeatable=repeatable, body=body)
-    core.handle(WorkArrived("e", asked, 0), 1.0)
+    request = Envelope(kind=Kind.REQUEST, exchange="x", server="s", attempt=1, repeatable=repeatable, body=body)
+    core.handle(WorkArrived("e", request, 0), 1.0)
     if not repeatable:
         grant = Envelope(kind=Kind.GRANT, exchange="x", lane=Lane.CONTROL, number=1, attempt=1)
         core.handle(PackArrived(Pack(VERSION, "e", 1, 0, 0, (grant,))), 1.0)
@@ -111,10 +111,10 @@ def test_a_request_lost_by_its_link_runs_again_only_where_that_is_safe(
     (last,) = [each for each in (*pair.data_out.kept, *pair.control_out.kept) if each.kind in (Kind.ANSWER, Kind.RETURNED)]
     if last.kind is Kind.ANSWER:
         data = msgspec.json.decode(last.body)["error"]["data"]
-        assert (last.kind, data["reason"]) == said
+        assert (last.kind, data["reason"]) == end
         assert (data["server"], data["exchange"]) == ("s", "x")
     else:
-        assert (last.kind, last.body.decode()) == said
+        assert (last.kind, last.body.decode()) == end
     assert not core.jobs.open
     assert core.pools["s"].condition.health is Health.HEALTHY
 
@@ -126,7 +126,7 @@ UNKNOWN = b'{"jsonrpc":"2.0","id":null,"error":{"code":-32601,"message":"Method 
 
 
 @pytest.mark.parametrize(
-    ("open", "said", "ends"),
+    ("open", "answer", "ends"),
     [
         (["x"], parse(PARSE), {"x": "Parse error"}),
         (["x", "y"], parse(PARSE), {}),  # whose it is cannot be told
@@ -153,14 +153,14 @@ UNKNOWN = b'{"jsonrpc":"2.0","id":null,"error":{"code":-32601,"message":"Method 
     ],
 )
 def test_an_answer_that_names_no_request_goes_to_the_only_open_one(
-    open: list[str], said: Message, ends: dict[str, str]
+    open: list[str], answer: Message, ends: dict[str, str]
 ) -> None:
-    core, child = directory()
+    core, child = settled_bridge()
     for exchange in open:
         body = b'{"jsonrpc":"2.0","id":"' + exchange.encode() + b'","method":"tools/call"}'
-        asked = Envelope(kind=Kind.REQUEST, exchange=exchange, server="s", attempt=1, repeatable=True, body=body)
-        core.handle(WorkArrived("e", asked, 0), 1.0)
-    core.handle(ServerFrame(child, said), 2.0)
+        request = Envelope(kind=Kind.REQUEST, exchange=exchange, server="s", attempt=1, repeatable=True, body=body)
+        core.handle(WorkArrived("e", request, 0), 1.0)
+    core.handle(ServerFrame(child, answer), 2.0)
     answers = [each for each in core.member.pairs.get("e").data_out.kept if each.kind is Kind.ANSWER]
     errors = {each.exchange: msgspec.json.decode(each.body) for each in answers}
     assert {exchange: answer["error"]["message"] for exchange, answer in errors.items()} == ends
@@ -170,7 +170,7 @@ def test_an_answer_that_names_no_request_goes_to_the_only_open_one(
 
 @pytest.mark.requirement("R07")
 def test_a_check_passes_on_any_message_and_fails_at_once_when_its_link_lost_it() -> None:
-    core, child = directory()
+    core, child = settled_bridge()
     checks, now = core.pools["s"].limits.checks, 0.0
 
     def asked() -> bytes:
@@ -190,7 +190,7 @@ def test_a_check_passes_on_any_message_and_fails_at_once_when_its_link_lost_it()
 
 
 def test_a_draining_bridge_pauses_its_queues_and_takes_no_work() -> None:
-    core, _ = directory()
+    core, _ = settled_bridge()
     assert Pause("s") in core.handle(DrainStarted(), 1.0)
     assert core.credit("s") == 64  # what comes all the same is given back
     core.handle(PackArrived(work("x")), 1.0)
@@ -198,6 +198,6 @@ def test_a_draining_bridge_pauses_its_queues_and_takes_no_work() -> None:
 
 
 def test_a_bridge_that_misses_its_own_announcements_is_not_settled() -> None:
-    core, _ = directory()
+    core, _ = settled_bridge()
     assert core.snapshot(0.5).settled
     assert not core.snapshot(5.0).settled

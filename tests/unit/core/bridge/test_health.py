@@ -82,7 +82,7 @@ def test_a_server_that_a_command_brought_down_comes_up_by_the_command_only() -> 
 
 
 def test_a_health_of_a_newer_release_is_unknown() -> None:
-    said = Announcement(role=Role.BRIDGE, number=1, key="", versions=(1,), serves={"s": Served("d", health=Health.HEALTHY)})
-    assert decode(encode(said)) == said
-    newer = encode(said).replace(b"healthy", b"radiant")
+    sent = Announcement(role=Role.BRIDGE, number=1, key="", versions=(1,), serves={"s": Served("d", health=Health.HEALTHY)})
+    assert decode(encode(sent)) == sent
+    newer = encode(sent).replace(b"healthy", b"radiant")
     assert decode(newer).serves["s"].health is Health.UNKNOWN

@@ -42,7 +42,7 @@ def test_a_job_holds_a_slot_until_it_is_answered_and_bytes_until_they_are_writte
     assert slots(bridge) == (1, 100)
     bridge.send(Kind.GRANT, exchange="granted", attempt=1)
     assert slots(bridge) == (1, 0)
-    bridge.say(bridge.children[0], result("granted"))
+    bridge.server_writes(bridge.children[0], result("granted"))
     assert slots(bridge) == (0, 0)
 
 
@@ -58,7 +58,7 @@ def test_repeatable_work_is_written_at_once_and_other_work_when_it_is_granted() 
 def test_a_delivery_is_acked_when_the_edge_has_the_answer() -> None:
     bridge = DrivenBridge()
     bridge.work("x", delivery=7)
-    assert of(Ack, bridge.say(bridge.children[0], result("x"))) == []
+    assert of(Ack, bridge.server_writes(bridge.children[0], result("x"))) == []
     assert of(Ack, bridge.acknowledge()) == [Ack(7)]
     assert bridge.core.deliveries.answered == {}
 
@@ -66,7 +66,7 @@ def test_a_delivery_is_acked_when_the_edge_has_the_answer() -> None:
 def test_a_taken_message_for_repeatable_work_is_sent_only_when_it_takes_long() -> None:
     bridge = DrivenBridge()
     bridge.work("fast")
-    bridge.say(bridge.children[0], result("fast"))
+    bridge.server_writes(bridge.children[0], result("fast"))
     bridge.work("slow", delivery=7)
     bridge.pass_time(TAKEN_AFTER)
     assert [(each.kind, each.exchange) for each in bridge.posted(Kind.TAKEN, Kind.ANSWER)] == [
@@ -96,7 +96,9 @@ def test_a_cancel_of_an_older_attempt_is_answered_with_the_newest_one() -> None:
 
 
 @pytest.mark.parametrize(
-    ("end", "settled"), [(DrivenBridge.leaves, Ack(7)), (DrivenBridge.gives_up, Nack(7))], ids=["it left", "it gave us up"]
+    ("end", "settled"),
+    [(DrivenBridge.edge_leaves, Ack(7)), (DrivenBridge.edge_gives_up, Nack(7))],
+    ids=["it left", "it gave us up"],
 )
 def test_work_of_an_edge_that_left_is_acked_and_work_of_an_edge_that_gave_us_up_is_nacked(
     end: Callable[[DrivenBridge], list[Effect]], settled: Effect
@@ -117,21 +119,21 @@ def test_exclusive_jobs_run_one_by_one_and_a_job_cancelled_while_it_waits_never_
         bridge.work(exchange, exclusive=True)
     assert [message.id for message in written(bridge.work("side by side"))] == [b'"side by side"']
     assert written(bridge.send(Kind.CANCEL, exchange="second", attempt=1)) == []
-    assert [message.id for message in written(bridge.say(child, result("first")))] == [b'"third"']
-    bridge.say(child, result("third"))
+    assert [message.id for message in written(bridge.server_writes(child, result("first")))] == [b'"third"']
+    bridge.server_writes(child, result("third"))
     assert [message.id for message in written(bridge.work("fourth", exclusive=True))] == [b'"fourth"']
 
 
 def test_modern_work_waits_for_a_server_that_restarts() -> None:
     bridge = DrivenBridge()
-    bridge.exit(bridge.children[0])
+    bridge.server_exits(bridge.children[0])
     assert written(bridge.work("x")) == []
     assert written(bridge.work("cancelled")) == []
     bridge.send(Kind.CANCEL, exchange="cancelled", attempt=1)
     bridge.pass_time(0.25)
-    (probe,) = written(bridge.run(bridge.children[1]))
+    (probe,) = written(bridge.server_starts(bridge.children[1]))
     answer = b'{"jsonrpc":"2.0","id":' + probe.id + b',"result":{"supportedVersions":["2026-07-28"]}}'
-    assert [message.id for message in written(bridge.say(bridge.children[1], answer))] == [b'"x"']
+    assert [message.id for message in written(bridge.server_writes(bridge.children[1], answer))] == [b'"x"']
 
 
 # ---------------------------------------------------------------- ends
@@ -148,7 +150,7 @@ def test_a_job_whose_process_ends_is_returned_if_it_may_run_again(repeatable: bo
     bridge = DrivenBridge()
     bridge.work("x", repeatable=repeatable)
     bridge.send(Kind.GRANT, exchange="x", attempt=1)
-    bridge.exit(bridge.children[0], "killed", *(["x"] if unsent else []))
+    bridge.server_exits(bridge.children[0], "killed", *(["x"] if unsent else []))
     (last,) = bridge.posted(*ENDS)
     if last.kind is Kind.RETURNED:
         assert (last.kind, last.repeatable, last.body.decode()) == end
@@ -172,14 +174,14 @@ def test_a_job_of_a_session_whose_process_ends_never_runs_in_another(
     bridge = DrivenBridge(LEGACY)
     child = bridge.session()
     bridge.request("x", repeatable=repeatable)
-    bridge.exit(child, "killed", *([] if started else ["x"]))
+    bridge.server_exits(child, "killed", *([] if started else ["x"]))
     assert [fault(each) for each in bridge.posted(*ENDS)] == [end]
 
 
 def test_an_answer_too_large_for_the_broker_becomes_a_too_large_error() -> None:
     bridge = DrivenBridge(largest_message_bytes=4096)
     bridge.work("x")
-    bridge.say(bridge.children[0], result("x", text="x" * 4096))
+    bridge.server_writes(bridge.children[0], result("x", text="x" * 4096))
     (answer,) = bridge.posted(*ENDS)
     assert fault(answer) == ("too_large", False)
     assert b"at most 3584 bytes pass this broker" in answer.body
@@ -189,7 +191,7 @@ def test_a_message_too_large_for_the_broker_is_dropped() -> None:
     bridge = DrivenBridge(largest_message_bytes=4096)
     bridge.work("x")
     for size in (4096, 1024):
-        bridge.say(bridge.children[0], notification("notifications/progress", progressToken="x", message="x" * size))
+        bridge.server_writes(bridge.children[0], notification("notifications/progress", progressToken="x", message="x" * size))
     (message,) = bridge.posted(Kind.MESSAGE)
     assert message.exchange == "x"
     assert len(message.body) < 2048
@@ -211,7 +213,7 @@ def test_a_cancelled_job_sends_its_clients_cancel_to_the_server_and_gets_no_answ
     effects = bridge.send(Kind.CANCEL, exchange="x", attempt=1, body=words)
     assert [message.frame for message in written(effects)] == [words]
     assert of(Ack, effects) == [Ack(7)]
-    bridge.say(bridge.children[0], result("x"))
+    bridge.server_writes(bridge.children[0], result("x"))
     assert bridge.posted(*ENDS) == []
 
 
@@ -225,7 +227,7 @@ def test_a_job_that_was_not_started_is_cancelled_without_a_message_to_its_server
 def test_a_frame_in_which_no_id_can_be_swapped_is_answered_with_an_error() -> None:
     bridge = DrivenBridge(LEGACY)
     bridge.session()
-    bridge.tell(b"not JSON", "x")
+    bridge.client_sends(b"not JSON", "x")
     (answer,) = bridge.posted(*ENDS)
     assert (answer.exchange, fault(answer)) == ("x", ("invalid", False))
 
@@ -234,7 +236,7 @@ def test_a_frame_in_which_no_id_can_be_swapped_is_answered_with_an_error() -> No
 def parked(bridge: DrivenBridge) -> str:
     """A call has asked its client for input. Returns the requestState that its client got."""
     bridge.work("x")
-    bridge.say(bridge.children[0], result("x", resultType="input_required", requestState="own"))
+    bridge.server_writes(bridge.children[0], result("x", resultType="input_required", requestState="own"))
     (answer,) = bridge.posted(*ENDS)
     return str(msgspec.json.decode(answer.body)["result"]["requestState"])
 
@@ -248,7 +250,7 @@ def test_a_retry_goes_to_the_process_that_asked_for_input_with_the_state_of_its_
     bridge = DrivenBridge()
     (asked,) = written(retry(bridge, parked(bridge)), bridge.children[0])
     assert msgspec.json.decode(asked.params)["requestState"] == "own"
-    bridge.say(bridge.children[0], result("y"))
+    bridge.server_writes(bridge.children[0], result("y"))
     assert [answer.exchange for answer in bridge.posted(*ENDS)] == ["y"]
 
 
@@ -271,10 +273,12 @@ def test_a_replaced_process_takes_retries_as_long_as_clients_may_give_input() ->
     state = parked(bridge)
     bridge.core.server_events.renew(bridge.core.pools["s"], "restart", bridge.now)
     bridge.pass_time(0.25)
-    (probe,) = written(bridge.run(bridge.children[1]))
-    bridge.say(bridge.children[1], b'{"jsonrpc":"2.0","id":' + probe.id + b',"result":{"supportedVersions":["2026-07-28"]}}')
+    (probe,) = written(bridge.server_starts(bridge.children[1]))
+    bridge.server_writes(
+        bridge.children[1], b'{"jsonrpc":"2.0","id":' + probe.id + b',"result":{"supportedVersions":["2026-07-28"]}}'
+    )
     assert [message.id for message in written(retry(bridge, state), bridge.children[0])] == [b'"y"']
-    bridge.say(bridge.children[0], result("y"))
+    bridge.server_writes(bridge.children[0], result("y"))
     bridge.pass_time(INPUT_IN)
     bridge.posted()
     retry(bridge, state)

@@ -21,7 +21,7 @@ DUAL = b'"result":{"supportedVersions":["2026-07-28","2025-11-25"]}'
 UNKNOWN = b'"error":{"code":-32601,"message":"unknown"}'
 
 
-class Scene:
+class DrivenPool:
     """A pool that has started its first process."""
 
     def __init__(self, **limits: Any) -> None:
@@ -51,196 +51,196 @@ class Scene:
 
 
 def test_a_modern_server_shares_the_process_that_was_probed() -> None:
-    scene = Scene()
-    assert scene.of(Write) == []  # nothing is written before it runs
-    scene.up(MODERN)
-    assert scene.pool.condition.health is Health.HEALTHY
-    assert scene.pool.shared() is scene.first
-    assert len(scene.of(StartServer)) == 1
+    driven = DrivenPool()
+    assert driven.of(Write) == []  # nothing is written before it runs
+    driven.up(MODERN)
+    assert driven.pool.condition.health is Health.HEALTHY
+    assert driven.pool.shared() is driven.first
+    assert len(driven.of(StartServer)) == 1
 
 
 def test_a_legacy_server_gets_both_probes_and_fresh_processes_for_sessions() -> None:
-    scene = Scene(warm=2, most=3)
-    scene.up(UNKNOWN)
-    scene.reply(b'"result":{"protocolVersion":"2025-11-25"}')
-    assert scene.pool.eras == ("legacy",)
-    assert scene.of(StopServer) == [StopServer(scene.first.id)]
-    assert scene.pool.shared() is None
-    warm = list(scene.pool.children.values())
-    assert [scene.pool.for_session(id, 1.0) for id in "ab"] == warm
-    assert scene.pool.for_session("c", 1.0) is not None
-    assert scene.pool.for_session("d", 1.0) is None
-    assert scene.pool.full
+    driven = DrivenPool(warm=2, most=3)
+    driven.up(UNKNOWN)
+    driven.reply(b'"result":{"protocolVersion":"2025-11-25"}')
+    assert driven.pool.eras == ("legacy",)
+    assert driven.of(StopServer) == [StopServer(driven.first.id)]
+    assert driven.pool.shared() is None
+    warm = list(driven.pool.children.values())
+    assert [driven.pool.for_session(id, 1.0) for id in "ab"] == warm
+    assert driven.pool.for_session("c", 1.0) is not None
+    assert driven.pool.for_session("d", 1.0) is None
+    assert driven.pool.full
 
 
 def test_a_server_that_dies_of_the_modern_probe_gets_the_legacy_one() -> None:
-    scene = Scene()
-    scene.processes.started(scene.first)
-    scene.pool.exited(scene.first, "died", 0.1)
-    scene.up(b'"result":{"protocolVersion":"2025-11-25"}', 0.2)
-    assert scene.pool.eras == ("legacy",)
+    driven = DrivenPool()
+    driven.processes.started(driven.first)
+    driven.pool.exited(driven.first, "died", 0.1)
+    driven.up(b'"result":{"protocolVersion":"2025-11-25"}', 0.2)
+    assert driven.pool.eras == ("legacy",)
 
 
 def test_a_server_that_dies_of_the_modern_probe_after_a_long_start_gets_the_legacy_one() -> None:
-    scene = Scene()
-    scene.processes.started(scene.first)
-    scene.pool.late(SECOND_QUESTION)
-    scene.pool.exited(scene.first, "died", 40.0)
-    assert scene.pool.condition.health is Health.CHECKING
-    scene.up(b'"result":{"protocolVersion":"2025-11-25"}', 80.0)
-    assert scene.pool.eras == ("legacy",)
+    driven = DrivenPool()
+    driven.processes.started(driven.first)
+    driven.pool.late(SECOND_QUESTION)
+    driven.pool.exited(driven.first, "died", 40.0)
+    assert driven.pool.condition.health is Health.CHECKING
+    driven.up(b'"result":{"protocolVersion":"2025-11-25"}', 80.0)
+    assert driven.pool.eras == ("legacy",)
 
 
 def test_a_silent_process_is_starting_until_its_start_timeout() -> None:
-    scene = Scene(start_timeout=30.0)
-    scene.processes.started(scene.first)
+    driven = DrivenPool(start_timeout=30.0)
+    driven.processes.started(driven.first)
     for now in (SECOND_QUESTION, 29.0):
-        assert scene.timers.next() == (SECOND_QUESTION if now == SECOND_QUESTION else 30.0)
-        served = scene.pool.describe(True, now)
+        assert driven.timers.next() == (SECOND_QUESTION if now == SECOND_QUESTION else 30.0)
+        served = driven.pool.describe(True, now)
         assert (served.health, served.reason, served.free) == (Health.CHECKING, f"starting for {now:.0f} s", 0)
-        scene.pool.late(now)
-        scene.timers.expired(now)
-    assert list(scene.pool.children.values()) == [scene.first]
-    scene.pool.late(30.0)
-    assert scene.pool.describe(True, 30.0).health is Health.UNHEALTHY
-    assert scene.pool.describe(True, 30.0).reason == scene.pool.condition.reason
-    assert "neither" in scene.pool.condition.reason
-    assert not scene.pool.children
+        driven.pool.late(now)
+        driven.timers.expired(now)
+    assert list(driven.pool.children.values()) == [driven.first]
+    driven.pool.late(30.0)
+    assert driven.pool.describe(True, 30.0).health is Health.UNHEALTHY
+    assert driven.pool.describe(True, 30.0).reason == driven.pool.condition.reason
+    assert "neither" in driven.pool.condition.reason
+    assert not driven.pool.children
 
 
 def test_a_process_that_hangs_on_the_modern_probe_is_followed_by_one_without_that_probe() -> None:
-    scene = Scene(start_timeout=5.0)
-    scene.processes.started(scene.first)
-    scene.pool.late(2.0)
-    scene.pool.late(5.0)
-    assert 'era: "legacy" spares it server/discover' in scene.pool.condition.reason
+    driven = DrivenPool(start_timeout=5.0)
+    driven.processes.started(driven.first)
+    driven.pool.late(2.0)
+    driven.pool.late(5.0)
+    assert 'era: "legacy" spares it server/discover' in driven.pool.condition.reason
     for start, asked in ((6.0, ["initialize"]), (20.0, ["server/discover", "initialize"])):  # in turn, while none answers
-        scene.out.clear()
-        scene.pool.start(start)
-        scene.processes.started(next(iter(scene.pool.children.values())))
-        scene.pool.late(start + 2.0)
-        assert [jsonrpc.parse(effect.frame).method for effect in scene.of(Write) if isinstance(effect, Write)] == asked
-        scene.pool.late(start + 5.0)
-    scene.pool.start(30.0)
-    scene.up(b'"result":{"protocolVersion":"2025-11-25"}', 30.1)
-    assert (scene.pool.eras, scene.pool.condition.health) == (("legacy",), Health.HEALTHY)
+        driven.out.clear()
+        driven.pool.start(start)
+        driven.processes.started(next(iter(driven.pool.children.values())))
+        driven.pool.late(start + 2.0)
+        assert [jsonrpc.parse(effect.frame).method for effect in driven.of(Write) if isinstance(effect, Write)] == asked
+        driven.pool.late(start + 5.0)
+    driven.pool.start(30.0)
+    driven.up(b'"result":{"protocolVersion":"2025-11-25"}', 30.1)
+    assert (driven.pool.eras, driven.pool.condition.health) == (("legacy",), Health.HEALTHY)
 
 
 def test_a_crashed_server_that_starts_slowly_is_starting_and_not_unhealthy() -> None:
-    scene = Scene()
-    scene.up(MODERN)
-    scene.pool.exited(scene.first, "killed", 100.0)
-    assert scene.pool.describe(True, 100.0).health is Health.HEALTHY  # most are back before anybody has noticed
-    scene.pool.start(100.1)
-    scene.pool.late(100.1 + SECOND_QUESTION)
-    assert scene.pool.describe(True, 125.1).reason == "starting for 25 s"
-    scene.up(MODERN, 126.0)
-    assert scene.pool.describe(True, 126.0).health is Health.HEALTHY
+    driven = DrivenPool()
+    driven.up(MODERN)
+    driven.pool.exited(driven.first, "killed", 100.0)
+    assert driven.pool.describe(True, 100.0).health is Health.HEALTHY  # most are back before anybody has noticed
+    driven.pool.start(100.1)
+    driven.pool.late(100.1 + SECOND_QUESTION)
+    assert driven.pool.describe(True, 125.1).reason == "starting for 25 s"
+    driven.up(MODERN, 126.0)
+    assert driven.pool.describe(True, 126.0).health is Health.HEALTHY
 
 
 def test_a_server_that_has_served_is_unhealthy_only_after_several_failed_starts() -> None:
-    scene = Scene(warm=0)
-    scene.up(MODERN)
-    scene.pool.exited(scene.first, "killed", 1.0)
+    driven = DrivenPool(warm=0)
+    driven.up(MODERN)
+    driven.pool.exited(driven.first, "killed", 1.0)
     for again in range(FORGIVEN):
-        assert scene.pool.condition.health is Health.HEALTHY
-        scene.pool.start(2.0 + again)
-        scene.pool.exited(next(iter(scene.pool.children.values())), "no database", 2.0 + again)
-    assert scene.pool.condition.health is Health.UNHEALTHY
-    assert scene.pool.condition.reason == "no database"
+        assert driven.pool.condition.health is Health.HEALTHY
+        driven.pool.start(2.0 + again)
+        driven.pool.exited(next(iter(driven.pool.children.values())), "no database", 2.0 + again)
+    assert driven.pool.condition.health is Health.UNHEALTHY
+    assert driven.pool.condition.reason == "no database"
 
 
 def test_a_warm_process_that_dies_young_is_replaced_and_no_session_is_refused() -> None:
-    scene = Scene()
-    scene.up(UNKNOWN)
-    scene.reply(b'"result":{"protocolVersion":"2025-11-25"}')
-    [warm] = scene.pool.children.values()
-    scene.pool.exited(warm, "killed", 1.0)
-    assert scene.pool.condition.health is Health.HEALTHY
-    assert scene.pool.for_session("s", 1.0) is not None
-    assert scene.timers.expired(1.2) == [(Timer.RESTART, "s")]
+    driven = DrivenPool()
+    driven.up(UNKNOWN)
+    driven.reply(b'"result":{"protocolVersion":"2025-11-25"}')
+    [warm] = driven.pool.children.values()
+    driven.pool.exited(warm, "killed", 1.0)
+    assert driven.pool.condition.health is Health.HEALTHY
+    assert driven.pool.for_session("s", 1.0) is not None
+    assert driven.timers.expired(1.2) == [(Timer.RESTART, "s")]
 
 
 def test_the_next_process_of_a_definition_is_not_probed_for_its_known_era() -> None:
-    scene = Scene()
-    scene.up(UNKNOWN)
-    scene.reply(b'"result":{"protocolVersion":"2025-11-25"}')
-    [warm] = scene.pool.children.values()
-    scene.pool.exited(warm, "killed", 1.0)
-    scene.out.clear()
-    scene.pool.start(1.1)
-    scene.up(b'"result":{"protocolVersion":"2025-11-25"}', 1.2)
-    assert [jsonrpc.parse(effect.frame).method for effect in scene.of(Write) if isinstance(effect, Write)] == ["initialize"]
-    assert scene.pool.eras == ("legacy",)
+    driven = DrivenPool()
+    driven.up(UNKNOWN)
+    driven.reply(b'"result":{"protocolVersion":"2025-11-25"}')
+    [warm] = driven.pool.children.values()
+    driven.pool.exited(warm, "killed", 1.0)
+    driven.out.clear()
+    driven.pool.start(1.1)
+    driven.up(b'"result":{"protocolVersion":"2025-11-25"}', 1.2)
+    assert [jsonrpc.parse(effect.frame).method for effect in driven.of(Write) if isinstance(effect, Write)] == ["initialize"]
+    assert driven.pool.eras == ("legacy",)
 
 
 def test_a_configured_era_is_not_probed() -> None:
-    scene = Scene(era="legacy")
-    scene.up(b'"result":{"protocolVersion":"2025-11-25"}')
-    assert len(scene.of(Write)) == 1
-    assert scene.pool.eras == ("legacy",)
+    driven = DrivenPool(era="legacy")
+    driven.up(b'"result":{"protocolVersion":"2025-11-25"}')
+    assert len(driven.of(Write)) == 1
+    assert driven.pool.eras == ("legacy",)
 
 
 def test_a_server_that_dies_at_start_is_started_again_later_each_time() -> None:
-    scene = Scene()
+    driven = DrivenPool()
     now, waits = 0.0, []
     for _ in range(9):
-        child = next(iter(scene.pool.children.values()))
-        scene.pool.exited(child, "no such command", now)
-        due = scene.timers.next()
+        child = next(iter(driven.pool.children.values()))
+        driven.pool.exited(child, "no such command", now)
+        due = driven.timers.next()
         assert due is not None
         waits.append(round(due - now, 3))
         now = due
-        scene.timers.expired(now)
-        scene.pool.start(now)
+        driven.timers.expired(now)
+        driven.pool.start(now)
     assert waits == [0.1, 0.2, 0.4, 0.8, 1.6, 3.2, 6.4, 10.0, 10.0]
-    assert scene.pool.describe(True, 0.0).reason == "no such command"
-    assert scene.pool.describe(True, 0.0).free == 0
+    assert driven.pool.describe(True, 0.0).reason == "no such command"
+    assert driven.pool.describe(True, 0.0).free == 0
 
 
 def test_a_warm_process_that_dies_young_does_not_take_the_shared_one_with_it() -> None:
-    scene = Scene()
-    scene.up(DUAL)
-    warm = list(scene.pool.children.values())[-1]
-    assert warm is not scene.first
-    scene.pool.exited(warm, "died", 1.0)
-    assert scene.pool.shared() is scene.first
-    assert scene.pool.condition.health is Health.HEALTHY
+    driven = DrivenPool()
+    driven.up(DUAL)
+    warm = list(driven.pool.children.values())[-1]
+    assert warm is not driven.first
+    driven.pool.exited(warm, "died", 1.0)
+    assert driven.pool.shared() is driven.first
+    assert driven.pool.condition.health is Health.HEALTHY
 
 
 def test_a_server_whose_processes_all_die_stays_healthy_while_it_restarts() -> None:
-    scene = Scene()
-    scene.up(DUAL)
-    for child in list(scene.pool.children.values()):
-        scene.pool.exited(child, "killed", 1.0)
-    assert scene.pool.condition.health is Health.HEALTHY
-    assert scene.timers.expired(1.2) == [(Timer.RESTART, "s")]
+    driven = DrivenPool()
+    driven.up(DUAL)
+    for child in list(driven.pool.children.values()):
+        driven.pool.exited(child, "killed", 1.0)
+    assert driven.pool.condition.health is Health.HEALTHY
+    assert driven.timers.expired(1.2) == [(Timer.RESTART, "s")]
 
 
 def test_a_server_that_refuses_the_handshake_is_unhealthy_with_its_own_reason() -> None:
-    scene = Scene()
-    scene.up(UNKNOWN)
-    scene.reply(b'"error":{"code":-32600,"message":"no such server"}')
-    assert scene.pool.condition.health is Health.UNHEALTHY
-    assert scene.pool.condition.reason.endswith(": no such server")
+    driven = DrivenPool()
+    driven.up(UNKNOWN)
+    driven.reply(b'"error":{"code":-32600,"message":"no such server"}')
+    assert driven.pool.condition.health is Health.UNHEALTHY
+    assert driven.pool.condition.reason.endswith(": no such server")
 
 
 def test_a_server_whose_session_process_was_refused_a_connection_is_probed_again() -> None:
-    scene = Scene(warm=0)
-    scene.up(UNKNOWN)
-    scene.reply(b'"result":{"protocolVersion":"2025-11-25"}')
+    driven = DrivenPool(warm=0)
+    driven.up(UNKNOWN)
+    driven.reply(b'"result":{"protocolVersion":"2025-11-25"}')
     for refused, health in ((False, Health.HEALTHY), (True, Health.UNHEALTHY)):
-        child = scene.pool.for_session("a", 1.0)
+        child = driven.pool.for_session("a", 1.0)
         assert child
-        scene.pool.exited(child, "nobody listens", 50.0, refused=refused)
-        assert scene.pool.condition.health is health
-    assert scene.timers.expired(51.0) == [(Timer.RESTART, "s")]
+        driven.pool.exited(child, "nobody listens", 50.0, refused=refused)
+        assert driven.pool.condition.health is health
+    assert driven.timers.expired(51.0) == [(Timer.RESTART, "s")]
 
 
 CHECKS = Checks(interval=10.0, timeout=2.0)
 
 
-class Checked(Scene):
+class CheckedPool(DrivenPool):
     """A pool whose server has come up, at 0.1."""
 
     def __init__(self, answer: bytes = MODERN, checks: Checks = CHECKS, **limits: Any) -> None:
@@ -252,7 +252,7 @@ class Checked(Scene):
                 self.processes.started(child)
         self.out.clear()
 
-    def asked(self) -> list[str]:
+    def methods(self) -> list[str]:
         return [jsonrpc.parse(effect.frame).method for effect in self.of(Write) if isinstance(effect, Write)]
 
     def fail(self, now: float, times: int = 1) -> float:
@@ -269,153 +269,153 @@ class Checked(Scene):
 
 @pytest.mark.requirement("R07")
 def test_a_shared_process_is_checked_after_the_interval() -> None:
-    scene = Checked()
-    assert (scene.pool.checkup.look(10.0), scene.asked()) == ("", [])
-    assert (scene.pool.checkup.look(10.1), scene.asked()) == ("", ["server/discover"])
-    assert scene.pool.checkup.look(11.0) == ""
-    scene.pool.checkup.passed(11.0)
-    assert scene.pool.condition.health is Health.HEALTHY
-    assert (scene.pool.checkup.look(20.9), len(scene.asked())) == ("", 1)
-    scene.pool.checkup.look(21.0)
-    assert len(scene.asked()) == 2
+    driven = CheckedPool()
+    assert (driven.pool.checkup.look(10.0), driven.methods()) == ("", [])
+    assert (driven.pool.checkup.look(10.1), driven.methods()) == ("", ["server/discover"])
+    assert driven.pool.checkup.look(11.0) == ""
+    driven.pool.checkup.passed(11.0)
+    assert driven.pool.condition.health is Health.HEALTHY
+    assert (driven.pool.checkup.look(20.9), len(driven.methods())) == ("", 1)
+    driven.pool.checkup.look(21.0)
+    assert len(driven.methods()) == 2
 
 
 @pytest.mark.requirement("R07")
 def test_a_check_of_a_legacy_server_pings_a_warm_process_and_starts_none_for_it() -> None:
-    scene = Checked(UNKNOWN)
-    scene.pool.checkup.look(10.1)
-    assert scene.asked() == ["ping"]
-    scene = Checked(UNKNOWN, warm=0)
+    driven = CheckedPool(UNKNOWN)
+    driven.pool.checkup.look(10.1)
+    assert driven.methods() == ["ping"]
+    driven = CheckedPool(UNKNOWN, warm=0)
     for now in range(100):
-        assert scene.pool.checkup.look(now) == ""
-    assert scene.out == []
-    scene = Checked(UNKNOWN, Checks(interval=10.0, ping=False))
-    assert (scene.pool.checkup.look(10.1), scene.out) == ("", [])
+        assert driven.pool.checkup.look(now) == ""
+    assert driven.out == []
+    driven = CheckedPool(UNKNOWN, Checks(interval=10.0, ping=False))
+    assert (driven.pool.checkup.look(10.1), driven.out) == ("", [])
 
 
 @pytest.mark.requirement("R07")
 def test_a_process_that_may_exit_on_early_messages_is_not_checked_before_its_handshake() -> None:
-    scene = Scene(checks=CHECKS)
-    scene.processes.started(scene.first)
-    scene.pool.exited(scene.first, "it expects initialize", 0.1)
-    scene.up(b'"result":{"protocolVersion":"2025-11-25"}', 0.2)
-    for child in scene.pool.children.values():
-        scene.processes.started(child)
-    scene.out.clear()
+    driven = DrivenPool(checks=CHECKS)
+    driven.processes.started(driven.first)
+    driven.pool.exited(driven.first, "it expects initialize", 0.1)
+    driven.up(b'"result":{"protocolVersion":"2025-11-25"}', 0.2)
+    for child in driven.pool.children.values():
+        driven.processes.started(child)
+    driven.out.clear()
     for now in range(100):
-        assert scene.pool.checkup.look(now) == ""
-    assert (scene.out, scene.pool.condition.health) == ([], Health.HEALTHY)
+        assert driven.pool.checkup.look(now) == ""
+    assert (driven.out, driven.pool.condition.health) == ([], Health.HEALTHY)
 
 
 @pytest.mark.requirement("R07")
 @pytest.mark.parametrize("ends", [True, False])
 def test_a_server_that_an_early_ping_has_harmed_gets_no_other(ends: bool) -> None:
-    scene = Checked(UNKNOWN)
-    [pinged] = scene.pool.children.values()
-    scene.pool.checkup.look(10.1)
-    assert scene.asked() == ["ping"]
+    driven = CheckedPool(UNKNOWN)
+    [pinged] = driven.pool.children.values()
+    driven.pool.checkup.look(10.1)
+    assert driven.methods() == ["ping"]
     if ends:
-        scene.pool.exited(pinged, "it expects initialize", 10.2)
+        driven.pool.exited(pinged, "it expects initialize", 10.2)
     else:
-        assert scene.pool.checkup.look(12.1) == ""
-        assert scene.of(StopServer) == [StopServer(pinged.id)]
-    [fresh] = scene.pool.children.values()
-    assert scene.of(Complain) == [
+        assert driven.pool.checkup.look(12.1) == ""
+        assert driven.of(StopServer) == [StopServer(pinged.id)]
+    [fresh] = driven.pool.children.values()
+    assert driven.of(Complain) == [
         Complain(
             "s",
             "a ping before its handshake did it harm, and it gets none any more: "
             + ("it expects initialize" if ends else "it did not answer within 2 s"),
         )
     ]
-    scene.processes.started(fresh)
+    driven.processes.started(fresh)
     for now in range(13, 100):
-        assert scene.pool.checkup.look(now) == ""
-    assert (scene.asked(), list(scene.pool.children.values())) == (["ping"], [fresh])
-    assert scene.pool.condition.health is Health.HEALTHY
+        assert driven.pool.checkup.look(now) == ""
+    assert (driven.methods(), list(driven.pool.children.values())) == (["ping"], [fresh])
+    assert driven.pool.condition.health is Health.HEALTHY
 
 
 @pytest.mark.requirement("R07")
 def test_a_server_that_has_answered_a_ping_fails_when_it_ignores_the_next() -> None:
-    scene = Checked(UNKNOWN)
-    scene.pool.checkup.look(10.1)
-    scene.pool.checkup.answered(next(iter(scene.pool.children.values())), "check-1")
-    scene.pool.checkup.passed(10.2)
-    scene.fail(20.2)
-    assert scene.pool.condition.health is Health.DEGRADED
+    driven = CheckedPool(UNKNOWN)
+    driven.pool.checkup.look(10.1)
+    driven.pool.checkup.answered(next(iter(driven.pool.children.values())), "check-1")
+    driven.pool.checkup.passed(10.2)
+    driven.fail(20.2)
+    assert driven.pool.condition.health is Health.DEGRADED
 
 
 @pytest.mark.requirement("R07")
 def test_three_failed_checks_replace_all_processes_but_those_of_sessions() -> None:
-    scene = Checked(DUAL, warm=2)
-    session = scene.pool.for_session("s", 1.0)
+    driven = CheckedPool(DUAL, warm=2)
+    session = driven.pool.for_session("s", 1.0)
     assert session is not None
-    now = scene.fail(10.1, 2)
-    assert (scene.pool.condition.health, scene.of(StopServer)) == (Health.DEGRADED, [])
-    assert scene.pool.describe(True, 0.0).free == 64
-    scene.fail(now + 10.0)
-    assert scene.pool.describe(True, 0.0).health is Health.UNHEALTHY
-    assert scene.pool.describe(True, 0.0).free == 0
-    assert list(scene.pool.children.values()) == [session]
-    assert len(scene.of(StopServer)) == 2
-    assert scene.timers.expired(now + 20.0) == [(Timer.RESTART, "s")]
-    scene.pool.start(now + 20.0)
-    scene.up(DUAL, now + 20.0)
-    assert scene.pool.condition.health is Health.DEGRADED
-    assert scene.pool.shared() is not None
+    now = driven.fail(10.1, 2)
+    assert (driven.pool.condition.health, driven.of(StopServer)) == (Health.DEGRADED, [])
+    assert driven.pool.describe(True, 0.0).free == 64
+    driven.fail(now + 10.0)
+    assert driven.pool.describe(True, 0.0).health is Health.UNHEALTHY
+    assert driven.pool.describe(True, 0.0).free == 0
+    assert list(driven.pool.children.values()) == [session]
+    assert len(driven.of(StopServer)) == 2
+    assert driven.timers.expired(now + 20.0) == [(Timer.RESTART, "s")]
+    driven.pool.start(now + 20.0)
+    driven.up(DUAL, now + 20.0)
+    assert driven.pool.condition.health is Health.DEGRADED
+    assert driven.pool.shared() is not None
 
 
 @pytest.mark.requirement("R07")
 def test_a_busy_process_is_not_replaced_until_the_patience_ends() -> None:
-    scene = Checked(checks=Checks(interval=10.0, timeout=2.0, patience=50.0))
+    driven = CheckedPool(checks=Checks(interval=10.0, timeout=2.0, patience=50.0))
     job = job_of("edge", Envelope(kind=Kind.REQUEST, exchange="e", body=b"{}"), 0, 5.0, queued=True)
     job.begun = 5.0
-    scene.first.jobs["e"] = job
-    now = scene.fail(10.1, 4)
-    assert (scene.pool.condition.health, scene.of(StopServer)) == (Health.DEGRADED, [])
-    scene.fail(now + 10.0, 1)
-    assert scene.pool.condition.health is Health.UNHEALTHY
+    driven.first.jobs["e"] = job
+    now = driven.fail(10.1, 4)
+    assert (driven.pool.condition.health, driven.of(StopServer)) == (Health.DEGRADED, [])
+    driven.fail(now + 10.0, 1)
+    assert driven.pool.condition.health is Health.UNHEALTHY
 
 
 @pytest.mark.requirement("R07")
 def test_a_check_command_runs_while_the_server_has_a_process_and_decides_its_health() -> None:
-    scene = Checked(checks=Checks(interval=10.0, timeout=2.0, down=1, command=True))
-    scene.pool.checkup.look(10.1)
-    assert scene.of(CheckServer) == [CheckServer("s")]
-    assert scene.of(Write) == []
-    scene.pool.checkup.failed("no database", 11.0)
-    assert scene.pool.describe(True, 0.0).health is Health.UNHEALTHY
-    assert scene.pool.describe(True, 0.0).reason == "no database"
-    scene.pool.start(12.0)
-    scene.up(MODERN, 12.0)
-    assert scene.pool.describe(True, 0.0).free == 0  # it answers, and the command has not said so
+    driven = CheckedPool(checks=Checks(interval=10.0, timeout=2.0, down=1, command=True))
+    driven.pool.checkup.look(10.1)
+    assert driven.of(CheckServer) == [CheckServer("s")]
+    assert driven.of(Write) == []
+    driven.pool.checkup.failed("no database", 11.0)
+    assert driven.pool.describe(True, 0.0).health is Health.UNHEALTHY
+    assert driven.pool.describe(True, 0.0).reason == "no database"
+    driven.pool.start(12.0)
+    driven.up(MODERN, 12.0)
+    assert driven.pool.describe(True, 0.0).free == 0  # it answers, and the command has not said so
     for now in (22.0, 33.0):
-        scene.pool.checkup.look(now)
-        scene.pool.checkup.passed(now + 1.0)
-    assert scene.pool.describe(True, 0.0).free == 64
-    scene = Checked(UNKNOWN, Checks(interval=10.0, command=True), warm=0)
+        driven.pool.checkup.look(now)
+        driven.pool.checkup.passed(now + 1.0)
+    assert driven.pool.describe(True, 0.0).free == 64
+    driven = CheckedPool(UNKNOWN, Checks(interval=10.0, command=True), warm=0)
     for now in range(100):
-        scene.pool.checkup.look(now)
-    assert scene.out == []
+        driven.pool.checkup.look(now)
+    assert driven.out == []
 
 
 def test_a_check_of_a_process_that_has_exited_does_not_fail() -> None:
-    scene = Checked()
-    scene.pool.checkup.look(10.1)
-    scene.pool.exited(scene.first, "killed", 11.0)
-    assert scene.pool.checkup.failed(scene.pool.checkup.look(12.1), 12.1) == []
-    assert scene.pool.condition.health is Health.HEALTHY
+    driven = CheckedPool()
+    driven.pool.checkup.look(10.1)
+    driven.pool.exited(driven.first, "killed", 11.0)
+    assert driven.pool.checkup.failed(driven.pool.checkup.look(12.1), 12.1) == []
+    assert driven.pool.condition.health is Health.HEALTHY
 
 
 def test_checks_can_be_switched_off() -> None:
-    scene = Checked(checks=Checks(enabled=False))
-    assert (scene.pool.checkup.look(1000.0), scene.out) == ("", [])
+    driven = CheckedPool(checks=Checks(enabled=False))
+    assert (driven.pool.checkup.look(1000.0), driven.out) == ("", [])
 
 
 def test_the_reason_of_a_silent_server_quotes_its_last_stderr_lines() -> None:
-    scene = Scene(last_words=lambda: "; its last stderr lines: waiting for the database")
-    assert scene.pool.describe(True, 3.0).reason == "starting for 3 s; its last stderr lines: waiting for the database"
-    scene.processes.started(scene.first)
+    driven = DrivenPool(last_words=lambda: "; its last stderr lines: waiting for the database")
+    assert driven.pool.describe(True, 3.0).reason == "starting for 3 s; its last stderr lines: waiting for the database"
+    driven.processes.started(driven.first)
     for now in (SECOND_QUESTION, 120.0):
-        scene.pool.late(now)
-    assert scene.pool.condition.health is Health.UNHEALTHY
-    assert scene.pool.condition.reason.endswith("; its last stderr lines: waiting for the database")
+        driven.pool.late(now)
+    assert driven.pool.condition.health is Health.UNHEALTHY
+    assert driven.pool.condition.reason.endswith("; its last stderr lines: waiting for the database")

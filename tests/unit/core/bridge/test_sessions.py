@@ -44,7 +44,7 @@ def test_the_answer_to_an_initialize_names_the_session_that_it_has_opened() -> N
     bridge = DrivenBridge(LEGACY)
     bridge.initialize("session")
     child = bridge.core.sessions.open["session"].child
-    bridge.say(child, result("session", **INITIALIZED))
+    bridge.server_writes(child, result("session", **INITIALIZED))
     (answer,) = bridge.posted(Kind.ANSWER)
     assert (answer.exchange, answer.session) == ("session", "session")
 
@@ -53,7 +53,7 @@ def test_an_initialize_that_is_refused_opens_no_session_and_its_process_is_stopp
     bridge = DrivenBridge(LEGACY)
     bridge.initialize("session")
     child = bridge.core.sessions.open["session"].child
-    effects = bridge.say(child, frame(id="session", error={"code": -32602, "message": "no"}))
+    effects = bridge.server_writes(child, frame(id="session", error={"code": -32602, "message": "no"}))
     (answer,) = bridge.posted(Kind.ANSWER)
     assert (answer.session, stopped(effects), bridge.core.sessions.open) == ("", [child], {})
 
@@ -100,7 +100,7 @@ def test_each_message_for_an_ended_session_is_answered_with_session_lost(kind: K
 def test_a_notification_is_written_before_it_is_reported_as_written() -> None:
     bridge = DrivenBridge(LEGACY)
     child = bridge.session()
-    effects = bridge.tell(notification("notifications/initialized"), "x")
+    effects = bridge.client_sends(notification("notifications/initialized"), "x")
     assert [message.method for message in written(effects, child)] == ["notifications/initialized"]
     assert placed(bridge.posted()) == [(Kind.WRITTEN, "x")]
 
@@ -108,11 +108,11 @@ def test_a_notification_is_written_before_it_is_reported_as_written() -> None:
 def test_the_answer_to_a_server_request_reaches_the_server_once_with_its_own_id() -> None:
     bridge = DrivenBridge(LEGACY)
     child = bridge.session(bound=True)
-    bridge.say(child, frame(id=7, method="roots/list"))
+    bridge.server_writes(child, frame(id=7, method="roots/list"))
     (asked,) = bridge.posted(Kind.MESSAGE)
     answer = result(msgspec.json.decode(asked.body)["id"], roots=[])
-    assert [message.id for message in written(bridge.tell(answer), child)] == [b"7"]
-    assert written(bridge.tell(answer), child) == []
+    assert [message.id for message in written(bridge.client_sends(answer), child)] == [b"7"]
+    assert written(bridge.client_sends(answer), child) == []
 
 
 def test_messages_over_http_to_a_process_with_too_much_unread_are_refused() -> None:
@@ -120,7 +120,7 @@ def test_messages_over_http_to_a_process_with_too_much_unread_are_refused() -> N
     child = bridge.session()
     bridge.handle(ServerBehind(child, 101))
     assert written(bridge.request("x")) == []
-    assert written(bridge.tell(notification("notifications/initialized"), "y")) == []
+    assert written(bridge.client_sends(notification("notifications/initialized"), "y")) == []
     assert [(answer.exchange, fault(answer)) for answer in bridge.posted(Kind.ANSWER)] == [
         ("x", ("overloaded", True)),
         ("y", ("overloaded", True)),
@@ -143,7 +143,7 @@ def test_a_cancel_ends_the_newest_request_of_its_id_in_the_session() -> None:
     child = bridge.session()
     bridge.request("first", 1)
     bridge.request("second", 1)
-    (cancel,) = written(bridge.tell(notification("notifications/cancelled", requestId=1), "c"), child)
+    (cancel,) = written(bridge.client_sends(notification("notifications/cancelled", requestId=1), "c"), child)
     assert msgspec.json.decode(cancel.params) == {"requestId": "second"}
     assert placed(bridge.posted()) == [(Kind.ENDED, "second"), (Kind.WRITTEN, "c")]
     assert list(bridge.core.jobs.open) == ["first"]
@@ -167,12 +167,12 @@ def test_a_message_goes_to_the_newest_open_request_or_else_to_the_sessions_own_s
     bridge.request("first")
     bridge.request("second", 2)
     bridge.posted()
-    bridge.say(child, LOG)
+    bridge.server_writes(child, LOG)
     assert placed(bridge.posted(Kind.MESSAGE))[-1] == (Kind.MESSAGE, "second")
     for exchange in ("second", "first"):
-        bridge.say(child, result(exchange))
+        bridge.server_writes(child, result(exchange))
     bridge.posted()
-    bridge.say(child, LOG)
+    bridge.server_writes(child, LOG)
     assert placed(bridge.posted()) == [(Kind.MESSAGE, "get")]
 
 
@@ -180,8 +180,8 @@ def test_a_message_to_a_bound_session_goes_to_its_link_and_names_the_request_onl
     bridge = DrivenBridge(LEGACY)
     child = bridge.session(bound=True)
     bridge.request("x", token=b"1")
-    bridge.say(child, LOG)
-    bridge.say(child, notification("notifications/progress", progressToken="x", progress=1))
+    bridge.server_writes(child, LOG)
+    bridge.server_writes(child, notification("notifications/progress", progressToken="x", progress=1))
     assert placed(bridge.posted()) == [(Kind.MESSAGE, ""), (Kind.MESSAGE, "x")]
 
 
@@ -189,13 +189,13 @@ def test_progress_after_the_answer_or_before_the_session_is_open_is_dropped() ->
     bridge = DrivenBridge(LEGACY)
     bridge.initialize("session")
     child = bridge.core.sessions.open["session"].child
-    bridge.run(child)
+    bridge.server_starts(child)
     bridge.posted()
-    bridge.say(child, notification("notifications/progress", progressToken="session", progress=1))
-    bridge.say(child, result("session", **INITIALIZED))
+    bridge.server_writes(child, notification("notifications/progress", progressToken="session", progress=1))
+    bridge.server_writes(child, result("session", **INITIALIZED))
     bridge.request("x")
-    bridge.say(child, result("x"))
-    bridge.say(child, notification("notifications/progress", progressToken="x", progress=1))
+    bridge.server_writes(child, result("x"))
+    bridge.server_writes(child, notification("notifications/progress", progressToken="x", progress=1))
     assert placed(bridge.posted()) == [(Kind.ANSWER, "session"), (Kind.ANSWER, "x")]
 
 
@@ -203,10 +203,12 @@ def test_a_server_request_too_large_for_the_broker_is_refused_and_such_a_notific
     bridge = DrivenBridge(LEGACY, largest_message_bytes=4096)
     child = bridge.session()
     text = "x" * 4096
-    (refusal,) = written(bridge.say(child, frame(id=7, method="sampling/createMessage", params={"text": text})), child)
+    (refusal,) = written(
+        bridge.server_writes(child, frame(id=7, method="sampling/createMessage", params={"text": text})), child
+    )
     assert refusal.id == b"7"
     assert msgspec.json.decode(refusal.error)["message"].endswith("is more than passes this broker")
-    assert written(bridge.say(child, notification("notifications/message", data=text))) == []
+    assert written(bridge.server_writes(child, notification("notifications/message", data=text))) == []
     assert bridge.posted() == []
 
 
@@ -214,14 +216,14 @@ def test_a_slow_request_becomes_resumable_before_its_first_message() -> None:
     bridge = DrivenBridge(LEGACY)
     child = bridge.session()
     bridge.request("fast")
-    bridge.say(child, result("fast"))
+    bridge.server_writes(child, result("fast"))
     bridge.request("slow")
     bridge.acknowledge()
     bridge.posted()
     bridge.pass_time(PRIMED_AFTER + 0.25)
     (primed,) = bridge.posted(Kind.MESSAGE)
     assert (primed.kind, primed.exchange, primed.event, primed.body) == (Kind.MESSAGE, "slow", 0, b"")
-    bridge.say(child, result("slow"))
+    bridge.server_writes(child, result("slow"))
     assert [answer.event for answer in bridge.posted(Kind.ANSWER)] == [1]
 
 
@@ -248,7 +250,7 @@ def test_the_end_of_a_session_is_confirmed_after_its_open_requests_are_answered(
 def test_a_session_whose_process_ends_is_reported_to_its_long_link_or_at_the_next_request_over_http(bound: bool) -> None:
     bridge = DrivenBridge(LEGACY)
     child = bridge.session(bound=bound)
-    bridge.exit(child, "killed")
+    bridge.server_exits(child, "killed")
     ends = [(envelope.kind, envelope.session, envelope.body) for envelope in bridge.posted()]
     assert ends == [(Kind.ENDED, "session", b"killed")] * bound
     bridge.request("x")
@@ -261,11 +263,11 @@ def test_sessions_of_long_links_end_with_their_edge_and_sessions_over_http_go_on
     http = bridge.session("http")
     bridge.request("of the link", session="link")
     bridge.request("over http", session="http")
-    effects = bridge.leaves()
+    effects = bridge.edge_leaves()
     assert (stopped(effects), list(bridge.core.sessions.open)) == ([link], ["http"])
     assert list(bridge.core.jobs.open) == ["over http"]
     bridge.posted()
-    bridge.say(http, result("over http"))
+    bridge.server_writes(http, result("over http"))
     assert bridge.posted() == []  # nobody waits for it
     assert not bridge.core.jobs.open
 
@@ -274,9 +276,9 @@ def test_a_stream_whose_edge_is_gone_is_resumed_at_another() -> None:
     bridge = DrivenBridge(LEGACY)
     child = bridge.session()
     bridge.request("x")
-    bridge.say(child, LOG)
-    bridge.leaves()
-    bridge.say(child, result("x"))
+    bridge.server_writes(child, LOG)
+    bridge.edge_leaves()
+    bridge.server_writes(child, result("x"))
     bridge.posted()
     bridge.send(Kind.ATTACH, edge="other", exchange="get", session="session", body=b"x", event=1)
     assert [(envelope.kind, envelope.exchange) for envelope in bridge.posted()] == [
@@ -299,7 +301,7 @@ def test_a_request_that_its_edge_cancels_is_answered_on_its_resumed_stream() -> 
     bridge = DrivenBridge(LEGACY)
     child = bridge.session()
     bridge.request("x")
-    bridge.say(child, LOG)
+    bridge.server_writes(child, LOG)
     bridge.send(Kind.ATTACH, edge="other", exchange="get", session="session", body=b"x", event=1)
     bridge.posted()
     effects = bridge.send(Kind.CANCEL, exchange="x", attempt=1)

@@ -16,11 +16,11 @@ OURS, OTHER = "0123456789abcdef-1f-00aa00bb", "fedcba9876543210-2-11cc11dd"
 BROKEN = Fault(Reason.INVALID, "not JSON")
 
 
-def child(*open: str, told: frozenset[str] | None = None) -> Child:
+def child(*open: str, open_when_told: frozenset[str] | None = None) -> Child:
     process = Child("s", "s#1", "0123456789abcdef", 0.0)
     for exchange in open:
         process.jobs[exchange] = job_of("e", Envelope(kind=Kind.REQUEST, exchange=exchange), 0, 0.0, queued=False)
-    process.open_when_told = told
+    process.open_when_told = open_when_told
     return process
 
 
@@ -36,9 +36,9 @@ def result(id: str, what: str = '{"content":[]}') -> Message:
 @pytest.mark.parametrize("id", ["null", "0", '"nobody"', f'"{OURS}x"', f'"{OURS.upper()}"'])
 @pytest.mark.parametrize("code", [-32600, -32601, -32603])
 def test_an_error_without_a_known_id_goes_to_the_only_open_request(code: int, id: str) -> None:
-    found = adopted(child(OURS), error(code, id), "s")
-    assert found is not None
-    assert (jsonrpc.text(found.id), bytes(found.error)) == (OURS, bytes(error(code).error))
+    answer = adopted(child(OURS), error(code, id), "s")
+    assert answer is not None
+    assert (jsonrpc.text(answer.id), bytes(answer.error)) == (OURS, bytes(error(code).error))
 
 
 @pytest.mark.parametrize(
@@ -46,30 +46,30 @@ def test_an_error_without_a_known_id_goes_to_the_only_open_request(code: int, id
     [("null", "the id null"), ("", "no id"), ("0", "the id 0"), (f'"{OURS}x"', f'the id "{OURS}x"')],
 )
 def test_a_result_without_a_known_id_becomes_an_error_that_gives_the_reason(id: str, named: str) -> None:
-    found = adopted(child(OURS), result(id), "s")
-    assert isinstance(found, LostAnswer)
-    assert (jsonrpc.text(found.id), found.fault.reason, found.again) == (OURS, Reason.INVALID, False)
-    assert found.fault.message == f"s sent an answer that cannot be passed on: it has {named}, not that of the request"
+    answer = adopted(child(OURS), result(id), "s")
+    assert isinstance(answer, LostAnswer)
+    assert (jsonrpc.text(answer.id), answer.fault.reason, answer.again) == (OURS, Reason.INVALID, False)
+    assert answer.fault.message == f"s sent an answer that cannot be passed on: it has {named}, not that of the request"
 
 
-@pytest.mark.parametrize("said", [error(-32600), result("null"), lost_answer(b"", BROKEN, started=True, again=False)])
-def test_a_stray_answer_is_dropped_when_no_request_or_several_are_open(said: Message) -> None:
+@pytest.mark.parametrize("stray", [error(-32600), result("null"), lost_answer(b"", BROKEN, started=True, again=False)])
+def test_a_stray_answer_is_dropped_when_no_request_or_several_are_open(stray: Message) -> None:
     for open in ((), (OURS, OTHER)):
-        assert adopted(child(*open), said, "s") is None
+        assert adopted(child(*open), stray, "s") is None
 
 
 @pytest.mark.parametrize("named", [OTHER, "check-7", "own-7", "probe initialize"])
 def test_a_late_or_second_answer_to_another_request_does_not_answer_the_open_one(named: str) -> None:
-    for said in (
+    for stray in (
         result(f'"{named}"'),
         error(-32600, f'"{named}"'),
         lost_answer(jsonrpc.quoted(named), BROKEN, started=True, again=False),
     ):
-        assert adopted(child(OURS), said, "s") is None
+        assert adopted(child(OURS), stray, "s") is None
 
 
 @pytest.mark.parametrize(
-    ("said", "older", "newer"),  # whether it is the request's that is older or newer than what the process was told
+    ("stray", "older", "newer"),  # whether it is the request's that is older or newer than what the process was told
     [
         (error(-32601), False, False),  # as naive servers reply to a notification
         (error(-32600), False, True),
@@ -79,6 +79,6 @@ def test_a_late_or_second_answer_to_another_request_does_not_answer_the_open_one
         (result(""), True, True),
     ],
 )
-def test_an_answer_that_may_be_to_a_notification_does_not_answer_the_request(said: Message, older: bool, newer: bool) -> None:
-    assert (adopted(child(OURS, told=frozenset({OURS})), said, "s") is not None) == older
-    assert (adopted(child(OURS, told=frozenset()), said, "s") is not None) == newer
+def test_an_answer_that_may_be_to_a_notification_does_not_answer_the_request(stray: Message, older: bool, newer: bool) -> None:
+    assert (adopted(child(OURS, open_when_told=frozenset({OURS})), stray, "s") is not None) == older
+    assert (adopted(child(OURS, open_when_told=frozenset()), stray, "s") is not None) == newer

@@ -55,7 +55,7 @@ class DrivenEdge:
 
     def handle(self, event: Any) -> list[Effect]:
         """Something happens now."""
-        return self._left(self.core.handle(event, self.now))
+        return self._visible(self.core.handle(event, self.now))
 
     def pass_time(self, seconds: float, *, bridge_lives: bool = True) -> list[Effect]:
         """So much time passes, in which the edge hears itself and, if it lives, the bridge."""
@@ -63,7 +63,7 @@ class DrivenEdge:
         end = self.now + seconds
         while self.now < end:
             self.now = min(self.now + 0.25, end)
-            effects += self._left(self.core.expire(self.now))
+            effects += self._visible(self.core.expire(self.now))
             own = self.core.describe(self.core.member.leases.number, self.now)
             self.announced("e", own)
             if bridge_lives:
@@ -71,12 +71,12 @@ class DrivenEdge:
                 self.announced("b", Announcement(Role.BRIDGE, next(self._announcements), "k", (VERSION,), serves=served))
         return effects
 
-    def announced(self, source: str, words: Announcement) -> None:
+    def announced(self, source: str, content: Announcement) -> None:
         """An announcement comes."""
-        envelope = Envelope(kind=Kind.ANNOUNCE, body=announcement.encode(words))
+        envelope = Envelope(kind=Kind.ANNOUNCE, body=announcement.encode(content))
         self.core.handle(PackArrived(single(source, envelope)), self.now)
 
-    def _left(self, effects: list[Effect]) -> list[Effect]:
+    def _visible(self, effects: list[Effect]) -> list[Effect]:
         self.records += [(effect.record.method, effect.record.outcome) for effect in effects if isinstance(effect, Completed)]
         return [
             effect
@@ -90,27 +90,27 @@ class DrivenEdge:
         """A client posts a frame to `s`."""
         return self.handle(RequestPosted(link, "s", "p", parse(body), session, more.pop("params", ()), "http", **more))
 
-    def open_link(self, link: str = "line") -> None:
+    def open_link(self, link: str = "link") -> None:
         """A client opens a long link to `s`."""
         self.handle(LinkOpened(link, "s", "p", "stdio"))
 
-    def write(self, body: bytes, link: str = "line") -> list[Effect]:
+    def write(self, body: bytes, link: str = "link") -> list[Effect]:
         """A client writes a frame on its long link."""
         return self.handle(FrameArrived(link, parse(body)))
 
     # ------------------------------------------------------------ the bridge
-    def says(self, kind: Kind, exchange: str = "", *, peer: str = "b", **fields: Any) -> list[Effect]:
+    def bridge_sends(self, kind: Kind, exchange: str = "", *, peer: str = "b", **fields: Any) -> list[Effect]:
         """The bridge posts an envelope on its lane."""
         lane = Lane.CONTROL if kind in _CONTROL else Lane.DATA
         number = next(self._numbers[lane]) if peer == "b" else 1
         envelope = Envelope(kind=kind, exchange=exchange, lane=lane, number=number, **fields)
         return self.handle(PackArrived(Pack(VERSION, peer, 1, 0, 0, (envelope,))))
 
-    def answers(self, exchange: str, result: object = None, **fields: Any) -> list[Effect]:
+    def bridge_answers(self, exchange: str, result: object = None, **fields: Any) -> list[Effect]:
         """The bridge hands on a server's result."""
         attempt = self.core.router.exchanges[exchange].attempt if exchange in self.core.router.exchanges else 1
         body = frame(id=exchange, result=result or {})
-        return self.says(Kind.ANSWER, exchange, attempt=attempt, body=body, **fields)
+        return self.bridge_sends(Kind.ANSWER, exchange, attempt=attempt, body=body, **fields)
 
     def posted(self, peer: str = "b") -> list[Envelope]:
         """What was posted to a bridge since the last time, in both lanes."""
@@ -122,13 +122,13 @@ class DrivenEdge:
         """The open exchanges, oldest first."""
         return list(self.core.router.exchanges)
 
-    def with_session(self, link: str = "line", version: str = "2025-11-25") -> str:
+    def with_session(self, link: str = "link", version: str = "2025-11-25") -> str:
         """A long link whose session is open. Returns the session."""
         self.open_link(link)
         self.write(initialize(version=version), link)
         session = self.open[-1]
-        self.says(Kind.TAKEN, session, attempt=1)
-        self.answers(session, INITIALIZED | {"protocolVersion": version}, session=session)
+        self.bridge_sends(Kind.TAKEN, session, attempt=1)
+        self.bridge_answers(session, INITIALIZED | {"protocolVersion": version}, session=session)
         self.posted()
         return session
 

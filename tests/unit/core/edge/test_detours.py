@@ -20,7 +20,7 @@ class Owner:
     def recovered(self, now: float) -> None: ...
 
 
-class Scene:
+class EdgeWithBridges:
     """An edge that hears itself, and bridges of server `s` that announce themselves when told to."""
 
     def __init__(self, *, keeps: bool = False) -> None:
@@ -29,7 +29,7 @@ class Scene:
         self.member.keeps = keeps
         self.detours = Detours(self.member)
 
-    def hear(self, now: float, **free: int) -> None:
+    def receive(self, now: float, **free: int) -> None:
         """Announcements of these bridges, and our own, come now; then the regular look."""
         number = self.member.leases.force(now)
         for name, slots in free.items():
@@ -38,76 +38,76 @@ class Scene:
         self.announce("me", Owner().describe(number, now), now)
         self.detours.look(now)
 
-    def announce(self, name: str, said: Announcement, now: float) -> None:
-        self.member.receive(single(name, Envelope(kind=Kind.ANNOUNCE, body=announcement.encode(said))), now)
+    def announce(self, name: str, content: Announcement, now: float) -> None:
+        self.member.receive(single(name, Envelope(kind=Kind.ANNOUNCE, body=announcement.encode(content))), now)
 
 
 def test_work_bypasses_a_queue_once_one_of_its_bridges_is_silent_and_goes_to_the_other() -> None:
-    scene = Scene()
-    scene.hear(0.0, a=4, b=4)
-    assert not scene.detours.needed("s")
-    scene.hear(1.0, b=4)
-    assert not scene.detours.needed("s")
-    scene.hear(GAP + 0.1, b=4)
-    assert scene.detours.needed("s")
-    assert {scene.detours.bridge("s", GAP + 0.1) for _ in range(9)} == {"b"}
-    scene.hear(2.0, a=4, b=4)
-    assert not scene.detours.needed("s")
+    edge = EdgeWithBridges()
+    edge.receive(0.0, a=4, b=4)
+    assert not edge.detours.needed("s")
+    edge.receive(1.0, b=4)
+    assert not edge.detours.needed("s")
+    edge.receive(GAP + 0.1, b=4)
+    assert edge.detours.needed("s")
+    assert {edge.detours.bridge("s", GAP + 0.1) for _ in range(9)} == {"b"}
+    edge.receive(2.0, a=4, b=4)
+    assert not edge.detours.needed("s")
 
 
 def test_a_bridge_that_announces_itself_and_acknowledges_nothing_is_in_doubt() -> None:
-    scene = Scene()
-    scene.hear(0.0, a=4, b=4)
-    scene.member.control("a", 0.0, Envelope(kind=Kind.GRANT))
-    scene.hear(1.0, a=4, b=4)
-    assert not scene.detours.needed("s")
-    scene.hear(1.1, a=4, b=4)
-    assert scene.detours.needed("s")
-    assert scene.detours.bridge("s", 1.1) == "b"
+    edge = EdgeWithBridges()
+    edge.receive(0.0, a=4, b=4)
+    edge.member.control("a", 0.0, Envelope(kind=Kind.GRANT))
+    edge.receive(1.0, a=4, b=4)
+    assert not edge.detours.needed("s")
+    edge.receive(1.1, a=4, b=4)
+    assert edge.detours.needed("s")
+    assert edge.detours.bridge("s", 1.1) == "b"
 
 
 def test_an_edge_that_misses_its_own_announcements_doubts_no_bridge() -> None:
-    scene = Scene()
-    scene.hear(0.0, a=4, b=4)
-    scene.detours.look(GAP + 1.0)
-    assert not scene.detours.needed("s")
+    edge = EdgeWithBridges()
+    edge.receive(0.0, a=4, b=4)
+    edge.detours.look(GAP + 1.0)
+    assert not edge.detours.needed("s")
 
 
 def test_work_goes_to_the_bridge_with_most_room_less_what_was_sent_to_it() -> None:
-    scene = Scene()
-    scene.hear(0.0, a=3, b=1)
-    assert sorted(scene.detours.bridge("s", 0.1) for _ in range(4)) == ["a", "a", "a", "b"]
-    assert {scene.detours.bridge("s", 0.1) for _ in range(2)} == {"a", "b"}  # beyond its room, still in turn
-    scene.hear(0.2, a=0, b=1)
-    assert scene.detours.bridge("s", 0.2) == "b"
+    edge = EdgeWithBridges()
+    edge.receive(0.0, a=3, b=1)
+    assert sorted(edge.detours.bridge("s", 0.1) for _ in range(4)) == ["a", "a", "a", "b"]
+    assert {edge.detours.bridge("s", 0.1) for _ in range(2)} == {"a", "b"}  # beyond its room, still in turn
+    edge.receive(0.2, a=0, b=1)
+    assert edge.detours.bridge("s", 0.2) == "b"
 
 
 def test_a_bridge_with_a_fresh_announcement_is_preferred_to_one_with_more_room() -> None:
-    scene = Scene()
-    scene.hear(0.0, a=9, b=1)
-    scene.hear(0.6, b=1)
-    assert scene.detours.bridge("s", 0.6) == "b"
+    edge = EdgeWithBridges()
+    edge.receive(0.0, a=9, b=1)
+    edge.receive(0.6, b=1)
+    assert edge.detours.bridge("s", 0.6) == "b"
 
 
 def test_a_bridge_that_was_given_up_stays_in_doubt_until_the_broker_has_surely_noticed() -> None:
     for keeps, unnoticed in ((False, UNNOTICED), (True, UNNOTICED_KEPT)):
-        scene = Scene(keeps=keeps)
-        scene.hear(0.0, a=4, b=4)
-        scene.member.leases.end("a")
-        assert scene.detours.lost("a", 4.0) == {"s"}
-        scene.hear(4.0 + unnoticed - 0.1, b=4)
-        assert scene.detours.needed("s")
-        assert scene.detours.bridge("s", 4.0 + unnoticed - 0.1) == "b"
-        scene.hear(4.0 + unnoticed, b=4)
-        assert not scene.detours.needed("s")
-        assert scene.detours.lost("nobody", 4.0 + unnoticed) == frozenset()
+        edge = EdgeWithBridges(keeps=keeps)
+        edge.receive(0.0, a=4, b=4)
+        edge.member.leases.end("a")
+        assert edge.detours.lost("a", 4.0) == {"s"}
+        edge.receive(4.0 + unnoticed - 0.1, b=4)
+        assert edge.detours.needed("s")
+        assert edge.detours.bridge("s", 4.0 + unnoticed - 0.1) == "b"
+        edge.receive(4.0 + unnoticed, b=4)
+        assert not edge.detours.needed("s")
+        assert edge.detours.lost("nobody", 4.0 + unnoticed) == frozenset()
 
 
 def test_without_another_bridge_there_is_no_detour() -> None:
-    scene = Scene()
-    assert scene.detours.bridge("s", 0.0) == ""
-    scene.hear(0.0, a=4)
-    scene.hear(1.0)
-    scene.hear(GAP + 0.1)
-    assert scene.detours.needed("s")
-    assert scene.detours.bridge("s", GAP + 0.1) == ""
+    edge = EdgeWithBridges()
+    assert edge.detours.bridge("s", 0.0) == ""
+    edge.receive(0.0, a=4)
+    edge.receive(1.0)
+    edge.receive(GAP + 0.1)
+    assert edge.detours.needed("s")
+    assert edge.detours.bridge("s", GAP + 0.1) == ""

@@ -34,15 +34,15 @@ def test_an_edge_is_idle_while_only_event_streams_are_open() -> None:
     edge.post(request(1, modern=True))
     assert edge.core.snapshot(edge.now).unanswered
     [_, exchange] = edge.open
-    edge.answers(exchange)
+    edge.bridge_answers(exchange)
     assert not edge.core.snapshot(edge.now).unanswered
 
 
 def test_envelopes_that_an_edge_does_not_handle_are_ignored() -> None:
     edge = DrivenEdge()
     edge.post(request(1, modern=True))
-    assert edge.says(Kind.GRANT, edge.open[0]) == []
-    assert edge.says(Kind.CANCEL) == []
+    assert edge.bridge_sends(Kind.GRANT, edge.open[0]) == []
+    assert edge.bridge_sends(Kind.CANCEL) == []
     assert len(edge.open) == 1
 
 
@@ -63,7 +63,7 @@ def test_an_edge_that_leaves_ends_the_sessions_of_its_links_and_ignores_later_ev
 def test_a_request_without_an_answer_within_the_idle_time_ends_at_its_deadline() -> None:
     edge = DrivenEdge()
     edge.post(request(1, modern=True))
-    edge.says(Kind.TAKEN, edge.open[0], attempt=1)
+    edge.bridge_sends(Kind.TAKEN, edge.open[0], attempt=1)
     [error] = frames(edge.pass_time(edge.core.router.limits.idle + 1.0))
     assert error["error"]["data"]["reason"] == "deadline"
     assert [envelope.kind for envelope in edge.posted()] == [Kind.CANCEL]
@@ -72,7 +72,7 @@ def test_a_request_without_an_answer_within_the_idle_time_ends_at_its_deadline()
 def test_a_request_whose_client_is_behind_does_not_reach_its_idle_deadline() -> None:
     edge = DrivenEdge()
     edge.post(request(1, modern=True))
-    edge.says(Kind.TAKEN, edge.open[0], attempt=1)
+    edge.bridge_sends(Kind.TAKEN, edge.open[0], attempt=1)
     edge.handle(LinkBehind("post", 100_000))
     assert frames(edge.pass_time(edge.core.router.limits.idle + 1.0)) == []
     edge.handle(LinkCaughtUp("post"))
@@ -100,17 +100,17 @@ def test_a_request_that_the_broker_did_not_confirm_is_sent_again_after_a_pause()
 def test_no_deadline_is_earlier_than_soonest() -> None:
     edge = DrivenEdge()
     edge.post(request(1, modern=True))
-    edge.answers(edge.open[0])
+    edge.bridge_answers(edge.open[0])
     assert edge.core.soonest <= edge.core.next_deadline() == edge.core.member.next_beat
 
 
 def test_a_link_that_closes_while_it_is_behind_releases_its_server_process() -> None:
     edge = DrivenEdge()
     session = edge.with_session()
-    edge.handle(LinkBehind("line", 100_000))
-    edge.says(Kind.MESSAGE, session=session, body=b'{"jsonrpc":"2.0","method":"notifications/message"}')
+    edge.handle(LinkBehind("link", 100_000))
+    edge.bridge_sends(Kind.MESSAGE, session=session, body=b'{"jsonrpc":"2.0","method":"notifications/message"}')
     assert [envelope.kind for envelope in edge.posted()] == [Kind.HOLD]
-    edge.handle(LinkGone("line"))
+    edge.handle(LinkGone("link"))
     assert sorted(envelope.kind for envelope in edge.posted()) == [Kind.END, Kind.RELEASE]
 
 
@@ -118,5 +118,5 @@ def test_a_request_that_is_cancelled_in_its_session_ends_without_a_response() ->
     edge = DrivenEdge()
     edge.post(request(1, "tools/call", name="t"), session=SESSION)
     exchange = edge.open[0]
-    assert edge.says(Kind.ENDED, exchange) == [Finish("post")]
+    assert edge.bridge_sends(Kind.ENDED, exchange) == [Finish("post")]
     assert edge.open == []

@@ -25,7 +25,7 @@ def only(edge: DrivenEdge) -> Exchange:
 def test_a_post_is_answered_with_the_id_of_its_client() -> None:
     edge = DrivenEdge()
     edge.post(request("mine", modern=True))
-    [answer] = edge.answers(edge.open[0], {"ok": True})
+    [answer] = edge.bridge_answers(edge.open[0], {"ok": True})
     assert answer == Send("post", b'{"jsonrpc":"2.0","id":"mine","result":{"ok":true}}', "", True)
     assert not edge.core.http_requests.responses.open
 
@@ -52,7 +52,9 @@ def test_a_message_before_the_answer_is_sent_unless_its_client_accepts_only_the_
         edge = DrivenEdge()
         edge.post(request(1, modern=True), answer_only=answer_only)
         notification = frame(method="notifications/message", params={"level": "info", "data": "x"})
-        assert edge.says(Kind.MESSAGE, edge.open[0], attempt=1, body=notification) == [Send("post", notification)] * count
+        assert (
+            edge.bridge_sends(Kind.MESSAGE, edge.open[0], attempt=1, body=notification) == [Send("post", notification)] * count
+        )
 
 
 def test_a_call_whose_headers_contradict_its_arguments_is_refused_once_the_tools_are_known() -> None:
@@ -60,7 +62,7 @@ def test_a_call_whose_headers_contradict_its_arguments_is_refused_once_the_tools
     edge.post(request(1, "tools/call", modern=True, name="t", arguments={"city": "Rome"}), params=(("city", "Oslo"),))
     [listing] = edge.open  # the call itself waits for the list
     schema = {"properties": {"city": {"type": "string", "x-mcp-header": "City"}}}
-    [error] = frames(edge.answers(listing, {"tools": [{"name": "t", "inputSchema": schema}]}))
+    [error] = frames(edge.bridge_answers(listing, {"tools": [{"name": "t", "inputSchema": schema}]}))
     assert error["error"]["code"] == -32020
     assert edge.open == []
     assert not edge.core.http_requests.responses.open
@@ -70,14 +72,14 @@ def test_a_call_that_waits_for_the_tools_is_not_sent_when_its_client_has_left() 
     edge = DrivenEdge()
     edge.post(request(1, "tools/call", modern=True, name="t"))
     edge.handle(LinkGone("post"))
-    assert edge.answers(edge.open[0], {"tools": []}) == []
+    assert edge.bridge_answers(edge.open[0], {"tools": []}) == []
     assert edge.open == []
 
 
 def test_a_client_without_a_session_that_hangs_up_cancels_its_request() -> None:
     edge = DrivenEdge()
     edge.post(request(1, modern=True))
-    edge.says(Kind.TAKEN, edge.open[0], attempt=1)
+    edge.bridge_sends(Kind.TAKEN, edge.open[0], attempt=1)
     edge.handle(LinkGone("post"))
     assert edge.open == []
     assert [envelope.kind for envelope in edge.posted()] == [Kind.CANCEL]
@@ -89,8 +91,8 @@ def test_an_answered_initialize_establishes_its_session_before_the_answer_leaves
     edge = DrivenEdge()
     edge.post(initialize())
     session = edge.open[0]
-    edge.says(Kind.TAKEN, session, attempt=1)
-    established, answer = edge.answers(session, {"protocolVersion": "2025-11-25"}, session=session)
+    edge.bridge_sends(Kind.TAKEN, session, attempt=1)
+    established, answer = edge.bridge_answers(session, {"protocolVersion": "2025-11-25"}, session=session)
     assert isinstance(established, Establish)
     assert (established.session, established.owner, established.opening) == (session, "b", initialize())
     assert isinstance(answer, Send)
@@ -102,13 +104,13 @@ def test_a_slow_initialize_gets_its_session_before_the_answer_and_not_again_with
     edge.post(initialize())
     session = edge.open[0]
     assert edge.handle(AnswerAwaited("post")) == []  # nobody owns it yet
-    edge.says(Kind.TAKEN, session, attempt=1)
+    edge.bridge_sends(Kind.TAKEN, session, attempt=1)
     established, nothing = edge.handle(AnswerAwaited("post"))
     assert isinstance(established, Establish)
     assert (established.owner, established.answer) == ("b", b"")
     assert nothing == Send("post", b"")
     assert edge.handle(AnswerAwaited("post")) == []
-    [answer] = edge.answers(session, {"protocolVersion": "2025-11-25"}, session=session)
+    [answer] = edge.bridge_answers(session, {"protocolVersion": "2025-11-25"}, session=session)
     assert isinstance(answer, Send)
 
 
@@ -117,8 +119,8 @@ def test_a_request_of_a_session_goes_to_its_owner_with_the_id_and_token_of_its_c
     edge.post(request(1, "tools/call", name="t", _meta={"progressToken": "p"}), session=SESSION)
     [envelope] = edge.posted()
     assert (envelope.kind, envelope.session, envelope.client_id, envelope.token) == (Kind.REQUEST, "session", b"1", b'"p"')
-    edge.says(Kind.MESSAGE, envelope.exchange, event=4, body=frame(method="notifications/message", params={}))
-    [answer] = edge.answers(envelope.exchange, event=5)
+    edge.bridge_sends(Kind.MESSAGE, envelope.exchange, event=4, body=frame(method="notifications/message", params={}))
+    [answer] = edge.bridge_answers(envelope.exchange, event=5)
     assert isinstance(answer, Send)
     assert answer.event == f"{envelope.exchange}.5"  # on a stream that can be resumed
 
@@ -140,7 +142,7 @@ def test_a_notification_is_accepted_when_the_owner_has_written_it() -> None:
     assert edge.post(frame(method="notifications/roots/list_changed"), session=SESSION) == []
     [envelope] = edge.posted()
     assert envelope.kind is Kind.FRAME
-    assert edge.says(Kind.WRITTEN, envelope.exchange) == [Accept("post")]
+    assert edge.bridge_sends(Kind.WRITTEN, envelope.exchange) == [Accept("post")]
 
 
 def test_a_cancel_in_a_session_overtakes_the_data_lane() -> None:
@@ -148,7 +150,7 @@ def test_a_cancel_in_a_session_overtakes_the_data_lane() -> None:
     edge.post(frame(method="notifications/cancelled", params={"requestId": 1}), session=SESSION)
     [envelope] = edge.core.member.pairs.get("b").control_out.kept
     assert envelope.kind is Kind.FRAME
-    assert edge.says(Kind.WRITTEN, envelope.exchange) == [Accept("post")]
+    assert edge.bridge_sends(Kind.WRITTEN, envelope.exchange) == [Accept("post")]
 
 
 def test_a_delete_is_accepted_when_the_owner_has_ended_the_session() -> None:
@@ -156,7 +158,7 @@ def test_a_delete_is_accepted_when_the_owner_has_ended_the_session() -> None:
     edge.handle(SessionEnded("delete", SESSION))
     [envelope] = edge.posted()
     assert envelope.kind is Kind.END
-    assert edge.says(Kind.WRITTEN, envelope.exchange) == [Accept("delete")]
+    assert edge.bridge_sends(Kind.WRITTEN, envelope.exchange) == [Accept("delete")]
 
 
 def test_a_session_is_lost_once_it_is_certain_that_its_owner_is_unknown() -> None:
@@ -175,11 +177,11 @@ def test_a_client_of_a_session_that_hangs_up_does_not_cancel_its_request() -> No
         edge.post(request(1), session=SESSION)
         [envelope] = edge.posted()
         if streaming:
-            edge.says(Kind.MESSAGE, envelope.exchange, event=1, body=frame(method="notifications/message"))
+            edge.bridge_sends(Kind.MESSAGE, envelope.exchange, event=1, body=frame(method="notifications/message"))
         edge.handle(LinkGone("post"))
         assert [envelope.kind for envelope in edge.posted()] == posted
         assert edge.open == [envelope.exchange]
-        assert edge.answers(envelope.exchange) == []
+        assert edge.bridge_answers(envelope.exchange) == []
         assert edge.open == []
 
 
@@ -189,8 +191,8 @@ def test_an_event_stream_carries_its_sessions_messages_by_number_until_it_ends()
     edge.handle(StreamOpened("get", SESSION, ""))
     [envelope] = edge.posted()
     assert (envelope.kind, envelope.event, envelope.body) == (Kind.ATTACH, -1, b"")
-    assert edge.says(Kind.MESSAGE, envelope.exchange, event=0) == [Send("get", b"", "session.0")]
-    assert edge.says(Kind.ENDED, envelope.exchange) == [Finish("get")]
+    assert edge.bridge_sends(Kind.MESSAGE, envelope.exchange, event=0) == [Send("get", b"", "session.0")]
+    assert edge.bridge_sends(Kind.ENDED, envelope.exchange) == [Finish("get")]
     assert edge.open == []
 
 
@@ -199,7 +201,7 @@ def test_a_stream_is_resumed_after_its_last_event_id() -> None:
     edge.handle(StreamOpened("get", SESSION, "e-1-some.request.7"))
     [envelope] = edge.posted()
     assert (envelope.event, envelope.body) == (7, b"e-1-some.request")
-    [sent] = edge.says(Kind.MESSAGE, envelope.exchange, event=8, body=b"{}")
+    [sent] = edge.bridge_sends(Kind.MESSAGE, envelope.exchange, event=8, body=b"{}")
     assert sent == Send("get", b"{}", "e-1-some.request.8")
 
 
@@ -217,8 +219,10 @@ def test_a_stream_that_fails_is_refused_before_its_first_event_and_ends_after_it
         edge.handle(StreamOpened("get", SESSION, ""))
         exchange = edge.open[0]
         if streaming:
-            edge.says(Kind.MESSAGE, exchange, event=0)
-        effects = edge.says(Kind.ANSWER, exchange, attempt=1, body=frame(id=exchange, error={"code": 1, "message": "m"}))
+            edge.bridge_sends(Kind.MESSAGE, exchange, event=0)
+        effects = edge.bridge_sends(
+            Kind.ANSWER, exchange, attempt=1, body=frame(id=exchange, error={"code": 1, "message": "m"})
+        )
         assert (effects == [Finish("get")]) is streaming
         assert bool(frames(effects)) is not streaming
 
@@ -227,8 +231,8 @@ def test_a_stream_ends_when_it_is_resumed_at_another_edge() -> None:
     edge = DrivenEdge()
     edge.handle(StreamOpened("get", SESSION, ""))
     exchange = edge.open[0]
-    assert edge.says(Kind.DETACH, exchange) == [Finish("get")]
-    assert edge.says(Kind.MESSAGE, exchange, event=1, body=b"{}") == []
+    assert edge.bridge_sends(Kind.DETACH, exchange) == [Finish("get")]
+    assert edge.bridge_sends(Kind.MESSAGE, exchange, event=1, body=b"{}") == []
     assert not edge.core.http_requests.responses.open
 
 
@@ -265,9 +269,9 @@ def test_a_posted_batch_is_answered_in_one_array_with_its_last_answer() -> None:
     members = batch(request(1), NOTIFICATION, request(2), frame(id=3, method="initialize"))
     assert edge.post(members, session=OLD_SESSION) == []
     first, notification, second = (envelope.exchange for envelope in edge.posted())
-    assert edge.answers(second) == []
-    assert edge.says(Kind.WRITTEN, notification) == []
-    [response] = edge.answers(first)
+    assert edge.bridge_answers(second) == []
+    assert edge.bridge_sends(Kind.WRITTEN, notification) == []
+    [response] = edge.bridge_answers(first)
     assert isinstance(response, Send)
     assert response.final
     assert [answer["id"] for answer in msgspec.json.decode(response.frame)] == [3, 2, 1]
@@ -281,7 +285,7 @@ def test_a_batch_without_requests_is_accepted_when_all_is_written_and_refused_wh
         effects = edge.post(batch(NOTIFICATION, NOTIFICATION), session=session)
         assert effects == []
         for envelope in edge.posted():
-            effects += edge.says(Kind.WRITTEN, envelope.exchange)
+            effects += edge.bridge_sends(Kind.WRITTEN, envelope.exchange)
         effects += edge.pass_time(8.0)
         assert [type(effect) for effect in effects] == [effect]
 
@@ -290,8 +294,8 @@ def test_a_batch_whose_members_are_all_cancelled_ends_without_an_answer() -> Non
     edge = DrivenEdge()
     edge.post(batch(request(1), request(2)), session=OLD_SESSION)
     first, second = edge.open
-    assert edge.says(Kind.ENDED, first) == []
-    assert edge.says(Kind.ENDED, second) == [Finish("post")]
+    assert edge.bridge_sends(Kind.ENDED, first) == []
+    assert edge.bridge_sends(Kind.ENDED, second) == [Finish("post")]
 
 
 def test_messages_before_the_answers_of_a_batch_have_no_event_id() -> None:
@@ -299,9 +303,9 @@ def test_messages_before_the_answers_of_a_batch_have_no_event_id() -> None:
     edge.post(batch(request(1), request(2)), session=OLD_SESSION)
     first, second = edge.open
     message = frame(method="notifications/message", params={})
-    assert edge.says(Kind.MESSAGE, second, event=4, body=message) == [Send("post", message)]
-    edge.says(Kind.ENDED, first)
-    assert edge.says(Kind.ENDED, second) == [Finish("post")]
+    assert edge.bridge_sends(Kind.MESSAGE, second, event=4, body=message) == [Send("post", message)]
+    edge.bridge_sends(Kind.ENDED, first)
+    assert edge.bridge_sends(Kind.ENDED, second) == [Finish("post")]
 
 
 def test_long_answers_of_a_batch_leave_early_unless_its_client_accepts_no_stream() -> None:
@@ -309,8 +313,8 @@ def test_long_answers_of_a_batch_leave_early_unless_its_client_accepts_no_stream
         edge = DrivenEdge()
         edge.post(batch(*(request(id) for id in range(8))), session=OLD_SESSION, answer_only=answer_only)
         exchanges = edge.open
-        early = [frames(edge.answers(exchange, {"text": "x" * 900_000})) for exchange in exchanges[:-1]]
-        [last] = frames(edge.answers(exchanges[-1]))
+        early = [frames(edge.bridge_answers(exchange, {"text": "x" * 900_000})) for exchange in exchanges[:-1]]
+        [last] = frames(edge.bridge_answers(exchanges[-1]))
         assert [bool(array) for array in early] == [False] * 4 + [not answer_only] + [False] * 2
         assert len(last) == (8 if answer_only else 3)
         assert ("too_large" in str(last)) is answer_only
@@ -329,9 +333,9 @@ def test_a_client_that_hangs_up_on_its_batch_does_not_end_the_session() -> None:
     edge.post(batch(request(1), request(2)), session=OLD_SESSION)
     first, second = edge.open
     edge.posted()
-    edge.says(Kind.MESSAGE, first, body=frame(method="notifications/message"))
+    edge.bridge_sends(Kind.MESSAGE, first, body=frame(method="notifications/message"))
     edge.handle(LinkGone("post"))
     assert [(envelope.kind, envelope.exchange) for envelope in edge.posted()] == [(Kind.DETACH, first)]
-    assert edge.answers(first) == edge.answers(second) == []
+    assert edge.bridge_answers(first) == edge.bridge_answers(second) == []
     assert edge.open == []
     assert not edge.core.http_requests.responses.batches

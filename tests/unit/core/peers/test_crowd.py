@@ -4,10 +4,10 @@ from fabric.core.peers.crowd import Crowd, mark
 
 
 def crowd(me: str, *others: str) -> Crowd:
-    found = Crowd(me)
+    made = Crowd(me)
     for other in others:
-        found.add(other)
-    return found
+        made.add(other)
+    return made
 
 
 def test_the_number_of_a_crowd_does_not_depend_on_the_order_of_arrival() -> None:

@@ -9,7 +9,7 @@ def pairs(me: str) -> Pairs:
     return Pairs(me, lane_bytes=1000)
 
 
-def say(body: bytes = b"x") -> Envelope:
+def message(body: bytes = b"x") -> Envelope:
     return Envelope(kind=Kind.MESSAGE, body=body)
 
 
@@ -30,9 +30,9 @@ def carry(sender: Pairs, receiver: Pairs, now: float) -> list[bytes]:
 
 def test_everything_for_one_peer_leaves_in_one_pack_and_is_kept_until_acknowledged() -> None:
     edge, bridge = pairs("e"), pairs("b")
-    edge.data("b", 0.0, say(b"1"))
-    edge.control("b", 0.0, say(b"2"))
-    edge.data("b", 0.0, say(b"3"))
+    edge.data("b", 0.0, message(b"1"))
+    edge.control("b", 0.0, message(b"2"))
+    edge.data("b", 0.0, message(b"3"))
     (pack,) = packs(edge)
     assert [envelope.body for envelope in pack.envelopes] == [b"1", b"2", b"3"]
     assert not edge.get("b").quiet
@@ -44,7 +44,7 @@ def test_everything_for_one_peer_leaves_in_one_pack_and_is_kept_until_acknowledg
 
 def test_a_lost_pack_is_sent_again_after_a_second_and_acted_on_once() -> None:
     edge, bridge = pairs("e"), pairs("b")
-    edge.data("b", 0.0, say())
+    edge.data("b", 0.0, message())
     lost = packs(edge)
     edge.beat(0.5)
     assert packs(edge) == []
@@ -55,9 +55,9 @@ def test_a_lost_pack_is_sent_again_after_a_second_and_acted_on_once() -> None:
 
 def test_a_gap_is_reported_at_once_and_closed_by_the_lost_message() -> None:
     edge, bridge = pairs("e"), pairs("b")
-    edge.data("b", 0.0, say(b"1"))
+    edge.data("b", 0.0, message(b"1"))
     packs(edge)  # lost
-    edge.data("b", 0.2, say(b"2"))
+    edge.data("b", 0.2, message(b"2"))
     assert carry(edge, bridge, 0.2) == []
     assert bridge.dirty
     assert carry(bridge, edge, 0.3) == []
@@ -66,26 +66,26 @@ def test_a_gap_is_reported_at_once_and_closed_by_the_lost_message() -> None:
 
 def test_a_process_that_was_given_up_learns_it_from_the_answer_to_its_next_message() -> None:
     edge, bridge = pairs("e"), pairs("b")
-    bridge.data("e", 0.0, say())
+    bridge.data("e", 0.0, message())
     carry(bridge, edge, 0.0)
     edge.give_up("b")
-    bridge.data("e", 5.0, say(b"late"))
+    bridge.data("e", 5.0, message(b"late"))
     assert carry(bridge, edge, 5.0) == []
-    (told,) = packs(edge)
-    assert told.generation == 2
-    assert bridge.receive(told, 5.1) == ([], True)
-    bridge.data("e", 5.2, say(b"anew"))
+    (notice,) = packs(edge)
+    assert notice.generation == 2
+    assert bridge.receive(notice, 5.1) == ([], True)
+    bridge.data("e", 5.2, message(b"anew"))
     assert carry(bridge, edge, 5.2) == [b"anew"]
 
 
 def test_a_silent_process_that_was_given_up_learns_it_when_it_announces_itself() -> None:
     edge, bridge = pairs("e"), pairs("b")
-    edge.data("b", 0.0, say())
+    edge.data("b", 0.0, message())
     carry(edge, bridge, 0.0)
     edge.give_up("b")
     edge.remind("b")
-    (told,) = packs(edge)
-    assert bridge.receive(told, 1.0) == ([], True)
+    (notice,) = packs(edge)
+    assert bridge.receive(notice, 1.0) == ([], True)
     bridge.beat(1.1)
     carry(bridge, edge, 1.1)
     edge.remind("b")
@@ -94,12 +94,12 @@ def test_a_silent_process_that_was_given_up_learns_it_when_it_announces_itself()
 
 def test_two_processes_that_give_each_other_up_at_once_go_on() -> None:
     edge, bridge = pairs("e"), pairs("b")
-    edge.data("b", 0.0, say())
+    edge.data("b", 0.0, message())
     carry(edge, bridge, 0.0)
     edge.give_up("b")
     bridge.give_up("e")
-    edge.data("b", 1.0, say(b"1"))
-    bridge.data("e", 1.0, say(b"2"))
+    edge.data("b", 1.0, message(b"1"))
+    bridge.data("e", 1.0, message(b"2"))
     assert carry(edge, bridge, 1.0) == [b"1"]
     assert carry(bridge, edge, 1.0) == [b"2"]
 
@@ -107,7 +107,7 @@ def test_two_processes_that_give_each_other_up_at_once_go_on() -> None:
 def test_peers_that_were_given_up_leave_no_pair_behind() -> None:
     edge = pairs("e")
     for number in range(10_000):
-        edge.data(f"b{number}", 0.0, say())
+        edge.data(f"b{number}", 0.0, message())
         edge.give_up(f"b{number}")
     assert list(edge) == []
     assert len(edge._raised) <= 4096
@@ -117,8 +117,8 @@ def test_packs_stay_under_the_brokers_size_and_at_most_one_of_data_precedes_cont
     edge = pairs("e")
     edge.pack_bytes = 10_000
     for _ in range(10):
-        edge.data("b", 0.0, say(b"x" * 4000))
-    edge.control("b", 0.0, say(b"!"))
+        edge.data("b", 0.0, message(b"x" * 4000))
+    edge.control("b", 0.0, message(b"!"))
     sent = packs(edge)
     assert all(sum(len(envelope.body) for envelope in pack.envelopes) <= 10_000 for pack in sent)
     assert sent[1].envelopes[0].lane is Lane.CONTROL
@@ -129,7 +129,7 @@ def test_packs_stay_under_the_brokers_size_and_at_most_one_of_data_precedes_cont
 def test_a_data_lane_is_full_at_its_limit() -> None:
     edge = pairs("e")
     assert not edge.full("b")
-    edge.data("b", 0.0, say(b"x" * 1000))
+    edge.data("b", 0.0, message(b"x" * 1000))
     assert edge.full("b")
 
 

@@ -22,7 +22,7 @@ def read(*pieces: bytes) -> RequestReader:
     return reader
 
 
-def told(reader: RequestReader) -> list[tuple[str, bytes, dict[bytes, bytes], bytes]]:
+def requests_of(reader: RequestReader) -> list[tuple[str, bytes, dict[bytes, bytes], bytes]]:
     assert all(request.whole for request in reader.requests)
     return [(each.head.method, each.head.path, each.head.headers, each.body) for each in reader.requests]
 
@@ -39,7 +39,7 @@ def test_requests_are_read_from_a_stream_cut_anywhere(cuts: list[int]) -> None:
     stream = POST + CHUNKED + GET
     places = sorted({0, *cuts, len(stream)})
     reader = read(*(stream[start:end] for start, end in itertools.pairwise(places)))
-    assert told(reader) == EXPECTED
+    assert requests_of(reader) == EXPECTED
     assert (reader.fault, reader.begun) == (0, False)
 
 
@@ -50,7 +50,7 @@ def test_a_repeated_head_is_read_like_a_new_one(parts: list[bytes], data: st.Dat
         cut = data.draw(st.sampled_from([0, 1, len(part) - 1, len(part)]))
         pieces += [part[:cut], part[cut:]]
     known, anew = read(*filter(None, pieces)), read(b"".join(parts))
-    assert told(known) == told(anew)
+    assert requests_of(known) == requests_of(anew)
     assert known.fault == anew.fault == 0
 
 
@@ -200,8 +200,8 @@ def test_an_upgrade_offer_does_not_change_the_requests_that_are_read(parts: list
             fed, left = left, b""
             left = reader.feed(fed)
     bare = read(b"".join(parts).replace(OFFER, b""))
-    assert [(method, path, body) for method, path, _, body in told(reader)] == [
-        (method, path, body) for method, path, _, body in told(bare)
+    assert [(method, path, body) for method, path, _, body in requests_of(reader)] == [
+        (method, path, body) for method, path, _, body in requests_of(bare)
     ]
     assert [request.head.upgrade for request in reader.requests] == [part in OFFERS for part in parts]
     assert all(request.head.persistent for request in reader.requests)

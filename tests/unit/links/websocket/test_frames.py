@@ -43,7 +43,7 @@ def frame(opcode: int, data: bytes = b"", *, fin: bool = True, mask: bool = True
 
 def fed(frames: FrameReader, data: bytes, size: int) -> list[bytes | LinkOverflow]:
     """What comes of it in pieces of `size`."""
-    return [found for start in range(0, len(data), size) for found in frames.feed(data[start : start + size])]
+    return [message for start in range(0, len(data), size) for message in frames.feed(data[start : start + size])]
 
 
 @given(TEXTS, SIDES, st.booleans(), st.integers(1, 9000))
@@ -104,8 +104,8 @@ def test_a_message_over_the_limit_is_skipped_in_little_memory(length: int, cuts:
 @given(st.binary(max_size=200), SIDES)
 def test_random_bytes_never_make_the_reader_raise(data: bytes, side: Side) -> None:
     frames = reader(side)
-    found = frames.feed(data)
-    assert all(isinstance(each, bytes) for each in found)
+    messages = frames.feed(data)
+    assert all(isinstance(each, bytes) for each in messages)
     assert frames.feed(b"\xff" * 20) == [] or not frames.over
 
 
@@ -195,7 +195,7 @@ def test_frames_that_the_websockets_library_refuses_are_refused_with_the_same_co
     sent: list[tuple[int, bytes, bool]], size: int
 ) -> None:
     theirs, ours = peer(SERVER, compressed=False), reader()
-    found: list[bytes | LinkOverflow] = []
+    messages: list[bytes | LinkOverflow] = []
     message = b""
     expected: list[bytes] = []
     for first, payload, mask in sent:
@@ -203,7 +203,7 @@ def test_frames_that_the_websockets_library_refuses_are_refused_with_the_same_co
             continue  # they take binary frames, and leave it to others whether a text is UTF-8
         plain = frame(1, payload, mask=mask)
         data = bytes([first]) + plain[1:]
-        found += fed(ours, data, size)
+        messages += fed(ours, data, size)
         theirs.receive_data(data)
         for event in theirs.events_received():
             assert isinstance(event, Frame)
@@ -212,7 +212,7 @@ def test_frames_that_the_websockets_library_refuses_are_refused_with_the_same_co
                 if event.fin:
                     expected.append(message)
                     message = b""
-    assert found == expected
+    assert messages == expected
     if theirs.close_rcvd is not None:
         assert ours.closed == Close(theirs.close_rcvd.code, theirs.close_rcvd.reason)
     elif theirs.parser_exc is not None:

@@ -32,8 +32,8 @@ class Request(msgspec.Struct):
     ],
 )
 def test_basic_credentials_prove_the_user(authorization: str, principal: str | None) -> None:
-    found = Basic("ann", "p:ä").authenticate(Request({b"authorization": authorization.encode("latin-1")}))
-    assert (found.name if isinstance(found, Principal) else None) == principal
+    outcome = Basic("ann", "p:ä").authenticate(Request({b"authorization": authorization.encode("latin-1")}))
+    assert (outcome.name if isinstance(outcome, Principal) else None) == principal
 
 
 @pytest.mark.requirement("S01")

@@ -19,8 +19,8 @@ def line(message: str, *values: object, about: dict[str, str] | None = None, err
     record = logging.getLogger("mcp-fabric").makeRecord("mcp-fabric", 30, "file", 1, message, values, exception, extra=about)
     written = JsonLines().format(record)
     assert "\n" not in written
-    found: dict[str, str] = json.loads(written)
-    return found
+    members: dict[str, str] = json.loads(written)
+    return members
 
 
 def test_a_text_line_has_no_terminal_control_characters() -> None:
@@ -29,9 +29,9 @@ def test_a_text_line_has_no_terminal_control_characters() -> None:
 
 
 def test_a_json_line_has_time_level_and_message() -> None:
-    found = line("two\nlines of %s", "time")
-    assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z", found.pop("time"))
-    assert found == {"level": "warning", "message": "two\nlines of time"}
+    members = line("two\nlines of %s", "time")
+    assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z", members.pop("time"))
+    assert members == {"level": "warning", "message": "two\nlines of time"}
 
 
 def test_a_json_line_has_its_server_and_its_trace() -> None:

@@ -37,8 +37,8 @@ async def test_a_few_empty_lines_are_not_logged_and_many_are_counted(caplog: pyt
         async with asyncio.timeout(30):
             while server_log.counting:  # noqa: ASYNC110 - a log has no event
                 await asyncio.sleep(0.01)
-    said = "[time] 1000002 more lines on stdout that are no JSON-RPC messages are not logged (maxLogLines)"
-    assert caplog.messages == [said]
+    count = "[time] 1000002 more lines on stdout that are no JSON-RPC messages are not logged (maxLogLines)"
+    assert caplog.messages == [count]
 
 
 async def test_the_last_stderr_lines_are_kept_where_they_are_not_logged(caplog: pytest.LogCaptureFixture) -> None:

@@ -44,5 +44,5 @@ def test_settings_of_the_command_line_or_environment_are_repeated(tmp_path: Path
 
 
 def test_a_credential_is_not_shown_in_the_options(tmp_path: Path, plain: dict[str, str]) -> None:
-    found = options(tmp_path, plain, {}, {}, FABRIC_BROKER="nats://user:hunter2@h:4222", FABRIC_SECRET="0" * 32)
-    assert found == "| --broker 'nats://***@h:4222'"
+    shown = options(tmp_path, plain, {}, {}, FABRIC_BROKER="nats://user:hunter2@h:4222", FABRIC_SECRET="0" * 32)
+    assert shown == "| --broker 'nats://***@h:4222'"

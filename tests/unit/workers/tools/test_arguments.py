@@ -21,9 +21,9 @@ def read(schema: dict[str, Any], *words: str, **given: Any) -> Arguments:
 
 def one(schema: Any, *words: str) -> Any:
     """The value of an argument `x` of this schema."""
-    found = read({"type": "object", "properties": {"x": schema}, "$defs": {"colour": COLOURS}}, *words)
-    assert not found.problems, found.problems
-    return found.values["x"]
+    result = read({"type": "object", "properties": {"x": schema}, "$defs": {"colour": COLOURS}}, *words)
+    assert not result.problems, result.problems
+    return result.values["x"]
 
 
 @pytest.mark.parametrize(("schema", "word", "value"), [
@@ -67,8 +67,8 @@ def one(schema: Any, *words: str) -> Any:
     (True, "x=true", True),
 ])  # fmt: skip
 def test_a_value_is_read_by_its_schema(schema: Any, word: str, value: object) -> None:
-    found = one(schema, word)
-    assert (found, type(found)) == (value, type(value))
+    read_value = one(schema, word)
+    assert (read_value, type(read_value)) == (value, type(value))
 
 
 def test_a_key_that_is_given_more_than_once_is_an_array() -> None:

@@ -32,8 +32,8 @@ def tool(name: str, annotations: Any = None, required: Any = (), **properties: A
     ],
 )
 def test_a_required_argument_is_filled_from_its_schema(schema: dict[str, Any], value: object) -> None:
-    found = example({"s": [tool("t", required=["a"], a=schema, optional={"type": "string"})]})
-    assert found == Example("s", "t", {"a": value})
+    proposed = example({"s": [tool("t", required=["a"], a=schema, optional={"type": "string"})]})
+    assert proposed == Example("s", "t", {"a": value})
 
 
 @pytest.mark.parametrize(
@@ -74,8 +74,8 @@ def test_a_tool_with_a_malformed_schema_and_no_required_argument_is_proposed() -
 def test_the_proposed_words_are_quoted_for_a_shell() -> None:
     arguments = {"city": "New York", "count": 3, "all": True, "file": "@home", "tags": ["a b"]}
     words = Example("my server", "it's", arguments).words
-    told = ["my server", "it's", "city=New York", "count=3", "all=true", 'file:="@home"', 'tags:=["a b"]']
-    assert shlex.split(words) == told
+    meant = ["my server", "it's", "city=New York", "count=3", "all=true", 'file:="@home"', 'tags:=["a b"]']
+    assert shlex.split(words) == meant
 
 
 def test_a_name_that_needs_no_quotes_is_preferred() -> None:

@@ -24,10 +24,10 @@ def parsed(text: str) -> Message:
 
 def sent(speaker: Legacy, message: Message) -> Message:
     """A message of the server, as its client gets it."""
-    (heard,) = speaker.hear(message, None, 0.0)
-    assert isinstance(heard, ServerMessage)
-    assert (heard.message, heard.job) == (message, None)
-    return jsonrpc.parse(heard.frame)
+    (passed_on,) = speaker.hear(message, None, 0.0)
+    assert isinstance(passed_on, ServerMessage)
+    assert (passed_on.message, passed_on.job) == (message, None)
+    return jsonrpc.parse(passed_on.frame)
 
 
 def response(id: bytes) -> Message:

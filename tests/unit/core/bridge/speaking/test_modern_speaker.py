@@ -71,9 +71,9 @@ def test_the_cancel_of_another_request_silences_no_logs() -> None:
 
 
 def test_a_server_request_of_a_shared_process_is_refused_by_the_bridge() -> None:
-    (heard,) = speaker().hear(parsed('{"jsonrpc":"2.0","id":7,"method":"roots/list"}'), None, 0.0)
-    assert isinstance(heard, bytes)
-    refusal = jsonrpc.parse(heard)
+    (reply,) = speaker().hear(parsed('{"jsonrpc":"2.0","id":7,"method":"roots/list"}'), None, 0.0)
+    assert isinstance(reply, bytes)
+    refusal = jsonrpc.parse(reply)
     assert refusal.id == b"7"
     assert b"roots/list is not a request this client takes" in bytes(refusal.error)
 
@@ -81,9 +81,9 @@ def test_a_server_request_of_a_shared_process_is_refused_by_the_bridge() -> None
 def test_a_call_that_asks_for_input_names_this_process_and_its_retry_gets_the_servers_own_state() -> None:
     modern, asking = speaker(), job("a")
     own = '{"resultType":"input_required","requestState":"own"}'
-    (heard,) = modern.hear(parsed(f'{{"jsonrpc":"2.0","id":"a","result":{own}}}'), asking, 5.0)
-    assert isinstance(heard, Answer)
-    state = jsonrpc.text(jsonrpc.request_state(heard.frame))
+    (passed_on,) = modern.hear(parsed(f'{{"jsonrpc":"2.0","id":"a","result":{own}}}'), asking, 5.0)
+    assert isinstance(passed_on, Answer)
+    state = jsonrpc.text(jsonrpc.request_state(passed_on.frame))
     assert request_state.unwrap(state) == ("b", "s#1", "own")
     assert modern.awaits_input_until == 5.0 + INPUT_IN
     retry = f'{{"jsonrpc":"2.0","id":"c","method":"tools/call","params":{{"requestState":"{state}"}}}}'.encode()
@@ -119,8 +119,8 @@ def test_exclusive_jobs_run_one_at_a_time_in_the_order_they_came() -> None:
 def test_a_process_of_unknown_era_reaches_no_client() -> None:
     unknown = Speaker("b", "s#1", {})
     assert unknown.hear(LOG, None, 0.0) == ()
-    (heard,) = unknown.hear(parsed('{"jsonrpc":"2.0","id":7,"method":"ping"}'), None, 0.0)
-    assert isinstance(heard, bytes)
+    (reply,) = unknown.hear(parsed('{"jsonrpc":"2.0","id":7,"method":"ping"}'), None, 0.0)
+    assert isinstance(reply, bytes)
 
 
 def test_modern_clients_share_a_process_of_a_modern_server_and_each_session_has_its_own() -> None:

@@ -1,4 +1,4 @@
-"""Properties are tried on the same examples each time, as long as that takes on a busy machine, and leave no files."""
+"""Property tests try the same examples on every run, without a deadline, and leave no files."""
 
 from hypothesis import settings
 

@@ -1,4 +1,4 @@
-"""Addressing: names of any kind become channel names that never collide and hold nothing special to a broker."""
+"""Addressing: names become channel names that never collide and have no character with a meaning to a broker."""
 
 from contextlib import suppress
 
@@ -14,7 +14,7 @@ names = st.text(min_size=1, max_size=20)
 
 @given(names, names)
 def test_two_names_escape_to_different_texts(one: str, other: str) -> None:
-    with suppress(InvalidName):  # too long, once escaped, or no unicode
+    with suppress(InvalidName):  # a name may be too long once escaped, or no valid Unicode
         assert (escape(one) == escape(other)) is (one == other)
 
 

@@ -1,4 +1,4 @@
-"""The envelope: its bytes come back as they were, another release's are refused by name, and the body is never touched."""
+"""The envelope: a pack survives its encoding, another version is refused, and unknown fields are ignored."""
 
 import msgspec
 import pytest

@@ -1,4 +1,4 @@
-"""The set-up says what it does, and on a terminal for how long."""
+"""The set-up prints each of its steps, and on a terminal counts its seconds."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def test_a_step_counts_its_seconds_on_a_terminal(tmp_path: Path) -> None:
     process = subprocess.Popen([sys.executable, "-c", SCRIPT, str(tmp_path), "1.5"], stdout=theirs, stderr=theirs)
     os.close(theirs)
     output = b""
-    with suppress(OSError):  # how a terminal says that nobody has its other end any more
+    with suppress(OSError):  # a terminal raises it when its other end is closed
         while data := os.read(ours, 1024):
             output += data
     os.close(ours)

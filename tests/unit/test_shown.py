@@ -1,4 +1,4 @@
-"""What tests the pages finds what is not as a page shows it."""
+"""The test of documentation pages detects output that differs from a page."""
 
 from __future__ import annotations
 

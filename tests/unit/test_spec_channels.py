@@ -1,4 +1,4 @@
-"""docs/spec/channels.md names channels and gives figures as the code has them."""
+"""docs/spec/channels.md has the channel names and figures of the code."""
 
 from __future__ import annotations
 

@@ -20,7 +20,7 @@ pytestmark = pytest.mark.requirement("D09")
 
 
 def raised() -> Iterator[ast.Call]:
-    """Each place in the code that makes a fault of a reason it names."""
+    """Each call in the code that makes a fault and names its reason."""
     for folder in ("fabric", "workers"):
         for path in (ROOT / folder).rglob("*.py"):
             for node in ast.walk(ast.parse(path.read_text())):
@@ -31,12 +31,12 @@ def raised() -> Iterator[ast.Call]:
 
 
 def reasons(call: ast.Call) -> list[Reason]:
-    """The reason such a place names."""
+    """The reason that such a call names."""
     return [Reason[part.attr] for part in call.args if isinstance(part, ast.Attribute) and part.attr in Reason.__members__]
 
 
 def given(call: ast.Call, keyword: str) -> bool:
-    """Whether it says this keyword, other than False."""
+    """Whether a call gives this keyword a value other than False."""
     return any(each.arg == keyword and ast.unparse(each.value) != "False" for each in call.keywords)
 
 

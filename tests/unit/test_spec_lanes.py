@@ -1,4 +1,4 @@
-"""docs/spec/lanes.md gives figures as the code has them."""
+"""docs/spec/lanes.md has the figures of the code."""
 
 from __future__ import annotations
 

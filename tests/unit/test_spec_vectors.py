@@ -1,4 +1,4 @@
-"""docs/spec/envelope.md and its vectors say what the code does; an independent MessagePack library is the witness."""
+"""docs/spec/envelope.md and its vectors agree with the code and with an independent MessagePack library."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ VECTORS = json.loads((PAGE.parent / "vectors.json").read_text())
 
 
 def raw(pack: list[Any]) -> list[Any]:
-    """A vector's pack as MessagePack has it, bytes in place."""
+    """The pack of a vector as plain MessagePack values."""
     *head, envelopes = pack
     return [*head, [{key: binary(value) for key, value in envelope.items()} for envelope in envelopes]]
 
@@ -30,7 +30,7 @@ def binary(value: Any) -> Any:
 
 
 def packed(pack: list[Any]) -> Pack:
-    """The same as the code's own."""
+    """The pack of a vector as a Pack."""
     version, source, generation, ack_data, ack_control, envelopes = raw(pack)
     return Pack(version, source, generation, ack_data, ack_control, tuple(built(**envelope) for envelope in envelopes))
 

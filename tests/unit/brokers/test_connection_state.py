@@ -1,4 +1,4 @@
-"""ConnectionState: a connection is lost once or closed once, and what its callers are told then."""
+"""ConnectionState: a connection is lost once or closed once, and each waiting caller gets the reason."""
 
 from __future__ import annotations
 

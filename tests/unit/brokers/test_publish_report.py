@@ -1,4 +1,4 @@
-"""PublishReport: what PublishFailed says of a publish of which some messages were refused or may not have arrived."""
+"""PublishReport: the PublishFailed error for a publish of which messages were refused or may not have arrived."""
 
 from __future__ import annotations
 

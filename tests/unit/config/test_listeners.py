@@ -1,4 +1,4 @@
-"""The listeners beside HTTP are settings, and two at one address are refused before anything starts."""
+"""Settings of the listeners beside HTTP; two listeners at one address are refused before anything starts."""
 
 from __future__ import annotations
 
@@ -42,7 +42,9 @@ def test_listeners_beside_http_are_settings_of_processes_that_open_them(write: W
         ListenerSettings(scheme="ws", server="", address=Address("::1", 7)),
     )
     assert (loaded.listen.unix_mode, loaded.listen.unix_remove) == (0o660, False)
-    assert load(str(path), environment=ENVIRONMENT, arguments={}).listen.others == (), "who opens none has none"
+    assert load(str(path), environment=ENVIRONMENT, arguments={}).listen.others == (), (
+        "a process that opens no listener has none"
+    )
 
 
 @pytest.mark.parametrize(("written", "port"), [(8181, 8181), ("8181", 8181), ("127.0.0.1:8181", 8181), ("0", 0)])

@@ -1,4 +1,4 @@
-"""Settings come from command line, environment and file, and a wrong one is refused by name."""
+"""Settings come from command line, environment and file; a wrong one is refused with its name and the reason."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Whoever only joins has the same settings whether they are read quickly or with the schema, which alone refuses."""
+"""A process that only joins a fabric reads the same settings quickly as with the schema; only the schema refuses settings."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The state folder is one that nobody but its user can enter."""
+"""The state folder is where the environment says, and only its user can enter it."""
 
 from __future__ import annotations
 
@@ -12,12 +12,15 @@ from fabric.config.state_folder import prepare, state_path
 from fabric.errors import ConfigError
 
 
-def test_the_state_folder_is_the_users_own(tmp_path: Path) -> None:
+def test_the_state_folder_is_below_the_folder_that_the_environment_names(tmp_path: Path) -> None:
     home = {"HOME": str(tmp_path)}
     assert state_path(home) == tmp_path / ".local/state/mcp-fabric"
     assert state_path({**home, "XDG_STATE_HOME": "/x"}) == Path("/x/mcp-fabric")
     assert state_path({**home, "XDG_STATE_HOME": "/x", "XDG_RUNTIME_DIR": str(tmp_path)}) == tmp_path / "mcp-fabric"
-    assert state_path({**home, "XDG_RUNTIME_DIR": str(tmp_path / "gone")}) == tmp_path / ".local/state/mcp-fabric"
+    assert state_path({**home, "XDG_RUNTIME_DIR": str(tmp_path / "absent")}) == tmp_path / ".local/state/mcp-fabric"
+
+
+def test_only_a_folder_that_others_cannot_enter_is_used(tmp_path: Path) -> None:
     assert stat.S_IMODE(prepare(tmp_path / "a" / "state").stat().st_mode) == 0o700
     (tmp_path / "open").mkdir(mode=0o755)
     (tmp_path / "link").symlink_to(tmp_path / "a" / "state")

@@ -1,4 +1,4 @@
-"""Deadlines: what is due comes once, earliest first, and what was cleared costs nothing."""
+"""Deadlines: each due one expires once, earliest first, and cleared ones cost nothing."""
 
 from hypothesis import given
 from hypothesis import strategies as st

@@ -1,4 +1,4 @@
-"""Parked calls: the state a client hands back names its process, whatever the names hold."""
+"""The requestState that a client sends back names the process that issued it."""
 
 import pytest
 from hypothesis import given

@@ -1,4 +1,4 @@
-"""Server-Sent Events as bytes."""
+"""Server-Sent Events: encoding, and decoding from bytes cut anywhere."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The newline decoder: every line, whole and in order, however the bytes are cut, and never more memory than one line."""
+"""The newline decoder: every line whole and in order from bytes cut anywhere, in the memory of one line."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a server wrote that is no message: what can be passed on is, and who waits for what cannot be is told."""
+"""Lines of a server that are no message: the messages in them are read, and the requests that they answer fail."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ INITIALIZED = b'{"jsonrpc":"2.0","method":"notifications/initialized"}'
 
 
 def read(line: bytes) -> list[bytes]:
-    """The frames a line yields that cannot be read at once."""
+    """The frames in a line that is no message as a whole."""
     with pytest.raises(InvalidFrame):
         parse(line)
     messages = mended(line, "server")
@@ -29,7 +29,7 @@ def read(line: bytes) -> list[bytes]:
 
 
 def broken_answer(line: bytes) -> tuple[bytes, str] | None:
-    """Whom a line that cannot be read is told, and what of it; None for nobody."""
+    """The id of the request that a broken line answers, and the reason given to it; None where the line answers none."""
     with pytest.raises(InvalidFrame):
         parse(line)
     messages = mended(line, "server")
@@ -125,7 +125,7 @@ def test_noise_fails_no_request_whatever_it_contains(line: bytes) -> None:
 
 
 def over(*lines: bytes, limit: int = 1_000_000) -> list[Any]:
-    """What comes of lines, each of which is no message."""
+    """The messages and reasons that come of lines, each of which is no message."""
     mender, messages = Mender("server", limit), []
     for line in lines:
         messages += mender.take(line)
@@ -162,4 +162,4 @@ def test_an_answer_over_the_limit_fails_the_request_that_its_beginning_names() -
     heads = [ANSWER[:40], b'{"result":{"content":[', b'{"jsonrpc":"2.0","method":"x', b'{"jsonrpc":"2.0","id":"xxxxxx', b"xxxx"]
     ids = [too_long(head, "s", "over the limit").id for head in heads]
     assert ids[:2] == [b'"b-1"', b""]
-    assert not [id for id in ids[2:] if id in (b"", b"null") or id.startswith(b'"')], "they are of no request of ours"
+    assert not [id for id in ids[2:] if id in (b"", b"null") or id.startswith(b'"')], "these are no ids of our requests"

@@ -1,4 +1,4 @@
-"""How long a link that closes waits for its peer to take what it was sent last."""
+"""How long a closing link waits for its peer to read the last bytes."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from fabric.links.stream import flushed
 
 
 class Draining:
-    """A sink of whose bytes a peer takes so many each time it is looked at."""
+    """A sink whose peer reads so many bytes each time the sink is examined."""
 
     def __init__(self, unsent: int, taken: int) -> None:
         self.unsent, self._taken = unsent, taken

@@ -1,4 +1,4 @@
-"""What a response says: its error's code and words, and its outcome."""
+"""The look at a response: its error code, its message, and its advice to retry."""
 
 import pytest
 

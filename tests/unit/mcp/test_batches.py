@@ -1,4 +1,4 @@
-"""Batches: an array of messages apart, and their answers together."""
+"""Batches: an array of messages is split, and its answers are joined."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Eras: any answer to the probe that is not a recognised modern one means legacy."""
+"""Eras: an answer to the probe that is not recognised as modern means legacy."""
 
 import pytest
 

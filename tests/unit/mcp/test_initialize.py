@@ -1,4 +1,4 @@
-"""The legacy handshake: what a client offers, and which revision the answer settles."""
+"""The legacy handshake: the offer of a client, and the revision in its answer."""
 
 from fabric.mcp.initialize import Offer, negotiated, offered
 

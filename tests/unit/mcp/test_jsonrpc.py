@@ -1,4 +1,4 @@
-"""The look at a frame: what it is, and what it names."""
+"""The look at a frame: its kind, its id, and what it refers to."""
 
 import pytest
 from msgspec import Raw

@@ -1,4 +1,4 @@
-"""Swaps in a frame: they touch nothing else, however the frame is written."""
+"""Swaps of ids and tokens in a frame leave every other byte alone."""
 
 import json
 from typing import Any

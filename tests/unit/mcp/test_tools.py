@@ -1,4 +1,4 @@
-"""A catalog: which calls may be repeated, and which arguments headers have to mirror."""
+"""A tool catalog: which calls may be repeated, and which arguments headers must mirror."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""Connects that fail: how long the pauses are, which failures are tried again, and that each attempt is told."""
+"""The Dialer: how long its pauses are, which failures it retries, and that it reports each attempt."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ QUICK = RetryPolicy(initial=0.001, longest=0.002)
 
 
 class Peer:
-    """What is dialled: it fails in these ways, one after the other, and then lets us in."""
+    """A peer to dial: it fails in these ways, one after the other, and then accepts."""
 
     def __init__(self, *failures: TransportError, policy: RetryPolicy = QUICK) -> None:
         self.failures = list(failures)

@@ -1,4 +1,4 @@
-"""Hosts, origins, and the refusal to stand open."""
+"""Allowed hosts and origins, and the refusal to listen to other machines without authentication."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Who is behind a reverse proxy, by what listed proxies say and by nothing else."""
+"""The caller behind a reverse proxy, by the headers of listed proxies alone."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ PEER_ONLY = Caller("10.0.0.1")
 
 
 def caller(peer: str = "10.0.0.1", **headers: str) -> Caller:
-    """What counts of these headers; `x_forwarded_for` is X-Forwarded-For."""
+    """The caller by these headers; `x_forwarded_for` stands for X-Forwarded-For."""
     return PROXIES.caller(peer, {name.replace("_", "-").encode(): value.encode() for name, value in headers.items()})
 
 

@@ -1,4 +1,4 @@
-"""Tokens come back as they were sealed, or are refused."""
+"""Sealed tokens open to their payload, or are refused."""
 
 from __future__ import annotations
 

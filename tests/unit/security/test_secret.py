@@ -1,4 +1,4 @@
-"""The fabric secret is taken from where it is kept, and never shown."""
+"""The fabric secret is read from its source, and never shown."""
 
 from __future__ import annotations
 
@@ -97,7 +97,7 @@ def test_processes_that_race_to_make_the_secret_agree_on_one(tmp_path: Path) -> 
     ]
     for racer in racers:
         assert racer.stdin
-        racer.stdin.close()  # off they go
+        racer.stdin.close()  # this starts it
         racer.stdin = None
     ids = {racer.communicate(timeout=30)[0].strip() for racer in racers}
     assert ids == {made_once(tmp_path).signing_id}

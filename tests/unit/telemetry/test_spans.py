@@ -1,4 +1,4 @@
-"""What spans are made of a record, without a process around them."""
+"""The spans that are made of a record."""
 
 from __future__ import annotations
 

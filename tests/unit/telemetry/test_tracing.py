@@ -1,4 +1,4 @@
-"""Tracing of a process: what is sampled, what reaches the SDK's processor, and what a broken one can do: nothing."""
+"""Tracing of a process: which spans are sampled and exported; a broken exporter does no harm."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import threading
 import time
 from collections.abc import Sequence
 
+import msgspec
 import pytest
 from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import ReadableSpan
@@ -21,14 +22,14 @@ UNSAMPLED = CLIENT[:-2] + "00"
 
 
 class Broken(SpanExporter):
-    """An exporter as bad as one can be."""
+    """An exporter that always raises."""
 
     def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
         raise RuntimeError("broken")
 
 
 class Stuck(SpanExporter):
-    """An exporter that takes its time: until it is let go."""
+    """An exporter that blocks until `go` is set."""
 
     def __init__(self) -> None:
         self.go = threading.Event()
@@ -84,6 +85,16 @@ def test_a_broken_exporter_is_logged_and_raises_nothing(caplog: pytest.LogCaptur
     traces.completed(EDGE)
     traces.close(5.0)
     assert "broken" in caplog.text
+
+
+def test_a_record_of_which_no_span_can_be_made_is_logged_and_later_ones_are_exported(caplog: pytest.LogCaptureFixture) -> None:
+    exporter = InMemorySpanExporter()
+    traces = tracing(exporter)
+    traces.completed(msgspec.structs.replace(EDGE, arrived=float("nan")))
+    traces.completed(EDGE)
+    traces.close(5.0)
+    assert "the spans of a request were not made" in caplog.text
+    assert len(exporter.get_finished_spans()) == 2
 
 
 def test_closing_waits_no_longer_than_its_timeout() -> None:

@@ -1,4 +1,4 @@
-"""The files of MCP hosts are taken as they are: each host's keys, its variables, and what only it knows."""
+"""The config files of MCP hosts are accepted unchanged: their keys, their variables, and settings that only the host knows."""
 
 from __future__ import annotations
 
@@ -120,7 +120,7 @@ def test_the_config_file_of_each_host_is_accepted_unchanged(tmp_path: Path, host
     loaded = settings(path, text, {"INPUT_API_KEY": TOKEN})
     time = loaded.servers["time"]
     assert (time.command, time.args, time.env["TZ"]) == ("uvx", ("mcp-server-time",), "UTC")
-    assert time.cwd == str(tmp_path), "the project, not the host's folder in it"
+    assert time.cwd == str(tmp_path), "the folder of the project, not the host's folder in it"
     assert loaded.servers.keys() - {"time"} == ({"far"} if '"far"' in text else set())
     if far := loaded.servers.get("far"):
         assert (far.url, dict(far.headers)) == ("https://far.example/mcp", {"Authorization": f"Bearer {TOKEN}"})

@@ -1,4 +1,4 @@
-"""What is wrong in a file of JSON is said in words, with its line and column."""
+"""Each mistake in a JSON config file has a readable message with its line and column."""
 
 from __future__ import annotations
 

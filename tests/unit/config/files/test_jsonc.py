@@ -1,4 +1,4 @@
-"""JSON with comments and trailing commas becomes JSON, each character in its place."""
+"""JSON with comments and trailing commas becomes JSON with every character in its place."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A URI chooses the transport, and a wrong one is refused without being quoted."""
+"""A URI on the command line chooses the transport; a wrong one is refused without being quoted."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A bridge core that a test drives: it plays the edge `e`, the broker, and the processes of the one server `s`."""
+"""DrivenBridge: a bridge core that a test drives; it plays the edge `e`, the broker, and the processes of the server `s`."""
 
 from __future__ import annotations
 
@@ -38,12 +38,12 @@ def result(id: str | int, **members: Any) -> bytes:
 
 
 def written(effects: Iterable[Effect], child: str = "") -> list[Message]:
-    """What was written to processes, or to this one alone."""
+    """The messages that were written to processes, or to this one."""
     return [parse(effect.frame) for effect in effects if isinstance(effect, Write) and child in ("", effect.child)]
 
 
 class DrivenBridge:
-    """The core at the moment `now`. Its server speaks `era`; each step returns the effects that it leaves, but for packs."""
+    """A bridge core at the moment `now`, whose server speaks `era`. Each step returns its effects, except packs."""
 
     def __init__(self, era: str = MODERN, *, largest_message_bytes: int = 1 << 20, **limits: Any) -> None:
         self.core = BridgeCore(Identity(incarnation="b", key="k"), {"s": ServerLimits("d", era=era, **limits)}, 60.0)
@@ -62,11 +62,11 @@ class DrivenBridge:
 
     # ------------------------------------------------------------ what the runtime does
     def handle(self, event: Any) -> list[Effect]:
-        """Something happens now."""
+        """Give the core an event now."""
         return self._visible(self.core.handle(event, self.now))
 
     def pass_time(self, seconds: float) -> list[Effect]:
-        """Time passes, with its deadlines; the bridge hears its own announcements, and the edge lives."""
+        """Let time pass, with its deadlines; the bridge receives its own announcements, and the edge lives."""
         effects, until = list[Effect](), self.now + seconds
         while self.now < until:
             self.now = min(until, self.now + 0.25)
@@ -82,7 +82,7 @@ class DrivenBridge:
         self.children += [effect.child for effect in effects if isinstance(effect, StartServer)]
         for effect in self.core.transmit():
             assert isinstance(effect, Publish)
-            for envelope in effect.pack.envelopes:  # an edge drops what is sent again
+            for envelope in effect.pack.envelopes:  # an edge drops repeated messages
                 place = (effect.channel.name, envelope.lane)
                 if envelope.number > self._received.get(place, 0):
                     self._received[place] = envelope.number
@@ -91,13 +91,13 @@ class DrivenBridge:
         return [effect for effect in effects if not isinstance(effect, Publish | StatusChanged)]
 
     def posted(self, *kinds: Kind) -> list[Envelope]:
-        """What was posted to edges since this was last asked, or what of it is of these kinds."""
+        """The envelopes that were posted to edges since the last call, or those of these kinds."""
         posted, self._posted = self._posted, []
         return [envelope for envelope in posted if not kinds or envelope.kind in kinds]
 
     # ------------------------------------------------------------ what processes do
     def server_starts(self, child: str) -> list[Effect]:
-        """A process runs."""
+        """A process has started."""
         return self.handle(ServerStarted(child))
 
     def server_writes(self, child: str, frame: bytes) -> list[Effect]:
@@ -105,7 +105,7 @@ class DrivenBridge:
         return self.handle(ServerFrame(child, parse(frame)))
 
     def server_exits(self, child: str, reason: str = "killed", *unsent: str) -> list[Effect]:
-        """A process ends by itself. unsent: the requests of which no byte has reached it."""
+        """A process exits by itself. unsent: the requests of which no byte has reached it."""
         return self.handle(ServerExited(child, reason, unsent=frozenset(unsent)))
 
     # ------------------------------------------------------------ what edges do
@@ -129,7 +129,7 @@ class DrivenBridge:
         return self.handle(PackArrived(Pack(VERSION, edge, 1, 0, 0, (envelope,))))
 
     def acknowledge(self) -> list[Effect]:
-        """The edge `e` has got all that was posted to it."""
+        """The edge `e` acknowledges every message that was posted to it."""
         pair = self.core.member.pairs.get("e")
         return self.handle(PackArrived(Pack(VERSION, "e", 1, pair.data_out.next - 1, pair.control_out.next - 1, ())))
 
@@ -138,7 +138,7 @@ class DrivenBridge:
         return self.handle(PackArrived(single(edge, Envelope(kind=Kind.BYE))))
 
     def edge_gives_up(self, edge: str = "e") -> list[Effect]:
-        """An edge lives, and has given this bridge up."""
+        """An edge that lives has given this bridge up."""
         return self.handle(PackArrived(Pack(VERSION, edge, 2, 0, 0, ())))
 
     # ------------------------------------------------------------ sessions
@@ -149,7 +149,7 @@ class DrivenBridge:
         return self.send(Kind.GRANT, exchange=session, attempt=1)
 
     def session(self, session: str = "session", **fields: Any) -> str:
-        """A session is open, and its client has heard so. Returns its process."""
+        """Open a session; returns its process."""
         self.initialize(session, **fields)
         child = self.core.sessions.open[session].child
         self.server_starts(child)
@@ -158,7 +158,7 @@ class DrivenBridge:
         return child
 
     def request(self, exchange: str, id: int = 1, *, session: str = "session", edge: str = "e", **fields: Any) -> list[Effect]:
-        """A request of a session's client comes by an edge. id: as the client has named it."""
+        """A request of a session's client comes through an edge. id: the client's."""
         envelope_fields: dict[str, Any] = {
             "exchange": exchange,
             "session": session,
@@ -170,7 +170,7 @@ class DrivenBridge:
         return self.send(Kind.REQUEST, edge=edge, **(envelope_fields | {"body": body} | fields))
 
     def client_sends(self, frame: bytes, exchange: str = "", *, session: str = "session") -> list[Effect]:
-        """A notification or a response of a session's client comes by the edge `e`."""
+        """A notification or a response of a session's client comes through the edge `e`."""
         return self.send(Kind.FRAME, exchange=exchange, session=session, server="s", body=frame)
 
 

@@ -1,4 +1,4 @@
-"""The bridge core alone: logs that name no request reach one client only; what a link could not carry ends as it was."""
+"""The bridge core: direct work, logs without a request, and requests that a link lost or a server answered without their id."""
 
 import msgspec
 import pytest
@@ -20,7 +20,7 @@ LOG = parse(b'{"jsonrpc":"2.0","method":"notifications/message","params":{"level
 
 
 def settled_bridge() -> tuple[BridgeCore, str]:
-    """A bridge that is settled and whose one server has answered the probe, and the id of that server's process."""
+    """A settled bridge whose only server has answered the probe, and the id of that server's process."""
     core = BridgeCore(Identity(incarnation="b", key="k"), {"s": ServerLimits("d")})
     started = core.handle(BrokerConnected(keeps=False, largest_message_bytes=1 << 20), 0.0)
     child = next(effect.child for effect in started if isinstance(effect, StartServer))
@@ -35,7 +35,7 @@ def settled_bridge() -> tuple[BridgeCore, str]:
 
 
 def exchanges_with_messages(core: BridgeCore) -> list[str]:
-    """The exchanges that a message was posted for."""
+    """The exchanges for which a message was posted."""
     lane = core.member.pairs.get("e").data_out.kept
     return [envelope.exchange for envelope in lane if envelope.kind is Kind.MESSAGE]
 
@@ -87,7 +87,7 @@ def test_logs_of_a_cancelled_request_reach_no_other_client() -> None:
 @pytest.mark.parametrize(
     ("repeatable", "started", "again", "end"),
     [
-        (True, True, True, (Kind.RETURNED, "it broke off")),  # counted as a start, and run elsewhere
+        (True, True, True, (Kind.RETURNED, "it broke off")),  # it counts as a start, and runs elsewhere
         (True, False, True, (Kind.RETURNED, "")),
         (False, False, True, (Kind.RETURNED, "")),
         (False, True, True, (Kind.ANSWER, "outcome_unknown")),
@@ -129,7 +129,7 @@ UNKNOWN = b'{"jsonrpc":"2.0","id":null,"error":{"code":-32601,"message":"Method 
     ("open", "answer", "ends"),
     [
         (["x"], parse(PARSE), {"x": "Parse error"}),
-        (["x", "y"], parse(PARSE), {}),  # whose it is cannot be told
+        (["x", "y"], parse(PARSE), {}),  # it may answer either request
         (["x"], parse(UNKNOWN), {"x": "Method not found"}),
         (["x", "y"], parse(UNKNOWN), {}),
         (
@@ -149,7 +149,7 @@ UNKNOWN = b'{"jsonrpc":"2.0","id":null,"error":{"code":-32601,"message":"Method 
             lost_answer(b'"y"', Fault(Reason.INVALID, "not JSON"), started=True, again=False),
             {"y": f"not JSON{CARRIED_OUT}"},
         ),
-        (["x"], lost_answer(b'"a-1-f"', Fault(Reason.INVALID, "not JSON"), started=True, again=False), {}),  # another of ours
+        (["x"], lost_answer(b'"a-1-f"', Fault(Reason.INVALID, "not JSON"), started=True, again=False), {}),  # a late answer
     ],
 )
 def test_an_answer_that_names_no_request_goes_to_the_only_open_one(
@@ -192,7 +192,7 @@ def test_a_check_passes_on_any_message_and_fails_at_once_when_its_link_lost_it()
 def test_a_draining_bridge_pauses_its_queues_and_takes_no_work() -> None:
     core, _ = settled_bridge()
     assert Pause("s") in core.handle(DrainStarted(), 1.0)
-    assert core.credit("s") == 64  # what comes all the same is given back
+    assert core.credit("s") == 64  # work that comes all the same is returned
     core.handle(PackArrived(work("x")), 1.0)
     assert not core.jobs.open
 

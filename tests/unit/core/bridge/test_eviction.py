@@ -1,4 +1,4 @@
-"""The rule of who gives way is a matter of figures alone: how many are left alone, and for how long."""
+"""The rule of eviction: how long abandoned sessions live depends on their number alone."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ from fabric.envelope import Envelope, Kind
 
 
 @pytest.mark.parametrize(
-    ("left_alone", "seconds"),
+    ("abandoned", "seconds"),
     [(1, 1800.0), (KEPT, 1800.0), (2 * KEPT, 900.0), (10 * KEPT, 180.0), (10**4, SHARE_LEAST), (10**6, SHARE_LEAST)],
 )
-def test_the_more_sessions_are_abandoned_the_sooner_each_ends(left_alone: int, seconds: float) -> None:
-    assert allowed(left_alone, 1800.0) == seconds
+def test_the_more_sessions_are_abandoned_the_sooner_each_ends(abandoned: int, seconds: float) -> None:
+    assert allowed(abandoned, 1800.0) == seconds
 
 
 def test_an_idle_time_below_the_least_share_is_kept() -> None:
@@ -29,7 +29,7 @@ def test_an_idle_time_below_the_least_share_is_kept() -> None:
 
 
 class NoSessions:
-    """Sessions of which none gives way. It counts how often all of them were looked at."""
+    """An empty table of sessions that counts how often it is examined."""
 
     def __init__(self) -> None:
         self.looks = 0
@@ -47,7 +47,7 @@ def test_sessions_are_examined_a_few_times_a_second_however_many_clients_wait() 
     assert sessions.looks == 1 / LOOK_AGAIN
 
 
-class LeftAlone(Session):
+class Abandoned(Session):
     """A session over HTTP whose client has gone without ending it."""
 
     def __init__(self, pool: Pool) -> None:
@@ -60,7 +60,7 @@ class LeftAlone(Session):
 
 def test_a_session_that_has_begun_does_not_hasten_the_end_of_others() -> None:
     pool = Pool("s", ServerLimits(digest="d", most=1), Processes("b", []), Timers(), [])
-    eviction, sessions = Eviction(1800.0), [LeftAlone(pool)]
+    eviction, sessions = Eviction(1800.0), [Abandoned(pool)]
     for number in range(9):
         eviction.next([], pool, f"begun{number}", EVICT_AFTER - 1.5)
         eviction.begun("s", f"begun{number}")

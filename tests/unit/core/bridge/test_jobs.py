@@ -26,7 +26,7 @@ def slots(bridge: DrivenBridge) -> tuple[int, int]:
 
 
 def fault(envelope: Envelope) -> tuple[str, bool]:
-    """The reason of an answer of the fabric's own, and whether the call may be made again."""
+    """The reason of a fabric error, and whether it is retryable."""
     data = msgspec.json.decode(envelope.body)["error"]["data"]
     return data["reason"], data["retryable"]
 
@@ -50,7 +50,7 @@ def test_repeatable_work_is_written_at_once_and_other_work_when_it_is_granted() 
     bridge = DrivenBridge()
     assert [message.id for message in written(bridge.work("read"))] == [b'"read"']
     assert written(bridge.work("write", repeatable=False)) == []
-    for edge, attempt in (("other", 1), ("e", 2)):  # of another edge, and of another sending
+    for edge, attempt in (("other", 1), ("e", 2)):  # another edge, and another attempt
         assert written(bridge.send(Kind.GRANT, edge=edge, exchange="write", attempt=attempt)) == []
     assert [message.id for message in written(bridge.send(Kind.GRANT, exchange="write", attempt=1))] == [b'"write"']
 
@@ -232,9 +232,9 @@ def test_a_frame_in_which_no_id_can_be_swapped_is_answered_with_an_error() -> No
     assert (answer.exchange, fault(answer)) == ("x", ("invalid", False))
 
 
-# ---------------------------------------------------------------- parked calls
-def parked(bridge: DrivenBridge) -> str:
-    """A call has asked its client for input. Returns the requestState that its client got."""
+# ---------------------------------------------------------------- calls that wait for input
+def asked_for_input(bridge: DrivenBridge) -> str:
+    """Run a call that asks its client for input; returns the requestState that the client gets."""
     bridge.work("x")
     bridge.server_writes(bridge.children[0], result("x", resultType="input_required", requestState="own"))
     (answer,) = bridge.posted(*ENDS)
@@ -248,7 +248,7 @@ def retry(bridge: DrivenBridge, state: str) -> list[Effect]:
 
 def test_a_retry_goes_to_the_process_that_asked_for_input_with_the_state_of_its_server() -> None:
     bridge = DrivenBridge()
-    (asked,) = written(retry(bridge, parked(bridge)), bridge.children[0])
+    (asked,) = written(retry(bridge, asked_for_input(bridge)), bridge.children[0])
     assert msgspec.json.decode(asked.params)["requestState"] == "own"
     bridge.server_writes(bridge.children[0], result("y"))
     assert [answer.exchange for answer in bridge.posted(*ENDS)] == ["y"]
@@ -257,7 +257,7 @@ def test_a_retry_goes_to_the_process_that_asked_for_input_with_the_state_of_its_
 @pytest.mark.parametrize("state", ["own", request_state.wrap("b", "s#99", "own"), "mcpf1.b.99.s#1own"])
 def test_a_retry_whose_process_is_not_here_has_an_unknown_outcome(state: str) -> None:
     bridge = DrivenBridge()
-    parked(bridge)
+    asked_for_input(bridge)
     assert written(retry(bridge, state)) == []
     assert [fault(answer) for answer in bridge.posted(*ENDS)] == [("outcome_unknown", False)]
 
@@ -270,7 +270,7 @@ def test_a_retry_does_not_reach_the_process_of_another_clients_session() -> None
 
 def test_a_replaced_process_takes_retries_as_long_as_clients_may_give_input() -> None:
     bridge = DrivenBridge()
-    state = parked(bridge)
+    state = asked_for_input(bridge)
     bridge.core.server_events.renew(bridge.core.pools["s"], "restart", bridge.now)
     bridge.pass_time(0.25)
     (probe,) = written(bridge.server_starts(bridge.children[1]))

@@ -1,4 +1,4 @@
-"""A pool: a probe that finds the era, warm processes for sessions, and restarts that wait longer each time."""
+"""A pool of server processes: it probes their era, keeps some warm for sessions, checks them, and restarts them ever later."""
 
 from typing import Any
 
@@ -22,7 +22,7 @@ UNKNOWN = b'"error":{"code":-32601,"message":"unknown"}'
 
 
 class DrivenPool:
-    """A pool that has started its first process."""
+    """A pool that has started its first process, and its effects."""
 
     def __init__(self, **limits: Any) -> None:
         self.out: list[Effect] = []
@@ -37,7 +37,7 @@ class DrivenPool:
         return [effect for effect in self.out if type(effect) is kind]
 
     def up(self, answer: bytes, now: float = 0.1) -> None:
-        """The newest process runs and answers the newest question."""
+        """The newest process has started and answers the newest request."""
         child = list(self.pool.children.values())[-1]
         self.processes.started(child)
         self.reply(answer, now)
@@ -114,7 +114,7 @@ def test_a_process_that_hangs_on_the_modern_probe_is_followed_by_one_without_tha
     driven.pool.late(2.0)
     driven.pool.late(5.0)
     assert 'era: "legacy" spares it server/discover' in driven.pool.condition.reason
-    for start, asked in ((6.0, ["initialize"]), (20.0, ["server/discover", "initialize"])):  # in turn, while none answers
+    for start, asked in ((6.0, ["initialize"]), (20.0, ["server/discover", "initialize"])):  # in turn, until one answers
         driven.out.clear()
         driven.pool.start(start)
         driven.processes.started(next(iter(driven.pool.children.values())))
@@ -130,7 +130,7 @@ def test_a_crashed_server_that_starts_slowly_is_starting_and_not_unhealthy() -> 
     driven = DrivenPool()
     driven.up(MODERN)
     driven.pool.exited(driven.first, "killed", 100.0)
-    assert driven.pool.describe(True, 100.0).health is Health.HEALTHY  # most are back before anybody has noticed
+    assert driven.pool.describe(True, 100.0).health is Health.HEALTHY  # most servers are back before a client notices
     driven.pool.start(100.1)
     driven.pool.late(100.1 + SECOND_QUESTION)
     assert driven.pool.describe(True, 125.1).reason == "starting for 25 s"
@@ -241,7 +241,7 @@ CHECKS = Checks(interval=10.0, timeout=2.0)
 
 
 class CheckedPool(DrivenPool):
-    """A pool whose server has come up, at 0.1."""
+    """A pool whose server came up at 0.1 s, with health checks."""
 
     def __init__(self, answer: bytes = MODERN, checks: Checks = CHECKS, **limits: Any) -> None:
         super().__init__(checks=checks, **limits)
@@ -256,7 +256,7 @@ class CheckedPool(DrivenPool):
         return [jsonrpc.parse(effect.frame).method for effect in self.of(Write) if isinstance(effect, Write)]
 
     def fail(self, now: float, times: int = 1) -> float:
-        """Checks come and are not passed; when the last was given up."""
+        """Let so many checks fail; returns the time at which the last one did."""
         for _ in range(times):
             assert self.pool.checkup.look(now) == ""
             now += CHECKS.timeout
@@ -387,7 +387,7 @@ def test_a_check_command_runs_while_the_server_has_a_process_and_decides_its_hea
     assert driven.pool.describe(True, 0.0).reason == "no database"
     driven.pool.start(12.0)
     driven.up(MODERN, 12.0)
-    assert driven.pool.describe(True, 0.0).free == 0  # it answers, and the command has not said so
+    assert driven.pool.describe(True, 0.0).free == 0  # the server answers, but the command has not passed yet
     for now in (22.0, 33.0):
         driven.pool.checkup.look(now)
         driven.pool.checkup.passed(now + 1.0)

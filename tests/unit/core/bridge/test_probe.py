@@ -1,4 +1,4 @@
-"""A probe: which questions a new process gets, in which order, and what its answers show."""
+"""A probe: which requests a new process gets, in which order, and what its answers show."""
 
 import pytest
 
@@ -15,7 +15,7 @@ TIMEOUT = 120.0
 
 
 class DrivenProbe:
-    """A probe that has begun, and what it asks."""
+    """A probe that has begun, and the requests that it has sent."""
 
     def __init__(self, known: Known | None = None) -> None:
         self.child = Child("s", "s#1", "b", 0.0)

@@ -1,4 +1,4 @@
-"""A session: which of its requests a cancel means, and which stream each of the server's messages goes to."""
+"""A session: which of its requests a cancel ends, and which stream each message of the server belongs to."""
 
 from fabric.core.bridge.job import Job, job_of
 from fabric.core.bridge.sessions.session import Session

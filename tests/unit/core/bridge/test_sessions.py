@@ -1,4 +1,4 @@
-"""Sessions: each has a process to itself, and each message of it reaches its client by whichever edge that can be."""
+"""Sessions: each has a process of its own, and each of its messages reaches its client through any edge."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ LOG = notification("notifications/message", level="info", data="x")
 
 
 def fault(envelope: Envelope) -> tuple[str, bool]:
-    """The reason of an answer of the fabric's own, and whether the call may be made again."""
+    """The reason of a fabric error, and whether it is retryable."""
     data = msgspec.json.decode(envelope.body)["error"]["data"]
     return data["reason"], data["retryable"]
 
@@ -88,7 +88,7 @@ def test_a_session_that_replaced_another_does_not_hasten_the_end_of_others() -> 
     assert list(bridge.core.sessions.open) == ["second", "third"]
 
 
-# ---------------------------------------------------------------- what clients send
+# ---------------------------------------------------------------- messages of clients
 @pytest.mark.parametrize("kind", [Kind.REQUEST, Kind.FRAME, Kind.ATTACH, Kind.END])
 def test_each_message_for_an_ended_session_is_answered_with_session_lost(kind: Kind) -> None:
     bridge = DrivenBridge(LEGACY)
@@ -153,13 +153,13 @@ def test_a_cancel_that_overtook_its_request_is_applied_when_the_request_comes() 
     bridge = DrivenBridge(LEGACY)
     child = bridge.session()
     cancel = notification("notifications/cancelled", requestId=5)
-    bridge.send(Kind.FRAME, urgent=True, after=1, session="session", body=cancel)  # one data message is still to come
+    bridge.send(Kind.FRAME, urgent=True, after=1, session="session", body=cancel)  # after one data message
     effects = bridge.request("x", 5)
     assert [message.method for message in written(effects, child)] == ["tools/call", "notifications/cancelled"]
     assert not bridge.core.jobs.open
 
 
-# ---------------------------------------------------------------- what servers send
+# ---------------------------------------------------------------- messages of servers
 def test_a_message_goes_to_the_newest_open_request_or_else_to_the_sessions_own_stream() -> None:
     bridge = DrivenBridge(LEGACY)
     child = bridge.session()
@@ -268,7 +268,7 @@ def test_sessions_of_long_links_end_with_their_edge_and_sessions_over_http_go_on
     assert list(bridge.core.jobs.open) == ["over http"]
     bridge.posted()
     bridge.server_writes(http, result("over http"))
-    assert bridge.posted() == []  # nobody waits for it
+    assert bridge.posted() == []  # no client waits for it
     assert not bridge.core.jobs.open
 
 

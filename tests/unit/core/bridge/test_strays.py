@@ -1,4 +1,4 @@
-"""Answers without the id of an open request: whose they are, and when that cannot be told."""
+"""Stray answers, which have no id of an open request: which request they answer, and when that cannot be known."""
 
 from __future__ import annotations
 
@@ -69,11 +69,15 @@ def test_a_late_or_second_answer_to_another_request_does_not_answer_the_open_one
 
 
 @pytest.mark.parametrize(
-    ("stray", "older", "newer"),  # whether it is the request's that is older or newer than what the process was told
+    (
+        "stray",
+        "older",
+        "newer",
+    ),  # whether it answers a request older or newer than the last notification
     [
-        (error(-32601), False, False),  # as naive servers reply to a notification
+        (error(-32601), False, False),  # some servers reply so to a notification
         (error(-32600), False, True),
-        (error(-32700), True, True),  # ours can be read
+        (error(-32700), True, True),  # our notifications are valid JSON
         (result("null", "{}"), False, False),
         (result("null", "null"), False, False),
         (result(""), True, True),

@@ -1,4 +1,4 @@
-"""An edge core that a test drives: it plays the clients, the broker, and the one bridge `b` that serves `s` and `old`."""
+"""DrivenEdge: an edge core that a test drives; it plays clients, the broker, and the bridge `b` that serves `s` and `old`."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def frame(**members: Any) -> bytes:
 
 
 def request(id: int | str, method: str = "prompts/list", *, modern: bool = False, **params: Any) -> bytes:
-    """A request; modern: it belongs to no session."""
+    """A request. modern: with the metadata of a request without a session."""
     return frame(id=id, method=method, params=params | (META if modern else {}))
 
 
@@ -41,24 +41,24 @@ def initialize(id: int | str = 0, version: str = "2025-11-25") -> bytes:
 
 
 class DrivenEdge:
-    """The core at the moment `now`; each step returns the effects it leaves, less what is for telemetry and announcements."""
+    """An edge core at the moment `now`. Each step returns its effects, except telemetry records and announcements."""
 
     def __init__(self) -> None:
         identity = Identity(incarnation="e", key="k")
         self.core = EdgeCore(identity, Limits(), frozenset({"s", "old"}), retry_calls=frozenset({"s"}))
         self.now = 0.0
-        self.records: list[tuple[str, str]] = []  # method and outcome of what is over, as telemetry gets it
+        self.records: list[tuple[str, str]] = []  # method and outcome of each telemetry record
         self._numbers: dict[Lane, Iterator[int]] = {Lane.DATA: count(1), Lane.CONTROL: count(1)}
         self._announcements = count(1)
         self.handle(BrokerConnected(keeps=False, largest_message_bytes=1 << 20))
         self.pass_time(1.0)
 
     def handle(self, event: Any) -> list[Effect]:
-        """Something happens now."""
+        """Give the core an event now."""
         return self._visible(self.core.handle(event, self.now))
 
     def pass_time(self, seconds: float, *, bridge_lives: bool = True) -> list[Effect]:
-        """So much time passes, in which the edge hears itself and, if it lives, the bridge."""
+        """Let time pass; the edge receives its own announcements and, if the bridge lives, those of the bridge."""
         effects: list[Effect] = []
         end = self.now + seconds
         while self.now < end:
@@ -72,7 +72,7 @@ class DrivenEdge:
         return effects
 
     def announced(self, source: str, content: Announcement) -> None:
-        """An announcement comes."""
+        """An announcement of this process comes."""
         envelope = Envelope(kind=Kind.ANNOUNCE, body=announcement.encode(content))
         self.core.handle(PackArrived(single(source, envelope)), self.now)
 
@@ -107,13 +107,13 @@ class DrivenEdge:
         return self.handle(PackArrived(Pack(VERSION, peer, 1, 0, 0, (envelope,))))
 
     def bridge_answers(self, exchange: str, result: object = None, **fields: Any) -> list[Effect]:
-        """The bridge hands on a server's result."""
+        """The bridge sends the answer of a server."""
         attempt = self.core.router.exchanges[exchange].attempt if exchange in self.core.router.exchanges else 1
         body = frame(id=exchange, result=result or {})
         return self.bridge_sends(Kind.ANSWER, exchange, attempt=attempt, body=body, **fields)
 
     def posted(self, peer: str = "b") -> list[Envelope]:
-        """What was posted to a bridge since the last time, in both lanes."""
+        """The envelopes that were posted to a bridge since the last call, in both lanes."""
         packs = [effect.pack for effect in self.core.transmit() if isinstance(effect, Publish) and effect.channel.name == peer]
         return [envelope for pack in packs for envelope in pack.envelopes]
 
@@ -123,7 +123,7 @@ class DrivenEdge:
         return list(self.core.router.exchanges)
 
     def with_session(self, link: str = "link", version: str = "2025-11-25") -> str:
-        """A long link whose session is open. Returns the session."""
+        """Open a long link with a session; returns the session."""
         self.open_link(link)
         self.write(initialize(version=version), link)
         session = self.open[-1]
@@ -134,5 +134,5 @@ class DrivenEdge:
 
 
 def frames(effects: list[Effect], link: str = "") -> list[Any]:
-    """The frames sent to clients, decoded: to this one, or to all."""
+    """The frames that were sent to clients, or on this link, decoded."""
     return [msgspec.json.decode(effect.frame) for effect in effects if isinstance(effect, Send) and link in ("", effect.link)]

@@ -1,4 +1,4 @@
-"""The router: who may run a request, what counts as proof that no server has begun it, and how it ends."""
+"""The router: which bridge may run a request, what proves that no server has begun it, and how it ends."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from fabric.mcp import jsonrpc
 
 
 class Client:
-    """Whoever asks, and remembers what came of it."""
+    """An Asker that records how its exchanges end."""
 
     def __init__(self) -> None:
         self.link = "link"
@@ -48,7 +48,7 @@ class Client:
 
 
 class Edge:
-    """An edge whose router is all that matters here."""
+    """The router of an edge, with the parts that it uses."""
 
     def __init__(self) -> None:
         self.out: list[Effect] = []
@@ -85,7 +85,7 @@ class Edge:
         return [effect.pack.envelopes[0].attempt for effect in self.out if isinstance(effect, Publish)]
 
     def outcomes(self) -> list[str]:
-        """What telemetry gets of each end."""
+        """The outcome of each telemetry record."""
         return [effect.record.outcome for effect in self.out if isinstance(effect, Completed)]
 
 
@@ -123,7 +123,7 @@ def test_a_late_taken_message_of_an_ended_attempt_is_ignored(ends: str) -> None:
         edge.router.returned("first", Envelope(kind=Kind.RETURNED, exchange=exchange.id, attempt=1), 0.2)
         edge.stalled.expired(exchange, 1.0)
     else:
-        exchange.granted = False  # its grant was not sent yet
+        exchange.granted = False  # as if its grant had not been sent yet
         edge.router.lost("first", 1.0)
     assert edge.published() == [1, 2]
     assert not edge.router.taken("second", taken(exchange), 1.1)
@@ -154,7 +154,7 @@ def test_an_answer_that_opens_a_session_without_a_client_ends_the_session() -> N
     assert [(envelope.kind, envelope.session) for envelope in edge.member.pairs.get("b").data_out.kept] == [(Kind.END, "over")]
 
 
-# ---------------------------------------------------------------- sendings
+# ---------------------------------------------------------------- attempts
 def test_work_that_no_bridge_takes_is_sent_again_as_a_new_attempt() -> None:
     edge = Edge()
     exchange = edge.offered()
@@ -190,7 +190,7 @@ def test_a_failed_start_is_counted_and_the_call_is_left_to_the_bridge_that_has_i
     edge.stalled.expired(exchange, RESEND_UNKEPT)
     edge.router.taken("owner", taken(exchange, 2), 0.6)
     failed = Envelope(kind=Kind.RETURNED, exchange=exchange.id, attempt=1, repeatable=True, body=b"it died")
-    for late in ("a", "b", "c"):  # a broker may give out one sending more than once
+    for late in ("a", "b", "c"):  # a broker may deliver one attempt more than once
         edge.router.returned(late, failed, 0.7)
     assert edge.client.outcomes == []
     edge.router.returned("owner", msgspec.structs.replace(failed, attempt=2), 0.8)
@@ -218,7 +218,7 @@ def test_an_attempt_that_is_returned_twice_proves_nothing_about_a_later_one() ->
     edge.router.returned("bridge", back, 0.1)
     assert exchange.unstarted
     edge.stalled.expired(exchange, 1.0)
-    assert exchange.attempt == 2  # somebody may be at it by now
+    assert exchange.attempt == 2  # a bridge may run this attempt by now
     edge.router.returned("another", back, 1.1)
     assert not exchange.unstarted
     edge.router.give_up(exchange, 400.0)
@@ -258,7 +258,7 @@ def test_each_end_of_an_exchange_reaches_its_client_once_and_leaves_no_state() -
         assert edge.outcomes() == recorded.get(end, ["cancelled"])
         assert not edge.router.exchanges
         assert len(edge.sender.deadlines) == 0
-        edge.router.fail(exchange, fault, 2.0)  # what has ended does not end again
+        edge.router.fail(exchange, fault, 2.0)  # an ended exchange does not end again
         edge.router.answered("b", answer(exchange), 2.0)
         assert len(edge.client.outcomes) <= 1
 

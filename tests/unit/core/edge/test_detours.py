@@ -1,4 +1,4 @@
-"""Detours: whose queue is not trusted, and whom its work is sent straight to."""
+"""Detours: which queues work bypasses, and which bridge it is sent to instead."""
 
 from fabric.core.edge.detours import UNNOTICED, UNNOTICED_KEPT, Detours
 from fabric.core.effects import Effect
@@ -21,7 +21,7 @@ class Owner:
 
 
 class EdgeWithBridges:
-    """An edge that hears itself, and bridges of server `s` that announce themselves when told to."""
+    """The detours of an edge that receives its own announcements and those of bridges of the server `s`."""
 
     def __init__(self, *, keeps: bool = False) -> None:
         out: list[Effect] = []
@@ -30,7 +30,7 @@ class EdgeWithBridges:
         self.detours = Detours(self.member)
 
     def receive(self, now: float, **free: int) -> None:
-        """Announcements of these bridges, and our own, come now; then the regular look."""
+        """Receive announcements of these bridges, by name with their free slots, and our own; then take the regular look."""
         number = self.member.leases.force(now)
         for name, slots in free.items():
             served = Served(digest="d", free=slots, health=Health.HEALTHY)

@@ -1,4 +1,4 @@
-"""Who serves what: when work need not wait, and when it must."""
+"""The server directory: when new work is refused at once, and when started work waits."""
 
 from fabric.core.edge.directory import RESTART_PATIENCE, ServerDirectory
 from fabric.core.peers.announcement import Announcement, Health, Role, Served

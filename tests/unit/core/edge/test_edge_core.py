@@ -1,4 +1,4 @@
-"""The edge core: which part gets what, and what holds for the edge as a whole."""
+"""The edge core: events that each part gets, and rules of the edge as a whole."""
 
 from __future__ import annotations
 

@@ -60,7 +60,7 @@ def test_a_message_before_the_answer_is_sent_unless_its_client_accepts_only_the_
 def test_a_call_whose_headers_contradict_its_arguments_is_refused_once_the_tools_are_known() -> None:
     edge = DrivenEdge()
     edge.post(request(1, "tools/call", modern=True, name="t", arguments={"city": "Rome"}), params=(("city", "Oslo"),))
-    [listing] = edge.open  # the call itself waits for the list
+    [listing] = edge.open  # the call waits for the tool list
     schema = {"properties": {"city": {"type": "string", "x-mcp-header": "City"}}}
     [error] = frames(edge.bridge_answers(listing, {"tools": [{"name": "t", "inputSchema": schema}]}))
     assert error["error"]["code"] == -32020
@@ -103,7 +103,7 @@ def test_a_slow_initialize_gets_its_session_before_the_answer_and_not_again_with
     edge = DrivenEdge()
     edge.post(initialize())
     session = edge.open[0]
-    assert edge.handle(AnswerAwaited("post")) == []  # nobody owns it yet
+    assert edge.handle(AnswerAwaited("post")) == []  # no bridge owns it yet
     edge.bridge_sends(Kind.TAKEN, session, attempt=1)
     established, nothing = edge.handle(AnswerAwaited("post"))
     assert isinstance(established, Establish)
@@ -249,7 +249,7 @@ def test_an_event_stream_whose_reader_hangs_up_is_detached() -> None:
 def test_a_call_of_a_session_whose_owner_is_announced_late_is_sent_though_its_client_hung_up() -> None:
     edge = DrivenEdge()
     edge.post(request(1), session=SessionRef("session", "late", "s", "p"))
-    edge.handle(LinkGone("post"))  # which cancels nothing in a session
+    edge.handle(LinkGone("post"))  # this cancels no request of a session
     edge.announced("late", Announcement(Role.BRIDGE, 1, "k", (VERSION,)))
     edge.pass_time(0.5)
     assert [envelope.kind for envelope in edge.posted("late")] == [Kind.REQUEST]

@@ -1,4 +1,4 @@
-"""Long links: sessions and modern requests on one connection, and why it is not read for a while."""
+"""Long links: sessions and modern requests on one connection, and the reasons to stop reading it."""
 
 from __future__ import annotations
 
@@ -144,7 +144,7 @@ def test_a_held_link_is_released_when_its_last_reason_is_gone() -> None:
     assert edge.bridge_sends(Kind.HOLD, session=session) == [HoldLink("link")]
     edge.handle(LinkBehind("link", 32 * 1024 * 1024))
     edge.write(request(1))
-    [answer] = edge.bridge_answers(edge.open[0])  # too much waits for its client: a second reason
+    [answer] = edge.bridge_answers(edge.open[0])  # too much waits for the client: a second reason to hold the link
     assert isinstance(answer, Send)
     assert edge.bridge_sends(Kind.RELEASE, session=session) == []
     assert edge.handle(LinkCaughtUp("link")) == [ReleaseLink("link")]
@@ -184,7 +184,7 @@ def test_a_session_that_ends_answers_its_open_requests_and_closes_its_link() -> 
     assert effects[-1] == CloseLink("link", "it exited")
     assert edge.open == []
     assert edge.handle(LinkGone("link")) == []
-    assert edge.posted() == []  # its owner knows
+    assert edge.posted() == []  # its owner knows that it has ended
 
 
 def test_a_modern_request_on_the_link_of_a_session_that_ends_is_cancelled_once() -> None:
@@ -230,7 +230,7 @@ def test_open_requests_are_answered_when_the_input_of_their_client_lapses() -> N
     edge = DrivenEdge()
     edge.open_link()
     edge.write(request(1, "prompts/list", modern=True))
-    edge.write(call(2, modern=True))  # waits for the list of its server's tools
+    edge.write(call(2, modern=True))  # it waits for the tool list of its server
     edge.write(request(3, "subscriptions/listen", modern=True))
     assert [exchange.request.client_id for exchange in edge.core.long_links.unanswered("link")] == [b"1", b"2"]
     errors = frames(edge.handle(InputLapsed("link")))

@@ -1,4 +1,4 @@
-"""What a client is told at its deadline: whether the call may have begun, and whether it may be sent again."""
+"""The fault of a call at its deadline: whether it may have started, and whether it may be sent again."""
 
 from fabric.core.edge import outcomes
 from fabric.core.edge.exchange import Exchange, Request
@@ -9,7 +9,7 @@ from tests.unit.core.edge.driven_edge import DrivenEdge
 
 
 def exchange(*, repeatable: bool = False, owner: str = "", granted: bool = False) -> Exchange:
-    """A call of `s`, as far as this."""
+    """A call of the server `s` with these properties."""
     asker = ToolList(DrivenEdge().core.tools, "s", 0.0, Catalog(), [])
     made = Exchange("x", Request(server="s", arrived=0.0), asker, repeatable=repeatable)
     made.owner, made.granted = owner, granted

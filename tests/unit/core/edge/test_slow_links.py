@@ -1,4 +1,4 @@
-"""What may wait for a client that takes less than it is sent."""
+"""Slow links: which messages wait for a client that reads too slowly, and which are skipped."""
 
 from fabric.core.edge.clients.slow_links import SlowLinks
 from fabric.core.edge.exchange import Exchange, Request
@@ -9,11 +9,11 @@ from fabric.mcp.tools import Catalog
 from tests.unit.core.edge.driven_edge import DrivenEdge
 
 QUARTER = 100
-"""Bytes that may wait for one client: a quarter of what a lane may hold."""
+"""Bytes that may wait for one client: a quarter of those that a lane may hold."""
 
 
 def slow_links() -> tuple[SlowLinks, list[Effect]]:
-    """Those of an edge with one client that is behind by nothing."""
+    """The slow links of an edge with one client, which is behind by no bytes."""
     out: list[Effect] = []
     links = SlowLinks(Member(Identity(incarnation="e", key="k", lane_bytes=4 * QUARTER), DrivenEdge().core, out), out)
     links.fell_behind("link", 0)
@@ -21,7 +21,7 @@ def slow_links() -> tuple[SlowLinks, list[Effect]]:
 
 
 def exchange(method: str) -> Exchange:
-    """One of no session, whose messages a shared process writes."""
+    """An exchange without a session, whose messages come from a shared process."""
     request = Request(server="s", arrived=0.0, method=method)
     return Exchange("x", request, ToolList(DrivenEdge().core.tools, "s", 0.0, Catalog(), []))
 

@@ -1,4 +1,4 @@
-"""A crowd: the same number for the same workers, and for no others."""
+"""A crowd: equal sets of workers have equal numbers, and other sets have others."""
 
 from fabric.core.peers.crowd import Crowd, mark
 

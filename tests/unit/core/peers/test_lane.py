@@ -1,4 +1,4 @@
-"""A lane: whatever order and number of copies the broker delivers, each message is acted on once and in order."""
+"""A lane: each message is acted on once and in order, whatever order and number of copies the broker delivers."""
 
 from hypothesis import given
 from hypothesis import strategies as st

@@ -1,17 +1,17 @@
-"""Leases: who does not hear himself judges nobody, and after a gap every lease starts afresh."""
+"""Leases: a process that misses its own announcements gives up no peer, and after such a gap every lease starts anew."""
 
 from fabric.core.peers.lease import GAP, LEASE, SETTLE, Leases
 
 
 def settled_leases(now: float = 0.0) -> Leases:
-    """One that has just heard itself."""
+    """Leases of a process that has just received its own announcement."""
     leases = Leases("me")
     leases.heard_self(leases.force(now), now)
     return leases
 
 
 def announce_until(leases: Leases, start: float, end: float) -> float:
-    """Announce and hear it back each second."""
+    """Announce each second, receive each announcement at once, and return the time at the end."""
     now = start
     while now < end:
         number = leases.next_number(now)

@@ -1,4 +1,4 @@
-"""A member: what keeps a lease, and who is told of what."""
+"""A member: what keeps a lease, and which losses and conflicts it reports."""
 
 import pytest
 
@@ -13,7 +13,7 @@ from fabric.envelope import VERSION, Envelope, Kind, Lane, Pack, single
 
 
 class Owner:
-    """Notes what it is told."""
+    """An owner that records which peers it has lost."""
 
     def __init__(self) -> None:
         self.lost_peers: list[tuple[str, Loss]] = []

@@ -1,4 +1,4 @@
-"""Pairs: generations end what is over, packs stay small, and control is never far behind data."""
+"""Pairs: generations separate old messages from new ones, packs stay small, and control is never far behind data."""
 
 from fabric.core.effects import Publish
 from fabric.core.peers.pair import Pairs
@@ -20,7 +20,7 @@ def packs(sender: Pairs) -> list[Pack]:
 
 
 def carry(sender: Pairs, receiver: Pairs, now: float) -> list[bytes]:
-    """What one says reaches the other; the bodies to act on."""
+    """Carry the packs of one process to the other; returns the bodies to act on."""
     bodies = []
     for pack in packs(sender):
         received = receiver.receive(pack, now)
@@ -56,7 +56,7 @@ def test_a_lost_pack_is_sent_again_after_a_second_and_acted_on_once() -> None:
 def test_a_gap_is_reported_at_once_and_closed_by_the_lost_message() -> None:
     edge, bridge = pairs("e"), pairs("b")
     edge.data("b", 0.0, message(b"1"))
-    packs(edge)  # lost
+    packs(edge)  # they are lost
     edge.data("b", 0.2, message(b"2"))
     assert carry(edge, bridge, 0.2) == []
     assert bridge.dirty
@@ -89,7 +89,7 @@ def test_a_silent_process_that_was_given_up_learns_it_when_it_announces_itself()
     bridge.beat(1.1)
     carry(bridge, edge, 1.1)
     edge.remind("b")
-    assert packs(edge) == []  # it knows
+    assert packs(edge) == []  # it knows already
 
 
 def test_two_processes_that_give_each_other_up_at_once_go_on() -> None:
@@ -147,7 +147,7 @@ def test_a_withdrawn_message_leaves_only_its_number_in_the_lane() -> None:
         me.data("peer", 0.0, Envelope(kind=Kind.REQUEST, exchange="e", body=body))
     me.withdraw("peer", 2)
     for number in (0, 4):
-        me.withdraw("peer", number)  # none of the lane's
+        me.withdraw("peer", number)  # the lane has no such number
     me.withdraw("nobody", 1)
     (sent,) = me.transmit()
     assert isinstance(sent, Publish)

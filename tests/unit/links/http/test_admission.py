@@ -1,4 +1,4 @@
-"""What Streamable HTTP asks of a request, rule by rule."""
+"""The rules of Streamable HTTP for a request, one by one."""
 
 from __future__ import annotations
 

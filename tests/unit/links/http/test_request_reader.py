@@ -1,4 +1,4 @@
-"""Which bytes are HTTP requests, wherever the network cuts them, and which are not."""
+"""The HTTP/1.1 request reader: which bytes are requests, in pieces of any size, and which are refused."""
 
 from __future__ import annotations
 
@@ -196,7 +196,7 @@ def test_an_upgrade_offer_does_not_change_the_requests_that_are_read(parts: list
     left = b""
     for start, end in itertools.pairwise(places):
         left += stream[start:end]
-        while left:  # as a connection does: what is left is fed once the request before it has been answered
+        while left:  # as a connection does: it feeds the rest once the request before it has been answered
             fed, left = left, b""
             left = reader.feed(fed)
     bare = read(b"".join(parts).replace(OFFER, b""))

@@ -1,4 +1,4 @@
-"""WebSocket frames against the `websockets` package as the peer, and what no frame may be (RFC 6455)."""
+"""WebSocket frames, with the `websockets` package as the peer, and frames that RFC 6455 forbids."""
 
 from __future__ import annotations
 
@@ -24,25 +24,25 @@ def deflate() -> PerMessageDeflate:
 
 
 def peer(side: Side, *, compressed: bool) -> Protocol:
-    """The other end, with its handshake behind it."""
+    """The library's protocol for this side, after the handshake."""
     made = Protocol(side, max_size=None)
     made.extensions = [deflate()] if compressed else []
     return made
 
 
 def reader(side: Side = CLIENT, *, limit: int = LIMIT, compressed: bool = False) -> FrameReader:
-    """For what a peer of this side sends."""
+    """A reader of the frames that a peer of this side sends."""
     return FrameReader(limit, masked=side is CLIENT, deflate=deflate() if compressed else None)
 
 
 def frame(opcode: int, data: bytes = b"", *, fin: bool = True, mask: bool = True, bits: int = 0) -> bytes:
-    """One as it is on the wire, with reserved `bits`."""
+    """The bytes of a frame, with these reserved `bits`."""
     first, *rest = Frame(Opcode(opcode), data, fin).serialize(mask=mask)
     return bytes([first | bits, *rest])
 
 
 def fed(frames: FrameReader, data: bytes, size: int) -> list[bytes | LinkOverflow]:
-    """What comes of it in pieces of `size`."""
+    """The messages in this data, fed in pieces of `size`."""
     return [message for start in range(0, len(data), size) for message in frames.feed(data[start : start + size])]
 
 
@@ -200,7 +200,7 @@ def test_frames_that_the_websockets_library_refuses_are_refused_with_the_same_co
     expected: list[bytes] = []
     for first, payload, mask in sent:
         if first & 0x0F == 2 or (first & 0x0F < 2 and payload == CODE):
-            continue  # they take binary frames, and leave it to others whether a text is UTF-8
+            continue  # the library takes binary frames, and does not check a text for UTF-8
         plain = frame(1, payload, mask=mask)
         data = bytes([first]) + plain[1:]
         messages += fed(ours, data, size)

@@ -1,4 +1,4 @@
-"""What is said of a server that fails again and again: each reason once, and again after it has served for a while."""
+"""Complaints about a server that keeps failing: each reason is logged once, and again after a steady time."""
 
 from fabric.runtime.servers.complaints import RELAPSES, STEADY, Complaints
 

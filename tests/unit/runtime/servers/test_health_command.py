@@ -1,4 +1,4 @@
-"""The command that checks a server: what its exit code and its last words say, and that it leaves nothing behind."""
+"""The command that checks a server: its exit code, its last line, and that no child of it is left."""
 
 from __future__ import annotations
 

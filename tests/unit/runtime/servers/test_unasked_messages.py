@@ -1,4 +1,4 @@
-"""Messages of a server that nobody waits for: so many are read in a second."""
+"""Unasked messages of a server: how many are read in a second."""
 
 from fabric.runtime.servers.unasked_messages import READ_PER_WINDOW, WINDOW, UnaskedMessages
 

@@ -1,4 +1,4 @@
-"""HTTP Basic: which headers prove the user, and what is said to the others."""
+"""HTTP Basic: which headers prove the user, and the challenge for all others."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def test_a_user_without_a_password_or_a_password_without_a_user_is_refused() -> 
     for name in ("AUTH_USER", "AUTH_PASSWORD"):
         with pytest.raises(ConfigError, match="go together"):
             configured({name: "x"})
-        assert name in VARIABLES, "no server is given it"
+        assert name in VARIABLES, "servers do not inherit it"
 
 
 @pytest.mark.requirement("K04")

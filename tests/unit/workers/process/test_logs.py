@@ -1,4 +1,4 @@
-"""The forms of a log line."""
+"""Log lines as text and as JSON."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ pytestmark = pytest.mark.requirement("O05")
 
 
 def line(message: str, *values: object, about: dict[str, str] | None = None, error: Exception | None = None) -> dict[str, str]:
-    """What a log call with these becomes."""
+    """The JSON line of a log call with these arguments, decoded."""
     exception = (type(error), error, error.__traceback__) if error else None
     record = logging.getLogger("mcp-fabric").makeRecord("mcp-fabric", 30, "file", 1, message, values, exception, extra=about)
     written = JsonLines().format(record)

@@ -1,4 +1,4 @@
-"""What a server writes besides its messages: so many lines of it are logged in a second, and how many more there were."""
+"""The log of a server's stderr and stdout noise: so many lines a second, and a count of the others."""
 
 from __future__ import annotations
 

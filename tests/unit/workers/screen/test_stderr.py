@@ -1,9 +1,10 @@
-"""Our stderr: what is printed waits for its reader in a thread, bounded, and nobody who prints does."""
+"""Our stderr: printed lines wait in a bounded queue for a slow reader, and the code that prints does not wait."""
 
 from __future__ import annotations
 
 import os
 import re
+import time
 from collections.abc import Iterator
 from typing import TextIO
 
@@ -24,7 +25,7 @@ def dropped_lines(read: str) -> int:
 
 @pytest.fixture
 def pipe() -> Iterator[tuple[TextIO, TextIO]]:
-    """Its end to read, then the one to write."""
+    """A pipe: the end to read, then the end to write."""
     reading, writing = os.pipe()
     with os.fdopen(reading) as reader, os.fdopen(writing, "w") as writer:
         yield reader, writer
@@ -43,10 +44,10 @@ def test_lines_are_written_in_order_and_an_unfinished_line_when_it_is_flushed(pi
 def test_lines_without_a_reader_are_dropped_and_their_number_is_written_later(pipe: tuple[TextIO, TextIO]) -> None:
     reader, writer = pipe
     stderr = Stderr(writer, dropped)
-    printed = WAITING_WRITES + 500  # of which a pipe holds 64
+    printed = WAITING_WRITES + 500  # a pipe holds 64 of them
     for _ in range(printed):
         print("x" * 1023, file=stderr)
-    print("asked", end="", file=stderr)  # is not queued yet
+    print("asked", end="", file=stderr)  # an unfinished line is not queued
     read = ""
     while not (read.endswith("\n") and read.count("x\n") + dropped_lines(read) == printed):
         read += os.read(reader.fileno(), 65536).decode()
@@ -59,7 +60,9 @@ def test_drain_returns_after_its_timeout_without_a_reader(pipe: tuple[TextIO, Te
     _, writer = pipe
     stderr = Stderr(writer, dropped)
     print("x" * 1_000_000, file=stderr)
+    began = time.monotonic()
     stderr.drain(0.05)
+    assert 0.05 <= time.monotonic() - began < WAIT
 
 
 def test_a_non_blocking_descriptor_loses_no_line(pipe: tuple[TextIO, TextIO]) -> None:
@@ -78,5 +81,7 @@ def test_printing_to_a_closed_pipe_neither_raises_nor_waits() -> None:
     os.close(reading)
     with os.fdopen(writing, "w") as writer:
         stderr = Stderr(writer, dropped)
-        print("to nobody", file=stderr)
+        began = time.monotonic()
+        print("unread", file=stderr)
         stderr.drain(WAIT)
+        assert time.monotonic() - began < WAIT

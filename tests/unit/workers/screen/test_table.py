@@ -1,4 +1,4 @@
-"""A table has its columns below each other, whatever is in them, and loses nothing where it is too wide."""
+"""A printed table has aligned columns, and folds a cell that is too wide."""
 
 from __future__ import annotations
 

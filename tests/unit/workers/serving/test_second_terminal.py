@@ -1,4 +1,4 @@
-"""The options that lead another terminal to this fabric: the least, and never a credential."""
+"""The options that lead another terminal to this fabric: as few as possible, and never a credential."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from workers.serving.second_terminal import typed
 
 @pytest.fixture
 def plain(tmp_path: Path) -> dict[str, str]:
-    """An environment that says nothing of a fabric."""
+    """An environment without settings of a fabric."""
     return {"XDG_STATE_HOME": str(tmp_path / "state"), "XDG_RUNTIME_DIR": "", "HOME": str(tmp_path), "PATH": "/bin"}
 
 

@@ -1,4 +1,4 @@
-"""Arguments of a tool as they are typed: read by its schema, refused in words, left to the server where that is silent."""
+"""Typed arguments of a tool: read by its schema, refused with a reason, and left to the server where the schema is silent."""
 
 from __future__ import annotations
 

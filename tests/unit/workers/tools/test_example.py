@@ -1,4 +1,4 @@
-"""The call that `up` proposes: of a tool that exists and does no harm, with arguments from its schema, quoted for a shell."""
+"""The call that `up` proposes: of a harmless tool, with arguments from its schema, quoted for a shell."""
 
 from __future__ import annotations
 

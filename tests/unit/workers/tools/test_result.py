@@ -1,4 +1,4 @@
-"""What is printed of a result, of a tool and of a stranger's text."""
+"""The printed forms of a result, a tool, and text of a server."""
 
 from __future__ import annotations
 

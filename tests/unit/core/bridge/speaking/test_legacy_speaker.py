@@ -1,4 +1,4 @@
-"""The Speaker of a legacy session: the server's requests have ids its client can tell apart, and all else passes as it is."""
+"""The Speaker of a legacy session: it gives server requests distinct ids, and passes all other messages unchanged."""
 
 import pytest
 

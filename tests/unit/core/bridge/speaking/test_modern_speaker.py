@@ -1,4 +1,4 @@
-"""The Speaker of a process that modern clients share: each message is for one of them, and a parked call is found again."""
+"""The Speaker of a process that modern clients share: it finds the client of each message, and the process of each retry."""
 
 import pytest
 

@@ -30,7 +30,7 @@ last one was over; the rules demand more of untouched processes, and of requests
     servers.py          MCP servers, which do what the arguments of a call say
     clients.py          clients on long links; http_clients.py: clients over HTTP; requests.py: one request and its answers
     raw_posts.py        requests over HTTP that a test makes by itself
-    invariants.py       the rules that hold at the end of every run, and what a core may still hold then: nothing
+    invariants.py       the rules of every run, checked at its end: one answer each, in time, and no state left in any core
     faults.py           every kind of fault; deeds.py: every kind of deed
     seeds.py            what a seed does: plain, slow or varied; seeds.txt: seeds that once broke a rule
     running_fabric.py   what a test of a world begins with, and its steps
@@ -39,7 +39,7 @@ last one was over; the rules demand more of untouched processes, and of requests
     test_seeds.py       thousands of seeds, with counts of each kind of fault and deed
     test_planted_*.py   planted bugs that seeds find; a bug that seeds find too seldom stands beside its world
 
-To run them: `pytest tests/sim`, one world with `pytest tests/sim/test_worlds.py -k goodbye`, seeds with
-`python -m tests.sim --seeds 10000`. A failure prints its seed; `python -m tests.sim --verbose SEED` prints the
-story of that run.
+To run them: `pytest tests/sim`, one world with `pytest tests/sim/test_worlds.py -k goodbye`, many seeds with
+`python -m tests.sim --seeds 10000`. A failure prints its seed, and `python -m tests.sim --verbose SEED` prints that
+run's story; `--slow` or `--varied` says which kind of seed it is.
 """

@@ -1,4 +1,7 @@
-"""The command `python -m tests.sim`: `--seeds N [--start K] [--varied]` runs seeds, `--verbose SEED` prints a seed's story."""
+"""The command `python -m tests.sim`: `--seeds N [--start K]` runs seeds, `--verbose SEED` prints the story of one.
+
+With `--slow` or `--varied` they are seeds of that kind (seeds.py).
+"""
 
 from __future__ import annotations
 
@@ -16,13 +19,13 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.sim", description="The deterministic simulation.")
     parser.add_argument("--seeds", type=int, default=1000, help="how many seeds to run")
     parser.add_argument("--start", type=int, default=0, help="the first seed")
-    parser.add_argument(
-        "--varied", action="store_true", help="run varied seeds, in which clients, people and servers do rare things"
-    )
+    kinds = parser.add_mutually_exclusive_group()
+    kinds.add_argument("--slow", action="store_true", help="run slow seeds, in which servers and clients read slowly")
+    kinds.add_argument("--varied", action="store_true", help="run varied seeds, in which rare things happen")
     parser.add_argument("--verbose", type=int, metavar="SEED", help="run this seed alone and print its story")
     arguments = parser.parse_args()
     if arguments.verbose is not None:
-        world = run(arguments.verbose, varied=arguments.varied, verbose=True)
+        world = run(arguments.verbose, slow=arguments.slow, varied=arguments.varied, verbose=True)
         print(f"seed {arguments.verbose}: fingerprint {world.fingerprint:08x}", *world.violations, sep="\n  ")
         return bool(world.violations)
     counts: dict[str, int] = {}
@@ -30,7 +33,7 @@ def main() -> int:
     began = time.process_time()
     for seed in range(arguments.start, arguments.start + arguments.seeds):
         try:
-            world = run(seed, varied=arguments.varied)
+            world = run(seed, slow=arguments.slow, varied=arguments.varied)
         except Exception:
             failed.append(seed)
             print(f"seed {seed}:", traceback.format_exc(), sep="\n")

@@ -93,7 +93,7 @@ def test_a_record_of_which_no_span_can_be_made_is_logged_and_later_ones_are_expo
     traces.completed(msgspec.structs.replace(EDGE, arrived=float("nan")))
     traces.completed(EDGE)
     traces.close(5.0)
-    assert "the spans of a request were not made" in caplog.text
+    assert "the spans of a request" in caplog.text
     assert len(exporter.get_finished_spans()) == 2
 
 

@@ -1,4 +1,4 @@
-"""Deadlines of a whole core in one place: set, cleared and moved in constant time, and never larger than what is live."""
+"""The deadlines of a core: set, moved and cleared in nearly constant time, in memory for those that are set alone."""
 
 from __future__ import annotations
 
@@ -6,11 +6,11 @@ import heapq
 from typing import Generic, TypeVar
 
 Key = TypeVar("Key")
-"""Hashable and ordered: of deadlines that come at one moment, that of the smallest key is first."""
+"""Hashable and ordered: of deadlines that come at the same time, that of the smallest key is first."""
 
 
 class Delay:
-    """When each key is due, all a constant time after they were set: in order of setting, so no heap is needed."""
+    """When each key is due, where all are due the same time after they were set. They stay in order, so no heap is needed."""
 
     def __init__(self, seconds: float) -> None:
         self.soonest = float("inf")
@@ -21,13 +21,13 @@ class Delay:
         return len(self._due)
 
     def set(self, key: str, now: float) -> None:
-        """`key`, which is not set, is due a delay from now."""
+        """Make `key`, which is not set, due a delay from now."""
         due = self._due[key] = now + self._seconds
         if due < self.soonest:
             self.soonest = due
 
     def clear(self, key: str) -> None:
-        """`key` is not due any more; unknown keys are fine."""
+        """Make `key` due no more; an unknown key changes nothing."""
         self._due.pop(key, None)
 
     def next(self) -> float | None:
@@ -66,7 +66,7 @@ class Deadlines(Generic[Key]):
         return len(self._heap) - len(self._due)
 
     def set(self, key: Key, due: float) -> None:
-        """`key` is due at `due`."""
+        """Make `key` due at `due`."""
         self._due[key] = due
         if due < self.soonest:
             self.soonest = due
@@ -76,7 +76,7 @@ class Deadlines(Generic[Key]):
             heapq.heapify(self._heap)
 
     def clear(self, key: Key) -> None:
-        """`key` is not due any more; unknown keys are fine."""
+        """Make `key` due no more; an unknown key changes nothing."""
         self._due.pop(key, None)
 
     def next(self) -> float | None:

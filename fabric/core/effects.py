@@ -1,4 +1,7 @@
-"""Effects: what a core wants done, in the imperative. The runtime does them in order, and decides nothing."""
+"""Effects: what a core wants done, in the imperative. The runtime performs them in order, and decides nothing.
+
+`link` is the id of a client's link, `child` that of a process of an MCP server, `server` its name.
+"""
 
 from __future__ import annotations
 
@@ -17,24 +20,26 @@ class Publish(msgspec.Struct, frozen=True, gc=False):
 
 
 class Ack(msgspec.Struct, frozen=True, gc=False):
-    """The broker may forget the work delivery with this number."""
+    """Acknowledge the work delivery with this number to the broker, which may forget it."""
 
     delivery: int
 
 
 class Nack(msgspec.Struct, frozen=True, gc=False):
-    """The broker shall give the work delivery with this number to another."""
+    """Return the work delivery with this number to the broker, which gives it to another bridge."""
 
     delivery: int
 
 
 class Send(msgspec.Struct, frozen=True, gc=False):
-    """Write a frame to a client's link. event: its id in a resumable stream. final: it is the link's response."""
+    """Write a frame to a client's link."""
 
     link: str
     frame: bytes
     event: str = ""
+    """The frame's event id in a resumable stream; empty for none."""
     final: bool = False
+    """Whether it is the response that ends the link of an HTTP request."""
 
 
 class Accept(msgspec.Struct, frozen=True, gc=False):
@@ -44,18 +49,20 @@ class Accept(msgspec.Struct, frozen=True, gc=False):
 
 
 class Establish(msgspec.Struct, frozen=True, gc=False):
-    """What leaves on this HTTP link opens a session: seal its token. `opening` and `answer` are the initialize frames.
-
-    answer: empty where the token has to leave before there is one.
-    """
+    """Seal the token of a session, to be sent with the response on this HTTP link."""
 
     link: str
     session: str
+    """The id of the session: that of the exchange of its initialize."""
     owner: str
+    """The incarnation of the bridge that owns the session."""
     server: str
     principal: str
+    """Who opened it."""
     opening: bytes
+    """The client's initialize request."""
     answer: bytes = b""
+    """The response to it; empty if the token has to be sent before there is one."""
 
 
 class Finish(msgspec.Struct, frozen=True, gc=False):
@@ -65,14 +72,15 @@ class Finish(msgspec.Struct, frozen=True, gc=False):
 
 
 class CloseLink(msgspec.Struct, frozen=True, gc=False):
-    """Close a client's long link; `reason` is for people."""
+    """Close a client's long link."""
 
     link: str
     reason: str
+    """For people."""
 
 
 class LinkIdle(msgspec.Struct, frozen=True, gc=False):
-    """All requests on a long link whose client has ended its input are answered."""
+    """Report that all requests on a long link whose client has ended its input are answered."""
 
     link: str
 
@@ -90,30 +98,32 @@ class ReleaseLink(msgspec.Struct, frozen=True, gc=False):
 
 
 class Skipped(msgspec.Struct, frozen=True, gc=False):
-    """So many messages were not sent on a link, because its client was far behind and their server could not wait for it."""
+    """Report messages that were not sent on a link: its client was far behind, and their server could not wait for it."""
 
     link: str
     count: int
+    """How many messages."""
 
 
 class StartServer(msgspec.Struct, frozen=True, gc=False):
-    """Start a process of an MCP server, or connect to one; the outcome comes as an event that bears `child`."""
+    """Start a process of an MCP server, or connect to one; ServerStarted or ServerExited follows."""
 
     server: str
     child: str
 
 
 class CheckServer(msgspec.Struct, frozen=True, gc=False):
-    """Run the command that checks this server; its outcome comes as an event."""
+    """Run the command that checks this server; ServerChecked follows."""
 
     server: str
 
 
 class Complain(msgspec.Struct, frozen=True, gc=False):
-    """Say what is wrong with this server, unless that has been said."""
+    """Log what is wrong with this server, unless that is logged already."""
 
     server: str
     reason: str
+    """For people."""
 
 
 class Write(msgspec.Struct, frozen=True, gc=False):
@@ -136,7 +146,7 @@ class ReleaseServer(msgspec.Struct, frozen=True, gc=False):
 
 
 class StopServer(msgspec.Struct, frozen=True, gc=False):
-    """Stop an MCP server's process; nothing more is heard of it."""
+    """Stop an MCP server's process; no event of it follows."""
 
     child: str
 
@@ -154,7 +164,7 @@ class Pause(msgspec.Struct, frozen=True, gc=False):
 
 
 class Completed(msgspec.Struct, frozen=True, gc=False):
-    """One exchange is over on this side: what is known of it, for tracing and metrics."""
+    """Report an exchange that is over on this side, for tracing and metrics."""
 
     record: Record
 
@@ -178,9 +188,10 @@ class Unasked(msgspec.Struct, frozen=True, gc=False):
 
 
 class Conflict(msgspec.Struct, frozen=True, gc=False):
-    """The fabric as a whole is set up wrongly, as `reason` says to a person: this process must not serve."""
+    """Stop this process: the fabric is set up wrongly, so that it must not serve."""
 
     reason: str
+    """What is wrong, for people."""
 
 
 Effect = (

@@ -1,4 +1,4 @@
-"""Where a parked call waits: the requestState a client hands back names the process that issued it."""
+"""The requestState of a parked call: it names the process that issued it, so that the client's retry comes back there."""
 
 from __future__ import annotations
 
@@ -6,12 +6,12 @@ PREFIX = "mcpf1."
 
 
 def wrap(incarnation: str, child: str, state: str) -> str:
-    """The requestState a client gets: the server's own, and where it was issued."""
+    """The requestState that a client gets: incarnation and process that issued it, and the server's own state."""
     return f"{PREFIX}{incarnation}.{len(child)}.{child}{state}"
 
 
 def unwrap(state: str) -> tuple[str, str, str] | None:
-    """Incarnation, child and the server's own state; None for a state that is not of our making."""
+    """Incarnation, process and the server's own state; None for a state that no bridge has wrapped."""
     if not state.startswith(PREFIX):
         return None
     incarnation, _, rest = state[len(PREFIX) :].partition(".")

@@ -1,8 +1,8 @@
-"""What the cores leave for traces and metrics: a record of each exchange on each side, and of each attempt to connect.
+"""The records for traces and metrics: of each exchange on each side, and of each attempt to connect.
 
 Spans are made of a record afterwards, so no span is open while a call runs. A context is a W3C traceparent. One is minted for
-an exchange at its edge and one for each job at its bridge; the ids of their other spans are the next ones, so nothing more is
-minted or kept:
+each exchange at its edge and one for each job at its bridge; other spans have the ids that follow, so nothing more is minted or
+kept:
 
     the client's span > edge > sending n (edge + n) > wait (job + 1) > job > call (job + 2) > the MCP server's own spans
 
@@ -18,15 +18,15 @@ import msgspec
 from fabric.caller import UNKNOWN_CALLER, Caller
 
 WAIT = 1
-"""The span of the broker's part, counted from the job's."""
+"""The number of the span of the broker's part, counted from the job's span."""
 CALL = 2
-"""The span of the server's part, counted from the job's."""
+"""The number of the span of the server's part, counted from the job's span."""
 
 _LAST = (1 << 64) - 1
 
 
 class Side(StrEnum):
-    """Who recorded."""
+    """The side that made a record."""
 
     EDGE = "edge"
     BRIDGE = "bridge"
@@ -35,50 +35,63 @@ class Side(StrEnum):
 class Record(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """What one side knows of one exchange when it is over. Times are seconds of the process's monotonic clock, 0.0 for never.
 
-    arrived: the client's frame came (edge), or the envelope (bridge). begun: it was published first (edge), or written to the
-    server (bridge). ended: the answer was sent on. sendings: when each attempt was published (edge). sent: when this attempt
-    was, by the edge's clock (bridge). queued: it went through the server's queue, else through its owner's inbox. outcome: see
-    `faults.outcome`, or `cancelled`, or `returned` to the edge. code: of a JSON-RPC error, 0 for none.
-
-    caller: who asked the edge. trace: the traceparent the side continues. span: its own, see `after`; empty when not
-    sampled. carried: what the client's transport carried. method, target, version, id (raw JSON) are the request's own words; a
-    bridge looks at them only when it traces.
+    A bridge knows method and target only of a request that is traced, and version and id of none.
     """
 
     side: Side
     exchange: str
+    """The id of the exchange."""
     server: str
     method: str
     target: str
+    """The tool, prompt or resource that the request names; empty for none."""
     transport: str
+    """How the client is connected (edge), or the server (bridge)."""
     session: str
+    """The legacy session; empty for none."""
     attempt: int
+    """How often the exchange was sent (edge), or which sending this bridge had (bridge)."""
     arrived: float
+    """When the client's frame came (edge), or the envelope (bridge)."""
     begun: float
+    """When it was first published (edge), or written to the server (bridge)."""
     ended: float
+    """When the answer was sent on, or the exchange ended without one."""
     outcome: str
+    """As `faults.outcome` has it, or `cancelled`, or `returned` to the edge."""
     trace: str
+    """The traceparent that this side continues."""
     span: str
+    """The traceparent of this side's own span; empty if it is not sampled. See `after`."""
     queued: bool
+    """Whether it went through the server's queue; else through its owner's inbox."""
     code: int = 0
+    """The code of a JSON-RPC error; 0 for none."""
     sendings: tuple[float, ...] = ()
+    """When each attempt was published (edge)."""
     sent: float = 0.0
+    """When this attempt was published, by the edge's clock (bridge)."""
     caller: Caller = UNKNOWN_CALLER
+    """The client that sent it (edge)."""
     carried: str = ""
+    """The traceparent that the client's transport carried (edge)."""
     version: str = ""
+    """The protocol revision that the request names (edge)."""
     id: bytes = b""
+    """The client's own id of the request, raw JSON (edge)."""
 
 
 class ConnectAttempt(msgspec.Struct, frozen=True):
-    """One attempt to connect. peer: `broker` or `server`. name: the broker's scheme, or the server's name. number: from 1 on.
-
-    failure: how it failed, empty if it did not.
-    """
+    """One attempt to connect."""
 
     peer: str
+    """`broker` or `server`."""
     name: str
+    """The scheme of the broker's URL, or the name of the server."""
     number: int
+    """Counted from 1."""
     failure: str = ""
+    """The kind of its failure; empty if it succeeded."""
 
 
 def id_after(id: int, number: int) -> int:

@@ -107,7 +107,7 @@ class DeafToItself(Leases):
     """A process that does not receive its own announcements judges the others all the same."""
 
     def dead(self, now: float) -> list[str]:
-        return [peer.incarnation for peer in self.peers.values() if now - peer.heard > self.lease]
+        return [peer.incarnation for peer in self.peers.values() if now - peer.last_seen > self.lease]
 
 
 class NeverAgain(Outgoing):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from fabric.core.bridge.processes.probe import SECOND_QUESTION
+from fabric.core.bridge.processes.probe import SECOND_REQUEST
 from fabric.core.edge.correlation import Limits
 from fabric.core.peers.announcement import Health
 from tests.sim.clients import Client, LongLink
@@ -87,7 +87,7 @@ def test_calls_taken_for_a_server_that_starts_slowly_again_run_at_another_bridge
     for _ in range(8):
         client.call(tool)
     for request in client.requests:
-        assert until_answered(world, request, SECOND_QUESTION + 2.0) == ""
+        assert until_answered(world, request, SECOND_REQUEST + 2.0) == ""
     assert_all_rules_held(world, client)
 
 
@@ -107,7 +107,7 @@ def test_a_server_that_exits_on_any_probe_keeps_its_warm_process_and_its_session
 
 def test_a_server_that_answers_no_probe_is_healthy_and_its_warm_process_is_not_probed_again() -> None:
     world = running_fabric(behaviours={"old": Behaviour(ignores_probes=True)})
-    assert world.run_until(lambda: announced(world, "old")[0] is Health.HEALTHY, SECOND_QUESTION + 1.0)
+    assert world.run_until(lambda: announced(world, "old")[0] is Health.HEALTHY, SECOND_REQUEST + 1.0)
     [warm] = processes(world, "old")
     world.run(CHECKED)
     assert (processes(world, "old"), warm.methods) == ([warm], [])

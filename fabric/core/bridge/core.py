@@ -1,7 +1,7 @@
-"""The bridge core: takes work, gives it to MCP servers when it may, and sends back what they answer.
+"""The bridge core: takes work, gives it to MCP servers when it may, and returns their answers.
 
-It owns legacy sessions and jobs. Edges own links and deadlines, and grant who may run what. What edges send is handled here,
-what servers do in server_events.py.
+It owns legacy sessions and jobs. Edges own links and deadlines, and grant work to bridges. Messages of edges are handled here,
+events of servers in server_events.py.
 """
 
 from __future__ import annotations
@@ -62,7 +62,7 @@ class BridgeCore(MemberCore):
         self.jobs = Jobs(self.member, self.pools, processes, self.deliveries, self._out)
         self.sessions = Sessions(self.member, self.pools, processes, self.jobs, session_idle)
         self.server_events = ServerEvents(self.member, self.pools, processes, self.jobs, self.sessions, self.intake, self._out)
-        self._heard = self.server_events.heard  # each frame comes through it
+        self._server_frame = self.server_events.frame  # each frame comes through it
         self.early_cancels = EarlyCancels(self.member)
         self._next_sweep = 0.0
         self._begun = False
@@ -84,7 +84,7 @@ class BridgeCore(MemberCore):
                     self._advanced(pack.source, now)
             case ServerFrame(child, message):
                 try:
-                    self._heard(child, message, now)
+                    self._server_frame(child, message, now)
                 except InvalidFrame as error:
                     self.server_events.garbled(child, message, error, now)
             case WorkArrived(source, envelope, delivery):
@@ -168,9 +168,9 @@ class BridgeCore(MemberCore):
         self.member.leave()
         return self.member.take()
 
-    # ------------------------------------------------------------ what may be asked of it
+    # ------------------------------------------------------------ queries
     def credit(self, server: str) -> int:
-        """How much work of this server's queue may be received; beyond it, a broker that does not keep work loses it."""
+        """How much work of this server's queue may be received. A broker that does not keep work loses more than that."""
         pool = self.pools[server]
         room = pool.limits.slots - pool.slots.taken if pool.room(1) else 0
         return room if self.member.keeps else max(room, 64)
@@ -203,7 +203,7 @@ class BridgeCore(MemberCore):
         return {name: pool.describe(self.intake.open, now) for name, pool in self.pools.items()}
 
     def lost(self, peer: str, now: float, loss: Loss) -> None:
-        """An edge was given up or gave us up: its modern jobs and the sessions of its links end, its HTTP sessions wait."""
+        """An edge was given up, or gave us up: its modern jobs and the sessions of its links end, its HTTP sessions wait."""
         gone = loss is not Loss.GAVE_US_UP
         self.deliveries.lost(peer, gone=gone)
         self.early_cancels.lost(peer)
@@ -234,7 +234,7 @@ class BridgeCore(MemberCore):
             no_room = no_room or not pool.room(len(envelope.body))
         elif pool.full and self.sessions.giving_way(pool, envelope.exchange, now) is None:
             no_room = True
-        # The work of a dead edge waits for no grant in vain: a queue full of it would hold up all the others.
+        # Work of a dead edge is not taken: it would wait in vain for a grant, and a queue full of it would block the others.
         if not self.intake.open or no_room or not pool.condition.serves or self.member.pairs.given_up(source):
             number = self.member.control(
                 source, now, Envelope(kind=Kind.RETURNED, exchange=envelope.exchange, attempt=envelope.attempt)
@@ -262,7 +262,7 @@ class BridgeCore(MemberCore):
     # ------------------------------------------------------------ what edges send
     def _envelope(self, peer: str, envelope: Envelope, now: float) -> None:
         match envelope.kind:
-            case Kind.REQUEST | Kind.OPEN if envelope.lane is Lane.NONE:  # past the queue, and without an owner yet
+            case Kind.REQUEST | Kind.OPEN if envelope.lane is Lane.NONE:  # sent straight to this inbox, without an owner yet
                 self._work(peer, envelope, 0, now)
             case Kind.REQUEST:
                 job = job_of(peer, envelope, 0, now, queued=False)

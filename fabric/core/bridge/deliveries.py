@@ -17,7 +17,7 @@ class PendingDeliveries:
         self.answered: dict[str, int] = {}
         """The number of the answer on its data lane, for each exchange whose edge has not acknowledged the answer.
 
-        Until it has, the edge may not know that a copy of the exchange that comes now is of no use.
+        Until then, a copy of the exchange may come, and is settled with the answer.
         """
         self._out = out
         self._waiting: dict[tuple[str, Lane], deque[tuple[int, int, str]]] = {}
@@ -51,13 +51,13 @@ class PendingDeliveries:
                 del self._waiting[pair.peer, lane]
 
     def lost(self, peer: str, *, gone: bool) -> None:
-        """The pair is reset. gone: the edge is dead, and its work done with; that of a living one goes to another bridge."""
+        """The pair with an edge is reset. gone: the edge is dead, and its work dropped; that of a living one is given back."""
         for lane in (Lane.DATA, Lane.CONTROL):
             for _, delivery, answered in self._waiting.pop((peer, lane), ()):
                 self.settle(delivery, done=gone)
                 self.answered.pop(answered, None)
 
     def settle(self, delivery: int, *, done: bool) -> None:
-        """Ack (done) or nack a delivery now; 0 is none."""
+        """Ack (done) or nack a delivery now; 0 for none."""
         if delivery:
             self._out.append(Ack(delivery) if done else Nack(delivery))

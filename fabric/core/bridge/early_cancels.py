@@ -1,4 +1,4 @@
-"""Cancels that came before what they cancel: the control lane overtakes the data lane.
+"""Keeps cancels that came before the request that they cancel: the control lane overtakes the data lane.
 
 Above it: the bridge's core. Below it: the lanes (peers).
 """
@@ -10,7 +10,7 @@ from fabric.envelope import Envelope, Lane
 
 
 class EarlyCancels:
-    """Keeps each such cancel until the data lane of its edge has moved on."""
+    """The early cancels of all edges, each kept until more of its edge's data lane has come."""
 
     def __init__(self, member: Member) -> None:
         self.waiting: dict[str, list[Envelope]] = {}
@@ -18,14 +18,14 @@ class EarlyCancels:
         self._member = member
 
     def keep(self, edge: str, cancel: Envelope) -> None:
-        """A cancel names nothing that is open here: keep it if its edge had sent more than has come yet."""
+        """Keep a cancel of no open request, if its edge had sent more on the data lane than has come yet."""
         if cancel.lane is Lane.CONTROL and cancel.after > self._member.pairs.get(edge).data_in.contiguous:
             self.waiting.setdefault(edge, []).append(cancel)
 
     def release(self, edge: str) -> list[Envelope]:
-        """More of this edge's data lane has come. Returns what was kept, to be tried again."""
+        """More of this edge's data lane has come. Returns the cancels that were kept, to be tried again."""
         return self.waiting.pop(edge)
 
     def lost(self, edge: str) -> None:
-        """The edge is gone, and so is what it would have cancelled."""
+        """An edge is gone: forget its cancels."""
         self.waiting.pop(edge, None)

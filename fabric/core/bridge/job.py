@@ -1,7 +1,7 @@
-"""A job: one exchange as the bridge that took it sees it.
+"""A job: the state of one exchange at the bridge that took it.
 
-Jobs (jobs.py) opens, changes and ends jobs. What binds a job to a legacy session, which is its `edge`, `siblings` and `stream`,
-Session (sessions/session.py) changes.
+Jobs (jobs.py) opens, changes and ends jobs. Session (sessions/session.py) changes the fields that bind a job to a legacy
+session: `edge`, `siblings` and `stream`.
 """
 
 from __future__ import annotations
@@ -13,10 +13,10 @@ from fabric.envelope import Envelope, Kind
 
 
 class Job(msgspec.Struct, eq=False):
-    """State of one exchange at its bridge. It ends with the answer; the lane keeps that until it is acknowledged."""
+    """State of one exchange at its bridge. It ends with the answer, which the lane keeps until it is acknowledged."""
 
     edge: str
-    """The edge that gets the answer; empty once that edge is lost, when only the stream can have it."""
+    """The edge that gets the answer; empty once that edge is lost, after which only the stream can get it."""
     exchange: str
     """The edge's id of the exchange, and the request's id towards the server."""
     arrived: float
@@ -40,41 +40,41 @@ class Job(msgspec.Struct, eq=False):
     repeatable: bool
     """Whether it may be run again elsewhere."""
     exclusive: bool
-    """Whether it gets what its server logs, which names no request."""
+    """Whether it gets the log messages of its server, which name no request."""
     bound: bool
-    """Whether the session that it opens lives and dies with one long link."""
+    """Whether the session that it opens ends with one long link."""
     answer_only: bool
-    """Whether its client takes nothing before the answer."""
+    """Whether its client takes no message before the answer."""
     body: bytes
     """The request; empty once it has been written to a process."""
     trace: str
-    """Its traceparent; empty where it is not traced."""
+    """Its traceparent; empty if it is not traced."""
     sent: float
-    """When the edge sent it, by the edge's clock, in unix seconds; only where it is traced."""
+    """When the edge sent it, by the edge's clock, in unix seconds; only if it is traced."""
     delivery: int = 0
-    """The broker's copy, 0 for none."""
+    """The number of the broker's delivery; 0 for none."""
     queued: bool = False
     """Whether it came from a work queue, so that it holds a slot of its server."""
     siblings: dict[str, Job] | None = None
-    """The open jobs of its session, this one among them; None where it belongs to no session."""
+    """The open jobs of its session, with this one; None if it belongs to no session."""
     child: str = ""
-    """The process that it was given to, where it may still wait for its turn."""
+    """The process that it was given to, in which it may still wait for its turn."""
     started: bool = False
     """Whether the request was written to the process."""
     begun: float = 0.0
     """When that was."""
     stream: Stream | None = None
-    """The stream that keeps what is said before the answer; None where nothing of it can be resumed."""
+    """The stream that keeps the messages before the answer; None if its client cannot resume it."""
     span: str = ""
     """The traceparent of the bridge's own span."""
     method: str = ""
-    """The request's method; looked at only where it is traced."""
+    """The request's method; read only if it is traced."""
     target: str = ""
-    """The tool, prompt or resource that the request names; looked at only where it is traced."""
+    """The tool, prompt or resource that the request names; read only if it is traced."""
 
 
 def job_of(edge: str, envelope: Envelope, delivery: int, now: float, *, queued: bool) -> Job:
-    """The job that an envelope asks for. delivery: the broker's copy, 0 for none. queued: it came from a work queue."""
+    """The job of an envelope. delivery: the number of the broker's delivery, 0 for none. queued: it came from a work queue."""
     return Job(
         edge,
         envelope.exchange,

@@ -1,4 +1,4 @@
-"""The jobs of a bridge: taken from a queue or a lane, written to a process, ended with exactly one message to their edge.
+"""The jobs of a bridge: takes them from a queue or a lane, has a process run them, and ends each with one message to its edge.
 
 Above it: sessions, server_events and the core. Below it: processes, and the Speaker of each.
 """
@@ -23,7 +23,7 @@ from fabric.faults import Fault, LostAnswer, Reason, fault_frame, outcome
 from fabric.mcp import jsonrpc, swap
 
 TAKEN_AFTER = 0.05
-"""Seconds after which a `taken` of its own is owed for repeatable work that has not been answered."""
+"""Seconds after which the edge of repeatable work that has not been answered gets a `taken`."""
 
 
 class Jobs:
@@ -68,7 +68,7 @@ class Jobs:
         job.delivery = 0
 
     def again(self, job: Job, envelope: Envelope, delivery: int, now: float) -> None:
-        """Another sending or copy of an open job has come: of no use while the job lasts, and settled once its edge knows."""
+        """Another sending or copy of an open job has come. It is settled once the edge knows that this bridge has the job."""
         job.newest = max(job.newest, envelope.attempt)
         if job.delivery:
             self._say_taken(job, now)
@@ -77,13 +77,13 @@ class Jobs:
         self._deliveries.advanced(pair)
 
     def settle(self, job: Job, *, done: bool) -> None:
-        """Give the broker's copy of a job back before the job ends. done: no other bridge is to have it."""
+        """Settle the broker's delivery of a job before the job ends. done: no other bridge is to have it."""
         self._deliveries.settle(job.delivery, done=done)
         job.delivery = 0
 
     # ------------------------------------------------------------ running
     def run(self, job: Job, child: Child, now: float) -> None:
-        """Ask a process for a job, at once or when its turn comes."""
+        """Have a process run a job, at once or when its turn comes."""
         job.child = child.id
         if job.exclusive and (turns := child.speaker.turns) is not None and not turns.enter(job):
             return
@@ -101,7 +101,7 @@ class Jobs:
                 self.message(output.job, output.frame, now)
 
     def resume(self, job: Job, now: float) -> None:
-        """Run a request that bears our requestState: in the process that issued it, and in no other."""
+        """Run a request with a requestState that a bridge has wrapped: in the process that issued it, and in no other."""
         pool = self._pools.get(job.server)
         state = request_state.unwrap(jsonrpc.text(jsonrpc.request_state(job.body)))
         child = pool.issuer(state[1]) if pool is not None and state is not None else None
@@ -114,17 +114,17 @@ class Jobs:
         self.run(job, child, now)
 
     def message(self, job: Job, frame: bytes, now: float) -> None:
-        """Hand on a message that comes before a job's answer, unless the broker cannot carry it: it would block the lane."""
+        """Send a message that comes before a job's answer, unless the broker cannot carry it: it would block the lane."""
         if len(frame) <= self._member.largest_body_bytes:
             kind, exchange, attempt = Kind.MESSAGE, job.exchange, job.attempt
             self._member.data(job.edge, now, Envelope(kind=kind, exchange=exchange, attempt=attempt, body=frame))
 
     def unsent(self, job: Job) -> None:
-        """No byte of a job's request has reached its process, as it turns out."""
+        """No byte of a job's request has reached its process, after all."""
         job.started = False
 
     def _traced(self, job: Job, frame: bytes) -> bytes:
-        """The request with the context that its server's own spans hang below."""
+        """The request with the traceparent of which the server's own spans are children."""
         spans = self._member.identity.spans
         job.span = spans(job.trace) if spans is not None else ""
         try:
@@ -133,11 +133,11 @@ class Jobs:
             job.method, job.target = message.method, jsonrpc.text(named.name) or jsonrpc.text(named.uri)
             return swap.with_traceparent(message, after(job.span, CALL) if job.span else job.trace)
         except InvalidFrame:
-            return frame  # its client wrote a context in a way that cannot be replaced
+            return frame  # the traceparent of its client cannot be replaced
 
     # ------------------------------------------------------------ ends
     def answer(self, job: Job, frame: bytes, now: float, session: str = "") -> None:
-        """Hand a response to the lane, which keeps it until the edge has it. session: the one it has opened."""
+        """Send a response on the lane, which keeps it until the edge has it. session: the one that it has opened."""
         limit = self._member.largest_body_bytes - (LONGEST_NAMES if job.stream is not None else 0)
         if len(frame) > limit:
             text = f"the answer of {job.server} has {len(frame)} bytes; at most {limit} bytes pass this broker"
@@ -163,13 +163,13 @@ class Jobs:
             self._record(job, *outcome(frame), now)
 
     def refuse(self, edge: str, envelope: Envelope, error: InvalidFrame, now: float) -> None:
-        """Answer a message from a lane in which an id or state cannot be swapped."""
+        """Answer an envelope in whose frame an id or state cannot be swapped."""
         if envelope.exchange:
             job = self.open.get(envelope.exchange) or job_of(edge, envelope, 0, now, queued=False)
             self.fault(job, Fault(Reason.INVALID, str(error)), now)
 
     def give_back(self, job: Job, reason: str, now: float) -> None:
-        """Return a job that was not started or may be run again: its edge decides. reason: why it failed after its start."""
+        """Give a job back to its edge, if it was not started or may be run again. reason: why it failed; else empty."""
         self.drop(job, now)
         kind, exchange, attempt = Kind.RETURNED, job.exchange, job.attempt
         returned = Envelope(kind=kind, exchange=exchange, attempt=attempt, repeatable=job.started, body=reason.encode())
@@ -178,9 +178,9 @@ class Jobs:
         self._record(job, "returned", 0, now)
 
     def cancel(self, job: Job, frame: bytes, now: float) -> list[ServerMessage]:
-        """Nobody waits for this job: cancel it at its server, if that knows of it. frame: its client's own cancel, or empty.
+        """Nobody waits for this job: cancel it at its server, if that has it. frame: its client's own cancel, or empty.
 
-        Returns what the client of its session is to get for it.
+        Returns the messages that the client of its session is to get for it.
         """
         messages = []
         child = self._processes.by_id.get(job.child)
@@ -196,7 +196,7 @@ class Jobs:
         return messages
 
     def orphaned(self, job: Job, reason: str, now: float) -> None:
-        """A job's process has ended before it has answered."""
+        """A job's process has ended without an answer."""
         if job.kind is Kind.OPEN:
             text = f"{job.server} could not open a session: {reason}"
             self.fault(job, Fault(Reason.UNAVAILABLE, text, retryable=not job.started), now)
@@ -210,7 +210,7 @@ class Jobs:
             self.fault(job, Fault(Reason.OUTCOME_UNKNOWN, text), now)
 
     def lost(self, job: Job, answer: LostAnswer, now: float) -> None:
-        """A job's process lives, and the request did not get through to it, or its answer did not get through to us."""
+        """A job's process lives, but the request did not reach it, or its answer did not reach this bridge."""
         if job.kind is not Kind.OPEN and job.queued and answer.again and (job.repeatable or not answer.started):
             self.give_back(job, answer.fault.message if answer.started else "", now)
         elif answer.server_answered and job.kind is not Kind.OPEN:
@@ -220,7 +220,7 @@ class Jobs:
             self.fault(job, answer.fault, now)
 
     def drop(self, job: Job, now: float) -> None:
-        """Forget a job, free its slot, and run the next one that waited for its turn."""
+        """Forget a job, free its slot, and run the next job that waits for its turn."""
         if self.open.pop(job.exchange, None) is None:
             return
         pool = self._pools[job.server]

@@ -1,4 +1,4 @@
-"""What happens at the servers of a bridge, and what that means for jobs, sessions and announcements.
+"""Handles the events of a bridge's servers: what they mean for jobs, sessions and announcements.
 
 Above it: the core, which hands the events on. Below it: jobs, sessions, and the pool of each server.
 """
@@ -25,7 +25,7 @@ from fabric.mcp.jsonrpc import Message, MessageKind
 
 
 class ServerEvents:
-    """Takes in what the processes of all servers do, and the regular look at their health."""
+    """Handles the events of all processes, and checks the health of their servers."""
 
     def __init__(
         self,
@@ -45,25 +45,25 @@ class ServerEvents:
         self._intake = intake
         self._out = out
 
-    # ------------------------------------------------------------ what processes do
+    # ------------------------------------------------------------ events of processes
     def started(self, child_id: str) -> None:
         """A process runs."""
         child = self._processes.by_id.get(child_id)
         if child is not None:
             self._processes.started(child)
 
-    def heard(self, child_id: str, message: Message, now: float) -> None:
-        """A process wrote a message, or failed to. Raises InvalidFrame where its ids cannot be swapped: see `garbled`."""
+    def frame(self, child_id: str, message: Message, now: float) -> None:
+        """A process wrote a message, or failed to. Raises InvalidFrame if its ids cannot be swapped: see `garbled`."""
         child = self._processes.by_id.get(child_id)
         if child is None:
-            return  # of a process that is being stopped
+            return  # the process is being stopped
         pool = self._pools[child.server]
         check = pool.checkup.under_way
         if check is not None and check.child is not child:
             check = None
         if check is not None:
             if not isinstance(message, LostAnswer) or message.server_answered:
-                self.checked(pool, "", now)  # it speaks, so it is there
+                self.checked(pool, "", now)  # it writes, so it lives
             elif jsonrpc.text(message.id) == check.id:
                 self.checked(pool, message.fault.message, now)
         session = self._sessions.open.get(child.session) if child.session else None
@@ -72,11 +72,11 @@ class ServerEvents:
             exchange = jsonrpc.text(message.id) if message.id[:1] == b'"' else ""
             job = child.jobs.get(exchange)
             if job is None and (job := child.speaker.job_of(exchange)) is None and not child.speaker.asked(exchange):
-                if check is not None or (found_again := adopted(child, message, pool.name)) is None:
+                if check is not None or (answer := adopted(child, message, pool.name)) is None:
                     self._answered_us(child, exchange, message, now)
                     return
-                message, job = found_again, next(iter(child.jobs.values()))
-            if child.open_when_told is not None:
+                message, job = answer, next(iter(child.jobs.values()))
+            if child.open_at_notification is not None:
                 self._processes.answered(child, job.exchange if job is not None else exchange)
             if session is not None:
                 session.used = now
@@ -103,7 +103,7 @@ class ServerEvents:
                 self._jobs.message(output.job, output.frame, now)
 
     def _answered_us(self, child: Child, id: str, message: Message, now: float) -> None:
-        """A process has answered no client's request: a question of its probe, a check, or nothing that is known here."""
+        """A process has answered no request of a client, but one of its probe, a check, or one that is not known here."""
         self._out.append(Unasked(child.id))
         pool = self._pools[child.server]
         if message.error and message.id == b"null":
@@ -124,7 +124,7 @@ class ServerEvents:
             self._sessions.end(opening, now)
 
     def garbled(self, child_id: str, message: Message, error: InvalidFrame, now: float) -> None:
-        """A server's message in which its ids cannot be swapped: an answer becomes an error, anything else goes nowhere."""
+        """A server wrote a message whose ids cannot be swapped: an answer becomes an error, any other message is dropped."""
         child = self._processes.by_id.get(child_id)
         if child is not None and message.kind is MessageKind.RESPONSE:
             job = child.jobs.get(jsonrpc.text(message.id))
@@ -133,14 +133,14 @@ class ServerEvents:
                 self._jobs.fault(job, Fault(Reason.INVALID, reason), now)
 
     def behind(self, child_id: str, unread_bytes: int, now: float) -> None:
-        """A process reads less than is written to it: the link of its session, if there is one, is held."""
+        """A process reads less than is written to it: hold the link of its session, if it has one."""
         child = self._processes.by_id.get(child_id)
         if child is not None:
             self._processes.behind(child, unread_bytes)
             self._sessions.pace(child, now)
 
     def caught_up(self, child_id: str, now: float) -> None:
-        """A process has read nearly all of what was written to it."""
+        """A process has read nearly all that was written to it."""
         child = self._processes.by_id.get(child_id)
         if child is not None:
             self._processes.caught_up(child)
@@ -162,7 +162,7 @@ class ServerEvents:
 
     # ------------------------------------------------------------ health
     def look(self, now: float) -> None:
-        """The regular look: begin checks that are due, end those that are late, and stop old processes that have finished."""
+        """Begin checks that are due, fail those that are late, and stop old processes that have finished."""
         for pool in self._pools.values():
             if late := pool.checkup.look(now):
                 self.checked(pool, late, now)
@@ -172,7 +172,7 @@ class ServerEvents:
                 self._changed(pool, now)
 
     def renew(self, pool: Pool, token: str, now: float) -> None:
-        """A person wants new processes for this server. token: of the request, which is repeated each second."""
+        """A person wants new processes for this server. token: names the request, which is repeated each second."""
         if pool.renew(token, now):
             self._changed(pool, now)
 
@@ -193,7 +193,7 @@ class ServerEvents:
         self._changed(pool, now)
 
     def _changed(self, pool: Pool, now: float) -> None:
-        """A server's health or era may have changed: give its waiting work out or back, and announce that at once."""
+        """A server's health or era may have changed: run its waiting work or give it back, and announce the change at once."""
         shared = pool.shared()
         if shared is not None:
             for job in pool.slots.release():

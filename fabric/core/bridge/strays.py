@@ -1,9 +1,9 @@
-"""Answers that bear the id of no open request: whose they are, where only one request is open in their process.
+"""Assigns answers with the id of no open request to the request that they answer, if only one is open in their process.
 
-Without this rule the caller of a server that writes null, or a number, for our id would wait until its deadline. But a server
-may answer what needs no answer, too: naive ones reply to each notification, with a null id and an empty result or `method not
-found`, and go on to answer our request well. So what may answer a notification is nobody's, until a request that was written
-later than it has been answered: servers read in order.
+Without this rule, the caller of a server that writes null or a number in place of our id would wait until the deadline. But
+some servers also answer notifications, with a null id and an empty result or `method not found`, and later answer the request
+itself. So a message that may answer a notification is assigned to no request, until a request is answered that was written
+after the notification: servers read in order.
 """
 
 from __future__ import annotations
@@ -25,9 +25,9 @@ class _Answer(msgspec.Struct):
 
 
 def adopted(child: Child, message: Message, server: str) -> Message | None:
-    """The same with the id of the only request that is open in the process: its error, or why its answer is none.
+    """The answer to the only request that is open in the process: the message's error, or one that says why it is no answer.
 
-    None where another may be meant.
+    None if the message may be meant for another request.
     """
     if len(child.jobs) != 1:
         return None
@@ -40,8 +40,8 @@ def adopted(child: Child, message: Message, server: str) -> Message | None:
         return None
     if message.error:
         return jsonrpc.parse(b'{"jsonrpc":"2.0","id":' + id + b',"error":' + bytes(message.error) + b"}")
-    what = f"the id {message.id.decode()[:_SHOWN]}" if message.id else "no id"
-    text = f"{server} sent an answer that cannot be passed on: it has {what}, not that of the request"
+    id_text = f"the id {message.id.decode()[:_SHOWN]}" if message.id else "no id"
+    text = f"{server} sent an answer that cannot be passed on: it has {id_text}, not that of the request"
     return lost_answer(id, Fault(Reason.INVALID, text), started=True, again=False)
 
 
@@ -49,16 +49,16 @@ _SHOWN = 80  # characters of an id
 
 
 def _ours(named: str, exchange: str) -> bool:
-    """Whether an id is of the form of ours: of a request that is over, or of another process's."""
+    """Whether an id has the form of the fabric's: that of a request that is over, or of another process."""
     tail = len(exchange) - exchange.rfind("-") - 1
     return re.fullmatch(rf"probe .+|check-\d+|own-\d+|.+-[0-9a-f]+-[0-9a-f]{{{tail}}}", named) is not None
 
 
 def _may_answer_notification(child: Child, exchange: str, message: Message) -> bool:
-    """Whether it may be a reply to what was written last that is no request."""
-    if child.open_when_told is None:
+    """Whether a message may answer the last notification or response that was written to the process."""
+    if child.open_at_notification is None:
         return False
     if not message.error:
         return bytes(msgspec.json.decode(message.frame, type=_Answer).result) in (b"", b"null", b"{}")
     code = answers.error_code(message)
-    return code != jsonrpc.PARSE_ERROR and (exchange in child.open_when_told or code == jsonrpc.METHOD_NOT_FOUND)
+    return code != jsonrpc.PARSE_ERROR and (exchange in child.open_at_notification or code == jsonrpc.METHOD_NOT_FOUND)

@@ -1,4 +1,4 @@
-"""An event stream of a legacy HTTP session, at the bridge that owns it: where it is read, and the newest messages on it.
+"""An event stream of a legacy HTTP session, at the bridge that owns the session: its reader, and its newest messages.
 
 The owner numbers each message, so that an event id, `<stream>.<number>`, means the same at every edge and a client may go on
 reading at any of them. (2025-11-25 basic/transports.mdx, Resumability and Redelivery; EIP: message store.)
@@ -16,10 +16,10 @@ from fabric.mcp.jsonrpc import MessageKind
 
 KEPT_MESSAGES = 256
 KEPT_BYTES = 1024 * 1024
-"""How much of one stream is kept to be sent again; the oldest goes first, and the newest always stays."""
+"""How much of one stream is kept to be sent again. The oldest messages are dropped first; the newest always stays."""
 
 LONGEST_NAMES = 256
-"""Bytes that a client's id and progress token may have together for its request's stream to be resumable."""
+"""How many bytes a client's id and progress token may have together, if its request's stream is to be resumable."""
 
 
 class Stream:
@@ -31,17 +31,17 @@ class Stream:
         self.id = id
         """The exchange of its request; the id of the session for the session's own stream."""
         self.edge = edge
-        """The edge where it is read; empty where nobody reads it."""
+        """The edge where it is read; empty if nobody reads it."""
         self.exchange = id if edge else ""
-        """The exchange under which it is read there: at first its request's, whose edge knows the client's id and token."""
+        """The exchange under which it is read there: first that of its request, whose edge knows the client's id and token."""
         self.primed = 0
-        """The number behind which a reader begins that names none."""
+        """The number after which a reader begins that names no event."""
         self.next = 1
         """The number of the next message."""
         self.kept_bytes = 0
         """Bytes of the messages that are kept."""
         self.ended = 0.0
-        """When the answer was sent on it; 0.0 before."""
+        """When the answer was sent on it; 0.0 until then."""
         self._kept: deque[tuple[int, bytes]] = deque()
         self._client_id = client_id
         self._token = token
@@ -52,11 +52,11 @@ class Stream:
         return len(self._kept)
 
     def open(self, member: Member, now: float, *, primes: bool) -> None:
-        """Open the stream at its reader, and if its client's revision knows that, prime it to reconnect."""
+        """Open the stream at its reader. primes: send the event that primes its client to reconnect."""
         event = self.primed if primes else -1
         member.data(self.edge, now, Envelope(kind=Kind.MESSAGE, exchange=self.exchange, event=event))
 
-    def say(self, member: Member, frame: bytes, now: float) -> None:
+    def send(self, member: Member, frame: bytes, now: float) -> None:
         """Send a message on this stream, now or when it is read again."""
         self._hand(member, self._keep(frame), frame, now)
 
@@ -70,8 +70,8 @@ class Stream:
         return number
 
     def attach(self, member: Member, edge: str, exchange: str, after: int, now: float, *, primes: bool) -> None:
-        """The stream is read here from now on: what came after that number is sent again. after: -1 for a fresh reader."""
-        if self.edge:  # each message goes to one connection, and the newest is the one its client reads
+        """A client reads it at this edge from now on: send the messages after that number again. after: -1 for a new reader."""
+        if self.edge:  # each message goes to one connection: the newest, which the client reads
             kind = Kind.DETACH if self.exchange == self.id else Kind.ENDED
             member.data(self.edge, now, Envelope(kind=kind, exchange=self.exchange))
             self.leave()
@@ -85,13 +85,13 @@ class Stream:
             self.close(member, now)
 
     def leave(self) -> None:
-        """Nobody reads it now. What comes meanwhile is for the next reader, also for one that names no event."""
+        """Nobody reads it now. Messages are kept for the next reader, also for one that names no event."""
         self.edge = self.exchange = ""
         self.primed = self.next
         self.next += 1
 
     def close(self, member: Member, now: float) -> None:
-        """Nothing more comes: end it at its reader, unless that is the request itself, which has an end of its own."""
+        """No more messages come: end it at its reader, unless that is the request itself, which ends with its answer."""
         if self.edge and self.exchange != self.id:
             member.data(self.edge, now, Envelope(kind=Kind.ENDED, exchange=self.exchange))
         self.edge = self.exchange = ""
@@ -111,7 +111,7 @@ class Stream:
             member.data(self.edge, now, Envelope(kind=Kind.MESSAGE, exchange=self.exchange, event=number, body=body))
 
     def _named(self, frame: bytes) -> bytes:
-        """A frame with the client's own id or token, for an edge that does not know the request."""
+        """The frame with the client's own id or token, for an edge that does not know the request."""
         if not self._client_id:
             return frame
         try:
@@ -121,5 +121,5 @@ class Stream:
             if self._token and message.method == "notifications/progress":
                 return swap.with_reference(frame, self._token)
         except InvalidFrame:
-            pass  # no server's frame came this far in which these cannot be replaced
+            pass  # a frame that came this far has ids that can be replaced
         return frame

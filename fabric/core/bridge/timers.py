@@ -1,4 +1,4 @@
-"""What a bridge has deadlines for, besides the exchanges of jobs.py: the next step of a server's start."""
+"""The timers of a bridge's servers: the next step of the start of each. (jobs.py has those of exchanges.)"""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from fabric.core.deadlines import Deadlines
 
 
 class Timer(IntEnum):
-    """What is due for a server."""
+    """The steps that may be due for a server."""
 
     PROBE = 1
-    """Its new process has to have answered the question that it was asked last."""
+    """The time is over in which its new process has to answer the last request of its probe."""
     RESTART = 2
-    """It is started again."""
+    """The server is started again."""
 
 
 Timers = Deadlines[tuple[Timer, str]]

@@ -1,4 +1,4 @@
-"""Decides for clients: which request becomes which exchange, where it goes, and how its client is answered.
+"""The decisions about clients: which exchange a request becomes, where it goes, and how its client is answered.
 
 Above it: fabric/runtime/edge.py. Below it: peers. It knows nothing of fabric/core/bridge.
 """

@@ -1,6 +1,6 @@
-"""The edge core: requests of clients become exchanges, and what bridges send of one goes back to the client that asked.
+"""The edge core: turns requests of clients into exchanges, and returns to each client what bridges send of its exchange.
 
-It owns links and exchanges; sessions are owned by bridges, and named here only by their tokens.
+It owns links and exchanges. Sessions are owned by bridges, and named here only by their tokens.
 """
 
 from __future__ import annotations
@@ -132,8 +132,8 @@ class EdgeCore(MemberCore):
         for id in self.sender.deadlines.expired(now):
             exchange = self.router.exchanges.get(id)
             if exchange is None:
-                continue  # the end of another has ended it, too
-            if exchange.asker.link in self.slow.behind:  # what would reset its idle time may be held for its client
+                continue  # it ended with another exchange
+            if exchange.asker.link in self.slow.behind:  # its client holds up the messages that would reset its idle time
                 self.router.progressed(exchange, now)
             self.stalled.expired(exchange, now)
         return self.member.take()
@@ -200,9 +200,9 @@ class EdgeCore(MemberCore):
         return msgspec.structs.replace(announcement, address=self._address, sessions=len(self.long_links.open))
 
     def lost(self, peer: str, now: float, loss: Loss) -> None:
-        """A bridge is given up: its exchanges go by the table of outcomes, its sessions end."""
+        """A bridge is given up: its exchanges end as the table of outcomes says, its sessions end."""
         self.directory.look(now)
-        adrift = self.detours.lost(peer, now) if loss is not Loss.GOODBYE else frozenset[str]()  # who leaves gives it back
+        adrift = self.detours.lost(peer, now) if loss is not Loss.GOODBYE else frozenset[str]()  # who leaves returns its work
         self.router.lost(peer, now)
         self.stalled.adrift(adrift, now)
         self.long_links.lost(peer, now)
@@ -211,7 +211,7 @@ class EdgeCore(MemberCore):
         """A gap has ended."""
         self.stalled.recovered(now)
 
-    # ------------------------------------------------------------ what bridges say
+    # ------------------------------------------------------------ what bridges send
     def _envelope(self, peer: str, envelope: Envelope, now: float) -> None:
         match envelope.kind:
             case Kind.ANSWER:
@@ -232,7 +232,7 @@ class EdgeCore(MemberCore):
                 reason = envelope.body.decode(errors="replace") or "the session has ended"
                 self.long_links.session_ended(envelope.session, reason, now)
             case _:
-                pass  # not for an edge; a newer release may say more
+                pass  # not for an edge; a newer release may have more kinds
 
     def _of_exchange(self, peer: str, exchange: Exchange, envelope: Envelope, now: float) -> None:
         match envelope.kind:

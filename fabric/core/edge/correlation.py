@@ -1,11 +1,11 @@
-"""The correlation router: pairs every request with its one answer, and decides who may run it.
+"""The correlation router: pairs every request with its one answer, and decides which bridge may run it.
 
-It alone opens and ends an exchange. One without an owner is published to its server's queue. The first bridge to say `taken`
+It alone opens and ends an exchange. One without an owner is published to its server's queue. The first bridge to send `taken`
 owns it; unrepeatable work is granted to its owner before it may start. (EIP: correlation identifier, return address, idempotent
 receiver.)
 
-Above it: the edge's core, which gives it what bridges say; routing.py, which gives it new exchanges; stalled.py, which has it
-give up what nothing comes of. Below it: sending.py, and the lanes to the bridges (peers).
+Above it: the edge's core, which hands on what bridges send; routing.py, which hands on new exchanges; stalled.py, which decides
+what to give up. Below it: sending.py, and the lanes to the bridges (peers).
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from fabric.mcp import jsonrpc
 from fabric.mcp.jsonrpc import Message
 
 STARTS_MOST = 3
-"""How often repeatable work is started before its client is told that the server is unavailable."""
+"""How often repeatable work is started before its client gets the error that the server is unavailable."""
 
 
 class Limits(msgspec.Struct, frozen=True):
@@ -46,7 +46,7 @@ _TAIL = 8  # letters of an id that cannot be guessed
 
 
 class CorrelationRouter:
-    """All open exchanges of one edge. Whoever asked is told of the end of each exactly once."""
+    """All open exchanges of one edge. The asker of each is called exactly once at its end."""
 
     def __init__(
         self, member: Member, out: list[Effect], limits: Limits, sender: ExchangeSender, directory: ServerDirectory
@@ -62,9 +62,9 @@ class CorrelationRouter:
         self._tails: list[str] = []  # of ids to come
 
     def mint(self) -> str:
-        """An exchange id that no other will ever have, and that nobody can guess who knows others.
+        """A new exchange id, which nobody can guess who knows others.
 
-        Servers print what their callers say, also where they answer: who could name another's exchange could answer it.
+        Some servers print texts of their callers to stdout, among their answers: a caller could answer any exchange it names.
         """
         self._count += 1
         if not self._tails:
@@ -79,7 +79,7 @@ class CorrelationRouter:
         self._sender.publish(exchange, now)
 
     def assign(self, exchange: Exchange, owner: str, now: float) -> None:
-        """Open an exchange on the data lane of its owner: a session's frame, or what only that process can answer."""
+        """Open an exchange on the data lane of its owner: a session's frame, or a request that only this bridge can answer."""
         self._open(exchange)
         exchange.owner, exchange.owner_attempt, exchange.granted = owner, 1, True
         self._sender.to_owner(exchange, now)
@@ -91,7 +91,7 @@ class CorrelationRouter:
         self._sender.past_queued_data(exchange, now)
 
     def promise(self, exchange: Exchange) -> None:
-        """The client of an initialize gets its session before the answer: its id names the owner of now."""
+        """The client of an initialize gets its session id before the answer: the present owner is named in it."""
         exchange.promised = exchange.owner
 
     def _open(self, exchange: Exchange) -> None:
@@ -101,9 +101,9 @@ class CorrelationRouter:
             since = request.arrived  # it may have waited for its server's list of tools
             exchange.due, exchange.lapses = since + self.limits.idle, since + self.limits.absolute
 
-    # ------------------------------------------------------------ what bridges say
+    # ------------------------------------------------------------ what bridges send
     def taken(self, peer: str, envelope: Envelope, now: float) -> bool:
-        """A bridge holds an attempt. True if it owns the exchange now, or did already."""
+        """A bridge has taken an attempt. Returns whether it owns the exchange, from now on or already."""
         exchange = self.exchanges.get(envelope.exchange)
         attempt = envelope.attempt
         if exchange is not None and exchange.owner == peer and exchange.owner_attempt == attempt:
@@ -119,9 +119,9 @@ class CorrelationRouter:
         return True
 
     def returned(self, peer: str, envelope: Envelope, now: float) -> None:
-        """A bridge gives an attempt back: it has no slot, or (with a reason in the body) its server died under it.
+        """A bridge gives an attempt back: it has no slot, or its server failed while it ran it, with a reason in the body.
 
-        The envelope is `repeatable` where a server had begun it.
+        The envelope is `repeatable` if a server had begun it.
         """
         exchange = self.exchanges.get(envelope.exchange)
         if exchange is None:
@@ -145,13 +145,13 @@ class CorrelationRouter:
         return self._returned.count
 
     def crowding_bytes(self, server: str) -> int:
-        """How much of the work of this server waits here because no bridge had room for it."""
+        """The size of the work of this server that waits here because no bridge had room for it."""
         return self._returned.waiting_bytes(server)
 
     def message(self, peer: str, exchange: Exchange, envelope: Envelope, now: float) -> None:
-        """A message of the exchange comes before its answer."""
+        """A message of the exchange came, before its answer."""
         if exchange.owner != peer and not self.taken(peer, envelope, now):
-            return  # of a second taker, whose `taken` is still to come
+            return  # from another bridge than the owner
         self.progressed(exchange, now)
         if exchange.asker.message(exchange, envelope.body, envelope.event, now):
             exchange.streaming = True
@@ -161,10 +161,10 @@ class CorrelationRouter:
         if exchange.due != NEVER:
             exchange.due = now + self.limits.idle
         else:
-            exchange.starts = 0  # a subscription that lives long outlives many bridges
+            exchange.starts = 0  # a subscription may outlive many bridges
 
     def rises(self, exchange: Exchange, notification: Message) -> bool:
-        """Whether a progress notification says more than the one before: a re-run repeats its progress from the start."""
+        """Whether a progress notification is higher than those before: a re-run repeats its progress from the start."""
         progress = jsonrpc.progress(notification)
         if progress <= exchange.progress:
             return False
@@ -173,7 +173,7 @@ class CorrelationRouter:
 
     # ------------------------------------------------------------ ends
     def answered(self, peer: str, envelope: Envelope, now: float) -> None:
-        """A bridge answers. It says taken, too; the answer of one who does not own the exchange is dropped."""
+        """A bridge answers, which counts as `taken`, too. The answer of a bridge that does not own the exchange is dropped."""
         exchange = self.exchanges.get(envelope.exchange)
         if exchange is None:  # over: answered, cancelled, past its deadline, or its client is gone
             if envelope.session:  # nobody waits for this session
@@ -194,23 +194,23 @@ class CorrelationRouter:
             self._out.append(Completed(exchange.record(*faults.outcome(envelope.body), now)))
 
     def written(self, exchange: Exchange, now: float) -> None:
-        """What needs no answer was carried out."""
+        """A frame that needs no answer was carried out."""
         self._end(exchange)
         if self._returned.servers:
             self._slot_freed(exchange, now)
         exchange.asker.done(exchange)
 
     def ended(self, exchange: Exchange, now: float) -> None:
-        """Its owner says that there will be no answer: its stream, its session or the request itself is over."""
+        """The owner says that no answer will come: the stream, the session or the request itself is over."""
         self._end(exchange)
         if exchange.trace.span:
             self._out.append(Completed(exchange.record("cancelled", 0, now)))
         exchange.asker.ended(exchange)
 
     def fail(self, exchange: Exchange, fault: Fault, now: float) -> None:
-        """The fabric gives up an open exchange. The fault is retryable only where it is proven that no server has begun it."""
+        """Give up an open exchange with this fault, which is retryable only if surely no server has begun the request."""
         if exchange.id not in self.exchanges:
-            return  # the end of another has ended it, too
+            return  # it ended with another exchange
         self._end(exchange)
         if fault.retryable and not exchange.unstarted:
             fault = msgspec.structs.replace(fault, retryable=False)
@@ -219,7 +219,7 @@ class CorrelationRouter:
         self.refuse(exchange, fault, now)
 
     def refuse(self, exchange: Exchange, fault: Fault, now: float) -> None:
-        """Answer with an error of the fabric's own an exchange that is not open."""
+        """Answer an exchange that is not open with an error of the fabric's own."""
         request, trace = exchange.request, exchange.trace
         frame = fault_frame(request.client_id, fault, server=request.server, exchange=exchange.id, trace=trace.id)
         exchange.asker.refused(exchange, frame, now)
@@ -227,9 +227,9 @@ class CorrelationRouter:
             self._out.append(Completed(exchange.record(fault.reason.value, CODES[fault.reason], now)))
 
     def cancel(self, exchange: Exchange, now: float, body: bytes = b"") -> None:
-        """Nobody waits for this exchange any more, open or not: its owner is told, and nobody is granted it.
+        """Nobody waits for this exchange any more, open or not: cancel it at its owner, and grant it to nobody.
 
-        body: its client's own cancel, if there was one.
+        body: its client's own cancel; empty if there was none.
         """
         if exchange.id in self.exchanges:
             self._end(exchange)
@@ -241,7 +241,7 @@ class CorrelationRouter:
         self._out.append(Completed(exchange.record("cancelled", 0, now)))
 
     def forget(self, exchange: Exchange, now: float) -> None:
-        """Nobody waits for this exchange any more, and its owner learns that by the end of its session, or by DETACH."""
+        """Nobody waits for this exchange any more. Its owner is informed by the end of its session, or by DETACH."""
         if exchange.id in self.exchanges:
             self._end(exchange)
         exchange.asker.link = ""
@@ -249,7 +249,7 @@ class CorrelationRouter:
             self._out.append(Completed(exchange.record("cancelled", 0, now)))
 
     def give_up(self, exchange: Exchange, now: float) -> None:
-        """Its client may wait no longer, or is waited for no longer."""
+        """End an exchange with an error, because the time of its client's request is over."""
         server = exchange.request.server
         fault = outcomes.late(exchange, now, self._directory.untaken(server), free=self._directory.free(server))
         if exchange.owner:
@@ -262,7 +262,7 @@ class CorrelationRouter:
         self._sender.deadlines.clear(exchange.id)
 
     def _slot_freed(self, ended: Exchange, now: float) -> None:
-        """Work of a server has ended: what came back first, for want of a slot, goes before anything new."""
+        """Work of a server has ended: of the work that came back for want of a slot, send the oldest, before anything new."""
         returned = self._returned.slot_freed(ended)
         if returned is not None:
             self._sender.publish(returned, now)
@@ -273,7 +273,7 @@ class CorrelationRouter:
 
     # ------------------------------------------------------------ bridges that fail
     def lost(self, peer: str, now: float) -> None:
-        """The bridge is given up: each exchange it owned goes by the table of outcomes."""
+        """A bridge is given up: each exchange that it owned goes on or ends as the table of outcomes says."""
         for exchange in [exchange for exchange in self.exchanges.values() if exchange.owner == peer]:
             exchange.ended |= {exchange.owner_attempt}
             exchange.owner = ""

@@ -1,8 +1,8 @@
-"""The way round a server's queue, while a bridge that may still be given its work does not answer.
+"""The detour around a server's queue, while the broker may give its work to a bridge that does not answer.
 
-A broker gives work to a bridge that was stopped, or whose machine is gone, until it has noticed that: NATS for minutes. So the
-work of a server that such a bridge serves goes straight to the inbox of another, as does work that nobody has taken in time.
-(EIP: a message router in front of competing consumers, used only while one of them is in doubt.)
+A broker goes on giving work to a bridge that was stopped, or whose machine is gone, until it notices: NATS does so for minutes.
+So the work of a server that such a bridge serves goes straight to the inbox of another bridge, as does work that nobody has
+taken in time. (EIP: a message router in front of competing consumers, used only while one of them is in doubt.)
 
 Above it: sending.py, and the edge's core. Below it: leases and announcements (peers).
 """
@@ -15,23 +15,25 @@ from fabric.core.peers.announcement import Announcement, Health, Role
 from fabric.core.peers.member import Member
 
 UNNOTICED, UNNOTICED_KEPT = 600.0, 10.0
-"""Seconds for which a broker may still give work to a bridge that was given up: one that keeps no work, and one that does."""
+"""Seconds for which a broker may still give work to a bridge that was given up; the second for a broker that keeps work."""
 RECENT = 0.5
-"""Seconds since its last word in which a bridge surely lives: such a bridge is preferred."""
+"""A bridge whose last message is no older than this, in seconds, surely lives, and is preferred."""
 SERVING = (Health.HEALTHY, Health.DEGRADED)
 
 
 class _Room(msgspec.Struct, eq=False):
-    """What a bridge has announced of its room."""
+    """The room that a bridge has announced."""
 
     peer: str
+    """The incarnation of the bridge."""
     announcement: Announcement
+    """The announcement that the room is from."""
     free: dict[str, int]
-    """Its free slots by server, less the work that was sent straight to it since."""
+    """Its free slots, by server, less the work that was sent straight to it since."""
 
 
 class Detours:
-    """When an edge sends work straight to a bridge, and to which. It looks at the bridges under lease regularly."""
+    """Decides when an edge sends work straight to a bridge, and to which, by what the bridges under lease announce."""
 
     def __init__(self, member: Member) -> None:
         self._member = member
@@ -45,7 +47,7 @@ class Detours:
         """The bridges that were given up: what each served, and until when the broker may still give it work."""
 
     def look(self, now: float) -> None:
-        """The regular look: which bridges are silent, and which have room."""
+        """Look at the bridges again: which are silent, and which have room."""
         alive = dict(self._member.leases.alive(Role.BRIDGE))
         self._gone = {peer: gone for peer, gone in self._gone.items() if now < gone[1] and peer not in alive}
         self._needed = {server for servers, _ in self._gone.values() for server in servers}
@@ -76,7 +78,7 @@ class Detours:
         return server in self._needed
 
     def bridge(self, server: str, now: float) -> str:
-        """The bridge to send work of this server to: of those that live, the one with most room. Empty where there is none."""
+        """The bridge to send work of this server to: of those that live, one with the most room. Empty if there is none."""
         rooms = self._takers.get(server)
         if not rooms:
             return ""

@@ -1,4 +1,4 @@
-"""The servers of the fabric as one edge sees them: which bridges serve each, and whether work for it need not wait.
+"""The servers of the fabric as one edge sees them: the bridges that serve each, and whether its work is to wait for one.
 
 Above it: correlation.py, stalled.py, routing.py and tool_lists.py. Below it: leases and announcements (peers).
 """
@@ -11,7 +11,7 @@ from fabric.faults import Fault, Reason
 from fabric.mcp.eras import MODERN
 
 RESTART_PATIENCE = 10.0
-"""Seconds that work which its server has begun before waits for that server to be started again."""
+"""Seconds that work waits for its server to be started again, if the server had begun it before."""
 
 
 class ServerDirectory:
@@ -21,9 +21,9 @@ class ServerDirectory:
         self._leases = leases
         self._configured = configured
         self._now: dict[str, list[Served]] = {}
-        """What the living bridges say of each server."""
+        """The announcements of the living bridges, by server."""
         self._able: set[str] = set()
-        """The servers that some bridge serves, and not as unhealthy."""
+        """The servers that are not unhealthy at one bridge at least."""
         self._modern: set[str] = set()
         """The servers that answer requests without a session."""
         self._last: dict[str, float] = {}
@@ -32,7 +32,7 @@ class ServerDirectory:
         """Since when a server is unhealthy at every bridge."""
 
     def look(self, now: float) -> None:
-        """Take in what the living bridges announce."""
+        """Read the announcements of the living bridges again."""
         self._now, self._able, self._modern = {}, set(), set()
         for _, announcement in self._leases.alive(Role.BRIDGE):
             for name, served in announcement.serves.items():
@@ -45,7 +45,7 @@ class ServerDirectory:
         self._ill = {name: self._ill.get(name, now) for name in self._now if name not in self._able}
 
     def known(self, server: str) -> bool:
-        """Whether there is, or recently was, such a server."""
+        """Whether the configuration has such a server, or a bridge serves it or has served it."""
         return server in self._configured or server in self._last
 
     def names(self) -> list[str]:
@@ -53,7 +53,7 @@ class ServerDirectory:
         return sorted(self._configured | self._last.keys())
 
     def untaken(self, server: str) -> str:
-        """Why no bridge takes work of this server, for people; empty where one would, though it may be busy."""
+        """Why no bridge takes work of this server, for people; empty if one does, though it may be busy."""
         bridges = self._now.get(server)
         if not bridges:
             return f"no bridge serves {server}"
@@ -61,18 +61,18 @@ class ServerDirectory:
         return f"{server} has not answered yet, {bridges[0].reason or 'starting'}" if starting else ""
 
     def modern(self, server: str) -> bool:
-        """Whether it is known to answer requests without a session."""
+        """Whether a server is known to answer requests without a session."""
         return server in self._modern
 
     def free(self, server: str) -> bool:
-        """Whether a living bridge announces a free slot for it."""
+        """Whether a living bridge announces a free slot for a server."""
         return any(served.free for served in self._now.get(server, ()))
 
     def hopeless(self, server: str, now: float, *, begun: bool = False) -> Fault | None:
-        """Why work for this server need not wait; None while a bridge may take it. begun: its server has begun it before."""
+        """Why work of this server is not to wait for a bridge; None if it is. begun: its server has begun it before."""
         if server in self._able:
             return None
-        self.look(now)  # nothing is refused for what has been announced since the last look
+        self.look(now)  # no work is refused if a newer announcement would allow it
         if server in self._able:
             return None
         if bridges := self._now.get(server):

@@ -1,4 +1,4 @@
-"""An exchange: one request of a client, who asked, and how far it has got.
+"""An exchange: one request of a client, its asker, and its state.
 
 Above it: routing.py makes an exchange of a client's message; correlation.py alone opens and ends it and says who owns it;
 sending.py counts its sendings; the askers (http_requests.py, long_links.py, tool_lists.py) read it. Below it: the envelope and
@@ -17,20 +17,21 @@ from fabric.envelope import Kind
 
 NEVER = float("inf")
 RETURN_PAUSE, RETURN_PAUSE_MOST = 0.1, 1.0
-"""Seconds before work that came back is sent again: the first time, and at most; it doubles each time."""
+"""Seconds before work that came back is sent again: the first time, and at most. The pause doubles each time."""
 
 
 class Request(msgspec.Struct, frozen=True, kw_only=True):
-    """What a client asked. Ids and tokens are raw JSON; a text is empty where there is none."""
+    """A client's request. Ids and tokens are raw JSON; a text is empty if there is none."""
 
     kind: Kind = Kind.REQUEST
-    """What it is to a bridge: REQUEST, OPEN, or of a session's HTTP client FRAME, ATTACH or END."""
+    """The kind of its envelope: REQUEST, OPEN, or from an HTTP client of a session FRAME, ATTACH or END."""
     server: str
     arrived: float
     """When its frame came, in seconds of the process's monotonic clock."""
     session: str = ""
+    """The legacy session that it belongs to."""
     principal: str = ""
-    """Who asks, as the edge's door has found; every bridge may rely on it."""
+    """Who asks, as the listener has authenticated; every bridge may rely on it."""
     transport: str = ""
     """How the client is connected; for telemetry."""
     caller: Caller = UNKNOWN_CALLER
@@ -38,36 +39,36 @@ class Request(msgspec.Struct, frozen=True, kw_only=True):
     target: str = ""
     """The name of the tool or prompt, or the URI of the resource."""
     version: str = ""
-    """The protocol revision that it names; looked at only where requests are traced."""
+    """The protocol revision that it names; read only if requests are traced."""
     client_id: bytes = b""
     """The client's own id of the request."""
     token: bytes = b""
     """The client's own progress token."""
     event: int = -1
-    """Of a stream that is resumed: the last event its client has; -1 for none."""
+    """The number of the last event that its client has of a stream to resume; -1 for none."""
     opening: bytes = b""
     """An initialize as its client wrote it."""
     exclusive: bool = False
-    """What its server says without naming a request is for this one."""
+    """Whether it gets the messages in which its server names no request."""
     bound: bool = False
-    """The session it opens lives and dies with its client's long link."""
+    """Whether the session that it opens ends with its client's long link."""
     answer_only: bool = False
-    """Its client takes nothing before the answer."""
+    """Whether its client takes no message before the answer."""
 
 
 class TraceContext(msgspec.Struct, frozen=True, gc=False):
-    """Where an exchange stands in a trace, in W3C traceparents; each is empty where there is none."""
+    """The W3C traceparents of an exchange; each is empty if there is none."""
 
     carried: str = ""
-    """What the client's transport carried (an HTTP header)."""
+    """The traceparent that the client's transport carried, in an HTTP header."""
     parent: str = ""
-    """What the exchange continues: the request's own, else what was carried."""
+    """The traceparent that the exchange continues: the request's own, else the transport's."""
     span: str = ""
-    """The exchange itself; empty when it is not sampled."""
+    """The traceparent of the exchange's own span; empty if it is not sampled."""
 
     @property
     def id(self) -> str:
-        """The trace's id in hex; empty when the exchange is not sampled."""
+        """The id of the trace, in hex; empty if the exchange is not sampled."""
         return self.span[3:35]
 
 
@@ -75,32 +76,32 @@ UNTRACED = TraceContext()
 
 
 class Asker(Protocol):
-    """Who asked: a part of the edge that knows how its client is to be answered.
+    """The part of the edge that answers the client of an exchange.
 
-    After any of `answered`, `refused` and `done` nothing more comes of the exchange.
+    After `answered`, `refused` or `done`, no method is called again for the exchange.
     """
 
     link: str
-    """Where its client is; empty when nobody waits there any more, and for what the edge itself asks."""
+    """The link of the client; empty if nobody waits there any more, and for requests of the edge itself."""
 
     def message(self, exchange: Exchange, frame: bytes, event: int, now: float) -> bool:
-        """A message comes before the answer. event: its number in the stream, -1 for none. Returns whether it was sent on."""
+        """A message came before the answer. event: its number in the stream, -1 for none. Returns whether it was sent on."""
         ...
 
     def answered(self, exchange: Exchange, answer: bytes, now: float) -> None:
-        """The server has answered; the response still bears the exchange's id."""
+        """The server has answered; the response still has the exchange's id."""
         ...
 
     def refused(self, exchange: Exchange, error: bytes, now: float) -> None:
-        """The fabric answers in the server's place; the error response bears the client's own id."""
+        """The fabric answers in the place of the server; the error response has the client's own id."""
         ...
 
     def done(self, exchange: Exchange) -> None:
-        """What needs no answer was carried out."""
+        """A frame that needs no answer was carried out."""
         ...
 
     def ended(self, exchange: Exchange) -> None:
-        """Nothing more is to be read here: the request was cancelled, its stream is over, or it is read elsewhere."""
+        """No answer comes here: the request was cancelled, its stream has ended, or the client reads it elsewhere."""
         ...
 
 
@@ -108,38 +109,38 @@ class Exchange(msgspec.Struct, eq=False):
     """One request under way."""
 
     id: str
-    """Minted here: bridges and servers know the request by it."""
+    """Minted at the edge; bridges and servers know the request by it."""
     request: Request
     asker: Asker
     body: bytes = b""
-    """The frame to send; empty once it lies in its owner's lane, which sends it again by itself."""
+    """The frame to send; empty once the lane to its owner has it, which sends it again by itself."""
     trace: TraceContext = UNTRACED
     repeatable: bool = False
-    """It may be run again elsewhere: decided once, before it is opened."""
+    """Whether it may be run again elsewhere; decided once, before it is opened."""
 
     # ------------------------------------------------------------ sendings
     attempt: int = 0
-    """The count of sendings."""
+    """How often it was sent."""
     sendings: list[float] = []
-    """When each was published."""
+    """When each attempt was sent."""
     out: int = 0
-    """How many may have left this process."""
+    """How many attempts may have left this process."""
     queued: bool = False
-    """It was published to its server's queue."""
+    """Whether it was published to its server's queue."""
     ended: frozenset[int] = frozenset()
-    """Attempts that are over: a late `taken` of one counts for nothing."""
+    """The attempts that are over; a late `taken` of one is refused."""
     resend: float = NEVER
     """When to send it again."""
     backstop: bool = False
-    """That is only in case a broker that keeps work has not kept it."""
+    """Whether it is then sent only in case that a broker which keeps work has lost it."""
     pause: float = RETURN_PAUSE
-    """Seconds until the next sending, should it come back once more."""
+    """Seconds from its next return to its next sending."""
     crowded: bool = False
-    """The last that is known of it is that a bridge had no room for it."""
+    """Whether a bridge had no room for it, and nothing is known of it since."""
     begun: bool = False
-    """A server may have begun it, though it came back."""
+    """Whether a server may have begun it, though it came back."""
     starts: int = 0
-    """How often a server's work on it ended badly."""
+    """How often a server has failed while it ran it."""
 
     # ------------------------------------------------------------ owner
     owner: str = ""
@@ -147,19 +148,19 @@ class Exchange(msgspec.Struct, eq=False):
     owner_attempt: int = 0
     """The attempt by which its owner has it."""
     granted: bool = False
-    """Its owner may start it."""
+    """Whether its owner may start it."""
     number: int = 0
-    """Of its message in its owner's data lane, if it went there."""
+    """The number of its message in the data lane to its owner; 0 if it was not sent there."""
     promised: str = ""
-    """The owner that its client was given a session of before there was an answer."""
+    """The owner in the session id that its client got before the answer; empty for none."""
 
-    # ------------------------------------------------------------ deadlines and what has come
+    # ------------------------------------------------------------ deadlines and messages
     due: float = NEVER
-    """When it is given up unless a message of it comes."""
+    """When it is given up, unless a message of it comes before."""
     lapses: float = NEVER
-    """When it is given up whatever comes."""
+    """When it is given up, whatever comes."""
     streaming: bool = False
-    """Its client has got something of it before the answer."""
+    """Whether its client has got a message of it before the answer."""
     progress: float = -NEVER
     """The highest progress that its client was sent: a re-run repeats its progress from the start."""
     event: int = -1
@@ -172,12 +173,12 @@ class Exchange(msgspec.Struct, eq=False):
 
     @property
     def unstarted(self) -> bool:
-        """It is proven that no server has begun it: never sent, in need of a grant that nobody has, or come back each time."""
+        """Whether no server can have begun it: it was never sent, is not granted though it must be, or came back each time."""
         came_back = self.crowded and not self.begun and len(self.ended) == self.attempt
         return not self.out or not (self.granted or self.repeatable) or came_back
 
     def record(self, outcome: str, code: int, now: float) -> Record:
-        """What is known of it now that it is over."""
+        """The telemetry record of the exchange, which is over now."""
         request = self.request
         return Record(
             side=Side.EDGE,

@@ -1,4 +1,4 @@
-"""What a client is told whose request has no answer of a server: the table of outcomes (docs/guarantees.md) in words.
+"""The errors for requests that no server has answered: the table of outcomes (docs/guarantees.md) in words.
 
 Above it: correlation.py, stalled.py, http_requests.py. Below it: the exchange, and the errors of the fabric.
 """
@@ -12,15 +12,15 @@ from fabric.faults import Fault, Reason
 
 def never_sent(limit: float) -> Fault:
     """The request has waited for the broker in vain. limit: seconds."""
-    message = f"the message broker was not to be had for {limit:g} s; this was not carried out"
+    message = f"the message broker was unavailable for {limit:g} s; the request was not carried out"
     return Fault(Reason.UNAVAILABLE, message, retryable=True, retry_after=1.0)
 
 
 def late(exchange: Exchange, now: float, untaken: str, *, free: bool) -> Fault:
-    """Its client waits no longer. untaken, free: what ServerDirectory says of its server."""
+    """The time of the request is over. untaken, free: as ServerDirectory gives them for its server."""
     server, waited = exchange.request.server, f"{now - exchange.request.arrived:.0f} s"
     if not exchange.owner and untaken:
-        return Fault(Reason.NO_WORKER, f"nobody took this within {waited}: {untaken}", retryable=True)
+        return Fault(Reason.NO_WORKER, f"no bridge took this request within {waited}: {untaken}", retryable=True)
     if exchange.crowded or not (exchange.owner or free):
         message = f"{server} had no room for this request within {waited}"
         return Fault(Reason.OVERLOADED, message, retryable=True, retry_after=RETURN_PAUSE_MOST)
@@ -45,11 +45,11 @@ def owner_gone(exchange: Exchange) -> Fault:
 
 
 def failed_too_often(exchange: Exchange, reason: str) -> Fault:
-    """Servers have failed again and again while they ran it. reason: of the last time."""
+    """Servers failed again and again while they ran the request. reason: why the last one failed."""
     message = f"{exchange.request.server} failed {exchange.starts} times while it ran this request: {reason}"
     return Fault(Reason.UNAVAILABLE, message)
 
 
 def promise_broken() -> Fault:
-    """Its client has the token of a session that another bridge was to run than the one that has opened it."""
+    """The client has the token of a session of another bridge than the one that has opened the session."""
     return Fault(Reason.SESSION_LOST, "the bridge that was to run this session gave it back; begin a new session")

@@ -1,4 +1,4 @@
-"""Requests that came back because no bridge had room for them: the first to come back is the first to go.
+"""Requests that came back because no bridge had room for them: the first that came back is sent first.
 
 Above it: correlation.py. Below it: the exchange.
 """
@@ -15,7 +15,7 @@ class ReturnedWork:
         self.servers: dict[str, dict[str, Exchange]] = {}
 
     def add(self, exchange: Exchange) -> None:
-        """It has come back."""
+        """An exchange has come back."""
         self.servers.setdefault(exchange.request.server, {})[exchange.id] = exchange
 
     @property
@@ -24,11 +24,11 @@ class ReturnedWork:
         return sum(map(len, self.servers.values()))
 
     def waiting_bytes(self, server: str) -> int:
-        """The size of what waits for this server."""
+        """The size of the requests that wait for this server."""
         return sum(len(exchange.body) for exchange in self.servers.get(server, {}).values() if not exchange.owner)
 
     def slot_freed(self, ended: Exchange) -> Exchange | None:
-        """An exchange has ended. Returns the one to send in its place, before anything new: None where none waits."""
+        """An exchange has ended. Returns the one to send in its place, before anything new; None if none waits."""
         server = ended.request.server
         waiting = self.servers.get(server, {})
         waiting.pop(ended.id, None)

@@ -1,6 +1,6 @@
-"""How a client's request becomes an exchange: ids swapped, repeatability decided once, the way it goes chosen; ids put back.
+"""Makes an exchange of a client's request: swaps its ids, decides whether it is repeatable, and routes it; restores the ids.
 
-Above it: http_requests.py and long_links.py, which ask in their clients' names. Below it: correlation.py, which opens what is
+Above it: http_requests.py and long_links.py, on behalf of their clients. Below it: correlation.py, which opens what is
 routed, the directory of servers and their lists of tools.
 """
 
@@ -23,13 +23,13 @@ from fabric.mcp import jsonrpc, swap
 from fabric.mcp.jsonrpc import Message, MessageKind
 
 _TOKEN_STARTS = b'"-0123456789'
-"""How a progress token begins; what is no string or number is the server's to refuse."""
-LITTLE_BYTES = 64 * 1024
+"""The first bytes of valid progress tokens; any other token is left for the server to refuse."""
+SMALL_BYTES = 64 * 1024
 """A request shorter than this always waits for room; a longer one only while not too much waits already."""
 
 
 class Origin(Protocol):
-    """Where a request comes from: a long link, or an HTTP request."""
+    """The link that a request comes from: a long link, or that of an HTTP request."""
 
     @property
     def server(self) -> str: ...  # noqa: D102 - as in Request
@@ -45,7 +45,7 @@ class Origin(Protocol):
 
 
 class RequestRouting:
-    """The way in."""
+    """Prepares and routes the requests of one edge."""
 
     def __init__(self, member: Member, router: CorrelationRouter, directory: ServerDirectory, tools: ToolLists) -> None:
         self._member = member
@@ -65,10 +65,10 @@ class RequestRouting:
         bound: bool = False,
         answer_only: bool = False,
     ) -> Exchange:
-        """Make an exchange of a request: towards the server every id and progress token is the exchange's own id.
+        """Make an exchange of a request. In the frame for the server, its id and progress token are the exchange's own id.
 
-        carried: the traceparent of its transport. bound, answer_only: see Request. Raises InvalidFrame for a request that no
-        server could be asked.
+        carried: the traceparent of its transport. bound, answer_only: see Request. Raises InvalidFrame for a request that can
+        be sent to no server.
         """
         meta = jsonrpc.meta(message)
         fields, method = meta.fields, message.method
@@ -118,10 +118,10 @@ class RequestRouting:
         return exchange
 
     def route(self, exchange: Exchange, message: Message, params: Params, now: float) -> None:
-        """Send a request that belongs to no session on its way. params: its Mcp-Param-* headers, None where there are none."""
+        """Route a request that belongs to no session. params: its Mcp-Param-* headers; None if its transport has none."""
         server = exchange.request.server
         fault = self._oversized(exchange.body) or self._directory.hopeless(server, now)
-        if fault is None and len(exchange.body) >= LITTLE_BYTES:
+        if fault is None and len(exchange.body) >= SMALL_BYTES:
             fault = self._crowded(exchange)
         if fault is not None:
             self._router.refuse(exchange, fault, now)
@@ -137,7 +137,7 @@ class RequestRouting:
             self._router.offer(exchange, now)
 
     def to_session(self, exchange: Exchange, owner: str, now: float) -> None:
-        """Send what belongs to a session to the bridge that owns it."""
+        """Send an exchange of a session to the bridge that owns the session."""
         request = exchange.request
         fault = self._oversized(exchange.body, len(request.client_id) + len(request.token))
         if fault is None and request.kind is Kind.REQUEST and self._member.pairs.full(owner):
@@ -153,7 +153,7 @@ class RequestRouting:
             self._router.assign(exchange, owner, now)
 
     def fitting(self, message: Message) -> bytes:
-        """A frame that needs no answer; where it is too large for the broker, an error for a response, else nothing."""
+        """A frame that needs no answer. If it is too large for the broker: an error in place of a response, else nothing."""
         fault = self._oversized(message.frame)
         if fault is None:
             return message.frame
@@ -161,14 +161,14 @@ class RequestRouting:
         return jsonrpc.error_frame(message.id, CODES[fault.reason], fault.message) if response else b""
 
     def _oversized(self, body: bytes, names_bytes: int = 0) -> Fault | None:
-        """Why a frame cannot be sent. names_bytes: what a session's request carries of its client's names in its header."""
+        """Why a frame cannot be sent. names_bytes: the length of client id and token in the header of a session's request."""
         size, limit = len(body) + names_bytes, self._member.largest_body_bytes
         if size <= limit:
             return None
         return Fault(Reason.TOO_LARGE, f"a frame of {size} bytes; at most {limit} bytes pass this broker")
 
     def _crowded(self, exchange: Exchange) -> Fault | None:
-        """Why a request of some length is not to wait for room, too."""
+        """Why a long request may not wait for room."""
         server = exchange.request.server
         waiting = self._router.crowding_bytes(server)
         if not waiting or waiting + len(exchange.body) <= self._member.identity.lane_bytes:
@@ -184,12 +184,12 @@ class RequestRouting:
         message = "the process that asked for this input is gone; the call may have been carried out in part"
         self._router.refuse(exchange, Fault(Reason.OUTCOME_UNKNOWN, message), now)
 
-    # ------------------------------------------------------------ the way back
+    # ------------------------------------------------------------ answers and messages
     def restored_answer(self, exchange: Exchange, answer: bytes, now: float) -> tuple[bytes, bool]:
-        """A server's answer with its client's own ids in place, and whether it is a result."""
+        """A server's answer with its client's own ids, and whether it is a result."""
         request = exchange.request
         if request.session and request.method == "tools/list":
-            self._tools.hear(request.server, answer, now)
+            self._tools.overhear(request.server, answer, now)
         try:
             frame = swap.with_answer_id(answer, exchange.id, request.client_id or b"null")
             if request.method == "subscriptions/listen":
@@ -200,7 +200,7 @@ class RequestRouting:
             return fault_frame(request.client_id, fault, server=request.server, exchange=exchange.id), False
 
     def restored_message(self, exchange: Exchange, frame: bytes) -> bytes | None:
-        """A server's message before the answer with its client's own id or token in place; None where none may reach it."""
+        """A server's message before the answer, with its client's own id or token; None if the client may not get it."""
         request = exchange.request
         try:
             if request.method == "subscriptions/listen":
@@ -212,4 +212,4 @@ class RequestRouting:
                 return swap.with_reference(frame, request.token) if self._router.rises(exchange, message) else None
             return frame
         except InvalidFrame:
-            return None  # written in a way that nobody could name its request in
+            return None  # its reference to the request cannot be replaced

@@ -1,6 +1,6 @@
-"""How an exchange leaves its edge: published to its server's queue, again after a pause, or on the lane of its owner.
+"""Sends exchanges: publishes them to their server's queue, again after a pause, or posts them on the lane to their owner.
 
-Each publishing to the queue has a higher attempt, so that what bridges say of an earlier one is told apart.
+Each sending to the queue has a higher attempt, which distinguishes the messages of bridges about it.
 
 Above it: correlation.py and stalled.py, which decide that an exchange is to be sent. Below it: the outbox, the lanes to the
 bridges (peers), and the way round a silent bridge (detours.py).
@@ -24,7 +24,7 @@ RESEND_KEPT = 10.0
 
 
 class ExchangeSender:
-    """The sendings of all exchanges of one edge, and when each is looked at again."""
+    """Sends the exchanges of one edge, and keeps the deadlines at which each is looked at again."""
 
     def __init__(self, member: Member, out: list[Effect], detours: Detours) -> None:
         self.deadlines = Deadlines[str]()
@@ -35,7 +35,7 @@ class ExchangeSender:
 
     # ------------------------------------------------------------ to whichever bridge takes it
     def publish(self, exchange: Exchange, now: float, *, around: bool = False) -> None:
-        """Send to the server's queue, or (also where a silent bridge may read that) around it, straight to a bridge."""
+        """Send to the server's queue; or, if a silent bridge may read that or `around` is set, straight to a bridge."""
         exchange.attempt += 1
         exchange.out += 1
         exchange.queued = True
@@ -48,12 +48,12 @@ class ExchangeSender:
         self.again_at(exchange, now + (RESEND_KEPT if kept else RESEND_UNKEPT), backstop=kept)
 
     def again_at(self, exchange: Exchange, when: float, *, backstop: bool = False) -> None:
-        """Send it once more at `when`, unless it has an owner by then. backstop: see Exchange."""
+        """Have it sent again at `when`, unless it has an owner by then. backstop: see Exchange."""
         exchange.resend, exchange.backstop = when, backstop
         self.deadlines.set(exchange.id, min(when, exchange.due, exchange.lapses))
 
     def again_after_pause(self, exchange: Exchange, now: float) -> None:
-        """Send it once more after a pause, which is longer each time."""
+        """Have it sent again after a pause, which is longer each time."""
         self.again_at(exchange, now + exchange.pause)
         exchange.pause = min(exchange.pause * 2, RETURN_PAUSE_MOST)
 
@@ -67,7 +67,7 @@ class ExchangeSender:
 
     # ------------------------------------------------------------ to its owner
     def to_owner(self, exchange: Exchange, now: float) -> None:
-        """Put it in the data lane of its owner, which sends it again by itself."""
+        """Post it on the data lane to its owner; the lane sends it again if need be."""
         exchange.attempt, exchange.out = 1, 1
         exchange.sendings.append(now)
         if exchange.due != NEVER:
@@ -76,12 +76,12 @@ class ExchangeSender:
         exchange.body = b""
 
     def past_queued_data(self, exchange: Exchange, now: float) -> None:
-        """Put it in the control lane of its owner, so that it overtakes what the data lane holds."""
+        """Post it on the control lane to its owner, so that it overtakes the messages in the data lane."""
         session, body = exchange.request.session, exchange.body
         self._member.control(exchange.owner, now, Envelope(kind=Kind.FRAME, exchange=exchange.id, session=session, body=body))
 
     def withdraw(self, exchange: Exchange) -> None:
-        """Take it out of its owner's data lane, where it lies since before the broker went away: it has not left."""
+        """Take it out of the data lane to its owner, which has not sent it: there was no broker."""
         self._member.pairs.withdraw(exchange.owner, exchange.number)
         exchange.out = 0
 

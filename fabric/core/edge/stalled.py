@@ -1,7 +1,7 @@
-"""Exchanges that nothing comes of: sent again when something may still come, given up when nothing can.
+"""Looks after exchanges that make no progress: sends them again while an answer may still come, else gives them up.
 
 An exchange stalls when nobody takes it, when the bridge that had received it is gone, when the broker is away, or when its time
-is over. What becomes of it then is the table of outcomes in docs/guarantees.md.
+is over. The table of outcomes in docs/guarantees.md says how it ends.
 
 Above it: the edge's core, which gives it deadlines and the regular look. Below it: correlation.py, which ends an exchange, and
 sending.py, which sends it again.
@@ -35,25 +35,25 @@ class StalledExchanges:
             self._sender.unconfirmed(exchange, envelope.attempt, now, sent=sent)
 
     def adrift(self, servers: frozenset[str], now: float) -> None:
-        """A bridge that served these was given up: what it may have received without a word of it is sent again."""
+        """A bridge that served these was given up: send again the exchanges that it may have received and not acknowledged."""
         for exchange in list(self._router.exchanges.values()) if servers else ():
             if exchange.under_way and exchange.resend != NEVER and exchange.request.server in servers:
                 self._sender.publish(exchange, now, around=True)
 
     def recovered(self, now: float) -> None:
-        """A gap has ended: what has no owner is sent again."""
+        """A gap has ended: send again the exchanges that have no owner."""
         for exchange in list(self._router.exchanges.values()):
             if not exchange.owner and exchange.resend != NEVER:
                 self._sender.publish(exchange, now)
 
     # ------------------------------------------------------------ the regular look
     def look(self, now: float) -> None:
-        """Give up what could not be sent in time, and what waits for a bridge where none is there to serve it."""
+        """Give up exchanges that could not be sent in time, and those whose server no bridge serves."""
         self.overdue(now)
         self.hopeless(now)
 
     def overdue(self, now: float) -> None:
-        """What was not sent: after its time an answer is better than to wait on for the broker."""
+        """Give up exchanges that have waited for the broker too long: their clients had better get an error."""
         away, limit = self._member.away_since, self._router.limits.broker
         for exchange in list(self._router.exchanges.values()):
             kind, arrived = exchange.request.kind, exchange.request.arrived
@@ -66,7 +66,7 @@ class StalledExchanges:
             self._router.fail(exchange, outcomes.never_sent(limit), now)
 
     def hopeless(self, now: float) -> None:
-        """What waits for a bridge, where none is there to serve it."""
+        """Give up exchanges that no bridge will take."""
         hopeless = [
             (exchange, fault)
             for exchange in self._router.exchanges.values()
@@ -78,7 +78,7 @@ class StalledExchanges:
 
     # ------------------------------------------------------------ deadlines
     def expired(self, exchange: Exchange, now: float) -> None:
-        """A deadline of the exchange has come: to send again, or to give up."""
+        """A deadline of an exchange has passed: send it again, or give it up."""
         if now >= min(exchange.due, exchange.lapses):
             self._router.give_up(exchange, now)
         elif now >= exchange.resend:

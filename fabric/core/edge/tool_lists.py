@@ -1,7 +1,7 @@
-"""What an edge knows of its servers' tools: listed by the edge itself, or heard in the sessions that pass through it.
+"""The tools of each server, as an edge knows them: listed by the edge itself, or read in the lists that its clients get.
 
-A list that could not be fetched replaces none: the last good one counts, and is asked for again after a pause, behind the
-calls. A server that only has sessions is never asked; there the lists count that its clients get.
+A list that cannot be fetched replaces none: the last good one stays, and is fetched again after a pause, while calls go on. A
+server that has only sessions gets no request of the edge's own: its tools are known from the lists that its clients get.
 
 Above it: routing.py. Below it: correlation.py, which carries the edge's own tools/list, and fabric/mcp/tools.py.
 """
@@ -23,9 +23,9 @@ from fabric.mcp.tools import Catalog
 LIST_TIMEOUT = 10.0
 """Seconds after which calls stop waiting for their server's list of tools, once a bridge takes work of that server."""
 PAUSE = 5.0
-"""Seconds after a list could not be fetched before it is asked for again."""
-HEARD_MOST = 10_000
-"""How many tools of one server are remembered of lists that pass."""
+"""Seconds after which a list that could not be fetched is fetched again."""
+OVERHEARD_TOOLS = 10_000
+"""How many tools of one server are remembered from the lists that its clients get."""
 
 Params = tuple[tuple[str, str], ...] | None
 
@@ -34,16 +34,18 @@ class ToolList(msgspec.Struct, eq=False):
     """A list that is being fetched, page by page. It is the Asker of the request for each page."""
 
     lists: ToolLists
+    """The owner of the list."""
     server: str
     due: float
     """When it must be complete; put off while no bridge takes work of its server."""
     catalog: Catalog
-    """The pages so far."""
+    """The tools of the pages that have come."""
     waiting: list[tuple[Exchange, Message, Params]]
     """The calls that wait for it."""
     page: Exchange | None = None
     """The request for the page that is to come."""
     link: str = ""
+    """See Asker.link: always empty."""
 
     def message(self, exchange: Exchange, frame: bytes, event: int, now: float) -> bool:  # noqa: ARG002
         """See Asker.message. No client waits for it."""
@@ -65,7 +67,7 @@ class ToolList(msgspec.Struct, eq=False):
 
 
 class ToolLists:
-    """The catalogs of every server. retry_calls: servers whose calls may all be repeated, as the configuration says."""
+    """The tools of every server. retry_calls: the servers whose calls may all be repeated, as the configuration says."""
 
     def __init__(self, router: CorrelationRouter, directory: ServerDirectory, retry_calls: frozenset[str]) -> None:
         self._router = router
@@ -80,7 +82,7 @@ class ToolLists:
         return {"tool_lists": len(listing), "calls_awaiting_tools": sum(len(each.waiting) for each in listing)}
 
     def repeatable(self, request: Request, message: Message) -> bool:
-        """Whether a request may be run again, in a session or without one; no call may, as long as nothing is known."""
+        """Whether a request may be run again, in a session or without one; no call may while its tool is unknown."""
         meta = jsonrpc.meta(message)
         if meta.request_state or meta.input_responses:
             return False
@@ -92,7 +94,7 @@ class ToolLists:
         return catalog is not None and catalog.repeatable(request.target)
 
     def call(self, exchange: Exchange, message: Message, params: Params, now: float) -> None:
-        """Send a call on its way, once its server's tools are known. params: see RequestRouting.route."""
+        """Send a call, once its server's tools are known. params: see RequestRouting.route."""
         catalog = self.catalog(exchange.request.server, now)
         if catalog is None:
             self.listing[exchange.request.server].waiting.append((exchange, message, params))
@@ -111,7 +113,7 @@ class ToolLists:
 
     # ------------------------------------------------------------ lists
     def catalog(self, server: str, now: float) -> Catalog | None:
-        """The newest list, or None before the first has come or failed; fetched anew, behind what asks, if it is not fresh."""
+        """The newest list, or None until the first has come or failed. One that is not fresh is fetched again meanwhile."""
         catalog = self._catalogs.get(server)
         if (catalog is None or now >= catalog.fresh_until) and server not in self.listing:
             self.listing[server] = ToolList(self, server, now + LIST_TIMEOUT, Catalog(), [])
@@ -119,16 +121,16 @@ class ToolLists:
         return catalog
 
     def expect(self, server: str, now: float) -> None:
-        """Calls in a session are to be expected: see that the tools are known by then, where the server can be asked."""
+        """Expect calls in a session: have the tools fetched before, if the server can list them without one."""
         if self._directory.modern(server) and server not in self._retry_calls:
             self.catalog(server, now)
 
-    def hear(self, server: str, answer: bytes, now: float) -> None:
-        """A session's own list, or a page of it, passes."""
+    def overhear(self, server: str, answer: bytes, now: float) -> None:
+        """The client of a session gets a list of tools, or a page of one."""
         if self._directory.modern(server) or server in self._retry_calls:
             return
         catalog = self._catalogs.get(server)
-        if catalog is None or len(catalog.tools) > HEARD_MOST:
+        if catalog is None or len(catalog.tools) > OVERHEARD_TOOLS:
             catalog = Catalog()
         if catalog.page(answer, now) is not None:
             self._catalogs[server] = catalog
@@ -148,17 +150,17 @@ class ToolLists:
                 self._router.give_up(tool_list.page, now)
 
     def listed(self, tool_list: ToolList, answer: bytes, now: float) -> None:
-        """A page of a list that was fetched came, or (empty) will not come: after the last, the calls that waited go on."""
+        """A page of a list that is being fetched has come, or failed (empty). After the last, the waiting calls go on."""
         server, catalog = tool_list.server, tool_list.catalog
         cursor = catalog.page(answer, now)
         if cursor and now < tool_list.due:
             self._fetch(tool_list, cursor, now)
             return
         del self.listing[server]
-        if cursor != "":  # it failed, perhaps half-way: half a list is better than none, and no better than an older one
+        if cursor != "":  # it failed: the pages that have come are better than none, and no better than an older list
             catalog = self._catalogs.get(server, catalog)
             catalog.fresh_until = now + PAUSE
         self._catalogs[server] = catalog
         for exchange, message, params in tool_list.waiting:
-            if exchange.asker.link:  # else its client has left meanwhile
+            if exchange.asker.link:  # else its client has left
                 self._offer(catalog, exchange, message, params, now)

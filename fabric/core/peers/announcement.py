@@ -1,4 +1,4 @@
-"""What a process says of itself each second, to everyone: soft state, and the pulse that leases live on."""
+"""What a process announces of itself each second to all others: its state, and the heartbeat that renews leases."""
 
 from __future__ import annotations
 
@@ -20,66 +20,74 @@ class Role(StrEnum):
 class Health(StrEnum):
     """How a bridge judges one of its servers; see core/bridge/processes/health.py."""
 
-    UNKNOWN = "unknown"  # nothing was asked of it yet
-    CHECKING = "checking"  # it was asked for the first time
+    UNKNOWN = "unknown"  # it was sent no request yet
+    CHECKING = "checking"  # it was sent its first request
     HEALTHY = "healthy"
     DEGRADED = "degraded"  # it serves, and failed its last check, or has just been brought back
-    UNHEALTHY = "unhealthy"  # it is given no work
+    UNHEALTHY = "unhealthy"  # it gets no work
 
     @classmethod
     def _missing_(cls, _: object) -> Health:
-        return cls.UNKNOWN  # a newer release may have more words
+        return cls.UNKNOWN  # a newer release may have more values
 
 
 class Restart(msgspec.Struct, frozen=True, omit_defaults=True):
-    """The newest restart of a server that a bridge was asked for, by this token.
-
-    done: it is over: new processes serve, or they do not for the reason in `failure`. calls, sessions: what old processes still
-    run, and those that sessions keep.
-    """
+    """The newest restart of a server that a bridge was asked for."""
 
     token: str
+    """Names the request for it."""
     done: bool = False
+    """Whether it is over: new processes serve, or have failed to."""
     failure: str = ""
+    """Why no new process serves; empty if one does."""
     calls: int = 0
+    """How many calls old processes still run."""
     sessions: int = 0
+    """How many sessions keep their old processes."""
 
 
 class Served(msgspec.Struct, frozen=True, omit_defaults=True):
-    """One MCP server as one bridge serves it.
-
-    digest: of its definition. free: slots for requests without an owner. eras: `legacy`, `modern`, both, or none yet.
-    sessions, children: how many now. reason: why it is not healthy. restart: the newest that was asked for.
-    """
+    """One MCP server as one bridge serves it."""
 
     digest: str
+    """The digest of its definition, on which all bridges that serve it have to agree."""
     free: int = 0
+    """Slots for requests without an owner."""
     eras: tuple[str, ...] = ()
+    """`legacy`, `modern`, both, or none that is known yet."""
     sessions: int = 0
+    """How many legacy sessions it has now."""
     children: int = 0
+    """How many processes it has now."""
     health: Health = Health.UNKNOWN
     reason: str = ""
+    """Why it is not healthy, for people."""
     restart: Restart | None = None
+    """The newest restart that was asked for; None for none."""
 
 
 class Announcement(msgspec.Struct, frozen=True, omit_defaults=True):
-    """One process, now.
-
-    number: counts them. key: fingerprints of the fabric's secret. versions: of envelopes it reads. host: machine and process
-    id, for people. address: where clients reach an edge. crowd: see crowd.py; 0 from a process that has not seen a full
-    lease, and from older releases. restart: the servers that an observer wants restarted, each with a token.
-    """
+    """The present state of one process."""
 
     role: Role
     number: int
+    """Counts the announcements of the process, from 1."""
     key: str
+    """Fingerprints of the fabric's secret, with commas between."""
     versions: tuple[int, ...]
+    """The versions of envelopes that it reads."""
     host: str = ""
+    """Machine and process id, for people."""
     address: str = ""
+    """Where clients reach an edge."""
     sessions: int = 0
+    """How many legacy sessions a bridge has, or long links an edge."""
     serves: dict[str, Served] = {}
+    """The servers of a bridge, by name."""
     crowd: int = 0
+    """See crowd.py; 0 from a process that has not seen a full lease, and from older releases."""
     restart: dict[str, str] = {}
+    """The token of each restart that an observer asks for, by server."""
 
 
 _encoder = msgspec.msgpack.Encoder()

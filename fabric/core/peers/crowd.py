@@ -1,7 +1,7 @@
-"""Who is there, as one number that two processes can compare: the same number means that they know of the same workers.
+"""The set of known workers as one number, which two processes can compare: equal numbers mean that they know the same workers.
 
-A process that has just come asks everyone by `hello`. It need not wait a full lease to be certain that nobody is missing: once
-it has heard exactly those workers whom a process that has seen a full lease knows of, it knows as much as that one does.
+A new process sends `hello`, and all workers announce themselves. The new process need not wait a full lease to be certain that
+no worker is missing: once it knows exactly the workers that a process knows which has seen a full lease, its list is complete.
 """
 
 from __future__ import annotations
@@ -10,12 +10,12 @@ from hashlib import blake2b
 
 
 def mark(incarnation: str) -> int:
-    """The number of one worker, of 64 bits. Those of several are combined by exclusive or, in any order."""
+    """The number of one worker, 64 bits. The numbers of several are combined by exclusive or, in any order."""
     return int.from_bytes(blake2b(incarnation.encode(), digest_size=8).digest(), "big")
 
 
 class Crowd:
-    """The workers that one process knows of, itself left out; and what others, who have seen a full lease, know of."""
+    """The workers that one process knows, itself left out; and the numbers that others have announced."""
 
     def __init__(self, me: str) -> None:
         self._me = mark(me)
@@ -30,22 +30,22 @@ class Crowd:
             self._sum ^= number
 
     def remove(self, incarnation: str) -> None:
-        """It has left, or was given up."""
+        """A worker has left, or was given up."""
         self._sum ^= self._members.pop(incarnation, 0)
 
     def number(self, *, with_me: bool) -> int:
-        """All workers as one number; an observer leaves itself out."""
+        """The number of all known workers. with_me: whether this process is one, as an observer is not."""
         return self._sum ^ self._me if with_me else self._sum
 
     def compare(self, seen: int) -> None:
-        """Take in what another process knows of."""
+        """Another process has announced the number of the workers that it knows."""
         self._seen_by_others.add(seen)
 
     @property
     def complete(self) -> bool:
-        """Whether some other process knows of exactly the same workers; whether it has heard of us by then does not matter."""
+        """Whether another process knows exactly the same workers, this process itself included or not yet."""
         return not self._seen_by_others.isdisjoint((self._sum, self._sum ^ self._me))
 
     def forget(self) -> None:
-        """What the others know has been compared, or is out of date."""
+        """Forget the numbers of the others, which are out of date."""
         self._seen_by_others.clear()

@@ -1,8 +1,8 @@
-"""The lane: order, dedup, loss detection, credit and replay between two incarnations, whatever the broker does.
+"""The two ends of a lane: a numbered sequence of messages between two incarnations, in order and without loss or duplicates.
 
-Each lane numbers its messages from 1. The receiver returns its highest contiguous number in whatever goes back and holds what
-came early; the sender keeps what is not acknowledged and sends it again on a gap, on a reconnect, or after a second. (Selective
-parts of TCP and QUIC, over messages instead of bytes; EIP: resequencer, idempotent receiver, guaranteed delivery.)
+Each lane numbers its messages from 1. The receiver returns its highest contiguous number with every pack, and holds messages
+that came early. The sender keeps what is not acknowledged; pair.py sends it again on a gap, on a reconnect, or after a second.
+(As in TCP and QUIC, over messages instead of bytes; EIP: resequencer, idempotent receiver, guaranteed delivery.)
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from collections import deque
 from fabric.envelope import Envelope, weight
 
 HELD_MESSAGES = 4096
-"""How many messages may wait behind a gap; what comes beyond is dropped and sent again."""
+"""How many messages may wait behind a gap; any more are dropped, and sent again by the peer."""
 
 
 class Outgoing:
@@ -22,14 +22,20 @@ class Outgoing:
 
     def __init__(self) -> None:
         self.next = 1
+        """The number of the next message."""
         self.acknowledged = 0
+        """The number up to which the peer has acknowledged all messages."""
         self.kept: deque[Envelope] = deque()
+        """The messages that are not acknowledged, in order."""
         self.kept_bytes = 0
-        self.sent_at = 0.0  # when the oldest kept message was last sent
-        self.owed_since = 0.0  # since when nothing of what is kept was acknowledged
+        """Their weight."""
+        self.sent_at = 0.0
+        """When the oldest of them was last sent."""
+        self.owed_since = 0.0
+        """Since when none of them has been acknowledged."""
 
     def keep(self, envelope: Envelope, now: float) -> int:
-        """Remember a message until it is acknowledged. Its number is `next`. Returns its weight."""
+        """Keep a message, whose number is `next`, until it is acknowledged. Returns its weight."""
         if not self.kept:
             self.sent_at = self.owed_since = now
         self.kept.append(envelope)
@@ -59,10 +65,12 @@ class Incoming:
 
     def __init__(self) -> None:
         self.contiguous = 0
+        """The number up to which all messages have come."""
         self.held: dict[int, Envelope] = {}
+        """The messages that came before one of a lower number, by number."""
 
     def accept(self, envelope: Envelope) -> list[Envelope]:
-        """What may be acted on now, in order: nothing for a repeat or an early message, more than one when a gap closes."""
+        """Take a message. Returns those to handle now, in order: none for a duplicate or early one, several if a gap closes."""
         number = envelope.number
         if number != self.contiguous + 1:
             if number > self.contiguous and len(self.held) < HELD_MESSAGES:

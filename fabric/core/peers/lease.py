@@ -1,8 +1,11 @@
-"""Who is alive: announcements, leases, and the rule that who does not hear himself judges nobody.
+"""Leases on peers, renewed by their announcements: which of them live, and which are lost.
 
-A process publishes an announcement each second and hears its own back through the broker. A lease runs only while that works;
-after a gap (a reconnect, or no own announcement heard that is younger than 1.6 s) every lease starts afresh. (A failure
+A process publishes an announcement each second, and receives its own back through the broker. Leases run only while that works:
+a process that stops receiving its own announcements lets no peer's lease expire. After such a gap (a reconnect, or no own
+announcement received that is younger than 1.6 s) every lease starts afresh. Who does not hear himself judges nobody. (A failure
 detector that first doubts itself; compare SWIM's Lifeguard.)
+
+Above it: member.py, and the edge's directory of servers. Below it: announcement.py and crowd.py.
 """
 
 from __future__ import annotations
@@ -15,25 +18,27 @@ from fabric.core.peers.crowd import Crowd
 PERIOD = 1.0
 """Seconds between announcements."""
 EARLY = 0.1
-"""Seconds by which an announcement may be early, so that a look just before its time does not put it off to the next."""
+"""Seconds by which an announcement may be early, so that a beat just before its time does not put it off to the next."""
 GAP = 1.6
-"""Seconds since the sending of the newest own announcement heard back, from which on one is in a gap."""
+"""Seconds after which a gap begins, since the newest own announcement that came back was sent."""
 LEASE = 3.5
-"""Seconds a peer is believed to live without a word from it, unless told otherwise."""
+"""Seconds of silence after which a peer is lost, unless the configuration says otherwise."""
 SETTLE = 0.4
-"""Seconds after the own hello was heard back in which everyone has announced himself, unless others' crowds tell sooner."""
+"""Seconds after our own hello came back until all workers have announced themselves; a crowd may show sooner that they have."""
 
 
 class Peer(msgspec.Struct):
-    """Another process as last heard."""
+    """Another process."""
 
     incarnation: str
-    heard: float
+    last_seen: float
+    """When the last message from it came."""
     announcement: Announcement | None = None
+    """Its newest announcement; None if there was none yet."""
 
 
 class Leases:
-    """The judge. Fed with everything received; asked who has died. Times are seconds of one monotonic clock."""
+    """The leases of one process on its peers. Times are seconds of one monotonic clock."""
 
     def __init__(self, me: str, lease: float = LEASE) -> None:
         self.me = me
@@ -42,21 +47,21 @@ class Leases:
         self.number = 0
         self._sent: dict[int, float] = {}
         self._announced = float("-inf")
-        self._echo = float("-inf")  # when the newest own announcement heard back was sent
+        self._echo = float("-inf")  # when the newest own announcement that came back was sent
         self._afresh = float("-inf")  # since when leases run
-        self._answered = float("inf")  # since when everyone has had time to answer
-        self._settled = float("inf")  # the same, or since when nobody is missing
+        self._answered = float("inf")  # when all workers have had time to answer
+        self._settled = float("inf")  # the same, or sooner if no worker is missing
         self._crowd = Crowd(me)
-        self._complete = False  # nobody is missing, by the crowd of one who has seen a full lease
+        self._complete = False  # whether no worker is missing, by the crowd of a process that has seen a full lease
 
     def next_number(self, now: float) -> int | None:
-        """The number of the announcement that is due now, or None. Telling it is publishing it."""
+        """The number of the announcement that is due now, or None. The caller publishes it."""
         if now - self._announced < PERIOD - EARLY:
             return None
         return self.force(now)
 
     def force(self, now: float) -> int:
-        """The number of an announcement made now, whatever is due."""
+        """The number of an announcement that is published now, due or not."""
         self._announced = now
         self.number += 1
         self._sent[self.number] = now
@@ -68,8 +73,8 @@ class Leases:
         self._echo = float("-inf")
         self._announced = float("-inf")
 
-    def heard_self(self, number: int, now: float) -> bool:
-        """An own announcement came back. True when that ends a gap: every lease has just started afresh."""
+    def echoed(self, number: int, now: float) -> bool:
+        """An own announcement came back. Returns whether that ends a gap; then every lease has started afresh."""
         sent = self._sent.pop(number, None)
         if sent is None or sent < self._echo:
             return False
@@ -84,27 +89,27 @@ class Leases:
         return ended
 
     def in_gap(self, now: float) -> bool:
-        """Whether this process cannot tell silence of the others from its own deafness."""
+        """Whether this process does not receive its own announcements, so that silence of others means nothing."""
         return now - self._echo > GAP
 
     def known(self, now: float) -> bool:
-        """Whether this process has once been settled."""
+        """Whether this process has been settled at least once."""
         return now >= self._settled
 
     def settled(self, now: float) -> bool:
-        """Whether this process knows who is there: everyone has answered its hello."""
+        """Whether this process knows all workers: they have answered its hello."""
         return now >= self._settled and not self.in_gap(now)
 
     def answered(self, now: float) -> bool:
-        """Whether everyone has had time to answer its hello, those who came at the same moment among them."""
+        """Whether all workers have had time to answer its hello, also those that started at the same time."""
         return now >= self._answered and not self.in_gap(now)
 
     def sure(self, now: float) -> bool:
-        """Whether it is certain who is there, and who is not: by a full lease without a gap, our own or another worker's."""
+        """Whether it is certain which workers there are: by a full lease without a gap, this process's or another's."""
         return not self.in_gap(now) and (self._complete or self._seasoned(now))
 
     def crowd(self, now: float, *, with_me: bool) -> int:
-        """What to announce of who is there; 0 before this process has seen a full lease itself."""
+        """The number of the known workers, to announce; 0 before this process has seen a full lease itself."""
         return self._crowd.number(with_me=with_me) if self._seasoned(now) and not self.in_gap(now) else 0
 
     def _seasoned(self, now: float) -> bool:
@@ -115,12 +120,12 @@ class Leases:
         return min((at for at in (self._settled, self._answered, self._afresh + self.lease) if at > now), default=float("inf"))
 
     def renew(self, incarnation: str, now: float) -> None:
-        """Something came from a peer, or one begins to depend on it."""
+        """A message came from a peer, or this process begins to depend on it."""
         peer = self.peers.get(incarnation)
         if peer is None:
             self.peers[incarnation] = Peer(incarnation, now)
         else:
-            peer.heard = now
+            peer.last_seen = now
 
     def announced(self, incarnation: str, announcement: Announcement, now: float) -> bool:
         """A peer's announcement came. Returns whether it is the peer's first, or names other servers than the one before."""
@@ -134,7 +139,7 @@ class Leases:
         return before is None or before.serves.keys() != announcement.serves.keys()
 
     def _look_around(self, crowd: int, now: float) -> None:
-        """Whether those heard by now are all there are."""
+        """See whether all workers are known by now."""
         if crowd:
             self._crowd.compare(crowd)
         if self._crowd.complete:
@@ -142,9 +147,9 @@ class Leases:
             self._settled = min(self._settled, now)
 
     def quiet(self, incarnation: str, now: float) -> float:
-        """For how long this peer has been silent, as far as this process could have heard it; for ever if it is unknown."""
+        """Seconds for which this peer has been silent, without those of a gap; infinite for an unknown peer."""
         peer = self.peers.get(incarnation)
-        return now - max(peer.heard, self._afresh) if peer is not None else float("inf")
+        return now - max(peer.last_seen, self._afresh) if peer is not None else float("inf")
 
     def end(self, incarnation: str) -> None:
         """The peer said goodbye, or was given up."""
@@ -152,13 +157,13 @@ class Leases:
         self.peers.pop(incarnation, None)
 
     def dead(self, now: float) -> list[str]:
-        """Whose lease has ended by now; nobody's while in a gap. They are the caller's to `end`."""
+        """The peers whose lease has ended by now; none during a gap. The caller ends each."""
         if self.in_gap(now):
             return []
-        return [peer.incarnation for peer in self.peers.values() if now - max(peer.heard, self._afresh) > self.lease]
+        return [peer.incarnation for peer in self.peers.values() if now - max(peer.last_seen, self._afresh) > self.lease]
 
     def alive(self, role: Role) -> list[tuple[str, Announcement]]:
-        """Every peer of that role under lease that has announced itself."""
+        """The peers of that role that are under lease and have announced themselves."""
         return [
             (peer.incarnation, peer.announcement)
             for peer in self.peers.values()

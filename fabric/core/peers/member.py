@@ -1,4 +1,7 @@
-"""A member of the fabric: what every core shares. Lanes to the others, leases on them, announcements, hello and goodbye."""
+"""A member of the fabric: the part that every core has. Its lanes, its leases, and its announcements, hello and goodbye.
+
+Above it: the cores of edge, bridge and observer. Below it: pair.py, lease.py and announcement.py.
+"""
 
 from __future__ import annotations
 
@@ -19,11 +22,11 @@ from fabric.envelope import HEADER_BYTES, READS, UPGRADE, VERSION, Envelope, Kin
 from fabric.errors import InvalidEnvelope
 
 BEAT = 0.25
-"""Seconds between two looks at lanes and leases; an acknowledgement is never later than this."""
+"""Seconds between two beats, at which lanes and leases are looked at; an acknowledgement is never later than this."""
 
 
 class Loss(StrEnum):
-    """How a peer was lost: its lease has ended, it said goodbye, or it lives and gave us up."""
+    """How a peer was lost: its lease has ended, it said goodbye, or it lives and has given this process up."""
 
     LEASE = "lease"
     GOODBYE = "goodbye"
@@ -31,43 +34,47 @@ class Loss(StrEnum):
 
 
 class Identity(msgspec.Struct, frozen=True, kw_only=True):
-    """Who a process is and how it keeps the rules; given once, from outside.
-
-    incarnation: minted after fork, unique for ever. key: fingerprints of the fabric's secret, the signing key's first, with
-    commas between. lease: seconds. lane_bytes: what a data lane may hold unacknowledged before it takes no new work. wall: unix
-    time minus monotonic time, for traces only. spans: mints a traceparent below a given one (or none, or a malformed one),
-    empty when it is not sampled; None when tracing is off. salt: at most 64 secret bytes; without them nobody can guess the
-    id of an exchange.
-    """
+    """The identity of a process, and its settings as a member; given once, from outside."""
 
     incarnation: str
+    """Minted after fork; no other process ever has it."""
     key: str
+    """Fingerprints of the fabric's secret, that of the signing key first, with commas between."""
     host: str = ""
+    """Machine and process id, for people."""
     lease: float = LEASE
+    """Seconds of silence after which a peer is lost."""
     lane_bytes: int = 32 * 1024 * 1024
+    """What a data lane may hold unacknowledged before it takes no new work."""
     wall: float = 0.0
+    """Unix time minus monotonic time, for traces only."""
     salt: bytes = b""
+    """At most 64 secret bytes, without which nobody can guess the id of an exchange."""
     spans: Callable[[str], str] | None = None
+    """Mints a traceparent below a given one, which may be empty or malformed; returns an empty one if it is not sampled.
+
+    None when tracing is off.
+    """
 
 
 class Owner(Protocol):
-    """What a member asks of the core it is part of."""
+    """The core that a member is part of, as the member calls it."""
 
     def describe(self, number: int, now: float) -> Announcement:
-        """What this process announces now."""
+        """The announcement of this process, with this number."""
         ...
 
     def lost(self, peer: str, now: float, loss: Loss) -> None:
-        """All that hung on the peer ends."""
+        """A peer is lost: all that depends on it ends."""
         ...
 
     def recovered(self, now: float) -> None:
-        """A gap has ended: what may have been lost meanwhile is sent again."""
+        """A gap has ended: what may have been lost in it is sent again."""
         ...
 
 
 class Member:
-    """Presence in the fabric. Effects are appended to `out`, which it shares with its owner; the owner is told what ends."""
+    """The membership of one process. Effects are appended to `out`, which it shares with its owner."""
 
     def __init__(self, identity: Identity, owner: Owner, out: list[Effect]) -> None:
         self.identity = identity
@@ -75,20 +82,25 @@ class Member:
         self.leases = Leases(self.me, identity.lease)
         self.pairs = Pairs(self.me, lane_bytes=identity.lane_bytes)
         self.keeps = False
-        self.away_since = float("-inf")  # since when there is no broker; later than any time while there is one
-        self.largest_body_bytes = sys.maxsize  # until a broker says what it takes
+        """Whether the broker keeps work until that is acknowledged."""
+        self.away_since = float("-inf")
+        """Since when there is no broker; infinite while there is one."""
+        self.largest_body_bytes = sys.maxsize
+        """The longest body of an envelope that the broker takes; unlimited until one is connected."""
         self.next_beat = 0.0
+        """When `beat` is due."""
         self.due = 0.0
-        """When `beat` or `look` is to be called at the latest."""
+        """When `beat` or `look` is due."""
         self.looked_at = 0.0
-        """When the last regular look was."""
+        """When the last beat was."""
         self.left = False
+        """Whether it has said goodbye."""
         self._status = (False, False)  # whether it was settled, and sure
         self._owner = owner
         self._out = out
 
     def take(self) -> list[Effect]:
-        """The effects that have gathered, in order; none are left."""
+        """Take out the effects that have gathered, in order."""
         if not self._out:
             return []
         effects = self._out.copy()
@@ -96,12 +108,12 @@ class Member:
         return effects
 
     def connected(self, keeps: bool, largest_message_bytes: int, now: float) -> None:
-        """The broker is there: say hello and announce."""
+        """The broker is connected: publish hello and an announcement, and send again what is not acknowledged."""
         self.keeps = keeps
         self.away_since = float("inf")
         self.largest_body_bytes = largest_message_bytes - HEADER_BYTES
         self.pairs.pack_bytes = min(largest_message_bytes, PACK_BYTES)
-        self._say(Kind.HELLO)
+        self._broadcast(Kind.HELLO)
         self.announce(now)
         self.pairs.reconnected(now)
         self._out.append(StatusChanged())
@@ -113,28 +125,28 @@ class Member:
         self._out.append(StatusChanged())
 
     def leave(self) -> None:
-        """Say goodbye: peers end this process's lease at once."""
+        """Publish goodbye: peers end the lease of this process at once."""
         self.left = True
-        self._say(Kind.BYE)
+        self._broadcast(Kind.BYE)
 
     def announce(self, now: float) -> None:
-        """Announce at once: something that others decide by has changed."""
+        """Publish an announcement at once, because state has changed by which others decide."""
         self._announce(self.leases.force(now), now)
 
     def data(self, peer: str, now: float, envelope: Envelope) -> int:
-        """Post on the data lane; the peer has a lease from now on. Returns the message's number."""
+        """Post a message on the data lane to a peer, which has a lease from now on. Returns the message's number."""
         if peer not in self.leases.peers:
             self.leases.renew(peer, now)
         return self.pairs.data(peer, now, envelope)
 
     def control(self, peer: str, now: float, envelope: Envelope) -> int:
-        """Post on the control lane; the peer has a lease from now on. Returns the message's number."""
+        """Post a message on the control lane to a peer, which has a lease from now on. Returns the message's number."""
         if peer not in self.leases.peers:
             self.leases.renew(peer, now)
         return self.pairs.control(peer, now, envelope)
 
     def beat(self, now: float) -> None:
-        """The regular look: announce, judge leases, keep the lanes going."""
+        """Announce if that is due, give up peers whose lease has ended, acknowledge, and send again."""
         self.looked_at = now
         self.next_beat = now + BEAT
         number = None if self.left else self.leases.next_number(now)
@@ -146,20 +158,20 @@ class Member:
         self.look(now)
 
     def look(self, now: float) -> None:
-        """See whether it is settled and sure by now; a regular look might be late for that."""
+        """Judge whether it is settled and sure by now; the next beat might be late for that."""
         self.due = min(self.next_beat, self.leases.next_change(now))
         self._judge_status(now)
 
     def doubts(self, peer: str, now: float) -> bool:
-        """Whether a peer under lease is silent, or leaves unacknowledged what it was sent, for longer than one that lives."""
+        """Whether a peer under lease has been silent, or has acknowledged nothing, for longer than a peer that lives would."""
         if self.leases.in_gap(now):
-            return False  # it may be us who are deaf
+            return False  # the fault may be at this end
         return self.leases.quiet(peer, now) > GAP or self.pairs.owing(peer, now) > RESEND_AFTER
 
     def receive(self, pack: Pack, now: float) -> list[Envelope]:
-        """Take in a pack from inbox or topic; returns the envelopes of lanes, in order, for the owner to act on.
+        """Take in a pack from the inbox or a topic. Returns the envelopes for the owner to handle, in order.
 
-        So it does with work that was sent straight here, which travels in no lane.
+        These are the envelopes of lanes, and work that was sent straight to this inbox, which travels in no lane.
         """
         if pack.generation == 0:
             for envelope in pack.envelopes:
@@ -167,7 +179,7 @@ class Member:
             return [envelope for envelope in pack.envelopes if envelope.kind in (Kind.REQUEST, Kind.OPEN)]
         received = self.pairs.receive(pack, now)
         if received is None:
-            return []  # only what comes in the current generation is a sign of life for us
+            return []  # only a pack of the current generation renews the lease
         envelopes, given_up = received
         self.leases.renew(pack.source, now)
         if given_up:
@@ -177,27 +189,25 @@ class Member:
     def _topic(self, source: str, envelope: Envelope, now: float) -> None:
         if envelope.kind is Kind.ANNOUNCE:
             try:
-                heard = announcement.decode(envelope.body)
+                announced = announcement.decode(envelope.body)
             except InvalidEnvelope:
-                return  # of another release; it shows up as a process that serves nothing
+                return  # of another release; its process counts as one that serves nothing
+            peer = f"{announced.role} {announced.host or source}"
             if source == self.me:
-                if self.leases.heard_self(heard.number, now):
+                if self.leases.echoed(announced.number, now):
                     self.look(now)
                     self.pairs.reconnected(now)
                     self._owner.recovered(now)
-            elif set(heard.key.split(",")).isdisjoint(self.identity.key.split(",")):
-                if not self.leases.known(now):  # who comes later yields; who serves does not stop for a stranger
-                    who = f"{heard.role} {heard.host or source}"
-                    self._out.append(Conflict(f"{who} has another fabric secret; give all workers of a fabric the same one"))
-            elif VERSION not in heard.versions:  # the one of the newer release stops by the same rule
+            elif set(announced.key.split(",")).isdisjoint(self.identity.key.split(",")):
+                if not self.leases.known(now):  # the later process yields; one that serves does not stop for a newcomer
+                    self._out.append(Conflict(f"{peer} has another fabric secret; give all workers of a fabric the same one"))
+            elif VERSION not in announced.versions:  # the process of the newer release stops by the same rule
                 if not self.leases.known(now):
-                    read = ", ".join(map(str, heard.versions))
-                    who = (
-                        f"{heard.role} {heard.host or source} reads envelopes of version {read}, this process writes {VERSION}"
-                    )
-                    self._out.append(Conflict(f"{who}; {UPGRADE}"))
+                    read = ", ".join(map(str, announced.versions))
+                    reason = f"{peer} reads envelopes of version {read}, this process writes {VERSION}"
+                    self._out.append(Conflict(f"{reason}; {UPGRADE}"))
             else:
-                if self.leases.announced(source, heard, now):
+                if self.leases.announced(source, announced, now):
                     self._out.append(StatusChanged())
                 self._judge_status(now)
                 self.pairs.remind(source)
@@ -240,13 +250,13 @@ class Member:
             "early": sum(len(pair.data_in.held) + len(pair.control_in.held) for pair in pairs),
         }
 
-    def _say(self, kind: Kind) -> None:
+    def _broadcast(self, kind: Kind) -> None:
         self._out.append(Publish(ANNOUNCEMENTS, single(self.me, Envelope(kind=kind))))
 
     def _announce(self, number: int, now: float) -> None:
-        said = self._owner.describe(number, now)
-        crowd = self.leases.crowd(now, with_me=said.role is not Role.OBSERVER)
-        body = announcement.encode(msgspec.structs.replace(said, crowd=crowd))
+        described = self._owner.describe(number, now)
+        crowd = self.leases.crowd(now, with_me=described.role is not Role.OBSERVER)
+        body = announcement.encode(msgspec.structs.replace(described, crowd=crowd))
         self._out.append(Publish(ANNOUNCEMENTS, single(self.me, Envelope(kind=Kind.ANNOUNCE, body=body))))
 
 

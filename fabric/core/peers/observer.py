@@ -1,4 +1,4 @@
-"""The observer core: it says hello, hears who answers, and takes no part in anything but what a person asks of all bridges."""
+"""The observer core: it sends hello, collects announcements, and announces the restarts that a person asks for."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from fabric.core.peers.snapshot import MemberSnapshot
 
 
 class ObserverCore(MemberCore):
-    """A member of the fabric that only listens."""
+    """A member of the fabric that serves nobody."""
 
     def __init__(self, identity: Identity) -> None:
         super().__init__(identity)
@@ -64,12 +64,12 @@ class ObserverCore(MemberCore):
         return self.member.take()
 
     # ------------------------------------------------------------ what a member asks of its owner
-    def describe(self, number: int, now: float) -> Announcement:  # noqa: ARG002 - a bridge says how long something lasts
-        """What it announces now."""
+    def describe(self, number: int, now: float) -> Announcement:  # noqa: ARG002 - a bridge announces durations
+        """See Owner.describe."""
         return msgspec.structs.replace(announcing(self.member.identity, Role.OBSERVER, number), restart=dict(self._restart))
 
     def lost(self, peer: str, now: float, loss: Loss) -> None:
-        """Nothing hangs on anybody."""
+        """See Owner.lost. Nothing depends on a peer."""
 
     def recovered(self, now: float) -> None:
-        """Nothing was sent that could have been lost."""
+        """See Owner.recovered. Nothing was sent that could have been lost."""

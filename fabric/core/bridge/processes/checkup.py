@@ -1,4 +1,4 @@
-"""The regular checks of one server: when one is due, which process is asked, and what its outcome means."""
+"""The regular checks of one server: when each is due, which process gets the request, and what its outcome means."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ class Check(msgspec.Struct, frozen=True):
     """A check under way."""
 
     due: float
-    """When it has failed, unless it is passed before."""
+    """When it has failed, unless it passes before."""
     child: Child | None = None
-    """The process that is asked; None where a command checks the server."""
+    """The process that gets the request; None if a command checks the server."""
     id: str = ""
-    """The id of the question."""
+    """The id of the request."""
 
 
 class Checkup:
@@ -29,21 +29,21 @@ class Checkup:
 
     def __init__(self, pool: Pool) -> None:
         self.under_way: Check | None = None
-        """The check that has been neither passed nor failed yet."""
+        """The check that has neither passed nor failed yet; None for none."""
         self._pool = pool
         self._checks = pool.limits.checks
         self._next = 0.0
         self._count = 0
-        self._pinged: Child | None = None  # before its handshake, while no such ping has been answered by any process
+        self._pinged: Child | None = None  # before its handshake, until any process has answered such a ping
 
     def put_off(self, now: float) -> None:
-        """The server has just shown that it is well: the next check comes after the interval."""
+        """The server has just shown that it is healthy: the next check is due after the interval."""
         self._next = now + self._checks.interval
 
     def look(self, now: float) -> str:
-        """Begin a check that is due. Returns why the one under way has failed, if it is late."""
+        """Begin a check that is due. Returns why the check under way has failed, if it is late; else empty."""
         if self.under_way is not None:
-            if self.under_way.child is not None and self.under_way.child.behind:  # the question waits behind what is unread
+            if self.under_way.child is not None and self.under_way.child.behind:  # it has yet to read what comes before
                 self.under_way = msgspec.structs.replace(self.under_way, due=now + self._checks.timeout)
             if now < self.under_way.due:
                 return ""
@@ -63,7 +63,7 @@ class Checkup:
         child = shared or (pool.harmless_to_ask if self._checks.ping else None)
         self.put_off(now)
         if self._checks.command:
-            self.under_way = Check(now + 2 * self._checks.timeout)  # its runner keeps the time
+            self.under_way = Check(now + 2 * self._checks.timeout)  # the runtime bounds its time
             pool.check()
         elif child is not None and child.started and not child.behind:
             self._count += 1
@@ -73,20 +73,20 @@ class Checkup:
             pool.ask(child, requests.discover(id) if child is shared else requests.ping(id))
 
     def minds(self, child: Child) -> bool:
-        """Whether a process that has ended, or is silent, may have been harmed by the ping that it got before its handshake."""
+        """Whether a process that has ended or is silent may have been harmed by a ping before its handshake."""
         if child is not self._pinged:
             return False
         self.under_way = self._pinged = None
         return True
 
     def answered(self, child: Child, id: str) -> None:
-        """A process has answered what is none of its work: of a ping, this shows that such pings do no harm."""
+        """A process has answered a request of the bridge's own. If that is a ping, such pings do no harm."""
         if child is self._pinged and id == f"check-{self._count}":
             self._pinged = None
             self._pool.known = msgspec.structs.replace(self._pool.known, pinged=True)
 
     def passed(self, now: float) -> None:
-        """The check under way is passed."""
+        """The check under way has passed."""
         self.under_way = None
         self.put_off(now)
         self._pool.condition.passed()
@@ -98,8 +98,8 @@ class Checkup:
         pool, condition = self._pool, self._pool.condition
         served = condition.serves
         if check is None or not (served or condition.down) or (check.child and check.child.id not in pool.children):
-            return []  # the process that was asked is gone
+            return []  # the process that got the request is gone
         self.put_off(now)
-        jobs = check.child.jobs.values() if check.child else ()  # a command knows better
+        jobs = check.child.jobs.values() if check.child else ()  # the command's judgement counts, whatever runs
         condition.failed(reason, busy=any(now - job.begun < self._checks.patience for job in jobs))
         return pool.give_up(reason, now) if served and not condition.serves else []

@@ -1,12 +1,12 @@
-"""How one server is, by what it is seen to do: answer its first question, answer checks, or end. Pure counting.
+"""The health of one server, by its first answer, its checks, and the ends of its processes.
 
     unknown > checking <> healthy <> degraded > unhealthy > degraded
                    └───────────────────────────────┘
 
-A failed check degrades a server, `down` of them in a row make it unhealthy; `up` passed ones in a row make it healthy again.
-A server whose process ends in service is checking again if the next one takes long to answer. One that checks have brought down
-comes back degraded once its new process answers, and that answer is the first of the `up`;
-where a command checks it, only that command can bring it back.
+A failed check degrades a server, and `down` of them in a row make it unhealthy; `up` passed checks in a row make it healthy
+again. A server whose process ends in service is checking again if the next one takes long to answer. A server that checks have
+brought down is degraded once its new process answers, and that answer counts as the first of the `up` passed checks. If a
+command checks the server, only that command can bring it back.
 """
 
 from __future__ import annotations
@@ -17,34 +17,35 @@ from fabric.core.peers.announcement import Health
 
 
 class Checks(msgspec.Struct, frozen=True, kw_only=True):
-    """How one server is checked."""
+    """The settings of one server's checks."""
 
     enabled: bool = True
+    """Whether it is checked at all."""
     interval: float = 30.0
     """Seconds from the end of one check to the next."""
     timeout: float = 5.0
-    """Seconds to pass a check."""
+    """Seconds until a check has failed."""
     down: int = 3
     """Failed checks in a row that make the server unhealthy."""
     up: int = 2
     """Passed checks in a row that make it healthy again."""
     command: bool = False
-    """Whether a command checks it, instead of questions to it."""
+    """Whether a command checks it, instead of requests to it."""
     ping: bool = True
     """Whether it may be pinged before the handshake."""
     patience: float = 300.0
-    """Seconds that a request may run during which a server that answers nothing else counts as busy and not as down."""
+    """Seconds that a request may run during which a server that answers no check counts as busy, not as down."""
 
 
 class Condition:
-    """What is known of one server's health."""
+    """The health of one server."""
 
     def __init__(self, checks: Checks) -> None:
         self.health = Health.UNKNOWN
         self.serves = False
-        """Whether it may be given work."""
+        """Whether it may get work."""
         self.reason = ""
-        """Why it is not healthy."""
+        """Why it is not healthy; empty if it is."""
         self._checks = checks
         self._failed = 0  # in a row
         self._passed = 0  # in a row
@@ -56,7 +57,7 @@ class Condition:
         return self._brought_down and self._checks.command
 
     def begun(self) -> None:
-        """A process of it was asked its first question."""
+        """The first request was sent to a process of it."""
         if self.health is Health.UNKNOWN:
             self._become(Health.CHECKING, "")
 
@@ -66,7 +67,7 @@ class Condition:
             self._become(Health.CHECKING, "")
 
     def answered(self) -> None:
-        """A new process has answered its first question."""
+        """A new process has answered its first request."""
         if self.down:
             return
         if self._brought_down:
@@ -85,14 +86,14 @@ class Condition:
             self._become(Health.HEALTHY, "")
 
     def failed(self, reason: str, *, busy: bool) -> None:
-        """It failed a check. busy: a request is under way that may be why, and that is not to be cut short."""
+        """It failed a check. busy: a request runs that may be the reason, and that is not to be interrupted."""
         self._passed = 0
         self._failed += 1
         self._brought_down = self.down or (self._failed >= self._checks.down and not busy)
         self._become(Health.UNHEALTHY if self._brought_down else Health.DEGRADED, reason)
 
     def ended(self, reason: str) -> None:
-        """It did not start, did not answer its first question, or ended too soon."""
+        """It did not start, did not answer its first request, or ended too soon."""
         self._become(Health.UNHEALTHY, reason)
 
     def _become(self, health: Health, reason: str) -> None:

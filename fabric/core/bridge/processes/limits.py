@@ -1,4 +1,4 @@
-"""One server's settings, as its bridge goes by them."""
+"""The settings of one server, as its bridge applies them."""
 
 from __future__ import annotations
 
@@ -9,18 +9,18 @@ import msgspec
 from fabric.core.bridge.processes.health import Checks
 
 START_TIMEOUT = 120.0
-"""Seconds a process has from its start to its first answer, unless told otherwise."""
+"""Seconds that a process has from its start to its first answer, unless the configuration says otherwise."""
 UNREAD_BYTES = 16 * 1024 * 1024
-"""What may wait for one process, unless told otherwise."""
+"""How many bytes may wait for one process."""
 
 
 class ServerLimits(msgspec.Struct, frozen=True):
     """The settings of one server."""
 
     digest: str
-    """Of the server's definition: bridges that serve one name have to agree on it."""
+    """The digest of the server's definition, on which bridges that serve one name have to agree."""
     transport: str = "stdio"
-    """How it is reached, as in LinkInfo."""
+    """The transport to the server, as in LinkInfo."""
     slots: int = 64
     """How many requests from its queue may be held at once."""
     warm: int = 1
@@ -28,14 +28,15 @@ class ServerLimits(msgspec.Struct, frozen=True):
     most: int = 64
     """How many processes it may have."""
     unread_bytes: int = UNREAD_BYTES
-    """What may wait for one process to read it; a single frame may be longer."""
+    """How many bytes may wait for one process to read them; a single frame may be longer."""
     checks: Checks = Checks()
+    """The settings of its checks."""
     era: str = ""
-    """The era that it speaks, where that is configured; else empty."""
+    """The era that it speaks, if that is configured; else empty."""
     start_timeout: float = START_TIMEOUT
     """Seconds that a process has until its first answer."""
     last_words: Callable[[], str] = str
-    """What its processes wrote last besides messages, to be added to a reason where one is silent.
+    """Returns the last lines that its processes wrote besides messages, to be added to the reason why one is given up.
 
-    Empty, or it begins with a semicolon.
+    The text is empty, or begins with a semicolon.
     """

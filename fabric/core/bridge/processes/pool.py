@@ -1,7 +1,7 @@
-"""Which processes one MCP server has at one bridge: one that is probed and then shared, a few warm ones, one for each session.
+"""The processes of one MCP server at one bridge: one that is probed and then shared, a few warm ones, one for each session.
 
-Modern requests of all clients share a process; a legacy session has one to itself. A server is healthy once it has answered the
-probe; one that ends is started again, later each time.
+Modern requests of all clients share a process; each legacy session has one to itself. A server is healthy once a process has
+answered the probe. A process that ends is started again, after a longer pause each time.
 
 Above it: jobs, sessions and server_events. Below it: the registry of all processes, the probe, checks and restarts.
 """
@@ -30,15 +30,15 @@ from fabric.mcp import eras
 from fabric.mcp.jsonrpc import Message
 
 RESTART_FIRST, RESTART_MOST = 0.1, 10.0
-"""Seconds before a server that died is started again: doubling from the first to the most."""
+"""Seconds before a server whose process has ended is started again: the first time, and at most. They double each time."""
 STABLE_AFTER = 30.0
-"""Seconds a process has to live for the next restart to be quick again."""
+"""Seconds that a process has to live, so that the next restart is quick again."""
 FORGIVEN = 2
-"""Restarts in a row that leave a server that has served as it is: those who call it wait. After the next it is unhealthy."""
+"""How many restarts in a row leave a server healthy that has served, while its callers wait. After the next it is unhealthy."""
 
 
 class Pool:
-    """The processes of one server, and what they are for."""
+    """The processes of one server, and their purposes."""
 
     def __init__(self, name: str, limits: ServerLimits, processes: Processes, timers: Timers, out: list[Effect]) -> None:
         self.name = name
@@ -46,13 +46,13 @@ class Pool:
         self.children: dict[str, Child] = {}
         """Its processes, by id."""
         self.eras: tuple[str, ...] = ()
-        """What the server speaks, as far as it has shown."""
+        """The eras that the server speaks, as far as they are known."""
         self.modern: type[Speaker] | None = None
-        """The Speaker of the process that modern clients share; None where the server takes none of their requests."""
+        """The Speaker of the process that modern clients share; None if the server takes none of their requests."""
         self.condition = Condition(limits.checks)
         self.slots = Slots()
         self.consuming = False
-        """Whether work of its queue is received."""
+        """Whether its queue is consumed."""
         self.checkup = Checkup(self)
         self.renewal = Renewal()
         self._processes = processes
@@ -62,14 +62,14 @@ class Pool:
         self._warm: deque[Child] = deque()
         self._probe: Probe | None = None  # under way
         self.known = configured(limits.era)
-        self._since: float | None = None  # when the first of the starts began that have not led to an answer
-        self._restarts = 0  # in a row, of processes that lived shortly
+        self._since: float | None = None  # the first start since the last answer; None if there was none
+        self._restarts = 0  # in a row, of processes that lived for a short time
         self._restarting = False  # a restart is due
-        self._gently = False  # the next process is asked only initialize, as the last one stuck at the other question
-        self._excused = ""  # why a process ended that may have ended of our question
+        self._gently = False  # the next probe begins with initialize: the last one stuck at server/discover
+        self._excused = ""  # why a process ended that server/discover may have harmed
 
     def describe(self, open: bool, now: float) -> Served:
-        """What is announced. open: whether this bridge takes work at all."""
+        """The announced state. open: whether this bridge takes work at all."""
         free = max(0, self.limits.slots - self.slots.taken) if open and self.condition.serves and self.room(1) else 0
         sessions = sum(1 for child in self.children.values() if child.session)
         return Served(
@@ -107,7 +107,7 @@ class Pool:
         )
 
     def _starting(self, now: float) -> str:
-        """For how long the server has been starting; empty where it is not."""
+        """How long the server has been starting, for people; empty if it is not."""
         if self.condition.health is not Health.CHECKING or self._since is None:
             return ""
         return f"starting for {now - self._since:.0f} s{self.limits.last_words()}"
@@ -132,7 +132,7 @@ class Pool:
         return child
 
     def probed(self, child: Child, id: str, answer: Message, now: float) -> bool:
-        """Whether an answer was one to the probe; then the server's era is known now, or it is asked another question."""
+        """Handle an answer to the probe: the eras are known, or another request follows. Returns False for any other answer."""
         probe = self._probe
         step = probe.answered(id, answer) if probe is not None and probe.child is child else None
         if probe is None or step is None:
@@ -141,11 +141,11 @@ class Pool:
         return True
 
     def question(self, child: Child) -> str:
-        """The id of the probe's only open question to this process; empty where there is none, or are two."""
+        """The id of the only open request of the probe to this process; empty if none is open, or two are."""
         return self._probe.only_open if self._probe is not None and self._probe.child is child else ""
 
     def late(self, now: float) -> None:
-        """The probe was not answered within the time of one question, or of all."""
+        """The probe was not answered in the time of one request, or of all."""
         if self._probe is not None:
             if not self._old_serve:
                 self.condition.waiting()
@@ -175,7 +175,7 @@ class Pool:
         self._forget_probe()
         self._retire_old(now)
         if self.modern is None:
-            self.stop(child)  # it has spoken to us; sessions get fresh ones
+            self.stop(child)  # it is initialized; sessions get new ones
         else:
             child.speaks(self.modern)
             self._shared = child
@@ -183,14 +183,14 @@ class Pool:
 
     # ------------------------------------------------------------ a restart that a person asks for
     def renew(self, token: str, now: float) -> bool:
-        """Have the processes of this server replaced; False where the request with this token was carried out before."""
+        """Have the processes of this server replaced. Returns False if the request with this token was carried out before."""
         if not self.renewal.begin(token, self.children.values()):
             return False
         if self._probe is not None:
             self.stop(self._probe.child)
             self._forget_probe()
         if self._shared is not None:
-            self.renewal.forget(self._shared)  # the last restart may still be making room, which this one need not
+            self.renewal.forget(self._shared)  # the last restart may still be making room, which this one does not need
         self._restarts = 0
         while len(self.children) >= self.limits.most and self._warm:
             self.stop(self._warm[0])
@@ -200,16 +200,16 @@ class Pool:
             self.renewal.make_room()
             self._retire(self._shared, now)
         else:
-            self.renewal.done()  # each process is some session's own
+            self.renewal.done()  # each process belongs to a session
         return True
 
     @property
     def _old_serve(self) -> bool:
-        """Whether a restart that a person has asked for is under way and the old processes still serve."""
+        """Whether a restart that a person has asked for is under way, and the old processes still serve."""
         return self.renewal.under_way and (self._shared is not None if self.modern else self.condition.serves)
 
     def _keep_old(self, failure: str) -> None:
-        """The new process of a restart has failed: those that serve go on."""
+        """The new process of a restart has failed: the old ones go on serving."""
         if self._probe is not None:
             self.stop(self._probe.child)
         self._forget_probe()
@@ -232,7 +232,7 @@ class Pool:
                 self.slots.wait(job)
 
     def clear_away(self, now: float) -> bool:
-        """Stop the old processes that have nothing left to do. Whether there were any."""
+        """Stop the old processes that have no work left. Returns whether there were any."""
         finished = self.renewal.finished(now)
         for child in finished:
             self.stop(child)
@@ -242,42 +242,42 @@ class Pool:
         return bool(finished)
 
     def opened(self, child: Child, now: float) -> None:
-        """A process has opened a session: a modern server shows only so that it speaks legacy, too."""
+        """A process has opened a session, which shows that a modern server speaks legacy, too."""
         if child.speaker.era not in self.eras:
             self.eras = (*self.eras, child.speaker.era)
             self.refill(now)
 
     def consume(self, ready: bool) -> None:
-        """Take work of this server, or pause, as its health and `ready` say."""
+        """Consume the queue of this server, if it serves and `ready` is set; else pause."""
         wanted = ready and self.condition.serves
         if wanted != self.consuming:
             self.consuming = wanted
             self._out.append(Consume(self.name) if wanted else Pause(self.name))
 
     def refill(self, now: float) -> None:
-        """Start warm processes until there are as many as there should be."""
+        """Start warm processes until there are enough."""
         if eras.LEGACY not in self.eras or not self.condition.serves or self._restarting:
             return
         while len(self._warm) < self.limits.warm and len(self.children) < self.limits.most:
             self._warm.append(self._spawn(now))
 
-    # ------------------------------------------------------------ handing out
+    # ------------------------------------------------------------ processes for work
     def shared(self) -> Child | None:
-        """The process that modern requests share; None while there is none."""
+        """The process that modern requests share; None if there is none now."""
         return self._shared if self.condition.serves and not self.renewal.making_room else None
 
     def issuer(self, id: str) -> Child | None:
-        """The process of this id, if it is one of those that issue a requestState, and takes retries of parked calls."""
+        """The process of this id, if it can go on with calls that it has parked."""
         child = self.children.get(id)
         return child if child is not None and (child is self.shared() or self.renewal.kept(child)) else None
 
     @property
     def harmless_to_ask(self) -> Child | None:
-        """A warm process, where a question before the handshake does no harm; others may end of it, or say nothing."""
+        """A warm process, if a request before the handshake does it no harm; other servers may end, or not answer."""
         return self._warm[0] if self._warm and self.known.early else None
 
     def spare_pings(self, child: Child, reason: str, now: float) -> None:
-        """A ping before the handshake did this process harm: no other gets one, and the server is not judged by it."""
+        """A ping before the handshake has harmed this process: send no more of them, and do not count this one."""
         self._complain(f"a ping before its handshake did it harm, and it gets none any more: {reason}")
         self.known = msgspec.structs.replace(self.known, early=False)
         self.checkup.put_off(now)
@@ -286,7 +286,7 @@ class Pool:
         self.refill(now)
 
     def for_session(self, session: str, now: float) -> Child | None:
-        """A process for a new session alone; None where the server has as many as it may have."""
+        """A process for a new session alone; None if the server has as many as it may have."""
         if self._warm:
             child = self._warm.popleft()
         elif len(self.children) < self.limits.most:
@@ -303,7 +303,7 @@ class Pool:
         return not self._warm and len(self.children) >= self.limits.most
 
     def room(self, size: int) -> bool:
-        """Whether so many bytes more may wait for the process that requests share: any number, where nothing waits."""
+        """Whether so many more bytes may wait for the shared process: any number, if none wait yet."""
         waiting = self.slots.unwritten_bytes + (self._shared.unread if self._shared is not None else 0)
         return not waiting or waiting + size <= self.limits.unread_bytes
 
@@ -312,7 +312,7 @@ class Pool:
         self._out.append(CheckServer(self.name))
 
     def ask(self, child: Child, question: bytes) -> None:
-        """Ask a process a question of our own."""
+        """Send a request of the bridge's own to a process."""
         self._processes.write(child, question)
 
     # ------------------------------------------------------------ ends
@@ -325,7 +325,7 @@ class Pool:
             self._warm.remove(child)
 
     def exited(self, child: Child, reason: str, now: float, *, refused: bool = False) -> None:
-        """A process ended by itself, or was not started. refused: nobody is there, so that another would fare no better."""
+        """A process ended by itself, or was not started. refused: the start failed, so that another would fare no better."""
         self.children.pop(child.id, None)
         self._processes.ended(child)
         self.renewal.forget(child)
@@ -353,7 +353,7 @@ class Pool:
                 self._restart(now)
         elif child in self._warm:
             self._warm.remove(child)
-            if self._alone and brief:  # where a shared process serves, that one is the witness
+            if self._alone and brief:  # else the shared process shows whether the server is healthy
                 self._outage(reason, now, refused=refused)
         elif refused and self._alone and self.condition.serves:
             self._unhealthy(reason, now)
@@ -364,11 +364,11 @@ class Pool:
 
     @property
     def _alone(self) -> bool:
-        """Whether there is neither a shared process nor one that is to show whether another can be started."""
+        """Whether there is neither a shared process, nor one being probed, nor a restart that is due."""
         return self._shared is None and self._probe is None and not self._restarting
 
     def _outage(self, reason: str, now: float, *, refused: bool) -> None:
-        """A process that ran nothing has ended."""
+        """A process without work has ended."""
         if self.eras and not refused and self._restarts < FORGIVEN and self.condition.health is not Health.UNHEALTHY:
             self._restart(now)
         else:

@@ -1,4 +1,4 @@
-"""Every process of a bridge: started, written to, and stopped. Each server's pool says which ones there are to be.
+"""Starts, writes to and stops the processes of a bridge. The pool of each server decides which processes it has.
 
 Above it: pools, jobs and sessions. Below it: the effects that the runtime performs.
 """
@@ -17,7 +17,7 @@ class Processes:
         """The processes that have not ended and were not stopped, by id."""
         self._incarnation = incarnation
         self._out = out
-        self._counts: dict[str, int] = {}  # of processes that were ever started, by server
+        self._counts: dict[str, int] = {}  # of processes that were started so far, by server
 
     def start(self, server: str, now: float) -> Child:
         """Start a process of a server, or connect to one."""
@@ -28,7 +28,7 @@ class Processes:
         return child
 
     def started(self, child: Child) -> None:
-        """A process runs: what was to be written to it is written now."""
+        """A process runs: write the frames that waited for that."""
         child.started = True
         for frame in child.backlog:
             self._out.append(Write(child.id, frame))
@@ -46,21 +46,21 @@ class Processes:
             child.unread += len(frame)
 
     def tell(self, child: Child, frame: bytes) -> None:
-        """Write what is no request; some servers answer it nevertheless."""
-        child.open_when_told = frozenset(child.jobs)
+        """Write a notification or a response to a process; some servers answer these, too."""
+        child.open_at_notification = frozenset(child.jobs)
         self.write(child, frame)
 
     def answered(self, child: Child, exchange: str) -> None:
-        """A process that was told something has answered a request: what it was told before that request, it has read."""
-        if child.open_when_told is not None and exchange not in child.open_when_told:
-            child.open_when_told = None
+        """A process has answered a request: it has read all notifications that were written before that."""
+        if child.open_at_notification is not None and exchange not in child.open_at_notification:
+            child.open_at_notification = None
 
     def behind(self, child: Child, unread_bytes: int) -> None:
-        """A process leaves so many bytes unread of what was written to it."""
+        """A process has not read so many bytes that were written to it."""
         child.behind, child.unread = True, unread_bytes
 
     def caught_up(self, child: Child) -> None:
-        """A process has read nearly all of what was written to it."""
+        """A process has read nearly all that was written to it."""
         child.behind, child.unread = False, 0
 
     def hold(self, id: str) -> None:

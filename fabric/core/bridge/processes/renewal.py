@@ -1,7 +1,7 @@
-"""A restart that a person asks for: which processes are old, what they still have to finish, and how the restart went.
+"""A restart that a person asks for: its old processes, the work that they still have to finish, and its result.
 
 New processes serve before old ones are stopped. An old shared process finishes the calls that must not run twice; a call that
-may be repeated is run again in a new one if it takes long. A session keeps its process until the session ends.
+may be repeated runs again in a new process if it takes long. A session keeps its process until the session ends.
 """
 
 from __future__ import annotations
@@ -16,22 +16,22 @@ from fabric.core.bridge.processes.child import Child
 from fabric.core.peers.announcement import Restart
 
 FINISH_IN = 10.0
-"""Seconds that repeatable work of an old process has to end; then it is run again in a new one."""
+"""Seconds after which repeatable work of an old process is run again in a new one."""
 
 _REMEMBERED = 16  # tokens of requests: each is repeated every second until the restart is announced
 
 
 class Renewal:
-    """The newest restart of one server that a person has asked for, and the processes that it has retired."""
+    """The newest restart of one server, and the processes that restarts have retired."""
 
     def __init__(self) -> None:
         self.under_way = False
-        """Whether the new processes do not serve yet."""
+        """Whether a restart has begun, and its new processes do not serve yet."""
         self.making_room = False
         """Whether the shared process has to end before the new one can start."""
         self._restart: Restart | None = None
         self._seen = deque[str](maxlen=_REMEMBERED)
-        self._retired: dict[str, tuple[Child, float]] = {}  # by id, with the time since when
+        self._retired: dict[str, tuple[Child, float]] = {}  # by id, with the time when it was retired
 
     @property
     def retired_count(self) -> int:
@@ -39,7 +39,7 @@ class Renewal:
         return len(self._retired)
 
     def begin(self, token: str, children: Iterable[Child]) -> bool:
-        """Whether the request with this token is new; then all processes there are count as old."""
+        """Begin a restart, if the request with this token is new: all present processes are old. Returns whether it is new."""
         if token in self._seen:
             return False
         self._seen.append(token)
@@ -56,7 +56,7 @@ class Renewal:
         self.under_way = self.making_room = False
 
     def failed(self, failure: str, children: Iterable[Child]) -> None:
-        """The new process is of no use, for this reason: the old ones are the ones that serve."""
+        """The new process has failed, for this reason: the old ones stay in service."""
         for child in children:
             child.old = False
         self.done(failure)
@@ -70,7 +70,7 @@ class Renewal:
         self.making_room = False
 
     def retire(self, child: Child, now: float) -> None:
-        """A process gets no new work."""
+        """Retire a process: it gets no new work."""
         self._retired[child.id] = (child, now)
 
     def kept(self, child: Child) -> bool:
@@ -82,7 +82,7 @@ class Renewal:
         self._retired.pop(child.id, None)
 
     def finished(self, now: float) -> list[Child]:
-        """The retired processes that have nothing left to do."""
+        """The retired processes that have no work left."""
         return [
             child
             for child, _ in self._retired.values()
@@ -90,12 +90,12 @@ class Renewal:
         ]
 
     def overdue(self, now: float) -> list[Job]:
-        """The jobs that retired processes have worked on for long and that may be run again elsewhere."""
+        """The jobs that have run long in retired processes and may be run again elsewhere."""
         late = [child for child, since in self._retired.values() if now - since >= FINISH_IN]
         return [job for child in late for job in child.jobs.values() if job.queued and job.repeatable]
 
     def describe(self, children: Iterable[Child]) -> Restart | None:
-        """What is announced of the newest restart; None where there was none."""
+        """The newest restart, to be announced; None if there was none."""
         if self._restart is None:
             return None
         old = [child for child in children if child.old]

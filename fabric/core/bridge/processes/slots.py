@@ -1,4 +1,4 @@
-"""The work of one server's queue that its bridge holds: how much it is, and what of it still waits for a process."""
+"""The work from one server's queue that its bridge holds: how many jobs, and which of them wait for a process."""
 
 from __future__ import annotations
 
@@ -6,18 +6,18 @@ from fabric.core.bridge.job import Job
 
 
 class Slots:
-    """Counts the jobs that hold a slot, and keeps those for which the shared process has to be started again."""
+    """Counts the jobs of one server that hold a slot, and keeps those that wait for a shared process."""
 
     def __init__(self) -> None:
         self.taken = 0
         """How many slots are in use."""
         self.unwritten_bytes = 0
-        """Bytes of the jobs in them that have not been written to a process."""
+        """Bytes of the requests in them that have not been written to a process."""
         self.waiting: list[Job] = []
-        """The modern jobs that wait for a shared process, in the order in which it is to run them."""
+        """The modern jobs that wait for a shared process, in order."""
 
     def take(self, job: Job) -> None:
-        """A job from the queue takes a slot."""
+        """Take a slot for a job from the queue."""
         self.taken += 1
         self.unwritten_bytes += len(job.body)
 
@@ -26,20 +26,20 @@ class Slots:
         self.unwritten_bytes -= len(frame)
 
     def free(self, job: Job) -> None:
-        """A job from the queue has ended: its slot is free."""
+        """Free the slot of a job from the queue that has ended."""
         self.taken -= 1
         self.unwritten_bytes -= len(job.body)
 
     def wait(self, job: Job) -> None:
-        """A job waits for a shared process."""
+        """Keep a job that waits for a shared process."""
         self.waiting.append(job)
 
     def forget(self, job: Job) -> None:
-        """A job that may be waiting waits no more."""
+        """Remove a job that may be waiting."""
         if job in self.waiting:
             self.waiting.remove(job)
 
     def release(self) -> list[Job]:
-        """The jobs that have waited for the shared process that is there now; none wait any more."""
+        """Take out the jobs that wait, for the shared process that is there now."""
         released, self.waiting = self.waiting, []
         return released

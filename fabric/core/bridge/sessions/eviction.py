@@ -1,8 +1,8 @@
-"""Which HTTP sessions give way to others: few clients end their sessions, and each one that is left keeps a process.
+"""Chooses the HTTP sessions that are evicted: few clients end their sessions, and each session keeps a process.
 
-A session is left alone while nobody reads any of its streams and no request runs in its process; one that is bound to a long
-link ends with that. The more sessions are left alone, the sooner the one that was longest ends; and the more new ones wait for
-a server that has no process left, the sooner one takes its place.
+A session is left alone while nobody reads any of its streams and no request runs in its process. (A session that is bound to a
+long link ends with that.) The more sessions are left alone, the sooner the one ends that was left alone longest. The more new
+sessions wait for a server that has no process left, the sooner one of them takes the place of such a session.
 """
 
 from __future__ import annotations
@@ -13,17 +13,17 @@ from fabric.core.bridge.processes.pool import Pool
 from fabric.core.bridge.sessions.session import Session
 
 EVICT_AFTER = 10.0
-"""Seconds a session has to be left alone before it gives way, unless so many wait that this is too long."""
+"""Seconds that a session has to be left alone before it is evicted; fewer if many new sessions wait."""
 EVICT_AFTER_LEAST = 1.0
-"""Seconds it has to be left alone in any case: a client may be between two requests."""
+"""Seconds that it has to be left alone in any case, as a client may be between two requests."""
 KEPT = 128
-"""How many of one server may be left alone for all of the idle time; where n are, each for a share of it: KEPT / n."""
+"""How many sessions of a server may be left alone for the whole idle time; if n are, each may be for a share of KEPT / n."""
 SHARE_LEAST = 60.0
-"""Seconds a session may be left alone however many are, where none waits for its process: a person may be thinking."""
+"""Seconds that a session may be left alone in any case, if no new session waits for its process: a person may be thinking."""
 WAITS = 2.0
-"""Seconds for which a new session that found no process is said to wait; its edge asks again within one."""
+"""Seconds for which a new session that got no process counts as waiting; its edge sends it again within a second."""
 LOOK_AGAIN = 0.25
-"""Seconds after a look at all sessions of a server that found none to give way before the next, however many wait."""
+"""Seconds from a look at the sessions of a server, if none could be evicted, to the next look, however many wait."""
 
 
 class Eviction:
@@ -31,8 +31,8 @@ class Eviction:
 
     def __init__(self, idle: float) -> None:
         self._idle = idle
-        self._looked: dict[str, float] = {}  # by server: when no session was found that could give way
-        self._waiting: dict[str, dict[str, float]] = {}  # by server: the new ones that found no process, and when
+        self._looked: dict[str, float] = {}  # by server: the time of the last look after which none could be evicted
+        self._waiting: dict[str, dict[str, float]] = {}  # by server: the new sessions that got no process, and when
 
     @property
     def waiting_count(self) -> int:
@@ -40,9 +40,9 @@ class Eviction:
         return sum(map(len, self._waiting.values()))
 
     def next(self, sessions: Iterable[Session], pool: Pool, opening: str, now: float) -> Session | None:
-        """The session that gives way to a new one where no process is left; None where the new one has to wait.
+        """The session to evict for a new one, if no process is left; None if the new one has to wait.
 
-        Asked before the new one is taken from its queue, and again when it is to begin: until `begun`, it counts as waiting.
+        Called before the new one is taken from its queue, and again when it is to begin: until `begun`, it counts as waiting.
         """
         waiting = self._waiting.setdefault(pool.name, {})
         waiting.pop(opening, None)
@@ -58,11 +58,11 @@ class Eviction:
         return oldest
 
     def begun(self, server: str, opening: str) -> None:
-        """A new session has got a process, and waits no more."""
+        """A new session has got a process, and does not wait any more."""
         self._waiting.get(server, {}).pop(opening, None)
 
     def due(self, sessions: Iterable[Session], pool: Pool, now: float) -> list[Session]:
-        """The sessions that have been left alone for longer than so many may be."""
+        """The sessions that have been left alone for longer than `allowed`."""
         left = sorted(_left_alone(sessions, pool), key=_alone_since)
         for count, session in enumerate(left):
             if now - session.alone_since <= allowed(len(left) - count, self._idle):
@@ -71,7 +71,7 @@ class Eviction:
 
 
 def allowed(left_alone: int, idle: float) -> float:
-    """Seconds for which a session may be left alone, when so many of its server are."""
+    """Seconds for which a session may be left alone, if so many of its server are."""
     return min(idle, max(SHARE_LEAST, idle * KEPT / left_alone))
 
 

@@ -1,8 +1,8 @@
 """Flow control of sessions at their bridge: while one end of a session falls behind, nothing more is read from the other.
 
-A client that takes less than its server writes holds that server's process, and so does an edge that acknowledges less than
-comes; a process that reads less than its client writes holds that client's long link. Nobody else waits: a session's process
-serves one client. What many clients share is never held (slow_links.py). Each hold ends by a release, or with its edge.
+If a client reads less than its session's process writes, or an edge acknowledges less than it is sent, the process is held. If
+a process reads less than its client writes, the client's long link is held. Nobody else has to wait: a session's process serves
+one client, and a process that clients share is never held (slow_links.py). A hold ends by a release, or with its edge.
 """
 
 from __future__ import annotations
@@ -16,11 +16,11 @@ from fabric.core.peers.pair import Pair
 from fabric.envelope import Envelope, Kind
 
 _LANE = "lane"
-"""Stands for a link where the lane to an edge is full. No exchange has such an id."""
+"""In the place of a link, if the lane to an edge is full. No exchange has such an id."""
 
 
 class Holds:
-    """The holds of all sessions of a bridge. Those of one session are in its `holds`, by edge and link."""
+    """The holds of all sessions of a bridge. Each session has its own in `holds`, by edge and link."""
 
     def __init__(self, member: Member, processes: Processes) -> None:
         self.crowding: dict[str, list[Session]] = {}
@@ -29,17 +29,17 @@ class Holds:
         self._processes = processes
 
     def hold(self, session: Session, edge: str, link: str) -> None:
-        """A client of this edge falls behind with what comes for it under this exchange; empty for its long link."""
+        """A client of this edge falls behind. link: the exchange whose messages it does not read; empty for its long link."""
         if not session.holds:
             self._processes.hold(session.child)
         session.holds.add((edge, link))
 
     def release(self, session: Session, edge: str, link: str) -> None:
-        """That client has caught up, or is gone."""
+        """A client has caught up, or is gone. link: as for `hold`."""
         self._drop(session, {(edge, link)})
 
     def posted(self, session: Session, edge: str) -> None:
-        """A message was posted to this edge: when its lane is full, the process that wrote it waits."""
+        """A message was posted to this edge: if the lane is full, hold the process that wrote it."""
         if edge and self._member.pairs.full(edge) and (edge, _LANE) not in session.holds:
             if not session.holds:
                 self._processes.hold(session.child)
@@ -59,8 +59,8 @@ class Holds:
             if session.holds:
                 self._drop(session, {hold for hold in session.holds if hold[0] == edge})
 
-    def tell(self, session: Session, *, behind: bool, now: float) -> None:
-        """A session's process falls behind, or has caught up: its edge holds its client's long link, or releases it."""
+    def pace(self, session: Session, *, behind: bool, now: float) -> None:
+        """A session's process falls behind, or has caught up: have its edge hold its client's long link, or release it."""
         if session.bound:
             kind = Kind.HOLD if behind else Kind.RELEASE
             self._member.control(session.edge, now, Envelope(kind=kind, session=session.id))

@@ -1,8 +1,9 @@
-"""A legacy session at the bridge that owns it: one MCP server process, its open requests, and the stream of each message.
+"""A legacy session at the bridge that owns it: its process, its open requests, and the choice of a stream for each message.
 
-The owner picks the stream of every server message, so that any edge can carry it: an HTTP session's messages go to the request
-they name, else to the newest one in flight, else to the session's own (GET) stream, where they wait for a reader.
-A session that is bound to one long link needs no streams. (2025-11-25 basic/transports.mdx, Multiple Connections.)
+The owner chooses the stream of every message of the server, so that any edge can send it: in a session over HTTP, a message
+goes to the stream of the request that it names, else of the newest request in flight, else to the session's own (GET) stream,
+where it waits for a reader. A session that is bound to one long link needs no streams. (2025-11-25 basic/transports.mdx,
+Multiple Connections.)
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from fabric.mcp.initialize import negotiated
 from fabric.mcp.jsonrpc import Message
 
 PRIMED_SINCE = "2025-11-25"
-"""The oldest revision whose clients know an event without data."""
+"""The oldest revision whose clients know an event without data, which primes a stream."""
 
 UNRELATED = frozenset(
     {
@@ -27,18 +28,18 @@ UNRELATED = frozenset(
         "notifications/resources/updated",
     }
 )
-"""What belongs to no request even when one is in flight."""
+"""The notifications that belong to no request, even if one is in flight."""
 
 
 ENDED_STREAMS = 16
 ENDED_BYTES = 4 * 1024 * 1024
 ENDED_FOR = 300.0
-"""How many streams that have had their answer are kept for a client that missed it, of how many bytes together (the newest
-stays, whatever it has), and for how many seconds."""
+"""How many answered streams are kept for a client that missed the answer, of how many bytes together (the newest always stays),
+and for how many seconds."""
 
 
 class Session:
-    """State of one legacy session."""
+    """The state of one legacy session."""
 
     __slots__ = (
         "bound", "child", "edge", "holds", "id", "jobs", "own", "primes", "principal", "server", "streams", "used",
@@ -49,37 +50,38 @@ class Session:
         self.id = id
         """The exchange of its initialize."""
         self.server = server
+        """The name of its server."""
         self.child = child
-        """Its process."""
+        """The id of its process."""
         self.edge = opened_by.edge
-        """The edge that its initialize came from; where it is bound, that of its link."""
+        """The edge that its initialize came from; if it is bound, the edge of its link."""
         self.bound = opened_by.bound
-        """Whether it lives and dies with one long link; else it is one over HTTP."""
+        """Whether it ends with one long link; else it is a session over HTTP."""
         self.principal = opened_by.principal
         """Who opened it."""
         self.jobs: dict[str, Job] = {}
         """Its requests in flight, by exchange, the oldest first."""
         self.own = Stream(id)
-        """The stream for what belongs to no request."""
+        """The stream for messages that belong to no request."""
         self.streams: dict[str, Stream] = {}
         """The streams of requests, by exchange, also of some that were answered."""
         self.primes = False
         """Whether its client's revision knows an event that primes a stream to reconnect."""
         self.used = now
-        """When something was last said in it."""
+        """When the last message was sent in it."""
         self.waited_for_at = now
-        """When somebody was last seen to wait for it: see `waited_for`."""
+        """When a client was last seen to wait for it: see `waited_for`."""
         self.holds: set[tuple[str, str]] = set()
-        """Why its process is not read now: see Holds."""
+        """The reasons why its process is not read now: see Holds."""
         self.join(opened_by)
 
     def join(self, job: Job) -> None:
-        """A request of this session begins; it leaves by itself when it ends."""
+        """A request of this session begins; Jobs removes it when it ends."""
         self.jobs[job.exchange] = job
         job.siblings = self.jobs
 
     def unwatched(self, job: Job) -> None:
-        """The edge of a request is gone. The request runs on; without a stream, its client knows no event to go on from."""
+        """The edge of a request is gone. The request runs on; without a stream, its client has no event to resume from."""
         job.edge = ""
         if job.stream is None:
             del self.jobs[job.exchange]
@@ -90,7 +92,7 @@ class Session:
         self.primes = negotiated(answer) >= PRIMED_SINCE
 
     def newest(self, client_id: bytes) -> Job | None:
-        """The newest request in flight of this id."""
+        """The newest request in flight with this client id; None for none."""
         for job in reversed(self.jobs.values()):
             if job.kind is Kind.REQUEST and job.client_id == client_id:
                 return job
@@ -112,34 +114,34 @@ class Session:
 
     # ------------------------------------------------------------ streams
     def resumable(self, job: Job) -> Stream | None:
-        """The resumable stream of a request, made at first use; None where its client takes none, or named it at length."""
+        """The resumable stream of a request, made at first use; None if its client takes no stream, or its ids are too long."""
         if job.stream is None and not job.answer_only and len(job.client_id) + len(job.token) <= LONGEST_NAMES:
             job.stream = Stream(job.exchange, job.edge, client_id=job.client_id, token=job.token)
             self.streams[job.exchange] = job.stream
         return job.stream
 
     def named(self, id: str) -> Stream | None:
-        """The stream of this id; no id means the session's own."""
+        """The stream of this id, or for an empty id the session's own; None if none is kept."""
         return self.own if id in ("", self.id) else self.streams.get(id)
 
     @property
     def waited_for(self) -> bool:
-        """Somebody reads a stream of it, or waits for an answer."""
+        """Whether a client reads a stream of it, or waits for an answer."""
         return bool(self.own.edge) or any(job.edge or (job.stream and job.stream.edge) for job in self.jobs.values())
 
     @property
     def alone_since(self) -> float:
-        """When it was last in use, where nobody waits for it now."""
+        """When it was last in use, if nobody waits for it now."""
         return max(self.used, self.waited_for_at)
 
     def left(self, edge: str, exchange: str = "") -> None:
-        """Nobody reads at this edge any more: none of its streams, or, with an exchange, not the one read under that."""
+        """Nobody reads its streams at this edge any more; with an exchange, only the stream that was read under it."""
         for stream in chain((self.own,), self.streams.values()):
             if stream.edge == edge and exchange in ("", stream.exchange):
                 stream.leave()
 
     def trim(self, now: float) -> None:
-        """Forget streams that had their answer long ago, or have too many behind them."""
+        """Forget answered streams that are too old, or too many."""
         ended = [stream for stream in self.streams.values() if stream.ended]
         held = sum(stream.kept_bytes for stream in ended)
         for at, stream in enumerate(ended):

@@ -1,4 +1,4 @@
-"""The legacy sessions a bridge owns: opened by an initialize, fed by any edge, each message on the stream it belongs to."""
+"""The legacy sessions that a bridge owns: opened by an initialize, used through any edge, each message sent on its stream."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ from fabric.mcp.jsonrpc import Message
 
 PROGRESS = "notifications/progress"
 PRIMED_AFTER = 0.5
-"""Seconds after which a request that has not been answered becomes resumable, though its server has said nothing yet."""
+"""Seconds after which a request that has not been answered becomes resumable, even if its server has sent no message."""
 ENDED = "this session has ended; begin a new one"
 
 
 class Sessions:
-    """Every legacy session of one bridge. idle: seconds without a message after which one over HTTP ends."""
+    """Every legacy session of one bridge. idle: seconds without a message after which a session over HTTP ends."""
 
     def __init__(self, member: Member, pools: dict[str, Pool], processes: Processes, jobs: Jobs, idle: float) -> None:
         self.open: dict[str, Session] = {}
@@ -56,7 +56,7 @@ class Sessions:
         }
 
     def begin(self, job: Job, pool: Pool, now: float) -> None:
-        """Give an initialize to a process of its own; the session is this bridge's from now on."""
+        """Give an initialize to a process of its own; this bridge owns the session from now on."""
         if pool.full and (evicted := self.giving_way(pool, job.exchange, now)) is not None:
             self.end(evicted, now)
         child = pool.for_session(job.exchange, now)
@@ -80,7 +80,7 @@ class Sessions:
 
     # ------------------------------------------------------------ what clients send
     def request(self, job: Job, now: float) -> None:
-        """A request of a session's client."""
+        """Run a request of a session's client, or answer it with an error."""
         session = self.open.get(job.session)
         if session is None:
             self._jobs.fault(job, Fault(Reason.SESSION_LOST, ENDED, retryable=True), now)
@@ -95,7 +95,7 @@ class Sessions:
         self._jobs.run(job, child, now)
 
     def frame(self, peer: str, envelope: Envelope, now: float) -> bool:
-        """Take a notification or a response of a session's client. False for a cancel of what is not here, or not yet."""
+        """Take a notification or a response of a session's client. Returns False for a cancel of a request that is not here."""
         session = self.open.get(envelope.session)
         if session is None:
             if envelope.exchange:
@@ -106,9 +106,9 @@ class Sessions:
             self._jobs.fault(job_of(peer, envelope, 0, now, queued=False), _too_much(session.server), now)
             return True
         message = jsonrpc.parse(envelope.body)
-        found = True
+        handled = True
         if message.method == CANCELLED:
-            found = self._cancel_named(session, message, now)
+            handled = self._cancel_named(session, message, now)
         else:
             child = self._processes.by_id[session.child]
             for output in child.speaker.tell(message):
@@ -120,10 +120,10 @@ class Sessions:
                     self.message(session, output.message, output.frame, now)
         if envelope.exchange:
             self._member.data(peer, now, Envelope(kind=Kind.WRITTEN, exchange=envelope.exchange))
-        return found
+        return handled
 
     def _cancel_named(self, session: Session, message: Message, now: float) -> bool:
-        """A client cancels a request of its session: wherever it reads the answer, nothing more comes."""
+        """A client cancels a request of its session: end its stream, wherever the client reads it."""
         job = session.newest(jsonrpc.refers_to(message))
         if job is None:
             return False
@@ -137,7 +137,7 @@ class Sessions:
         return True
 
     def cancel(self, job: Job, frame: bytes, now: float) -> None:
-        """An edge has given a job up; a session that it was to open ends with it. frame: its client's own cancel, or empty."""
+        """An edge has given a job up, and a session that the job was to open ends. frame: its client's own cancel, or empty."""
         opening = self.open.get(job.exchange) if job.kind is Kind.OPEN and job.started else None
         outputs = self._jobs.cancel(job, frame, now)
         session = self.open.get(job.session)
@@ -148,7 +148,7 @@ class Sessions:
             self.end(opening, now)
 
     def late(self, job: Job, now: float) -> None:
-        """The edge that owns the deadline has given a job up. A client that reads at another edge is told on the stream."""
+        """The edge that owns the deadline has given a job up. A client at another edge gets the error on its stream."""
         if job.stream is not None:
             reason = Reason.DEADLINE if job.repeatable else Reason.OUTCOME_UNKNOWN
             fault = Fault(reason, f"{job.server} did not answer in time")
@@ -156,7 +156,7 @@ class Sessions:
             job.stream.answer(self._member, frame, now)
 
     def attach(self, peer: str, envelope: Envelope, now: float) -> None:
-        """A client opened its session's own stream through this edge, or goes on reading a stream through it."""
+        """A client reads its session's own stream at this edge, or resumes another stream there."""
         session = self.open.get(envelope.session)
         if session is None:
             self._unknown(peer, envelope, now)
@@ -181,21 +181,21 @@ class Sessions:
 
     # ------------------------------------------------------------ what servers send
     def message(self, session: Session, message: Message, frame: bytes, now: float) -> None:
-        """A request or notification of the session's server goes to its client. frame: as the client is to get it."""
+        """Send a request or notification of the session's server to its client. frame: as the client is to get it."""
         progress = message.method == PROGRESS
         job = session.related(message)
         if progress and (job is None or (job.kind is Kind.OPEN and not session.bound)):
-            return  # none after its response, nor before a session's first
+            return  # no progress after the response, nor before a session's first message
         session.used = now
         if session.bound:
             edge, exchange = session.edge, job.exchange if job is not None and progress else ""
             self._member.data(edge, now, Envelope(kind=Kind.MESSAGE, exchange=exchange, session=session.id, body=frame))
-        elif job is None or job.kind is Kind.OPEN:  # whose answer has to be the first that its client hears
+        elif job is None or job.kind is Kind.OPEN:  # the answer to an initialize has to come first
             edge = session.own.edge
-            session.own.say(self._member, frame, now)
+            session.own.send(self._member, frame, now)
         elif (stream := self._stream(session, job, now)) is not None:
             edge = stream.edge
-            stream.say(self._member, frame, now)
+            stream.send(self._member, frame, now)
             if job.edge and stream.exchange != job.exchange:  # its deadline is still kept there
                 self._member.data(job.edge, now, Envelope(kind=Kind.MESSAGE, exchange=job.exchange))
         else:
@@ -205,7 +205,7 @@ class Sessions:
         self.holds.posted(session, edge)
 
     def refuse(self, session: Session, message: Message) -> None:
-        """A message of the session's server is more than the broker carries: a request is answered so."""
+        """A message of the session's server is too large for the broker: answer it with an error, if it is a request."""
         if message.id:
             text = f"a request of {len(message.frame)} bytes is more than passes this broker"
             child = self._processes.by_id[session.child]
@@ -221,9 +221,9 @@ class Sessions:
         return stream
 
     def prime(self, now: float) -> None:
-        """The regular look: requests that take long become resumable, where the client's revision knows that.
+        """Make requests resumable that take long, if the client's revision allows that, and note which sessions are waited for.
 
-        A session is left alone from when it was last seen here that somebody waits for it, however old its last message is.
+        A session counts as left alone since the last call at which a client waited for it, however old its last message is.
         """
         for session in self.open.values():
             if session.bound:
@@ -235,7 +235,7 @@ class Sessions:
                     if job.stream is None and job.kind is Kind.REQUEST and now - job.begun >= PRIMED_AFTER:
                         self._stream(session, job, now)
 
-    # ------------------------------------------------------------ clients and processes that fall behind
+    # ------------------------------------------------------------ flow control
     def hold(self, peer: str, envelope: Envelope) -> None:
         """A client reads less than is sent to it on one of its links."""
         session = self.open.get(envelope.session)
@@ -252,10 +252,10 @@ class Sessions:
         """A process has fallen behind its client, or caught up with it."""
         session = self.open.get(child.session)
         if session is not None:
-            self.holds.tell(session, behind=child.behind, now=now)
+            self.holds.pace(session, behind=child.behind, now=now)
 
     def _overloaded(self, session: Session) -> bool:
-        """Whether a process leaves so much unread that nothing more is taken over HTTP; a long link is held instead."""
+        """Whether a process leaves so much unread that no more is taken over HTTP; a long link is held instead."""
         limit = self._pools[session.server].limits.unread_bytes
         return not session.bound and self._processes.by_id[session.child].unread > limit
 
@@ -272,7 +272,7 @@ class Sessions:
             self._member.data(peer, now, Envelope(kind=Kind.WRITTEN, exchange=envelope.exchange))
 
     def end(self, session: Session, now: float) -> None:
-        """The session is over: what is open in it is answered, and its process stops."""
+        """End a session: answer its open requests, and stop its process."""
         self.open.pop(session.id, None)
         child = self._processes.by_id.get(session.child)
         if child is not None:
@@ -291,7 +291,7 @@ class Sessions:
         session.own.close(self._member, now)
 
     def lost(self, edge: str, now: float) -> None:
-        """An edge is gone: sessions bound to its links end, the others wait for their client to come back."""
+        """An edge is gone: sessions that are bound to its links end, the others wait until their clients come back."""
         for session in [session for session in self.open.values() if session.bound and session.edge == edge]:
             for job in list(session.jobs.values()):
                 self._jobs.drop(job, now)  # nobody waits for its answer
@@ -304,11 +304,11 @@ class Sessions:
                 session.unwatched(job)
 
     def giving_way(self, pool: Pool, opening: str, now: float) -> Session | None:
-        """The session that gives way to a new one on a full server; None where none does yet."""
+        """The session to evict for a new one on a full server; None if there is none yet."""
         return self._eviction.next(self.open.values(), pool, opening, now)
 
     def sweep(self, now: float) -> None:
-        """End HTTP sessions that were left alone for too long, and requests without an edge in those silent for too long."""
+        """End HTTP sessions that were left alone for too long, and requests without an edge in sessions without messages."""
         for session in list(self.open.values()):
             session.trim(now)
             if not session.bound and now - session.used > self._idle:

@@ -1,5 +1,5 @@
-"""Speakers: how a bridge talks with one process of a server, in the era that the process speaks, for clients of either era.
+"""Speakers: each translates between one process of a server, in the era that it speaks, and its clients, of either era.
 
-Above it: jobs, sessions and processes, which write the frames that a Speaker returns and carry out what it has heard.
+Above it: jobs, sessions and server_events, which write the frames that a Speaker returns and act on the meanings that it finds.
 Below it: fabric/mcp.
 """

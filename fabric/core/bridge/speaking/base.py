@@ -1,7 +1,7 @@
-"""The Speaker of a process whose era is not known yet, and what every other Speaker has in common with it.
+"""The Speaker of a process whose era is not known yet, which is the base of all others.
 
-A Speaker turns jobs and clients' messages into frames for its process, and the process's messages into what they mean to
-clients, and answers some of them itself. It decides nothing else: its caller writes the frames, ends jobs and picks streams.
+A Speaker turns jobs and clients' messages into frames for its process, and messages of the process into their meaning for
+clients, and answers some of them itself. It decides nothing else: its caller writes the frames, ends jobs and chooses streams.
 """
 
 from __future__ import annotations
@@ -15,9 +15,10 @@ from fabric.mcp.jsonrpc import Message, MessageKind
 
 
 class Answer(msgspec.Struct, frozen=True, gc=False):
-    """The response to a job, which ends with it."""
+    """The response to a job, which ends the job."""
 
     job: Job
+    """The job that is answered."""
     frame: bytes
     """The response as the job's client is to get it, but for its id."""
 
@@ -30,24 +31,24 @@ class ServerMessage(msgspec.Struct, frozen=True, gc=False):
     frame: bytes
     """The message as the client is to get it."""
     job: Job | None
-    """The job that it belongs to; None where its session is to find one."""
+    """The job that it belongs to; None if its session is to find one."""
 
 
 Output = bytes | Answer | ServerMessage
-"""What a Speaker returns, to be carried out at once and in order. Plain bytes are a frame to be written to its process."""
+"""What a Speaker returns, to be carried out at once and in order. Plain bytes are a frame to write to its process."""
 
 
 class Speaker:
-    """Talks with one process."""
+    """Translates for one process."""
 
     __slots__ = ("_incarnation", "_jobs", "_own_count", "_process")
 
     era = ""
-    """The era in which it talks with the process; empty where that is not known yet."""
+    """The era of the process; empty if it is not known yet."""
     turns: Turns | None = None
-    """Its exclusive jobs, which it runs one at a time; None where it may run all of its jobs side by side."""
+    """Its exclusive jobs, which run one at a time; None if all of its jobs may run at once."""
     awaits_input_until = 0.0
-    """Until when a client may come back with the input that its call has asked for, which only this process can go on with."""
+    """Until when a client may bring the input that its call has asked for: only this process can go on with the call."""
 
     def __init__(self, incarnation: str, process: str, jobs: dict[str, Job]) -> None:
         self._incarnation = incarnation
@@ -61,25 +62,25 @@ class Speaker:
         return 0
 
     # ------------------------------------------------------------ to the process
-    def ask(self, job: Job, frame: bytes) -> tuple[Output, ...]:  # noqa: ARG002 - a Speaker across eras looks at it
-        """Ask the process for a job, or answer it here. frame: the job's request, with the fabric's own id."""
+    def ask(self, job: Job, frame: bytes) -> tuple[Output, ...]:  # noqa: ARG002 - a Speaker across eras uses it
+        """Have the process run a job, or answer it here. frame: the job's request, with the fabric's own id."""
         return (frame,)
 
     def tell(self, message: Message) -> tuple[Output, ...]:
-        """Hand on a notification or a response of the session's client, unless the process does not wait for it.
+        """Pass on a notification or a response of the session's client, unless the process does not wait for it.
 
-        Raises InvalidFrame where its id cannot be swapped.
+        Raises InvalidFrame if its id cannot be swapped.
         """
         return (message.frame,)
 
     def cancel(self, job: Job, frame: bytes, now: float) -> tuple[Output, ...]:  # noqa: ARG002 - as above
-        """End a job that nobody waits for. frame: its client's own cancel, with the fabric's id; may be empty."""
+        """Cancel a job. frame: its client's own cancel, with the fabric's id; may be empty."""
         return (frame or _cancelled(job.exchange),)
 
     def resume(self, frame: bytes, state: str) -> bytes:  # noqa: ARG002 - as above
-        """A request that brings input to a parked call, as the process knows that call. state: the process's own requestState.
+        """A request that brings input to a parked call, with the requestState of the process itself.
 
-        Raises InvalidFrame where the state cannot be swapped.
+        Raises InvalidFrame if the state cannot be swapped.
         """
         return frame
 
@@ -90,17 +91,17 @@ class Speaker:
 
     # ------------------------------------------------------------ from the process
     def job_of(self, id: str) -> Job | None:  # noqa: ARG002 - as above
-        """The job that the process knows under another id than its exchange; None where this is no such id."""
+        """The job that the process knows by this id, which is not its exchange; None for any other id."""
         return None
 
     def asked(self, id: str) -> bool:  # noqa: ARG002 - as above
-        """Whether the process was asked under this id by the Speaker itself, for no job."""
+        """Whether this is the id of a request that the Speaker itself has sent, for no job."""
         return False
 
     def hear(self, message: Message, job: Job | None, now: float) -> tuple[Output, ...]:  # noqa: ARG002 - as above
-        """What a message of the process means. job: the one that a response answers; None for any other message.
+        """The meaning of a message of the process. job: the one that a response answers; None for any other message.
 
-        Raises InvalidFrame where an id or a state in it cannot be swapped.
+        Raises InvalidFrame if an id or a state in it cannot be swapped.
         """
         if job is not None:
             return (Answer(job, message.frame),)

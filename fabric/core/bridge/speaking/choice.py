@@ -1,4 +1,4 @@
-"""Which Speaker a process gets: by the eras that its server speaks, and by the era of the clients that the process is for."""
+"""Chooses the Speaker of a process: by the eras of its server, and by the era of the clients that the process is for."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from fabric.mcp import eras
 
 
 def for_modern_clients(spoken: tuple[str, ...]) -> type[Speaker] | None:
-    """The Speaker of the process that modern clients share; None where a server of these eras takes none of their requests."""
+    """The Speaker of the process that modern clients share; None if a server of these eras takes none of their requests."""
     return Modern if eras.MODERN in spoken else None
 
 
 def for_legacy_session() -> type[Speaker]:
-    """The Speaker of a process for one legacy client, whose initialize also shows whether the server speaks that era at all."""
+    """The Speaker of a process for one legacy client, whose initialize shows whether the server speaks that era at all."""
     return Legacy

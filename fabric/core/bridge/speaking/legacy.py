@@ -1,4 +1,4 @@
-"""The Speaker of a process that a legacy client's session has to itself: frames pass as they are, but for the server's ids."""
+"""The Speaker of a process that belongs to one legacy session: frames pass unchanged, but for the server's ids."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from fabric.mcp.jsonrpc import Message, MessageKind
 CANCELLED = "notifications/cancelled"
 
 OPEN_REQUESTS = 1024
-"""How many of a server's requests its client may leave unanswered; the oldest can then be answered no more."""
+"""How many of a server's requests its client may leave unanswered; with one more, the oldest cannot be answered any more."""
 
 
 class Legacy(Speaker):
-    """Gives the server's requests ids that the client can tell apart, and their answers the server's own ids back."""
+    """Gives the server's requests ids that are unique for the client, and restores the server's own ids in the answers."""
 
     __slots__ = ("_count", "_requests", "epoch")
 
@@ -24,7 +24,7 @@ class Legacy(Speaker):
     def __init__(self, incarnation: str, process: str, jobs: dict[str, Job]) -> None:
         super().__init__(incarnation, process, jobs)
         self.epoch = 0
-        """How often the session has moved: part of the ids, so that no answer reaches another process's request."""
+        """How often the session has moved. It is part of the ids, so that no answer reaches the request of another process."""
         self._requests: dict[str, bytes] = {}  # the server's own raw id of each open request, by the id its client knows
         self._count = 0
 
@@ -34,7 +34,7 @@ class Legacy(Speaker):
         return len(self._requests)
 
     def tell(self, message: Message) -> tuple[Output, ...]:
-        """A response gets the server's own id; one that the server does not wait for goes nowhere."""
+        """A response gets the server's own id; one that the server does not wait for is dropped."""
         if message.kind is not MessageKind.RESPONSE:
             return (message.frame,)
         own = self._requests.pop(jsonrpc.text(message.id), b"") if message.id[:1] == b'"' else b""
@@ -45,7 +45,7 @@ class Legacy(Speaker):
         return () if job.kind is Kind.OPEN else super().cancel(job, frame, now)
 
     def hear(self, message: Message, job: Job | None, now: float) -> tuple[Output, ...]:  # noqa: ARG002 - the base's
-        """All that the process says is for its session's client."""
+        """Every message of the process is for its session's client."""
         if job is not None:
             return (Answer(job, message.frame),)
         return (ServerMessage(message, self._to_client(message), None),)

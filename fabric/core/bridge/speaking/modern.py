@@ -14,11 +14,11 @@ from fabric.mcp import eras, jsonrpc, swap
 from fabric.mcp.jsonrpc import Message, MessageKind
 
 INPUT_IN = 300.0
-"""Seconds that a process is kept after it has asked a call's client for input: only that process can go on with the call."""
+"""Seconds for which a process is kept after a call in it has asked for input: only that process can go on with the call."""
 
 
 class Modern(Speaker):
-    """Frames pass as they are, but for the requestState of parked calls."""
+    """Frames pass unchanged, except for the requestState of parked calls."""
 
     __slots__ = ("awaits_input_until", "turns")
 
@@ -30,16 +30,16 @@ class Modern(Speaker):
         self.awaits_input_until = 0.0
 
     def cancel(self, job: Job, frame: bytes, now: float) -> tuple[Output, ...]:
-        """What the process still logs of an exclusive job reaches nobody else."""
+        """Log messages of an exclusive job that is cancelled go to nobody else."""
         self.turns.cancelled(job, now)
         return super().cancel(job, frame, now)
 
     def resume(self, frame: bytes, state: str) -> bytes:
-        """The process gets its own requestState back."""
+        """The request, with the requestState that the process itself has issued."""
         return swap.with_request_state(frame, jsonrpc.quoted(state))
 
     def hear(self, message: Message, job: Job | None, now: float) -> tuple[Output, ...]:
-        """A notification goes to the client whose request it names; logs name none, and go with the exclusive job."""
+        """A notification is for the client whose request it names; log messages name none, and are for the exclusive job."""
         if job is not None:
             frame = message.frame
             return (Answer(job, self._parked(frame, now) if b'"input_required"' in frame else frame),)
@@ -53,7 +53,7 @@ class Modern(Speaker):
         return (ServerMessage(message, message.frame, job),) if job is not None else ()
 
     def _parked(self, frame: bytes, now: float) -> bytes:
-        """An answer that may ask for input: its requestState then names this process."""
+        """An answer that may ask for input; if it does, its requestState names this process."""
         state = jsonrpc.text(jsonrpc.request_state(frame))
         if not state:
             return frame

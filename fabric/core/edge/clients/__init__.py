@@ -1,4 +1,4 @@
-"""How an edge meets its clients: HTTP requests and long links, and the links whose clients are slow.
+"""The clients of an edge: HTTP requests and long links, and the links whose clients are slow.
 
-Above it: the edge's core. Below it: routing, which sends a request on its way, and correlation, which says what came of it.
+Above it: the edge's core. Below it: routing, which sends their requests, and correlation, which calls their askers.
 """

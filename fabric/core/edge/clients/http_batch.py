@@ -17,13 +17,13 @@ from fabric.mcp.jsonrpc import Message, MessageKind
 
 
 class HttpBatch:
-    """What the members of a batch share. It ends its client's request when the last of them has ended."""
+    """The state that the members of a batch share. It ends its client's request when the last of them has ended."""
 
     def __init__(self, responses: HttpResponses, event: RequestPosted, members: list[Message | InvalidFrame]) -> None:
         self.open: dict[str, Exchange] = {}
-        """Its members' exchanges that are not over."""
+        """The exchanges of its members that are not over, by id."""
         self.streaming = False
-        """Its client has got something before the last answers."""
+        """Whether its client has got a message before the last answers."""
         self.responses = responses
         self.link = event.link
         self._server = event.server
@@ -34,14 +34,14 @@ class HttpBatch:
         responses.batches[event.link] = self
 
     def refuse(self, frame: bytes) -> None:
-        """A member that needs no answer was not accepted."""
+        """A member that needs no answer was refused, with this error."""
         self._refusal = frame
         self.settle(b"")
 
     def settle(self, answer: bytes) -> None:
-        """A member is over, with this answer or, empty, with none.
+        """A member is over, with this answer; empty for none.
 
-        A client that takes no stream gets all answers in one array, so what they may have together is bounded.
+        A client that takes no stream gets all answers in one array, so their bytes are bounded together.
         """
         if self._answer_only and self._answers.bytes + len(answer) > ARRAY_BYTES:
             reason = f"the answers to this batch have over {ARRAY_BYTES} bytes: accept text/event-stream"
@@ -69,14 +69,16 @@ class BatchMember(HttpRequest):
     """One message of a batch, as the Asker of its exchange."""
 
     batch: HttpBatch
+    """The batch that it is a member of."""
     kind: MessageKind
+    """The kind of its message."""
 
     def begin(self, exchange: Exchange) -> None:
         """See HttpRequest.begin."""
         self.batch.open[exchange.id] = exchange
 
     def message(self, exchange: Exchange, frame: bytes, event: int, now: float) -> bool:  # noqa: ARG002
-        """See Asker.message. Its stream cannot be resumed, so it has no numbers: several streams share it."""
+        """See Asker.message. The batch's stream cannot be resumed, and has no numbers: members share it."""
         sent = super().message(exchange, frame, -1, now)
         self.batch.streaming |= sent
         return sent

@@ -20,11 +20,11 @@ if TYPE_CHECKING:
 
 
 class HttpResponses:
-    """What HTTP clients are sent, and which of them wait."""
+    """The HTTP requests that wait for their responses, and what is sent to their clients."""
 
     def __init__(self, routing: RequestRouting, slow: SlowLinks, out: list[Effect]) -> None:
         self.open: dict[str, Exchange] = {}
-        """The requests that are not answered, by link, but for those of batches."""
+        """The exchanges of the requests that are not answered, by link, without those of batches."""
         self.batches: dict[str, HttpBatch] = {}
         """The batches that are not answered in full, by link."""
         self.routing = routing
@@ -32,7 +32,7 @@ class HttpResponses:
         self._slow = slow
 
     def send(self, exchange: Exchange, frame: bytes, stream: str, event: int, now: float) -> bool:
-        """Send a message that comes before the response, if its client takes such and it may still wait for it."""
+        """Send a message that comes before the response, if its client takes any and has room. Returns whether it was sent."""
         named = self.routing.restored_message(exchange, frame)
         if named is None or exchange.request.answer_only:
             return False
@@ -43,7 +43,7 @@ class HttpResponses:
         return True
 
     def establish(self, exchange: Exchange, answer: bytes) -> None:
-        """Give the client of an initialize its session. answer: empty where there is none yet."""
+        """Give the client of an initialize its session. answer: empty if there is none yet."""
         request, link = exchange.request, exchange.asker.link
         session, owner, server = exchange.id, exchange.owner, request.server
         self.out.append(Establish(link, session, owner, server, request.principal, request.opening, answer))
@@ -53,10 +53,12 @@ class HttpRequest(msgspec.Struct, eq=False):
     """A POST or DELETE that waits for its response. It is the Asker of its exchange."""
 
     responses: HttpResponses
+    """All HTTP requests of the edge."""
     link: str
+    """See Asker.link."""
 
     def begin(self, exchange: Exchange) -> None:
-        """Its exchange is made; that may wait, or be refused, before it is opened."""
+        """Its exchange is made, which may have to wait, or be refused, before it is opened."""
         self.responses.open[self.link] = exchange
 
     def message(self, exchange: Exchange, frame: bytes, event: int, now: float) -> bool:
@@ -76,7 +78,7 @@ class HttpRequest(msgspec.Struct, eq=False):
         self.respond(exchange, error)
 
     def respond(self, exchange: Exchange, frame: bytes) -> None:
-        """Send the last frame: by its number in the stream, where it comes on one."""
+        """Send the last frame, with its event id if it ends a stream."""
         if self.responses.open.pop(self.link, None) is not None:
             event = f"{exchange.id}.{exchange.event}" if exchange.event >= 0 and exchange.streaming else ""
             self.responses.out.append(Send(self.link, frame, event, True))
@@ -94,10 +96,10 @@ class HttpRequest(msgspec.Struct, eq=False):
 
 
 class EventStream(HttpRequest):
-    """A GET: it reads a stream of a session, and has no response of its own once something was sent on it."""
+    """A GET that reads a stream of a session. It has no response of its own once a message was sent on it."""
 
     stream: str = ""
-    """Whose stream it is: the session's own, or by its id that of a request."""
+    """The id of the stream: that of the session for its own stream, else the exchange of a request."""
 
     def message(self, exchange: Exchange, frame: bytes, event: int, now: float) -> bool:
         """See Asker.message."""

@@ -1,4 +1,4 @@
-"""The HTTP half of an edge: each POST, GET and DELETE is a link of its own; those of a session go to the bridge that owns it.
+"""The HTTP requests of an edge: each POST, GET and DELETE is a link of its own. Those of a session go to its owner, a bridge.
 
 Above it: the edge's core. Below it: routing.py and correlation.py; http_request.py and http_batch.py answer their clients.
 """
@@ -24,7 +24,7 @@ from fabric.mcp import batches, jsonrpc
 from fabric.mcp.jsonrpc import Message, MessageKind
 
 LONGEST_NUMBER = 15
-"""Digits of a number in an event id."""
+"""How many digits a number in an event id may have."""
 
 
 class HttpRequests:
@@ -35,7 +35,7 @@ class HttpRequests:
     ) -> None:
         self.responses = HttpResponses(routing, slow, out)
         self.orphans: list[tuple[float, Exchange, SessionRef]] = []
-        """Requests whose session's owner has not been heard of yet, and since when they wait."""
+        """The requests whose session's owner is not known to live yet, and since when they wait."""
         self._member = member
         self._router = router
         self._routing = routing
@@ -53,7 +53,7 @@ class HttpRequests:
 
     # ------------------------------------------------------------ what clients ask
     def post(self, event: RequestPosted, now: float) -> None:
-        """A POST: it is routed to whoever can answer it, or refused."""
+        """A POST: route its messages, or refuse it."""
         link, message, session = event.link, event.message, event.session
         try:
             if session is not None:
@@ -117,7 +117,7 @@ class HttpRequests:
         self._to_owner(exchange, session, now, now)
 
     def awaited(self, link: str) -> None:
-        """An initialize takes long. Its stream cannot begin without the session's id, which names the owner: it leaves now."""
+        """An initialize takes long. Begin its stream, which needs the session's id, and that names the present owner."""
         exchange = self.responses.open.get(link)
         if exchange is None or exchange.request.kind is not Kind.OPEN or not exchange.granted or exchange.promised:
             return
@@ -126,7 +126,7 @@ class HttpRequests:
         self._out.append(Send(link, b""))
 
     def attach(self, event: StreamOpened, now: float) -> None:
-        """A GET: a session's own stream, or with Last-Event-ID any of its streams from there on."""
+        """A GET: read a session's own stream, or with Last-Event-ID any of its streams, from that event on."""
         session = event.session
         position = _position(event.last_event) if event.last_event else (session.session, -1)
         stream, number = position or ("", -1)
@@ -146,7 +146,7 @@ class HttpRequests:
             self._to_owner(exchange, session, now, now)
 
     def end(self, event: SessionEnded, now: float) -> None:
-        """A DELETE: accepted when the owner has ended the session, so that from then on no edge finds it."""
+        """A DELETE: have the owner end the session, and accept when it has, so that no edge finds the session any more."""
         session = event.session
         request = Request(kind=Kind.END, server=session.server, arrived=now, session=session.session, transport="http")
         self._to_owner(self._exchange(HttpRequest(self.responses, event.link), request), session, now, now)
@@ -157,11 +157,11 @@ class HttpRequests:
         return exchange
 
     def _to_owner(self, exchange: Exchange, session: SessionRef, since: float, now: float) -> None:
-        """Give a session's exchange to the bridge that owns the session, if it lives; else wait until that is certain."""
+        """Send an exchange to the bridge that owns its session, if that bridge lives; else wait until that is certain."""
         owner, limit = session.owner, self._router.limits.broker
         if owner in self._member.leases.peers:
             self._routing.to_session(exchange, owner, now)
-        elif now >= self._member.away_since:  # there is no broker: it cannot be heard of
+        elif now >= self._member.away_since:  # without a broker, nothing is known of it
             if now - since < limit:
                 self.orphans.append((since, exchange, session))
             else:
@@ -173,7 +173,7 @@ class HttpRequests:
             self.orphans.append((since, exchange, session))
 
     def judge(self, now: float) -> None:
-        """The regular look at what waits for its session's owner to be heard of."""
+        """Look again whether the owners live for which requests wait."""
         orphans, self.orphans = self.orphans, []
         for since, exchange, session in orphans:
             if exchange.asker.link or exchange.request.kind is not Kind.ATTACH:
@@ -181,7 +181,7 @@ class HttpRequests:
 
     # ------------------------------------------------------------ ends
     def closed(self, link: str, now: float) -> bool:
-        """A link is gone. Returns whether it was that of an HTTP request that waits for its response."""
+        """A link is closed. Returns whether it was that of an HTTP request that waits for its response."""
         exchange = self.responses.open.pop(link, None)
         if exchange is not None:
             self._hung_up(exchange, now)
@@ -195,7 +195,7 @@ class HttpRequests:
         return True
 
     def _hung_up(self, exchange: Exchange, now: float) -> None:
-        """Its client is gone. One of a session has not cancelled by that: its bridge keeps what it would have been sent."""
+        """Its client is gone. That cancels no request of a session: its bridge keeps the messages for the client to resume."""
         request = exchange.request
         if not request.session:
             self._router.cancel(exchange, now)
@@ -209,7 +209,7 @@ class HttpRequests:
 
 
 def _position(event_id: str) -> tuple[str, int] | None:
-    """The stream and the number in it that an event id names; None for an id that is not of our making."""
+    """The stream and the number in it that an event id names; None for an id that no edge has made."""
     stream, _, number = event_id.rpartition(".")
     if stream and number.isascii() and number.isdigit() and len(number) <= LONGEST_NUMBER:
         return stream, int(number)

@@ -1,4 +1,4 @@
-"""A client's long link, as its edge sees it: which era it speaks, its session if it has one, and what is open on it.
+"""The state of a client's long link: its phase, its session if it has one, and its open exchanges.
 
 Above it: long_links.py. Below it: the exchange.
 """
@@ -14,13 +14,13 @@ from fabric.errors import InvalidFrame
 from fabric.mcp.jsonrpc import INVALID_REQUEST, Message, MessageKind
 
 HELD_FRAMES = 1024
-"""How many frames may be pipelined behind an initialize."""
+"""How many requests may be pipelined behind an initialize."""
 HELD_BYTES = 1024 * 1024
-"""How many bytes of them are read before the link is held until that is answered."""
+"""How many bytes of frames are read behind an initialize before the link is held until it is answered."""
 
 
 class Phase(StrEnum):
-    """NEW until an initialize; modern requests leave it there, for each stands alone."""
+    """NEW until an initialize. Modern requests do not change it, as each is independent."""
 
     NEW = "new"
     OPENING = "opening"
@@ -29,7 +29,7 @@ class Phase(StrEnum):
 
 
 class LongLink:
-    """State of one long link."""
+    """The state of one long link."""
 
     __slots__ = (
         "_by_client_id",
@@ -59,21 +59,21 @@ class LongLink:
         self.half_closed = False
         """Whether its client has ended its input."""
         self.session = ""
-        """The session that is bound to it."""
+        """The session that is bound to it; empty for none."""
         self.owner = ""
-        """The bridge that runs the session."""
+        """The bridge that owns the session."""
         self.version = ""
         """The revision that the session has negotiated."""
         self.held_bytes = 0
-        """Of the frames that came behind an initialize."""
+        """Bytes of the frames that are kept behind an initialize."""
         self.holds: set[str] = set()
-        """The reasons for which it is not read now."""
+        """The reasons why it is not read now."""
         self._open: dict[str, Exchange] = {}
         self._by_client_id: dict[bytes, list[Exchange]] = {}
         self._held: deque[Message] = deque()
 
     def add(self, exchange: Exchange) -> None:
-        """An exchange begins. Its client's id may be in use already: each gets its own answer."""
+        """An exchange begins. Its client may reuse an id that is still open: each request gets its own answer."""
         self._open[exchange.id] = exchange
         self._by_client_id.setdefault(exchange.request.client_id, []).append(exchange)
 
@@ -87,7 +87,7 @@ class LongLink:
                 del self._by_client_id[client_id]
 
     def open(self) -> list[Exchange]:
-        """What is open, oldest first."""
+        """The open exchanges, the oldest first."""
         return list(self._open.values())
 
     @property
@@ -101,7 +101,7 @@ class LongLink:
         return len(self._held)
 
     def newest(self, client_id: bytes) -> Exchange | None:
-        """The exchange a cancel of this id means."""
+        """The exchange that a cancel of this id means: the newest."""
         same = self._by_client_id.get(client_id)
         return same[-1] if same else None
 
@@ -114,6 +114,6 @@ class LongLink:
             self.held_bytes += len(message.frame)
 
     def release(self) -> list[Message]:
-        """The frames kept, in order; none are kept any more."""
+        """Take out the frames that are kept, in order."""
         held, self._held, self.held_bytes = list(self._held), deque(), 0
         return held

@@ -1,6 +1,6 @@
 """The long links of an edge: each opens a session or speaks modern requests, and ends with its session.
 
-Above it: the edge's core. Below it: routing.py and correlation.py; long_link.py is one of them.
+Above it: the edge's core. Below it: routing.py and correlation.py; long_link.py has the state of one link.
 """
 
 from __future__ import annotations
@@ -25,18 +25,21 @@ from fabric.mcp.initialize import negotiated
 from fabric.mcp.jsonrpc import Message, MessageKind
 
 PROCESS, LANE, OPENING, CLIENT = "process", "lane", "opening", "client"
-"""Why nothing more is read from a link: its session's process reads too little, the lane to its owner is full, too much waits
-behind an initialize, or too much waits for its client to take it."""
+"""The reasons to hold a link: its session's process reads too little, the lane to its owner is full, too much waits behind an
+initialize, or its client reads too little."""
 
 
 class LongLinkRequest(msgspec.Struct, eq=False):
     """A request on a long link. It is the Asker of its exchange."""
 
     links: LongLinks
+    """All long links of the edge."""
     long_link: LongLink
+    """The link that it came on."""
     link: str
+    """See Asker.link."""
     batch: batches.Answers | None = None
-    """The answers of the batch that it came in."""
+    """The answers of the batch that it came in; None if it came alone."""
 
     def message(self, exchange: Exchange, frame: bytes, event: int, now: float) -> bool:  # noqa: ARG002 - no stream is resumed
         """See Asker.message."""
@@ -58,13 +61,13 @@ class LongLinkRequest(msgspec.Struct, eq=False):
         self.links.settled(self.long_link)
 
     def _respond(self, exchange: Exchange, frame: bytes) -> None:
-        """Send the answer, empty for none; one of a batch is sent with the others."""
+        """Send the answer; empty for none. An answer in a batch is sent with the others."""
         self.long_link.done(exchange)
         self.link = ""
         self.links.respond(self.long_link, frame if self.batch is None else self.batch.settle(frame))
 
     def done(self, exchange: Exchange) -> None:
-        """See Asker.done. It never comes to this: what needs no answer is no exchange on a long link."""
+        """See Asker.done. Never called: a frame that needs no answer is not an exchange on a long link."""
 
     def ended(self, exchange: Exchange) -> None:
         """See Asker.ended."""
@@ -73,17 +76,17 @@ class LongLinkRequest(msgspec.Struct, eq=False):
 
 
 class LongLinks:
-    """Every long link."""
+    """Every long link of one edge."""
 
     def __init__(
         self, member: Member, router: CorrelationRouter, routing: RequestRouting, slow: SlowLinks, out: list[Effect]
     ) -> None:
         self.open: dict[str, LongLink] = {}
-        """All, by link."""
+        """All long links, by link."""
         self.bound: dict[str, LongLink] = {}
-        """Those that have a session, by session."""
+        """The long links that have a session, by session."""
         self.crowding: dict[str, list[LongLink]] = {}
-        """Those that are held because the lane to their bridge is full, by bridge."""
+        """The long links that are held because the lane to their bridge is full, by bridge."""
         self.routing = routing
         self._member = member
         self._router = router
@@ -102,7 +105,7 @@ class LongLinks:
         }
 
     def begin(self, event: LinkOpened) -> None:
-        """A client is here."""
+        """A client has opened a long link."""
         self.open[event.link] = LongLink(event.link, event.server, event.principal, event.transport, event.caller)
 
     # ------------------------------------------------------------ what clients write
@@ -115,7 +118,7 @@ class LongLinks:
     def _frame(self, long_link: LongLink, message: Message, now: float) -> None:
         try:
             if long_link.phase in (Phase.NEW, Phase.OPENING) and jsonrpc.pings(message):
-                self.respond(long_link, jsonrpc.empty_result(message.id))  # the one request that initialize need not precede
+                self.respond(long_link, jsonrpc.empty_result(message.id))  # the only request that may come before initialize
             elif long_link.phase is Phase.OPENING:
                 long_link.hold(message)
                 if long_link.held_bytes > HELD_BYTES:
@@ -179,9 +182,9 @@ class LongLinks:
             self._router.cancel(exchange, now, frame if len(frame) <= self._member.largest_body_bytes else b"")
             self.settled(long_link)
 
-    # ------------------------------------------------------------ links that are not read for a while
+    # ------------------------------------------------------------ flow control
     def pace(self, long_link: LongLink, reason: str, *, hold: bool) -> None:
-        """Read nothing more from a link for this reason, or no longer so."""
+        """Hold a link for this reason, or release it from this reason."""
         holds = long_link.holds
         before = bool(holds)
         if hold:
@@ -192,19 +195,19 @@ class LongLinks:
             self._out.append(HoldLink(long_link.link) if holds else ReleaseLink(long_link.link))
 
     def session_paced(self, session: str, *, hold: bool) -> None:
-        """The process of a session reads too little of what it is sent, or has caught up."""
+        """The process of a session has fallen behind, or has caught up."""
         long_link = self.bound.get(session)
         if long_link is not None:
             self.pace(long_link, PROCESS, hold=hold)
 
     def caught_up(self, link: str) -> None:
-        """A client that was behind takes what it is sent again."""
+        """A client that was behind has caught up."""
         long_link = self.open.get(link)
         if long_link is not None:
             self.pace(long_link, CLIENT, hold=False)
 
     def _crowded(self, long_link: LongLink) -> None:
-        """The lane to its session's owner is full: requests are refused then, and notifications wait in their link."""
+        """The lane to its session's owner is full: requests are refused now, and notifications wait unread on their link."""
         if LANE not in long_link.holds:
             self.crowding.setdefault(long_link.owner, []).append(long_link)
             self.pace(long_link, LANE, hold=True)
@@ -217,7 +220,7 @@ class LongLinks:
 
     # ------------------------------------------------------------ what is sent to clients
     def send(self, exchange: Exchange, frame: bytes, now: float) -> bool:
-        """Send a message that comes before an answer, if its client may be sent it and it may still wait for it."""
+        """Send a message that comes before an answer, if the client may get it and has room. Returns whether it was sent."""
         named, link = self.routing.restored_message(exchange, frame), exchange.asker.link
         if named is None or not link:
             return False
@@ -227,7 +230,7 @@ class LongLinks:
         return True
 
     def session_message(self, peer: str, session: str, frame: bytes, now: float) -> None:
-        """The process of a session writes a message that belongs to no request."""
+        """Send a message of a session's process that belongs to no request."""
         long_link = self.bound.get(session)
         if long_link is not None:
             self._out.append(Send(long_link.link, frame))
@@ -235,14 +238,14 @@ class LongLinks:
                 self._slow.hold(long_link.link, peer, session, "", now)
 
     def respond(self, long_link: LongLink, frame: bytes) -> None:
-        """Send an answer; empty for nothing."""
+        """Send an answer; an empty one is not sent."""
         if frame:
             self._out.append(Send(long_link.link, frame))
             if long_link.link in self._slow.behind and self._slow.full(long_link.link, len(frame)):
-                self.pace(long_link, CLIENT, hold=True)  # a client that does not take answers is not to ask for more
+                self.pace(long_link, CLIENT, hold=True)  # a client that reads no answers is not to ask for more
 
     def opened(self, long_link: LongLink, exchange: Exchange, answer: bytes, now: float) -> None:
-        """Its initialize was answered; with no session, where `answer` is empty. The frames behind it go on their way."""
+        """Its initialize was answered; an empty answer opens no session. The frames behind it are handled now."""
         long_link.phase = Phase.SESSION if answer else Phase.NEW
         if answer:
             long_link.version = negotiated(answer)
@@ -254,14 +257,14 @@ class LongLinks:
 
     # ------------------------------------------------------------ ends
     def unanswered(self, link: str) -> list[Exchange]:
-        """What is open on a link and will be answered some day; subscriptions never are."""
+        """The open exchanges of a link that wait for an answer, as subscriptions do not."""
         long_link = self.open.get(link)
         if long_link is None:
             return []
         return [exchange for exchange in long_link.open() if exchange.request.method != "subscriptions/listen"]
 
     def half_close(self, link: str) -> None:
-        """A client has ended its input, and reads on until it is answered."""
+        """A client has ended its input, and reads on until its requests are answered."""
         long_link = self.open.get(link)
         if long_link is None:
             self._out.append(LinkIdle(link))
@@ -270,22 +273,22 @@ class LongLinks:
             self.settled(long_link)
 
     def settled(self, long_link: LongLink) -> None:
-        """An exchange of a link is over: say so if it was the last one of a client that asks no more."""
+        """An exchange of a link is over. If its client has ended its input and it was the last one, the link is idle."""
         if long_link.half_closed and not self.unanswered(long_link.link):
             self._out.append(LinkIdle(long_link.link))
 
     def lapsed(self, link: str, now: float) -> None:
-        """A client that has ended its input is waited for no longer: what it has asked is answered now."""
+        """The time for answers to a client that has ended its input is over: answer its open requests with an error."""
         for exchange in self.unanswered(link):
             if exchange.id in self._router.exchanges:
                 self._router.give_up(exchange, now)
-            elif exchange.asker.link:  # it waits for the list of its server's tools
+            elif exchange.asker.link:  # not opened: it waits for its server's list of tools
                 server, waited = exchange.request.server, now - exchange.request.arrived
                 message = f"{server} did not list its tools within {waited:.0f} s"
                 self._router.refuse(exchange, Fault(Reason.DEADLINE, message, retryable=True), now)
 
     def session_ended(self, session: str, reason: str, now: float) -> None:
-        """A session is over, and its link with it."""
+        """A session has ended, and its link ends with it."""
         long_link = self.bound.pop(session, None)
         if long_link is None:
             return
@@ -300,13 +303,13 @@ class LongLinks:
         self._out.append(CloseLink(long_link.link, reason))
 
     def lost(self, peer: str, now: float) -> None:
-        """A bridge is given up: the sessions it ran are over."""
+        """A bridge is given up: its sessions end."""
         self.crowding.pop(peer, None)
         for session in [session for session, long_link in self.bound.items() if long_link.owner == peer]:
             self.session_ended(session, "the bridge that ran this session is gone", now)
 
     def closed(self, link: str, now: float) -> None:
-        """A client left."""
+        """A client has closed its link, or lost it."""
         long_link = self.open.pop(link, None)
         if long_link is None:
             return

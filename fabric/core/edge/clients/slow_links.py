@@ -1,8 +1,8 @@
-"""The links of an edge whose clients take less than they are sent, and what is done about that.
+"""Flow control for clients of an edge that read less than they are sent.
 
-What comes from a session's own process can wait: its bridge is told to read no further from it until the client has caught up.
-A process that many clients share waits for none of them: what it says before an answer is passed over once too much of it waits
-for this client; progress is told anew all the time, and of a subscription's notices each is said again when there is room.
+A session's process can wait: its bridge holds it until the client has caught up. A process that many clients share waits for
+none of them: once too much waits for a slow client, its messages before an answer are passed over. New progress follows by
+itself, and the notices of a subscription are sent again, each once, when there is room.
 
 Above it: the edge's core, http_requests.py and long_links.py. Below it: control lanes to the bridges (peers).
 """
@@ -17,7 +17,7 @@ from fabric.core.peers.member import Member
 from fabric.envelope import Envelope, Kind
 
 NOTICES = 256
-"""How many different notices of its subscriptions are kept to be said again, of those passed over; the newest."""
+"""How many different notices of its subscriptions, the newest of those passed over, are kept to be sent again."""
 
 
 class _SlowLink:
@@ -27,23 +27,24 @@ class _SlowLink:
 
     def __init__(self, waiting_bytes: int) -> None:
         self.bytes = waiting_bytes
-        """What may wait for its client by now."""
+        """Bytes that may wait for its client by now."""
         self.skipped = 0
         """How many messages were passed over."""
         self.held: dict[tuple[str, str, str], None] = {}
-        """What bridges were told to hold: bridge, session and exchange."""
+        """What bridges hold for it: bridge, session and exchange."""
         self.notices: dict[bytes, None] = {}
-        """The notices passed over, to be said again."""
+        """The notices that were passed over, to be sent again."""
 
 
 class SlowLinks:
-    """The links that are behind, by link.
+    """The links of one edge that are behind.
 
-    What comes from processes that clients share may wait for one client up to a quarter of what a lane may hold: 8 MiB.
+    Messages of processes that clients share may wait for one client up to a quarter of what a lane may hold: 8 MiB.
     """
 
     def __init__(self, member: Member, out: list[Effect]) -> None:
         self.behind: dict[str, _SlowLink] = {}
+        """The links that are behind, by link."""
         self._most_bytes = member.identity.lane_bytes // 4
         self._member = member
         self._out = out
@@ -58,20 +59,20 @@ class SlowLinks:
         }
 
     def fell_behind(self, link: str, unsent_bytes: int) -> None:
-        """A client takes less than it is sent."""
+        """A client reads less than it is sent."""
         self.behind[link] = _SlowLink(unsent_bytes)
 
     def hold(self, link: str, owner: str, session: str, exchange: str, now: float) -> None:
-        """A message of a session came for this link, which is behind: its bridge is to read no more of it, for now."""
+        """A message of a session came for this link, which is behind: have its bridge hold the session's process."""
         held = self.behind[link].held
         if (owner, session, exchange) not in held:
             held[owner, session, exchange] = None
             self._member.control(owner, now, Envelope(kind=Kind.HOLD, session=session, exchange=exchange))
 
     def admits(self, link: str, exchange: Exchange, frame: bytes, part: str, now: float) -> bool:
-        """Whether a message of an exchange may still wait for this client, which is behind.
+        """Whether a message of an exchange may wait for this client, which is behind.
 
-        part: what of a session its bridge is to hold then: the exchange's id, or nothing for all of it.
+        part: which part of a session its bridge then holds: an exchange's id; empty for all of it.
         """
         request = exchange.request
         if request.session:
@@ -90,13 +91,13 @@ class SlowLinks:
         return False
 
     def full(self, link: str, size: int) -> bool:
-        """An answer of this size goes to it: whether too much waits by now."""
+        """An answer of this size is sent on this link. Returns whether too much waits by now."""
         slow = self.behind[link]
         slow.bytes += size
         return slow.bytes > self._most_bytes
 
     def caught_up(self, link: str, now: float, *, gone: bool = False) -> None:
-        """A client that was behind has taken nearly all, or is gone."""
+        """A client that was behind has read nearly all, or is gone."""
         slow = self.behind.pop(link, None)
         if slow is None:
             return

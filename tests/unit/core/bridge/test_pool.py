@@ -8,7 +8,7 @@ from fabric.core.bridge.job import job_of
 from fabric.core.bridge.processes.health import Checks
 from fabric.core.bridge.processes.limits import ServerLimits
 from fabric.core.bridge.processes.pool import FORGIVEN, Pool
-from fabric.core.bridge.processes.probe import SECOND_QUESTION
+from fabric.core.bridge.processes.probe import SECOND_REQUEST
 from fabric.core.bridge.processes.registry import Processes
 from fabric.core.bridge.timers import Timer, Timers
 from fabric.core.effects import CheckServer, Complain, Effect, StartServer, StopServer, Write
@@ -84,7 +84,7 @@ def test_a_server_that_dies_of_the_modern_probe_gets_the_legacy_one() -> None:
 def test_a_server_that_dies_of_the_modern_probe_after_a_long_start_gets_the_legacy_one() -> None:
     driven = DrivenPool()
     driven.processes.started(driven.first)
-    driven.pool.late(SECOND_QUESTION)
+    driven.pool.late(SECOND_REQUEST)
     driven.pool.exited(driven.first, "died", 40.0)
     assert driven.pool.condition.health is Health.CHECKING
     driven.up(b'"result":{"protocolVersion":"2025-11-25"}', 80.0)
@@ -94,8 +94,8 @@ def test_a_server_that_dies_of_the_modern_probe_after_a_long_start_gets_the_lega
 def test_a_silent_process_is_starting_until_its_start_timeout() -> None:
     driven = DrivenPool(start_timeout=30.0)
     driven.processes.started(driven.first)
-    for now in (SECOND_QUESTION, 29.0):
-        assert driven.timers.next() == (SECOND_QUESTION if now == SECOND_QUESTION else 30.0)
+    for now in (SECOND_REQUEST, 29.0):
+        assert driven.timers.next() == (SECOND_REQUEST if now == SECOND_REQUEST else 30.0)
         served = driven.pool.describe(True, now)
         assert (served.health, served.reason, served.free) == (Health.CHECKING, f"starting for {now:.0f} s", 0)
         driven.pool.late(now)
@@ -132,7 +132,7 @@ def test_a_crashed_server_that_starts_slowly_is_starting_and_not_unhealthy() -> 
     driven.pool.exited(driven.first, "killed", 100.0)
     assert driven.pool.describe(True, 100.0).health is Health.HEALTHY  # most servers are back before a client notices
     driven.pool.start(100.1)
-    driven.pool.late(100.1 + SECOND_QUESTION)
+    driven.pool.late(100.1 + SECOND_REQUEST)
     assert driven.pool.describe(True, 125.1).reason == "starting for 25 s"
     driven.up(MODERN, 126.0)
     assert driven.pool.describe(True, 126.0).health is Health.HEALTHY
@@ -415,7 +415,7 @@ def test_the_reason_of_a_silent_server_quotes_its_last_stderr_lines() -> None:
     driven = DrivenPool(last_words=lambda: "; its last stderr lines: waiting for the database")
     assert driven.pool.describe(True, 3.0).reason == "starting for 3 s; its last stderr lines: waiting for the database"
     driven.processes.started(driven.first)
-    for now in (SECOND_QUESTION, 120.0):
+    for now in (SECOND_REQUEST, 120.0):
         driven.pool.late(now)
     assert driven.pool.condition.health is Health.UNHEALTHY
     assert driven.pool.condition.reason.endswith("; its last stderr lines: waiting for the database")

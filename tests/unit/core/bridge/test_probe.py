@@ -3,7 +3,7 @@
 import pytest
 
 from fabric.core.bridge.processes.child import Child
-from fabric.core.bridge.processes.probe import SECOND_QUESTION, Known, Probe, Step, configured
+from fabric.core.bridge.processes.probe import SECOND_REQUEST, Known, Probe, Step, configured
 from fabric.mcp import jsonrpc
 from fabric.mcp.eras import LEGACY, MODERN
 
@@ -64,7 +64,7 @@ def test_a_legacy_server_that_refuses_discovery_is_initialized_and_may_get_early
 
 def test_a_server_that_ignores_discovery_is_initialized_and_gets_no_early_request_again() -> None:
     driven = DrivenProbe()
-    assert driven.probe.due == SECOND_QUESTION
+    assert driven.probe.due == SECOND_REQUEST
     driven.late()
     assert judgement(driven.reply("initialize", INITIALIZED)) == ((LEGACY,), False)
 

@@ -16,11 +16,11 @@ OURS, OTHER = "0123456789abcdef-1f-00aa00bb", "fedcba9876543210-2-11cc11dd"
 BROKEN = Fault(Reason.INVALID, "not JSON")
 
 
-def child(*open: str, open_when_told: frozenset[str] | None = None) -> Child:
+def child(*open: str, open_at_notification: frozenset[str] | None = None) -> Child:
     process = Child("s", "s#1", "0123456789abcdef", 0.0)
     for exchange in open:
         process.jobs[exchange] = job_of("e", Envelope(kind=Kind.REQUEST, exchange=exchange), 0, 0.0, queued=False)
-    process.open_when_told = open_when_told
+    process.open_at_notification = open_at_notification
     return process
 
 
@@ -84,5 +84,5 @@ def test_a_late_or_second_answer_to_another_request_does_not_answer_the_open_one
     ],
 )
 def test_an_answer_that_may_be_to_a_notification_does_not_answer_the_request(stray: Message, older: bool, newer: bool) -> None:
-    assert (adopted(child(OURS, open_when_told=frozenset({OURS})), stray, "s") is not None) == older
-    assert (adopted(child(OURS, open_when_told=frozenset()), stray, "s") is not None) == newer
+    assert (adopted(child(OURS, open_at_notification=frozenset({OURS})), stray, "s") is not None) == older
+    assert (adopted(child(OURS, open_at_notification=frozenset()), stray, "s") is not None) == newer

@@ -6,7 +6,7 @@ from fabric.core.peers.lease import GAP, LEASE, SETTLE, Leases
 def settled_leases(now: float = 0.0) -> Leases:
     """Leases of a process that has just received its own announcement."""
     leases = Leases("me")
-    leases.heard_self(leases.force(now), now)
+    leases.echoed(leases.force(now), now)
     return leases
 
 
@@ -16,7 +16,7 @@ def announce_until(leases: Leases, start: float, end: float) -> float:
     while now < end:
         number = leases.next_number(now)
         if number is not None:
-            leases.heard_self(number, now)
+            leases.echoed(number, now)
         now += 0.25
     return now
 
@@ -40,7 +40,7 @@ def test_a_process_that_misses_its_own_announcements_gives_up_no_peer() -> None:
 def test_after_a_gap_every_lease_starts_afresh() -> None:
     leases = settled_leases()
     leases.renew("peer", 0.0)
-    assert leases.heard_self(leases.force(60.0), 60.0)
+    assert leases.echoed(leases.force(60.0), 60.0)
     now = announce_until(leases, 60.0, 60.0 + LEASE)
     assert leases.dead(60.0 + LEASE) == []
     assert leases.dead(now + 0.1) == ["peer"]
@@ -49,7 +49,7 @@ def test_after_a_gap_every_lease_starts_afresh() -> None:
 def test_an_old_echo_ends_no_gap() -> None:
     leases = settled_leases()
     number = leases.force(1.0)
-    assert not leases.heard_self(number, 10.0)
+    assert not leases.echoed(number, 10.0)
     assert leases.in_gap(10.0)
 
 
@@ -57,7 +57,7 @@ def test_a_reconnect_is_a_gap() -> None:
     leases = settled_leases()
     leases.disconnected()
     assert leases.in_gap(0.1)
-    assert leases.heard_self(leases.force(0.2), 0.3)
+    assert leases.echoed(leases.force(0.2), 0.3)
 
 
 def test_leases_are_settled_after_a_time_to_answer_and_sure_after_a_full_lease() -> None:

@@ -1,1 +1,1 @@
-"""Benchmarks: what a call through the fabric costs, beside a relay that does as little as a relay can."""
+"""Benchmarks: the cost of a call through the fabric, compared with a minimal relay and with other proxies."""

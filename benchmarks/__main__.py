@@ -1,4 +1,4 @@
-"""Run the benchmark: every target in turn, round after round; print the tables, and with --write keep them."""
+"""Runs the benchmark: every target in turn, round after round; prints the tables, and with --write also writes them."""
 
 from __future__ import annotations
 
@@ -34,19 +34,19 @@ def _arguments() -> argparse.Namespace:
 
 
 def plot(series: Series) -> str:
-    """CPU and requests/s of all but the ceiling and the links alone, which are no relays."""
+    """An SVG of CPU and requests/s of all targets but the ceiling and the links alone, which do not relay."""
     panels: dict[str, dict[str, list[float]]] = {"CPU us/request": {}, "requests/s": {}}
-    for row, taken in series.rounds.items():
+    for row, rounds in series.rounds.items():
         if row.target not in ("ceiling", "links"):
             label = f"{row.target} {row.transport}, {row.mode}"
-            panels["CPU us/request"][label] = [max(one.loaded.tree_cpu * 1e6, 1) for one in taken]
-            panels["requests/s"][label] = [one.loaded.rate for one in taken]
+            panels["CPU us/request"][label] = [max(each.loaded.tree_cpu * 1e6, 1) for each in rounds]
+            panels["requests/s"][label] = [each.loaded.rate for each in rounds]
     peers = [name for name, target in TARGETS.items() if target.peer]
     return svg("Median and range of the rounds; the axes are logarithmic", panels, peers)
 
 
 def main() -> None:
-    """Measure and print."""
+    """Measure, and print the tables."""
     args = _arguments()
     if not Path("/proc/self/stat").exists():
         sys.exit("the benchmark reads CPU times from /proc: run it on Linux")
@@ -57,17 +57,17 @@ def main() -> None:
         series = measure(names, args.over, args.modes, args.rounds, args.seconds, console)
     except ClientError as error:
         sys.exit(str(error))
-    found, troubles = report.tables(series), report.troubles(series)
-    notes = [*report.conditions(args.rounds, args.seconds, load_before), *troubles, report.client(series)]
-    for title, headings, lines in found:
-        shown = Table(*headings, title=title)
+    tables, failures = report.tables(series), report.failures(series)
+    notes = [*report.conditions(args.rounds, args.seconds, load_before), *failures, report.client(series)]
+    for title, headings, lines in tables:
+        table = Table(*headings, title=title)
         for line in lines:
-            shown.add_row(*line)
-        console.print(shown)
+            table.add_row(*line)
+        console.print(table)
     console.print(*notes, sep="\n", highlight=False, markup=False)
     if args.write:
         command = shlex.join([".venv/bin/python", "-m", "benchmarks", *sys.argv[1:]])
-        (args.write / _RESULTS).write_text(report.markdown(command, notes, found, _PLOT))
+        (args.write / _RESULTS).write_text(report.markdown(command, notes, tables, _PLOT))
         (args.write / _PLOT).write_text(plot(series))
         console.print(f"written to {args.write / _RESULTS} and {args.write / _PLOT}")
     if series.missing:

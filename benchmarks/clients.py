@@ -1,8 +1,8 @@
-"""Our Redis and JetStream adapters beside the APIs that their client libraries offer: CPU for each message of 300 bytes.
+"""Compares our Redis and JetStream adapters with the APIs of their client libraries: CPU for each message of 300 bytes.
 
 `python -m benchmarks.clients`: decisions 23 and 24. Sender and reader are one process, whose CPU is measured; the broker's is
-not. The library's side is the shortest loop its API allows, without what an adapter adds: channel names, limits, an outcome for
-each message, signs of life.
+not. The loop with the library is the shortest that its API allows, without what an adapter adds: channel names, limits, an
+outcome for each message, keep-alives.
 """
 
 from __future__ import annotations
@@ -35,17 +35,17 @@ COMMAND = ("XADD", "mcpf.default.inbox.1a0a2244e9d60613", "NOMKSTREAM", "*", "b"
 
 
 class Client(msgspec.Struct, frozen=True):
-    """One way to speak to a broker."""
+    """One way to use a broker."""
 
     publish: Callable[[int], Awaitable[None]]
-    """Publishes so many messages; returns when all are confirmed."""
+    """Publishes this many messages, and returns when all are confirmed."""
     take: Callable[[int], Awaitable[int]]
-    """Receives at most so many messages, acknowledges them, and returns how many there were."""
+    """Receives at most this many messages, acknowledges them, and returns their number."""
 
 
 # ---------------------------------------------------------------- the clients
 async def adapter(url: str, channel: Channel) -> AsyncIterator[Client]:
-    """Ours, as fabric/runtime/bus.py uses it."""
+    """Our adapter, as fabric/runtime/bus.py uses it."""
     broker = await registry.connect(url, fabric=f"bench-{uuid4().hex[:8]}", incarnation=uuid4().hex)
     subscription = await broker.subscribe(channel)
 
@@ -120,24 +120,24 @@ CLIENTS: dict[str, dict[str, Callable[[str], AsyncIterator[Client]]]] = {
 }
 
 
-# ---------------------------------------------------------------- the measuring
-async def taken(client: Client, count: int, most: int) -> None:
-    """Take so many messages."""
+# ---------------------------------------------------------------- measuring
+async def take_all(client: Client, count: int, most: int) -> None:
+    """Receive and acknowledge `count` messages, at most `most` at once."""
     async with asyncio.timeout(60):
         while count > 0:
             count -= await client.take(min(most, count))
 
 
 async def measured(opened: AsyncIterator[Client]) -> list[float]:
-    """Microseconds of CPU to publish and to take a message of a burst, of CPU for a single one, and from send to ack."""
+    """Microseconds of CPU to publish a message of a burst, to take one, and for a single message; and its time to the ack."""
     async with asynccontextmanager(lambda: opened)() as client:
         await client.publish(TOGETHER)
-        await taken(client, TOGETHER, TAKEN)
+        await take_all(client, TOGETHER, TAKEN)
         start = time.process_time()
         for _ in range(BURSTS):
             await client.publish(TOGETHER)
         published = time.process_time()
-        await taken(client, BURSTS * TOGETHER, TAKEN)
+        await take_all(client, BURSTS * TOGETHER, TAKEN)
         took = time.process_time()
         elapsed = []
         for _ in range(SINGLES):
@@ -152,12 +152,12 @@ async def measured(opened: AsyncIterator[Client]) -> list[float]:
 
 
 def packing() -> None:
-    """Which packer of Redis commands is fastest."""
+    """Print the CPU of each packer of Redis commands."""
     connection = cast("Any", Connection())
     packers: dict[str, Callable[[], object]] = {
         "redis-py's Connection.pack_command": lambda: connection.pack_command(*COMMAND),
-        "RESP written in Python": lambda: written(COMMAND),
-        "hiredis.pack_command": lambda: hiredis.pack_command(COMMAND),  # type: ignore[arg-type]  # its stub says: of one word
+        "RESP written in Python": lambda: resp(COMMAND),
+        "hiredis.pack_command": lambda: hiredis.pack_command(COMMAND),  # type: ignore[arg-type]  # its stub allows one word only
     }
     print("| packing one XADD of 300 bytes | us |\n|---|---|")
     for name, pack in packers.items():
@@ -170,14 +170,14 @@ def packing() -> None:
         print(f"| {name} | {min(times) / 20_000 * 1e6:.1f} |", flush=True)
 
 
-def written(command: tuple[bytes | str | int, ...]) -> bytes:
-    """The shortest RESP writer in Python."""
+def resp(command: tuple[bytes | str | int, ...]) -> bytes:
+    """A command in RESP, by the shortest writer in Python."""
     words = [word if isinstance(word, bytes) else str(word).encode() for word in command]
     return b"*%d\r\n%b" % (len(words), b"".join([b"$%d\r\n%b\r\n" % (len(word), word) for word in words]))
 
 
 def main() -> None:
-    """Measure all, one after the other, the clients of a broker in turn."""
+    """Measure every broker; its clients take turns."""
     packing()
     print(f"\n| CPU us a message | publish, {TOGETHER} at once | take, {TAKEN} at once | both, one by one | from send to ack |")
     print("|---|---|---|---|---|")

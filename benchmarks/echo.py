@@ -1,8 +1,8 @@
-"""A stdio MCP server of both eras that costs next to nothing: what one read brings is answered by one write.
+"""A stdio MCP server of both eras with very little CPU per call: the requests of one read are answered in one write.
 
-Start it as `python -S -I echo.py`. Its tools return their `text`: `echo` says readOnlyHint, so a fabric may run it again;
-`act` says nothing, so a fabric must not. A call that looks as clients write it is answered by slicing its bytes, anything else
-by a real JSON parser. Measure it alone with `python -m benchmarks.echo --cost`.
+Start it as `python -S -I echo.py`. Its tools return their `text`: `echo` has readOnlyHint, so a fabric may run it again; `act`
+has no hint, so a fabric must not. A call in the usual form is answered by slicing its bytes, anything else with a real JSON
+parser. Measure it alone with `python -m benchmarks.echo --cost`.
 """
 
 from __future__ import annotations
@@ -17,12 +17,12 @@ _TEXT = b'"arguments":{"text":"'
 _RESULT = b',"result":{"resultType":"complete","content":[{"type":"text","text":"%b"}],"isError":false}}\n'
 _ID_AT = len(_HEAD)
 _BACKSLASH = ord("\\")
-_READ_BYTES = 1 << 16  # all that a pipe holds; a larger buffer is mapped and unmapped at each read
+_READ_BYTES = 1 << 16  # the capacity of a pipe; a larger buffer is mapped and unmapped at each read
 
 
 def answer(line: bytes) -> bytes:
     """The response to one message, with its newline; empty for a notification or a response."""
-    # A quote is the end of its string unless a backslash stands before it.
+    # A quote ends its string unless a backslash precedes it.
     if line.startswith(_HEAD):
         end = line.find(b'"', _ID_AT + 1) + 1 if line[_ID_AT : _ID_AT + 1] == b'"' else line.find(b",", _ID_AT)
         text = line.find(_TEXT, end) + len(_TEXT)
@@ -34,7 +34,7 @@ def answer(line: bytes) -> bytes:
 
 
 def _answer_any(line: bytes) -> bytes:
-    """The same for any JSON, at any price."""
+    """The same for any JSON, at a higher cost."""
     import json  # not at the top: every child would pay for it at its start, and few children need it
 
     try:
@@ -52,7 +52,7 @@ def _answer_any(line: bytes) -> bytes:
 
 
 def _result(method: str, params: dict[str, object]) -> dict[str, object] | None:
-    """What a method returns: the same members for both eras, whose clients ignore what they do not know."""
+    """The result of a method, with the members of both eras; clients ignore unknown ones."""
     info = {"name": "benchmark-echo", "version": "1"}
     capabilities: dict[str, object] = {"tools": {}}
     schema = {"type": "object", "properties": {"text": {"type": "string"}}, "required": ["text"]}
@@ -90,7 +90,7 @@ def serve(source: int, sink: int) -> None:
 
 
 def _cost() -> None:
-    """Print the CPU of a child per call, answering through its pipes, by how many calls lie in one write."""
+    """Print the CPU of a child process for each call, by the number of calls in one write."""
     import subprocess
     from pathlib import Path
 

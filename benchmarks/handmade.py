@@ -1,6 +1,6 @@
-"""Two small parts of ours beside the libraries that do the same: sealed tokens and itsdangerous, event streams and httpx-sse.
+"""Compares two parts of the fabric with libraries: sealed tokens with itsdangerous, and event streams with httpx-sse.
 
-`python -m benchmarks.handmade`: decisions 28 and 29. The libraries are installed into a folder below .cache when it runs first.
+`python -m benchmarks.handmade`: decisions 28 and 29. The first run installs the libraries into a folder below .cache.
 """
 
 from __future__ import annotations
@@ -35,23 +35,23 @@ TOKEN = SessionToken(
 
 
 def install() -> None:
-    """What is not there yet. Raises CalledProcessError."""
+    """Install the libraries unless they are installed. Raises CalledProcessError."""
     if not FOLDER.exists():
         subprocess.run([sys.executable, "-m", "pip", "install", "-q", "--target", str(FOLDER), *PACKAGES], check=True)
     sys.path.append(str(FOLDER))
 
 
-def microseconds(of: Callable[[], object]) -> float:
-    """CPU of one call, the median of some rounds."""
-    found = []
+def microseconds(action: Callable[[], object]) -> float:
+    """The CPU of one call: the median of several rounds."""
+    rounds = []
     for _ in range(ROUNDS):
         began, calls = time.process_time(), 0
         while time.process_time() - began < SECONDS:
             for _ in range(20):
-                of()
+                action()
             calls += 20
-        found.append((time.process_time() - began) / calls * 1e6)
-    return median(found)
+        rounds.append((time.process_time() - began) / calls * 1e6)
+    return median(rounds)
 
 
 # ---------------------------------------------------------------- tokens
@@ -60,8 +60,8 @@ def tokens() -> None:
     dangerous: Any = import_module("itsdangerous")
     keys = [os.urandom(32), os.urandom(32)]
     ours = Sealer(Keyring(keys), "session")
-    remembered = SessionSealer(Keyring(keys), "default")
-    sealed = remembered.seal(TOKEN)
+    caching = SessionSealer(Keyring(keys), "default")
+    sealed = caching.seal(TOKEN)
     payload = ours.open(sealed)
 
     def serializer(**settings: object) -> Any:
@@ -83,17 +83,17 @@ def tokens() -> None:
         again = f"{microseconds(lambda: unseal(aged)):.1f}" if aged else ""  # noqa: B023 (called at once)
         costs = [f"{microseconds(lambda: seal(payload)):.1f}", f"{microseconds(lambda: unseal(token)):.1f}", again]  # noqa: B023
         print(f"| {name} | {' | '.join(costs)} | {len(token)} | {_opened_altered(token, unseal)} |")
-    known = microseconds(lambda: remembered.open(sealed, principal="ann", now=0.0))
+    known = microseconds(lambda: caching.open(sealed, principal="ann", now=0.0))
     print(f"| `SessionSealer`, a token seen before | | {known:.1f} | | | |")
 
 
 def _both(serializer: Any) -> tuple[Callable[[bytes], str], Callable[[str], object]]:
-    """How it seals and opens; its tokens are bytes when its payload is."""
+    """The functions that seal and open with it; its tokens are bytes when its payload is."""
     return lambda payload: serializer.dumps(payload).decode(), lambda token: serializer.loads(token, max_age=3600)
 
 
 class _Bytes:
-    """The bytes as they are, so that what is measured is the sealing."""
+    """A serializer that leaves bytes unchanged, so that only the sealing is measured."""
 
     @staticmethod
     def dumps(payload: bytes) -> bytes:
@@ -105,12 +105,12 @@ class _Bytes:
 
 
 def _opened_altered(token: str, unseal: Callable[[Any], object]) -> int:
-    """How many of the tokens that differ in one character, or have one more, are opened all the same."""
+    """How many tokens that differ in one character, or have one more, can be opened."""
     opened = 0
-    for place in range(len(token)):
+    for position in range(len(token)):
         for digit in (*DIGITS, "=", "!"):
-            altered = token[:place] + digit + token[place + 1 :]
-            longer = token[:place] + digit + token[place:]
+            altered = token[:position] + digit + token[position + 1 :]
+            longer = token[:position] + digit + token[position:]
             opened += sum(_opens(each, unseal) for each in (altered, longer) if each != token)
     return opened
 
@@ -134,12 +134,12 @@ def event_streams() -> None:
     small = encode_event(b'{"jsonrpc":"2.0","id":"1","result":{"text":"%b"}}' % (b"x" * 250))
     large = encode_event(b'{"jsonrpc":"2.0","id":"1","result":{"text":"%b"}}' % (b"x" * (1 << 20)))
 
-    def theirs() -> Callable[[bytes], list[bytes]]:
+    def httpx_sse_feed() -> Callable[[bytes], list[bytes]]:
         text, lines, events = getincrementaldecoder("utf-8")(errors="replace"), decoders.SSELineDecoder(), decoders.SSEDecoder()
 
         def feed(chunk: bytes) -> list[bytes]:
-            found = (events.decode(line) for line in lines.decode(text.decode(chunk)))
-            return [event.data.encode() for event in found if event is not None and event.data]
+            decoded = (events.decode(line) for line in lines.decode(text.decode(chunk)))
+            return [event.data.encode() for event in decoded if event is not None and event.data]
 
         return feed
 
@@ -151,8 +151,8 @@ def event_streams() -> None:
         ("1 MiB in chunks of 1 KiB", large, 1 << 10, 1),
     ]
     for name, stream, size, count in cases:
-        chunks = [stream[place : place + size] for place in range(0, len(stream), size)]
-        costs = (_feeding(feed, chunks) / count for feed in (EventDecoder(1 << 24).feed, theirs()))
+        chunks = [stream[position : position + size] for position in range(0, len(stream), size)]
+        costs = (_feeding(feed, chunks) / count for feed in (EventDecoder(1 << 24).feed, httpx_sse_feed()))
         print(f"| {name} | {' | '.join(f'{cost:.1f}' for cost in costs)} |")
 
     print("\n| stream | `EventDecoder` | httpx-sse |\n|---|---|---|")
@@ -162,14 +162,13 @@ def event_streams() -> None:
         ("`retry: -5`", b"retry: -5\ndata: a\n\n"),
         ("a stream that breaks off within an event that names an id", b"id: 1\ndata: a\n\nid: 2\ndata: b\n"),
     ]:
-        mine = EventDecoder(1000)
-        found = [(each.kind, each.data) for each in mine.feed(stream) if not isinstance(each, Exception)]
+        own = EventDecoder(1000)
+        own_events = [(each.kind, each.data) for each in own.feed(stream) if not isinstance(each, Exception)]
         lines, events = decoders.SSELineDecoder(), decoders.SSEDecoder()
-        other_found = [each for line in lines.decode(stream.decode()) if (each := events.decode(line)) is not None]
-        told = [(each.event, each.data.encode(), each.retry) for each in other_found]
-        print(
-            f"| {name} | {found}, resumes after {mine.last_id!r}, retry {mine.retry} | {told}, id {events._last_event_id!r} |"
-        )
+        library_events = [each for line in lines.decode(stream.decode()) if (each := events.decode(line)) is not None]
+        as_tuples = [(each.event, each.data.encode(), each.retry) for each in library_events]
+        own_result = f"{own_events}, resumes after {own.last_id!r}, retry {own.retry}"
+        print(f"| {name} | {own_result} | {as_tuples}, id {events._last_event_id!r} |")
 
 
 def _feeding(feed: Callable[[bytes], object], chunks: list[bytes]) -> float:

@@ -1,7 +1,7 @@
-"""Each of the fabric's links alone: an MCP server that answers on it at once, without edge, broker or bridge.
+"""An MCP server on each of the fabric's links alone, without edge, broker or bridge.
 
-With a path it listens with every listener of fabric.links, on free ports of the loopback and at a Unix socket there, and prints
-one line that starts with `ready` and names the addresses; without one it is a stdio server.
+With a path it opens every listener of fabric.links, on free loopback ports and at a Unix socket at that path, and prints one
+line that starts with `ready` and names the addresses. Without a path it is a stdio server.
 """
 
 from __future__ import annotations
@@ -23,10 +23,10 @@ from fabric.mcp.jsonrpc import Message
 
 
 class _Posts:
-    """A Reception: of HTTP requests."""
+    """A RequestHandler that answers every request at once."""
 
     def on_request(self, link: RequestLink, message: Message | None) -> None:
-        """Answer a POST; there is one session, and it never ends."""
+        """Answer a POST. All clients share one session, which never ends."""
         if message and (response := echo.answer(message.frame)):
             if message.method == "initialize":
                 link.establish("the-only-session")
@@ -35,14 +35,14 @@ class _Posts:
             link.accept()
 
     def on_waiting(self, link: RequestLink) -> None:
-        """No answer takes that long here."""
+        """Do nothing: every request is answered at once."""
 
     def on_disconnect(self, link: RequestLink) -> None:
-        """Its answer was on its way."""
+        """Do nothing: the answer has been sent."""
 
 
-async def _converse(link: Link) -> None:
-    """Answer a conversation to its end."""
+async def _answer_all(link: Link) -> None:
+    """Answer the messages of a link until it ends."""
     try:
         while True:
             message = await link.receive()
@@ -53,18 +53,18 @@ async def _converse(link: Link) -> None:
 
 
 async def _listen(path: Path) -> None:
-    web = await listener.listen(_Posts(), HttpSettings(resolve=lambda name: name or None), _converse)
-    conversations = [
-        await tcp.listen(_converse, tcp.TcpSettings(server="echo")),
-        await unix.listen(_converse, unix.UnixSettings(server="echo", path=path)),
+    web = await listener.listen(_Posts(), HttpSettings(resolve=lambda name: name or None), _answer_all)
+    socket_listeners = [
+        await tcp.listen(_answer_all, tcp.TcpSettings(server="echo")),
+        await unix.listen(_answer_all, unix.UnixSettings(server="echo", path=path)),
     ]
     addresses = [f"{web.address}/echo/mcp", f"{web.address.replace('http', 'ws')}/echo/ws"]
-    print("ready", *addresses, *(door.address for door in conversations), file=sys.stderr, flush=True)
+    print("ready", *addresses, *(each.address for each in socket_listeners), file=sys.stderr, flush=True)
     await asyncio.Event().wait()
 
 
 async def _stdio() -> None:
-    await _converse(await own("stdio", "echo"))
+    await _answer_all(await own("stdio", "echo"))
 
 
 if __name__ == "__main__":

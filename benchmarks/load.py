@@ -1,8 +1,8 @@
-"""The client: keeps a number of calls in flight over a number of sessions and checks the id and text of every reply.
+"""The client: it keeps calls in flight over several sessions, and checks the id and text of every reply.
 
-Raw asyncio on uvloop, in a process of its own, the same for every transport but for how a message travels. Sessions count their
-ids alike, so a reply that went astray meets another call with the same id; every text is used once, so it is found out. The CPU
-of the server's processes is read in the same instants as the count of replies.
+It is raw asyncio on uvloop in a process of its own, and differs between transports only in how a message is sent. All sessions
+use the same ids, so a misrouted reply meets another call with the same id; every text is used once, so the mistake is detected.
+The CPU of the server's processes is read at the same time as the count of replies.
 """
 
 from __future__ import annotations
@@ -26,36 +26,40 @@ _FIRST_ID = 1_000_000  # ids and texts of one length each, so that what surround
 
 
 class Load(msgspec.Struct, frozen=True):
-    """What to do: `window` calls in flight over `sessions` clients; an interval of `seconds` after `warm_up` is measured.
-
-    url: http://, ws://, tcp://, unix://PATH or stdio:COMMAND. tool: `echo` may be repeated, `act` needs a grant. tree: the pids
-    the server's processes descend from.
-    """
+    """One run: calls are kept in flight, and `seconds` after `warm_up` are measured."""
 
     url: str
+    """http://, ws://, tcp://, unix://PATH or stdio:COMMAND."""
     modern: bool
+    """Whether calls are of the modern era."""
     tool: str
+    """`echo` may be repeated, `act` needs a grant."""
     window: int
+    """Calls in flight, in all."""
     sessions: int
+    """Clients that share the window."""
     seconds: float
     warm_up: float
     tree: list[int]
+    """The root processes of the server."""
 
 
 class Figures(msgspec.Struct, frozen=True):
-    """What one run measured, in seconds; CPU figures are per request, `client_busy` is the client's share of one core.
-
-    parts: the CPU of the server's processes by their names; `tree_cpu` is their sum.
-    """
+    """The results of a run; times are in seconds."""
 
     requests: int
     rate: float
+    """Requests a second."""
     p50: float
     p99: float
     tree_cpu: float
+    """CPU of all processes of the server, per request."""
     parts: dict[str, float]
+    """The same by the processes' names."""
     client_cpu: float
+    """CPU of the client, per request."""
     client_busy: float
+    """The client's share of one core."""
 
 
 class _Content(msgspec.Struct):
@@ -81,7 +85,7 @@ def _text(number: int) -> bytes:
 
 
 async def _wire(load: Load) -> Wire:
-    """One session's way to the server."""
+    """Open the wire of one session."""
     depth = load.window // load.sessions
     match load.url.partition(":")[0]:
         case "http":
@@ -103,18 +107,18 @@ class Session:
         meta = f'{{"io.modelcontextprotocol/protocolVersion":"{MODERN}","io.modelcontextprotocol/clientCapabilities":{{}}}}'
         self._meta = f',"_meta":{meta}' if load.modern else ""
 
-    async def _ask(self, method: str, params: str) -> bytes:
+    async def _request(self, method: str, params: str) -> bytes:
         self._id += 1
         body = f'{{"jsonrpc":"2.0","id":{self._id},"method":"{method}","params":{params}}}'
-        return await self.wire.ask(body.encode(), method)
+        return await self.wire.request(body.encode(), method)
 
     async def open(self) -> None:
-        """Shake hands, see that the tool is there, make ready to call. Raises ReplyError, ConnectionError or TimeoutError."""
+        """Open the session, find the tool, and prepare calls. Raises ReplyError, ConnectionError or TimeoutError."""
         if not self._modern:
             info = '"capabilities":{},"clientInfo":{"name":"benchmark-load","version":"1"}'
-            await self._ask("initialize", f'{{"protocolVersion":"{LEGACY}",{info}}}')
-            await self.wire.tell(b'{"jsonrpc":"2.0","method":"notifications/initialized"}', "notifications/initialized")
-        answer = await self._ask("tools/list", f"{{{self._meta[1:]}}}")
+            await self._request("initialize", f'{{"protocolVersion":"{LEGACY}",{info}}}')
+            await self.wire.notify(b'{"jsonrpc":"2.0","method":"notifications/initialized"}', "notifications/initialized")
+        answer = await self._request("tools/list", f"{{{self._meta[1:]}}}")
         if f'"{self._tool}"'.encode() not in answer:
             raise ReplyError(f"no tool {self._tool}: {answer[:300]!r}")
         params = f'{{"name":"{self._tool}","arguments":{{"text":"%b"}}{self._meta}}}'
@@ -130,28 +134,28 @@ class Session:
 
 
 class Tally:
-    """What is common to all callers of a run: how long the replies took, what is in flight, what went wrong first."""
+    """What all callers of a run share: the latencies of replies, the calls in flight, and the first failure."""
 
     def __init__(self) -> None:
         self.latencies: list[float] = []
         self.texts = 0
         self.in_flight = 0
         self.stopping = False
-        self.over: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self.done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
-    def failed(self, error: Exception) -> None:
-        """End the run."""
-        if not self.over.done():
-            self.over.set_exception(error)
+    def fail(self, error: Exception) -> None:
+        """End the run with this error."""
+        if not self.done.done():
+            self.done.set_exception(error)
 
 
 class Caller:
-    """Calls over one connection: each reply is followed by the next call."""
+    """Makes calls over one connection: the next one with each reply."""
 
     def __init__(self, connection: Connection, session: Session, tally: Tally) -> None:
         self._connection, self._session, self._tally = connection, session, tally
         self._pending: dict[int, tuple[bytes, float]] = {}
-        connection.heard, connection.failed = self._heard, tally.failed
+        connection.on_message, connection.on_failure = self._on_message, tally.fail
 
     def call(self) -> None:
         """Send the next call."""
@@ -163,7 +167,7 @@ class Caller:
         self._pending[id] = text, time.perf_counter()
         self._connection.write(request)
 
-    def _heard(self, message: bytes) -> None:
+    def _on_message(self, message: bytes) -> None:
         now = time.perf_counter()
         reply = _message.decode(message)
         if reply.method:
@@ -177,11 +181,11 @@ class Caller:
         if not tally.stopping:
             self.call()
         elif not tally.in_flight:
-            tally.over.set_result(None)
+            tally.done.set_result(None)
 
 
 async def run(load: Load) -> Figures:
-    """Load one server.
+    """Run one load.
 
     Raises ReplyError for the first reply that is wrong, ConnectionError for a lost connection, TimeoutError for a lost reply.
     """
@@ -190,24 +194,24 @@ async def run(load: Load) -> Figures:
     for session in sessions:
         await session.open()
     tree = Tree(*load.tree, *(pid for session in sessions for pid in session.wire.pids))
-    gc.disable()  # nothing here makes cycles, and a pause of ours would look like one of theirs
+    gc.disable()  # this client makes no cycles, and its pauses would count as the server's latency
     for session in sessions:
         for connection in session.wire.connections:
             caller = Caller(connection, session, tally)
             for _ in range(session.wire.depth):
                 caller.call()
-    await asyncio.wait([tally.over], timeout=load.warm_up)
+    await asyncio.wait([tally.done], timeout=load.warm_up)
     latencies = tally.latencies = []
     tree_before, own_before, before = tree.cpu(), time.process_time(), time.perf_counter()
-    await asyncio.wait([tally.over], timeout=load.seconds)
-    while len(latencies) < load.window and time.perf_counter() < before + _ANSWER_TIMEOUT and not tally.over.done():
-        await asyncio.wait([tally.over], timeout=load.seconds)  # a slow server gets time for one reply to each
+    await asyncio.wait([tally.done], timeout=load.seconds)
+    while len(latencies) < load.window and time.perf_counter() < before + _ANSWER_TIMEOUT and not tally.done.done():
+        await asyncio.wait([tally.done], timeout=load.seconds)  # a slow server gets time for one reply to each call
     after, own_after, tree_after = time.perf_counter(), time.process_time(), tree.cpu()
     tally.stopping, count = True, len(latencies)
-    await asyncio.wait([tally.over], timeout=_ANSWER_TIMEOUT)
-    if not tally.over.done():
+    await asyncio.wait([tally.done], timeout=_ANSWER_TIMEOUT)
+    if not tally.done.done():
         raise TimeoutError(f"{tally.in_flight} of {load.window} calls in flight were never answered")
-    tally.over.result()
+    tally.done.result()
     if not count:
         raise TimeoutError(f"no call was answered within {_ANSWER_TIMEOUT:g} s")
     for session in sessions:

@@ -1,9 +1,9 @@
-"""The CPU that a tree of processes has used: user and system time, of children that have exited too.
+"""Measures the CPU that a tree of processes has used: user and system time, including children that have exited.
 
-Read from the processes' own clocks, to the nanosecond, and from /proc (proc_pid_stat(5)), so Linux only. A process counts its
-own time and that of the children it has waited for, so the sum over the living neither loses nor doubles a child that ends in
-between. A daemon that left the tree (its parent exited, so it hangs on init) is followed if it was seen in the tree once or is
-named as a root.
+It reads the processes' own clocks, to the nanosecond, and /proc (proc_pid_stat(5)), so it needs Linux. A process counts its own
+time and that of the children it has waited for, so the sum over the living processes neither loses nor doubles a child that
+ends in between. A daemon that left the tree (its parent exited) is followed if it was once seen in the tree or is given as a
+root.
 """
 
 from __future__ import annotations
@@ -15,25 +15,25 @@ from pathlib import Path
 
 _SECONDS_PER_TICK = 1 / os.sysconf("SC_CLK_TCK")
 
-_NODE = {"MainThread": "node"}  # which gives its first thread a name of its own, and so its process
+_NODE = {"MainThread": "node"}  # Node names its main thread, and so its process
 
 
 def _clock(pid: int) -> int:
-    """The id of the clock of a process's CPU time, as clock_getcpuclockid(3) makes it, which Python offers for threads only."""
+    """The id of a process's CPU clock, as from clock_getcpuclockid(3), which Python offers for threads only."""
     return (~pid << 3) | 2
 
 
 class Tree:
-    """The processes `roots`, and all that descend from them."""
+    """The processes `roots` and all their descendants."""
 
     def __init__(self, *roots: int) -> None:
         self._roots = frozenset(roots)
         self._members = set(roots)
 
     def cpu(self) -> defaultdict[str, float]:
-        """Seconds of CPU since the tree began, by the names of its processes; of children that have ended to one tick (10 ms).
+        """Seconds of CPU so far, by process name; of children that have exited with a precision of one tick (10 ms).
 
-        Raises ProcessLookupError when a root is not alive: what it hung on would be missed without a word.
+        Raises ProcessLookupError if a root has ended, since the CPU of its descendants would be missed silently.
         """
         seconds: dict[int, float] = {}
         names: dict[int, str] = {}
@@ -44,7 +44,7 @@ class Tree:
                     head, _, rest = (entry / "stat").read_text().rpartition(")")
                     own = time.clock_gettime(_clock(pid := int(entry.name)))
                 except OSError:
-                    continue  # it ended while we looked
+                    continue  # it ended meanwhile
                 fields = rest.split()
                 parent = int(fields[1])
                 names[pid] = _NODE.get(name := head.partition("(")[2], name)
@@ -55,8 +55,8 @@ class Tree:
             unseen += [child for child in children.get(unseen.pop(), ()) if child not in self._members]
             self._members.update(unseen)
         self._members &= seconds.keys()
-        if gone := self._roots - seconds.keys():
-            raise ProcessLookupError(f"not alive: process {', '.join(map(str, sorted(gone)))}")
+        if ended := self._roots - seconds.keys():
+            raise ProcessLookupError(f"not alive: process {', '.join(map(str, sorted(ended)))}")
         total: defaultdict[str, float] = defaultdict(float)
         for pid in self._members:
             total[names[pid]] += seconds[pid]

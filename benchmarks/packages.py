@@ -1,4 +1,4 @@
-"""Programs of others that the benchmark runs: each package in a folder below .cache, far from the project's environment."""
+"""Third-party programs that the benchmark runs, each installed in a folder of its own below .cache."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ from benchmarks.starting import StartError
 
 _CACHE = Path(__file__).resolve().parent.parent / ".cache"
 FOLDER = _CACHE / "peers"
-"""Where all of it is."""
+"""The folder of all of them."""
 NODE = _CACHE / "node" / "bin" / "node"
-"""What .ci/setup.py has found or installed; npm is beside it."""
+"""The Node that .ci/setup.py found or installed; npm is beside it."""
 SEARCH = f"{NODE.parent}{os.pathsep}{os.environ.get('PATH', os.defpath)}"
 """The PATH on which Node's programs find it."""
 
 
 @dataclass(frozen=True)
 class Package:
-    """`name==version` of PyPI or `name@version` of npm, which installs a program of its own name."""
+    """A package of PyPI (`name==version`) or npm (`name@version`) that installs a program of its own name."""
 
     package: str
 
@@ -32,16 +32,16 @@ class Package:
 
     @property
     def folder(self) -> Path:
-        """Where it is; npm and PyPI both have an mcp-proxy."""
+        """Its folder, by name and version, since npm and PyPI both have an mcp-proxy."""
         return FOLDER / self.package
 
     @property
     def installed(self) -> bool:
-        """Completely."""
+        """Whether its installation was completed."""
         return (self.folder / "installed").exists()
 
     def command(self) -> list[str]:
-        """How its program is started. Raises StartError when it is not installed."""
+        """The command of its program. Raises StartError if it is not installed."""
         if not self.installed:
             raise StartError(f"{self.package} is not installed: run .venv/bin/python -m benchmarks.peers")
         if self._python:
@@ -49,7 +49,7 @@ class Package:
         return [str(NODE), str(self.folder / "node_modules" / ".bin" / self.package.partition("@")[0])]
 
     def install(self) -> None:
-        """Into its folder. Raises CalledProcessError."""
+        """Install it into its folder. Raises CalledProcessError."""
         if self._python:
             _run(sys.executable, "-m", "venv", "--clear", self.folder)
             _run(self.folder / "bin" / "pip", "install", "-q", "--only-binary=:all:", self.package)
@@ -61,7 +61,7 @@ class Package:
 
 
 def install(packages: Iterable[Package]) -> None:
-    """Those that are not there; ends the program with the reason if one cannot be had."""
+    """Install those that are not installed; exits with the reason if one cannot be."""
     for package in packages:
         if not package.installed:
             print(f"installing {package.package} into {package.folder}", flush=True)

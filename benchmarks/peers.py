@@ -1,6 +1,6 @@
-"""The others: what else puts a stdio server behind HTTP or WebSocket, with exact versions.
+"""Other proxies that put a stdio server behind HTTP or WebSocket, with exact versions.
 
-`python -m benchmarks.peers` installs those that are not there yet. A version is raised by editing its line.
+`python -m benchmarks.peers` installs those that are missing. To raise a version, edit its line.
 """
 
 from __future__ import annotations
@@ -20,11 +20,13 @@ from benchmarks.starting import accepts, free_port, running
 
 @dataclass(frozen=True)
 class Peer:
-    """One of them: what it is, its program's arguments for a port and an mcpServers file, where it serves then."""
+    """One of these proxies."""
 
     package: Package
     arguments: Callable[[int, Path], list[str]]
+    """Its program's arguments for a port and an mcpServers file."""
     url: str
+    """Where it serves, with {port} for the port."""
 
     @property
     def transport(self) -> str:
@@ -33,7 +35,7 @@ class Peer:
 
     @contextmanager
     def started(self) -> Iterator[tuple[int, str]]:
-        """Serving the stdio echo; yields its pid and URL. Raises StartError."""
+        """Run it in front of the stdio echo until the block ends; yields its pid and URL. Raises StartError."""
         with tempfile.TemporaryDirectory(prefix="fabric-benchmark-") as directory:
             settings, port = Path(directory, "mcp.json"), free_port()
             settings.write_text(json.dumps({"mcpServers": {"echo": {"command": ECHO[0], "args": ECHO[1:]}}}))
@@ -67,7 +69,7 @@ PEERS = {
     "supergateway-ws": Peer(_SUPERGATEWAY, _supergateway("ws"), "ws://127.0.0.1:{port}/message"),
     "fastmcp": Peer(Package("fastmcp==4.1.2"), _fastmcp, "http://127.0.0.1:{port}/mcp"),
 }
-"""By the names of the results."""
+"""By their names in the results."""
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""A plot without a plotting library: bars on logarithmic axes, with the range of the rounds, as SVG."""
+"""Draws bars on logarithmic axes with the range of the rounds, as SVG, without a plotting library."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ _COLOURS = {"embedded": "#1b6ca8", "relay": "#8a8a8a", "ceiling": "#c4c4c4", "li
 _OTHER = "#6aa6d6"
 
 
-def svg(title: str, panels: dict[str, dict[str, list[float]]], strange: Sequence[str]) -> str:
+def svg(title: str, panels: dict[str, dict[str, list[float]]], highlighted: Sequence[str]) -> str:
     """Panels side by side over the same labels, each with its heading and, by label, the values of the rounds.
 
-    A bar ends at the median, a thin line spans the range. A label's first word chooses the colour; those that begin with one of
-    `strange` are drawn in another.
+    A bar ends at the median, a thin line spans the range. A label's first word chooses the colour; labels that begin with one
+    of `highlighted` have a colour of their own.
     """
     labels = list(dict.fromkeys(label for values in panels.values() for label in values))
     width, height = _LABEL + len(panels) * (_PANEL + _GAP), _TOP + len(labels) * _LINE + 16
@@ -42,7 +42,7 @@ def svg(title: str, panels: dict[str, dict[str, list[float]]], strange: Sequence
         for row, label in enumerate(labels):
             if values := rounds.get(label):
                 y, name, middle = _TOP + row * _LINE, label.split()[0], median(values)
-                colour = "#d9822b" if name in strange else _COLOURS.get(name, _OTHER)
+                colour = "#d9822b" if name in highlighted else _COLOURS.get(name, _OTHER)
                 first, last, digits = at(min(values)), at(max(values)), 0 if middle >= 100 else 1
                 bar = f'x="{left}" y="{y + 3}" width="{at(middle) - left:.1f}" height="{_LINE - 6}" fill="{colour}"'
                 span = f'x1="{first:.1f}" y1="{y + 9}" x2="{last:.1f}" y2="{y + 9}" stroke="black"'

@@ -1,8 +1,8 @@
-"""Where the fabric's CPU goes: one row of the benchmark under load, sampled by py-spy; in microseconds a request, by function.
+"""Profiles one row of the benchmark under load with py-spy: microseconds a request, by function.
 
-C extensions and system calls are told by name. py-spy is installed beside the peers, and may have to run as root. Sampling
-slows what it watches: compare shares, and take totals from the benchmark. It samples what does not wait, whether or not it has
-the core: on a busy machine system calls that wake others look dear.
+C extensions and system calls are listed by name. py-spy is installed beside the peers, and may have to run as root. Sampling
+slows the process: compare shares, and take totals from the benchmark. A thread that is runnable without a core is sampled as
+well, so on a busy machine system calls that wake other processes look expensive.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ _SHOWN = 50
 
 
 def sample(pid: int, seconds: float) -> tuple[Counter[str], Counter[str]]:
-    """Samples of a process: by what ran, and by each Python function that it ran for. Raises CalledProcessError."""
+    """Sample a process: counts by the innermost frame, and by each Python function on the stack. Raises CalledProcessError."""
     with tempfile.NamedTemporaryFile() as raw:
         how = ["--native", "--threads", "--nolineno", "--format", "raw", "--rate", _SAMPLES_PER_SECOND]
         what = ["--duration", str(int(seconds)), "--output", raw.name, "--pid", str(pid)]
@@ -39,7 +39,7 @@ def sample(pid: int, seconds: float) -> tuple[Counter[str], Counter[str]]:
         for line in Path(raw.name).read_text().splitlines():
             stack, _, count = line.rpartition(" ")
             thread, *frames = stack.split(";")
-            if "MainThread" in thread:  # the others wait in system calls, which looks like work
+            if "MainThread" in thread:  # other threads wait in system calls, which look like work
                 own[frames[-1]] += int(count)
                 all_of.update(dict.fromkeys((frame for frame in frames if frame.endswith(".py)")), int(count)))
     return own, all_of
@@ -71,7 +71,7 @@ def main() -> None:
     for title, counts in (("by itself", own), ("a Python function, with all that it called", all_of)):
         table = Table("us/request", "share", title)
         for frame, count in counts.most_common(_SHOWN):
-            if count < own.total() * 0.98:  # what runs all the time is how the program was started
+            if count < own.total() * 0.98:  # frames in nearly every sample are those of the program's start
                 table.add_row(f"{count * each:.2f}", f"{count / own.total():.1%}", frame)
         console.print(table)
 

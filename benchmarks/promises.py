@@ -1,4 +1,4 @@
-"""What the fabric promises of its speed, each held against the rounds: a ratio within each round, or a rate."""
+"""The promised figures, compared with the rounds: a ratio within each round, or a rate."""
 
 from __future__ import annotations
 
@@ -19,22 +19,24 @@ class Promise:
     """A figure of `row`, divided by that of `other` if there is one, is at most (or at least) `bound`."""
 
     words: str
+    """Its text in the table."""
     figure: str
+    """`alone` (p50 of one call at a time), `cpu` or `rate`."""
     row: Row
     other: Row | None
     bound: float
     at_least: bool = False
 
     def values(self, series: Series) -> list[float]:
-        """One of each round in which both were measured."""
-        own = [_figure(one, self.figure) for one in series.rounds.get(self.row, ())]
+        """The figure or ratio of each round in which both rows were measured."""
+        own = [_figure(each, self.figure) for each in series.rounds.get(self.row, ())]
         if self.other is None:
             return own
-        others = [_figure(one, self.figure) for one in series.rounds.get(self.other, ())]
+        others = [_figure(each, self.figure) for each in series.rounds.get(self.other, ())]
         return [value / other for value, other in zip(own, others, strict=False)]
 
     def cells(self, series: Series) -> list[str]:
-        """Its line of the table."""
+        """Its row of the table."""
         words = f"{self.words} at {'least' if self.at_least else 'most'} {self.bound:,g}{'' if self.other is None else 'x'}"
         if not (values := self.values(series)):
             return [words, "not measured", "", ""]
@@ -44,14 +46,14 @@ class Promise:
         return [words, form.format(middle), f"{form.format(min(values))} - {form.format(max(values))}", "yes" if kept else "NO"]
 
 
-def _figure(one: Round, name: str) -> float:
+def _figure(measured: Round, name: str) -> float:
     match name:
         case "alone":
-            return one.alone.p50
+            return measured.alone.p50
         case "cpu":
-            return one.loaded.tree_cpu
+            return measured.loaded.tree_cpu
         case _:
-            return one.loaded.rate
+            return measured.loaded.rate
 
 
 def _promises() -> list[Promise]:
@@ -81,6 +83,6 @@ def _promises() -> list[Promise]:
 
 
 def table(series: Series) -> list[list[str]]:
-    """All promises of which something was measured."""
+    """The rows of all promises that were measured."""
     every = [promise.cells(series) for promise in _promises()]
     return [cells for cells in every if cells[-1]]

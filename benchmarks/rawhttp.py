@@ -1,4 +1,4 @@
-"""The client side of HTTP/1.1, as little of it as checks every reply: one request at a time on a connection that is kept."""
+"""A minimal HTTP/1.1 client that checks every reply: one request at a time on a kept-alive connection."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from benchmarks.wire import LEGACY, MODERN, Connection, ReplyError, endpoint, is
 
 
 class Response(msgspec.Struct):
-    """One response: its status, its head as it came, its body without chunking."""
+    """One response: its status, its head as received, its body without chunking."""
 
     status: int
     head: bytes
     body: bytes
 
     def message(self) -> bytes:
-        """The JSON-RPC response: the body, or that message of an event stream that is neither notification nor request."""
+        """The JSON-RPC response: the body, or the message of an event stream that is a response."""
         if self.body.startswith(b"{"):
             return self.body
         for event in self.body.replace(b"\r\n", b"\n").split(b"\n\n"):
@@ -29,13 +29,13 @@ class Response(msgspec.Struct):
 
 
 def header(head: bytes, name: bytes) -> bytes:
-    """A header's value; `name` is in lower case. Empty without it."""
+    """The value of a header, empty without it; `name` is in lower case."""
     at = head.lower().find(b"\r\n" + name + b":") + len(name) + 3
     return head[at : head.index(b"\r", at)].strip() if at > len(name) + 2 else b""
 
 
 def parse(data: bytes) -> Response | None:
-    """The response that `data` is, None while it is not whole. Raises ReplyError for bytes beyond its end."""
+    """The response in `data`, None while it is incomplete. Raises ReplyError for bytes beyond its end."""
     end = data.find(b"\r\n\r\n") + 4
     if end < 4:
         return None
@@ -59,24 +59,24 @@ def parse(data: bytes) -> Response | None:
     if len(data) < stop:
         return None
     if len(data) > stop:
-        raise ReplyError(f"bytes nobody asked for: {data[stop : stop + 300]!r}")
+        raise ReplyError(f"bytes after a response: {data[stop : stop + 300]!r}")
     return Response(int(head[9:12]), data[: end - 2], body)
 
 
-class _Requests(Connection):
-    """One request at a time; `head` is the last response's."""
+class _HttpConnection(Connection):
+    """A connection with one request at a time; `head` is that of the last response."""
 
     head = b""
 
     def take(self, data: bytes) -> bytes:
-        """As Connection.take: a response with a body is the JSON-RPC response in it, one without an empty message."""
+        """As Connection.take: the JSON-RPC response in the body, or an empty message without a body."""
         response = parse(data)
         if not response:
             return data
         if response.status // 100 != 2:
             raise ReplyError(f"status {response.status}: {response.body[:300]!r}")
         self.head = response.head
-        self.heard(response.message() if response.body else b"")
+        self.on_message(response.message() if response.body else b"")
         return b""
 
 
@@ -85,7 +85,7 @@ class HttpWire:
 
     depth = 1
 
-    def __init__(self, connections: list[_Requests], url: str, *, modern: bool) -> None:
+    def __init__(self, connections: list[_HttpConnection], url: str, *, modern: bool) -> None:
         parts = urlsplit(url)
         self._requests, self._modern, self._path = connections, modern, parts.path or "/"
         self.connections: list[Connection] = [*connections]
@@ -102,25 +102,25 @@ class HttpWire:
             mirrored += f"MCP-Protocol-Version: {MODERN if self._modern else LEGACY}\r\n{self._session}"
         return f"POST {self._path} HTTP/1.1\r\n{self._common}{mirrored}Content-Length: {len(body)}\r\n\r\n".encode() + body
 
-    async def ask(self, body: bytes, method: str) -> bytes:
-        """As Wire.ask."""
+    async def request(self, body: bytes, method: str) -> bytes:
+        """As Wire.request."""
         connection = self._requests[0]
         answer = await connection.until(self.packed(body, method, ""), lambda _: True)
-        if method == "initialize" and (session := header(connection.head, b"mcp-session-id")):  # the relay has none
+        if method == "initialize" and (session := header(connection.head, b"mcp-session-id")):  # the relay sends none
             self._session = f"Mcp-Session-Id: {session.decode()}\r\n"
         return answer
 
-    async def tell(self, body: bytes, method: str) -> None:
-        """As Wire.tell."""
+    async def notify(self, body: bytes, method: str) -> None:
+        """As Wire.notify."""
         await self._requests[0].until(self.packed(body, method, ""), lambda _: True)
 
     async def end(self) -> None:
         """As Wire.end."""
         if self._session:
-            farewell = f"DELETE {self._path} HTTP/1.1\r\n{self._common}{self._session}\r\n"
-            await self._requests[0].until(farewell.encode(), lambda _: True)
+            deletion = f"DELETE {self._path} HTTP/1.1\r\n{self._common}{self._session}\r\n"
+            await self._requests[0].until(deletion.encode(), lambda _: True)
         for connection in self._requests:
-            connection.failed = lambda _: None
+            connection.on_failure = lambda _: None
             connection.close()
 
 
@@ -128,6 +128,6 @@ async def open_http(url: str, depth: int, *, modern: bool) -> HttpWire:
     """One session at http://HOST:PORT/PATH, over `depth` connections."""
     loop, connections = asyncio.get_running_loop(), []
     for _ in range(depth):
-        _, connection = await loop.create_connection(_Requests, *endpoint(url))
+        _, connection = await loop.create_connection(_HttpConnection, *endpoint(url))
         connections.append(connection)
     return HttpWire(connections, url, modern=modern)

@@ -1,4 +1,4 @@
-"""The client side of newline framing: over TCP, a Unix socket, or the pipes of a child."""
+"""The client side of newline framing, over TCP, a Unix socket, or the pipes of a child process."""
 
 from __future__ import annotations
 
@@ -11,37 +11,37 @@ from benchmarks.wire import STEP_TIMEOUT, Connection, Duplex, endpoint
 
 
 class Lines(Connection):
-    """A message a line."""
+    """A connection with one message a line."""
 
     def take(self, data: bytes) -> bytes:
         """As Connection.take."""
         *lines, rest = data.split(b"\n")
         for line in lines:
-            self.heard(line)
+            self.on_message(line)
         return rest
 
 
 class _Pipes(Lines):
-    """Lines that are read here and written to a pipe beside."""
+    """Lines that are read from one pipe and written to another."""
 
     def __init__(self, stdin: asyncio.WriteTransport) -> None:
         super().__init__()
         self.write, self.close = stdin.write, stdin.close
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """The way out is known."""
+        """Do nothing: the pipe for writing is known already."""
 
 
 class LineWire(Duplex):
-    """A socket's session."""
+    """A session over a socket."""
 
-    def packed(self, body: bytes, method: str, name: str) -> bytes:  # noqa: ARG002 - only HTTP tells them in its head
+    def packed(self, body: bytes, method: str, name: str) -> bytes:  # noqa: ARG002 - only HTTP sends them in headers
         """As Wire.packed."""
         return body + b"\n"
 
 
 class ChildWire(LineWire):
-    """A child's session: a stdio server, or what looks like one."""
+    """A session with a child process that is a stdio server."""
 
     def __init__(self, process: subprocess.Popen[bytes], connection: Connection, depth: int) -> None:
         super().__init__(connection, depth)
@@ -49,7 +49,7 @@ class ChildWire(LineWire):
         self.pids = [process.pid]
 
     async def end(self) -> None:
-        """As Wire.end: its stdin ends, then it."""
+        """As Wire.end: close its stdin, and wait until it exits."""
         await super().end()
         try:
             await asyncio.to_thread(self._process.wait, STEP_TIMEOUT)
@@ -69,7 +69,7 @@ async def open_socket(url: str, depth: int) -> LineWire:
 
 
 async def open_child(url: str, depth: int) -> ChildWire:
-    """One session with stdio:COMMAND, its words quoted as for a shell."""
+    """One session with stdio:COMMAND; the words are quoted as for a shell."""
     loop = asyncio.get_running_loop()
     words = shlex.split(url.partition(":")[2])
     process = subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE)  # noqa: ASYNC220 - nothing else runs yet

@@ -1,7 +1,7 @@
 """WebSocket frames (RFC 6455) as far as load.py and its ceiling need them: whole text messages, no extensions.
 
-A client must mask what it sends. Ours uses the key 0, which leaves the payload as it is: that costs this side nothing and the
-server what any key costs.
+A client must mask its frames. This one uses the key 0, which leaves the payload unchanged: that costs the client nothing, and
+the server as much as any key.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ _KEY = b64encode(b"benchmark-client").decode()
 
 
 def frame(payload: bytes, *, masked: bool = False, opcode: int = _TEXT) -> bytes:
-    """One whole frame."""
+    """A frame with a whole message."""
     mark = _MASKED if masked else 0
     length = len(payload)
     if length < 126:
@@ -34,15 +34,15 @@ def frame(payload: bytes, *, masked: bool = False, opcode: int = _TEXT) -> bytes
 
 
 def accept(key: str) -> str:
-    """What a server answers to a Sec-WebSocket-Key."""
+    """The Sec-WebSocket-Accept for a Sec-WebSocket-Key."""
     return b64encode(sha1((key + "258EAFA5-E914-47DA-95CA-C5AB0DC85B11").encode(), usedforsecurity=False).digest()).decode()
 
 
 class Frames(Connection):
-    """Frames in, as messages; the handshake is over. The key of those that are masked must be 0."""
+    """A connection of frames after the handshake. Received masks must have the key 0."""
 
     masked = True
-    """What this side sends."""
+    """Whether this side masks its frames."""
 
     def take(self, data: bytes) -> bytes:
         """As Connection.take."""
@@ -63,7 +63,7 @@ class Frames(Connection):
 
     def _frame(self, opcode: int, payload: bytes) -> None:
         if opcode in (_WHOLE | _TEXT, _WHOLE | _BINARY):
-            self.heard(payload)
+            self.on_message(payload)
         elif opcode == _WHOLE | _PING:
             self.write(frame(payload, masked=self.masked, opcode=_PONG))
         elif opcode == _WHOLE | _CLOSE:
@@ -73,7 +73,7 @@ class Frames(Connection):
 
 
 class _Opening(Frames):
-    """A client's connection: an HTTP response first."""
+    """A client's connection, which begins with an HTTP response."""
 
     open = False
 
@@ -87,14 +87,14 @@ class _Opening(Frames):
         if not head.startswith(b"HTTP/1.1 101") or accept(_KEY).encode() not in head:
             raise ReplyError(f"no WebSocket there: {data[:300]!r}")
         self.open = True
-        self.heard(head)
+        self.on_message(head)
         return rest
 
 
 class WebSocketWire(Duplex):
-    """A WebSocket's session."""
+    """A session over a WebSocket."""
 
-    def packed(self, body: bytes, method: str, name: str) -> bytes:  # noqa: ARG002 - only HTTP tells them in its head
+    def packed(self, body: bytes, method: str, name: str) -> bytes:  # noqa: ARG002 - only HTTP sends them in headers
         """As Wire.packed."""
         return frame(body, masked=True)
 

@@ -1,8 +1,8 @@
-"""The limit: an HTTP server that hands each POST to one stdio child and does as little else as a correct relay can.
+"""A minimal relay: an HTTP server that passes each POST to one stdio child process and does as little else as is correct.
 
-No broker, no sessions, no checks. It swaps ids, because two clients may use the same one at once, and answers 202 to what has
-no id. It understands what load.py sends (Content-Length bodies, ids as the second member), not all of HTTP. Prints one line
-that starts with `ready` and names its address.
+It has no broker, no sessions and no checks. It swaps ids, because two clients may use the same one at once, and answers 202 to
+messages without an id. It understands only what load.py sends (Content-Length bodies, ids as the second member), not all of
+HTTP. It prints one line that starts with `ready` and names its address.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ import uvloop
 from benchmarks import echo
 
 Forward = Callable[[bytes, asyncio.WriteTransport], None]
-"""Takes a request's body and where the response to it goes."""
+"""Takes the body of a request, and the transport for its response."""
 
 ECHO = (sys.executable, "-S", "-I", str(Path(echo.__file__).resolve()))
 OK = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n%b"
@@ -28,14 +28,14 @@ _LENGTH, _ID = b"content-length:", b'"id":'
 
 
 def span_of_id(message: bytes) -> tuple[int, int]:
-    """Where the id of a message begins and ends; (0, 0) without one."""
+    """The start and end of a message's id; (0, 0) without one."""
     start = message.find(_ID, 0, 64) + len(_ID)
     if start < len(_ID):
         return 0, 0
     return start, message.index(b'"', start + 1) + 1 if message[start] == ord('"') else message.index(b",", start)
 
 
-class Door(asyncio.Protocol):
+class HttpConnection(asyncio.Protocol):
     """One client connection."""
 
     def __init__(self, forward: Forward) -> None:
@@ -43,11 +43,11 @@ class Door(asyncio.Protocol):
         self._buffer = b""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Keep the way back."""
-        self._transport = cast("asyncio.WriteTransport", transport)  # uvloop's own class is none of asyncio's
+        """Keep the transport for responses."""
+        self._transport = cast("asyncio.WriteTransport", transport)  # uvloop's class does not derive from asyncio's
 
     def data_received(self, data: bytes) -> None:
-        """Forward every request that is whole."""
+        """Forward every complete request."""
         self._buffer = data = self._buffer + data if self._buffer else data
         while (end := data.find(b"\r\n\r\n") + 4) > 3:
             head = data[:end].lower()
@@ -61,7 +61,7 @@ class Door(asyncio.Protocol):
 
 
 class Child(asyncio.Protocol):
-    """The stdio child: requests out with ids of our own, responses back by them."""
+    """The stdio child process: requests go to it with new ids, by which its responses are matched."""
 
     def __init__(self) -> None:
         self._process = subprocess.Popen(ECHO, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
@@ -70,7 +70,7 @@ class Child(asyncio.Protocol):
         self._rest = b""
 
     async def connect(self) -> None:
-        """Take the child's pipes into the loop."""
+        """Connect the child's pipes to the event loop."""
         loop = asyncio.get_running_loop()
         self._stdin, _ = await loop.connect_write_pipe(asyncio.BaseProtocol, self._process.stdin)
         await loop.connect_read_pipe(lambda: self, self._process.stdout)
@@ -88,7 +88,7 @@ class Child(asyncio.Protocol):
         self._stdin.write(b"%b%b%b\n" % (body[:start], id, body[end:]))
 
     def data_received(self, data: bytes) -> None:
-        """Send each line back to whoever asked."""
+        """Send each response to the client that made the request."""
         *lines, self._rest = (self._rest + data).split(b"\n")
         for line in lines:
             start, end = span_of_id(line)
@@ -100,7 +100,7 @@ async def serve() -> None:
     """Serve on a free port of the loopback until killed."""
     child = Child()
     await child.connect()
-    server = await asyncio.get_running_loop().create_server(lambda: Door(child.forward), "127.0.0.1", 0)
+    server = await asyncio.get_running_loop().create_server(lambda: HttpConnection(child.forward), "127.0.0.1", 0)
     host, port = server.sockets[0].getsockname()
     print(f"ready http://{host}:{port}/", file=sys.stderr, flush=True)
     await server.serve_forever()

@@ -1,4 +1,4 @@
-"""The rounds: every target by turns, so that what the machine does otherwise falls on all alike."""
+"""Runs the rounds: targets take turns, so that other load on the machine affects all of them alike."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ WINDOW = 32
 
 
 class Row(NamedTuple):
-    """What is measured in one go."""
+    """One measurement: a target over a transport with a kind of call."""
 
     target: str
     transport: str
@@ -35,26 +35,28 @@ class Round(msgspec.Struct, frozen=True):
 
 
 class Series(msgspec.Struct):
-    """All rounds by row; by name, targets that did not start; by row, peers that gave a wrong reply or none."""
+    """The results of all rounds."""
 
     rounds: dict[Row, list[Round]] = {}
     missing: dict[str, str] = {}
+    """The reason by name of each target that did not start."""
     failed: dict[Row, str] = {}
+    """The error by row of each peer that gave a wrong reply or none."""
 
 
 class ClientError(Exception):
-    """What the client stopped at."""
+    """The error at which the client stopped."""
 
 
 def loaded(running: Running, row: Row, seconds: float) -> Load:
-    """The client's work on a row: many calls in flight."""
+    """The load of a row with many calls in flight."""
     modern, tool = MODES[row.mode]
     sessions = TARGETS[row.target].sessions
     return Load(running.urls[row.transport], modern, tool, WINDOW, sessions, seconds, seconds / 4, running.pids)
 
 
 def run(row: Row, *loads: Load) -> list[Figures]:
-    """The client, in a process of its own. Raises ClientError."""
+    """Run the client in a process of its own. Raises ClientError."""
     command = [sys.executable, "-m", "benchmarks.load", msgspec.json.encode(loads).decode()]
     timeout = 120 + 2 * sum(load.seconds for load in loads)
     done = subprocess.run(command, capture_output=True, text=True, timeout=timeout, check=False)
@@ -64,7 +66,7 @@ def run(row: Row, *loads: Load) -> list[Figures]:
 
 
 def _round(running: Running, row: Row, seconds: float) -> Round:
-    """Under load, then one call at a time for half as long. Raises ClientError."""
+    """Measure under load, then one call at a time for half as long. Raises ClientError."""
     load = loaded(running, row, seconds)
     alone = msgspec.structs.replace(load, window=1, sessions=1, seconds=seconds / 2, warm_up=seconds / 8)
     return Round(*run(row, load, alone))
@@ -73,7 +75,7 @@ def _round(running: Running, row: Row, seconds: float) -> Round:
 def measure(
     names: Sequence[str], transports: Collection[str], modes: Collection[str], rounds: int, seconds: float, console: Console
 ) -> Series:
-    """Start all targets, then load them by turns. Raises ClientError for a wrong reply, or none, of what is no peer."""
+    """Start all targets, then load them in turn. Raises ClientError for a wrong or missing reply, unless it is a peer's."""
     series, running = Series(), {}
     with ExitStack() as stack:
         for name in track(names, description="starting", console=console, transient=True):
@@ -81,7 +83,7 @@ def measure(
                 running[name] = stack.enter_context(TARGETS[name].start())
             except StartError as error:
                 series.missing[name] = str(error)
-        # The relay is what all are held against; it takes part whatever is chosen.
+        # The relay always runs, since every other row is compared with it.
         todo = [
             Row(name, transport, mode)
             for name in running
@@ -93,11 +95,11 @@ def measure(
             if row in series.failed:
                 continue
             try:
-                taken = _round(running[row.target], row, seconds)
+                measured = _round(running[row.target], row, seconds)
             except ClientError as error:
                 if not TARGETS[row.target].peer:
                     raise
                 series.failed[row] = str(error)
             else:
-                series.rounds.setdefault(row, []).append(taken)
+                series.rounds.setdefault(row, []).append(measured)
     return series

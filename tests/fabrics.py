@@ -1,4 +1,4 @@
-"""Running fabrics for tests: real mcp-fabric processes, awaited by their ready line and ended by their process id."""
+"""Real mcp-fabric processes for tests: started, awaited by their ready line, and ended by their process id."""
 
 from __future__ import annotations
 
@@ -22,21 +22,21 @@ READY = re.compile(r"^ready\b.*$", re.MULTILINE)
 ADDRESS = re.compile(r"http://[\w.\[\]:-]+:\d+")
 
 
-def around(state: Path) -> dict[str, str]:
-    """The environment of a process whose fabric lives in `state`."""
+def fabric_env(state: Path) -> dict[str, str]:
+    """The environment variables of a process whose fabric keeps its state in the folder `state`."""
     inherited = {key: os.environ[key] for key in ("PATH", "HOME", "LANG", "PYTHONPATH") if key in os.environ}
     return {**inherited, "XDG_RUNTIME_DIR": "", "XDG_STATE_HOME": str(state)}
 
 
-def ask(*arguments: str | Path, state: Path, stdin: str = "", **environment: str) -> subprocess.CompletedProcess[str]:
-    """A command of mcp-fabric that ends by itself, and what it said. Raises TimeoutExpired."""
+def run(*arguments: str | Path, state: Path, stdin: str = "", **environment: str) -> subprocess.CompletedProcess[str]:
+    """Run `mcp-fabric ARGUMENTS` to its end. Raises subprocess.TimeoutExpired after 90 s."""
     command = [str(word) for word in (PROGRAM, *arguments)]
-    env = {**around(state), **environment}
+    env = {**fabric_env(state), **environment}
     return subprocess.run(command, input=stdin, capture_output=True, text=True, timeout=90, env=env, cwd=ROOT, check=False)
 
 
 class Process:
-    """A child of a test that says on stderr when it serves. What it says is kept in `log`."""
+    """A child process that prints a line when it serves. Its stdout and stderr go to the file `log`."""
 
     def __init__(self, *command: str | Path, state: Path, **environment: str) -> None:
         state.mkdir(parents=True, exist_ok=True)
@@ -45,7 +45,7 @@ class Process:
             self._child = subprocess.Popen(
                 [str(word) for word in command],
                 cwd=ROOT,
-                env={**around(state), **environment},
+                env={**fabric_env(state), **environment},
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
@@ -53,27 +53,27 @@ class Process:
         self.pid = self._child.pid
 
     def ready(self, pattern: re.Pattern[str] = READY, timeout: float = 40.0) -> str:
-        """The ready line, once it is there; AssertionError, with the log, if it does not come."""
+        """Wait for the line that matches; AssertionError with the log if it does not come."""
         deadline = time.monotonic() + timeout
-        while not (found := pattern.search(self.log.read_text(errors="replace"))):
+        while not (match := pattern.search(self.log.read_text(errors="replace"))):
             if self._child.poll() is not None or time.monotonic() > deadline:
                 raise AssertionError(f"not ready (exit code {self._child.poll()}):\n{self.log.read_text(errors='replace')}")
             time.sleep(0.02)
-        return found[0]
+        return match[0]
 
     def url(self) -> str:
         """The first HTTP address that the ready line names."""
         line = self.ready()
-        found = ADDRESS.search(line)
-        assert found, f"no address in: {line}"
-        return found[0]
+        match = ADDRESS.search(line)
+        assert match, f"no address in: {line}"
+        return match[0]
 
     def send_signal(self, number: int) -> None:
-        """SIGSTOP stalls it, SIGCONT lets it go on."""
+        """Send a signal: SIGSTOP stalls the process, SIGCONT resumes it."""
         self._child.send_signal(number)
 
     def stop(self, number: int = signal.SIGTERM, timeout: float = 30.0) -> int:
-        """Signal it and wait: its exit code. It is killed, and AssertionError raised, if it does not end."""
+        """Signal it and wait for its exit code. If it does not end in time, it is killed and AssertionError raised."""
         with suppress(ProcessLookupError):
             self._child.send_signal(number)
         try:
@@ -109,8 +109,11 @@ def bridge(config: Path, state: Path, broker: str, *arguments: str, **environmen
 
 @contextmanager
 def cluster(config: Path, state: Path, broker: str, environment: Mapping[str, str] | None = None) -> Iterator[str]:
-    """One bridge and one edge, apart, on a given broker: the edge's address, once both are ready."""
-    given = dict(environment or {})
-    with bridge(config, state, broker, **given) as serving, edge(config, state, broker, **given) as door:
-        serving.ready()
-        yield door.url()
+    """A bridge and an edge in two processes on this broker. Yields the edge's address once both are ready."""
+    variables = dict(environment or {})
+    with (
+        bridge(config, state, broker, **variables) as bridge_process,
+        edge(config, state, broker, **variables) as edge_process,
+    ):
+        bridge_process.ready()
+        yield edge_process.url()

@@ -1,4 +1,4 @@
-"""Ports for those who cannot choose one themselves, since it stands in a configuration or on a command line."""
+"""Free ports for servers that cannot pick one themselves, since it stands in a configuration or on a command line."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ _HELD: list[socket.socket] = []
 
 
 def free_port() -> int:
-    """A loopback port that nobody else is given while this process lives; nobody listens there until it is used.
+    """A loopback port that no other process is given while this process lives.
 
-    Linux lets a listener that reuses addresses, as every server does, have a port that is bound and not listened at; and gives
-    such a port to no connection and to nobody who asks for any. Elsewhere it was free a moment ago.
+    On Linux the port stays bound here without a listener: a server that sets SO_REUSEADDR, as all do, can still listen there,
+    and the system gives it to nobody who asks for any port. Elsewhere the port was only free a moment ago.
     """
     held = socket.socket()
     held.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)

@@ -1,4 +1,4 @@
-"""The users of docs/howto/broker-rights.md, and for RabbitMQ, which starts slowly, each of them also with one right less."""
+"""The users of docs/howto/broker-rights.md; for RabbitMQ also a user for each role with one right less, as it starts slowly."""
 
 from __future__ import annotations
 
@@ -13,24 +13,24 @@ RIGHTS = ("configure", "write", "read")
 
 
 def password(role: str) -> str:
-    """Of the page's user, but on RabbitMQ."""
+    """The password of a role's user, except on RabbitMQ."""
     return f"the-{role}s-own-password"
 
 
 def snippet(language: str) -> str:
-    """What the page says to copy, with passwords."""
-    (found,) = blocks(PAGE, language)
-    return found.replace("EDGE_PASSWORD", password("edge")).replace("BRIDGE_PASSWORD", password("bridge"))
+    """The page's one block in this language, with passwords filled in."""
+    (block,) = blocks(PAGE, language)
+    return block.replace("EDGE_PASSWORD", password("edge")).replace("BRIDGE_PASSWORD", password("bridge"))
 
 
 def rabbitmq_rights() -> dict[str, dict[str, str]]:
     """The permissions of each role on RabbitMQ: patterns by right."""
-    found = re.findall(r"set_permissions (\w+) '(.*)' '(.*)' '(.*)'", snippet("rabbitmq"))
-    return {role: dict(zip(RIGHTS, patterns, strict=True)) for role, *patterns in found}
+    rows = re.findall(r"set_permissions (\w+) '(.*)' '(.*)' '(.*)'", snippet("rabbitmq"))
+    return {role: dict(zip(RIGHTS, patterns, strict=True)) for role, *patterns in rows}
 
 
 def rabbitmq_less() -> Iterator[tuple[str, str, dict[str, str], tuple[str, str]]]:
-    """A role, the name of a user who is it but for one right, his permissions, and what he is told that he lacks."""
+    """For each right: the role, a user who lacks it, the user's permissions, and what the broker's refusal mentions."""
     for role, rights in rabbitmq_rights().items():
         for right, pattern in rights.items():
             less = {
@@ -38,11 +38,11 @@ def rabbitmq_less() -> Iterator[tuple[str, str, dict[str, str], tuple[str, str]]
                 "queue 'mcpf.default.reader.": pattern.replace("reader", "nothing"),
                 "queue 'mcpf.default.work.": pattern.replace("work", "nothing"),
             }
-            for number, (told, left) in enumerate(less.items()):
-                if left != pattern:
-                    yield role, f"{role}-{right}-{number}", {**rights, right: left}, (f"{right} this", told)
+            for number, (resource, remaining) in enumerate(less.items()):
+                if remaining != pattern:
+                    yield role, f"{role}-{right}-{number}", {**rights, right: remaining}, (f"{right} this", resource)
 
 
 def rabbitmq_users() -> dict[str, dict[str, str]]:
-    """All these users and their permissions."""
+    """Every user of RabbitMQ and its permissions."""
     return rabbitmq_rights() | {user: rights for _, user, rights, _ in rabbitmq_less()}

@@ -1,4 +1,4 @@
-"""A person at a terminal, for tests: a real command on a real pseudo-terminal, read and typed to line by line."""
+"""A real mcp-fabric command on a real pseudo-terminal: a test waits for text on its screen, and types lines."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Self
 
-from tests.fabrics import PROGRAM, ROOT, around
+from tests.fabrics import PROGRAM, ROOT, fabric_env
 
 
 class Terminal:
@@ -27,7 +27,7 @@ class Terminal:
         self._child = subprocess.Popen(
             [str(word) for word in (PROGRAM, *arguments)],
             cwd=ROOT,
-            env={**around(state), "TERM": "xterm", "COLUMNS": "200"},
+            env={**fabric_env(state), "TERM": "xterm", "COLUMNS": "200"},
             stdin=theirs,
             stdout=subprocess.PIPE,
             stderr=theirs,
@@ -44,28 +44,28 @@ class Terminal:
         self._child.communicate(timeout=40)
         os.close(self._mine)
 
-    def shows(self, text: str) -> None:
-        """Wait until this is on the screen, after what was waited for before."""
-        while (found := self.screen.find(text, self._seen)) < 0:
+    def wait_for(self, text: str) -> None:
+        """Wait until this text is on the screen, after the text of the last wait."""
+        while (position := self.screen.find(text, self._seen)) < 0:
             assert self._more(), f"{text!r} is not on the screen:\n{self.screen}"
-        self._seen = found + len(text)
+        self._seen = position + len(text)
 
     def type(self, line: str, end: str = "\n") -> None:
         """Type a line."""
         os.write(self._mine, (line + end).encode())
 
     def end(self) -> tuple[int, str]:
-        """Wait until it ends: its exit code, and its stdout."""
+        """Wait until the command ends; its exit code, and its stdout."""
         while self._more():
             pass
         out, _ = self._child.communicate(timeout=max(1.0, self._deadline - time.monotonic()))
         return self._child.returncode, out.decode()
 
     def _more(self) -> bool:
-        """Read more; False when there is no more, or the time is over."""
+        """Read more; False at the end or when the time is over."""
         if not select.select([self._mine], [], [], max(0.0, self._deadline - time.monotonic()))[0]:
             return False
-        with suppress(OSError):  # how Linux says that nobody holds the other end
+        with suppress(OSError):  # raised by Linux once no process holds the other end
             data = os.read(self._mine, 65536)
             self.screen += data.decode(errors="replace").replace("\r", "")
             return bool(data)

@@ -1,4 +1,4 @@
-"""The documentation holds together: links lead somewhere, commands parse, pages are found, figures are the code's."""
+"""Checks of the documentation: links have targets, commands parse, the README links every page, figures match the code."""
 
 from __future__ import annotations
 
@@ -31,14 +31,14 @@ PAGES += [ROOT / "benchmarks" / "README.md", ROOT / "examples" / "servers" / "RE
 INDEXES = [DOCS / "README.md", DOCS / "adr" / "README.md"]
 """The pages that list the others, by their titles."""
 each_page = pytest.mark.parametrize("page", PAGES, ids=[str(page.relative_to(ROOT)) for page in PAGES])
-STORIES = [ROOT / "README.md", DOCS / "tutorial.md", *sorted((DOCS / "howto").glob("*.md"))]
+RUN_PAGES = [ROOT / "README.md", DOCS / "tutorial.md", *sorted((DOCS / "howto").glob("*.md"))]
 """The pages that tests/integration/test_pages.py runs."""
 COMMAND = re.compile(r"\bmcp-fabric( [-a-z][^`\n]*)")
 SOURCE_FOLDERS = ("fabric", "workers", "tests", "benchmarks", "examples")
 SOURCE = re.compile(rf"(?<![\w./-])(?:(?:docs|{'|'.join(SOURCE_FOLDERS)})/[\w./-]*\w|[a-z_]+\.py\b)")
 """The name of a file of the project: its path from the root, or that of a module alone."""
 NOT_EVERYWHERE = ("curl", "nats", "nc", "npx", "openssl", "rabbitmq-server", "redis-server", "uvx")
-"""Programs that neither a POSIX system nor a clone that is set up has."""
+"""Programs that neither a POSIX system nor a set-up clone has."""
 PLACEHOLDERS = {"CONFIG": "mcp.json", "NAME": "time"}
 
 
@@ -65,7 +65,7 @@ def title(page: Path) -> str:
 
 
 def anchors(page: Path) -> set[str]:
-    """What a page's headings can be linked by."""
+    """The anchors of a page's headings."""
     headings = re.findall(r"^#+ (.*)$", page.read_text(), re.MULTILINE)
     return {re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-") for heading in headings}
 
@@ -130,18 +130,18 @@ def test_every_make_target_is_there(page: Path) -> None:
     assert set(shown) <= set(targets)
 
 
-@pytest.mark.parametrize("page", STORIES, ids=[page.name for page in STORIES])
-def test_commands_stand_where_they_are_run_or_it_is_said_why_not(page: Path) -> None:
+@pytest.mark.parametrize("page", RUN_PAGES, ids=[page.name for page in RUN_PAGES])
+def test_commands_are_in_blocks_that_are_run_or_marked_as_not_run(page: Path) -> None:
     text = re.sub(r"^```.*?^```$", "", page.read_text(), flags=re.MULTILINE | re.DOTALL)
     assert not re.findall(r"^ {4,}(?:\$ .*|\S*mcp-fabric .*|make .*|export .*|curl .*|\.venv/bin/.*)", text, re.MULTILINE)
 
 
 @each_page
-def test_what_a_page_uses_besides_is_said_on_it(page: Path) -> None:
+def test_a_page_names_the_extra_programs_it_uses(page: Path) -> None:
     shown = "\n".join([*blocks(page, "sh"), *re.findall(r"^    .*", page.read_text(), re.MULTILINE)])
     used = {program for program in NOT_EVERYWHERE if re.search(rf"(?:^ *|[|;(] ?|&& |stdio:){program} ", shown, re.MULTILINE)}
-    said = re.search(r"[Bb]esides, this page uses ([^.]*)\.", " ".join(page.read_text().split()))
-    assert used <= set(re.findall(r"[\w-]+", said[1] if said else ""))
+    named = re.search(r"[Bb]esides, this page uses ([^.]*)\.", " ".join(page.read_text().split()))
+    assert used <= set(re.findall(r"[\w-]+", named[1] if named else ""))
 
 
 @pytest.mark.parametrize(
@@ -165,10 +165,10 @@ def test_what_a_page_uses_besides_is_said_on_it(page: Path) -> None:
         f"each less {HEADER_BYTES} bytes, NATS less {HEADER_BYTES + nats.HEADER_RESERVE_BYTES} bytes",
     ],
 )
-def test_the_guarantees_give_the_codes_figures(words: str) -> None:
+def test_the_guarantees_page_quotes_the_figures_of_the_code(words: str) -> None:
     assert words in " ".join((DOCS / "guarantees.md").read_text().split())
 
 
-def test_a_session_id_is_good_for_the_hour_the_guarantees_say() -> None:
+def test_the_guarantees_page_quotes_the_session_lifetime() -> None:
     assert FabricSection().session_lifetime == 3600
     assert "for an hour (a setting)" in " ".join((DOCS / "guarantees.md").read_text().split())

@@ -29,8 +29,8 @@ NAME, VERSION = "conformance", "1.0.0"
 
 def prompt(name: str, description: str, *arguments: str) -> types.Prompt:
     """A prompt whose arguments are all required."""
-    taken = [types.PromptArgument(name=argument, description=argument, required=True) for argument in arguments]
-    return types.Prompt(name=name, description=description, arguments=taken or None)
+    required = [types.PromptArgument(name=argument, description=argument, required=True) for argument in arguments]
+    return types.Prompt(name=name, description=description, arguments=required or None)
 
 
 PROMPTS = [
@@ -51,7 +51,7 @@ TEMPLATE = types.ResourceTemplate(
 
 
 async def prompt_content(call: Call, name: str) -> list[types.ContentBlock]:
-    """What the prompt `name` consists of; MCPError (invalid params) for an unknown one."""
+    """The content of the prompt `name`; MCPError (invalid params) for an unknown one."""
     match name:
         case "test_simple_prompt":
             return [text("This is a simple prompt for testing.")]
@@ -144,7 +144,7 @@ async def set_level(ctx: Context, params: types.SetLevelRequestParams) -> types.
 
 
 def input_schema(name: str) -> dict[str, Any] | None:
-    """What the SDK checks mirrored headers against."""
+    """A tool's input schema, by which the SDK checks mirrored headers."""
     return tools[name].tool.input_schema if name in tools else None
 
 
@@ -183,7 +183,7 @@ async def serve_stdio(server: Server[Any]) -> None:
 
 
 def main() -> None:
-    """Serve stdio, or HTTP if told so."""
+    """Serve stdio, or HTTP with `--http`."""
     parser = argparse.ArgumentParser(description="The server that the MCP conformance suites expect.")
     parser.add_argument("--http", type=int, metavar="PORT", help="serve the SDK's own Streamable HTTP on this loopback port")
     arguments = parser.parse_args()

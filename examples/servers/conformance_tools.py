@@ -177,15 +177,15 @@ async def test_trigger_prompt_change(call: Call) -> list[types.ContentBlock]:
 
 @tool("Announces that the watched resource was updated, to those who subscribed to it")
 async def test_trigger_resource_update(call: Call) -> list[types.ContentBlock]:
-    async def tell() -> None:
+    async def notify() -> None:
         if WATCHED in legacy.subscribed:
             await call.ctx.session.send_resource_updated(WATCHED)
 
-    await call.changed(ResourceUpdated(uri=WATCHED), tell)
+    await call.changed(ResourceUpdated(uri=WATCHED), notify)
     return [text("Resource update announced")]
 
 
-@tool("Says who answers whom: the caller's token, this process, the client and the revision it speaks", takes=("token",))
+@tool("Returns the caller's token, this process, the client and its protocol revision", takes=("token",))
 async def test_identity(call: Call) -> list[types.ContentBlock]:
     client = call.ctx.session.client_params
     return [text(json.dumps({
@@ -216,7 +216,7 @@ CONFIRM = elicitation("Please confirm", {"ok": {"type": "boolean"}})
 
 
 def outcome(answer: dict[str, Any]) -> str:
-    """An elicitation's answer as the suites like to read it."""
+    """An elicitation's answer in the form that the suites expect."""
     return f"action={answer['action']}, content={json.dumps(answer.get('content', {}))}"
 
 

@@ -38,7 +38,7 @@ events = InMemorySubscriptionBus()
 
 @dataclass
 class LegacyClient:
-    """What the one legacy client of this process has set."""
+    """The settings of the one legacy client of this process."""
 
     level: types.LoggingLevel = "debug"
     subscribed: set[str] = field(default_factory=set)
@@ -101,12 +101,12 @@ class Call:
         if self.modern or LEVELS.index("info") >= LEVELS.index(legacy.level):
             await self.ctx.session.send_log_message("info", data, "conformance", related_request_id=self.ctx.request_id)
 
-    async def changed(self, event: ServerEvent, tell: Callable[[], Awaitable[None]]) -> None:
-        """Announce a change: to whoever listens in the modern era, or by `tell` to the legacy client of this process."""
+    async def changed(self, event: ServerEvent, notify: Callable[[], Awaitable[None]]) -> None:
+        """Announce a change to all modern clients that listen, or with `notify` to the legacy client of this process."""
         if self.modern:
             await events.publish(event)
         else:
-            await tell()
+            await notify()
 
 
 def dumped(model: BaseModel) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""The smallest honest MCP server: stdio, both eras, standard library only, so that a thousand of them fit on one machine.
+"""A minimal MCP server: stdio, both eras, standard library only, so that a thousand of them fit on one machine.
 
     python -S echo.py
 
@@ -40,24 +40,24 @@ TOOLS = [
 ]
 writing = threading.Lock()
 running: dict[str, threading.Event] = {}
-"""Calls of `slow` by the JSON of their ids: 7 is not "7". The event says stop."""
+"""Calls of `slow` by the JSON of their ids: 7 is not "7". The event stops the call."""
 
 
 def send(message: Json) -> None:
-    """One message, one line, one write."""
+    """Write a message as one line, in one write."""
     line = json.dumps({"jsonrpc": "2.0"} | message, separators=(",", ":"), ensure_ascii=False).encode() + b"\n"
     with writing:
         sys.stdout.buffer.write(line)
         sys.stdout.buffer.flush()
 
 
-def said(text: str) -> Json:
+def text_result(text: str) -> Json:
     """A tool's result."""
     return {"content": [{"type": "text", "text": text}], "_meta": {"pid": os.getpid()}}
 
 
 def answer(ident: Any, result: Json, modern: bool) -> None:
-    """Send a result as the client's era has it."""
+    """Send a result in the form of the client's era."""
     if modern:
         meta = {"io.modelcontextprotocol/serverInfo": INFO} | result.get("_meta", {})
         result = {"resultType": "complete"} | result | {"_meta": meta}
@@ -72,18 +72,18 @@ def slow(ident: Any, seconds: float, token: Any, modern: bool, stop: threading.E
         if token is not None:
             send({"method": "notifications/progress", "params": {"progressToken": token, "progress": step, "total": 10}})
     running.pop(json.dumps(ident), None)
-    answer(ident, said(f"waited {seconds:g} s"), modern)
+    answer(ident, text_result(f"waited {seconds:g} s"), modern)
 
 
 def call(ident: Any, params: Json, modern: bool) -> Json | None:
-    """What tools/call returns, None if a thread will answer."""
+    """The result of a tools/call; None if a thread will answer."""
     try:
         name, arguments = params["name"], params.get("arguments") or {}
         match name:
             case "echo":
-                return said(arguments["text"])
+                return text_result(arguments["text"])
             case "add":
-                return said(json.dumps(arguments["a"] + arguments["b"]))
+                return text_result(json.dumps(arguments["a"] + arguments["b"]))
             case "slow":
                 stop = running[json.dumps(ident)] = threading.Event()
                 token = (params.get("_meta") or {}).get("progressToken")
@@ -96,7 +96,7 @@ def call(ident: Any, params: Json, modern: bool) -> Json | None:
 
 
 def respond(ident: Any, method: str, params: Json) -> None:
-    """Answer one request; RefusedError says why not."""
+    """Answer one request. Raises RefusedError if it cannot."""
     if not (isinstance(params, dict) and isinstance(params.get("_meta") or {}, dict)):
         raise RefusedError(-32602, "params and _meta are objects")
     version = (params.get("_meta") or {}).get(VERSION_KEY)

@@ -1,7 +1,7 @@
-"""What the conformance tests compare: the example server behind a fabric, and the same server on the SDK's own HTTP.
+"""Fixtures of the conformance tests: the example server behind a fabric, and the same server on the SDK's own HTTP.
 
-Through a fabric means HTTP edge, broker, bridge, stdio server: by `mcp-fabric up` on the embedded broker, or with edge and
-bridge apart on each broker that CONFORMANCE_BROKERS names (`make conformance`).
+A request through a fabric passes the HTTP edge, the broker, the bridge and the stdio server: in `mcp-fabric up` with the
+embedded broker, or in an edge and a bridge on each broker that CONFORMANCE_BROKERS names (`make conformance`).
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ LISTENING = re.compile(r"Uvicorn running on.*")
 
 @pytest.fixture(scope="module")
 def direct(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """The MCP endpoint of the example server alone."""
+    """The MCP endpoint of the example server without a fabric."""
     port = free_port()
     with Process(sys.executable, SERVER, "--http", str(port), state=tmp_path_factory.mktemp("direct")) as process:
         process.ready(LISTENING)
@@ -34,11 +34,11 @@ def direct(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
 
 @pytest.fixture(scope="module")
-def far(direct: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """The MCP endpoint of a fabric whose server is that one, by its URL."""
-    state = tmp_path_factory.mktemp("far")
+def remote(direct: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The MCP endpoint of a fabric that reaches the example server by its URL."""
+    state = tmp_path_factory.mktemp("remote")
     config = state / "mcp.json"
-    config.write_text(json.dumps({"mcpServers": {"far": {"url": direct}}}))
+    config.write_text(json.dumps({"mcpServers": {"remote": {"url": direct}}}))
     with up(config, state) as process:
         yield f"{process.url()}/mcp"
 

@@ -1,4 +1,4 @@
-"""The official conformance suites, run against a URL, and what each of their checks said."""
+"""Runs the official conformance suites against a URL, and reads the result of each check."""
 
 from __future__ import annotations
 
@@ -20,11 +20,12 @@ SCENARIO = re.compile(r"^[✓✗] (\S+): \d+ passed, (\d+) failed", re.MULTILINE
 
 @dataclass(frozen=True)
 class Suite:
-    """One run of one version of the suite, and how many scenarios it is known to require."""
+    """One run of one version of the suite."""
 
     package: str
     arguments: tuple[str, ...]
     required: int
+    """How many scenarios it is known to require."""
 
     def __str__(self) -> str:
         return f"{self.package} {' '.join(self.arguments)}"
@@ -39,16 +40,19 @@ SUITES = (
 
 @dataclass(frozen=True)
 class Report:
-    """What a run said: the scenarios that count, those of them that failed, what each check said, and its own summary."""
+    """The results of a run."""
 
     required: frozenset[str]
+    """The scenarios that are scored."""
     failed: frozenset[str]
+    """Those of them that failed."""
     checks: Counter[tuple[str, str, str]]
-    """How often each (scenario, check, status) was said, of all scenarios that ran."""
+    """How often each (scenario, check, status) was reported, of all scenarios that ran."""
     summary: str
+    """The suite's own summary."""
 
     def worse_than(self, other: Report) -> Counter[tuple[str, str, str]]:
-        """What went wrong here and not there, and what was looked at there and not here at all."""
+        """The checks that failed here and not in `other`, and those that succeeded in `other` and did not run here."""
         wrong = Counter({check: count for check, count in self.checks.items() if check[2] not in FINE})
         seen = {check[:2] for check in self.checks}
         absent = Counter(check for check in other.checks if check[2] == "SUCCESS" and check[:2] not in seen)
@@ -56,17 +60,17 @@ class Report:
 
 
 def installed(suite: Suite) -> bool:
-    """Whether the set-up has brought this version and a Node to run it."""
+    """Whether the set-up has installed this version and a Node to run it."""
     return program(suite).exists() and (NODE / "bin" / "node").exists()
 
 
 def program(suite: Suite) -> Path:
-    """Where the set-up puts it."""
+    """The path of the suite's program."""
     return NODE / suite.package / "node_modules" / "@modelcontextprotocol" / "conformance" / "dist" / "index.js"
 
 
 def run(suite: Suite, url: str, folder: Path, timeout: float = 150.0) -> Report:
-    """Run a suite against the MCP endpoint `url`, its results going to `folder`. AssertionError if it comes to no end."""
+    """Run a suite against the MCP endpoint `url`, with its results in `folder`. AssertionError if it does not end in time."""
     node, results = NODE / "bin" / "node", ("--output-dir", str(folder))
     command: list[str | Path] = [node, program(suite), "server", "--url", url, *results, *suite.arguments]
     try:
@@ -74,12 +78,12 @@ def run(suite: Suite, url: str, folder: Path, timeout: float = 150.0) -> Report:
             command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=timeout, check=False
         )
     except subprocess.TimeoutExpired as late:
-        raise AssertionError(f"no end within {timeout:g} s of:\n{(late.output or b'').decode(errors='replace')}") from None
+        raise AssertionError(f"did not end within {timeout:g} s:\n{(late.output or b'').decode(errors='replace')}") from None
     return parse(done.stdout.decode(errors="replace"), folder)
 
 
 def parse(printed: str, folder: Path) -> Report:
-    """A report from what the suite printed and the checks it left, by scenario, in `folder`."""
+    """The report of a run, from what the suite printed and the files of checks in `folder`."""
     summary = printed.partition("=== SUMMARY ===")[2]
     unscored = frozenset(NOT_SCORED.findall(summary))
     scenarios = {name: int(failures) for name, failures in SCENARIO.findall(summary) if name not in unscored}

@@ -1,4 +1,4 @@
-"""The official suites say the same through the fabric as directly, and every scenario that counts passes."""
+"""The official suites have the same results through the fabric as directly, and every scored scenario passes."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from tests.conformance.suites import SUITES, Suite, installed, run
 @pytest.mark.requirement("P10")
 @pytest.mark.timeout(240)
 @pytest.mark.parametrize("suite", SUITES, ids=str)
-def test_the_suite_says_through_the_fabric_what_it_says_directly(
+def test_the_suite_has_the_same_results_through_the_fabric_as_directly(
     suite: Suite, direct: str, endpoint: str, tmp_path: Path
 ) -> None:
     if not installed(suite):
@@ -30,9 +30,9 @@ def test_the_suite_says_through_the_fabric_what_it_says_directly(
 @pytest.mark.requirement("P10")
 @pytest.mark.timeout(240)
 @pytest.mark.parametrize("suite", SUITES[1:], ids=str)
-def test_the_suite_passes_where_the_server_is_reached_by_http(suite: Suite, far: str, tmp_path: Path) -> None:
+def test_the_suite_passes_where_the_server_is_reached_by_http(suite: Suite, remote: str, tmp_path: Path) -> None:
     if not installed(suite):
         missing(str(suite))
-    through = run(suite, far, tmp_path)
+    through = run(suite, remote, tmp_path)
     assert not through.failed, through.summary
     assert len(through.required) == suite.required

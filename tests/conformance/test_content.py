@@ -1,4 +1,4 @@
-"""What the suites take for granted: the right words, from the right process, to the client that asked, in both eras."""
+"""What the suites do not check: the content of answers, from the right process to the client that asked, in both eras."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ eras = pytest.mark.parametrize("era", ["legacy", "auto"])
 
 @asynccontextmanager
 async def client(endpoint: str, era: Era, name: str = "client", **options: Any) -> AsyncIterator[Client]:
-    """A connected client that calls itself `name` and answers whatever it is asked with that name."""
+    """A connected client that names itself `name` and answers every question of a server with that name."""
 
     async def sample(_: ClientRequestContext, params: types.CreateMessageRequestParams) -> types.CreateMessageResult:
         return types.CreateMessageResult(role="assistant", content=types.TextContent(text=f"{name} sampled"), model=name)
@@ -56,7 +56,7 @@ async def client(endpoint: str, era: Era, name: str = "client", **options: Any) 
         yield connected
 
 
-async def said(connected: Client, tool: str, **arguments: Any) -> str:
+async def tool_text(connected: Client, tool: str, **arguments: Any) -> str:
     """The text a tool returns."""
     result = await connected.call_tool(tool, arguments)
     assert not result.is_error
@@ -72,7 +72,7 @@ async def test_each_client_gets_the_answers_to_its_own_calls_from_the_right_proc
         clients = [await stack.enter_async_context(client(endpoint, era, name)) for name in names]
 
         async def calls(connected: Client, name: str) -> list[dict[str, Any]]:
-            texts = await asyncio.gather(*(said(connected, "test_identity", token=f"{name}/{n}") for n in range(CALLS)))
+            texts = await asyncio.gather(*(tool_text(connected, "test_identity", token=f"{name}/{n}") for n in range(CALLS)))
             return [json.loads(text) for text in texts]
 
         answers = dict(zip(names, await asyncio.gather(*map(calls, clients, names)), strict=True))
@@ -91,7 +91,7 @@ async def test_a_server_asks_the_client_whose_call_it_is_serving(endpoint: str, 
     async with AsyncExitStack() as stack:
         names = [f"client-{number}" for number in range(CLIENTS)]
         clients = [await stack.enter_async_context(client(endpoint, era, name)) for name in names]
-        texts = {tool: await asyncio.gather(*(said(connected, tool) for connected in clients)) for tool in ASKING}
+        texts = {tool: await asyncio.gather(*(tool_text(connected, tool) for connected in clients)) for tool in ASKING}
     assert texts == {tool: [answer.format(name) for name in names] for tool, answer in ASKING.items()}
 
 
@@ -100,35 +100,35 @@ async def test_a_server_asks_the_client_whose_call_it_is_serving(endpoint: str, 
 async def test_progress_comes_in_order_and_before_the_answer(endpoint: str, era: Era) -> None:
     seen: list[float] = []
 
-    async def heard(progress: float, total: float | None, message: str | None) -> None:
+    async def on_progress(progress: float, total: float | None, message: str | None) -> None:
         seen.append(progress)
 
     async with client(endpoint, era) as connected:
-        result = await connected.call_tool("test_tool_with_progress", {}, progress_callback=heard)
+        result = await connected.call_tool("test_tool_with_progress", {}, progress_callback=on_progress)
         before_the_answer = list(seen)
     assert result.content == [types.TextContent(text="Tool with progress executed successfully")]
     assert before_the_answer == seen == [0, 50, 100]
 
 
 @pytest.mark.requirement("P01")
-async def test_logs_keep_their_order_and_heed_the_level_of_their_own_session(endpoint: str) -> None:
+async def test_logs_keep_their_order_and_obey_the_level_of_their_own_session(endpoint: str) -> None:
     quiet: list[str] = []
-    chatty: list[str] = []
+    verbose: list[str] = []
 
-    async def hear_quiet(params: types.LoggingMessageNotificationParams) -> None:
+    async def log_quiet(params: types.LoggingMessageNotificationParams) -> None:
         quiet.append(str(params.data))
 
-    async def hear_chatty(params: types.LoggingMessageNotificationParams) -> None:
-        chatty.append(str(params.data))
+    async def log_verbose(params: types.LoggingMessageNotificationParams) -> None:
+        verbose.append(str(params.data))
 
     async with (
-        client(endpoint, "legacy", logging_callback=hear_quiet) as one,
-        client(endpoint, "legacy", logging_callback=hear_chatty) as other,
+        client(endpoint, "legacy", logging_callback=log_quiet) as one,
+        client(endpoint, "legacy", logging_callback=log_verbose) as other,
     ):
         await one.set_logging_level("error")
         await other.set_logging_level("debug")
-        await asyncio.gather(said(one, "test_tool_with_logging"), said(other, "test_tool_with_logging"))
-    assert chatty == ["Tool execution started", "Tool processing data", "Tool execution completed"]
+        await asyncio.gather(tool_text(one, "test_tool_with_logging"), tool_text(other, "test_tool_with_logging"))
+    assert verbose == ["Tool execution started", "Tool processing data", "Tool execution completed"]
     assert not quiet
 
 

@@ -1,4 +1,4 @@
-"""What the contract suites share: the event loops they run on."""
+"""The event loops of the contract suites."""
 
 from __future__ import annotations
 
@@ -13,6 +13,6 @@ BOTH_LOOPS = pytest.mark.asyncio(loop_factories=list(LOOPS))
 
 
 def pytest_asyncio_loop_factories(item: pytest.Item) -> Mapping[str, Callable[[], asyncio.AbstractEventLoop]]:
-    """Everything runs on uvloop, as the workers do; where libraries behave otherwise on it, the test is for both."""
+    """Tests run on uvloop, as the workers do; those marked BOTH_LOOPS run on asyncio's loop too, where libraries differ."""
     marker = item.get_closest_marker("asyncio")
     return LOOPS if marker is not None and "loop_factories" in marker.kwargs else {"uvloop": LOOPS["uvloop"]}

@@ -1,4 +1,4 @@
-"""An HTTP/1.1 client that shows what was really on the wire: raw requests out, status, headers and stream pieces in."""
+"""An HTTP/1.1 client for tests that writes raw requests, and returns status, headers, body and chunks as they arrived."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class Client:
     writer: asyncio.StreamWriter
     port: int
     replies: list[Reply] = field(default_factory=list)
-    unheard: bytes = b""
+    unread: bytes = b""
 
     @classmethod
     async def open(cls, address: str) -> Client:
@@ -90,7 +90,7 @@ class Client:
         return await self.reply()
 
     async def closed(self) -> None:
-        """Wait until the other end closes."""
+        """Wait until the server closes the connection."""
         async with asyncio.timeout(TIMEOUT):
             await self.reader.read()
 

@@ -1,4 +1,4 @@
-"""A Streamable HTTP listener under test, and the links it let in as its receiver was told of them."""
+"""A request handler with its own Streamable HTTP listener: it records each request and the end of each link."""
 
 from __future__ import annotations
 
@@ -17,62 +17,66 @@ from tests.contract.http_client import TIMEOUT, Client
 SERVERS = {"": "default", "echo": "echo", "a b/c": "odd"}
 
 
-class Guest:
-    """A link as its receiver saw it: its message, and its end once it has come."""
+class ReceivedRequest:
+    """A request link, its message, and the error with which it ended."""
 
     def __init__(self, link: RequestLink, message: Message | None) -> None:
         self.link = link
         self.info: LinkInfo = link.info
         self.message = message
-        self.gone: asyncio.Future[LinkError] = asyncio.get_running_loop().create_future()
+        self.ended: asyncio.Future[LinkError] = asyncio.get_running_loop().create_future()
 
-    async def left(self) -> LinkError:
-        """Wait until the receiver is told that it has left, and see how sending says so."""
-        return await asyncio.wait_for(self.gone, TIMEOUT)
+    async def disconnected(self) -> LinkError:
+        """Wait for `on_disconnect`; the error that `send` raised then."""
+        return await asyncio.wait_for(self.ended, TIMEOUT)
 
-    def end(self) -> LinkError:
-        """How sending says that the link has ended."""
+    def send_error(self) -> LinkError:
+        """The error that `send` raises, since the link has ended."""
         with pytest.raises(LinkError) as raised:
             self.link.send(b"{}")
         return raised.value
 
     def answer(self, result: object = "ok") -> bytes:
+        """Send a final response; its frame."""
         assert self.message is not None
         frame = b'{"jsonrpc":"2.0","id":%b,"result":%b}' % (self.message.id, msgspec.json.encode({"value": result}))
         self.link.send(frame, final=True)
         return frame
 
 
-class House:
-    """A Reception with its listener, and the guests it was told of."""
+class Receiver:
+    """A `RequestHandler` and its listener; `requests` holds what has arrived and no test has taken yet."""
 
     def __init__(self) -> None:
-        self.guests: asyncio.Queue[Guest] = asyncio.Queue()
+        self.requests: asyncio.Queue[ReceivedRequest] = asyncio.Queue()
         self.listener: HttpListener
         self.prefix = ""
-        self._all: dict[str, Guest] = {}
+        self._by_link: dict[str, ReceivedRequest] = {}
 
     def on_request(self, link: RequestLink, message: Message | None) -> None:
-        guest = self._all[link.info.id] = Guest(link, message)
-        self.guests.put_nowait(guest)
+        received = self._by_link[link.info.id] = ReceivedRequest(link, message)
+        self.requests.put_nowait(received)
 
     def on_waiting(self, link: RequestLink) -> None:
         link.establish("early")
         link.send(b"")
 
     def on_disconnect(self, link: RequestLink) -> None:
-        guest = self._all[link.info.id]
-        guest.gone.set_result(guest.end())  # raises if it comes twice
+        received = self._by_link[link.info.id]
+        received.ended.set_result(received.send_error())  # raises if it is called twice
 
-    async def guest(self) -> Guest:
-        return await asyncio.wait_for(self.guests.get(), TIMEOUT)
+    async def next_request(self) -> ReceivedRequest:
+        """The next request that no test has taken yet."""
+        return await asyncio.wait_for(self.requests.get(), TIMEOUT)
 
     async def client(self) -> Client:
+        """A new connection to the listener."""
         return await Client.open(self.listener.address.removesuffix(self.prefix))
 
 
-async def open_house(**settings: object) -> House:
-    house = House()
+async def open_receiver(**settings: object) -> Receiver:
+    """A receiver whose listener is open; `settings` are fields of HttpSettings."""
+    receiver = Receiver()
     chosen = msgspec.structs.replace(HttpSettings(resolve=SERVERS.get, close_timeout=0.2), **settings)
-    house.prefix, house.listener = chosen.path_prefix, await listen(house, chosen)
-    return house
+    receiver.prefix, receiver.listener = chosen.path_prefix, await listen(receiver, chosen)
+    return receiver

@@ -1,4 +1,4 @@
-"""A remote HTTP server in a test's hands: what each connection asked, byte for byte, and what the test answers."""
+"""A remote HTTP server whose every request a test reads and answers itself."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ from fabric.links.base import Link
 from fabric.links.registry import connect
 from fabric.links.settings import ConnectSettings
 from fabric.mcp.jsonrpc import Message
-from tests.conversing import conversing
 from tests.ports import free_port
+from tests.tcp_server import tcp_server
 
 WAIT = 30.0
 META = {
@@ -36,7 +36,7 @@ def frame(id: str | None, method: str, **params: Any) -> bytes:
 
 
 def modern(id: str, method: str = "tools/call", **params: Any) -> bytes:
-    """A request that stands alone."""
+    """A request of the modern era."""
     return frame(id, method, **params, _meta=META)
 
 
@@ -46,15 +46,16 @@ def result(id: str, **value: Any) -> bytes:
 
 
 def initialize(id: str = "open") -> bytes:
-    """A session's first request."""
+    """The first request of a session."""
     return frame(id, "initialize", protocolVersion="2025-11-25", capabilities={}, clientInfo={"name": "t", "version": "1"})
 
 
 @dataclass
-class Asked:
-    """One request, on the connection of this number, and the way to answer it."""
+class HttpRequest:
+    """One request, and the means to answer it."""
 
     connection: int
+    """The number of its connection, from 1."""
     method: str
     path: str
     headers: dict[str, str]
@@ -72,9 +73,9 @@ class Asked:
         return str(self.json["id"])
 
     def answer(self, status: int, body: bytes = b"", kind: str = "application/json", **headers: str) -> None:
-        """All of an answer. A name's underscores are hyphens."""
+        """Send a whole response. Underscores in a header's name become hyphens."""
         lines = "".join(f"{name.replace('_', '-')}: {value}\r\n" for name, value in headers.items())
-        head = f"HTTP/1.1 {status} Said\r\n{lines}Content-Length: {len(body)}\r\n"
+        head = f"HTTP/1.1 {status} Status\r\n{lines}Content-Length: {len(body)}\r\n"
         self._writer.write(head.encode() + (f"Content-Type: {kind}\r\n\r\n".encode() if body else b"\r\n") + body)
         self.answered.set()
 
@@ -83,7 +84,7 @@ class Asked:
         self.answer(200, result(self.id, **value))
 
     def stream(self, *events: bytes, **headers: str) -> None:
-        """Open an event stream, and send events on it."""
+        """Begin an event stream, and send events on it."""
         lines = "".join(f"{name.replace('_', '-')}: {value}\r\n" for name, value in headers.items())
         head = f"HTTP/1.1 200 OK\r\n{lines}Content-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n"
         self._writer.write(head.encode())
@@ -91,7 +92,7 @@ class Asked:
             self.event(event)
 
     def event(self, data: bytes) -> None:
-        """Send events, as they are in the stream."""
+        """Send a chunk of the event stream."""
         self._writer.write(b"%x\r\n%b\r\n" % (len(data), data))
 
     def end(self) -> None:
@@ -99,8 +100,8 @@ class Asked:
         self._writer.write(b"0\r\n\r\n")
         self.answered.set()
 
-    def say(self, data: bytes) -> None:
-        """Answer with these bytes, and close."""
+    def raw(self, data: bytes) -> None:
+        """Send these bytes instead of a response, and close."""
         self._writer.write(data)
         self._writer.close()
         self.answered.set()
@@ -110,26 +111,29 @@ class Asked:
         self._writer.transport.abort()
         self.answered.set()
 
-    async def left(self) -> None:
-        """Wait until the other end has closed the connection."""
+    async def disconnected(self) -> None:
+        """Wait until the client has closed the connection."""
         await asyncio.wait_for(self._gone.wait(), WAIT)
 
 
 class Upstream:
-    """Listens on a free loopback port. `handle`, if there is one, is awaited with each request; else `asked` hands them out."""
+    """An HTTP server on a free loopback port. `handle`, if given, answers each request; else `next_request` returns them."""
 
     def __init__(
-        self, handle: Callable[[Asked], Coroutine[Any, Any, None]] | None = None, tls: ssl.SSLContext | None = None
+        self, handle: Callable[[HttpRequest], Coroutine[Any, Any, None]] | None = None, tls: ssl.SSLContext | None = None
     ) -> None:
         self._handle = handle
         self._tls = tls
-        self._requests: asyncio.Queue[Asked] = asyncio.Queue()
+        self._requests: asyncio.Queue[HttpRequest] = asyncio.Queue()
         self._handling: set[asyncio.Task[None]] = set()
         self._listening = AsyncExitStack()
         self._links: list[Link] = []
         self.connections = 0
+        """How many have been accepted so far."""
         self.most = 0
-        self.open = 0  # now
+        """How many were open at once, at most."""
+        self.open = 0
+        """How many are open now."""
         self.port = free_port()
 
     @property
@@ -141,11 +145,11 @@ class Upstream:
         return self
 
     async def listen(self) -> None:
-        """Listen, on the same port as before."""
-        await self._listening.enter_async_context(conversing(self._accept, port=self.port, tls=self._tls))
+        """Listen, on the same port each time."""
+        await self._listening.enter_async_context(tcp_server(self._accept, port=self.port, tls=self._tls))
 
     async def stop(self) -> None:
-        """Listen no more, and reset all connections."""
+        """Stop listening, and reset all connections."""
         await self._listening.aclose()
         for task in self._handling:
             task.cancel()
@@ -156,13 +160,13 @@ class Upstream:
         await asyncio.gather(*(link.aclose() for link in self._links))
 
     async def link(self, id: str = "far#1", **settings: Any) -> Link:
-        """A link to it, closed with it."""
-        found = await connect(self.url, ConnectSettings(**settings), id=id)
-        self._links.append(found)
-        return found
+        """A link to this server, closed with it."""
+        link = await connect(self.url, ConnectSettings(**settings), id=id)
+        self._links.append(link)
+        return link
 
-    async def asked(self) -> Asked:
-        """The next request."""
+    async def next_request(self) -> HttpRequest:
+        """The next request that no test has taken yet."""
         return await asyncio.wait_for(self._requests.get(), WAIT)
 
     async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -184,18 +188,18 @@ class Upstream:
             method, path, _ = head[0].split()
             headers = {name.lower(): value.strip() for name, _, value in (line.partition(":") for line in head[1:] if line)}
             body = await reader.readexactly(int(headers.get("content-length", "0")))
-            asked = Asked(connection, method, path, headers, body, writer, gone)
+            http_request = HttpRequest(connection, method, path, headers, body, writer, gone)
             if self._handle is None:
-                self._requests.put_nowait(asked)
+                self._requests.put_nowait(http_request)
             else:
-                handling = asyncio.create_task(self._handle(asked))
+                handling = asyncio.create_task(self._handle(http_request))
                 self._handling.add(handling)
                 handling.add_done_callback(self._handling.discard)
-            await self._answered(asked, reader)
+            await self._answered(http_request, reader)
 
-    async def _answered(self, asked: Asked, reader: asyncio.StreamReader) -> None:
-        """Wait for the answer, or for the end of the connection: nothing else comes before the answer."""
-        gone, answered = asyncio.create_task(reader.read(1)), asyncio.create_task(asked.answered.wait())
+    async def _answered(self, http_request: HttpRequest, reader: asyncio.StreamReader) -> None:
+        """Wait until the test has answered. ConnectionResetError if the client closes or sends more before that."""
+        gone, answered = asyncio.create_task(reader.read(1)), asyncio.create_task(http_request.answered.wait())
         await asyncio.wait({gone, answered}, return_when=asyncio.FIRST_COMPLETED)
         for task in (gone, answered):
             task.cancel()
@@ -209,15 +213,15 @@ async def received(link: Link) -> Message:
 
 
 async def answer(link: Link, id: str) -> Any:
-    """The response of this id, and nothing before it."""
+    """The next message, which is the response with this id."""
     message = await received(link)
-    found = json.loads(message.frame)
-    assert found["id"] == id, found
-    return found
+    response = json.loads(message.frame)
+    assert response["id"] == id, response
+    return response
 
 
 async def lost(link: Link, id: str) -> LostAnswer:
-    """What is said instead of a response."""
+    """The next message, which is the fault that replaces the response with this id."""
     message = await received(link)
     assert isinstance(message, LostAnswer), message.frame
     assert message.id == json.dumps(id).encode()
@@ -225,7 +229,7 @@ async def lost(link: Link, id: str) -> LostAnswer:
 
 
 async def ended(link: Link) -> LinkError:
-    """How the link ended."""
+    """The error with which the link ended."""
     with pytest.raises(LinkError) as raised:
         await received(link)
     with pytest.raises(type(raised.value)):
@@ -233,24 +237,24 @@ async def ended(link: Link) -> LinkError:
     return raised.value
 
 
-async def session(upstream: Upstream, link: Link, id: str = "s-1") -> Asked:
-    """Open a session; its stream, as the server was asked for it."""
+async def session(upstream: Upstream, link: Link, id: str = "s-1") -> HttpRequest:
+    """Open a session; the link's request for its event stream."""
     link.send(initialize())
-    asked = await upstream.asked()
-    assert "mcp-session-id" not in asked.headers
-    asked.answer(200, result("open", protocolVersion="2025-06-18"), Mcp_Session_Id=id)
+    http_request = await upstream.next_request()
+    assert "mcp-session-id" not in http_request.headers
+    http_request.answer(200, result("open", protocolVersion="2025-06-18"), Mcp_Session_Id=id)
     await answer(link, "open")
     link.send(frame(None, "notifications/initialized"))
-    asked = await upstream.asked()
-    assert (asked.headers["mcp-session-id"], asked.headers["mcp-protocol-version"]) == (id, "2025-06-18")
-    asked.answer(202)
-    stream = await upstream.asked()
+    http_request = await upstream.next_request()
+    assert (http_request.headers["mcp-session-id"], http_request.headers["mcp-protocol-version"]) == (id, "2025-06-18")
+    http_request.answer(202)
+    stream = await upstream.next_request()
     assert (stream.method, stream.headers["accept"]) == ("GET", "text/event-stream")
     return stream
 
 
-async def proven(upstream: Upstream, link: Link) -> None:
-    """The server has answered once."""
+async def answered_once(upstream: Upstream, link: Link) -> None:
+    """Let the server answer once, which proves that it is an MCP server."""
     link.send(modern("first", "server/discover"))
-    (await upstream.asked()).result()
+    (await upstream.next_request()).result()
     await answer(link, "first")

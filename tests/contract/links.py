@@ -1,4 +1,4 @@
-"""The members of the link family that last, each opened for real, with the raw other end in the test's hands."""
+"""Every kind of lasting link, opened over its real transport, with the raw other end for a test to drive."""
 
 from __future__ import annotations
 
@@ -42,36 +42,39 @@ from fabric.links.stdio.server import spawn
 from fabric.security.tls import Trust
 from tests.certificates import Authority
 from tests.contract.sse_peer import sse
-from tests.conversing import conversing
+from tests.tcp_server import tcp_server
 
 WAIT = 30.0
-"""Longest wait for something that has to happen, in seconds."""
+"""Seconds that a test waits for something that has to happen."""
 LINE_BYTES = 1 << 20
-"""Longest line that a peer reads."""
-QUIET = logging.Logger("a peer that is mistreated", logging.CRITICAL)
+"""Bytes of the longest line that a peer reads."""
+QUIET = logging.Logger("a peer whose link is broken on purpose", logging.CRITICAL)
 
 
 class Peer(Protocol):
     """The raw other end of a link."""
 
-    async def write(self, data: bytes) -> None: ...
+    async def write(self, data: bytes) -> None:
+        """Send bytes, which are lines, and wait until they have left."""
 
-    async def line(self) -> bytes: ...
+    async def line(self) -> bytes:
+        """The next frame from the link, without its newline; empty at its end."""
 
-    async def leave(self) -> None:
-        """End in an orderly way."""
+    async def close(self) -> None:
+        """End the connection in order."""
 
     async def vanish(self) -> None:
-        """Break."""
+        """Break the connection."""
 
 
 @dataclass
 class Joined:
-    """A link, its other end, and the noise that was reported (None: noise raises InvalidFrame)."""
+    """A link and its other end."""
 
     link: Link
     peer: Peer
     noise: list[bytes] | None = None
+    """The invalid lines that were reported to a callback; None where they raise InvalidFrame instead."""
 
 
 class Open(Protocol):
@@ -80,25 +83,27 @@ class Open(Protocol):
 
 @dataclass
 class Member:
-    """open: joins a link to a peer. end: what receive() raises when the peer leaves. bytewise: the peer writes any bytes.
-
-    text: bytes that are no UTF-8 end the link, by the rules of its transport. server: the peer is one.
-    """
+    """A kind of link."""
 
     name: str
     open: Open
+    """Opens a link and its peer."""
     end: type[LinkError] = EndOfLink
+    """What receive() raises when the peer closes."""
     bytewise: bool = True
+    """The peer can write any bytes, and break the connection."""
     text: bool = False
+    """The transport ends the link at bytes that are not UTF-8."""
     server: bool = False
+    """The peer is a server."""
 
 
 @dataclass
 class SocketPeer:
     reader: asyncio.StreamReader
     writer: asyncio.StreamWriter
-    leaving: Callable[[], None]
-    vanishing: Callable[[], None]
+    closing: Callable[[], None]
+    breaking: Callable[[], None]
 
     async def write(self, data: bytes) -> None:
         self.writer.write(data)
@@ -108,12 +113,12 @@ class SocketPeer:
         async with asyncio.timeout(WAIT):
             return (await self.reader.readline()).removesuffix(b"\n")
 
-    async def leave(self) -> None:
+    async def close(self) -> None:
         await self.writer.drain()
-        self.leaving()
+        self.closing()
 
     async def vanish(self) -> None:
-        self.vanishing()
+        self.breaking()
 
 
 @dataclass
@@ -133,7 +138,7 @@ class LinkPeer:
             except EndOfLink:
                 return b""
 
-    async def leave(self) -> None:
+    async def close(self) -> None:
         await self.link.aclose()
 
     async def vanish(self) -> None:
@@ -142,7 +147,7 @@ class LinkPeer:
 
 @dataclass
 class WebSocketPeer:
-    """A real WebSocket library's end. To the test it speaks lines, to the link text frames."""
+    """The end of a real WebSocket library: lines towards the test, text frames towards the link."""
 
     socket: WebSocket
     partial: bytes = b""
@@ -161,7 +166,7 @@ class WebSocketPeer:
             except ConnectionClosed:
                 return b""
 
-    async def leave(self) -> None:
+    async def close(self) -> None:
         if self.partial:
             await self.write(b"\n")
         await self.socket.close()
@@ -201,27 +206,27 @@ async def _closing(joined: Joined, *sockets: asyncio.StreamWriter) -> AsyncItera
 
 
 @contextlib.asynccontextmanager
-async def _answering(
+async def _accepting(
     listening: socket.socket, context: ssl.SSLContext | None = None
 ) -> AsyncIterator[asyncio.Queue[tuple[asyncio.StreamReader, asyncio.StreamWriter]]]:
-    """Accept connections on a bound socket."""
-    called: asyncio.Queue[tuple[asyncio.StreamReader, asyncio.StreamWriter]] = asyncio.Queue()
+    """Accept connections on a bound socket, and queue them."""
+    accepted: asyncio.Queue[tuple[asyncio.StreamReader, asyncio.StreamWriter]] = asyncio.Queue()
 
-    async def call(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        called.put_nowait((reader, writer))
+    async def hold(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        accepted.put_nowait((reader, writer))
         await writer.wait_closed()
 
-    async with conversing(call, listening, tls=context, line_bytes=LINE_BYTES):
-        yield called
+    async with tcp_server(hold, listening, tls=context, line_bytes=LINE_BYTES):
+        yield accepted
 
 
 @contextlib.asynccontextmanager
 async def open_child(*, max_frame_bytes: int = 1 << 20, stall_timeout: float = 60.0) -> AsyncIterator[Joined]:
-    """A real child process that hands all bytes on, both ways, to a socket of ours."""
+    """A child process that relays its stdin and stdout to a socket of ours."""
     noise: list[bytes] = []
     with tempfile.TemporaryDirectory() as folder, socket.socket(socket.AF_UNIX) as listening:
         listening.bind(f"{folder}/relay")
-        async with _answering(listening) as called, contextlib.aclosing(Processes()) as processes:
+        async with _accepting(listening) as accepted, contextlib.aclosing(Processes()) as processes:
             link = await spawn(
                 ServerCommand(sys.executable, ("-c", RELAY, f"{folder}/relay"), grace=2.0),
                 id="child",
@@ -232,17 +237,17 @@ async def open_child(*, max_frame_bytes: int = 1 << 20, stall_timeout: float = 6
                 max_frame_bytes=max_frame_bytes,
                 stall_timeout=stall_timeout,
             )
-            reader, writer = await asyncio.wait_for(called.get(), WAIT)
-            found = re.search(r"pid (\d+)", link.info.peer)
-            assert found
-            peer = SocketPeer(reader, writer, writer.close, functools.partial(os.kill, int(found[1]), signal.SIGKILL))
+            reader, writer = await asyncio.wait_for(accepted.get(), WAIT)
+            pid = re.search(r"pid (\d+)", link.info.peer)
+            assert pid
+            peer = SocketPeer(reader, writer, writer.close, functools.partial(os.kill, int(pid[1]), signal.SIGKILL))
             async with _closing(Joined(link, peer, noise), writer) as joined:
                 yield joined
 
 
 @contextlib.asynccontextmanager
 async def open_own(*, max_frame_bytes: int = 1 << 20, stall_timeout: float = 60.0) -> AsyncIterator[Joined]:
-    """Our own stdin and stdout, which are sockets for as long, as some hosts make them."""
+    """Our own stdin and stdout, which are sockets meanwhile, as some hosts make them."""
     stdin, stdin_peer = socket.socketpair()
     stdout, stdout_peer = socket.socketpair()
     kept = os.dup(0), os.dup(1)
@@ -278,10 +283,10 @@ async def open_memory(*, max_frame_bytes: int = 1 << 20, stall_timeout: float = 
 def documented() -> Any:
     """The module that docs/howto/new-link.md shows, run from the page."""
     page = (Path(__file__).parents[2] / "docs/howto/new-link.md").read_text()
-    found = re.search(r"```python\n(.*?)```", page, re.DOTALL)
-    assert found
+    block = re.search(r"```python\n(.*?)```", page, re.DOTALL)
+    assert block
     module = types.ModuleType("documented_link")
-    exec(compile(found[1], "docs/howto/new-link.md", "exec"), module.__dict__)
+    exec(compile(block[1], "docs/howto/new-link.md", "exec"), module.__dict__)
     return module
 
 
@@ -291,10 +296,10 @@ async def open_documented(*, max_frame_bytes: int = 1 << 20, stall_timeout: floa
     with _small(socket.AF_INET) as listening:
         listening.bind(("127.0.0.1", 0))
         port = listening.getsockname()[1]
-        async with _answering(listening) as called:
+        async with _accepting(listening) as accepted:
             limits = {"max_frame_bytes": max_frame_bytes, "stall_timeout": stall_timeout}
             link = await documented().connect("127.0.0.1", port, id="tcp", **limits)
-            reader, writer = await asyncio.wait_for(called.get(), WAIT)
+            reader, writer = await asyncio.wait_for(accepted.get(), WAIT)
 
             peer = SocketPeer(reader, writer, writer.write_eof, functools.partial(reset, link, writer))
             async with _closing(Joined(link, peer), writer) as joined:
@@ -302,7 +307,7 @@ async def open_documented(*, max_frame_bytes: int = 1 << 20, stall_timeout: floa
 
 
 def reset(link: Link, writer: asyncio.StreamWriter) -> None:
-    """Break a connection: no FIN, an RST. A Unix socket knows it only of what is closed with something unread."""
+    """Reset a connection. A Unix socket sends a reset only when it is closed with unread data, so leave some unread."""
     raw = writer.get_extra_info("socket")
     if raw.family == socket.AF_UNIX:
         link.send(b"{}")
@@ -320,14 +325,14 @@ async def _stream(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, li
         yield Joined(link, peer)
     finally:
         closing = asyncio.create_task(link.aclose())
-        writer.transport.abort()  # or the link would wait for it to end
+        writer.transport.abort()  # or aclose would wait for the peer to close
         await closing
         with contextlib.suppress(OSError):
             await writer.wait_closed()
 
 
 def _small(family: int) -> socket.socket:
-    """A socket for which the system keeps little, or it takes megabytes for a peer that does not."""
+    """A socket with a small receive buffer; the system would else buffer megabytes for a peer that does not read."""
     made = socket.socket(family)
     made.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 65536)
     return made
@@ -335,13 +340,13 @@ def _small(family: int) -> socket.socket:
 
 @contextlib.asynccontextmanager
 async def open_sse(*, max_frame_bytes: int = 1 << 20, stall_timeout: float = 60.0) -> AsyncIterator[Joined]:
-    """A remote server of 2024-11-05."""
+    """A remote server that speaks HTTP+SSE (2024-11-05)."""
     async with sse(_small, max_frame_bytes=max_frame_bytes, stall_timeout=stall_timeout) as (link, peer):
         yield Joined(link, peer)
 
 
 def connecting(scheme: str, authority: Authority | None = None) -> Open:
-    """The link of one who connects."""
+    """Opens the link of the connecting side."""
 
     @contextlib.asynccontextmanager
     async def opened(*, max_frame_bytes: int = 1 << 20, stall_timeout: float = 60.0) -> AsyncIterator[Joined]:
@@ -350,30 +355,30 @@ def connecting(scheme: str, authority: Authority | None = None) -> Open:
             listening = _small(socket.AF_UNIX if unix else socket.AF_INET)
             listening.bind(f"{folder}/socket" if unix else ("127.0.0.1", 0))
             url = f"unix://{folder}/socket" if unix else f"{scheme}://127.0.0.1:{listening.getsockname()[1]}"
-            async with _answering(listening, authority.server() if authority else None) as called:
+            async with _accepting(listening, authority.server() if authority else None) as accepted:
                 settings = ConnectSettings(
                     max_frame_bytes=max_frame_bytes,
                     stall_timeout=stall_timeout,
                     trust=authority.trust if authority else Trust(),
                 )
                 link = await registry.connect(url, settings, id="one")
-                async with _stream(*await asyncio.wait_for(called.get(), WAIT), link) as joined:
+                async with _stream(*await asyncio.wait_for(accepted.get(), WAIT), link) as joined:
                     yield joined
 
     return opened
 
 
 def accepting(scheme: str, authority: Authority | None = None) -> Open:
-    """The link that a listener accepts."""
+    """Opens the link that a listener accepts."""
 
     @contextlib.asynccontextmanager
     async def opened(*, max_frame_bytes: int = 1 << 20, stall_timeout: float = 60.0) -> AsyncIterator[Joined]:
         accepted: asyncio.Queue[Link] = asyncio.Queue()
-        over = asyncio.Event()
+        done = asyncio.Event()
 
         async def handle(link: Link) -> None:
             accepted.put_nowait(link)
-            await over.wait()
+            await done.wait()
 
         limits = LinkLimits(max_frame_bytes=max_frame_bytes, stall_timeout=stall_timeout)
         with tempfile.TemporaryDirectory() as folder:
@@ -394,7 +399,7 @@ def accepting(scheme: str, authority: Authority | None = None) -> Open:
                 async with _stream(reader, writer, await asyncio.wait_for(accepted.get(), WAIT)) as joined:
                     yield joined
             finally:
-                over.set()
+                done.set()
                 await listener.aclose()
 
     return opened
@@ -409,19 +414,19 @@ async def _framed(peer: WebSocket, link: Link) -> AsyncIterator[Joined]:
         yield Joined(link, WebSocketPeer(peer))
     finally:
         closing = asyncio.create_task(link.aclose())
-        peer.transport.abort()  # or the link would wait for it to end
+        peer.transport.abort()  # or aclose would wait for the peer to close
         await closing
 
 
 def connecting_websocket(authority: Authority | None = None) -> Open:
-    """The link of one who connects."""
+    """Opens the link of the connecting side."""
 
     @contextlib.asynccontextmanager
     async def opened(*, max_frame_bytes: int = 1 << 20, stall_timeout: float = 60.0) -> AsyncIterator[Joined]:
-        called: asyncio.Queue[WebSocket] = asyncio.Queue()
+        accepted: asyncio.Queue[WebSocket] = asyncio.Queue()
 
         async def handle(peer: WebSocket) -> None:
-            called.put_nowait(peer)
+            accepted.put_nowait(peer)
             await peer.wait_closed()
 
         listening = _small(socket.AF_INET)
@@ -432,7 +437,7 @@ def connecting_websocket(authority: Authority | None = None) -> Open:
             trust = authority.trust if authority else Trust()
             settings = ConnectSettings(max_frame_bytes=max_frame_bytes, stall_timeout=stall_timeout, trust=trust)
             link = await registry.connect(url, settings, id="one")
-            async with _framed(await asyncio.wait_for(called.get(), WAIT), link) as joined:
+            async with _framed(await asyncio.wait_for(accepted.get(), WAIT), link) as joined:
                 yield joined
 
     return opened
@@ -440,13 +445,13 @@ def connecting_websocket(authority: Authority | None = None) -> Open:
 
 @contextlib.asynccontextmanager
 async def accepted_websocket(*, max_frame_bytes: int = 1 << 20, stall_timeout: float = 60.0) -> AsyncIterator[Joined]:
-    """The link that a listener accepts."""
+    """Opens the link that a listener accepts."""
     accepted: asyncio.Queue[Link] = asyncio.Queue()
-    over = asyncio.Event()
+    done = asyncio.Event()
 
     async def handle(link: Link) -> None:
         accepted.put_nowait(link)
-        await over.wait()
+        await done.wait()
 
     settings = HttpSettings(resolve=lambda _: "any", max_body_bytes=max_frame_bytes, stall_timeout=stall_timeout)
     listener = await websockets.listen(handle, settings)
@@ -458,18 +463,18 @@ async def accepted_websocket(*, max_frame_bytes: int = 1 << 20, stall_timeout: f
         async with _framed(peer, await asyncio.wait_for(accepted.get(), WAIT)) as joined:
             yield joined
     finally:
-        over.set()
+        done.set()
         await listener.aclose()
 
 
 @functools.cache
 def authority() -> Authority:
-    """For the whole run."""
+    """The certificate authority of the whole run."""
     return Authority.make()
 
 
 MEMBERS = [
-    Member("child", open_child, end=LinkBroken, server=True),  # a server has no orderly end: it should not exit
+    Member("child", open_child, end=LinkBroken, server=True),  # a server that exits is broken
     Member("own", open_own),
     Member("memory", open_memory, bytewise=False),
     Member("tcp", connecting("tcp"), server=True),

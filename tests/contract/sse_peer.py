@@ -1,4 +1,4 @@
-"""The raw other end of an HTTP+SSE link: what it POSTs are lines, lines become events of its stream."""
+"""The raw other end of an HTTP+SSE link: a POST from the link is a line, a line to the link is an event."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from fabric.links.base import Link
 from fabric.links.framing import one_line
 from fabric.links.http.response_head import LAST_CHUNK, chunk
 from fabric.links.settings import ConnectSettings
-from tests.conversing import conversing
+from tests.tcp_server import tcp_server
 
 WAIT = 30.0
 STREAM = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n"
@@ -22,7 +22,7 @@ ACCEPTED = b"HTTP/1.1 202 Accepted\r\nContent-Length: 0\r\n\r\n"
 
 
 class SsePeer:
-    """A connection is read when a line is wanted, as a socket is."""
+    """An HTTP+SSE server that reads a POST only when a test asks for a line, so that backpressure works as on a socket."""
 
     def __init__(self) -> None:
         self.stream: asyncio.StreamWriter
@@ -58,7 +58,7 @@ class SsePeer:
                 writer.write(ACCEPTED)
                 return one_line(body)
 
-    async def leave(self) -> None:
+    async def close(self) -> None:
         self.stream.write(LAST_CHUNK)
         await self.stream.drain()
         self.stream.close()
@@ -77,7 +77,7 @@ async def sse(
     peer = SsePeer()
     sock = listening(socket.AF_INET)
     sock.bind(("127.0.0.1", 0))
-    async with conversing(peer.accept, sock) as port:
+    async with tcp_server(peer.accept, sock) as port:
         settings = ConnectSettings(max_frame_bytes=max_frame_bytes, stall_timeout=stall_timeout)
         link = await registry.connect(f"sse+http://127.0.0.1:{port}/sse", settings, id="sse")
         try:

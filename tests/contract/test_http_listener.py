@@ -1,9 +1,12 @@
-"""The Streamable HTTP listener over real sockets: both eras, streams, and clients that leave, stall or pipeline."""
+"""The Streamable HTTP listener over real sockets: both eras, sessions, streams, disconnects and closing."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
+import socket
+import struct
+import sys
 from collections.abc import AsyncIterator
 
 import pytest
@@ -15,100 +18,100 @@ from fabric.links.http.settings import HttpSettings
 from fabric.mcp import jsonrpc
 from fabric.mcp.jsonrpc import Message
 from tests.contract.http_client import BOTH, LEGACY, STREAM, TIMEOUT, Client, modern, request
-from tests.contract.http_receiver import SERVERS, House, open_house
+from tests.contract.http_receiver import SERVERS, Receiver, open_receiver
 
 
 @pytest.fixture
-async def house() -> AsyncIterator[House]:
-    house = await open_house()
-    yield house
-    await house.listener.aclose()
+async def receiver() -> AsyncIterator[Receiver]:
+    receiver = await open_receiver()
+    yield receiver
+    await receiver.listener.aclose()
 
 
 @pytest.mark.requirement("L07")
-async def test_a_modern_request_is_answered_as_json_when_nothing_comes_before_the_answer(house: House) -> None:
-    async with await house.client() as client:
+async def test_a_modern_request_is_answered_as_json_when_nothing_comes_before_the_answer(receiver: Receiver) -> None:
+    async with await receiver.client() as client:
         headers, body = modern("tools/call", id="a", name="echo", arguments={})
         client.send("POST", "/echo/mcp", headers | {"Mcp-Session-Id": "ignored", "Mcp-Param-Region": "=?base64?w6k=?="}, body)
-        guest = await house.guest()
-        assert guest.message is not None
-        assert guest.message.frame == body
-        assert (guest.info.purpose, guest.info.server, guest.info.session) == (Purpose.POST, "echo", "")
-        assert guest.info.version == "2026-07-28"
-        assert guest.info.params == (("region", "é"),)
-        frame = guest.answer()
+        received = await receiver.next_request()
+        assert received.message is not None
+        assert received.message.frame == body
+        assert (received.info.purpose, received.info.server, received.info.session) == (Purpose.POST, "echo", "")
+        assert received.info.version == "2026-07-28"
+        assert received.info.params == (("region", "é"),)
+        frame = received.answer()
         reply = await client.reply()
         assert (reply.status, reply.body) == (200, frame)
         assert reply.headers["content-type"] == "application/json"
         assert reply.headers["x-content-type-options"] == "nosniff"
         assert reply.headers["cache-control"] == "no-store"
         assert "date" in reply.headers
-        assert isinstance(guest.end(), LinkClosed)
+        assert isinstance(received.send_error(), LinkClosed)
 
 
 @pytest.mark.requirement("L07", "P05")
-async def test_frames_before_the_answer_make_it_a_stream_of_events_in_order(house: House) -> None:
-    async with await house.client() as client:
+async def test_frames_before_the_answer_make_it_a_stream_of_events_in_order(receiver: Receiver) -> None:
+    async with await receiver.client() as client:
         client.send("POST", "/mcp", *modern("tools/list"))
-        guest = await house.guest()
-        guest.link.send(b'{"n":1}')
+        received = await receiver.next_request()
+        received.link.send(b'{"n":1}')
         head = await client.head()
         assert head.headers["content-type"] == "text/event-stream"
         assert head.headers["x-accel-buffering"] == "no"
         assert head.headers["cache-control"] == "no-cache"
         assert await client.chunk() == b'data: {"n":1}\n\n'
-        guest.link.send(b'{"n":\n2}', event="x.7")
+        received.link.send(b'{"n":\n2}', event="x.7")
         assert await client.chunk() == b'id: x.7\ndata: {"n":\ndata: 2}\n\n'
-        frame = guest.answer()
+        frame = received.answer()
         assert await client.chunk() == b"data: " + frame + b"\n\n"
         assert await client.chunk() == b""
-        assert isinstance(guest.end(), LinkClosed)
+        assert isinstance(received.send_error(), LinkClosed)
         client.send("POST", "/mcp", *modern("tools/list"))  # the connection serves on
-        (await house.guest()).answer()
+        (await receiver.next_request()).answer()
         assert (await client.reply()).status == 200
 
 
 @pytest.mark.requirement("L08")
-async def test_a_session_is_established_used_streamed_and_ended(house: House) -> None:
-    async with await house.client() as client, await house.client() as other:
+async def test_a_session_is_established_used_streamed_and_ended(receiver: Receiver) -> None:
+    async with await receiver.client() as client, await receiver.client() as other:
         client.send("POST", "/mcp", BOTH, request("initialize"))
-        guest = await house.guest()
-        guest.link.establish("token-1")
-        guest.answer()
+        received = await receiver.next_request()
+        received.link.establish("token-1")
+        received.answer()
         assert (await client.reply()).headers["mcp-session-id"] == "token-1"
 
         client.send("POST", "/mcp", LEGACY, b'{"jsonrpc":"2.0","method":"notifications/initialized"}')
-        guest = await house.guest()
-        assert (guest.info.session, guest.info.version) == ("s1", "2025-11-25")
-        guest.link.accept()
+        received = await receiver.next_request()
+        assert (received.info.session, received.info.version) == ("s1", "2025-11-25")
+        received.link.accept()
         reply = await client.reply()
         assert (reply.status, reply.body) == (202, b"")
 
         other.send("GET", "/mcp", STREAM | {"Last-Event-ID": "s.4"})
-        guest = await house.guest()
-        assert (guest.info.purpose, guest.info.last_event) == (Purpose.EVENT_STREAM, "s.4")
-        guest.link.send(b"", event="s.0")
+        received = await receiver.next_request()
+        assert (received.info.purpose, received.info.last_event) == (Purpose.EVENT_STREAM, "s.4")
+        received.link.send(b"", event="s.0")
         assert (await other.head()).status == 200
         assert await other.chunk() == b"id: s.0\nretry: 1000\ndata:\n\n"
-        guest.link.finish()
+        received.link.finish()
         assert await other.chunk() == b""
 
         client.send("DELETE", "/mcp", LEGACY)
-        guest = await house.guest()
-        assert guest.info.purpose is Purpose.DELETE_SESSION
-        guest.link.accept()
+        received = await receiver.next_request()
+        assert received.info.purpose is Purpose.DELETE_SESSION
+        received.link.accept()
         assert (await client.reply()).status == 200
 
 
 @pytest.mark.requirement("L08", "P01")
-async def test_a_legacy_client_may_send_a_response_and_a_modern_one_may_not(house: House) -> None:
+async def test_a_legacy_client_may_send_a_response_and_a_modern_one_may_not(receiver: Receiver) -> None:
     response = b'{"jsonrpc":"2.0","id":0,"result":{}}'
-    async with await house.client() as client:
+    async with await receiver.client() as client:
         client.send("POST", "/mcp", LEGACY, response)
-        guest = await house.guest()
-        assert guest.message is not None
-        assert guest.message.kind is jsonrpc.MessageKind.RESPONSE
-        guest.link.accept()
+        received = await receiver.next_request()
+        assert received.message is not None
+        assert received.message.kind is jsonrpc.MessageKind.RESPONSE
+        received.link.accept()
         assert (await client.reply()).status == 202
         reply = await client.ask("POST", "/mcp", BOTH | {"MCP-Protocol-Version": "2026-07-28"}, response)
         assert (reply.status, reply.json["error"]["code"]) == (400, jsonrpc.INVALID_REQUEST)
@@ -116,84 +119,92 @@ async def test_a_legacy_client_may_send_a_response_and_a_modern_one_may_not(hous
 
 @pytest.mark.requirement("L07", "P06")
 @pytest.mark.parametrize("streaming", [False, True])
-async def test_a_client_that_leaves_is_heard_at_once(house: House, streaming: bool) -> None:
-    client = await house.client()
+async def test_a_disconnect_is_noticed_at_once(receiver: Receiver, streaming: bool) -> None:
+    client = await receiver.client()
     client.send("POST", "/mcp", *modern("tools/list"))
-    guest = await house.guest()
+    received = await receiver.next_request()
     if streaming:
-        guest.link.send(b"{}")
+        received.link.send(b"{}")
         await client.head()
     client.writer.close()
-    assert isinstance(await guest.left(), LinkBroken)
+    assert isinstance(await received.disconnected(), LinkBroken)
     with pytest.raises(LinkBroken):
-        guest.link.send(b"{}", final=True)
+        received.link.send(b"{}", final=True)
 
 
-async def test_a_client_that_leaves_after_a_large_body_is_heard(house: House) -> None:
-    client = await house.client()
+async def test_a_disconnect_after_a_large_body_is_noticed(receiver: Receiver) -> None:
+    client = await receiver.client()
     client.send("POST", "/mcp", *modern("tools/call", name="echo", arguments={"text": "x" * 2_000_000}))
-    guest = await house.guest()
+    received = await receiver.next_request()
     client.writer.close()
-    assert isinstance(await guest.left(), LinkBroken)
+    assert isinstance(await received.disconnected(), LinkBroken)
 
 
-async def test_a_client_that_leaves_during_its_second_pipelined_request_is_heard(house: House) -> None:
-    client = await house.client()
+async def test_a_disconnect_during_the_second_pipelined_request_is_noticed(receiver: Receiver) -> None:
+    client = await receiver.client()
     client.send("POST", "/mcp", *modern("tools/list", id=1))
     client.send("POST", "/mcp", *modern("tools/list", id=2))
-    (await house.guest()).answer()
-    guest = await house.guest()
+    (await receiver.next_request()).answer()
+    received = await receiver.next_request()
     assert (await client.reply()).json["id"] == 1
     client.writer.close()
-    assert isinstance(await guest.left(), LinkBroken)
+    assert isinstance(await received.disconnected(), LinkBroken)
 
 
-async def test_sending_while_the_connection_breaks_harms_nobody(house: House) -> None:
+async def test_sending_while_the_connection_breaks_raises_only_link_broken(receiver: Receiver) -> None:
     failures: list[object] = []
     asyncio.get_running_loop().set_exception_handler(lambda _, context: failures.append(context))
     for _ in range(20):
-        client = await house.client()
+        client = await receiver.client()
         client.send("POST", "/mcp", *modern("tools/list"))
-        guest = await house.guest()
+        received = await receiver.next_request()
         client.writer.transport.abort()
         with contextlib.suppress(LinkBroken):
             while True:
-                guest.link.send(b"{}")
+                received.link.send(b"{}")
                 await asyncio.sleep(0)
-        assert isinstance(await guest.left(), LinkBroken)
+        assert isinstance(await received.disconnected(), LinkBroken)
     assert failures == []
 
 
-async def test_a_get_stream_hears_its_client_leave(house: House) -> None:
-    client = await house.client()
+async def test_a_disconnect_of_a_get_stream_is_noticed(receiver: Receiver) -> None:
+    client = await receiver.client()
     client.send("GET", "/mcp", STREAM)
-    guest = await house.guest()
-    guest.link.send(b"")
+    received = await receiver.next_request()
+    received.link.send(b"")
     await client.head()
     assert await client.chunk() == b":\n\n"
     client.writer.transport.abort()
-    assert isinstance(await guest.left(), LinkBroken)
+    assert isinstance(await received.disconnected(), LinkBroken)
 
 
-async def test_frames_of_one_turn_leave_in_one_write(house: House) -> None:
-    async with await house.client() as client:
+def data_segments(client: Client) -> int:
+    """How many TCP segments with data have arrived: tcpi_data_segs_in of Linux's tcp_info."""
+    info = client.writer.get_extra_info("socket").getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 160)
+    return int(struct.unpack_from("I", info, 152)[0])
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux counts the segments of a socket")
+async def test_frames_of_one_turn_leave_in_one_write(receiver: Receiver) -> None:
+    async with await receiver.client() as client:
+        before = data_segments(client)
         client.send("POST", "/mcp", *modern("tools/list"))
-        guest = await house.guest()
+        received = await receiver.next_request()
         for n in range(20):
-            guest.link.send(b'{"n":%d}' % n)
-        guest.answer()
-        reply = await client.reply()
-        assert reply.body.count(b"data: ") == 21
+            received.link.send(b'{"n":%d}' % n)
+        received.answer()
+        assert (await client.reply()).body.count(b"data: ") == 21
+        assert data_segments(client) - before == 1
 
 
-async def test_drain_waits_for_the_client_and_says_when_it_has_gone(house: House) -> None:
-    client = await house.client()
+async def test_drain_waits_for_a_slow_client_and_raises_when_it_disconnects(receiver: Receiver) -> None:
+    client = await receiver.client()
     client.writer.transport.pause_reading()  # type: ignore[attr-defined]  # as above
     client.send("POST", "/mcp", *modern("tools/list"))
-    guest = await house.guest()
-    guest.link.send(b'"' + b"x" * 16_000_000 + b'"')
+    received = await receiver.next_request()
+    received.link.send(b'"' + b"x" * 16_000_000 + b'"')
     await asyncio.sleep(0)
-    draining = asyncio.ensure_future(guest.link.drain())
+    draining = asyncio.ensure_future(received.link.drain())
     done, _ = await asyncio.wait([draining], timeout=0.1)
     assert not done
     client.writer.transport.abort()
@@ -203,16 +214,16 @@ async def test_drain_waits_for_the_client_and_says_when_it_has_gone(house: House
 
 @pytest.mark.requirement("L07")
 async def test_a_silent_stream_is_kept_open_by_comments() -> None:
-    house = await open_house(keep_alive_timeout=0.05)
-    async with await house.client() as client:
+    receiver = await open_receiver(keep_alive_timeout=0.05)
+    async with await receiver.client() as client:
         client.send("POST", "/mcp", *modern("subscriptions/listen"))
-        guest = await house.guest()
-        guest.link.send(b"{}")
+        received = await receiver.next_request()
+        received.link.send(b"{}")
         await client.head()
         assert await client.chunk() == b"data: {}\n\n"
         assert await client.chunk() == b":\n\n"
         assert await client.chunk() == b":\n\n"
-    await house.listener.aclose()
+    await receiver.listener.aclose()
 
 
 @pytest.mark.requirement("L16")
@@ -233,51 +244,51 @@ async def test_a_silent_stream_is_kept_open_by_comments() -> None:
 )
 @pytest.mark.parametrize("prefix", ["", "/tools"])
 async def test_a_path_names_a_server(path: str, server: str, prefix: str) -> None:
-    house = await open_house(path_prefix=prefix)
-    async with await house.client() as client:
+    receiver = await open_receiver(path_prefix=prefix)
+    async with await receiver.client() as client:
         client.send("POST", prefix + path, *modern("tools/list"))
-        guest = await house.guest()
-        assert guest.info.server == server
-        guest.answer()
+        received = await receiver.next_request()
+        assert received.info.server == server
+        received.answer()
         assert (await client.reply()).status == 200
-    await house.listener.aclose()
+    await receiver.listener.aclose()
 
 
-async def test_a_client_that_waits_to_be_told_to_continue_is_told(house: House) -> None:
+async def test_a_client_that_expects_100_continue_gets_it(receiver: Receiver) -> None:
     body = request("ping")
-    async with await house.client() as client:
+    async with await receiver.client() as client:
         client.send("POST", "/mcp", LEGACY | {"Expect": "100-continue", "Content-Length": str(len(body))})
         assert (await client.head()).status == 100
         client.write(body)
-        (await house.guest()).answer()
+        (await receiver.next_request()).answer()
         assert (await client.reply()).status == 200
 
 
-async def test_pipelined_requests_are_answered_in_order(house: House) -> None:
-    async with await house.client() as client:
+async def test_pipelined_requests_are_answered_in_order(receiver: Receiver) -> None:
+    async with await receiver.client() as client:
         for id in (1, 2, 3):
             client.send("POST", "/mcp", LEGACY, request("ping", id=id))
         for id in (1, 2, 3):
-            guest = await house.guest()
-            assert house.guests.empty()
-            guest.answer()
+            received = await receiver.next_request()
+            assert receiver.requests.empty()
+            received.answer()
             assert (await client.reply()).json["id"] == id
 
 
-async def test_an_http_1_0_client_gets_a_stream_that_ends_with_the_connection(house: House) -> None:
+async def test_an_http_1_0_client_gets_a_stream_that_ends_with_the_connection(receiver: Receiver) -> None:
     headers, body = modern("tools/list")
     lines = "".join(f"{name}: {value}\r\n" for name, value in headers.items())
-    async with await house.client() as client:
+    async with await receiver.client() as client:
         client.write(f"POST /mcp HTTP/1.0\r\nHost: localhost\r\nContent-Length: {len(body)}\r\n{lines}\r\n".encode() + body)
-        guest = await house.guest()
-        guest.link.send(b"{}")
-        frame = guest.answer()
+        received = await receiver.next_request()
+        received.link.send(b"{}")
+        frame = received.answer()
         assert "transfer-encoding" not in (await client.head()).headers
         assert await asyncio.wait_for(client.reader.read(), TIMEOUT) == b"data: {}\n\ndata: " + frame + b"\n\n"
 
 
-async def test_a_receiver_that_fails_still_answers() -> None:
-    class Broken(House):
+async def test_a_handler_that_raises_still_gets_its_client_a_response() -> None:
+    class Broken(Receiver):
         def on_request(self, link: RequestLink, message: Message | None) -> None:
             super().on_request(link, message)
             if message is not None and message.method == "begin":
@@ -298,46 +309,46 @@ async def test_a_receiver_that_fails_still_answers() -> None:
 
 
 @pytest.mark.requirement("C04")
-async def test_a_port_in_use_is_refused_with_the_address(house: House) -> None:
-    port = int(house.listener.address.rsplit(":", 1)[1])
+async def test_a_port_in_use_is_refused_with_the_address(receiver: Receiver) -> None:
+    port = int(receiver.listener.address.rsplit(":", 1)[1])
     with pytest.raises(LinkRefused, match=rf"127\.0\.0\.1:{port}.*in use.*choose another"):
-        await listen(house, HttpSettings(resolve=SERVERS.get, port=port))
+        await listen(receiver, HttpSettings(resolve=SERVERS.get, port=port))
 
 
-async def test_a_host_that_does_not_exist_is_refused(house: House) -> None:
+async def test_a_host_that_does_not_exist_is_refused(receiver: Receiver) -> None:
     with pytest.raises(LinkRefused, match=r"no-such-host\.invalid"):
-        await listen(house, HttpSettings(resolve=SERVERS.get, host="no-such-host.invalid"))
+        await listen(receiver, HttpSettings(resolve=SERVERS.get, host="no-such-host.invalid"))
 
 
 async def test_closing_ends_streams_lets_requests_be_answered_and_frees_the_port() -> None:
-    house = await open_house(close_timeout=5.0)
-    port = int(house.listener.address.rsplit(":", 1)[1])
-    async with await house.client() as client, await house.client() as stream, await house.client() as idle:
+    receiver = await open_receiver(close_timeout=5.0)
+    port = int(receiver.listener.address.rsplit(":", 1)[1])
+    async with await receiver.client() as client, await receiver.client() as stream, await receiver.client() as idle:
         stream.send("GET", "/mcp", STREAM)
-        streaming = await house.guest()
+        streaming = await receiver.next_request()
         streaming.link.send(b"", event="s.0")
         await stream.head()
         client.send("POST", "/mcp", *modern("tools/list"))
-        guest = await house.guest()
-        closing = asyncio.ensure_future(house.listener.aclose())
-        assert isinstance(await streaming.left(), LinkClosed)
+        received = await receiver.next_request()
+        closing = asyncio.ensure_future(receiver.listener.aclose())
+        assert isinstance(await streaming.disconnected(), LinkClosed)
         assert not closing.done()
-        guest.answer()
+        received.answer()
         reply = await client.reply()
         assert (reply.status, reply.headers["connection"]) == (200, "close")
         await asyncio.wait_for(closing, TIMEOUT)
         await idle.closed()
-    await house.listener.aclose()
-    again = await listen(house, HttpSettings(resolve=SERVERS.get, port=port))
+    await receiver.listener.aclose()
+    again = await listen(receiver, HttpSettings(resolve=SERVERS.get, port=port))
     await again.aclose()
 
 
-async def test_closing_does_not_wait_for_ever() -> None:
-    house = await open_house(close_timeout=0.05)
-    async with await house.client() as client, await house.client() as halfway:
+async def test_closing_is_bounded_by_its_timeout() -> None:
+    receiver = await open_receiver(close_timeout=0.05)
+    async with await receiver.client() as client, await receiver.client() as halfway:
         halfway.send("POST", "/mcp", LEGACY | {"Content-Length": "100"})
         client.send("POST", "/mcp", *modern("tools/list"))
-        guest = await house.guest()
-        await asyncio.wait_for(house.listener.aclose(), TIMEOUT)
-        assert isinstance(await guest.left(), LinkClosed)
+        received = await receiver.next_request()
+        await asyncio.wait_for(receiver.listener.aclose(), TIMEOUT)
+        assert isinstance(await received.disconnected(), LinkClosed)
         await halfway.closed()

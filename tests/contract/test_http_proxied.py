@@ -1,4 +1,4 @@
-"""The Streamable HTTP listener behind a reverse proxy, over real sockets: whose word counts, and for what."""
+"""The Streamable HTTP listener behind a reverse proxy: which forwarding headers it trusts, and its path prefix."""
 
 from __future__ import annotations
 
@@ -11,74 +11,74 @@ from fabric.links.base import LinkInfo
 from fabric.security.access import AccessRules
 from fabric.security.forwarded import Proxies
 from tests.contract.http_client import Client, modern
-from tests.contract.http_receiver import House, open_house
+from tests.contract.http_receiver import Receiver, open_receiver
 
 pytestmark = pytest.mark.requirement("S11")
 
 CLIENT = "198.51.100.17"
-SAID = {"X-Forwarded-For": f"6.6.6.6, {CLIENT}", "X-Forwarded-Proto": "https", "X-Forwarded-Host": "mcp.example"}
+FORWARDED = {"X-Forwarded-For": f"6.6.6.6, {CLIENT}", "X-Forwarded-Proto": "https", "X-Forwarded-Host": "mcp.example"}
 RULES = AccessRules(allowed_hosts=("mcp.example",))
 
 
 @pytest.fixture
-async def proxied() -> AsyncIterator[House]:
-    house = await open_house(proxies=Proxies(["127.0.0.0/8"]), access=RULES, path_prefix="/tools")
-    yield house
-    await house.listener.aclose()
+async def proxied() -> AsyncIterator[Receiver]:
+    receiver = await open_receiver(proxies=Proxies(["127.0.0.0/8"]), access=RULES, path_prefix="/tools")
+    yield receiver
+    await receiver.listener.aclose()
 
 
-async def let_in(house: House, client: Client, path: str, **headers: str) -> LinkInfo:
+async def accepted(receiver: Receiver, client: Client, path: str, **headers: str) -> LinkInfo:
     lines, body = modern("tools/list")
     client.send("POST", path, lines | {name.replace("_", "-"): value for name, value in headers.items()}, body)
-    guest = await house.guest()
-    guest.answer()
+    received = await receiver.next_request()
+    received.answer()
     assert (await client.reply()).status == 200
-    return guest.info
+    return received.info
 
 
-async def connected(house: House) -> Client:
-    return await Client.open(house.listener.address.removesuffix("/tools"))
+async def connected(receiver: Receiver) -> Client:
+    return await Client.open(receiver.listener.address.removesuffix("/tools"))
 
 
-async def test_a_listed_proxy_says_who_its_client_is_and_what_it_dialled(proxied: House) -> None:
+async def test_a_trusted_proxy_supplies_the_clients_address_scheme_and_host(proxied: Receiver) -> None:
     async with await connected(proxied) as client:
-        for _ in range(2):  # the second time the head is known
-            info = await let_in(proxied, client, "/tools/mcp", **SAID)
+        for _ in range(2):  # the second time the head is cached
+            info = await accepted(proxied, client, "/tools/mcp", **FORWARDED)
             assert (info.peer, info.caller) == (CLIENT, Caller(CLIENT, "https", "mcp.example"))
-        info = await let_in(proxied, client, "/tools/mcp", **SAID | {"X-Forwarded-For": "2001:db8::1"})
+        info = await accepted(proxied, client, "/tools/mcp", **FORWARDED | {"X-Forwarded-For": "2001:db8::1"})
         assert info.caller.address == "2001:db8::1"
-        info = await let_in(proxied, client, "/tools/mcp")
+        info = await accepted(proxied, client, "/tools/mcp")
         assert info.caller == Caller("127.0.0.1", "http", f"127.0.0.1:{client.port}")
         assert info.peer.startswith("127.0.0.1:")
 
 
-async def test_nobody_else_is_believed() -> None:
-    house = await open_house(proxies=Proxies(["10.0.0.0/8"]))
-    async with await house.client() as client:
-        headers = SAID | {"Forwarded": "for=6.6.6.6;host=mcp.example"}
-        assert (await let_in(house, client, "/mcp", **headers)).caller.address == "127.0.0.1"
+async def test_forwarding_headers_of_other_peers_are_ignored() -> None:
+    receiver = await open_receiver(proxies=Proxies(["10.0.0.0/8"]))
+    async with await receiver.client() as client:
+        headers = FORWARDED | {"Forwarded": "for=6.6.6.6;host=mcp.example"}
+        assert (await accepted(receiver, client, "/mcp", **headers)).caller.address == "127.0.0.1"
         lines, body = modern("tools/list")
         foreign = await client.ask("POST", "/mcp", lines | {"Host": "evil.example", "X-Forwarded-Host": "localhost"}, body)
         assert foreign.status == 421
-    await house.listener.aclose()
+    await receiver.listener.aclose()
 
 
-async def test_the_host_that_a_listed_proxy_was_dialled_by_is_the_one_that_is_checked(proxied: House) -> None:
+async def test_the_forwarded_host_is_checked_against_the_allowed_hosts(proxied: Receiver) -> None:
     lines, body = modern("tools/list")
     async with await connected(proxied) as client:
-        assert (await let_in(proxied, client, "/tools/mcp", Host="fabric", **SAID)).caller.host == "mcp.example"
-        for said in ({"X-Forwarded-Host": "evil.example"}, {"Forwarded": f'for="{CLIENT}";host=evil.example'}):
-            assert (await client.ask("POST", "/tools/mcp", lines | said, body)).status == 421
+        assert (await accepted(proxied, client, "/tools/mcp", Host="fabric", **FORWARDED)).caller.host == "mcp.example"
+        for forwarded in ({"X-Forwarded-Host": "evil.example"}, {"Forwarded": f'for="{CLIENT}";host=evil.example'}):
+            assert (await client.ask("POST", "/tools/mcp", lines | forwarded, body)).status == 421
         assert (await client.ask("POST", "/tools/mcp", lines | {"Host": "evil.example"}, body)).status == 421
 
 
-async def test_servers_are_below_the_path_prefix_and_nowhere_else(proxied: House) -> None:
+async def test_servers_are_reached_only_below_the_path_prefix(proxied: Receiver) -> None:
     lines, body = modern("tools/list")
     async with await connected(proxied) as client:
-        assert (await let_in(proxied, client, "/tools/mcp")).server == "default"
-        assert (await let_in(proxied, client, "/tools/a%20b%2Fc/mcp")).server == "odd"
+        assert (await accepted(proxied, client, "/tools/mcp")).server == "default"
+        assert (await accepted(proxied, client, "/tools/a%20b%2Fc/mcp")).server == "odd"
         for path in ("/mcp", "/echo/mcp", "/toolsmcp", "/tools", "/tools//mcp", "/TOOLS/mcp", "/tools/tools/mcp"):
             assert (await client.ask("POST", path, lines, body)).status == 404
-        told = (await client.ask("POST", "/mcp", lines, body)).json["error"]["message"]
-        assert told.startswith("no such path: servers are at /tools/mcp, /tools/{server}/mcp; ")
+        message = (await client.ask("POST", "/mcp", lines, body)).json["error"]["message"]
+        assert message.startswith("no such path: servers are at /tools/mcp, /tools/{server}/mcp; ")
     assert proxied.listener.address.endswith("/tools")

@@ -1,4 +1,4 @@
-"""What the Streamable HTTP listener refuses, over real sockets, and that nobody else is disturbed by it."""
+"""Requests that the Streamable HTTP listener refuses, with their status and message; other clients are not disturbed."""
 
 from __future__ import annotations
 
@@ -14,20 +14,20 @@ from fabric.mcp import jsonrpc
 from fabric.security.auth.base import AuthRequest, Challenge, Principal
 from fabric.security.auth.basic import Basic
 from tests.contract.http_client import BOTH, LEGACY, STREAM, TIMEOUT, modern, request
-from tests.contract.http_receiver import House, open_house
+from tests.contract.http_receiver import Receiver, open_receiver
 
 
 @pytest.fixture
-async def house() -> AsyncIterator[House]:
-    house = await open_house()
-    yield house
-    await house.listener.aclose()
+async def receiver() -> AsyncIterator[Receiver]:
+    receiver = await open_receiver()
+    yield receiver
+    await receiver.listener.aclose()
 
 
 @pytest.mark.requirement("L16", "P12")
 @pytest.mark.parametrize("path", ["/", "/none/mcp", "/mcp//", "//mcp", "/a/b/mcp", "/%ff/mcp", "/echo/mcpx", "/mcp%2Fmcp"])
-async def test_an_unknown_path_or_server_is_a_404_with_a_reason(house: House, path: str) -> None:
-    async with await house.client() as client:
+async def test_an_unknown_path_or_server_is_a_404_with_a_reason(receiver: Receiver, path: str) -> None:
+    async with await receiver.client() as client:
         reply = await client.ask("POST", path, *modern("tools/list"))
         assert reply.status == 404
         assert reply.json["error"]["data"]["reason"] == "unknown_server"
@@ -35,7 +35,7 @@ async def test_an_unknown_path_or_server_is_a_404_with_a_reason(house: House, pa
 
 @pytest.mark.requirement("L16")
 @pytest.mark.parametrize(
-    ("names", "path", "told"),
+    ("names", "path", "ending"),
     [
         ((), "/", "no such path: servers are at /mcp, /{server}/mcp; no server is known yet"),
         (("echo", "time"), "/", "no such path: servers are at /mcp, /{server}/mcp; known are echo, time"),
@@ -44,14 +44,14 @@ async def test_an_unknown_path_or_server_is_a_404_with_a_reason(house: House, pa
         ([f"s{n}" for n in range(99)], "/none/mcp", ", s18, s19, 79 more"),
     ],
 )
-async def test_who_asks_for_a_server_that_is_not_there_is_told_which_there_are(
-    names: Sequence[str], path: str, told: str
+async def test_a_request_for_an_unknown_server_is_answered_with_the_known_ones(
+    names: Sequence[str], path: str, ending: str
 ) -> None:
-    house = await open_house(resolve=lambda _: None, names=lambda: names)
-    async with await house.client() as client:
+    receiver = await open_receiver(resolve=lambda _: None, names=lambda: names)
+    async with await receiver.client() as client:
         for method in ("GET", "POST"):
-            assert (await client.ask(method, path, *modern("tools/list"))).json["error"]["message"].endswith(told)
-    await house.listener.aclose()
+            assert (await client.ask(method, path, *modern("tools/list"))).json["error"]["message"].endswith(ending)
+    await receiver.listener.aclose()
 
 
 @pytest.mark.requirement("L16")
@@ -65,36 +65,40 @@ async def test_who_asks_for_a_server_that_is_not_there_is_told_which_there_are(
         ("/a%20b%2Fc/message", "/a%20b%2Fc/mcp"),
     ],
 )
-async def test_a_client_of_http_sse_is_told_in_words_what_is_served(house: House, method: str, path: str, where: str) -> None:
-    async with await house.client() as client:
+async def test_a_client_of_http_sse_is_directed_to_streamable_http(
+    receiver: Receiver, method: str, path: str, where: str
+) -> None:
+    async with await receiver.client() as client:
         reply = await client.ask(method, path, STREAM, request("initialize") if method == "POST" else None)
         assert reply.status == 404
-        told = f"2024-11-05, which begins with a GET, is not served: let the client speak Streamable HTTP, at {where};"
-        assert told in reply.json["error"]["message"]
-        reply = await client.ask("GET", "/mcp", {"Accept": "text/event-stream"})  # as such a client begins, whatever its URL
+        explanation = f"2024-11-05, which begins with a GET, is not served: let the client speak Streamable HTTP, at {where};"
+        assert explanation in reply.json["error"]["message"]
+        reply = await client.ask(
+            "GET", "/mcp", {"Accept": "text/event-stream"}
+        )  # how a client of HTTP+SSE begins, whatever its URL
         assert (reply.status, "let the client speak Streamable HTTP" in reply.json["error"]["message"]) == (400, True)
 
 
 @pytest.mark.requirement("S03")
-async def test_a_foreign_host_or_origin_is_refused_before_anything_else(house: House) -> None:
+async def test_a_foreign_host_or_origin_is_refused_before_anything_else(receiver: Receiver) -> None:
     headers, body = modern("tools/list")
-    async with await house.client() as client:
+    async with await receiver.client() as client:
         assert (await client.ask("POST", "/mcp", headers | {"Host": "evil.example"}, body)).status == 421
         assert (await client.ask("GET", "/none", {"Host": "evil.example"})).status == 421
         reply = await client.ask("POST", "/mcp", headers | {"Origin": "http://evil.example"}, body)
         assert (reply.status, reply.json["error"]["data"]["reason"], reply.json["id"]) == (403, "forbidden", None)
         assert "access-control-allow-origin" not in reply.headers
         client.send("POST", "/mcp", headers | {"Host": "localhost:1", "Origin": "http://localhost:3000"}, body)
-        (await house.guest()).answer()
+        (await receiver.next_request()).answer()
         reply = await client.reply()
         assert (reply.status, reply.headers["access-control-allow-origin"]) == (200, "http://localhost:3000")
-        assert house.listener.refusals == {421: 2, 403: 1}
+        assert receiver.listener.refusals == {421: 2, 403: 1}
 
 
 @pytest.mark.requirement("S03")
-async def test_a_preflight_is_answered_by_the_allow_list(house: House) -> None:
+async def test_a_preflight_is_answered_by_the_allow_list(receiver: Receiver) -> None:
     wanted = {"Access-Control-Request-Method": "POST", "Access-Control-Request-Headers": "content-type, mcp-param-x"}
-    async with await house.client() as client:
+    async with await receiver.client() as client:
         reply = await client.ask("OPTIONS", "/mcp", wanted | {"Origin": "http://127.0.0.1:5173"})
         assert (reply.status, reply.headers["access-control-allow-headers"]) == (200, "content-type, mcp-param-x")
         assert "POST" in reply.headers["access-control-allow-methods"]
@@ -103,9 +107,9 @@ async def test_a_preflight_is_answered_by_the_allow_list(house: House) -> None:
 
 @pytest.mark.requirement("S01")
 async def test_basic_credentials_are_asked_for_and_name_the_caller() -> None:
-    house = await open_house(authenticator=Basic("ann", "a:b"), pages={"/livez": lambda: (200, b"up", "text/plain")})
+    receiver = await open_receiver(authenticator=Basic("ann", "a:b"), pages={"/livez": lambda: (200, b"up", "text/plain")})
     headers, body = modern("tools/list")
-    async with await house.client() as client:
+    async with await receiver.client() as client:
         reply = await client.ask("POST", "/mcp", headers, body)
         assert reply.status == 401
         assert reply.headers["www-authenticate"].startswith("Basic ")
@@ -115,16 +119,16 @@ async def test_basic_credentials_are_asked_for_and_name_the_caller() -> None:
         assert refused.status == 401
         assert refused.json["error"]["message"] == "wrong credentials: give this listener its user and password by HTTP Basic"
         client.send("POST", "/mcp", headers | {"Authorization": "basic " + base64.b64encode(b"ann:a:b").decode()}, body)
-        guest = await house.guest()
-        assert guest.info.principal == "ann"
-        guest.answer()
+        received = await receiver.next_request()
+        assert received.info.principal == "ann"
+        received.answer()
         assert (await client.reply()).status == 200
         assert (await client.ask("GET", "/livez", {})).body == b"up"
-    await house.listener.aclose()
+    await receiver.listener.aclose()
 
 
 class Expiring:
-    """An Authenticator whose callers are known until it is told otherwise."""
+    """An Authenticator that accepts a caller until `expired` is set."""
 
     def __init__(self) -> None:
         self.expired = False
@@ -136,17 +140,17 @@ class Expiring:
 
 
 @pytest.mark.requirement("S01")
-async def test_credentials_that_expire_are_judged_anew_with_each_request_of_a_connection() -> None:
+async def test_expiring_credentials_are_checked_with_each_request_of_a_connection() -> None:
     authenticator = Expiring()
-    house = await open_house(authenticator=authenticator)
+    receiver = await open_receiver(authenticator=authenticator)
     headers, body = modern("tools/list")
     headers |= {"Authorization": "Bearer x"}
-    async with await house.client() as client:
+    async with await receiver.client() as client:
         for _ in range(2):
             client.send("POST", "/mcp", headers, body)
-            guest = await house.guest()
-            assert guest.info.principal == "ann"
-            guest.answer()
+            received = await receiver.next_request()
+            assert received.info.principal == "ann"
+            received.answer()
             assert (await client.reply()).status == 200
         authenticator.expired = True
         refused = await client.ask("POST", "/mcp", headers, body)
@@ -155,7 +159,7 @@ async def test_credentials_that_expire_are_judged_anew_with_each_request_of_a_co
         assert (await client.ask("POST", "/mcp", headers, b"no JSON")).status == 400
         authenticator.expired = True
         assert (await client.ask("POST", "/mcp", headers, b"no JSON")).status == 401
-    await house.listener.aclose()
+    await receiver.listener.aclose()
 
 
 @pytest.mark.requirement("L08", "P12")
@@ -171,10 +175,10 @@ async def test_credentials_that_expire_are_judged_anew_with_each_request_of_a_co
         ("GET", STREAM | {"MCP-Protocol-Version": "1999-01-01"}, 400),
     ],
 )
-async def test_a_request_without_a_body_that_fits_no_rule_is_refused(
-    house: House, method: str, headers: dict[str, str], status: int
+async def test_an_invalid_request_without_a_body_is_refused(
+    receiver: Receiver, method: str, headers: dict[str, str], status: int
 ) -> None:
-    async with await house.client() as client:
+    async with await receiver.client() as client:
         reply = await client.ask(method, "/mcp", headers)
         assert reply.status == status
         assert reply.json["error"]["data"]["reason"] == "invalid"
@@ -195,13 +199,13 @@ async def test_a_request_without_a_body_that_fits_no_rule_is_refused(
         (b"[]", jsonrpc.INVALID_REQUEST),
     ],
 )
-async def test_a_malformed_message_is_a_400_that_the_handler_never_sees(house: House, body: bytes, code: int) -> None:
-    async with await house.client() as client:
+async def test_a_malformed_message_is_a_400_that_the_handler_never_sees(receiver: Receiver, body: bytes, code: int) -> None:
+    async with await receiver.client() as client:
         reply = await client.ask("POST", "/mcp", LEGACY, body)
         assert (reply.status, reply.json["error"]["code"]) == (400, code)
-        assert house.guests.empty()
+        assert receiver.requests.empty()
         client.send("POST", "/mcp", LEGACY, request("ping"))
-        (await house.guest()).answer()
+        (await receiver.next_request()).answer()
         assert (await client.reply()).status == 200
 
 
@@ -214,21 +218,21 @@ async def test_a_malformed_message_is_a_400_that_the_handler_never_sees(house: H
         b"GET /\xff HTTP/1.1\r\nHost: localhost\r\n\r\n",
     ],
 )
-async def test_bytes_that_are_not_http_close_only_their_own_connection(house: House, garbage: bytes) -> None:
-    async with await house.client() as client, await house.client() as other:
+async def test_bytes_that_are_not_http_close_only_their_own_connection(receiver: Receiver, garbage: bytes) -> None:
+    async with await receiver.client() as client, await receiver.client() as other:
         client.write(garbage)
         assert (await client.reply()).status == 400
         await client.closed()
         other.send("POST", "/mcp", *modern("tools/list"))
-        (await house.guest()).answer()
+        (await receiver.next_request()).answer()
         assert (await other.reply()).status == 200
-        assert house.listener.refusals == {400: 1}
+        assert receiver.listener.refusals == {400: 1}
 
 
 @pytest.mark.requirement("P12")
 async def test_a_body_over_the_limit_is_refused_by_its_size_and_the_connection_lives() -> None:
-    house = await open_house(max_body_bytes=1000)
-    async with await house.client() as client:
+    receiver = await open_receiver(max_body_bytes=1000)
+    async with await receiver.client() as client:
         announced = await client.ask("POST", "/mcp", LEGACY, b"x" * 5000)
         assert (announced.status, announced.json["error"]["data"]["reason"]) == (413, "too_large")
         assert "1000 bytes" in announced.json["error"]["message"]
@@ -237,13 +241,13 @@ async def test_a_body_over_the_limit_is_refused_by_its_size_and_the_connection_l
         assert (await client.reply()).status == 413
         client.write(b"0\r\n\r\n")
         client.send("POST", "/mcp", LEGACY, request("ping"))
-        (await house.guest()).answer()
+        (await receiver.next_request()).answer()
         assert (await client.reply()).status == 200
-    await house.listener.aclose()
+    await receiver.listener.aclose()
 
 
 @pytest.mark.requirement("P12")
-async def test_what_was_refused_is_refused_again_and_what_was_let_in_is_looked_at_again(house: House) -> None:
+async def test_every_request_of_a_connection_is_checked_again(receiver: Receiver) -> None:
     headers, body = modern("tools/call", name="echo", arguments={})
     refused = [
         (headers | {"Accept": "text/html"}, body, 406),
@@ -255,21 +259,21 @@ async def test_what_was_refused_is_refused_again_and_what_was_let_in_is_looked_a
         (headers, body.replace(b"/clientCapabilities", b"/clientcapabilities"), 400),
         (headers, body.replace(b'"id"', b'"di"').replace(b"call", b"cull"), 400),
     ]
-    async with await house.client() as client:
+    async with await receiver.client() as client:
         for wrong_headers, wrong_body, status in refused:
             for _ in range(2):
                 client.send("POST", "/mcp", headers, body)
-                (await house.guest()).answer()
+                (await receiver.next_request()).answer()
                 assert (await client.reply()).status == 200
                 assert (await client.ask("POST", "/mcp", wrong_headers, wrong_body)).status == status
                 assert (await client.ask("POST", "/mcp", wrong_headers, wrong_body)).status == status
-    assert house.guests.empty()
+    assert receiver.requests.empty()
 
 
-async def test_a_server_that_goes_is_not_found_and_one_that_comes_is() -> None:
+async def test_a_removed_server_is_not_found_and_a_replaced_one_is() -> None:
     servers = {"echo": "one"}
-    house = await open_house(resolve=servers.get)
-    async with await house.client() as client:
+    receiver = await open_receiver(resolve=servers.get)
+    async with await receiver.client() as client:
         for server in ("one", "two", ""):
             servers["echo"] = server
             if not server:
@@ -278,48 +282,48 @@ async def test_a_server_that_goes_is_not_found_and_one_that_comes_is() -> None:
                 continue
             for _ in range(2):
                 client.send("POST", "/echo/mcp", *modern("tools/list"))
-                guest = await house.guest()
-                assert guest.info.server == server
-                guest.answer()
+                received = await receiver.next_request()
+                assert received.info.server == server
+                received.answer()
                 assert (await client.reply()).status == 200
-    await house.listener.aclose()
+    await receiver.listener.aclose()
 
 
 @pytest.mark.requirement("D09")
-async def test_a_fault_leaves_with_the_status_of_its_era(house: House) -> None:
+async def test_a_fault_leaves_with_the_status_of_its_era(receiver: Receiver) -> None:
     fault = fault_frame(b"1", Fault(Reason.OVERLOADED, "busy", retryable=True, retry_after=1.2))
-    async with await house.client() as client:
+    async with await receiver.client() as client:
         client.send("POST", "/mcp", *modern("tools/list"))
-        (await house.guest()).link.send(fault, final=True)
+        (await receiver.next_request()).link.send(fault, final=True)
         reply = await client.reply()
         assert (reply.status, reply.headers["retry-after"], reply.body) == (503, "2", fault)
         client.send("POST", "/mcp", LEGACY, request("tools/list"))
-        (await house.guest()).link.send(fault, final=True)
+        (await receiver.next_request()).link.send(fault, final=True)
         assert (await client.reply()).status == 200
         client.send("POST", "/mcp", LEGACY, request("tools/list"))
-        (await house.guest()).link.send(fault_frame(b"1", Fault(Reason.SESSION_LOST, "gone")), final=True)
+        (await receiver.next_request()).link.send(fault_frame(b"1", Fault(Reason.SESSION_LOST, "gone")), final=True)
         assert (await client.reply()).status == 404
         client.send("GET", "/mcp", STREAM)
-        (await house.guest()).link.send(fault, final=True)
+        (await receiver.next_request()).link.send(fault, final=True)
         assert (await client.reply()).status == 503
 
 
 @pytest.mark.requirement("P12")
-async def test_rubbish_from_some_disturbs_no_other_client(house: House) -> None:
-    async def bother() -> None:
-        async with await house.client() as client:
+async def test_garbage_from_some_clients_disturbs_no_other_client(receiver: Receiver) -> None:
+    async def disturb() -> None:
+        async with await receiver.client() as client:
             for _ in range(20):
                 assert (await client.ask("POST", "/none/mcp", LEGACY, b"{")).status == 404
                 assert (await client.ask("POST", "/mcp", LEGACY, b"\xff" * 2000)).status == 400
 
     async def answer() -> None:
         while True:
-            (await house.guest()).answer()
+            (await receiver.next_request()).answer()
 
     answering = asyncio.ensure_future(answer())
-    bothering = [asyncio.ensure_future(bother()) for _ in range(4)]
-    async with await house.client() as client:
+    disturbing = [asyncio.ensure_future(disturb()) for _ in range(4)]
+    async with await receiver.client() as client:
         for id in range(200):
             assert json.loads((await client.ask("POST", "/mcp", LEGACY, request("ping", id=id))).body)["id"] == id
-    await asyncio.wait_for(asyncio.gather(*bothering), TIMEOUT)
+    await asyncio.wait_for(asyncio.gather(*disturbing), TIMEOUT)
     answering.cancel()

@@ -1,4 +1,4 @@
-"""Each class of link error is provoked on each transport, for real; where a transport cannot have it, the table says why."""
+"""Each class of link error is provoked on each real transport; where a transport cannot raise it, the table says why."""
 
 from __future__ import annotations
 
@@ -33,8 +33,8 @@ from fabric.links.stdio.processes import Processes
 from fabric.links.stdio.server import spawn
 from tests.contract.http_server import modern
 from tests.contract.links import MEMBERS, WAIT, Joined, Member, SocketPeer, WebSocketPeer, authority
-from tests.conversing import conversing
 from tests.ports import free_port
+from tests.tcp_server import tcp_server
 
 pytestmark = pytest.mark.requirement("L01")
 Provoke = Callable[[Path], Awaitable[object]]
@@ -47,32 +47,32 @@ PATIENT = ConnectSettings(timeout=WAIT, headers=(("X-Api-Key", SECRET),))
 QUICK = ConnectSettings(timeout=0.3, answer_timeout=0.3, headers=PATIENT.headers)
 
 
-def secretive(url: str) -> str:
-    """With credentials, where its scheme has a place for them."""
+def with_credentials(url: str) -> str:
+    """The URL with credentials in it, where its scheme has a place for them."""
     scheme, _, rest = url.partition("://")
     return url if scheme in ("tcp", "tls", "unix") else f"{scheme}://me:{SECRET}@{rest}/mcp?key={SECRET}"
 
 
 async def connect(url: str, settings: ConnectSettings = PATIENT) -> object:
-    """To succeed would be the mistake, but then it is closed."""
-    link = await registry.connect(secretive(url), settings, id="any")
+    """Connect, which should fail; a link that opens all the same is closed and returned."""
+    link = await registry.connect(with_credentials(url), settings, id="any")
     await link.aclose()
     return link
 
 
 @asynccontextmanager
-async def answering(said: bytes) -> AsyncIterator[str]:
-    """A server that says one thing to whoever connects: where."""
+async def answering(greeting: bytes) -> AsyncIterator[str]:
+    """A server that sends these bytes to every client; its address."""
 
-    async def say(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        writer.write(said)
+    async def greet(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(greeting)
         await reader.read()
 
-    async with conversing(say) as port:
+    async with tcp_server(greet) as port:
         yield f"127.0.0.1:{port}"
 
 
-# ---------------------------------------------------------------- what an open link can meet
+# ---------------------------------------------------------------- errors of an open link
 def opened(member: Member, meet: Callable[[Joined], Awaitable[object]]) -> Provoke:
     async def provoke(_: Path) -> None:
         async with member.open(max_frame_bytes=1000) as joined:
@@ -84,30 +84,30 @@ def opened(member: Member, meet: Callable[[Joined], Awaitable[object]]) -> Provo
     return provoke
 
 
-def says(data: bytes) -> Callable[[Joined], Awaitable[object]]:
+def peer_writes(data: bytes) -> Callable[[Joined], Awaitable[object]]:
     return lambda joined: joined.peer.write(data)
 
 
 async def bytes_below_tls(joined: Joined) -> None:
-    """The peer falls out of its TLS."""
+    """The peer writes bytes below its TLS."""
     assert isinstance(joined.peer, SocketPeer)
     os.write(joined.peer.writer.get_extra_info("socket").fileno(), b"not a record of TLS\n" * 3)
 
 
 def common(member: Member) -> dict[type[LinkError], Provoke]:
-    """What every link can meet once it is open."""
+    """The errors that every open link can raise."""
     meets: dict[type[LinkError], Callable[[Joined], Awaitable[object]]] = {
         LinkClosed: lambda joined: joined.link.aclose(),
-        LinkOverflow: says(b"x" * 2000 + b"\n"),
+        LinkOverflow: peer_writes(b"x" * 2000 + b"\n"),
     }
     if member.bytewise:
         meets[LinkBroken] = lambda joined: joined.peer.vanish()
     if member.end is EndOfLink:
-        meets[EndOfLink] = lambda joined: joined.peer.leave()
+        meets[EndOfLink] = lambda joined: joined.peer.close()
     return {error: opened(member, meet) for error, meet in meets.items()}
 
 
-# ---------------------------------------------------------------- what stands in the way of opening one
+# ---------------------------------------------------------------- errors of opening a link
 async def no_such_command(_: Path) -> None:
     async with contextlib.aclosing(Processes()) as processes:
         command = ServerCommand("no-such-command")
@@ -119,25 +119,25 @@ def nobody_listens(scheme: str) -> Provoke:
 
 
 async def plain_text_for_tls(_: Path) -> None:
-    async with answering(b"+OK ready\r\n") as where:
-        await connect(f"tls://{where}")
+    async with answering(b"+OK ready\r\n") as address:
+        await connect(f"tls://{address}")
 
 
 async def an_unknown_authority(_: Path) -> None:
-    async with tls_server("leaf") as where:
-        await connect(where)
+    async with tls_server("leaf") as address:
+        await connect(address)
 
 
 async def another_hosts_certificate(_: Path) -> None:
     authority().sign("other", address="127.0.0.2")
-    async with tls_server("other") as where:
-        await connect(where, ConnectSettings(trust=authority().trust))
+    async with tls_server("other") as address:
+        await connect(address, ConnectSettings(trust=authority().trust))
 
 
-async def an_old_certificate(_: Path) -> None:
+async def an_expired_certificate(_: Path) -> None:
     authority().sign("old", lifetime=timedelta(hours=-1))
-    async with tls_server("old") as where:
-        await connect(where, ConnectSettings(trust=authority().trust))
+    async with tls_server("old") as address:
+        await connect(address, ConnectSettings(trust=authority().trust))
 
 
 @asynccontextmanager
@@ -148,17 +148,17 @@ async def tls_server(name: str) -> AsyncIterator[str]:
     async def hang_up(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         writer.close()
 
-    async with conversing(hang_up, tls=context) as port:
+    async with tcp_server(hang_up, tls=context) as port:
         yield f"tls://127.0.0.1:{port}"
 
 
 async def silence_for_tls(_: Path) -> None:
-    async with answering(b"") as where:
-        await connect(f"tls://{where}", QUICK)
+    async with answering(b"") as address:
+        await connect(f"tls://{address}", QUICK)
 
 
 async def a_full_queue(folder: Path) -> None:
-    """A server that lives and does not accept."""
+    """A server that listens and does not accept."""
     with socket.socket(socket.AF_UNIX) as listening, socket.socket(socket.AF_UNIX) as first:
         listening.bind(f"{folder}/full")
         listening.listen(0)
@@ -168,7 +168,7 @@ async def a_full_queue(folder: Path) -> None:
 
 @contextlib.contextmanager
 def full_port() -> Iterator[int]:
-    """The same for TCP: the system answers no more."""
+    """A TCP port whose queue is full, so that the system answers no more connections."""
     with contextlib.ExitStack() as stack:
         listening = stack.enter_context(socket.socket())
         listening.bind(("127.0.0.1", 0))
@@ -190,7 +190,7 @@ async def no_such_socket(folder: Path) -> None:
 
 
 def websocket_bytes(data: bytes) -> Callable[[Joined], Awaitable[object]]:
-    """The peer writes what is no frame."""
+    """The peer writes bytes that are not a frame."""
 
     async def write(joined: Joined) -> None:
         assert isinstance(joined.peer, WebSocketPeer)
@@ -200,23 +200,23 @@ def websocket_bytes(data: bytes) -> Callable[[Joined], Awaitable[object]]:
 
 
 async def no_websocket(_: Path) -> None:
-    async with answering(HTTP) as where:
-        await connect(f"ws://{where}")
+    async with answering(HTTP) as address:
+        await connect(f"ws://{address}")
 
 
 async def an_unknown_authority_for_websockets(_: Path) -> None:
-    async with tls_server("leaf") as where:
-        await connect(where.replace("tls:", "wss:"))
+    async with tls_server("leaf") as address:
+        await connect(address.replace("tls:", "wss:"))
 
 
 async def silence_for_websockets(_: Path) -> None:
-    async with answering(b"") as where:
-        await connect(f"ws://{where}", QUICK)
+    async with answering(b"") as address:
+        await connect(f"ws://{address}", QUICK)
 
 
 async def ask(url: str, settings: ConnectSettings = PATIENT) -> None:
-    """What HTTP answers is known when something was asked."""
-    link = await registry.connect(secretive(url), settings, id="any")
+    """Send a request, since an HTTP link opens no connection before that, and read until the link ends."""
+    link = await registry.connect(with_credentials(url), settings, id="any")
     try:
         link.send(modern("x1"))
         async with asyncio.timeout(WAIT):
@@ -226,17 +226,17 @@ async def ask(url: str, settings: ConnectSettings = PATIENT) -> None:
         await link.aclose()
 
 
-def answers_http(said: bytes) -> Provoke:
+def answers_http(response: bytes) -> Provoke:
     async def provoke(_: Path) -> None:
-        async with answering(said) as where:
-            await ask(f"http://{where}")
+        async with answering(response) as address:
+            await ask(f"http://{address}")
 
     return provoke
 
 
 async def an_unknown_authority_for_http(_: Path) -> None:
-    async with tls_server("leaf") as where:
-        await ask(where.replace("tls:", "https:"))
+    async with tls_server("leaf") as address:
+        await ask(address.replace("tls:", "https:"))
 
 
 async def a_full_port_for_http(_: Path) -> None:
@@ -253,11 +253,13 @@ ERRORS: tuple[type[LinkError], ...] = (
 
 @dataclass
 class Transport:
-    """How to provoke the errors on it, and why the others cannot be."""
+    """A transport and the errors that it can raise."""
 
     name: str
     provoke: Mapping[type[LinkError], Provoke]
+    """How each error is provoked."""
     never: Mapping[type[LinkError], str] = field(default_factory=dict)
+    """Why each other error cannot be."""
 
 
 BY_NAME = {member.name: member for member in MEMBERS}
@@ -269,7 +271,7 @@ TRANSPORTS = [
         {
             **NO_HANDSHAKE,
             LinkTimeout: "a process has started or it has not",
-            LinkProtocolError: "what is no message on its stdout is told and skipped",
+            LinkProtocolError: "invalid lines on its stdout are reported and skipped",
             EndOfLink: "a server should not exit: that is LinkBroken",
         },
     ),
@@ -280,7 +282,7 @@ TRANSPORTS = [
             **NO_HANDSHAKE,
             LinkRefused: "both ends are made at once",
             LinkTimeout: "both ends are made at once",
-            LinkBroken: "only by a peer that takes nothing: test_a_peer_that_takes_nothing_for_a_time_breaks_its_own_link_...",
+            LinkBroken: "only by a peer that reads nothing: test_a_peer_that_reads_nothing_for_the_stall_timeout_...",
             LinkProtocolError: "it carries whole frames",
         },
     ),
@@ -290,7 +292,7 @@ TRANSPORTS = [
             **common(BY_NAME["tcp"]),
             LinkRefused: nobody_listens("tcp"),
             LinkTimeout: a_full_port,
-            LinkProtocolError: opened(BY_NAME["tcp"], says(HTTP)),
+            LinkProtocolError: opened(BY_NAME["tcp"], peer_writes(HTTP)),
         },
         NO_HANDSHAKE,
     ),
@@ -311,7 +313,7 @@ TRANSPORTS = [
             **common(BY_NAME["unix"]),
             LinkRefused: no_such_socket,
             LinkTimeout: a_full_queue,
-            LinkProtocolError: opened(BY_NAME["unix"], says(HTTP)),
+            LinkProtocolError: opened(BY_NAME["unix"], peer_writes(HTTP)),
         },
         NO_HANDSHAKE,
     ),
@@ -342,40 +344,40 @@ TRANSPORTS = [
 PROVOKED = [(transport.name, error, provoke) for transport in TRANSPORTS for error, provoke in transport.provoke.items()]
 
 
-def told(error: BaseException | None) -> str:
-    """All that a log could show of an error and of what it came from."""
-    said = []
+def logged(error: BaseException | None) -> str:
+    """All that a log could show of an error and its causes."""
+    texts = []
     while error is not None:
-        said += [str(error), repr(error), repr(error.args)]
+        texts += [str(error), repr(error), repr(error.args)]
         error = error.__cause__ or error.__context__
-    return " ".join(said)
+    return " ".join(texts)
 
 
 @pytest.mark.requirement("L20")
 @pytest.mark.parametrize(
     ("error", "provoke"), [each[1:] for each in PROVOKED], ids=[f"{n}-{e.__name__}" for n, e, _ in PROVOKED]
 )
-async def test_what_goes_wrong_is_told_by_its_own_class(error: type[LinkError], provoke: Provoke, tmp_path: Path) -> None:
+async def test_each_failure_raises_its_own_class(error: type[LinkError], provoke: Provoke, tmp_path: Path) -> None:
     with pytest.raises(LinkError) as raised:
         await provoke(tmp_path)
     assert type(raised.value) is error, raised.value
     assert len(str(raised.value)) > 20
-    assert SECRET not in told(raised.value)
+    assert SECRET not in logged(raised.value)
 
 
 @pytest.mark.parametrize("transport", TRANSPORTS, ids=lambda transport: transport.name)
-def test_every_class_is_provoked_or_said_to_be_impossible(transport: Transport) -> None:
+def test_every_class_is_provoked_or_listed_as_impossible(transport: Transport) -> None:
     assert transport.provoke.keys() | transport.never.keys() == set(ERRORS)
     assert not transport.provoke.keys() & transport.never.keys()
 
 
 @pytest.mark.requirement("L04")
-@pytest.mark.parametrize("provoke", [another_hosts_certificate, an_old_certificate])
-async def test_a_certificate_that_is_not_of_this_host_or_has_expired_is_not_trusted(provoke: Provoke, tmp_path: Path) -> None:
+@pytest.mark.parametrize("provoke", [another_hosts_certificate, an_expired_certificate])
+async def test_a_certificate_of_another_host_or_an_expired_one_is_refused(provoke: Provoke, tmp_path: Path) -> None:
     with pytest.raises(LinkCertificateError, match="tls://127"):
         await provoke(tmp_path)
 
 
-async def test_a_certificate_that_is_trusted_lets_in(tmp_path: Path) -> None:
-    async with tls_server("leaf") as where:
-        assert await connect(where, ConnectSettings(trust=authority().trust))
+async def test_a_trusted_certificate_is_accepted(tmp_path: Path) -> None:
+    async with tls_server("leaf") as address:
+        assert await connect(address, ConnectSettings(trust=authority().trust))

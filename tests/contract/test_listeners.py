@@ -1,4 +1,4 @@
-"""What holds for each kind of listener in links/registry.LISTENERS, without a line here for a new one."""
+"""The contract of listeners, checked on every kind in `fabric.links.registry.LISTENERS`."""
 
 from __future__ import annotations
 

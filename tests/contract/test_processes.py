@@ -1,4 +1,4 @@
-"""Child processes and their keeper, on Linux: what ends with a server, with the keeper and with us, and what it costs."""
+"""Server processes and their keeper on Linux: which processes end with a server, the keeper or this process, and their cost."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import socket
 import subprocess
 import sys
 import threading
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 import psutil
@@ -23,6 +23,7 @@ from fabric.links.stdio.command import ServerCommand
 from fabric.links.stdio.processes import Processes
 from fabric.links.stdio.server import spawn
 from tests.contract.links import WAIT
+from tests.waiting import until
 
 pytestmark = [
     pytest.mark.requirement("R04"),
@@ -33,13 +34,7 @@ ROOT = Path(__file__).parent.parent.parent
 CLINGING = ROOT / "tests" / "clinging_server.py"
 
 UNKNOWN = "daemon without our environment"
-"""Only the keeper that saw it being orphaned can know whose it is."""
-
-
-async def becomes_true(condition: Callable[[], bool]) -> None:
-    async with asyncio.timeout(WAIT):
-        while not condition():  # noqa: ASYNC110 - the state of other processes has no event
-            await asyncio.sleep(0.01)
+"""Only the keeper that saw it being orphaned knows which server started it."""
 
 
 @pytest.fixture
@@ -57,19 +52,19 @@ async def start(processes: Processes, *command: str | Path, grace: float = 0.2) 
 
 
 async def clinging(processes: Processes, file: Path, *arguments: str) -> tuple[Link, dict[str, psutil.Process]]:
-    """A server that clings, and its processes."""
+    """A link to a server that only SIGKILL ends, and all its processes."""
     link = await start(processes, sys.executable, "-S", CLINGING, file, *arguments)
-    await becomes_true(lambda: file.exists() and file.read_text().endswith("\n"))
-    return link, started(file)
+    await until(lambda: file.exists() and file.read_text().endswith("\n"))
+    return link, processes_in(file)
 
 
-def started(file: Path) -> dict[str, psutil.Process]:
+def processes_in(file: Path) -> dict[str, psutil.Process]:
     return {way: psutil.Process(pid) for way, pid in json.loads(file.read_text()).items()}
 
 
-def left(found: dict[str, psutil.Process]) -> set[str]:
-    """Those that run."""
-    return {way for way, process in found.items() if runs(process)}
+def running(started: dict[str, psutil.Process]) -> set[str]:
+    """The names of those that run."""
+    return {way for way, process in started.items() if runs(process)}
 
 
 def runs(process: psutil.Process) -> bool:
@@ -79,68 +74,66 @@ def runs(process: psutil.Process) -> bool:
 
 
 def keeper() -> psutil.Process:
-    """That of our only Processes."""
-    (found,) = (child for child in psutil.Process().children() if any("stdio/keeper.py" in word for word in child.cmdline()))
-    return found
+    """The keeper of this process's only Processes."""
+    (child,) = (each for each in psutil.Process().children() if any("stdio/keeper.py" in word for word in each.cmdline()))
+    return child
 
 
 @pytest.mark.parametrize("ends", [["end"], []])
-async def test_nothing_that_a_server_started_outlives_it_however_it_was_detached(
+async def test_no_process_that_a_server_started_outlives_it_however_it_was_detached(
     processes: Processes, tmp_path: Path, ends: list[str]
 ) -> None:
-    link, found = await clinging(processes, tmp_path / "pids", *ends)
-    assert len(left(found)) == 5
+    link, started = await clinging(processes, tmp_path / "pids", *ends)
+    assert len(running(started)) == 5
     await link.aclose()
-    await becomes_true(lambda: not left(found))
+    await until(lambda: not running(started))
 
 
-async def test_what_a_server_that_was_killed_leaves_is_killed(processes: Processes, tmp_path: Path) -> None:
-    link, found = await clinging(processes, tmp_path / "pids")
-    found["itself"].kill()
+async def test_the_processes_of_a_killed_server_are_killed(processes: Processes, tmp_path: Path) -> None:
+    link, started = await clinging(processes, tmp_path / "pids")
+    started["itself"].kill()
     with pytest.raises(LinkBroken, match="SIGKILL"):
         await asyncio.wait_for(link.receive(), WAIT)
-    await becomes_true(lambda: not left(found))
+    await until(lambda: not running(started))
     await link.aclose()
 
 
-async def test_the_end_of_a_server_does_not_touch_what_others_have_started(processes: Processes, tmp_path: Path) -> None:
-    older, of_older = await clinging(processes, tmp_path / "older")
-    newer, of_newer = await clinging(processes, tmp_path / "newer")
+async def test_the_end_of_a_server_leaves_the_processes_of_other_servers_running(processes: Processes, tmp_path: Path) -> None:
+    older, started_by_older = await clinging(processes, tmp_path / "older")
+    newer, started_by_newer = await clinging(processes, tmp_path / "newer")
     await newer.aclose()
-    # A daemon that nothing betrays could be the older one's: it goes with that.
-    await becomes_true(lambda: left(of_newer) == {UNKNOWN})
-    assert len(left(of_older)) == 5
+    # A daemon without marks could belong to the older server, so it ends with that one.
+    await until(lambda: running(started_by_newer) == {UNKNOWN})
+    assert len(running(started_by_older)) == 5
     await older.aclose()
-    await becomes_true(lambda: not left(of_older) and not left(of_newer))
+    await until(lambda: not running(started_by_older) and not running(started_by_newer))
 
 
-async def test_when_we_close_nothing_is_left(tmp_path: Path) -> None:
+async def test_closing_leaves_no_process(tmp_path: Path) -> None:
     async with contextlib.aclosing(Processes()) as processes:
-        link, found = await clinging(processes, tmp_path / "pids")
-        kept_by = keeper()
-    assert not left(found)
-    assert not kept_by.is_running()
+        link, started = await clinging(processes, tmp_path / "pids")
+        keeper_process = keeper()
+    assert not running(started)
+    assert not keeper_process.is_running()
     with pytest.raises(LinkBroken):
         await asyncio.wait_for(link.receive(), WAIT)
     await link.aclose()
 
 
-async def test_when_the_keeper_is_killed_its_servers_end_with_all_they_have_started_and_others_can_be_started(
-    processes: Processes, tmp_path: Path
-) -> None:
-    link, found = await clinging(processes, tmp_path / "pids")
+async def test_killing_the_keeper_ends_its_servers_and_new_ones_can_be_started(processes: Processes, tmp_path: Path) -> None:
+    link, started = await clinging(processes, tmp_path / "pids")
     keeper().kill()
     with pytest.raises(LinkBroken, match="SIGKILL"):
         await asyncio.wait_for(link.receive(), WAIT)
-    await becomes_true(lambda: left(found) == {UNKNOWN})
-    found[UNKNOWN].kill()
+    await until(lambda: running(started) == {UNKNOWN})
+    started[UNKNOWN].kill()
     await link.aclose()
     other = await start(processes, "echo", '{"jsonrpc":"2.0","method":"note"}')
     assert (await asyncio.wait_for(other.receive(), WAIT)).method == "note"
     await other.aclose()
 
 
-async def test_a_start_under_which_the_keeper_is_killed_is_refused(processes: Processes) -> None:
+async def test_killing_the_keeper_during_a_start_fails_the_start(processes: Processes) -> None:
     await (await start(processes, "true")).aclose()
     keeper().send_signal(signal.SIGSTOP)
     with open(os.devnull, "r+b") as nothing:  # noqa: ASYNC230, PTH123
@@ -154,8 +147,8 @@ async def test_a_start_under_which_the_keeper_is_killed_is_refused(processes: Pr
 
 
 @pytest.mark.parametrize("both", [False, True])
-def test_when_we_are_killed_nothing_is_left(tmp_path: Path, both: bool) -> None:
-    """both: and the keeper before it can do anything; then the next keeper does."""
+def test_killing_the_owner_leaves_no_process(tmp_path: Path, both: bool) -> None:
+    """both: the keeper is killed as well, before it can act; then the next keeper kills the processes."""
     script = f"""
 import asyncio, os
 from pathlib import Path
@@ -168,19 +161,19 @@ async def main():
     await asyncio.sleep(600)
 asyncio.run(main())
 """
-    with subprocess.Popen([sys.executable, "-c", script], cwd=ROOT, stdout=subprocess.PIPE, text=True) as us:
-        assert us.stdout is not None
-        kept_by = psutil.Process(int(us.stdout.readline()))
-        found = started(tmp_path / "pids")
+    with subprocess.Popen([sys.executable, "-c", script], cwd=ROOT, stdout=subprocess.PIPE, text=True) as owner:
+        assert owner.stdout is not None
+        keeper_process = psutil.Process(int(owner.stdout.readline()))
+        started = processes_in(tmp_path / "pids")
         if both:
-            kept_by.suspend()
-        us.kill()
+            keeper_process.suspend()
+        owner.kill()
     if both:
-        kept_by.kill()
+        keeper_process.kill()
         asyncio.run(_start_once())
-        found.pop(UNKNOWN).kill()
-    asyncio.run(becomes_true(lambda: not left(found)))
-    asyncio.run(becomes_true(lambda: not runs(kept_by)))
+        started.pop(UNKNOWN).kill()
+    asyncio.run(until(lambda: not running(started)))
+    asyncio.run(until(lambda: not runs(keeper_process)))
 
 
 async def _start_once() -> None:
@@ -192,7 +185,7 @@ def descriptors(pid: object) -> int:
     return len([*Path(f"/proc/{pid}/fd").iterdir()])
 
 
-async def test_a_process_costs_us_three_descriptors_and_no_thread(processes: Processes) -> None:
+async def test_a_server_process_costs_three_descriptors_and_no_thread(processes: Processes) -> None:
     await (await start(processes, "true")).aclose()
     threads, before = threading.active_count(), descriptors("self")
     links = [await start(processes, "cat") for _ in range(20)]
@@ -202,7 +195,7 @@ async def test_a_process_costs_us_three_descriptors_and_no_thread(processes: Pro
     await asyncio.gather(*(link.aclose() for link in links))
 
 
-async def test_more_starts_at_once_than_the_socket_holds_all_succeed(processes: Processes) -> None:
+async def test_more_concurrent_starts_than_the_socket_buffers_all_succeed(processes: Processes) -> None:
     command = ("sh", "-c", "read line; echo $line; read line", "x" * 100_000)
     links = await asyncio.gather(*(start(processes, *command) for _ in range(8)))
     for number, link in enumerate(links):
@@ -211,7 +204,7 @@ async def test_more_starts_at_once_than_the_socket_holds_all_succeed(processes: 
     await asyncio.gather(*(link.aclose() for link in links))
 
 
-async def test_a_keeper_is_started_whatever_number_its_descriptor_has(processes: Processes) -> None:
+async def test_a_keeper_starts_with_a_descriptor_number_above_1023(processes: Processes) -> None:
     with contextlib.ExitStack() as stack:
         while stack.enter_context(socket.socket()).fileno() < 1024:
             pass

@@ -1,4 +1,4 @@
-"""WebSockets at the HTTP door: who gets in, how a conversation ends, and who is still there; against a real client."""
+"""WebSockets at the HTTP listener, with a real client: the upgrade, messages, closing, and pings."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from fabric.links.websocket.connection import WebSocketSettings
 from fabric.security.access import AccessRules
 from fabric.security.auth.basic import Basic
 from tests.contract.http_client import TIMEOUT, Client, modern
-from tests.contract.http_receiver import SERVERS, House
+from tests.contract.http_receiver import SERVERS, Receiver
 
 UPGRADE = {
     "Connection": "keep-alive, Upgrade",
@@ -28,10 +28,10 @@ UPGRADE = {
     "Sec-WebSocket-Version": "13",
     "Sec-WebSocket-Key": "dGhlIHNhbXBsZSBub25jZQ==",
 }
-HASTY = WebSocketSettings(ping_interval=0.1, ping_timeout=0.1)
+IMPATIENT = WebSocketSettings(ping_interval=0.1, ping_timeout=0.1)
 PATIENT = WebSocketSettings(ping_interval=0.1, ping_timeout=3.0)
 LONG = 4.0
-"""Seconds in which even that one gives up who does not answer."""
+"""Seconds after which even PATIENT drops a peer that answers no ping."""
 
 pytestmark = pytest.mark.requirement("L06")
 
@@ -48,8 +48,8 @@ async def echo(link: Link) -> None:
         pass
 
 
-class Telling:
-    """A handler that echoes and tells of each link and of its end."""
+class RecordingEcho:
+    """A handler that echoes, and records each link and its end."""
 
     def __init__(self) -> None:
         self.links: asyncio.Queue[Link] = asyncio.Queue()
@@ -75,15 +75,15 @@ Open = Callable[..., Any]
 
 @pytest.fixture
 async def opened() -> AsyncIterator[Open]:
-    """Listeners that echo."""
+    """Opens listeners, which echo by default, and closes them when the test ends."""
     listeners: list[HttpListener] = []
 
-    async def make(handler: Any = echo, **settings: Any) -> HttpListener:
+    async def open_listener(handler: Any = echo, **settings: Any) -> HttpListener:
         chosen = HttpSettings(resolve=SERVERS.get, **{"close_timeout": 0.2} | settings)
-        listeners.append(await listen(House(), chosen, handler))
+        listeners.append(await listen(Receiver(), chosen, handler))
         return listeners[-1]
 
-    yield make
+    yield open_listener
     for listener in listeners:
         await listener.aclose()
 
@@ -113,14 +113,14 @@ async def test_each_message_is_a_text_frame_and_the_subprotocol_is_mcp(opened: O
     ("path", "server"), [("/ws", "default"), ("/", "default"), ("/echo/ws", "echo"), ("/a%20b%2Fc/ws", "odd")]
 )
 async def test_the_path_names_the_server(opened: Open, path: str, server: str) -> None:
-    telling = Telling()
-    async with dial(await opened(telling), path):
-        info = (await telling.link()).info
+    recording = RecordingEcho()
+    async with dial(await opened(recording), path):
+        info = (await recording.link()).info
         assert (info.server, info.transport, info.principal) == (server, "websocket", "")
         assert info.peer.startswith("127.0.0.1:")
 
 
-async def test_a_client_that_knows_no_subprotocol_is_let_in_and_one_that_wants_another_is_not(opened: Open) -> None:
+async def test_a_client_without_a_subprotocol_is_accepted_and_one_with_another_is_refused(opened: Open) -> None:
     listener = await opened()
     async with dial(listener, subprotocols=None) as client:
         assert client.subprotocol is None
@@ -146,7 +146,9 @@ async def test_a_client_that_knows_no_subprotocol_is_let_in_and_one_that_wants_a
         ("/ws", {"Origin": "https://evil.example"}, 403),
     ],
 )
-async def test_what_is_no_websocket_is_refused_in_http(opened: Open, path: str, changes: dict[str, Any], status: int) -> None:
+async def test_an_invalid_upgrade_is_refused_with_an_http_status(
+    opened: Open, path: str, changes: dict[str, Any], status: int
+) -> None:
     headers = {name: value for name, value in (UPGRADE | changes).items() if value is not None}
     listener = await opened()
     async with await Client.open(listener.address) as client:
@@ -158,7 +160,7 @@ async def test_what_is_no_websocket_is_refused_in_http(opened: Open, path: str, 
     assert listener.refusals == {status: 1}
 
 
-async def test_the_root_of_a_port_for_websockets_alone_says_what_it_is() -> None:
+async def test_the_root_of_a_websocket_only_port_explains_itself() -> None:
     listener = await listen(None, HttpSettings(resolve=SERVERS.get, close_timeout=0.2), echo)
     async with await Client.open(listener.address.replace("ws://", "http://")) as client:
         reply = await client.ask("GET", "/", {})
@@ -170,37 +172,37 @@ async def test_the_root_of_a_port_for_websockets_alone_says_what_it_is() -> None
 
 
 @pytest.mark.parametrize("offered", ["WebSocket, h2c", "h2c,websocket", "foo/2, websocket, bar"])
-async def test_a_websocket_is_taken_where_it_is_offered_among_others(opened: Open, offered: str) -> None:
+async def test_a_websocket_offered_among_other_upgrades_is_accepted(opened: Open, offered: str) -> None:
     async with await Client.open((await opened()).address) as client:
         client.send("GET", "/ws/", UPGRADE | {"Upgrade": offered})
         reply = await client.head()
         assert (reply.status, reply.headers["upgrade"]) == (101, "websocket")
 
 
-async def test_a_handshake_may_say_that_its_body_is_empty_as_javas_client_does(opened: Open) -> None:
+async def test_a_handshake_with_content_length_zero_is_accepted(opened: Open) -> None:
     async with await Client.open((await opened()).address) as client:
         client.send("GET", "/ws", UPGRADE | {"Content-Length": "0"})
         assert (await client.head()).status == 101
 
 
-async def test_a_websocket_is_opened_by_get_alone(opened: Open) -> None:
+async def test_only_get_opens_a_websocket(opened: Open) -> None:
     async with await Client.open((await opened()).address) as client:
         reply = await client.ask("POST", "/ws", UPGRADE, b"{}")
         assert (reply.status, reply.headers["allow"]) == (405, "GET, OPTIONS")
 
 
 @pytest.mark.requirement("S03")
-async def test_the_doors_rules_hold_for_upgrades_too(opened: Open) -> None:
-    telling = Telling()
+async def test_the_access_rules_of_the_listener_apply_to_upgrades(opened: Open) -> None:
+    recording = RecordingEcho()
     rules = AccessRules(allowed_origins=("https://app.example",))
-    listener = await opened(telling, access=rules, authenticator=Basic("ann", "secret"))
+    listener = await opened(recording, access=rules, authenticator=Basic("ann", "secret"))
     with pytest.raises(InvalidStatus, match="401"):
         await dial(listener)
-    signed = {"Authorization": "Basic YW5uOnNlY3JldA=="}
+    credentials = {"Authorization": "Basic YW5uOnNlY3JldA=="}
     with pytest.raises(InvalidStatus, match="403"):
-        await dial(listener, additional_headers=signed, origin="https://evil.example")
-    async with dial(listener, additional_headers=signed, origin="https://app.example"):
-        assert (await telling.link()).info.principal == "ann"
+        await dial(listener, additional_headers=credentials, origin="https://evil.example")
+    async with dial(listener, additional_headers=credentials, origin="https://app.example"):
+        assert (await recording.link()).info.principal == "ann"
 
 
 # ---------------------------------------------------------------- messages
@@ -208,23 +210,23 @@ def masked(opcode: int, data: bytes, *, fin: bool = True) -> bytes:
     return Frame(Opcode(opcode), data, fin).serialize(mask=True)
 
 
-async def test_frames_may_come_with_the_request_and_behind_another_one(opened: Open) -> None:
-    house = House()
-    house.listener = await listen(house, HttpSettings(resolve=SERVERS.get, close_timeout=0.2), echo)
+async def test_frames_may_arrive_with_an_upgrade_that_is_pipelined(opened: Open) -> None:
+    receiver = Receiver()
+    receiver.listener = await listen(receiver, HttpSettings(resolve=SERVERS.get, close_timeout=0.2), echo)
     frame = masked(1, ask(1).encode())
-    async with await house.client() as client:
+    async with await receiver.client() as client:
         client.send("POST", "/mcp", *modern("tools/list"))
         client.send("GET", "/ws", UPGRADE)
         client.write(frame[:20])
-        (await house.guest()).answer()
+        (await receiver.next_request()).answer()
         assert (await client.reply()).status == 200
         assert (await client.head()).status == 101
         client.write(frame[20:])
         assert await client.reader.readexactly(2 + len(ask(1))) == Frame(Opcode.TEXT, ask(1).encode()).serialize(mask=False)
-    await house.listener.aclose()
+    await receiver.listener.aclose()
 
 
-async def test_a_message_in_fragments_is_one_and_one_over_the_limit_is_told_and_the_connection_lives(opened: Open) -> None:
+async def test_fragments_are_joined_and_an_oversized_message_is_reported_without_closing(opened: Open) -> None:
     async with dial(await opened(max_body_bytes=1000)) as client:
         text = ask(1, "h\u00e9" * 100)
         await client.send([text[:10], text[10:11], text[11:]])
@@ -246,7 +248,9 @@ async def test_a_message_in_fragments_is_one_and_one_over_the_limit_is_told_and_
     ],
     ids=["binary", "not UTF-8", "unmasked", "no frame"],  # a mask is random, and workers of one run have to agree on names
 )
-async def test_who_breaks_the_rules_is_told_which_and_nothing_after_it_is_read(opened: Open, data: bytes, code: int) -> None:
+async def test_a_protocol_violation_is_closed_with_its_code_and_later_frames_are_ignored(
+    opened: Open, data: bytes, code: int
+) -> None:
     async with dial(await opened()) as client:
         await client.send(ask(1))
         assert await answer(client) == ask(1)
@@ -258,7 +262,7 @@ async def test_who_breaks_the_rules_is_told_which_and_nothing_after_it_is_read(o
         assert closed.value.rcvd.reason
 
 
-async def test_compression_is_agreed_on_only_where_it_is_set(opened: Open) -> None:
+async def test_compression_is_negotiated_only_where_enabled(opened: Open) -> None:
     text = ask(1, "x" * 5000)
     async with dial(await opened(), compression="deflate") as client:
         assert client.protocol.extensions == []
@@ -276,29 +280,29 @@ async def test_compression_is_agreed_on_only_where_it_is_set(opened: Open) -> No
         assert await answer(client) == text
 
 
-# ---------------------------------------------------------------- the end
+# ---------------------------------------------------------------- closing
 @pytest.mark.parametrize(("code", "end"), [(1000, EndOfLink), (1001, EndOfLink), (1011, LinkBroken), (4000, LinkBroken)])
-async def test_a_client_that_closes_says_how(opened: Open, code: int, end: type[LinkError]) -> None:
-    telling = Telling()
-    async with dial(await opened(telling)) as client:
+async def test_the_close_code_of_a_client_decides_how_the_link_ends(opened: Open, code: int, end: type[LinkError]) -> None:
+    recording = RecordingEcho()
+    async with dial(await opened(recording)) as client:
         await asyncio.wait_for(client.close(code, "b\u00fce"), TIMEOUT)
         assert client.close_code == code
-    found = await telling.end()
-    assert type(found) is end
-    assert f"{code}: b\u00fce" in str(found)
+    error = await recording.end()
+    assert type(error) is end
+    assert f"{code}: b\u00fce" in str(error)
 
 
-async def test_a_connection_that_ends_without_a_close_is_broken(opened: Open) -> None:
-    telling = Telling()
-    async with await Client.open((await opened(telling)).address) as client:
+async def test_a_connection_that_ends_without_a_close_frame_is_broken(opened: Open) -> None:
+    recording = RecordingEcho()
+    async with await Client.open((await opened(recording)).address) as client:
         client.send("GET", "/ws", UPGRADE)
         await client.head()
         client.writer.write_eof()
-        assert type(await telling.end()) is LinkBroken
+        assert type(await recording.end()) is LinkBroken
         await client.closed()
 
 
-async def test_a_listener_that_closes_lets_open_requests_be_answered_and_says_that_it_goes_away(opened: Open) -> None:
+async def test_a_closing_listener_answers_pending_requests_and_closes_with_1001(opened: Open) -> None:
     asked = asyncio.Event()
 
     async def late(link: Link) -> None:
@@ -319,9 +323,9 @@ async def test_a_listener_that_closes_lets_open_requests_be_answered_and_says_th
 
 
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
-async def test_a_handler_that_fails_takes_its_own_connection_with_it_and_is_told_of(opened: Open) -> None:
-    told: list[dict[str, Any]] = []
-    asyncio.get_running_loop().set_exception_handler(lambda _, context: told.append(context))
+async def test_a_handler_that_raises_closes_only_its_own_connection_and_is_reported(opened: Open) -> None:
+    reports: list[dict[str, Any]] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, context: reports.append(context))
 
     async def fail(link: Link) -> None:
         if link.info.server == "echo":
@@ -334,10 +338,10 @@ async def test_a_handler_that_fails_takes_its_own_connection_with_it_and_is_told
             await answer(client)
         await fine.send(ask(1))
         assert await answer(fine) == ask(1)
-    assert [str(context["exception"]) for context in told] == ["a bug"]
+    assert [str(context["exception"]) for context in reports] == ["a bug"]
 
 
-# ---------------------------------------------------------------- who is still there
+# ---------------------------------------------------------------- pings
 async def test_a_silent_peer_that_answers_pings_is_kept(opened: Open) -> None:
     async with dial(await opened(websocket=PATIENT)) as client:
         with pytest.raises(TimeoutError):
@@ -347,18 +351,18 @@ async def test_a_silent_peer_that_answers_pings_is_kept(opened: Open) -> None:
 
 
 async def test_a_peer_that_answers_no_ping_is_dropped(opened: Open) -> None:
-    telling = Telling()
-    async with await Client.open((await opened(telling, websocket=HASTY)).address) as client:
+    recording = RecordingEcho()
+    async with await Client.open((await opened(recording, websocket=IMPATIENT)).address) as client:
         client.send("GET", "/ws", UPGRADE)
         await client.head()
-        found = await telling.end()
-        assert type(found) is LinkBroken
-        assert "after a ping" in str(found)
+        error = await recording.end()
+        assert type(error) is LinkBroken
+        assert "after a ping" in str(error)
         assert await client.reader.readexactly(2) == b"\x89\x00"
         await client.closed()
 
 
-async def test_a_peer_that_waits_because_nobody_reads_is_not_dropped(opened: Open) -> None:
+async def test_a_peer_that_nobody_reads_from_is_not_dropped(opened: Open) -> None:
     go = asyncio.Event()
 
     async def wait(link: Link) -> None:
@@ -380,7 +384,7 @@ async def test_a_peer_that_waits_because_nobody_reads_is_not_dropped(opened: Ope
         await sending
 
 
-async def test_pings_are_answered_with_what_they_say(opened: Open) -> None:
+async def test_pings_are_answered_with_their_payload(opened: Open) -> None:
     async with dial(await opened()) as client:
         waiter = await client.ping(b"are you there")
         await asyncio.wait_for(waiter, TIMEOUT)

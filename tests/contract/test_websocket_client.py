@@ -1,4 +1,4 @@
-"""WebSockets to MCP servers: what the opening says and takes, what stands in its way, and a server that falls silent."""
+"""WebSocket links to MCP servers: the handshake and its failures, pings, compression and long answers."""
 
 from __future__ import annotations
 
@@ -16,17 +16,18 @@ from fabric.links.settings import ConnectSettings
 from fabric.links.websocket.client import connect
 from fabric.links.websocket.connection import WebSocketSettings
 from tests.contract.links import QUIET, WAIT
-from tests.conversing import conversing
+from tests.tcp_server import tcp_server
+from tests.waiting import open_descriptors, until
 
 pytestmark = pytest.mark.requirement("L06")
 SECRET = "s3cret"
 FRAME = b'{"jsonrpc":"2.0","method":"echo"}'
-HASTY = WebSocketSettings(ping_interval=0.1, ping_timeout=0.1)
+IMPATIENT = WebSocketSettings(ping_interval=0.1, ping_timeout=0.1)
 
 
 @asynccontextmanager
 async def server(handle: Callable[[ServerConnection], Awaitable[None]], **options: Any) -> AsyncIterator[str]:
-    """A real library's server: its URL."""
+    """A server of a real WebSocket library; its URL."""
     options = {"subprotocols": ["mcp"], "compression": None, "ping_interval": None} | options
     async with serve(handle, "127.0.0.1", 0, logger=QUIET, **options) as serving:
         yield f"ws://127.0.0.1:{next(iter(serving.sockets)).getsockname()[1]}"
@@ -39,37 +40,37 @@ async def echo(socket: ServerConnection) -> None:
 
 @asynccontextmanager
 async def answering(answer: Callable[[str], bytes]) -> AsyncIterator[str]:
-    """A server that answers the request it reads with bytes, and then reads on: its URL."""
+    """A server that answers a handshake request with bytes, and then only reads; its URL."""
 
-    async def speak(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def respond(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         writer.write(answer((await reader.readuntil(b"\r\n\r\n")).decode()))
         await reader.read()
 
-    async with conversing(speak) as port:
+    async with tcp_server(respond) as port:
         yield f"ws://127.0.0.1:{port}/ws"
 
 
 def accepted(request: str, *lines: str) -> bytes:
-    """The right answer to a request, with more lines."""
+    """The right answer to a handshake request, with more header lines."""
     key = next(line.split(": ")[1] for line in request.split("\r\n") if line.lower().startswith("sec-websocket-key"))
     head = ["HTTP/1.1 101 Switching Protocols", "Upgrade: websocket", "Connection: Upgrade"]
     return "\r\n".join([*head, f"Sec-WebSocket-Accept: {accept_key(key)}", *lines, "", ""]).encode()
 
 
-async def test_the_opening_bears_the_subprotocol_the_headers_and_the_credentials_of_the_url() -> None:
+async def test_the_handshake_carries_the_subprotocol_headers_and_url_credentials() -> None:
     seen: asyncio.Queue[Any] = asyncio.Queue()
 
-    async def tell(socket: ServerConnection) -> None:
+    async def record(socket: ServerConnection) -> None:
         seen.put_nowait(socket.request)
         await echo(socket)
 
-    async with server(tell) as url:
+    async with server(record) as url:
         settings = ConnectSettings(headers=(("X-Tenant", "blue"), ("user-agent", "a test")))
         link = await connect(url.replace("//", f"//ann:{SECRET}@") + "/a/ws?key=" + SECRET, settings, id="one")
         request = await asyncio.wait_for(seen.get(), WAIT)
         assert request.path == f"/a/ws?key={SECRET}"
-        found = [request.headers[name] for name in ("Sec-WebSocket-Protocol", "X-Tenant", "User-Agent", "Authorization")]
-        assert found == ["mcp", "blue", "a test", "Basic YW5uOnMzY3JldA=="]
+        values = [request.headers[name] for name in ("Sec-WebSocket-Protocol", "X-Tenant", "User-Agent", "Authorization")]
+        assert values == ["mcp", "blue", "a test", "Basic YW5uOnMzY3JldA=="]
         assert (link.info.transport, link.info.peer) == ("websocket", f"{url}/a/ws")
         link.send(FRAME)
         assert (await asyncio.wait_for(link.receive(), WAIT)).frame == FRAME
@@ -79,10 +80,10 @@ async def test_the_opening_bears_the_subprotocol_the_headers_and_the_credentials
 async def test_an_authorization_header_replaces_that_of_the_url() -> None:
     seen: asyncio.Queue[Any] = asyncio.Queue()
 
-    async def tell(socket: ServerConnection) -> None:
+    async def record(socket: ServerConnection) -> None:
         seen.put_nowait(socket.request)
 
-    async with server(tell) as url:
+    async with server(record) as url:
         settings = ConnectSettings(headers=(("authorization", "Bearer token"),))
         link = await connect(url.replace("//", "//ann:old@"), settings, id="one")
         assert (await asyncio.wait_for(seen.get(), WAIT)).headers.get_all("Authorization") == ["Bearer token"]
@@ -90,7 +91,7 @@ async def test_an_authorization_header_replaces_that_of_the_url() -> None:
 
 
 @pytest.mark.parametrize(
-    ("answer", "said"),
+    ("answer", "mention"),
     [
         (lambda _: b"HTTP/1.1 404 Not Found\r\nContent-Length: 2\r\n\r\nno", "answered 404"),
         (lambda _: b"HTTP/1.1 401 Unauthorized\r\n\r\n", "answered 401: give its credentials"),
@@ -106,37 +107,50 @@ async def test_an_authorization_header_replaces_that_of_the_url() -> None:
         (lambda _: b"HTTP/1.1 101 Switching Protocols\r\n" + b"X: y\r\n" * 1000 + b"\r\n", "invalid handshake"),
     ],
 )
-async def test_what_is_no_websocket_says_why_and_shows_no_secret(answer: Callable[[str], bytes], said: str) -> None:
+async def test_a_failed_handshake_gives_its_reason_and_shows_no_secret(answer: Callable[[str], bytes], mention: str) -> None:
     async with answering(answer) as url:
         settings = ConnectSettings(headers=(("X-Key", SECRET),), timeout=WAIT)
-        with pytest.raises(LinkHandshakeError, match=said) as raised:
+        with pytest.raises(LinkHandshakeError, match=mention) as raised:
             await connect(url.replace("//", f"//ann:{SECRET}@") + f"?key={SECRET}", settings, id="one")
         assert url in str(raised.value)
         assert SECRET not in str(raised.value)
 
 
-async def test_a_server_that_hangs_up_instead_of_answering_would_not_have_us() -> None:
+async def test_a_server_that_closes_instead_of_answering_is_a_handshake_error() -> None:
     async def hang_up(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         writer.close()
 
-    async with conversing(hang_up) as port:
+    async with tcp_server(hang_up) as port:
         with pytest.raises(LinkHandshakeError, match="closed the connection"):
             await connect(f"ws://127.0.0.1:{port}", ConnectSettings(), id="one")
 
 
-async def test_a_server_that_was_reached_has_a_time_of_its_own_to_answer_the_handshake() -> None:
+async def test_the_handshake_has_its_own_timeout_after_connecting() -> None:
     async with answering(lambda request: accepted(request)[:-4]) as url:
         with pytest.raises(LinkTimeout, match=r"within 0\.2 s"):
             await connect(url, ConnectSettings(timeout=WAIT, answer_timeout=0.2), id="one")
 
 
-async def test_a_cancelled_opening_leaves_nothing_behind() -> None:
-    async with answering(lambda _: b"") as url:
-        opening = asyncio.create_task(connect(url, ConnectSettings(), id="one"))
-        await asyncio.wait({opening}, timeout=0.1)
-        opening.cancel()
+async def test_a_cancelled_handshake_leaves_no_descriptor() -> None:
+    requested = asyncio.Event()
+
+    def never_answer(_: str) -> bytes:
+        requested.set()
+        return b""
+
+    async def cancel_handshake() -> None:
+        requested.clear()
+        connecting = asyncio.create_task(connect(url, ConnectSettings(), id="one"))
+        await asyncio.wait_for(requested.wait(), WAIT)
+        connecting.cancel()
         with pytest.raises(asyncio.CancelledError):
-            await opening
+            await connecting
+
+    async with answering(never_answer) as url:
+        before = open_descriptors() + 1  # the event loop opens one with its first connection, and keeps it
+        for _ in range(5):
+            await cancel_handshake()
+        await until(lambda: open_descriptors() <= before)
 
 
 @pytest.mark.parametrize(
@@ -158,7 +172,7 @@ async def test_a_wrong_url_or_header_is_refused_before_anything_is_sent(url: str
     assert SECRET not in str(raised.value)
 
 
-async def test_messages_that_come_with_the_answer_are_not_lost_nor_is_a_close() -> None:
+async def test_messages_and_a_close_that_arrive_with_the_handshake_are_received() -> None:
     async with answering(lambda request: accepted(request) + b"\x81%c" % len(FRAME) + FRAME + b"\x88\x00") as url:
         link = await connect(url, ConnectSettings(), id="one")
         assert (await asyncio.wait_for(link.receive(), WAIT)).frame == FRAME
@@ -167,19 +181,19 @@ async def test_messages_that_come_with_the_answer_are_not_lost_nor_is_a_close() 
         await link.aclose()
 
 
-async def test_a_server_that_falls_silent_is_given_up_and_another_link_is_opened_in_its_place() -> None:
+async def test_a_server_that_answers_no_ping_breaks_the_link_and_a_new_link_can_be_opened() -> None:
     async with answering(accepted) as url:
-        link = await connect(url, ConnectSettings(), id="one", options=HASTY)
+        link = await connect(url, ConnectSettings(), id="one", options=IMPATIENT)
         with pytest.raises(LinkBroken, match="after a ping"):
             await asyncio.wait_for(link.receive(), WAIT)
         await link.aclose()
-        again = await connect(url, ConnectSettings(), id="two", options=HASTY)
+        again = await connect(url, ConnectSettings(), id="two", options=IMPATIENT)
         with pytest.raises(LinkBroken):
             await asyncio.wait_for(again.receive(), WAIT)
         await again.aclose()
 
 
-async def test_compression_is_asked_for_where_it_is_set_and_taken_if_the_server_agrees() -> None:
+async def test_compression_is_offered_where_enabled_and_used_if_the_server_agrees() -> None:
     long = b'{"jsonrpc":"2.0","method":"%b"}' % (b"x" * 5000)
     sizes: list[int] = []
 
@@ -197,7 +211,7 @@ async def test_compression_is_asked_for_where_it_is_set_and_taken_if_the_server_
     assert sizes == [1, 0]
 
 
-async def test_an_answer_that_is_too_long_is_told_with_its_beginning() -> None:
+async def test_an_oversized_answer_is_reported_with_its_beginning() -> None:
     async def shout(socket: ServerConnection) -> None:
         await socket.send('{"jsonrpc":"2.0","id":7,"result":"' + "x" * 100_000 + '"}')
         await socket.send(FRAME.decode())

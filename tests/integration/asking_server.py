@@ -1,4 +1,4 @@
-"""A server of the older era that asks its client for everything there is, one thing a call, and tells how it gets on."""
+"""A legacy MCP server whose tools each ask the client one kind of question, after a progress and a log notification."""
 
 from __future__ import annotations
 
@@ -36,9 +36,9 @@ def send(**message: Any) -> None:
     print(json.dumps({"jsonrpc": "2.0", **message}), flush=True)
 
 
-def called(asked: dict[str, Any]) -> dict[str, Any]:
-    """Say a word, ask, and return the answer as a text."""
-    params = asked["params"]
+def call(request: dict[str, Any]) -> dict[str, Any]:
+    """Send progress and a log message, ask the client, and return its answer as text."""
+    params = request["params"]
     token = params.get("_meta", {}).get("progressToken")
     if token is not None:
         send(
@@ -51,8 +51,8 @@ def called(asked: dict[str, Any]) -> dict[str, Any]:
     for line in sys.stdin:
         reply = json.loads(line)
         if reply.get("id") == "q" and "method" not in reply:
-            said = reply.get("result", reply.get("error"))
-            return {"content": [{"type": "text", "text": json.dumps(said)}], "isError": "error" in reply}
+            answer = reply.get("result", reply.get("error"))
+            return {"content": [{"type": "text", "text": json.dumps(answer)}], "isError": "error" in reply}
     sys.exit()
 
 
@@ -62,35 +62,35 @@ def main() -> None:
     capabilities: dict[str, Any] = {}
     opened = False
     for line in sys.stdin:
-        asked = json.loads(line)
-        if "id" not in asked:
+        request = json.loads(line)
+        if "id" not in request:
             continue
-        match asked["method"]:
+        match request["method"]:
             case "initialize":
-                capabilities = asked["params"]["capabilities"]
+                capabilities = request["params"]["capabilities"]
                 info = {"name": "asker", "version": json.dumps(capabilities)}
                 result = {"protocolVersion": "2025-11-25", "capabilities": {"tools": {}, "logging": {}}, "serverInfo": info}
-            case "tools/list":  # a tool a page
+            case "tools/list":  # one tool on each page
                 names = [*QUESTIONS, "login", "capabilities"]
-                at = int(asked["params"].get("cursor", 0))
+                at = int(request["params"].get("cursor", 0))
                 result = {"tools": [{"name": names[at], "inputSchema": {"type": "object"}}]}
                 if at + 1 < len(names):
                     result["nextCursor"] = str(at + 1)
-            case "tools/call" if asked["params"]["name"] == "capabilities":
+            case "tools/call" if request["params"]["name"] == "capabilities":
                 result = {"content": [{"type": "text", "text": json.dumps(capabilities)}]}
-            case "tools/call" if asked["params"]["name"] == "login" and not opened:
+            case "tools/call" if request["params"]["name"] == "login" and not opened:
                 opened = True  # as if the page were opened at once
                 data = {"elicitations": [QUESTIONS["page"][1]]}
-                send(id=asked["id"], error={"code": -32042, "message": "Log in first", "data": data})
+                send(id=request["id"], error={"code": -32042, "message": "Log in first", "data": data})
                 continue
-            case "tools/call" if asked["params"]["name"] == "login":
+            case "tools/call" if request["params"]["name"] == "login":
                 result = {"content": [{"type": "text", "text": "logged in"}]}
             case "tools/call":
-                result = called(asked)
+                result = call(request)
             case _:
-                send(id=asked["id"], error={"code": -32601, "message": "what?"})
+                send(id=request["id"], error={"code": -32601, "message": "Method not found"})
                 continue
-        send(id=asked["id"], result=result)
+        send(id=request["id"], result=result)
 
 
 if __name__ == "__main__":

@@ -17,10 +17,10 @@ TOOLS = [
 CACHED = {"resultType": "complete", "ttlMs": 0, "cacheScope": "public"}
 
 
-def first(what: str) -> bool:
-    """Whether this is the first time."""
-    seen = (FOLDER / what).exists()
-    (FOLDER / what).touch()
+def first(name: str) -> bool:
+    """Whether this is the first call with this name."""
+    seen = (FOLDER / name).exists()
+    (FOLDER / name).touch()
     return not seen
 
 
@@ -41,8 +41,8 @@ def answer(message: Any) -> Any:
 
 
 for line in sys.stdin:
-    asked = json.loads(line)
-    if "id" in asked:
-        result = answer(asked)
-        reply = {"result": result} if result else {"error": {"code": -32601, "message": "not today"}}
-        print(json.dumps({"jsonrpc": "2.0", "id": asked["id"], **reply}), flush=True)
+    request = json.loads(line)
+    if "id" in request:
+        result = answer(request)
+        reply = {"result": result} if result else {"error": {"code": -32601, "message": "out of order"}}
+        print(json.dumps({"jsonrpc": "2.0", "id": request["id"], **reply}), flush=True)

@@ -1,7 +1,7 @@
-"""An MCP server that does what no server should: python -S hostile_server.py SIN. Modern, stdio, standard library only.
+"""An MCP server that misbehaves in one way: python -S hostile_server.py FAULT. Modern, stdio, standard library only.
 
-It answers server/discover and tools/list as it ought to, unless the sin is of the start; the sin is in its tools `once` (which
-may not be run again) and `again` (which may).
+It answers server/discover and tools/list correctly, unless FAULT is one of its start. Its tools `once` (which may not be run
+again) and `again` (which may) misbehave.
 """
 
 import json
@@ -10,7 +10,7 @@ import sys
 import time
 from typing import Any
 
-SIN = sys.argv[1]
+FAULT = sys.argv[1]
 TOOLS = [
     {
         "name": name,
@@ -32,18 +32,18 @@ def send(message: dict[str, Any]) -> None:
     write(json.dumps({"jsonrpc": "2.0", **message}).encode() + b"\n")
 
 
-def answer(ident: Any, said: str = "done") -> None:
-    send({"id": ident, "result": {"resultType": "complete", "content": [{"type": "text", "text": said}]}})
+def answer(ident: Any, text: str = "done") -> None:
+    send({"id": ident, "result": {"resultType": "complete", "content": [{"type": "text", "text": text}]}})
 
 
 def neighbours(ident: str) -> list[str]:
-    """The ids that requests of others probably have."""
+    """The ids that concurrent requests of other clients probably have."""
     incarnation, count, tail = ident.split("-")
     return [f"{incarnation}-{number:x}-{tail}" for number in range(max(0, int(count, 16) - 50), int(count, 16) + 50)]
 
 
 def written(ident: str, how: str) -> bytes:
-    """An answer as it ought not to be written."""
+    """An invalid or unusual line for an answer."""
     result = {"resultType": "complete", "content": [{"type": "text", "text": "done"}]}
     message = {"jsonrpc": "2.0", "id": ident, "result": result}
     right = json.dumps(message).encode()
@@ -78,9 +78,9 @@ def written(ident: str, how: str) -> bytes:
     raise ValueError(how)
 
 
-def sin(ident: str, how: str) -> None:
-    """Answer a call in the way of this server."""
-    match SIN:
+def misbehave(ident: str, how: str) -> None:
+    """Answer a call in this server's way."""
+    match FAULT:
         case "duplicates":
             answer(ident, "first")
             answer(ident, "second")
@@ -111,9 +111,9 @@ def sin(ident: str, how: str) -> None:
                 write(b"\n" * 20_000)
             answer(ident)
         case "a flood of ids" | "a flood of pings":
-            late = {"id": f"{'0' * 16}-1-{ident.rpartition('-')[2]}", "result": {}}  # as if of a request that is over
+            late = {"id": f"{'0' * 16}-1-{ident.rpartition('-')[2]}", "result": {}}  # the id of a request that is over
             for _ in range(1500):
-                send(late if SIN == "a flood of ids" else {"id": 1, "method": "ping"})
+                send(late if FAULT == "a flood of ids" else {"id": 1, "method": "ping"})
             answer(ident)
         case "a long log":
             sys.stderr.write("".join(f"{number:5} {'x' * 300}\n" for number in range(4000)))
@@ -144,14 +144,14 @@ def sin(ident: str, how: str) -> None:
 
 
 def main() -> None:
-    if SIN == "an end at once":
+    if FAULT == "an end at once":
         sys.exit("\x1b[2Jno database")
-    if SIN == "silence at the start":
+    if FAULT == "silence at the start":
         print("waiting for the database", file=sys.stderr, flush=True)
     for line in sys.stdin.buffer:
         message = json.loads(line)
         ident, method = message.get("id"), message["method"]
-        if SIN == "silence at the start" or ident is None:
+        if FAULT == "silence at the start" or ident is None:
             continue
         if method == "server/discover":
             info = {"supportedVersions": ["2026-07-28"], "capabilities": {"tools": {}}}
@@ -166,10 +166,10 @@ def main() -> None:
                 }
             )
         elif method == "tools/list":
-            more = {"nextCursor": "more"} if SIN == "an endless list" else {}
+            more = {"nextCursor": "more"} if FAULT == "an endless list" else {}
             send({"id": ident, "result": {**CACHED, "tools": TOOLS, **more}})
         elif method == "tools/call":
-            sin(ident, message["params"].get("arguments", {}).get("how", ""))
+            misbehave(ident, message["params"].get("arguments", {}).get("how", ""))
         else:
             send({"id": ident, "error": {"code": -32601, "message": "Method not found"}})
 

@@ -1,6 +1,6 @@
-"""An MCP server that shows what reached it: python -S mirror_server.py. Both eras, stdio, standard library only.
+"""An MCP server that returns what reached it: python -S mirror_server.py. Both eras, stdio, standard library only.
 
-Each answer holds, in `raw`, the very bytes of the request's line but for its id; tools/call does what `name` says.
+Most answers contain, in `raw`, the exact text of the request with its id replaced. The tools are the cases of `call`.
 """
 
 import json
@@ -9,13 +9,13 @@ import sys
 from typing import Any
 
 CACHED = {"resultType": "complete", "ttlMs": 60_000, "cacheScope": "public"}
-NAMES = ("mirror", "verbatim", "progress", "wait", "ask", "tell", "input", "heard")
+NAMES = ("mirror", "verbatim", "progress", "wait", "ask", "notify", "input", "received")
 TOOLS = [{"name": name, "inputSchema": {"type": "object"}} for name in NAMES]
 INFO = {"name": "mirror", "version": "1"}
 issued: list[str] = []
-"""The request states of this process; it takes no others."""
-heard: list[Any] = []
-"""What came of it that is no request: cancels, answers, notifications; and the id and name of each call."""
+"""The request states that this process has issued; it accepts no others."""
+received: list[Any] = []
+"""Every message that is no request, and the id, name and tag of each call, in order."""
 
 
 def write(line: bytes) -> None:
@@ -32,14 +32,14 @@ def answer(ident: Any, **result: Any) -> None:
 
 
 def call(ident: Any, params: dict[str, Any], line: bytes) -> None:
-    """The tools."""
+    """Run a tool."""
     arguments, token = params.get("arguments") or {}, (params.get("_meta") or {}).get("progressToken")
-    heard.append({"id": ident, "name": params["name"], "tag": arguments.get("tag")})
+    received.append({"id": ident, "name": params["name"], "tag": arguments.get("tag")})
     match params["name"]:
         case "mirror":
             shown = line.decode("utf-8").strip().replace(json.dumps(ident), '"ID"')
             answer(ident, raw=shown.replace(json.dumps(token), '"TOKEN"') if token is not None else shown)
-        case "verbatim":  # the result is what the caller wrote into a string
+        case "verbatim":  # the result is the text that the caller passed
             write(
                 b'{"jsonrpc":"2.0","id":%b,"result":%b}' % (json.dumps(ident).encode(), arguments["result"].encode("latin-1"))
             )
@@ -51,7 +51,7 @@ def call(ident: Any, params: dict[str, Any], line: bytes) -> None:
                 )
             answer(ident)
             send(method="notifications/progress", params={"progressToken": token, "progress": 10**6, "message": "too late"})
-        case "ask":  # the client's answers, in the order of the questions
+        case "ask":  # returns the client's answers in the order of the questions
             for number, question in enumerate(arguments["questions"]):
                 send(id=number, method=question["method"], params=question.get("params", {}))
             answers: dict[int, Any] = {}
@@ -60,19 +60,19 @@ def call(ident: Any, params: dict[str, Any], line: bytes) -> None:
                 if "method" not in message:
                     answers[message["id"]] = message.get("result", message.get("error"))
             answer(ident, answers=[answers[number] for number in sorted(answers)])
-        case "tell":  # what belongs to no call
+        case "notify":  # a notification that belongs to no call
             send(method="notifications/tools/list_changed", params={"n": arguments["n"]})
             answer(ident)
         case "input" if params.get("requestState") in issued:
-            answer(ident, heard=params["inputResponses"], pid=os.getpid())
+            answer(ident, received=params["inputResponses"], pid=os.getpid())
         case "input":
             issued.append(f'{os.getpid()} "\u00e9" {len(issued)}')
             question = {"method": "elicitation/create", "params": {"message": "who?", "requestedSchema": {"type": "object"}}}
             answer(ident, resultType="input_required", inputRequests={"q": question}, requestState=issued[-1])
-        case "heard":
-            answer(ident, heard=heard)
+        case "received":
+            answer(ident, received=received)
         case "wait":
-            pass  # until it is cancelled; and then there is no answer either
+            pass  # it never answers, even when it is cancelled
 
 
 def main() -> None:
@@ -80,7 +80,7 @@ def main() -> None:
         message = json.loads(line)
         ident, method, params = message.get("id"), message.get("method"), message.get("params", {})
         if ident is None or method is None:
-            heard.append(message)
+            received.append(message)
         elif method == "server/discover":
             answer(
                 ident,

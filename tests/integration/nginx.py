@@ -1,4 +1,4 @@
-"""A real nginx for tests, with the very configuration that the how-to shows, and a certificate of a private authority."""
+"""A real nginx with the configuration of docs/howto/behind-a-proxy.md, and a certificate of a private authority."""
 
 from __future__ import annotations
 
@@ -26,11 +26,11 @@ from tests.ports import free_port
 PAGE = DOCS / "howto" / "behind-a-proxy.md"
 NAME = "mcp.example"
 SILENCE = 3
-"""Seconds after which this nginx gives up an answer that says nothing; the page has it wait for longer."""
+"""Seconds after which this nginx gives up a silent answer; the page sets a longer time."""
 
 
 def certify(folder: Path) -> Path:
-    """Makes an authority and a certificate of NAME's as the how-to names its files; returns the authority's own."""
+    """Write an authority and a certificate for NAME into files named as in the how-to; the authority's file."""
     now = datetime.now(UTC)
 
     def write(path: Path, *parts: bytes) -> Path:
@@ -66,7 +66,7 @@ def certify(folder: Path) -> Path:
 
 @contextmanager
 def nginx(folder: Path, edges: Sequence[int]) -> Iterator[tuple[int, ssl.SSLContext]]:
-    """nginx before edges on these ports: the port it listens on, and the context of a client that trusts its authority."""
+    """nginx in front of edges on these ports. Yields its port and the SSL context of a client that trusts its authority."""
     program = shutil.which("nginx", path=os.environ.get("PATH", "") + os.pathsep + "/usr/sbin")
     if program is None:
         missing("nginx")
@@ -75,7 +75,7 @@ def nginx(folder: Path, edges: Sequence[int]) -> Iterator[tuple[int, ssl.SSLCont
     given = {"127.0.0.1:8081": f"127.0.0.1:{edges[0]}", "127.0.0.1:8082": f"127.0.0.1:{edges[1]}", "/etc/nginx": str(folder)}
     given |= {"listen 443 ssl": f"listen 127.0.0.1:{port} ssl", "proxy_read_timeout 60s": f"proxy_read_timeout {SILENCE}s"}
     for shown, real in given.items():
-        assert text.count(shown), f"{PAGE.name} does not say {shown}"
+        assert text.count(shown), f"{PAGE.name} does not contain {shown}"
         text = text.replace(shown, real)
     paths = "".join(f"{kind}_temp_path {folder};\n" for kind in ("client_body", "proxy", "fastcgi", "uwsgi", "scgi"))
     whole = f"daemon off; pid {folder}/pid; error_log {folder}/log;\n" + ("user root;\n" if os.geteuid() == 0 else "")

@@ -1,4 +1,4 @@
-"""An OTLP/HTTP receiver for tests: takes traces and metrics as a collector does, and waits for them."""
+"""An OTLP/HTTP receiver for tests: it receives traces and metrics as a collector does, and waits for those a test expects."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from opentelemetry.proto.trace.v1.trace_pb2 import Span as Sent
 
 @dataclass(frozen=True)
 class Span:
-    """What a test looks at of one received span; ids are hexadecimal, parent is empty for none, times are unix nanoseconds."""
+    """A received span. Ids are hexadecimal, `parent` is empty for none, times are Unix nanoseconds."""
 
     service: str
     instance: str
@@ -44,7 +44,7 @@ class Point:
 
 
 class Receiver:
-    """Every span received so far, and what the last export of each process said of its counters."""
+    """Every span received so far, and the counters of the last export of each process."""
 
     def __init__(self, endpoint: str) -> None:
         self.endpoint = endpoint
@@ -78,21 +78,23 @@ class Receiver:
         """The values of a counter in all processes, once they satisfy `until`; AssertionError with them if they do not."""
         deadline = time.monotonic() + timeout
         with self._changed:
-            while not until(found := [each for points in self._points.values() for each in points if each.name == name]):
+            while not until(matching := [each for points in self._points.values() for each in points if each.name == name]):
                 left = deadline - time.monotonic()
-                assert left > 0, found
+                assert left > 0, matching
                 self._changed.wait(left)
-        return found
+        return matching
 
     def trace(self, id: str, until: Callable[[list[Span]], bool], timeout: float = 40.0) -> list[Span]:
         """The spans of a trace in order of their start, once they satisfy `until`; AssertionError with them if they do not."""
         deadline = time.monotonic() + timeout
         with self._changed:
-            while not until(found := sorted((span for span in self._spans if span.trace == id), key=lambda span: span.start)):
+            while not until(
+                matching := sorted((span for span in self._spans if span.trace == id), key=lambda span: span.start)
+            ):
                 left = deadline - time.monotonic()
-                assert left > 0, found
+                assert left > 0, matching
                 self._changed.wait(left)
-        return found
+        return matching
 
     def traces(self) -> set[str]:
         """The ids of all traces seen."""
@@ -140,7 +142,7 @@ def receiving() -> Iterator[Receiver]:
             self.end_headers()
 
         def log_message(self, *_: object) -> None:
-            """Tests are quiet."""
+            """Log nothing."""
 
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     server.daemon_threads = True

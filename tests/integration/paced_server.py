@@ -1,7 +1,7 @@
-"""An MCP server of both eras, slow to read or quick to write: python -S paced_server.py. stdio, standard library only.
+"""An MCP server of both eras that reads slowly or writes much: python -S paced_server.py. Stdio, standard library only.
 
-Its tools: `busy` reads nothing for so many `seconds`, then answers; `size` answers with how many bytes it was given; `big`
-answers with so many `bytes`; `stream` writes `count` notifications of `bytes` each before its answer; `die` exits.
+Its tools: `busy` reports progress, reads nothing for `seconds`, and answers; `size` returns the length of its `text`; `big`
+returns `bytes` characters; `stream` writes `count` notifications of `bytes` characters each before its answer; `die` exits.
 """
 
 import json
@@ -27,6 +27,8 @@ def call(ident: Any, params: dict[str, Any]) -> None:
     arguments = params.get("arguments", {})
     match params["name"]:
         case "busy":
+            begun = {"progressToken": params["_meta"]["progressToken"], "progress": 1}
+            send({"method": "notifications/progress", "params": begun})
             time.sleep(arguments["seconds"])
             answer(ident, "done")
         case "size":
@@ -36,8 +38,8 @@ def call(ident: Any, params: dict[str, Any]) -> None:
         case "stream":
             token = params["_meta"]["progressToken"]
             for number in range(1, arguments["count"] + 1):
-                told = {"progressToken": token, "progress": number, "message": "x" * arguments["bytes"]}
-                send({"method": "notifications/progress", "params": told})
+                step = {"progressToken": token, "progress": number, "message": "x" * arguments["bytes"]}
+                send({"method": "notifications/progress", "params": step})
             answer(ident, "done")
         case "die":
             os._exit(1)

@@ -1,4 +1,4 @@
-"""Who may come in, end to end: open listeners refused, Basic credentials, Host and Origin, and the fabric secret."""
+"""Access control, end to end: open listeners, Basic credentials, Host and Origin, and the fabric secret."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ import pytest
 
 from tests import brokers
 from tests.contract.http_client import BOTH, Client, modern, request
-from tests.fabrics import SECRET, Process, ask, bridge, edge, up
+from tests.fabrics import SECRET, Process, bridge, edge, run, up
 from tests.integration.conftest import ECHO, Write
-from tests.integration.talk import Session, call, connections, messages, reason, text
+from tests.integration.mcp_over_http import Session, call, connections, messages, reason, text
 
-PASSWORD = "p\u00e4ss:word-of-the-door"
+PASSWORD = "p\u00e4ss:word-of-the-listener"
 
 
 def basic(user: str, password: str) -> dict[str, str]:
@@ -28,7 +28,7 @@ RIGHT = basic("me", PASSWORD)
 
 @pytest.fixture(scope="module")
 def guarded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Process]:
-    """A fabric that asks for credentials, and knows another host and a page that may call."""
+    """A fabric with credentials, one allowed host and one allowed origin."""
     state = tmp_path_factory.mktemp("guarded")
     settings = {"allowedHosts": ["fabric.example"], "allowedOrigins": ["https://app.example"]}
     config = state / "mcp.json"
@@ -39,7 +39,7 @@ def guarded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Process]:
 
 
 async def status(client: Client, headers: dict[str, str]) -> int:
-    """The status of a call with these headers; the connection lives on whatever it is."""
+    """The status of a call with these headers; the connection stays open whatever it is."""
     lines, body = modern("tools/call", name="echo", arguments={"text": "x"})
     reply = await client.ask("POST", "/mcp", lines | headers, body)
     assert ("result" in reply.json) == (reply.status == 200)
@@ -51,10 +51,10 @@ async def status(client: Client, headers: dict[str, str]) -> int:
 @pytest.mark.parametrize(
     ("command", "host"), [("up", "0.0.0.0"), ("up", "fabric.example"), ("edge", "[::]"), ("edge", "192.0.2.1")]
 )
-def test_a_door_that_strangers_can_reach_is_not_opened_without_authentication(
+def test_a_listener_reachable_from_other_machines_needs_authentication(
     tmp_path: Path, config: Write, command: str, host: str
 ) -> None:
-    done = ask(command, config(), "--http", f"{host}:0", state=tmp_path / "state", FABRIC_SECRET=SECRET)
+    done = run(command, config(), "--http", f"{host}:0", state=tmp_path / "state", FABRIC_SECRET=SECRET)
     assert (done.returncode, done.stdout) == (2, "")
     assert "can be reached from other machines and no authentication is configured" in done.stderr
     assert "--allow-unauthenticated" in done.stderr
@@ -62,16 +62,16 @@ def test_a_door_that_strangers_can_reach_is_not_opened_without_authentication(
 
 
 @pytest.mark.requirement("S01")
-def test_credentials_do_not_open_the_health_endpoints_to_strangers(tmp_path: Path, config: Write) -> None:
-    door = ("--http", "127.0.0.1:0", "--admin", "0.0.0.0:0")
-    done = ask("up", config(), *door, state=tmp_path / "state", AUTH_USER="me", AUTH_PASSWORD=PASSWORD)
+def test_credentials_do_not_allow_an_open_admin_listener(tmp_path: Path, config: Write) -> None:
+    listeners = ("--http", "127.0.0.1:0", "--admin", "0.0.0.0:0")
+    done = run("up", config(), *listeners, state=tmp_path / "state", AUTH_USER="me", AUTH_PASSWORD=PASSWORD)
     assert done.returncode == 2
     assert "--allow-unauthenticated" in done.stderr
 
 
 # ---------------------------------------------------------------- credentials
 @pytest.mark.requirement("S01")
-async def test_only_the_right_user_and_password_come_in(guarded: Process) -> None:
+async def test_only_the_right_user_and_password_are_accepted(guarded: Process) -> None:
     async with connections([guarded.url()]) as (client,):
         wrong: tuple[dict[str, str], ...] = (
             {},
@@ -103,7 +103,7 @@ async def test_a_session_id_is_no_credential(guarded: Process) -> None:
 
 
 @pytest.mark.requirement("S01", "K04")
-async def test_no_password_is_logged_be_it_right_or_wrong(guarded: Process) -> None:
+async def test_no_password_is_logged_whether_right_or_wrong(guarded: Process) -> None:
     async with connections([guarded.url()]) as (client,):
         assert await status(client, basic("me", "a wrong one")) == 401
         assert await status(client, RIGHT) == 200
@@ -114,7 +114,7 @@ async def test_no_password_is_logged_be_it_right_or_wrong(guarded: Process) -> N
 
 # ---------------------------------------------------------------- Host and Origin
 @pytest.mark.requirement("S03")
-async def test_only_known_hosts_and_pages_are_answered(guarded: Process) -> None:
+async def test_only_allowed_hosts_and_origins_are_answered(guarded: Process) -> None:
     async with connections([guarded.url()]) as (client,):
         for host, expected in (
             (f"127.0.0.1:{client.port}", 200),
@@ -137,7 +137,7 @@ async def test_only_known_hosts_and_pages_are_answered(guarded: Process) -> None
 
 
 @pytest.mark.requirement("S03")
-async def test_an_allowed_page_can_read_its_answer_and_no_other_can(guarded: Process) -> None:
+async def test_only_an_allowed_origin_gets_cors_headers(guarded: Process) -> None:
     async with connections([guarded.url()]) as (client,):
         lines, body = modern("tools/list")
         allowed = await client.ask("POST", "/mcp", lines | RIGHT | {"Origin": "https://app.example"}, body)
@@ -154,31 +154,31 @@ async def test_an_allowed_page_can_read_its_answer_and_no_other_can(guarded: Pro
 # ---------------------------------------------------------------- the secret
 @pytest.mark.requirement("S10")
 @pytest.mark.parametrize("command", ["up", "edge", "bridge", "ls"])
-def test_a_given_broker_asks_for_a_secret(tmp_path: Path, config: Write, command: str) -> None:
+def test_a_command_with_a_given_broker_needs_a_secret(tmp_path: Path, config: Write, command: str) -> None:
     given = [] if command == "ls" else [config()]
-    done = ask(command, *given, "--broker", "nats://127.0.0.1:1", state=tmp_path / "state")
+    done = run(command, *given, "--broker", "nats://127.0.0.1:1", state=tmp_path / "state")
     assert (done.returncode, done.stdout) == (2, "")
     assert "secret" in done.stderr
     assert "openssl rand -hex 32" in done.stderr
 
 
 @pytest.mark.requirement("S10")
-async def test_while_the_secret_rotates_sessions_of_both_keys_go_on(tmp_path: Path, config: Write) -> None:
+async def test_sessions_of_both_keys_work_while_the_secret_rotates(tmp_path: Path, config: Write) -> None:
     old, new = secrets.token_hex(32), secrets.token_hex(32)
     path, broker = config(), brokers.nats(tmp_path).start()
     try:
         with (
-            bridge(path, tmp_path, broker.url, FABRIC_SECRET=f"{old},{new}") as serving,
+            bridge(path, tmp_path, broker.url, FABRIC_SECRET=f"{old},{new}") as bridge_process,
             edge(path, tmp_path, broker.url, FABRIC_SECRET=f"{old},{new}") as before,
             edge(path, tmp_path, broker.url, FABRIC_SECRET=f"{new},{old}") as after,
         ):
-            serving.ready()
+            bridge_process.ready()
             async with connections([before.url(), after.url()]) as (first, second):
                 for here, there in ((first, second), (second, first)):
                     session = await Session.open(here)
                     assert text(await session.at(there).call("echo", text="still here")) == "still here"
                     assert text(await call(there, "echo", text="and here")) == "and here"
-            logs = "".join(process.log.read_text() for process in (serving, before, after))
+            logs = "".join(process.log.read_text() for process in (bridge_process, before, after))
             assert not [key for key in (old, new) if key in logs]
     finally:
         broker.kill()

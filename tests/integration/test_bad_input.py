@@ -1,4 +1,4 @@
-"""Bad input of every kind from some clients, end to end: each gets its error, and another client notices nothing of it."""
+"""Bad input of every kind over HTTP, end to end: each gets its error, and other clients are served meanwhile."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from fabric.security.secret import Keyring
 from tests.contract.http_client import BOTH, Client, Reply, modern, request
 from tests.fabrics import Process, up
 from tests.integration.conftest import ECHO
-from tests.integration.talk import VERSION, Session, call, connections, messages, reason, text
+from tests.integration.mcp_over_http import VERSION, Session, call, connections, messages, reason, text
 
 CALLS = 1000
 LIMIT = 65_536
-"""Bytes a message may have in this fabric."""
+"""The largest message of this fabric, in bytes."""
 
 pytestmark = [pytest.mark.requirement("P12"), pytest.mark.timeout(240)]
 
@@ -52,7 +52,7 @@ MALFORMED: dict[str, tuple[bytes, int]] = {
     "an id that is half a surrogate pair": (frame(id="\ud800"), -32600),
     "params that are an array": (frame(params=[1]), -32602),
     "params that are a number": (frame(params=7), -32602),
-    "_meta that is a string": (frame(params={"_meta": "x"}), -32602),  # which the server says
+    "_meta that is a string": (frame(params={"_meta": "x"}), -32602),  # refused by the server
     "a progress token in a key that is escaped": (
         frame(params={"_meta": {"?": 1}}).replace(b"?", b"progressTok\\u0065n"),
         -32600,
@@ -72,7 +72,7 @@ ACCEPTED: dict[str, tuple[bytes, Any]] = {
 }
 GARBAGE = (
     b"\x00\x01\x02\r\n\r\n",
-    b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03" + b"\xaa" * 100 + b"\r\n\r\n",  # somebody speaks TLS
+    b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03" + b"\xaa" * 100 + b"\r\n\r\n",  # a ClientHello of TLS
     b"POST /mcp HTTP/1.1\r\nHost localhost\r\n\r\n",
     b"POST /mcp HTTP/1.1\r\nHost: localhost\r\nContent-Length: -5\r\n\r\n",
     b"POST /mcp HTTP/1.1\r\nHost: localhost\r\nContent-Length: x\r\n\r\n",
@@ -104,7 +104,7 @@ def error(reply: Reply) -> tuple[int, int]:
 
 
 @pytest.mark.parametrize("what", MALFORMED)
-async def test_a_malformed_message_gets_its_error_in_a_session_which_lives_on(client: Client, what: str) -> None:
+async def test_a_malformed_message_gets_its_error_and_its_session_survives(client: Client, what: str) -> None:
     body, code = MALFORMED[what]
     session = await Session.open(client)
     session.post(body)
@@ -115,7 +115,7 @@ async def test_a_malformed_message_gets_its_error_in_a_session_which_lives_on(cl
 
 
 @pytest.mark.parametrize("what", ACCEPTED)
-async def test_an_odd_message_that_is_right_is_answered(client: Client, what: str) -> None:
+async def test_an_unusual_but_valid_message_is_answered(client: Client, what: str) -> None:
     body, id = ACCEPTED[what]
     session = await Session.open(client)
     session.post(body)
@@ -124,7 +124,7 @@ async def test_an_odd_message_that_is_right_is_answered(client: Client, what: st
     assert answer["result"]["tools"]
 
 
-async def test_a_modern_request_is_held_against_its_headers(client: Client) -> None:
+async def test_a_modern_request_whose_headers_do_not_match_is_refused(client: Client) -> None:
     headers, body = modern("tools/call", name="echo", arguments={"text": "x"})
     wrong = (
         headers | {"Mcp-Method": "tools/list"},
@@ -145,8 +145,8 @@ async def test_a_modern_request_is_held_against_its_headers(client: Client) -> N
     assert text(await call(client, "echo", text="alive")) == "alive"
 
 
-async def test_what_is_no_post_of_json_to_a_server_is_refused_with_its_status(client: Client) -> None:
-    asked = (
+async def test_an_invalid_http_request_is_refused_with_its_status(client: Client) -> None:
+    cases = (
         ("POST", "/mcp", BOTH | {"Content-Type": "text/plain"}, 415),
         ("POST", "/mcp", BOTH | {"Content-Encoding": "gzip"}, 415),
         ("POST", "/mcp", BOTH | {"Accept": "text/html"}, 406),
@@ -157,13 +157,13 @@ async def test_what_is_no_post_of_json_to_a_server_is_refused_with_its_status(cl
         ("POST", "/mcp//", BOTH, 404),
         ("PATCH", "/mcp", BOTH, 405),
     )
-    for method, path, headers, status in asked:
+    for method, path, headers, status in cases:
         reply = await client.ask(method, path, headers, request("tools/list"))
         assert (reply.status, reply.json["error"]["data"]["retryable"]) == (status, False), (method, path, headers)
 
 
 @pytest.mark.requirement("D09")
-async def test_a_message_over_the_limit_is_refused_naming_it_and_the_connection_lives(client: Client) -> None:
+async def test_an_oversized_message_is_refused_with_the_limit_and_the_connection_survives(client: Client) -> None:
     session = await Session.open(client)
     for padding in (LIMIT, 8 * LIMIT):
         session.post(frame(padding="x" * padding))
@@ -174,17 +174,17 @@ async def test_a_message_over_the_limit_is_refused_naming_it_and_the_connection_
 
 
 @pytest.mark.requirement("D09", "S10")
-async def test_a_session_id_that_was_not_issued_here_for_this_server_is_lost(client: Client) -> None:
+async def test_a_session_id_that_this_fabric_did_not_issue_for_this_server_is_session_lost(client: Client) -> None:
     session = await Session.open(client)
     token = SessionToken(
         fabric="default", session="x", owner="x", server="echo", version=VERSION, client="{}", capabilities="{}", principal="",
         expires=time.time() + 60,
     )  # fmt: skip
-    stranger = SessionSealer(Keyring([b"another secret of sixteen bytes"]), "default").seal(token)
+    foreign = SessionSealer(Keyring([b"another secret of sixteen bytes"]), "default").seal(token)
     altered = [
         session.id[:at] + ("A" if session.id[at] != "A" else "B") + session.id[at + 1 :] for at in range(0, len(session.id), 7)
     ]
-    for id in ("s1", stranger, session.id[:-1], session.id + "A", session.id * 2, "x" * 8000, "\u00e9", *altered):
+    for id in ("s1", foreign, session.id[:-1], session.id + "A", session.id * 2, "x" * 8000, "\u00e9", *altered):
         for method, body in (("POST", frame()), ("GET", None), ("DELETE", None)):
             reply = await client.ask(method, "/mcp", session.headers | {"Mcp-Session-Id": id}, body)
             assert (reply.status, reason(reply.json)) == (404, "session_lost"), id
@@ -192,7 +192,7 @@ async def test_a_session_id_that_was_not_issued_here_for_this_server_is_lost(cli
     assert text(await session.call("echo", text="alive")) == "alive"
 
 
-async def test_messages_about_nothing_are_taken_and_change_nothing(client: Client) -> None:
+async def test_notifications_and_responses_about_unknown_requests_are_accepted_and_ignored(client: Client) -> None:
     session = await Session.open(client)
     for message in (
         {"method": "notifications/cancelled"},
@@ -203,12 +203,12 @@ async def test_messages_about_nothing_are_taken_and_change_nothing(client: Clien
         {"id": "e0-99", "result": {}},
         {"id": 99, "error": {"code": 1, "message": "no"}},
     ):
-        assert await session.say(message) == 202, message
+        assert await session.send(message) == 202, message
     assert text(await session.call("echo", text="alive")) == "alive"
 
 
 async def abuse(address: str) -> None:
-    """Everything at once that is no HTTP, or that never ends."""
+    """Send malformed messages, bytes that are not HTTP, and requests that never end."""
     silent = [await Client.open(address) for _ in range(20)]
     for number, half in enumerate(silent):
         headers, body = modern("tools/list")
@@ -233,7 +233,7 @@ async def abuse(address: str) -> None:
         half.writer.close()
 
 
-async def test_another_client_makes_its_calls_over_one_connection_while_all_this_comes_in(fabric: Process) -> None:
+async def test_other_clients_are_served_during_a_flood_of_bad_input(fabric: Process) -> None:
     over, rounds = asyncio.Event(), 0
 
     async def abusing() -> None:
@@ -244,7 +244,7 @@ async def test_another_client_makes_its_calls_over_one_connection_while_all_this
 
     async with connections([fabric.url()] * 2) as (modern_client, legacy_client):
         session = await Session.open(legacy_client)
-        bothering = asyncio.create_task(abusing())
+        abusing_task = asyncio.create_task(abusing())
         id = 0
         while id < CALLS // 2 or rounds < 3:
             id += 1
@@ -253,7 +253,7 @@ async def test_another_client_makes_its_calls_over_one_connection_while_all_this
             )
             assert [(answer["id"], text(answer)) for answer in answers] == [(id, str(id))] * 2
         over.set()
-        await asyncio.wait_for(bothering, 40)
+        await asyncio.wait_for(abusing_task, 40)
         live = await modern_client.ask("GET", "/livez", {})
         assert (live.status, live.json) == (200, {"status": "live"})
     log = fabric.log.read_text(errors="replace")

@@ -1,4 +1,4 @@
-"""A fabric whose edge and bridge have the least rights of docs/howto/broker-rights.md: a call passes, and doctor knows them."""
+"""A fabric with only the rights of docs/howto/broker-rights.md: calls succeed, and doctor reports the rights."""
 
 from __future__ import annotations
 
@@ -12,23 +12,23 @@ import pytest
 from tests import brokers
 from tests.brokers import FAMILIES, Family, Server
 from tests.contract.brokers.test_rights import at, nats, redis_server, without
-from tests.fabrics import SECRET, ask, bridge, edge
+from tests.fabrics import SECRET, bridge, edge, run
 from tests.integration.conftest import Write
-from tests.integration.talk import call, connections, text
+from tests.integration.mcp_over_http import call, connections, text
 from tests.rights import ROLES, password, snippet
 
 pytestmark = [pytest.mark.requirement("K04"), pytest.mark.timeout(240)]
 
 
 class Guarded(NamedTuple):
-    """A broker with a user for each role; `urls` by role."""
+    """A broker with a user for each role, and each user's URL by role."""
 
     server: Server
     urls: dict[str, str]
 
 
 def make(kind: str, directory: Path) -> Guarded:
-    """Such a broker, not started yet."""
+    """A broker of this kind with these users, not started yet."""
     match kind:
         case "amqp":
             server = brokers.rabbitmq(directory)
@@ -48,54 +48,57 @@ def guarded(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Guarded]
     guarded.server.release()
 
 
-async def test_a_call_passes_with_the_least_rights(tmp_path: Path, config: Write, guarded: Guarded) -> None:
-    with bridge(config(), tmp_path, guarded.urls["bridge"]) as serving, edge(config(), tmp_path, guarded.urls["edge"]) as door:
-        serving.ready()
-        async with connections([door.url()]) as (client,):
+async def test_a_call_succeeds_with_the_documented_rights(tmp_path: Path, config: Write, guarded: Guarded) -> None:
+    with (
+        bridge(config(), tmp_path, guarded.urls["bridge"]) as bridge_process,
+        edge(config(), tmp_path, guarded.urls["edge"]) as edge_process,
+    ):
+        bridge_process.ready()
+        async with connections([edge_process.url()]) as (client,):
             assert text(await call(client, "echo", path="/echo/mcp", text="hello")) == "hello"
-        assert serving.stop() == 0
-        assert door.stop() == 0
-        said = serving.log.read_text() + door.log.read_text()
-    assert "ERROR" not in said
-    assert not [role for role in ROLES if password(role) in said]
+        assert bridge_process.stop() == 0
+        assert edge_process.stop() == 0
+        logs = bridge_process.log.read_text() + edge_process.log.read_text()
+    assert "ERROR" not in logs
+    assert not [role for role in ROLES if password(role) in logs]
 
 
 def doctor(url: str, state: Path) -> dict[str, dict[str, Any]]:
-    """What it finds at this broker; it shows no password."""
-    done = ask("doctor", "--json", "--broker", url, "--http", "127.0.0.1:0", state=state, FABRIC_SECRET=SECRET)
+    """Run doctor for this broker, whose output has to show no password; its findings by check."""
+    done = run("doctor", "--json", "--broker", url, "--http", "127.0.0.1:0", state=state, FABRIC_SECRET=SECRET)
     assert not [role for role in ROLES if password(role) in done.stdout + done.stderr]
     return {finding["check"]: finding for finding in json.loads(done.stdout)}
 
 
-def wrong(found: dict[str, dict[str, Any]]) -> list[str]:
-    return [check for check, finding in found.items() if not finding["ok"]]
+def failed(findings: dict[str, dict[str, Any]]) -> list[str]:
+    return [check for check, finding in findings.items() if not finding["ok"]]
 
 
 @pytest.mark.requirement("C03")
-def test_doctor_knows_what_each_is_enough_for(tmp_path: Path, guarded: Guarded) -> None:
-    found = {role: doctor(url, tmp_path) for role, url in guarded.urls.items()}
+def test_doctor_reports_which_role_the_rights_suffice_for(tmp_path: Path, guarded: Guarded) -> None:
+    findings = {role: doctor(url, tmp_path) for role, url in guarded.urls.items()}
     for role in ROLES:
-        assert not wrong(found[role])
-        assert found[role]["broker rights"]["detail"] == "what is needed"
-    assert "enough for an edge, not for a bridge" in found["edge"]["broker work"]["detail"]
+        assert not failed(findings[role])
+        assert findings[role]["broker rights"]["detail"] == "what is needed"
+    assert "enough for an edge, not for a bridge" in findings["edge"]["broker work"]["detail"]
     expected = "round trip" if guarded.urls["bridge"].startswith(("redis", "amqp")) else "enough for a bridge, not for an edge"
-    assert expected in found["bridge"]["broker work"]["detail"]
+    assert expected in findings["bridge"]["broker work"]["detail"]
 
 
-def less(folder: Path, language: str, right: str) -> Server:
+def without_right(folder: Path, language: str, right: str) -> Server:
     """A NATS server whose bridge lacks this right."""
     return nats(folder, without(snippet(language), "bridge", right))
 
 
 LESS: dict[str, tuple[Callable[[Path], Server], str, str, str]] = {
     "nats": (
-        lambda folder: less(folder, "nats", "publish mcpf.default.inbox.*"),
+        lambda folder: without_right(folder, "nats", "publish mcpf.default.inbox.*"),
         "",
         "broker inbox",
         "publish to mcpf.default.inbox.",
     ),
     "jetstream": (
-        lambda folder: less(folder, "nats-jetstream", "publish $JS.API.CONSUMER.MSG.NEXT.mcpf_default_work.*"),
+        lambda folder: without_right(folder, "nats-jetstream", "publish $JS.API.CONSUMER.MSG.NEXT.mcpf_default_work.*"),
         "?work=jetstream",
         "broker work",
         "publish to $JS.API.CONSUMER.MSG.NEXT.mcpf_default_work.",
@@ -111,26 +114,26 @@ LESS: dict[str, tuple[Callable[[Path], Server], str, str, str]] = {
 
 @pytest.mark.requirement("C03")
 @pytest.mark.parametrize("kind", LESS)
-def test_doctor_names_a_right_that_is_missing(tmp_path: Path, kind: str) -> None:
+def test_doctor_names_a_missing_right(tmp_path: Path, kind: str) -> None:
     make, options, check, named = LESS[kind]
     server = make(tmp_path).start()
     try:
-        found = doctor(at(server, "redis" if kind == "redis" else "nats", "bridge", options), tmp_path)
+        findings = doctor(at(server, "redis" if kind == "redis" else "nats", "bridge", options), tmp_path)
     finally:
         server.kill()
-    assert wrong(found)[0] == check
-    assert named in found[check]["detail"]
-    assert "broker-rights.md" in found[check]["remedy"]
+    assert failed(findings)[0] == check
+    assert named in findings[check]["detail"]
+    assert "broker-rights.md" in findings[check]["remedy"]
 
 
 @pytest.mark.requirement("C03")
 @pytest.mark.parametrize("family", [family for family in FAMILIES if family.separate and family.name != "valkey"], ids=str)
-def test_doctor_warns_of_rights_that_nobody_needs(tmp_path: Path, family: Family) -> None:
+def test_doctor_warns_of_excess_rights(tmp_path: Path, family: Family) -> None:
     server = family.make(tmp_path).start()
     try:
-        found = doctor(server.url, tmp_path)
+        findings = doctor(server.url, tmp_path)
     finally:
         server.release()
-    assert not wrong(found)
-    assert "wider than needed" in found["broker rights"]["detail"]
-    assert "broker-rights.md" in found["broker rights"]["remedy"]
+    assert not failed(findings)
+    assert "wider than needed" in findings["broker rights"]["detail"]
+    assert "broker-rights.md" in findings["broker rights"]["remedy"]

@@ -1,4 +1,4 @@
-"""The command line, as processes: help, exit codes, what is refused before anything starts, and the health endpoints."""
+"""The command line: help, completion, exit codes, what is refused before anything starts, and the health endpoints."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def test_the_help_of_each_command_has_an_example(command: str) -> None:
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="there is no full device")
 @pytest.mark.parametrize("command", [["--help"], ["transports"], ["config", "schema"], ["config", "check"]])
 @pytest.mark.parametrize("unbuffered", ["", "1"])
-def test_a_full_disc_is_said_in_a_line(config: Path, command: list[str], unbuffered: str) -> None:
+def test_a_full_disk_is_reported_in_one_line(config: Path, command: list[str], unbuffered: str) -> None:
     environment = {"PATH": os.environ["PATH"], "HOME": os.environ["HOME"], "PYTHONUNBUFFERED": unbuffered}
     arguments = [*command, str(config)] if command[-1] == "check" else command
     with Path("/dev/full").open("w") as full:
@@ -70,7 +70,7 @@ def test_a_full_disc_is_said_in_a_line(config: Path, command: list[str], unbuffe
 
 @pytest.mark.requirement("C03")
 @pytest.mark.parametrize("closed", ["<&-", ">&-", "2>&-", "<&- >&- 2>&-"])
-def test_a_standard_stream_that_is_closed_kills_no_command(closed: str, tmp_path: Path) -> None:
+def test_a_closed_standard_stream_ends_no_command_abnormally(closed: str, tmp_path: Path) -> None:
     environment = {"PATH": os.environ["PATH"], "FABRIC_STATE": str(tmp_path), "FABRIC_BROKER": "nats://127.0.0.1:1"}
     command = ["sh", "-c", f'exec "$0" -m workers.cli ls {closed}', sys.executable]
     done = subprocess.run(
@@ -81,7 +81,7 @@ def test_a_standard_stream_that_is_closed_kills_no_command(closed: str, tmp_path
 
 @pytest.mark.requirement("C03")
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
-def test_the_shells_complete_it(shell: str) -> None:
+def test_completion_scripts_exist_for_each_shell(shell: str) -> None:
     done = run(environment={"_MCP_FABRIC_COMPLETE": f"source_{shell}"})
     assert done.returncode == 0
     assert "_MCP_FABRIC_COMPLETE=complete_" in done.stdout
@@ -97,14 +97,14 @@ def test_help_imports_nothing_heavy() -> None:
 @pytest.mark.parametrize(
     "arguments", [["upp"], ["up", "--nonsense"], ["call"], ["call", "a", "b", "c"], ["call", "a", "b", "c:={"], ["tools"]]
 )
-def test_wrong_usage_exits_2_and_says_why(arguments: list[str]) -> None:
+def test_wrong_usage_exits_with_2_and_an_explanation(arguments: list[str]) -> None:
     done = run(*arguments)
     assert (done.returncode, done.stdout) == (2, "")
     assert "Error: " in done.stderr
 
 
 @pytest.mark.requirement("C04")
-def test_config_check_accepts_a_right_file_and_starts_nothing(config: Path, tmp_path: Path) -> None:
+def test_config_check_accepts_a_valid_file_and_starts_nothing(config: Path, tmp_path: Path) -> None:
     done = run("config", "check", str(config), environment={"FABRIC_STATE": str(tmp_path / "state")})
     assert (done.returncode, done.stdout, done.stderr) == (0, f"{config}: fabric default, 2 servers: one, two\n", "")
     assert not (tmp_path / "state").exists()
@@ -112,7 +112,7 @@ def test_config_check_accepts_a_right_file_and_starts_nothing(config: Path, tmp_
 
 @pytest.mark.requirement("C04")
 @pytest.mark.parametrize("command", [["up"], ["edge"], ["bridge"], ["doctor"], ["config", "check"], ["ls", "--config"]])
-def test_every_command_refuses_a_wrong_file_in_plain_lines_with_exit_code_2(tmp_path: Path, command: list[str]) -> None:
+def test_every_command_refuses_an_invalid_file_with_exit_code_2(tmp_path: Path, command: list[str]) -> None:
     path = tmp_path / "mcp.json"
     path.write_text(json.dumps({"mcpServers": {"time": {"comand": "x"}}, "fabric": {"lease": 0}}))
     done = run(*command, str(path))
@@ -125,7 +125,7 @@ def test_every_command_refuses_a_wrong_file_in_plain_lines_with_exit_code_2(tmp_
 
 @pytest.mark.requirement("C04")
 @pytest.mark.parametrize("command", [["up"], ["bridge"], ["config", "check"]])
-def test_a_command_that_is_not_there_is_refused_where_it_would_run(tmp_path: Path, command: list[str]) -> None:
+def test_a_missing_server_program_is_refused_by_commands_that_would_run_it(tmp_path: Path, command: list[str]) -> None:
     path = tmp_path / "mcp.json"
     path.write_text(json.dumps({"mcpServers": {"time": {"command": "no-such-program-here"}}}))
     done = run(*command, str(path))
@@ -134,7 +134,7 @@ def test_a_command_that_is_not_there_is_refused_where_it_would_run(tmp_path: Pat
 
 
 @pytest.mark.requirement("C02", "S01")
-def test_a_program_on_an_open_host_is_refused_unless_somebody_is_asked_who_they_are() -> None:
+def test_a_program_on_an_open_host_is_refused_without_authentication() -> None:
     environment = {"PROGRAM": sys.executable, "HOST": "0.0.0.0"}
     assert "can be reached from other machines" in run("config", "check", environment=environment).stderr
     allowed = run("config", "check", environment={**environment, "AUTH_USER": "u", "AUTH_PASSWORD": "p"})
@@ -142,14 +142,14 @@ def test_a_program_on_an_open_host_is_refused_unless_somebody_is_asked_who_they_
 
 
 @pytest.mark.requirement("S10")
-def test_config_check_names_a_missing_secret_of_a_given_broker(config: Path) -> None:
+def test_config_check_reports_a_missing_secret_for_a_given_broker(config: Path) -> None:
     done = run("config", "check", str(config), environment={"FABRIC_BROKER": "nats://127.0.0.1:1"})
     assert done.returncode == 2
     assert "openssl rand -hex 32" in done.stderr
 
 
 @pytest.mark.requirement("C10")
-def test_a_missing_extra_is_an_error_that_names_the_install_command() -> None:
+def test_a_missing_extra_is_reported_with_its_install_command() -> None:
     # an installation without the extra is one where importing it fails: hide the installed one from a fresh interpreter
     program = "import sys; sys.modules['opentelemetry.exporter'] = None; from workers.cli import main; main()"
     environment = {"PATH": os.environ["PATH"], "OTEL_EXPORTER_OTLP_ENDPOINT": "http://127.0.0.1:1"}
@@ -168,7 +168,7 @@ def test_a_missing_extra_is_an_error_that_names_the_install_command() -> None:
     ("pretend", "reason"),
     [("sys.platform = 'win32'", "win32 is not supported"), ("sys.version_info = (3, 9, 1)", "Python 3.11 or later is needed")],
 )
-def test_an_unsupported_machine_is_refused_clearly(pretend: str, reason: str) -> None:
+def test_an_unsupported_platform_or_python_is_refused_in_one_line(pretend: str, reason: str) -> None:
     program = f"import sys; {pretend}; from workers.cli import main; main()"
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=30, check=False)
     assert done.returncode == 2
@@ -193,12 +193,12 @@ async def test_livez_always_answers_and_readyz_says_whether_the_process_can_serv
             Address("127.0.0.1", 0), lambda: (state["status"] in ("ready", "degraded"), state), access=AccessRules()
         )
         try:
-            for status, code in [("starting", 503), ("ready", 200), ("degraded", 200), ("draining", 503)]:
-                state["status"] = status
-                assert await get(listener.address, "/readyz") == (code, {"status": status})
+            for status_text, code in [("starting", 503), ("ready", 200), ("degraded", 200), ("draining", 503)]:
+                state["status"] = status_text
+                assert await get(listener.address, "/readyz") == (code, {"status": status_text})
                 assert await get(listener.address, "/livez") == (200, {"status": "live"})
-            lost, told = await get(listener.address, "/mcp")
-            assert (lost, told["error"]["message"]) == (404, "no such path: there are /livez, /readyz")
+            status, answer = await get(listener.address, "/mcp")
+            assert (status, answer["error"]["message"]) == (404, "no such path: there are /livez, /readyz")
             port = int(listener.address.rsplit(":", 1)[1])
             with pytest.raises(ConfigError, match=f"admin: cannot listen on 127.0.0.1:{port}"):
                 await serve_admin(Address("127.0.0.1", port), lambda: (True, state), access=AccessRules())

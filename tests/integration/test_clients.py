@@ -1,4 +1,4 @@
-"""Real SDK clients of both generations, unchanged, with real published servers: over Streamable HTTP and over `connect`."""
+"""Real, unchanged SDK clients of both generations with published servers, over Streamable HTTP, WebSocket and `connect`."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from mcp.client import ClientRequestContext
 from pydantic import FileUrl
 
 from tests.brokers import missing
-from tests.fabrics import PROGRAM, ROOT, around, up
+from tests.fabrics import PROGRAM, ROOT, fabric_env, up
 from tests.integration.conftest import servers, until
 
 NODE = ROOT / ".cache" / "node" / "bin" / "node"
@@ -38,27 +38,27 @@ async def elicit(context, params):
 async def roots(context):
     return types.ListRootsResult(roots=[types.Root(uri="file:///here")])
 
-async def main(server, way, environment):
-    if way.startswith("http"):
-        opened = streamable_http_client(way)
-    elif way.startswith("ws"):
-        opened = websocket_client(way)
+async def main(server, transport, environment):
+    if transport.startswith("http"):
+        opened = streamable_http_client(transport)
+    elif transport.startswith("ws"):
+        opened = websocket_client(transport)
     else:
-        opened = stdio_client(StdioServerParameters(command=way, args=["connect", server], env=environment))
+        opened = stdio_client(StdioServerParameters(command=transport, args=["connect", server], env=environment))
     progress = []
 
-    async def heard(value, total, message):
+    async def on_progress(value, total, message):
         progress.append(value)
 
     async with opened as streams:
         answers = dict(sampling_callback=sample, elicitation_callback=elicit, list_roots_callback=roots)
         async with ClientSession(*streams[:2], **answers) as session:
-            told = {"version": (await session.initialize()).protocolVersion}
-            told["tools"] = [tool.name for tool in (await session.list_tools()).tools]
+            results = {"version": (await session.initialize()).protocolVersion}
+            results["tools"] = [tool.name for tool in (await session.list_tools()).tools]
             for tool, arguments in json.load(sys.stdin):
-                result = await session.call_tool(tool, arguments, progress_callback=heard)
-                told[tool] = result.content[0].text
-    print(json.dumps(told | {"progress": progress}))
+                result = await session.call_tool(tool, arguments, progress_callback=on_progress)
+                results[tool] = result.content[0].text
+    print(json.dumps(results | {"progress": progress}))
 
 anyio.run(main, sys.argv[1], sys.argv[2], json.loads(sys.argv[3]))
 """
@@ -73,7 +73,7 @@ CALLS: dict[str, list[tuple[str, dict[str, Any]]]] = {
         ("get-roots-list", {}),
     ],
 }
-SAID = {
+EXPECTED = {
     "get_current_time": "Europe/Paris",
     "echo": "Echo: h\u00e9llo",
     "get-sum": "The sum of 1 and 2 is 3.",
@@ -86,14 +86,14 @@ SAID = {
 Kind = Literal["mcp 1.30", "legacy", "auto"]
 
 pytestmark = [
-    pytest.mark.filterwarnings("ignore::mcp.shared.exceptions.MCPDeprecationWarning"),  # the older era is tested too
+    pytest.mark.filterwarnings("ignore::mcp.shared.exceptions.MCPDeprecationWarning"),  # the legacy era is tested too
     pytest.mark.timeout(240),
 ]
 
 
 @pytest.fixture(scope="module")
 def fabric(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, Path]]:
-    """A fabric with both servers: its address, and where its state lies."""
+    """A fabric with both servers: its address, and its state folder."""
     if not (NODE.exists() and EVERYTHING.exists()):
         missing("server-everything")
     state = tmp_path_factory.mktemp("clients")
@@ -109,8 +109,8 @@ def fabric(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, Path
         yield process.url(), state
 
 
-async def current(server: str, way: str, state: Path, era: Literal["legacy", "auto"]) -> dict[str, Any]:
-    """What the current SDK's client is told."""
+async def current(server: str, transport: str, state: Path, era: Literal["legacy", "auto"]) -> dict[str, Any]:
+    """The answers that a client of the current SDK gets."""
 
     async def sample(_: ClientRequestContext, params: types.CreateMessageRequestParams) -> types.CreateMessageResult:
         return types.CreateMessageResult(role="assistant", content=types.TextContent(text="sampled"), model="m")
@@ -123,43 +123,45 @@ async def current(server: str, way: str, state: Path, era: Literal["legacy", "au
 
     seen: list[float] = []
 
-    async def heard(progress: float, total: float | None, message: str | None) -> None:
+    async def on_progress(progress: float, total: float | None, message: str | None) -> None:
         seen.append(progress)
 
-    stdio = StdioServerParameters(command=str(PROGRAM), args=["connect", server], env=around(state), cwd=str(ROOT))
+    stdio = StdioServerParameters(command=str(PROGRAM), args=["connect", server], env=fabric_env(state), cwd=str(ROOT))
     answers: dict[str, Any] = {"sampling_callback": sample, "elicitation_callback": elicit, "list_roots_callback": roots}
-    async with Client(way if way.startswith("http") else stdio, mode=era, read_timeout_seconds=30, **answers) as client:
-        told: dict[str, Any] = {"version": client.protocol_version}
-        told["tools"] = [tool.name for tool in (await client.list_tools()).tools]
+    async with Client(
+        transport if transport.startswith("http") else stdio, mode=era, read_timeout_seconds=30, **answers
+    ) as client:
+        results: dict[str, Any] = {"version": client.protocol_version}
+        results["tools"] = [tool.name for tool in (await client.list_tools()).tools]
         for tool, arguments in CALLS[server]:
-            block = (await client.call_tool(tool, arguments, progress_callback=heard)).content[0]
+            block = (await client.call_tool(tool, arguments, progress_callback=on_progress)).content[0]
             assert isinstance(block, types.TextContent)
-            told[tool] = block.text
-    return told | {"progress": seen}
+            results[tool] = block.text
+    return results | {"progress": seen}
 
 
-def previous(server: str, way: str, state: Path) -> dict[str, Any]:
-    """What the previous SDK's client is told."""
+def previous(server: str, transport: str, state: Path) -> dict[str, Any]:
+    """The answers that a client of the previous SDK gets."""
     if not OLD_SDK.exists():
         missing("the previous MCP SDK")
-    command = [str(OLD_SDK), "-c", OLD_CLIENT, server, way, json.dumps(around(state))]
+    command = [str(OLD_SDK), "-c", OLD_CLIENT, server, transport, json.dumps(fabric_env(state))]
     calls = json.dumps(CALLS[server])
     done = subprocess.run(command, input=calls, capture_output=True, text=True, timeout=120, check=False, cwd=ROOT)
     assert done.returncode == 0, done.stderr
-    told: dict[str, Any] = json.loads(done.stdout)
-    return told
+    results: dict[str, Any] = json.loads(done.stdout)
+    return results
 
 
 @pytest.mark.requirement("L01", "L07", "L08", "P01")
-@pytest.mark.parametrize("way", ["HTTP", "connect"])
+@pytest.mark.parametrize("transport", ["HTTP", "connect"])
 @pytest.mark.parametrize("server", ["time", "everything"])
 @pytest.mark.parametrize("kind", ["mcp 1.30", "legacy", "auto"])
-async def test_a_real_client_uses_a_real_server(fabric: tuple[str, Path], kind: Kind, server: str, way: str) -> None:
+async def test_a_real_client_uses_a_real_server(fabric: tuple[str, Path], kind: Kind, server: str, transport: str) -> None:
     address, state = fabric
-    at = f"{address}/{server}/mcp" if way == "HTTP" else str(PROGRAM)
-    told = previous(server, at, state) if kind == "mcp 1.30" else await current(server, at, state, kind)
-    modern = kind == "auto" and server == "time"  # server-everything is of the older era
-    check(told, server, "2026-07-28" if modern else "2025-11-25")
+    at = f"{address}/{server}/mcp" if transport == "HTTP" else str(PROGRAM)
+    results = previous(server, at, state) if kind == "mcp 1.30" else await current(server, at, state, kind)
+    modern = kind == "auto" and server == "time"  # server-everything is a legacy server
+    check(results, server, "2026-07-28" if modern else "2025-11-25")
 
 
 @pytest.mark.requirement("L06", "L16")
@@ -169,10 +171,10 @@ def test_the_previous_sdks_websocket_client_uses_a_real_server(fabric: tuple[str
     check(previous(server, f"{address.replace('http', 'ws')}/{server}/ws", state), server, "2025-11-25")
 
 
-def check(told: dict[str, Any], server: str, version: str) -> None:
-    """A client was told all that its server says."""
-    assert told["version"] == version
+def check(results: dict[str, Any], server: str, version: str) -> None:
+    """Assert that a client got every answer of its server."""
+    assert results["version"] == version
     for tool, _ in CALLS[server]:
-        assert tool in told["tools"]
-        assert SAID[tool] in told[tool]
-    assert told["progress"] == ([1, 2, 3, 4] if server == "everything" else [])
+        assert tool in results["tools"]
+        assert EXPECTED[tool] in results[tool]
+    assert results["progress"] == ([1, 2, 3, 4] if server == "everything" else [])

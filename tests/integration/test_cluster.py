@@ -1,4 +1,4 @@
-"""Several edges and bridges on each broker: who gets the work, whose session it is, and that two fabrics never meet."""
+"""Two edges and two bridges on each broker: shared work, sessions across edges, and separate fabrics."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import time
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -17,19 +18,19 @@ import pytest
 
 from tests import brokers
 from tests.contract.http_client import Client, modern, request
-from tests.fabrics import SECRET, ask, bridge, edge, up
+from tests.fabrics import SECRET, bridge, edge, run, up
 from tests.integration.conftest import ECHO, until
-from tests.integration.talk import Session, call, connections, event, messages, reason, text
+from tests.integration.mcp_over_http import Session, call, connections, event, messages, reason, text
 
 CALLS = 1000
 SHARE = 300
-"""Of these, at least, for each of two bridges."""
+"""The least number of these calls for each of the two bridges."""
 CONNECTIONS = 16
 MIRROR = {"command": sys.executable, "args": ["-S", str(Path(__file__).with_name("mirror_server.py"))]}
 SERVERS = {"echo": ECHO, "narrow": {**ECHO, "maxInFlight": 2, "maxProcesses": 8}, "mirror": MIRROR}
 LIGHT = {**ECHO, "warm": 0}
-ODD = ("*", ">", "a.b", "a/b", "a b", "a_b", "#", "\u00e4\u2028", "A.B", "..", "%2F")
-"""Names that mean something to one broker or another, or look alike."""
+UNUSUAL_NAMES = ("*", ">", "a.b", "a/b", "a b", "a_b", "#", "\u00e4\u2028", "A.B", "..", "%2F")
+"""Names with a special meaning for some broker, or that look alike."""
 
 pytestmark = pytest.mark.timeout(240)
 
@@ -48,7 +49,7 @@ class Cluster:
         if kind == "embedded":
             self.workers = [stack.enter_context(up(config, state)) for _ in range(2)]
             self.edges = [worker.url() for worker in self.workers]
-            until(lambda: len(seen(state)) == 4)
+            until(lambda: len(listed_workers(state)) == 4)
         else:
             broker = next(family for family in brokers.FAMILIES if family.name == kind).make(state).start()
             stack.callback(broker.release)
@@ -56,13 +57,15 @@ class Cluster:
             for worker in self.workers:
                 worker.ready()
             self.edges = [worker.url() for worker in self.workers[2:]]
-            until(lambda: len(seen(state, "--broker", broker.url, FABRIC_SECRET=SECRET)) == 4)
+            until(lambda: len(listed_workers(state, "--broker", broker.url, FABRIC_SECRET=SECRET)) == 4)
 
 
-def seen(state: Path, *arguments: str, **environment: str) -> list[Any]:
-    """The workers that `ls` shows."""
-    found: list[Any] = json.loads(ask("ls", "--json", *arguments, state=state, **environment).stdout or "{}").get("workers", [])
-    return found
+def listed_workers(state: Path, *arguments: str, **environment: str) -> list[Any]:
+    """The workers that `ls` lists."""
+    workers: list[Any] = json.loads(run("ls", "--json", *arguments, state=state, **environment).stdout or "{}").get(
+        "workers", []
+    )
+    return workers
 
 
 @pytest.fixture(scope="module", params=["embedded", "nats", "jetstream", "redis", "amqp"])
@@ -72,20 +75,20 @@ def cluster(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFac
 
 
 def process(answer: Any) -> int:
-    """The process of the server that answered."""
+    """The pid of the server process that answered."""
     pid: int = answer["result"]["_meta"]["pid"]
     return pid
 
 
 @pytest.mark.requirement("R13", "K03")
-async def test_both_bridges_share_the_calls_of_both_edges(cluster: Cluster) -> None:
+async def test_both_bridges_get_a_share_of_the_calls_of_each_edge(cluster: Cluster) -> None:
     taken: dict[str, Counter[int]] = {address: Counter() for address in cluster.edges}
 
     def total() -> Counter[int]:
         return sum(taken.values(), Counter())
 
     async def calls(client: Client, number: int) -> None:
-        """A bridge that the machine does not let run takes nothing meanwhile, which is as it should be: then some more."""
+        """Call until each bridge has its share: one that the machine does not schedule rightly takes nothing meanwhile."""
         for id in range(number, 10 * CALLS, CONNECTIONS):
             if total().total() >= CALLS and len(total()) == 2 and min(total().values()) >= SHARE:
                 return
@@ -101,7 +104,7 @@ async def test_both_bridges_share_the_calls_of_both_edges(cluster: Cluster) -> N
 
 
 @pytest.mark.requirement("D05", "P01")
-async def test_a_session_opened_through_one_edge_is_used_through_the_other(cluster: Cluster) -> None:
+async def test_a_session_opened_through_one_edge_works_through_the_other(cluster: Cluster) -> None:
     async with connections(cluster.edges) as (first, second):
         session = await Session.open(first)
         elsewhere = session.at(second)
@@ -117,7 +120,7 @@ async def test_a_session_opened_through_one_edge_is_used_through_the_other(clust
 
 
 @pytest.mark.requirement("D05", "P01")
-async def test_what_is_accepted_in_a_session_through_several_edges_reaches_the_server_in_order(cluster: Cluster) -> None:
+async def test_messages_of_a_session_through_two_edges_reach_the_server_in_order(cluster: Cluster) -> None:
     async with connections(cluster.edges) as (first, second):
         session = await Session.open(first, "/mirror/mcp")
         for number in range(100):
@@ -126,19 +129,19 @@ async def test_what_is_accepted_in_a_session_through_several_edges_reaches_the_s
                 assert await here.notify("x.example/note", n=number) == 202
             else:
                 await here.call("mirror", number, tag=number)
-        heard = (await session.call("heard"))["result"]["heard"]
-        seen = [entry["params"]["n"] if "method" in entry else entry["tag"] for entry in heard[1:-1]]
-        assert seen == list(range(100))
+        received = (await session.call("received"))["result"]["received"]
+        order = [entry["params"]["n"] if "method" in entry else entry["tag"] for entry in received[1:-1]]
+        assert order == list(range(100))
 
 
 @pytest.mark.requirement("P01", "L08")
-async def test_a_sessions_own_stream_may_be_at_another_edge_than_its_calls(cluster: Cluster) -> None:
+async def test_the_event_stream_of_a_session_may_be_at_another_edge_than_its_calls(cluster: Cluster) -> None:
     async with connections(cluster.edges) as (first, second):
         session = await Session.open(first, "/mirror/mcp")
         second.send("GET", "/mirror/mcp", session.headers | {"Accept": "text/event-stream"})
         assert (await second.head()).status == 200
         for number in range(20):
-            await session.call("tell", n=number)
+            await session.call("notify", n=number)
         assert [(await event(second))["params"]["n"] for _ in range(20)] == list(range(20))
 
 
@@ -152,13 +155,13 @@ async def test_a_request_state_comes_back_through_any_edge_to_the_process_that_i
             assert asked["inputRequests"]["q"]["params"]["message"] == "who?"
             retry = {"name": "input", "inputResponses": {"q": {"action": "cancel"}}, "requestState": asked["requestState"]}
             answer = messages(await there.ask("POST", "/mirror/mcp", *modern("tools/call", number, **retry)))[-1]
-            assert (answer["id"], answer["result"]["heard"]) == (number, retry["inputResponses"])
+            assert (answer["id"], answer["result"]["received"]) == (number, retry["inputResponses"])
             pids.add(answer["result"]["pid"])
         assert len(pids) == 2
 
 
 @pytest.mark.requirement("R13")
-async def test_no_bridge_runs_more_than_its_slots_and_what_finds_none_waits(cluster: Cluster) -> None:
+async def test_calls_beyond_the_slots_of_all_bridges_wait_and_succeed(cluster: Cluster) -> None:
     """Twenty calls of 0.3 s for two bridges with two slots each: five rounds, and no call fails."""
     began = time.monotonic()
     async with connections(cluster.edges * 10) as clients:
@@ -177,18 +180,24 @@ async def test_two_fabrics_on_one_broker_never_meet(tmp_path: Path, kind: str) -
         stack.callback(broker.release)
         addresses = []
         for name in ("a", "b"):
-            config = write(tmp_path / f"{name}.json", {"echo": ECHO, name: ECHO} | dict.fromkeys(ODD, LIGHT))
+            config = write(tmp_path / f"{name}.json", {"echo": ECHO, name: ECHO} | dict.fromkeys(UNUSUAL_NAMES, LIGHT))
             given = ("--broker", broker.url, "--fabric", name)
             addresses.append(stack.enter_context(up(config, tmp_path, *given, FABRIC_SECRET=SECRET)).url())
         async with connections(addresses) as clients:
             pids = [{process(await call(client, "echo", text="x")) for _ in range(50)} for client in clients]
-            assert [len(mine) for mine in pids] == [1, 1]
+            assert [len(own) for own in pids] == [1, 1]
             assert pids[0] != pids[1]
             assert reason(await call(clients[0], "echo", path="/b/mcp", text="x")) == "unknown_server"
-            odd = [process(await call(clients[0], "echo", path=f"/{quote(name, safe='')}/mcp", text="x")) for name in ODD]
-            assert len({*odd, *pids[0]}) == len(ODD) + 1
+            odd = [
+                process(await call(clients[0], "echo", path=f"/{quote(name, safe='')}/mcp", text="x")) for name in UNUSUAL_NAMES
+            ]
+            assert len({*odd, *pids[0]}) == len(UNUSUAL_NAMES) + 1
             session = await Session.open(clients[0])
-            stranger = await clients[1].ask("POST", "/mcp", session.headers, request("tools/list"))
-            assert (stranger.status, reason(stranger.json)) == (404, "session_lost")
+            foreign = await clients[1].ask("POST", "/mcp", session.headers, request("tools/list"))
+            assert (foreign.status, reason(foreign.json)) == (404, "session_lost")
         for name in ("a", "b"):
-            until(lambda name=name: len(seen(tmp_path, "--broker", broker.url, "--fabric", name, FABRIC_SECRET=SECRET)) == 2)  # type: ignore[misc]  # a default binds the loop
+            await asyncio.to_thread(until, partial(has_two_workers, tmp_path, broker.url, name))
+
+
+def has_two_workers(state: Path, broker: str, fabric: str) -> bool:
+    return len(listed_workers(state, "--broker", broker, "--fabric", fabric, FABRIC_SECRET=SECRET)) == 2

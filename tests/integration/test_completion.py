@@ -1,4 +1,4 @@
-"""What the shells offer while a command is typed: the protocol that each shell's script speaks, and bash itself."""
+"""Shell completion: the protocol of each shell's script, and bash itself."""
 
 from __future__ import annotations
 
@@ -7,13 +7,13 @@ from pathlib import Path
 
 import pytest
 
-from tests.fabrics import PROGRAM, around, ask
+from tests.fabrics import PROGRAM, fabric_env, run
 
 pytestmark = pytest.mark.requirement("C03")
 
 
-def offered(state: Path, shell: str, *words: str) -> list[str]:
-    """The words that a shell is given for the last one."""
+def completions(state: Path, shell: str, *words: str) -> list[str]:
+    """The completions that a shell is given for the last word."""
     line = " ".join(words)
     asked = {
         "_MCP_FABRIC_COMPLETE": f"complete_{shell}",
@@ -22,7 +22,7 @@ def offered(state: Path, shell: str, *words: str) -> list[str]:
         "COMP_WORDS": line,
         "COMP_CWORD": str(len(words) - 1),
     }
-    done = ask(state=state, **asked)
+    done = run(state=state, **asked)
     assert (done.returncode, done.stderr) == (0, "")
     return done.stdout.split("\n") if done.stdout.strip() else []
 
@@ -34,20 +34,20 @@ def offered(state: Path, shell: str, *words: str) -> list[str]:
     (["mcp-fabric", "connect", "ti"], "time"),
     (["mcp-fabric", "call", "time", "conv"], "convert_time"),
 ])  # fmt: skip
-def test_servers_and_tools_are_offered(running: Path, shell: str, words: list[str], word: str) -> None:
-    found = offered(running, shell, *words)
-    assert len([line for line in found if word in line]) == 1
-    assert "git" not in " ".join(found)
+def test_server_and_tool_names_are_completed(running: Path, shell: str, words: list[str], word: str) -> None:
+    words_offered = completions(running, shell, *words)
+    assert len([line for line in words_offered if word in line]) == 1
+    assert "git" not in " ".join(words_offered)
 
 
-def test_nothing_is_offered_and_nothing_said_where_no_fabric_runs(tmp_path: Path) -> None:
-    assert offered(tmp_path / "none", "bash", "mcp-fabric", "call", "ti") == []
+def test_completion_without_a_running_fabric_is_empty_and_silent(tmp_path: Path) -> None:
+    assert completions(tmp_path / "none", "bash", "mcp-fabric", "call", "ti") == []
     assert not (tmp_path / "none").exists()
 
 
-def test_bash_completes_by_the_script_that_it_is_given(running: Path) -> None:
-    named = {"_TYPER_COMPLETE_TEST_DISABLE_SHELL_DETECTION": "1"}  # the shell is the one we name, not the one we run below
-    script = ask("--show-completion", "bash", state=running, **named).stdout
+def test_bash_completes_with_the_printed_script(running: Path) -> None:
+    named = {"_TYPER_COMPLETE_TEST_DISABLE_SHELL_DETECTION": "1"}  # the shell named here, not the one that runs the test
+    script = run("--show-completion", "bash", state=running, **named).stdout
     program = f"""
 PATH={PROGRAM.parent}:$PATH
 {script}
@@ -55,6 +55,6 @@ COMP_WORDS=(mcp-fabric call conf); COMP_CWORD=2
 _mcp_fabric_completion mcp-fabric conf call
 echo "${{COMPREPLY[@]}}"
 """
-    environment = {**around(running), **named}
+    environment = {**fabric_env(running), **named}
     done = subprocess.run(["bash", "-c", program], capture_output=True, text=True, timeout=60, env=environment, check=False)
     assert (done.stdout.split(), done.stderr) == (["conformance"], "")

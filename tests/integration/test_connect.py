@@ -1,4 +1,4 @@
-"""`mcp-fabric connect`: a stdio server for any host: real SDK clients of both generations, and what a host may do to it."""
+"""`mcp-fabric connect`, a stdio server for any host: real SDK clients of both generations, and every end of its streams."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from mcp import Client, StdioServerParameters
 from mcp.client import ClientRequestContext
 
 from tests.brokers import FAMILIES, missing
-from tests.fabrics import PROGRAM, ROOT, SECRET, around, ask, bridge, up
-from tests.integration.conftest import ECHO, Write, descendants, gone, remembered, servers, until
+from tests.fabrics import PROGRAM, ROOT, SECRET, bridge, fabric_env, run, up
+from tests.integration.conftest import ECHO, Write, all_ended, descendants, process_handles, servers, until
 
 pytestmark = [
     pytest.mark.requirement("L01"),
-    pytest.mark.filterwarnings("ignore::mcp.shared.exceptions.MCPDeprecationWarning"),  # the older era is tested too
+    pytest.mark.filterwarnings("ignore::mcp.shared.exceptions.MCPDeprecationWarning"),  # the legacy era is tested too
 ]
 
 Era = Literal["legacy", "auto"]
@@ -48,7 +48,7 @@ async def main():
     parameters = StdioServerParameters(command=command, args=["connect", server], env=environment)
     progress = []
 
-    async def heard(value, total, message):
+    async def on_progress(value, total, message):
         progress.append(value)
 
     async with stdio_client(parameters) as streams, ClientSession(*streams, elicitation_callback=elicit) as session:
@@ -57,7 +57,7 @@ async def main():
         if server == "time":
             result = await session.call_tool("get_current_time", {"timezone": "UTC"})
         else:
-            await session.call_tool("test_tool_with_progress", {}, progress_callback=heard)
+            await session.call_tool("test_tool_with_progress", {}, progress_callback=on_progress)
             result = await session.call_tool("test_input_required_result_elicitation", {})
     print(json.dumps({"version": version, "tools": tools, "text": result.content[0].text, "progress": progress}))
 
@@ -68,14 +68,14 @@ anyio.run(main)
 @asynccontextmanager
 async def client(state: Path, server: str, era: Era, **callbacks: Any) -> AsyncIterator[Client]:
     """The current SDK's client of `mcp-fabric connect`."""
-    command = StdioServerParameters(command=str(PROGRAM), args=["connect", server], env=around(state), cwd=str(ROOT))
+    command = StdioServerParameters(command=str(PROGRAM), args=["connect", server], env=fabric_env(state), cwd=str(ROOT))
     info = types.Implementation(name="host", version="1")
     async with Client(command, mode=era, client_info=info, read_timeout_seconds=20, **callbacks) as connected:
         yield connected
 
 
-async def said(connected: Client, tool: str, **arguments: Any) -> str:
-    """The text a tool returns."""
+async def tool_text(connected: Client, tool: str, **arguments: Any) -> str:
+    """Call a tool; the text that it returns."""
     result = await connected.call_tool(tool, arguments)
     assert not result.is_error
     assert isinstance(result.content[0], types.TextContent)
@@ -95,19 +95,19 @@ def lines(messages: Iterable[dict[str, Any] | str]) -> str:
 
 
 def answers(printed: str) -> dict[object, dict[str, Any]]:
-    """What came on stdout, by id; it has to be MCP messages and nothing else."""
+    """The messages on stdout by id; it has to contain nothing else."""
     messages = [json.loads(line) for line in printed.splitlines()]
     assert all(message["jsonrpc"] == "2.0" for message in messages)
     return {message.get("id"): message for message in messages}
 
 
 class Host:
-    """What launches `connect`: holds its pipes."""
+    """A host that runs `mcp-fabric connect` and holds its pipes."""
 
     def __init__(self, *arguments: str | Path, state: Path, **environment: str) -> None:
         command = [str(word) for word in (PROGRAM, "connect", *arguments)]
         pipe = subprocess.PIPE
-        env = {**around(state), **environment}
+        env = {**fabric_env(state), **environment}
         self.child = subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=pipe, cwd=ROOT, env=env)
 
     def __enter__(self) -> Host:
@@ -129,7 +129,7 @@ class Host:
         return message
 
     def end(self) -> tuple[int, str, str]:
-        """Close its stdin: its exit code, and what it still said on stdout and stderr."""
+        """Close its stdin, and wait; its exit code, and the rest of stdout and stderr."""
         out, err = self.child.communicate(timeout=40)
         return self.child.returncode, out.decode(), err.decode()
 
@@ -139,83 +139,83 @@ class Host:
 async def test_the_current_sdk_calls_a_published_server(running: Path, era: Era) -> None:
     async with client(running, "time", era) as connected:
         assert {tool.name for tool in (await connected.list_tools()).tools} == {"get_current_time", "convert_time"}
-        assert json.loads(await said(connected, "get_current_time", timezone="Europe/Paris"))["timezone"] == "Europe/Paris"
+        assert json.loads(await tool_text(connected, "get_current_time", timezone="Europe/Paris"))["timezone"] == "Europe/Paris"
 
 
 @eras
-async def test_the_server_sees_the_host_itself_and_can_ask_it(running: Path, era: Era) -> None:
+async def test_the_server_sees_the_hosts_identity_and_can_ask_it(running: Path, era: Era) -> None:
     async def elicit(_: ClientRequestContext, params: types.ElicitRequestParams) -> types.ElicitResult:
         return types.ElicitResult(action="accept", content={"name": "the host"})
 
     seen: list[float] = []
 
-    async def heard(progress: float, total: float | None, message: str | None) -> None:
+    async def on_progress(progress: float, total: float | None, message: str | None) -> None:
         seen.append(progress)
 
     async with client(running, "conformance", era, elicitation_callback=elicit) as connected:
-        identity = json.loads(await said(connected, "test_identity", token="mine"))
+        identity = json.loads(await tool_text(connected, "test_identity", token="mine"))
         assert (identity["token"], identity["client"], identity["protocolVersion"]) == ("mine", "host", VERSIONS[era])
-        assert await said(connected, "test_input_required_result_elicitation") == "Hello, the host!"
-        await connected.call_tool("test_tool_with_progress", {}, progress_callback=heard)
+        assert await tool_text(connected, "test_input_required_result_elicitation") == "Hello, the host!"
+        await connected.call_tool("test_tool_with_progress", {}, progress_callback=on_progress)
     assert seen == [0, 50, 100]
 
 
 @pytest.mark.parametrize("server", ["time", "conformance"])
-def test_the_previous_sdk_is_served_as_well(running: Path, server: str) -> None:
+def test_the_previous_sdk_calls_tools_and_answers_questions(running: Path, server: str) -> None:
     if not OLD_SDK.exists():
         missing("the previous MCP SDK")
-    command = [str(OLD_SDK), "-c", OLD_CLIENT, str(PROGRAM), server, json.dumps(around(running))]
+    command = [str(OLD_SDK), "-c", OLD_CLIENT, str(PROGRAM), server, json.dumps(fabric_env(running))]
     done = subprocess.run(command, capture_output=True, text=True, timeout=90, check=False)
     assert done.returncode == 0, done.stderr
-    told = json.loads(done.stdout)
-    assert told["version"] == "2025-11-25"
+    results = json.loads(done.stdout)
+    assert results["version"] == "2025-11-25"
     if server == "time":
-        assert "get_current_time" in told["tools"]
-        assert json.loads(told["text"])["timezone"] == "UTC"
+        assert "get_current_time" in results["tools"]
+        assert json.loads(results["text"])["timezone"] == "UTC"
     else:
-        assert told["text"] == "Hello, old friend!"
-        assert told["progress"] == [0, 50, 100]
+        assert results["text"] == "Hello, old friend!"
+        assert results["progress"] == [0, 50, 100]
 
 
 # ---------------------------------------------------------------- stdin and stdout
-def test_nothing_but_mcp_messages_reaches_stdout_whatever_comes_in(running: Path) -> None:
+def test_only_mcp_messages_are_written_to_stdout_for_any_input(running: Path) -> None:
     rubbish = ["rubbish", "[]", '{"jsonrpc":"2.0"}', '{"jsonrpc":"2.0","id":null,"method":"tools/list"}', "\x00\x7f"]
-    done = ask("connect", "time", state=running, stdin=lines([*rubbish, modern("last", "tools/list")]))
+    done = run("connect", "time", state=running, stdin=lines([*rubbish, modern("last", "tools/list")]))
     assert done.returncode == 0
-    told = answers(done.stdout)
-    assert told["last"]["result"]["tools"]
-    assert told[None]["error"]["code"] in {-32700, -32600}
+    received = answers(done.stdout)
+    assert received["last"]["result"]["tools"]
+    assert received[None]["error"]["code"] in {-32700, -32600}
 
 
-def test_a_frame_over_the_limit_is_refused_and_the_next_one_answered(running: Path) -> None:
+def test_an_oversized_message_is_refused_and_the_next_one_answered(running: Path) -> None:
     huge = json.dumps(modern("huge", "tools/list", padding="x" * (17 * 2**20)))
-    done = ask("connect", "time", state=running, stdin=lines([huge, modern("next", "tools/list")]))
-    told = answers(done.stdout)
-    assert told[None]["error"]["data"]["reason"] == "too_large"
-    assert told["next"]["result"]["tools"]
+    done = run("connect", "time", state=running, stdin=lines([huge, modern("next", "tools/list")]))
+    received = answers(done.stdout)
+    assert received[None]["error"]["data"]["reason"] == "too_large"
+    assert received["next"]["result"]["tools"]
 
 
-def test_what_was_asked_before_stdin_ended_is_answered(running: Path) -> None:
+def test_requests_before_the_end_of_stdin_are_answered(running: Path) -> None:
     asked = [call(n, "test_identity", token=str(n)) for n in range(20)]
-    done = ask("connect", "conformance", state=running, stdin=lines(asked))
+    done = run("connect", "conformance", state=running, stdin=lines(asked))
     assert (done.returncode, done.stderr) == (0, "")
-    told = answers(done.stdout)
-    assert [json.loads(told[n]["result"]["content"][0]["text"])["token"] for n in range(20)] == [str(n) for n in range(20)]
+    received = answers(done.stdout)
+    assert [json.loads(received[n]["result"]["content"][0]["text"])["token"] for n in range(20)] == [str(n) for n in range(20)]
 
 
-def test_what_waits_behind_an_initialize_is_answered_after_the_end_of_stdin(running: Path) -> None:
-    done = ask("connect", "conformance", state=running, stdin=lines([
+def test_requests_behind_an_initialize_are_answered_after_the_end_of_stdin(running: Path) -> None:
+    done = run("connect", "conformance", state=running, stdin=lines([
         {"jsonrpc": "2.0", "id": 1, "method": "initialize", "params": {**INITIALIZE, "capabilities": {}}},
         {"jsonrpc": "2.0", "method": "notifications/initialized"},
         {"jsonrpc": "2.0", "id": 2, "method": "tools/list"},
     ]))  # fmt: skip
     assert (done.returncode, done.stderr) == (0, "")
-    told = answers(done.stdout)
-    assert told[1]["result"]["protocolVersion"] == "2025-11-25"
-    assert told[2]["result"]["tools"]
+    received = answers(done.stdout)
+    assert received[1]["result"]["protocolVersion"] == "2025-11-25"
+    assert received[2]["result"]["tools"]
 
 
-def test_it_waits_for_an_answer_that_never_comes_for_so_long_and_says_what_was_not_answered(running: Path) -> None:
+def test_an_unanswered_request_is_reported_after_the_half_closed_timeout(running: Path) -> None:
     with Host("conformance", state=running, FABRIC_HALF_CLOSED_TIMEOUT="1") as host:
         able = {**INITIALIZE, "capabilities": {"elicitation": {"form": {}}}}
         host.send({"jsonrpc": "2.0", "id": 1, "method": "initialize", "params": able})
@@ -226,13 +226,13 @@ def test_it_waits_for_an_answer_that_never_comes_for_so_long_and_says_what_was_n
         assert host.receive()["method"] == "elicitation/create"
         host.send({"jsonrpc": "2.0", "id": 3, "method": "tools/list"})
         code, out, err = host.end()
-    told = answers(out)
-    assert (told[2]["error"]["data"]["reason"], "result" in told[3]) == ("outcome_unknown", True)
+    received = answers(out)
+    assert (received[2]["error"]["data"]["reason"], "result" in received[3]) == ("outcome_unknown", True)
     assert err == "mcp-fabric: 1 request was not answered within 1 s of the end of stdin (halfClosedTimeout): tools/call\n"
     assert code == 1
 
 
-def test_a_subscription_does_not_keep_it(running: Path) -> None:
+def test_an_open_subscription_does_not_keep_connect_running(running: Path) -> None:
     with Host("conformance", state=running) as host:
         host.send(modern("sub", "subscriptions/listen", notifications={"toolsListChanged": True}))
         assert host.receive()["method"] == "notifications/subscriptions/acknowledged"
@@ -240,7 +240,7 @@ def test_a_subscription_does_not_keep_it(running: Path) -> None:
 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 0)])
-def test_a_signal_ends_it_cleanly(running: Path, number: signal.Signals, code: int) -> None:
+def test_a_signal_ends_connect_with_its_exit_code(running: Path, number: signal.Signals, code: int) -> None:
     with Host("time", state=running) as host:
         host.send(modern(1, "tools/list"))
         assert host.receive()["id"] == 1
@@ -249,8 +249,8 @@ def test_a_signal_ends_it_cleanly(running: Path, number: signal.Signals, code: i
 
 
 # ---------------------------------------------------------------- which server, which fabric
-def test_without_a_fabric_the_host_and_the_person_are_told_what_to_start(tmp_path: Path) -> None:
-    done = ask("connect", "time", state=tmp_path / "none", stdin=lines([modern("first", "server/discover")]))
+def test_without_a_running_fabric_connect_reports_it_to_the_host_and_on_stderr(tmp_path: Path) -> None:
+    done = run("connect", "time", state=tmp_path / "none", stdin=lines([modern("first", "server/discover")]))
     assert done.returncode == 3
     assert done.stderr == "mcp-fabric: no fabric is running here; start one: mcp-fabric up CONFIG\n"
     error = answers(done.stdout)["first"]["error"]
@@ -259,26 +259,26 @@ def test_without_a_fabric_the_host_and_the_person_are_told_what_to_start(tmp_pat
     assert not (tmp_path / "none").exists()
 
 
-def test_a_server_nobody_has_is_answered_with_those_there_are(running: Path) -> None:
-    done = ask("connect", "tiem", state=running, stdin=lines([modern("first", "server/discover")]))
+def test_connecting_to_an_unknown_server_is_answered_with_the_known_ones(running: Path) -> None:
+    done = run("connect", "tiem", state=running, stdin=lines([modern("first", "server/discover")]))
     assert done.returncode == 3
     assert done.stderr == "mcp-fabric: no server is named 'tiem' here; did you mean 'time'? There are: conformance, git, time\n"
     assert "There are: conformance, git, time" in answers(done.stdout)["first"]["error"]["message"]
 
 
-def test_a_config_lets_it_be_a_fabric_of_its_own_and_leave_nothing(tmp_path: Path, config: Write) -> None:
+def test_connect_with_a_config_runs_its_own_fabric_and_leaves_no_process(tmp_path: Path, config: Write) -> None:
     with Host("echo", "--config", config(echo=ECHO, other=ECHO), state=tmp_path) as host:
         host.send(call(1, "echo", text="alone"))
         assert host.receive()["result"]["content"][0]["text"] == "alone"
         assert [server["name"] for server in servers(tmp_path)] == ["echo"]
-        left = remembered(descendants(host.child.pid))
-        assert left
+        started = process_handles(descendants(host.child.pid))
+        assert started
         assert host.end()[:2] == (0, "")
-    until(lambda: gone(left))
+    until(lambda: all_ended(started))
     until(lambda: not (tmp_path / "mcp-fabric" / "broker.json").exists())
 
 
-def test_with_a_config_it_still_uses_the_fabric_that_runs(tmp_path: Path, config: Write) -> None:
+def test_connect_with_a_config_prefers_the_running_fabric(tmp_path: Path, config: Write) -> None:
     path = config()
     with up(path, tmp_path) as process:
         process.ready()
@@ -289,20 +289,20 @@ def test_with_a_config_it_still_uses_the_fabric_that_runs(tmp_path: Path, config
             assert host.end()[0] == 0
 
 
-def test_without_a_name_it_is_the_only_server_there_is(tmp_path: Path, config: Write) -> None:
+def test_connect_without_a_name_uses_the_only_server(tmp_path: Path, config: Write) -> None:
     with up(config(), tmp_path) as process:
         process.ready()
-        done = ask("connect", state=tmp_path, stdin=lines([call(1, "echo", text="the one")]))
+        done = run("connect", state=tmp_path, stdin=lines([call(1, "echo", text="the one")]))
     assert answers(done.stdout)[1]["result"]["content"][0]["text"] == "the one"
 
 
-def test_without_a_name_it_does_not_choose_among_several(running: Path) -> None:
-    done = ask("connect", state=running)
+def test_connect_without_a_name_refuses_to_choose_among_several_servers(running: Path) -> None:
+    done = run("connect", state=running)
     assert done.returncode == 2
     assert done.stderr == "mcp-fabric: name the server to connect to: conformance, git, time\n"
 
 
-def test_a_modern_host_lives_through_a_restart_of_the_fabric(tmp_path: Path, config: Write) -> None:
+def test_a_modern_host_survives_a_restart_of_the_fabric(tmp_path: Path, config: Write) -> None:
     path = config()
     with up(path, tmp_path) as first:
         first.ready()
@@ -316,7 +316,7 @@ def test_a_modern_host_lives_through_a_restart_of_the_fabric(tmp_path: Path, con
         assert host.end()[0] == 0
 
 
-def test_a_session_whose_bridge_is_gone_ends_with_the_reason(tmp_path: Path, config: Write) -> None:
+def test_a_session_ends_with_the_reason_when_its_bridge_is_gone(tmp_path: Path, config: Write) -> None:
     with up(config(), tmp_path) as process:
         process.ready()
         host = Host("echo", state=tmp_path)
@@ -327,10 +327,10 @@ def test_a_session_whose_bridge_is_gone_ends_with_the_reason(tmp_path: Path, con
         assert b"closing link stdio: " in host.child.communicate()[1]
 
 
-def test_a_broker_that_is_not_there_yet_is_waited_for(tmp_path: Path, config: Write) -> None:
+def test_connect_waits_for_a_broker_that_starts_later(tmp_path: Path, config: Write) -> None:
     family = next(family for family in FAMILIES if family.name == "nats")
     broker = family.make(tmp_path)
-    patient = {"FABRIC_LEASE": "20", "FABRIC_SECRET": SECRET}  # a bridge takes its time to start
+    patient = {"FABRIC_LEASE": "20", "FABRIC_SECRET": SECRET}  # a bridge takes some seconds to start
     with Host("echo", "--broker", broker.url, state=tmp_path, **patient) as host:
         host.send(call(1, "echo", text="at last"))
         assert host.child.stderr is not None

@@ -1,4 +1,4 @@
-"""What becomes of calls when processes die, stop and come back: each gets one answer, in time, and is never started twice."""
+"""Calls while servers, brokers, edges and bridges die, stall and come back: each gets one answer, in time."""
 
 from __future__ import annotations
 
@@ -16,28 +16,28 @@ import pytest
 
 from tests import brokers
 from tests.contract.http_client import BOTH, Client, request
-from tests.fabrics import SECRET, Process, ask, bridge, edge, up
+from tests.fabrics import SECRET, Process, bridge, edge, run, up
 from tests.integration.conftest import ECHO, descendants, until
-from tests.integration.talk import (
+from tests.integration.mcp_over_http import (
     INITIALIZE,
     Session,
-    begin,
+    begin_slow_call,
     call,
     connections,
     event,
     eventually,
+    last_response,
     messages,
     reason,
-    rest,
     text,
 )
 
 SERVERS = {"once": ECHO, "again": {**ECHO, "retryCalls": True}}
-"""The same server twice: whether its tool `slow` may be run again is the difference."""
+"""The same server twice; only the calls of `again` may be run again."""
 GIVEN_UP = 5.0
-"""Seconds in which calls of a dead bridge are answered: its lease, and some for the machine."""
-HELD_UP = 6.5
-"""Seconds that a stopped bridge may hold up a repeatable call: the lease, a second, and some for the machine."""
+"""Seconds within which the calls of a dead bridge are answered: its lease, and some for a busy machine."""
+MOST_DELAY = 6.5
+"""Seconds by which a stalled bridge may delay a repeatable call: its lease, one more, and some for a busy machine."""
 
 pytestmark = [pytest.mark.requirement("D01"), pytest.mark.timeout(240)]
 
@@ -53,18 +53,18 @@ class Cluster:
         stack.callback(self.broker.release)
         self.quick = kind != "amqp"  # RabbitMQ takes seconds to start
         self.bridges = [stack.enter_context(bridge(self.config, state, self.broker.url)) for _ in range(2)]
-        door = stack.enter_context(edge(self.config, state, self.broker.url))
-        self.address = door.url()
+        edge_process = stack.enter_context(edge(self.config, state, self.broker.url))
+        self.address = edge_process.url()
         for process in self.bridges:
             process.ready()
 
         until(lambda: {(server["health"], server["bridges"]) for server in self.servers()} == {("healthy", 2)})
 
     def servers(self) -> list[dict[str, Any]]:
-        """What `ls` shows of the servers."""
-        said = ask("ls", "--json", "--broker", self.broker.url, state=self.state, FABRIC_SECRET=SECRET).stdout
-        found: list[dict[str, Any]] = json.loads(said or "{}").get("servers", [])
-        return found
+        """The servers that `ls` lists."""
+        output = run("ls", "--json", "--broker", self.broker.url, state=self.state, FABRIC_SECRET=SECRET).stdout
+        servers: list[dict[str, Any]] = json.loads(output or "{}").get("servers", [])
+        return servers
 
     def owner(self, pid: int) -> Process:
         """The bridge that runs this server process."""
@@ -89,27 +89,29 @@ def single(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Process]:
         yield process
 
 
-async def test_servers_killed_with_all_their_processes_are_started_again_and_their_calls_end_as_they_may(
+async def test_killed_servers_restart_and_each_pending_call_gets_its_own_outcome(
     single: Process,
 ) -> None:
     async with connections([single.url()] * 4) as (once, again, third, fourth):
         session = await Session.open(third, "/again/mcp")
-        await begin(once, "once", 30)
-        await begin(again, "again", 4)
+        await begin_slow_call(once, "once", 30)
+        await begin_slow_call(again, "again", 4)
         session.post(request("tools/call", 7, name="slow", arguments={"seconds": 30}))
         pids = [(await call(fourth, "echo", path=f"/{name}/mcp", text="x"))["result"]["_meta"]["pid"] for name in SERVERS]
         in_session = (await session.at(fourth).call("echo", text="x"))["result"]["_meta"]["pid"]
         running = [pid for pid, command in descendants(single.pid).items() if "echo.py" in command]
-        assert {*pids, in_session} < set(running)  # warm ones, too
+        assert {*pids, in_session} < set(running)  # warm ones as well
         for pid in running:
             os.kill(pid, signal.SIGKILL)
         began = time.monotonic()
-        lost = await rest(once)
+        lost = await last_response(once)
         assert reason(lost) == "outcome_unknown"
         assert "SIGKILL" in lost["error"]["message"]
-        assert reason(messages(await third.reply())[-1]) == "session_lost"  # it could be run again, and has lost its session
+        assert (
+            reason(messages(await third.reply())[-1]) == "session_lost"
+        )  # the call could be run again, but its session is lost
         assert time.monotonic() - began < 10
-        done = await rest(again)
+        done = await last_response(again)
         assert (text(done), done["result"]["_meta"]["pid"] in pids) == ("waited 4 s", False)
         session.post(request("ping"))
         assert (await third.reply()).status == 404
@@ -118,7 +120,7 @@ async def test_servers_killed_with_all_their_processes_are_started_again_and_the
 
 # ---------------------------------------------------------------- brokers
 async def under_load(cluster: Cluster, disturb: Callable[[], Awaitable[None]]) -> None:
-    """Six sessions and six who come without one call all the while: each gets its answers, in order, and stays whose it was."""
+    """Six sessions and six modern clients call all the time: each answer is its own, and each session keeps its process."""
     async with connections([cluster.address] * 12) as clients:
         sessions = await asyncio.gather(*(Session.open(client, "/again/mcp") for client in clients[:6]))
         pids = [(await session.call("echo", text="x"))["result"]["_meta"]["pid"] for session in sessions]
@@ -152,18 +154,18 @@ async def under_load(cluster: Cluster, disturb: Callable[[], Awaitable[None]]) -
 
 @pytest.mark.requirement("K03", "K05", "D05")
 @pytest.mark.parametrize("cluster", ["nats", "redis", "amqp"], indirect=True)
-async def test_a_broker_that_restarts_under_load_ends_no_session_and_loses_no_call(cluster: Cluster) -> None:
+async def test_a_broker_restart_under_load_ends_no_session_and_loses_no_call(cluster: Cluster) -> None:
     for _ in range(2 if cluster.quick else 1):
         await under_load(cluster, lambda: asyncio.to_thread(cluster.broker.restart))
 
 
 @pytest.mark.requirement("K05")
 @pytest.mark.parametrize("cluster", ["nats", "redis", "amqp"], indirect=True)
-async def test_a_broker_that_stalls_until_it_is_given_up_ends_no_session_and_loses_no_call(cluster: Cluster) -> None:
+async def test_a_broker_stall_under_load_ends_no_session_and_loses_no_call(cluster: Cluster) -> None:
     async def stall() -> None:
         cluster.broker.signal(signal.SIGSTOP)
         try:
-            await asyncio.sleep(6.5)  # its workers have left it by then
+            await asyncio.sleep(6.5)  # longer than the workers wait for a silent broker
         finally:
             cluster.broker.signal(signal.SIGCONT)
 
@@ -172,15 +174,15 @@ async def test_a_broker_that_stalls_until_it_is_given_up_ends_no_session_and_los
 
 @pytest.mark.requirement("K05", "D09")
 @pytest.mark.parametrize("cluster", ["nats", "redis"], indirect=True)
-async def test_what_comes_while_the_broker_is_dead_is_refused_in_time_and_may_be_tried_again(cluster: Cluster) -> None:
-    with edge(cluster.config, cluster.state, cluster.broker.url, FABRIC_BROKER_WAIT="1") as door:
-        async with connections([door.url()] * 4) as (first, second, third, fourth):
+async def test_requests_while_the_broker_is_down_are_refused_in_time_as_retryable(cluster: Cluster) -> None:
+    with edge(cluster.config, cluster.state, cluster.broker.url, FABRIC_BROKER_WAIT="1") as edge_process:
+        async with connections([edge_process.url()] * 4) as (first, second, third, fourth):
             session = await Session.open(first, "/once/mcp")
             assert text(await session.call("echo", text="x")) == "x"
             assert text(await call(second, "echo", path="/once/mcp", text="x")) == "x"
             cluster.broker.kill()
             try:
-                await asyncio.to_thread(until, lambda: "lost broker" in door.log.read_text())
+                await asyncio.to_thread(until, lambda: "lost broker" in edge_process.log.read_text())
                 began = time.monotonic()
                 initialize = request("initialize", **INITIALIZE, capabilities={})
                 refused = await asyncio.wait_for(
@@ -199,21 +201,21 @@ async def test_what_comes_while_the_broker_is_dead_is_refused_in_time_and_may_be
             finally:
                 cluster.broker.start()
 
-            async def back() -> bool:
+            async def is_back() -> bool:
                 return "result" in await call(second, "echo", path="/once/mcp", text="x")
 
-            await eventually(back, bool)
+            await eventually(is_back, bool)
             assert text(await session.call("echo", text="on")) == "on"
 
 
 # ---------------------------------------------------------------- edges
 @pytest.mark.requirement("P06")
-async def test_an_edge_that_is_killed_takes_only_its_own_connections_along(cluster: Cluster) -> None:
+async def test_a_killed_edge_loses_only_its_own_connections(cluster: Cluster) -> None:
     with edge(cluster.config, cluster.state, cluster.broker.url) as doomed:
         async with connections([doomed.url()] * 3) as (first, second, third):
             session = await Session.open(first, "/once/mcp")
             pid = (await session.call("echo", text="x"))["result"]["_meta"]["pid"]
-            await asyncio.gather(begin(second, "once", 9), begin(third, "again", 9))
+            await asyncio.gather(begin_slow_call(second, "once", 9), begin_slow_call(third, "again", 9))
             doomed.stop(signal.SIGKILL)
         async with connections([cluster.address] * 2) as (here, other):
             for _ in range(100):
@@ -231,7 +233,7 @@ async def test_an_edge_that_is_killed_takes_only_its_own_connections_along(clust
 
 # ---------------------------------------------------------------- bridges
 async def slowest(client: Client, over: asyncio.Event) -> float:
-    """Repeatable calls, one after the other, until it is over: how long the slowest took."""
+    """Make repeatable calls, one after the other, until `over` is set; the seconds of the slowest."""
     most = 0.0
     while not over.is_set():
         began = time.monotonic()
@@ -241,7 +243,7 @@ async def slowest(client: Client, over: asyncio.Event) -> float:
 
 
 @pytest.mark.parametrize("cluster", ["nats", "redis", "amqp"], indirect=True)
-async def test_a_bridge_that_stops_for_ten_seconds_is_replaced_holds_up_no_repeatable_call_and_comes_back(
+async def test_a_bridge_that_stalls_for_ten_seconds_is_replaced_and_comes_back(
     cluster: Cluster,
 ) -> None:
     async with connections([cluster.address] * 30) as (first, other, *clients):
@@ -253,43 +255,43 @@ async def test_a_bridge_that_stops_for_ten_seconds_is_replaced_holds_up_no_repea
         servers = ["once", "again"] * (len(clients) // 2)
         over = asyncio.Event()
         load = [asyncio.create_task(slowest(client, over)) for client in loading]
-        await asyncio.gather(*(begin(client, server, 2) for client, server in zip(clients, servers, strict=True)))
+        await asyncio.gather(*(begin_slow_call(client, server, 2) for client, server in zip(clients, servers, strict=True)))
         stopped = time.monotonic()
         victim.send_signal(signal.SIGSTOP)
         try:
-            answers = await asyncio.wait_for(asyncio.gather(*(rest(client) for client in clients)), 20)
-            told = {server: [a for s, a in zip(servers, answers, strict=True) if s == server] for server in SERVERS}
-            assert {text(answer) for answer in told["again"]} == {"waited 2 s"}
-            ends = {text(answer) if "result" in answer else reason(answer) for answer in told["once"]}
+            answers = await asyncio.wait_for(asyncio.gather(*(last_response(client) for client in clients)), 20)
+            by_server = {server: [a for s, a in zip(servers, answers, strict=True) if s == server] for server in SERVERS}
+            assert {text(answer) for answer in by_server["again"]} == {"waited 2 s"}
+            ends = {text(answer) if "result" in answer else reason(answer) for answer in by_server["once"]}
             assert ends == {"waited 2 s", "outcome_unknown"}
             assert text(await elsewhere.call("echo", text="alive")) == "alive"
             while time.monotonic() - stopped < 10:
                 assert text(await call(clients[0], "echo", path="/once/mcp", text="alive")) == "alive"
             over.set()
-            assert max(await asyncio.wait_for(asyncio.gather(*load), 20)) < HELD_UP
+            assert max(await asyncio.wait_for(asyncio.gather(*load), 20)) < MOST_DELAY
             session.post(request("ping"))
             assert (await first.reply()).status == 404
         finally:
             over.set()
             victim.send_signal(signal.SIGCONT)
 
-        async def who() -> Process:
+        async def answering_bridge() -> Process:
             answer = await call(clients[0], "echo", path="/once/mcp", text="x")
             return cluster.owner(answer["result"]["_meta"]["pid"])
 
-        await eventually(who, lambda process: process is victim)
+        await eventually(answering_bridge, lambda process: process is victim)
         assert text(await elsewhere.call("echo", text="alive")) == "alive"
 
 
 @pytest.mark.requirement("D05", "R13")
-async def test_a_bridge_that_is_killed_loses_no_call(cluster: Cluster) -> None:
+async def test_every_call_of_a_killed_bridge_is_answered(cluster: Cluster) -> None:
     """The last test of its cluster, which has one bridge less from here on."""
     async with connections([cluster.address] * 25) as (first, *clients):
         session = await Session.open(first, "/once/mcp")
         victim = cluster.owner((await session.call("echo", text="x"))["result"]["_meta"]["pid"])
         doomed = {*descendants(victim.pid)}
         servers = ["once", "again"] * (len(clients) // 2)
-        await asyncio.gather(*(begin(client, server, 4) for client, server in zip(clients, servers, strict=True)))
+        await asyncio.gather(*(begin_slow_call(client, server, 4) for client, server in zip(clients, servers, strict=True)))
         session.post(request("tools/call", 7, name="slow", arguments={"seconds": 5}, _meta={"progressToken": 1}))
         await first.head()
         assert (await event(first))["method"] == "notifications/progress"
@@ -299,7 +301,7 @@ async def test_a_bridge_that_is_killed_loses_no_call(cluster: Cluster) -> None:
 
         async def ends(client: Client, server: str) -> None:
             nonlocal lost
-            answer = await rest(client)
+            answer = await last_response(client)
             if server == "again" or "result" in answer:
                 assert (text(answer), answer["result"]["_meta"]["pid"] in doomed) == ("waited 4 s", False)
             else:

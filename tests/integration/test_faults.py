@@ -1,4 +1,4 @@
-"""Every error that the fabric itself raises, provoked through real processes; and the deadlines that raise some of them."""
+"""Every fault that the fabric itself answers with, provoked through real processes; and the deadlines of calls."""
 
 from __future__ import annotations
 
@@ -19,7 +19,16 @@ from tests import brokers
 from tests.contract.http_client import BOTH, Client, Reply, modern, request
 from tests.fabrics import Process, bridge, edge
 from tests.integration.conftest import BROKEN, ECHO
-from tests.integration.talk import VERSION, begin, connections, eventually, messages, reason, rest, text
+from tests.integration.mcp_over_http import (
+    VERSION,
+    begin_slow_call,
+    connections,
+    eventually,
+    last_response,
+    messages,
+    reason,
+    text,
+)
 
 IDLE, ABSOLUTE, LEASE = 3.0, 8.0, 8.0
 MIB = 2**20
@@ -30,16 +39,16 @@ pytestmark = pytest.mark.timeout(240)
 
 
 class Fabric:
-    """A bridge, and an edge that asks who is there and knows of one server that no bridge has."""
+    """A bridge, and an edge with authentication that also has a server which no bridge serves."""
 
     def __init__(self, stack: ExitStack, state: Path) -> None:
-        served = {"once": ECHO, "again": {**ECHO, "retryCalls": True}, "narrow": {**ECHO, "maxInFlight": 1}, "broken": BROKEN}
+        servers = {"once": ECHO, "again": {**ECHO, "retryCalls": True}, "narrow": {**ECHO, "maxInFlight": 1}, "broken": BROKEN}
         settings = {"idleTimeout": IDLE, "absoluteTimeout": ABSOLUTE, "lease": LEASE}
         broker = brokers.nats(state, "max_payload: 8MB").start()
         stack.callback(broker.kill)
         config, more = state / "mcp.json", state / "more.json"
-        config.write_text(json.dumps({"mcpServers": served, "fabric": settings}))
-        more.write_text(json.dumps({"mcpServers": {**served, "nowhere": ECHO}, "fabric": settings}))
+        config.write_text(json.dumps({"mcpServers": servers, "fabric": settings}))
+        more.write_text(json.dumps({"mcpServers": {**servers, "nowhere": ECHO}, "fabric": settings}))
         self.bridge: Process = stack.enter_context(bridge(config, state, broker.url))
         self.edge: Process = stack.enter_context(edge(more, state, broker.url, **AUTH))
         self.bridge.ready()
@@ -59,7 +68,7 @@ async def post(client: Client, server: str, tool: str, headers: dict[str, str] =
 
 
 async def slow(client: Client, server: str, seconds: float, *, progress: bool = False) -> Any:
-    """The answer of a call that takes its time, and may say that it goes on."""
+    """Make a slow call, with progress or without; its answer."""
     meta = {"_meta": {"progressToken": 1}} if progress else {}
     headers, body = modern("tools/call", name="slow", arguments={"seconds": seconds}, **meta)
     return messages(await client.ask("POST", f"/{server}/mcp", headers | CREDENTIALS, body))[-1]
@@ -68,7 +77,7 @@ async def slow(client: Client, server: str, seconds: float, *, progress: bool = 
 async def session(client: Client) -> dict[str, str]:
     """Open a legacy session: the headers of its requests."""
     body = request("initialize", protocolVersion=VERSION, capabilities={}, clientInfo={"name": "x", "version": "1"})
-    opened = await eventually(  # a bridge that was stopped may still be at what piled up
+    opened = await eventually(  # a bridge that was stalled may still work off its backlog
         lambda: client.ask("POST", "/once/mcp", BOTH | CREDENTIALS, body), lambda reply: "mcp-session-id" in reply.headers
     )
     return BOTH | CREDENTIALS | {"Mcp-Session-Id": opened.headers["mcp-session-id"], "MCP-Protocol-Version": VERSION}
@@ -76,7 +85,7 @@ async def session(client: Client) -> dict[str, str]:
 
 # ---------------------------------------------------------------- deadlines
 @pytest.mark.requirement("D06")
-async def test_progress_puts_the_idle_deadline_off_but_not_the_absolute_one(fabric: Fabric) -> None:
+async def test_progress_postpones_the_idle_deadline_but_not_the_absolute_one(fabric: Fabric) -> None:
     async with connections([fabric.address] * 5) as clients:
         began = time.monotonic()
         quiet_once, quiet_again, steady, long_once, long_again = await asyncio.gather(
@@ -93,24 +102,24 @@ async def test_progress_puts_the_idle_deadline_off_but_not_the_absolute_one(fabr
 
 
 @pytest.mark.requirement("D06", "R13")
-async def test_what_finds_no_slot_before_its_deadline_is_never_started_and_may_be_tried_again(fabric: Fabric) -> None:
+async def test_a_call_that_finds_no_slot_before_its_deadline_is_refused_as_retryable(fabric: Fabric) -> None:
     async with connections([fabric.address] * 2) as (first, second):
-        await begin(first, "narrow", 7.0, **CREDENTIALS)
+        await begin_slow_call(first, "narrow", 7.0, **CREDENTIALS)
         late = messages(await post(second, "narrow", "add", a=1, b=2))[-1]
         assert (reason(late), late["error"]["data"]["retryable"]) == ("overloaded", True)
         assert late["error"]["data"]["retryAfterMs"] > 0
-        assert text(await rest(first)) == "waited 7 s"
+        assert text(await last_response(first)) == "waited 7 s"
         assert text(messages(await post(second, "narrow", "add", a=1, b=2))[-1]) == "3"
 
 
-# ---------------------------------------------------------------- one of each
+# ---------------------------------------------------------------- each reason
 async def nobody_serves_it(client: Client, fabric: Fabric) -> Reply:
     return await eventually(
         lambda: post(client, "nowhere", "echo", text="x"), lambda reply: reason(messages(reply)[-1]) == "no_worker"
     )
 
 
-async def it_takes_too_long(client: Client, fabric: Fabric) -> Reply:
+async def it_misses_its_deadline(client: Client, fabric: Fabric) -> Reply:
     return await post(client, "again", "slow", seconds=5)
 
 
@@ -119,7 +128,7 @@ async def it_may_have_run(client: Client, fabric: Fabric) -> Reply:
 
 
 async def the_bridge_does_not_read(client: Client, fabric: Fabric) -> Reply:
-    """A session's calls pile up on the lane to a bridge that is stopped; it is not given up meanwhile."""
+    """A session's calls queue up on the lane to a stalled bridge, which is not given up meanwhile."""
     headers = await session(client)
     large = request("tools/call", name="echo", arguments={"text": "x" * 6 * MIB})
     fabric.bridge.send_signal(signal.SIGSTOP)
@@ -135,7 +144,7 @@ async def the_broker_does_not_take_it(client: Client, fabric: Fabric) -> Reply:
     return await post(client, "once", "echo", text="x" * 9 * MIB)
 
 
-async def nobody_says_who_he_is(client: Client, fabric: Fabric) -> Reply:
+async def it_has_no_credentials(client: Client, fabric: Fabric) -> Reply:
     return await post(client, "once", "echo", {}, text="x")
 
 
@@ -147,7 +156,7 @@ async def the_server_does_not_start(client: Client, fabric: Fabric) -> Reply:
     return await eventually(lambda: post(client, "broken", "echo", text="x"), lambda reply: "error" in messages(reply)[-1])
 
 
-async def it_is_not_json_that_is_sent(client: Client, fabric: Fabric) -> Reply:
+async def the_content_type_is_wrong(client: Client, fabric: Fabric) -> Reply:
     return await post(client, "once", "echo", CREDENTIALS | {"Content-Type": "text/plain"}, text="x")
 
 
@@ -155,47 +164,47 @@ async def there_is_no_such_server(client: Client, fabric: Fabric) -> Reply:
     return await post(client, "tiem", "echo", text="x")
 
 
-async def the_session_is_nobodys(client: Client, fabric: Fabric) -> Reply:
+async def the_session_was_not_issued(client: Client, fabric: Fabric) -> Reply:
     headers = BOTH | CREDENTIALS | {"Mcp-Session-Id": "made-up"}
     return await client.ask("POST", "/once/mcp", headers, request("tools/list"))
 
 
 PROVOKED: dict[Reason, tuple[Callable[[Client, Fabric], Awaitable[Reply]], int, bool]] = {
     Reason.NO_WORKER: (nobody_serves_it, 200, True),
-    Reason.DEADLINE: (it_takes_too_long, 200, False),
+    Reason.DEADLINE: (it_misses_its_deadline, 200, False),
     Reason.OUTCOME_UNKNOWN: (it_may_have_run, 200, False),
     Reason.TOO_LARGE: (the_broker_does_not_take_it, 413, False),
-    Reason.UNAUTHORIZED: (nobody_says_who_he_is, 401, False),
+    Reason.UNAUTHORIZED: (it_has_no_credentials, 401, False),
     Reason.FORBIDDEN: (a_foreign_page_calls, 403, False),
     Reason.UNAVAILABLE: (the_server_does_not_start, 200, True),
-    Reason.INVALID: (it_is_not_json_that_is_sent, 415, False),
+    Reason.INVALID: (the_content_type_is_wrong, 415, False),
     Reason.UNKNOWN_SERVER: (there_is_no_such_server, 404, False),
-    Reason.SESSION_LOST: (the_session_is_nobodys, 404, True),
+    Reason.SESSION_LOST: (the_session_was_not_issued, 404, True),
     Reason.OVERLOADED: (the_bridge_does_not_read, 200, True),
 }
-"""Each reason: how it comes about, the HTTP status it leaves with, whether it may be tried again."""
+"""For each reason: how it is provoked, its HTTP status, and whether it is retryable."""
 
 
 @pytest.mark.requirement("D09")
-def test_every_reason_has_a_provocation() -> None:
+def test_every_reason_is_provoked() -> None:
     assert PROVOKED.keys() == set(Reason)
 
 
 @pytest.mark.requirement("D09")
-@pytest.mark.parametrize("why", PROVOKED)
-async def test_a_client_is_told(fabric: Fabric, why: Reason) -> None:
-    provoke, status, retryable = PROVOKED[why]
+@pytest.mark.parametrize("expected", PROVOKED)
+async def test_each_fault_reaches_the_client_with_its_code_status_and_data(fabric: Fabric, expected: Reason) -> None:
+    provoke, status, retryable = PROVOKED[expected]
     async with connections([fabric.address]) as (client,):
         reply = await provoke(client, fabric)
     error = messages(reply)[-1]["error"]
-    assert (error["code"], error["data"]["reason"], error["data"]["retryable"]) == (CODES[why], why.value, retryable)
+    assert (error["code"], error["data"]["reason"], error["data"]["retryable"]) == (CODES[expected], expected.value, retryable)
     assert reply.status == status
     assert error["data"].keys() >= {"server", "exchange"}
     assert error["message"]
 
 
 @pytest.mark.requirement("D09", "P12")
-async def test_what_the_broker_cannot_carry_is_refused_in_a_session_too_which_goes_on(fabric: Fabric) -> None:
+async def test_a_message_too_large_for_the_broker_is_refused_and_its_session_survives(fabric: Fabric) -> None:
     async with connections([fabric.address]) as (client,):
         headers = await session(client)
         for body in (

@@ -1,4 +1,4 @@
-"""Whoever reads slowly, a client or a server, is waited for: nothing is lost, memory stays flat, and nobody else waits."""
+"""Slow clients and servers are waited for: no message is lost, memory stays bounded, and others are not delayed."""
 
 from __future__ import annotations
 
@@ -19,30 +19,31 @@ import pytest
 
 from tests.brokers import redis
 from tests.contract.http_client import Client, modern, request
-from tests.fabrics import PROGRAM, ROOT, SECRET, Process, around, up
-from tests.integration.talk import Session, call, connections, messages, reason, text
+from tests.fabrics import PROGRAM, ROOT, SECRET, Process, fabric_env, up
+from tests.integration.mcp_over_http import Session, call, connections, event, last_response, messages, reason, text
+from tests.waiting import until
 
 MIB = 1024 * 1024
 WAIT = 60.0
 STALL = 3.0
 COUNT, SIZE = 3000, 5_000
-"""A stream of this many messages of this size is more than everything between its two ends can hold."""
+"""Messages of a stream, and bytes of each: more than all buffers between its two ends hold."""
 SERVER = {"command": sys.executable, "args": ["-S", str(ROOT / "tests" / "integration" / "paced_server.py")]}
 pytestmark = pytest.mark.requirement("P05", "D06")
 
 
 @dataclass
 class Running:
-    """A fabric and where it is reached."""
+    """A fabric and its addresses."""
 
     process: Process
     url: str
-    doors: dict[str, str]
+    socket_path: str
     state: Path
 
     @property
     def bytes(self) -> int:
-        """What the fabric's own processes hold in memory."""
+        """The resident memory of the fabric's own processes."""
         parent = psutil.Process(self.process.pid)
         ours = [parent, *(child for child in parent.children() if "mcp-fabric" in " ".join(child.cmdline()))]
         return sum(process.memory_info().rss for process in ours)
@@ -64,12 +65,12 @@ def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
     path = folder / "paced.sock"
     with fabric(folder, "--unix", f"{path}=paced") as process:
         url = process.url()
-        yield Running(process, url, {"unix": str(path)}, folder / "state")
+        yield Running(process, url, str(path), folder / "state")
 
 
 # ---------------------------------------------------------------- clients
 class Slow:
-    """A client's raw connection: it reads at a rate, and the system keeps little for it."""
+    """A raw client connection with a small receive buffer, which reads at a given rate."""
 
     def __init__(self, sock: socket.socket) -> None:
         sock.setblocking(False)
@@ -79,13 +80,13 @@ class Slow:
         await asyncio.get_running_loop().sock_sendall(self._sock, data)
 
     async def read(self, rate: float, ends: Callable[[bytes], bool]) -> bytes:
-        """All up to what `ends` it, or until the other end closes, at so many bytes a second."""
-        loop, began, found = asyncio.get_running_loop(), time.monotonic(), bytearray()
+        """Read until `ends` holds for the last bytes or the connection closes, at `rate` bytes a second."""
+        loop, began, received = asyncio.get_running_loop(), time.monotonic(), bytearray()
         async with asyncio.timeout(WAIT):
-            while not ends(bytes(found[-400:])) and (data := await loop.sock_recv(self._sock, 65536)):
-                found += data
-                await asyncio.sleep(max(0.0, len(found) / rate - (time.monotonic() - began)))
-        return bytes(found)
+            while not ends(bytes(received[-400:])) and (data := await loop.sock_recv(self._sock, 65536)):
+                received += data
+                await asyncio.sleep(max(0.0, len(received) / rate - (time.monotonic() - began)))
+        return bytes(received)
 
     def close(self) -> None:
         self._sock.close()
@@ -123,7 +124,7 @@ def stream(count: int = COUNT) -> dict[str, Any]:
 async def meanwhile(
     running: Running, reading: Awaitable[bytes], other: Callable[[], Awaitable[Any]]
 ) -> tuple[bytes, float, int]:
-    """While a slow client reads, how long another one waits at the most, and how much memory the fabric takes more."""
+    """Let another client call while a slow one reads: what that read, the other's longest wait, and the growth of memory."""
     task = asyncio.ensure_future(reading)
     before, longest, grown = running.bytes, 0.0, 0
     while not task.done():
@@ -137,21 +138,21 @@ async def meanwhile(
 
 # ---------------------------------------------------------------- slow clients
 @pytest.mark.parametrize("era", ["modern", "legacy"])
-async def test_an_answer_of_8_mib_is_read_over_http_at_5_mib_a_second(running: Running, era: str) -> None:
-    size = 8 * MIB - 8192  # as much as passes the embedded broker
+async def test_a_client_reads_an_answer_of_8_mib_at_5_mib_a_second(running: Running, era: str) -> None:
+    size = 8 * MIB - 8192  # as much as the embedded broker carries
     arguments = {"name": "big", "arguments": {"bytes": size}}
     async with connections([running.url]) as (client,), slow(running.url) as reader:
         if era == "modern":
-            asked = posted(*modern("tools/call", **arguments))
+            posted_bytes = posted(*modern("tools/call", **arguments))
         else:
             session = await Session.open(client)
-            asked = posted(session.headers, request("tools/call", **arguments))
-        await reader.write(asked)
+            posted_bytes = posted(session.headers, request("tools/call", **arguments))
+        await reader.write(posted_bytes)
         answer = await reader.read(5 * MIB, never)
     assert answer.count(b"x" * size) == 1
 
 
-async def test_an_answer_of_20_mib_is_read_at_20_mib_a_second_where_the_limits_allow_it(tmp_path: Path) -> None:
+async def test_a_client_reads_an_answer_of_20_mib_where_the_limits_allow_it(tmp_path: Path) -> None:
     broker = redis(tmp_path).start()
     try:
         with fabric(tmp_path, "--broker", broker.url, maxFrameBytes=24 * MIB) as process:
@@ -163,36 +164,36 @@ async def test_an_answer_of_20_mib_is_read_at_20_mib_a_second_where_the_limits_a
     assert answer.count(b"x" * (20 * MIB)) == 1
 
 
-async def test_a_slow_client_over_http_misses_nothing_of_its_sessions_stream_and_only_it_waits(running: Running) -> None:
+async def test_a_slow_http_client_gets_its_whole_session_stream_and_delays_no_other(running: Running) -> None:
     async with connections([running.url] * 2) as (one, two), slow(running.url) as reader:
         session, other = await Session.open(one), await Session.open(two)
         await reader.write(posted(session.headers, request("tools/call", **stream())))
-        told, longest, grown = await meanwhile(
+        received, longest, grown = await meanwhile(
             running, reader.read(12 * MIB, never), lambda: other.call("size", text="x" * 1000)
         )
-    assert told.count(b'"progress":') == COUNT
-    assert told.count(b'"done"') == 1
+    assert received.count(b'"progress":') == COUNT
+    assert received.count(b'"done"') == 1
     assert longest < 1.0
     assert grown < 16 * MIB
 
 
-async def test_a_slow_client_on_a_socket_misses_nothing_and_only_it_waits(running: Running) -> None:
+async def test_a_slow_client_on_a_unix_socket_gets_its_whole_stream_and_delays_no_other(running: Running) -> None:
     opening = {"protocolVersion": "2025-11-25", "capabilities": {}, "clientInfo": {"name": "raw", "version": "1"}}
-    async with connections([running.url]) as (client,), slow(running.doors["unix"]) as reader:
+    async with connections([running.url]) as (client,), slow(running.socket_path) as reader:
         other = await Session.open(client)
         lines = [request("initialize", **opening), b'{"jsonrpc":"2.0","method":"notifications/initialized"}']
         await reader.write(b"\n".join([*lines, request("tools/call", 2, **stream()), b""]))
-        told, longest, grown = await meanwhile(
+        received, longest, grown = await meanwhile(
             running, reader.read(12 * MIB, lambda end: b'"done"' in end), lambda: other.call("size", text="x" * 1000)
         )
-    assert told.count(b'"progress":') == COUNT
+    assert received.count(b'"progress":') == COUNT
     assert longest < 1.0
     assert grown < 16 * MIB
 
 
-async def test_a_host_that_reads_connects_output_slowly_misses_nothing(running: Running) -> None:
+async def test_a_host_that_reads_slowly_gets_the_whole_output_of_connect(running: Running) -> None:
     ours, theirs = os.pipe()
-    environment = around(running.state) | {"FABRIC_SECRET": SECRET, "FABRIC_STALL_TIMEOUT": str(STALL)}
+    environment = fabric_env(running.state) | {"FABRIC_SECRET": SECRET, "FABRIC_STALL_TIMEOUT": str(STALL)}
     connect = await asyncio.create_subprocess_exec(
         PROGRAM, "connect", "paced", stdin=asyncio.subprocess.PIPE, stdout=theirs, env=environment, cwd=ROOT
     )
@@ -204,75 +205,82 @@ async def test_a_host_that_reads_connects_output_slowly_misses_nothing(running: 
     await connect.stdin.drain()
 
     def read() -> bytes:
-        found, began = b"", time.monotonic()
-        while b'"done"' not in found[-400:] and (data := os.read(ours, 65536)):
-            found += data
-            time.sleep(max(0.0, len(found) / (12 * MIB) - (time.monotonic() - began)))
-        return found
+        output, began = b"", time.monotonic()
+        while b'"done"' not in output[-400:] and (data := os.read(ours, 65536)):
+            output += data
+            time.sleep(max(0.0, len(output) / (12 * MIB) - (time.monotonic() - began)))
+        return output
 
-    told = await asyncio.wait_for(asyncio.to_thread(read), WAIT)
+    received = await asyncio.wait_for(asyncio.to_thread(read), WAIT)
     connect.stdin.close()
     assert await asyncio.wait_for(connect.wait(), WAIT) == 0
     os.close(ours)
-    assert told.count(b'"progress":') == COUNT
+    assert received.count(b'"progress":') == COUNT
 
 
-async def test_a_process_that_clients_share_waits_for_none_of_them_and_what_a_slow_one_misses_is_said_once(
+async def test_a_slow_client_of_a_shared_process_skips_notifications_and_delays_no_other(
     running: Running,
 ) -> None:
     async with connections([running.url]) as (client,), slow(running.url) as reader:
         headers, body = modern("tools/call", **stream(4000))
         await reader.write(posted(headers, body))
-        told = await reader.read(MIB, bool)  # it has begun
+        received = await reader.read(MIB, bool)  # the stream has begun
         other = asyncio.create_task(call(client, "size", text="x" * 1000))  # answered once all of the stream is written
-        told += await reader.read(MIB / 4, lambda _: other.done())
+        received += await reader.read(MIB / 4, lambda _: other.done())
         assert text(await other) == "1000"
-        told += await reader.read(1000 * MIB, never)
-    assert told.count(b'"done"') == 1
-    assert told.count(b'"progress":') < 4000
+        received += await reader.read(1000 * MIB, never)
+    assert received.count(b'"done"') == 1
+    assert received.count(b'"progress":') < 4000
     assert running.log.count("notifications were passed over") == 1
 
 
-async def test_a_client_that_takes_nothing_for_a_time_is_cut_and_that_is_said_once(running: Running) -> None:
+async def test_a_client_that_reads_nothing_is_disconnected_and_logged_once(running: Running) -> None:
     async with connections([running.url]) as (client,), slow(running.url) as reader:
         session = await Session.open(client)
         await reader.write(posted(session.headers, request("tools/call", **stream())))
-        async with asyncio.timeout(WAIT):
-            while "read nothing of its answer" not in running.log:  # noqa: ASYNC110 - a log has no event
-                await asyncio.sleep(0.1)
-        assert text(await session.call("size", text="xyz")) == "3"  # its process is read on
+        await until(lambda: "read nothing of its answer" in running.log, WAIT)
+        assert text(await session.call("size", text="xyz")) == "3"  # the fabric still reads its process
         with suppress(ConnectionResetError):
             assert b'"done"' not in await reader.read(1000 * MIB, never)
     assert running.log.count("read nothing of its answer") == 1
 
 
 # ---------------------------------------------------------------- slow servers
-async def test_a_server_that_is_busy_while_clients_send_much_is_waited_for(running: Running) -> None:
+def busy_for(seconds: float) -> dict[str, Any]:
+    return {"name": "busy", "arguments": {"seconds": seconds}, "_meta": {"progressToken": "t"}}
+
+
+async def begin_busy(client: Client, headers: dict[str, str], body: bytes) -> asyncio.Task[Any]:
+    """Call the tool `busy`, and return once the server has begun it; the task returns the response."""
+    client.send("POST", "/mcp", headers, body)
+    assert (await client.head()).headers["content-type"] == "text/event-stream"
+    assert (await event(client))["method"] == "notifications/progress"
+    return asyncio.create_task(last_response(client))
+
+
+async def test_a_busy_server_is_waited_for_while_clients_send_large_requests(running: Running) -> None:
     async with connections([running.url] * 5) as (client, *clients):
-        busy = asyncio.create_task(call(client, "busy", seconds=STALL - 1))
-        await asyncio.sleep(0.2)  # it has begun; that it has not would be no harm
+        busy = await begin_busy(client, *modern("tools/call", **busy_for(STALL - 1)))
         answers = await asyncio.gather(*(call(other, "size", id, text="x" * 5 * MIB) for id, other in enumerate(clients)))
         assert [text(answer) for answer in answers] == [str(5 * MIB)] * 4
         assert text(await busy) == "done"
 
 
-async def test_of_a_server_that_reads_nothing_for_a_time_only_what_may_have_reached_it_is_unknown(running: Running) -> None:
+async def test_when_a_server_stops_reading_only_calls_that_may_have_reached_it_are_outcome_unknown(running: Running) -> None:
     async with connections([running.url] * 6) as (client, *clients):
-        busy = asyncio.create_task(call(client, "busy", seconds=60))
-        await asyncio.sleep(0.2)
+        busy = await begin_busy(client, *modern("tools/call", **busy_for(60)))
         calls = [asyncio.create_task(call(other, "size", id, text="x" * 5 * MIB)) for id, other in enumerate(clients)]
         answers = await asyncio.wait_for(asyncio.gather(*calls), WAIT)
         assert reason(await busy) == "outcome_unknown"
     unknown = [answer for answer in answers if "error" in answer]
-    assert [reason(answer) for answer in unknown] == ["outcome_unknown"]  # the one that was partly in its pipe
+    assert [reason(answer) for answer in unknown] == ["outcome_unknown"]  # the call that was partly written to its pipe
     assert [text(answer) for answer in answers if answer not in unknown] == [str(5 * MIB)] * 4
 
 
-async def test_a_session_over_http_whose_process_reads_nothing_is_told_to_come_back_and_when(running: Running) -> None:
+async def test_a_session_whose_server_reads_nothing_is_overloaded_with_a_retry_time(running: Running) -> None:
     async with connections([running.url] * 7) as (client, *clients):
         session = await Session.open(client)
-        busy = asyncio.create_task(session.call("busy", seconds=STALL - 1))
-        await asyncio.sleep(0.2)
+        busy = await begin_busy(client, session.headers, request("tools/call", **busy_for(STALL - 1)))
         calls = [asyncio.create_task(_sized(session.at(other), id)) for id, other in enumerate(clients)]
         replies = await asyncio.wait_for(asyncio.gather(*calls), WAIT)
         assert text(await busy) == "done"

@@ -1,4 +1,4 @@
-"""Servers that hang, and checks by a command, with real processes: what is shown, what is replaced, who is answered."""
+"""Health checks with real processes: a hanging server is replaced, and a command marks a server as unhealthy."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ from typing import Any
 import pytest
 
 from tests.contract.http_client import Client
-from tests.fabrics import Process, ask, up
+from tests.fabrics import Process, run, up
 from tests.integration.conftest import ECHO, Write, descendants, until
-from tests.integration.talk import call, eventually, reason, text
+from tests.integration.mcp_over_http import call, eventually, reason, text
 from tests.ports import free_port
 
 pytestmark = [pytest.mark.requirement("R07"), pytest.mark.timeout(240)]
 
 QUICK = {"interval": 1.0, "timeout": 1.5}
-"""Three checks fail before a server is taken for ill, and two have to pass before it is well again: seconds to be seen in."""
+"""Seconds. Three checks have to fail before a server is unhealthy, and two to pass before it is healthy again."""
 
 
 @contextmanager
@@ -44,7 +44,7 @@ def pids(process: Process) -> list[int]:
     return [pid for pid, command in descendants(process.pid).items() if "echo.py" in command]
 
 
-async def test_a_server_that_hangs_is_found_by_its_checks_and_replaced(config: Write, tmp_path: Path) -> None:
+async def test_a_hanging_server_fails_its_health_checks_and_is_replaced(config: Write, tmp_path: Path) -> None:
     path = config(echo={**ECHO, "health": QUICK, "grace": 0.2, "warm": 0})
     with serving(path, tmp_path) as (process, admin):
         until(lambda: page(admin, "readyz") == {"status": "ready", "servers": {"echo": {"health": "healthy", "reason": ""}}})
@@ -52,13 +52,16 @@ async def test_a_server_that_hangs_is_found_by_its_checks_and_replaced(config: W
         os.kill(hung, signal.SIGSTOP)
         until(lambda: page(admin, "readyz")["status"] == "degraded")
         assert "within 1.5 s" in page(admin, "livez")["servers"]["echo"]["reason"]
-        assert page(process.url(), "readyz") == {"status": "degraded", "reason": "a server is not healthy"}  # for strangers
+        assert page(process.url(), "readyz") == {
+            "status": "degraded",
+            "reason": "a server is not healthy",
+        }  # the public page names no server
         until(lambda: hung not in pids(process) and page(admin, "readyz")["status"] == "ready")
         async with await Client.open(process.url()) as client:
             assert text(await call(client, "echo", text="again")) == "again"
 
 
-async def test_a_command_brings_a_server_down_with_its_reason_and_up_again(config: Write, tmp_path: Path) -> None:
+async def test_a_health_command_makes_a_server_unhealthy_and_healthy_again(config: Write, tmp_path: Path) -> None:
     check = "sh -c 'test -e well || { echo no database >&2; exit 3; }'"
     well = tmp_path / "well"
     well.touch()
@@ -68,13 +71,21 @@ async def test_a_command_brings_a_server_down_with_its_reason_and_up_again(confi
         async with await Client.open(process.url()) as client:
             well.unlink()
             until(lambda: page(admin, "readyz")["servers"]["echo"]["health"] == "unhealthy")
-            said = json.loads(ask("ls", "--json", state=tmp_path).stdout)
-            assert {server["name"]: server["health"] for server in said["servers"]} == {"echo": "unhealthy", "other": "healthy"}
-            assert "no database" in said["servers"][0]["reason"]
-            assert {worker["role"]: worker["health"] for worker in said["workers"]} == {"bridge": "degraded", "edge": "healthy"}
+            listed = json.loads(run("ls", "--json", state=tmp_path).stdout)
+            assert {server["name"]: server["health"] for server in listed["servers"]} == {
+                "echo": "unhealthy",
+                "other": "healthy",
+            }
+            assert "no database" in listed["servers"][0]["reason"]
+            assert {worker["role"]: worker["health"] for worker in listed["workers"]} == {
+                "bridge": "degraded",
+                "edge": "healthy",
+            }
             assert reason(await call(client, "echo", path="/echo/mcp", text="x")) == "unavailable"
             assert text(await call(client, "echo", path="/other/mcp", text="not touched")) == "not touched"
             well.touch()
             until(lambda: page(admin, "readyz")["status"] == "ready")
             back = partial(call, client, "echo", path="/echo/mcp", text="back")
-            assert text(await eventually(back, lambda answer: "result" in answer)) == "back"  # its edge hears of it, too
+            assert (
+                text(await eventually(back, lambda answer: "result" in answer)) == "back"
+            )  # once its edge has learned of it as well

@@ -1,4 +1,4 @@
-"""The host configs of docs/howto: each entry's command, as it stands there, serves a real client of a running fabric."""
+"""The host configs of docs/howto: the command of each entry serves a real client of a running fabric."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ HOSTS = [json.loads(block) for block in blocks(PAGE, "json")]
 
 
 def entries(*, broker: bool) -> list[dict[str, Any]]:
-    """What the page lets a host launch, on a given broker or on the embedded one."""
-    found = [entry for host in HOSTS for servers in host.values() for entry in servers.values()]
-    return [entry for entry in found if ("--broker" in entry["args"]) is broker]
+    """The page's entries for a given broker, or those for the embedded one."""
+    every = [entry for host in HOSTS for servers in host.values() for entry in servers.values()]
+    return [entry for entry in every if ("--broker" in entry["args"]) is broker]
 
 
-async def told(entry: dict[str, Any], home: Path, **places: str | Path) -> str:
-    """What the time server answers a host that launches this entry, with few variables, as hosts do."""
+async def current_time(entry: dict[str, Any], home: Path, **places: str | Path) -> str:
+    """Launch this entry as a host does, with few variables, and call the time server; its answer."""
     for example, real in {"/path/to/fabric/.venv/bin/mcp-fabric": PROGRAM, **places}.items():
         entry = json.loads(json.dumps(entry).replace(example, str(real)))
     environment = {"HOME": str(home), **entry.get("env", {})}
@@ -47,12 +47,12 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 
 
 @pytest.mark.parametrize("entry", entries(broker=False), ids=[f"{n}" for n in range(len(entries(broker=False)))])
-async def test_each_hosts_entry_reaches_the_fabric_that_runs(entry: dict[str, Any], home: Path) -> None:
+async def test_the_entry_of_each_host_reaches_the_running_fabric(entry: dict[str, Any], home: Path) -> None:
     state = home / ".local" / "state" / "mcp-fabric"
-    assert '"timezone": "UTC"' in await told(entry, home, **{"/run/user/1000/mcp-fabric": state})
+    assert '"timezone": "UTC"' in await current_time(entry, home, **{"/run/user/1000/mcp-fabric": state})
 
 
-async def test_the_entry_for_a_cluster_reaches_it(tmp_path: Path) -> None:
+async def test_the_entry_for_a_cluster_reaches_the_cluster(tmp_path: Path) -> None:
     [entry] = entries(broker=True)
     secret = tmp_path / "secret"
     secret.touch(mode=0o600)
@@ -63,7 +63,7 @@ async def test_the_entry_for_a_cluster_reaches_it(tmp_path: Path) -> None:
         with bridge(EXAMPLES, tmp_path, broker.url) as process:
             process.ready()
             places: dict[str, str | Path] = {"nats://TOKEN@broker.example:4222": broker.url, "/path/to/secret": secret}
-            assert '"timezone": "UTC"' in await told(entry, tmp_path, **places)
+            assert '"timezone": "UTC"' in await current_time(entry, tmp_path, **places)
     finally:
         broker.kill()
 

@@ -1,4 +1,4 @@
-"""What HTTP clients do by habit, against a running fabric: offers, Accept, slashes, nulls, early pings, long calls."""
+"""Habits of real HTTP clients against a running fabric: upgrades, Accept, slashes, nulls, early pings, slow calls."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from tests.brokers import missing
 from tests.contract.http_client import BOTH, Client, modern, request
 from tests.fabrics import ROOT, Process, up
 from tests.integration.conftest import ECHO
-from tests.integration.talk import INITIALIZE, REVISIONS, Session, calling, event, events, messages, text
+from tests.integration.mcp_over_http import INITIALIZE, REVISIONS, Session, call_request, event, events, messages, text
 
 pytestmark = [pytest.mark.requirement("L07", "L08"), pytest.mark.timeout(120)]
 ECHO_SERVER = ROOT / "examples" / "servers" / "echo.py"
@@ -51,7 +51,7 @@ async def client(url: str) -> AsyncIterator[Client]:
         yield client
 
 
-# ---------------------------------------------------------------- offers
+# ---------------------------------------------------------------- upgrades
 def test_curl_that_offers_http_2_is_answered_as_http_1_1(url: str) -> None:
     curl = shutil.which("curl")
     if curl is None or "HTTP2" not in subprocess.run([curl, "--version"], capture_output=True, text=True, check=True).stdout:
@@ -59,11 +59,11 @@ def test_curl_that_offers_http_2_is_answered_as_http_1_1(url: str) -> None:
     headers, body = modern("tools/call", name="echo", arguments={"text": "habit"})
     lines = [word for name, value in headers.items() if name != "Accept" for word in ("-H", f"{name}: {value}")]
     command = [str(curl), "-sS", "--http2", "-w", "\n%{http_version} %{http_code}", *lines, "--data-binary", "@-", f"{url}/mcp"]
-    for padding in ("", "x" * 200_000):  # the longer waits to be told to continue
+    for padding in ("", "x" * 200_000):  # with the longer one curl expects 100 Continue
         sent = body.replace(b"habit", b"habit" + padding.encode())
         done = subprocess.run(command, input=sent, capture_output=True, timeout=60, check=True)
-        answer, _, told = done.stdout.decode().rpartition("\n")
-        assert told == "1.1 200"
+        answer, _, status = done.stdout.decode().rpartition("\n")
+        assert status == "1.1 200"
         assert text(json.loads(answer)) == "habit" + padding
 
 
@@ -74,7 +74,7 @@ async def test_a_post_that_offers_a_websocket_is_answered_as_http_1_1(client: Cl
     assert (answer.status, text(answer.json)) == (200, "habit")
 
 
-async def test_a_slash_at_the_end_and_an_escaped_name_lead_to_the_same_server(client: Client) -> None:
+async def test_a_trailing_slash_and_an_escaped_name_reach_the_same_server(client: Client) -> None:
     for path in ("/mcp", "/mcp/", "/echo/mcp/", "/%65cho/mcp"):
         reply = await client.ask("POST", path, *modern("tools/call", name="echo", arguments={"text": path}))
         assert (reply.status, text(reply.json)) == (200, path)
@@ -83,7 +83,7 @@ async def test_a_slash_at_the_end_and_an_escaped_name_lead_to_the_same_server(cl
         assert json.loads(await asyncio.wait_for(socket.recv(), 30)) == {"jsonrpc": "2.0", "id": 1, "result": {}}
 
 
-async def test_a_client_of_the_older_transport_is_told_what_is_served(client: Client) -> None:
+async def test_a_client_of_http_sse_is_directed_to_streamable_http(client: Client) -> None:
     for path, where in (("/sse", "/mcp"), ("/echo/sse", "/echo/mcp")):
         reply = await client.ask("GET", path, {"Accept": "text/event-stream"})
         assert (reply.status, f"let the client speak Streamable HTTP, at {where};" in reply.json["error"]["message"]) == (
@@ -92,9 +92,9 @@ async def test_a_client_of_the_older_transport_is_told_what_is_served(client: Cl
         )
 
 
-# ---------------------------------------------------------------- what is accepted
+# ---------------------------------------------------------------- Accept
 @pytest.mark.requirement("P05")
-async def test_a_client_that_takes_json_alone_gets_json_though_there_was_progress_and_the_call_took_long(
+async def test_a_client_that_accepts_only_json_gets_json_despite_progress_and_a_slow_call(
     client: Client,
 ) -> None:
     params = {"name": "slow", "arguments": {"seconds": 3 * KEEP_ALIVE}, "_meta": {"progressToken": "t"}}
@@ -108,7 +108,7 @@ async def test_a_client_that_takes_json_alone_gets_json_though_there_was_progres
 
 
 @pytest.mark.requirement("P09")
-async def test_a_client_that_takes_json_alone_is_asked_on_its_sessions_own_stream(client: Client, url: str) -> None:
+async def test_a_client_that_accepts_only_json_is_asked_on_its_session_stream(client: Client, url: str) -> None:
     session = await Session.open(client, "/mirror/mcp", capabilities={"sampling": {}})
     async with await Client.open(url) as stream, await Client.open(url) as third:
         stream.send("GET", "/mirror/mcp", session.headers | {"Accept": "text/event-stream"})
@@ -117,22 +117,22 @@ async def test_a_client_that_takes_json_alone_is_asked_on_its_sessions_own_strea
         client.send("POST", "/mirror/mcp", session.headers | {"Accept": "application/json"}, asking)
         question = await event(stream)
         assert question["method"] == "ping"
-        assert await session.at(third).say({"id": question["id"], "result": {"by": "hand"}}) == 202
+        assert await session.at(third).send({"id": question["id"], "result": {"by": "hand"}}) == 202
         reply = await client.reply()
         assert (reply.headers["content-type"], reply.json["result"]["answers"]) == ("application/json", [{"by": "hand"}])
 
 
-# ---------------------------------------------------------------- calls that take long
+# ---------------------------------------------------------------- slow calls
 @pytest.mark.parametrize("version", REVISIONS)
-async def test_a_call_that_takes_long_is_a_stream_with_comments_for_every_revision(client: Client, version: str) -> None:
-    asked = await calling(client, "/mcp", version, name="slow", arguments={"seconds": 4 * KEEP_ALIVE})
+async def test_a_slow_call_is_answered_by_a_stream_with_comments_in_every_revision(client: Client, version: str) -> None:
+    asked = await call_request(client, "/mcp", version, name="slow", arguments={"seconds": 4 * KEEP_ALIVE})
     reply = await client.ask("POST", "/mcp", *asked)
     assert (reply.status, reply.headers["content-type"]) == (200, "text/event-stream")
     assert reply.body.count(COMMENT) >= 2
     assert [text(answer) for answer in events(reply.body)] == [f"waited {4 * KEEP_ALIVE:g} s"]
 
 
-async def test_an_initialize_that_waits_for_its_server_is_a_stream_with_comments_and_opens_a_session(client: Client) -> None:
+async def test_an_initialize_of_a_slow_server_is_answered_by_a_stream_and_opens_a_session(client: Client) -> None:
     path = "/io.github.x%2Flate%20one/mcp/"
     reply = await client.ask("POST", path, BOTH, request("initialize", "open", **INITIALIZE, capabilities={}))
     assert (reply.status, reply.headers["content-type"]) == (200, "text/event-stream")
@@ -143,9 +143,9 @@ async def test_an_initialize_that_waits_for_its_server_is_a_stream_with_comments
     assert text(await session.call("echo", text="here")) == "here"
 
 
-# ---------------------------------------------------------------- what the server judges
+# ---------------------------------------------------------------- params and pings
 @pytest.mark.requirement("P12")
-async def test_nulls_reach_the_server_which_judges_them(client: Client, url: str) -> None:
+async def test_null_params_reach_the_server_unchanged(client: Client, url: str) -> None:
     session = await Session.open(client, "/mirror/mcp")
     async with await Client.open(url) as other:
         for params in ("null", "[]", '{"_meta": null}', '{"_meta": {"progressToken": null}, "arguments": null}'):
@@ -153,9 +153,9 @@ async def test_nulls_reach_the_server_which_judges_them(client: Client, url: str
             session.post(line)
             shown = messages(await client.reply())[-1]["result"]["raw"]
             assert shown == line.decode().replace('"id": 1', '"id": "ID"')
-        headers, body = modern("tools/call", name="heard", arguments={})
+        headers, body = modern("tools/call", name="received", arguments={})
         body = body.replace(b'"arguments": {}', b'"arguments": null')
-        assert (await other.ask("POST", "/mirror/mcp", headers, body)).json["result"]["heard"]
+        assert (await other.ask("POST", "/mirror/mcp", headers, body)).json["result"]["received"]
 
 
 async def test_a_ping_needs_no_session(client: Client, process: Process) -> None:
@@ -163,13 +163,15 @@ async def test_a_ping_needs_no_session(client: Client, process: Process) -> None
     pong: Any = {"jsonrpc": "2.0", "id": "p", "result": {}}
     reply = await client.ask("POST", "/io.github.x%2Flate%20one/mcp", BOTH, ping)
     assert (reply.status, reply.json) == (200, pong)
-    door = next(word for word in process.ready().split() if word.startswith("tcp://")).removeprefix("tcp://").partition("=")[0]
-    reader, writer = await asyncio.open_connection(*door.split(":"))
+    address = (
+        next(word for word in process.ready().split() if word.startswith("tcp://")).removeprefix("tcp://").partition("=")[0]
+    )
+    reader, writer = await asyncio.open_connection(*address.split(":"))
     writer.write(ping + b"\n" + request("initialize", "open", **INITIALIZE, capabilities={}) + b"\n" + ping + b"\n")
     async with asyncio.timeout(30):
-        told = [json.loads(await reader.readline()) for _ in range(3)]
-    assert told[0] == pong
-    assert sorted(answer["id"] for answer in told) == ["open", "p", "p"]
+        answers = [json.loads(await reader.readline()) for _ in range(3)]
+    assert answers[0] == pong
+    assert sorted(answer["id"] for answer in answers) == ["open", "p", "p"]
     writer.close()
 
 

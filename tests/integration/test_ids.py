@@ -1,4 +1,4 @@
-"""Ids never cross: a thousand sessions and many connections that all use the same ids, each with its own answers."""
+"""JSON-RPC ids never mix: a thousand sessions and many connections use the same ids, and each gets its own answers."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import pytest
 from tests.contract.http_client import Client, modern
 from tests.fabrics import Process, up
 from tests.integration.conftest import ECHO, descendants, until
-from tests.integration.talk import Session, call, connections, text
+from tests.integration.mcp_over_http import Session, call, connections, text
 
 SESSIONS = 1000
 CONNECTIONS = 32
@@ -26,7 +26,7 @@ pytestmark = [pytest.mark.requirement("P09"), pytest.mark.timeout(240)]
 
 @pytest.fixture(scope="module")
 def fabric(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Process]:
-    """A fabric that may start a process for each of a thousand sessions; what that takes is asked of the system first."""
+    """A fabric that may start a process for each of a thousand sessions; the limit of open files is raised for it."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     wanted = 8 * SESSIONS
     if soft != resource.RLIM_INFINITY and soft < wanted:
@@ -41,7 +41,7 @@ def fabric(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Process]:
 
 
 async def same_ids(session: Session, name: str) -> int:
-    """Use every id, each for a call whose answer nobody else gets; the server's process."""
+    """Make a call with each id, and check its answer; the pid of the server process."""
     pids = set()
     for id in SAME_IDS:
         answer = await session.call("echo", id, text=f"{name} {id!r}")
@@ -51,12 +51,12 @@ async def same_ids(session: Session, name: str) -> int:
     return int(pids.pop())
 
 
-async def test_a_thousand_sessions_with_the_same_ids_get_their_own_answers_from_their_own_processes(fabric: Process) -> None:
+async def test_a_thousand_sessions_with_the_same_ids_get_answers_from_their_own_processes(fabric: Process) -> None:
     async with connections([fabric.url()] * SESSIONS) as clients:
-        gate = asyncio.Semaphore(AT_ONCE)
+        limit = asyncio.Semaphore(AT_ONCE)
 
         async def opened(client: Client) -> Session:
-            async with gate:
+            async with limit:
                 return await Session.open(client)
 
         sessions = await asyncio.gather(*(opened(client) for client in clients))
@@ -71,7 +71,7 @@ async def test_a_thousand_sessions_with_the_same_ids_get_their_own_answers_from_
     )  # the sessions have ended, and their processes
 
 
-async def test_the_same_id_many_times_in_flight_in_one_session_gets_each_answer_once(fabric: Process) -> None:
+async def test_an_id_used_by_many_concurrent_requests_of_one_session_gets_each_answer_once(fabric: Process) -> None:
     async with connections([fabric.url()] * CONNECTIONS) as clients:
         session = await Session.open(clients[0])
 

@@ -1,4 +1,4 @@
-"""What dead workers leave at a broker: nothing that stays. Each thing an operator still finds there says when it goes."""
+"""Dead workers leave nothing permanent at a broker: everything that is still there has an expiry."""
 
 from __future__ import annotations
 
@@ -26,35 +26,35 @@ from tests import brokers
 from tests.brokers import SECRET, Server, Shared
 from tests.fabrics import bridge, edge
 from tests.integration.conftest import Write, until
-from tests.integration.talk import Session, call, connections, text
+from tests.integration.mcp_over_http import Session, call, connections, text
 from tests.ports import free_port
 
 pytestmark = [pytest.mark.requirement("K07"), pytest.mark.timeout(240)]
 
-Left = Callable[[], dict[str, float]]
-"""What is there of the fabric, and the seconds each thing may stay; inf for what goes with a connection, or never."""
+Leftovers = Callable[[], dict[str, float]]
+"""What the fabric has at the broker, and the seconds until each expires; inf if it ends with a connection, or never."""
 
 
 @contextmanager
-def of_nats(directory: Path, extra: str = "") -> Iterator[tuple[Server, Left]]:
-    """Subscriptions, as the monitoring port shows them."""
+def of_nats(directory: Path, extra: str = "") -> Iterator[tuple[Server, Leftovers]]:
+    """Subscriptions and JetStream consumers, as the monitoring port shows them."""
     port = free_port()
     server = brokers.nats(directory, f'http: "127.0.0.1:{port}"\n{extra}').start()
 
-    def left() -> dict[str, float]:
+    def leftovers() -> dict[str, float]:
         connections = monitor(port, "connz?subs=1")["connections"]
-        found = {subject: inf for each in connections for subject in each.get("subscriptions_list", ())}
+        expiries = {subject: inf for each in connections for subject in each.get("subscriptions_list", ())}
         for account in monitor(port, "jsz?consumers=1&config=1").get("account_details", ()):
             for stream in account["stream_detail"]:
                 assert stream["name"] == "mcpf_default_work"  # the fabric's own, which stays
                 if stream["state"]["messages"]:
-                    found["messages"] = stream["config"].get("max_age", inf) / 1e9
+                    expiries["messages"] = stream["config"].get("max_age", inf) / 1e9
                 for consumer in stream.get("consumer_detail") or ():
-                    found[consumer["name"]] = consumer["config"].get("inactive_threshold", inf) / 1e9
-        return found
+                    expiries[consumer["name"]] = consumer["config"].get("inactive_threshold", inf) / 1e9
+        return expiries
 
     try:
-        yield server, left
+        yield server, leftovers
     finally:
         server.kill()
 
@@ -65,19 +65,19 @@ def monitor(port: int, what: str) -> Any:
 
 
 @contextmanager
-def of_jetstream(directory: Path) -> Iterator[tuple[Server, Left]]:
+def of_jetstream(directory: Path) -> Iterator[tuple[Server, Leftovers]]:
     """Subscriptions and consumers."""
-    with of_nats(directory, f'jetstream {{ store_dir: "{directory / "store"}" }}') as (server, left):
+    with of_nats(directory, f'jetstream {{ store_dir: "{directory / "store"}" }}') as (server, leftovers):
         server.url += "?work=jetstream"
-        yield server, left
+        yield server, leftovers
 
 
 @contextmanager
-def of_redis(directory: Path) -> Iterator[tuple[Server, Left]]:
-    """Keys, and channels that somebody listens to."""
+def of_redis(directory: Path) -> Iterator[tuple[Server, Leftovers]]:
+    """Keys, and channels with a subscriber."""
     server = brokers.redis(directory).start()
 
-    def left() -> dict[str, float]:
+    def leftovers() -> dict[str, float]:
         with Redis(port=server.port, password=SECRET, decode_responses=True) as client:
             keys = {key: client.ttl(key) for key in client.scan_iter()}
             return {key: seconds if seconds >= 0 else inf for key, seconds in keys.items()} | dict.fromkeys(
@@ -85,42 +85,42 @@ def of_redis(directory: Path) -> Iterator[tuple[Server, Left]]:
             )
 
     try:
-        yield server, left
+        yield server, leftovers
     finally:
         server.kill()
 
 
 @contextmanager
-def of_amqp(directory: Path) -> Iterator[tuple[Server, Left]]:
-    """Queues, and exchanges that no queue takes along."""
+def of_amqp(directory: Path) -> Iterator[tuple[Server, Leftovers]]:
+    """Queues, and exchanges that are not deleted with their last queue."""
     server = brokers.rabbitmq(directory).start()
     assert isinstance(server, Shared)
     environment = {**os.environ, **server.whole.environment}
-    path = os.pathsep.join(["/usr/lib/rabbitmq/bin", os.environ["PATH"]])  # Debian's wrapper wants to be root
+    path = os.pathsep.join(["/usr/lib/rabbitmq/bin", os.environ["PATH"]])  # Debian's wrapper has to run as root
     program = shutil.which("rabbitmqctl", path=path)
     assert program is not None
     vhost = server.url.rpartition("/")[2]
 
     def ask(*words: str) -> list[list[str]]:
         command = [program, "-q", "--no-table-headers", "-p", vhost, *words]
-        told = subprocess.check_output(command, env=environment, timeout=40, text=True)
-        return [line.split("\t") for line in told.splitlines() if line.startswith("mcpf.default")]
+        output = subprocess.check_output(command, env=environment, timeout=40, text=True)
+        return [line.split("\t") for line in output.splitlines() if line.startswith("mcpf.default")]
 
-    def left() -> dict[str, float]:
-        queues = {name: found for name, arguments in ask("list_queues", "name", "arguments") for found in [expiry(arguments)]}
+    def leftovers() -> dict[str, float]:
+        queues = {name: expiry(arguments) for name, arguments in ask("list_queues", "name", "arguments")}
         exchanges = [name for name, goes in ask("list_exchanges", "name", "auto_delete") if goes != "true"]
         return queues | dict.fromkeys(exchanges, inf)
 
     try:
-        yield server, left
+        yield server, leftovers
     finally:
         server.release()
 
 
 def expiry(arguments: str) -> float:
     """Seconds, from a queue's arguments as rabbitmqctl prints them."""
-    found = re.search(r'"x-expires"[^\d]*(?:signedint,)?(\d+)', arguments)
-    return int(found[1]) / 1000 if found else inf
+    match = re.search(r'"x-expires"[^\d]*(?:signedint,)?(\d+)', arguments)
+    return int(match[1]) / 1000 if match else inf
 
 
 BROKERS = {
@@ -132,30 +132,32 @@ BROKERS = {
 
 
 @pytest.mark.parametrize("kind", BROKERS)
-async def test_what_killed_and_stopped_workers_leave_goes_in_bounded_time(tmp_path: Path, config: Write, kind: str) -> None:
+async def test_the_leftovers_of_killed_and_stopped_workers_expire_in_bounded_time(
+    tmp_path: Path, config: Write, kind: str
+) -> None:
     make, bound = BROKERS[kind]
-    with make(tmp_path) as (broker, left):
+    with make(tmp_path) as (broker, leftovers):
         with bridge(config(), tmp_path, broker.url) as one, bridge(config(), tmp_path, broker.url) as other:
-            with edge(config(), tmp_path, broker.url) as door:
+            with edge(config(), tmp_path, broker.url) as edge_process:
                 one.ready()
                 other.ready()
-                async with connections([door.url()]) as (client,):
+                async with connections([edge_process.url()]) as (client,):
                     session = await Session.open(client, "/echo/mcp")
                     assert text(await session.call("echo", text="x")) == "x"
                     assert text(await call(client, "echo", path="/echo/mcp", text="x")) == "x"
-                    assert left(), "we see nothing at all"
-                    until(lambda: "messages" not in left())  # what was done is acknowledged
+                    assert leftovers(), "nothing of the fabric is visible at the broker"
+                    until(lambda: "messages" not in leftovers())  # acknowledged work is removed
                     one.stop(signal.SIGKILL)
-                    door.stop(signal.SIGKILL)
+                    edge_process.stop(signal.SIGKILL)
             assert other.stop() == 0
-        until(lambda: max(left().values(), default=0.0) <= bound)
+        until(lambda: max(leftovers().values(), default=0.0) <= bound)
         if kind == "jetstream":
-            await hurry(broker)
-            until(lambda: "echo" not in left())
+            await shorten_expiry(broker)
+            until(lambda: "echo" not in leftovers())
 
 
-async def hurry(broker: Server) -> None:
-    """Have what an idle consumer is given cut down to a second, which none of the dead can prolong."""
+async def shorten_expiry(broker: Server) -> None:
+    """Set the inactive threshold of each consumer to a second, which no dead worker can prolong."""
     client = await nats.connect(f"nats://127.0.0.1:{broker.port}", token=SECRET)
     stream = client.jetstream()
     for info in await stream.consumers_info("mcpf_default_work"):

@@ -1,4 +1,4 @@
-"""What workers say on stderr: nobody has to read it, floods are cut, and it is for people or for machines."""
+"""The log of workers on stderr: it may stay unread, floods are limited, and it is text or JSON."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from tests.fabrics import PROGRAM, ROOT, around, up
+from tests.fabrics import PROGRAM, ROOT, fabric_env, up
 from tests.integration.conftest import ECHO, Write, until
-from tests.integration.talk import call, connections, text
+from tests.integration.mcp_over_http import call, connections, text
 from tests.integration.test_up import health
 from tests.ports import free_port
 
@@ -25,14 +25,14 @@ def unread(config: Path, state: Path, *arguments: str) -> Iterator[subprocess.Po
     """`mcp-fabric up` whose stderr is a pipe."""
     state.mkdir(parents=True, exist_ok=True)
     command: list[str | Path] = [PROGRAM, "up", config, *arguments]
-    with subprocess.Popen(command, stderr=subprocess.PIPE, env=around(state), cwd=ROOT) as process:
+    with subprocess.Popen(command, stderr=subprocess.PIPE, env=fabric_env(state), cwd=ROOT) as process:
         try:
             yield process
         finally:
             process.kill()
 
 
-async def test_nobody_waits_for_whoever_does_not_read_our_stderr(tmp_path: Path, config: Write) -> None:
+async def test_an_unread_stderr_delays_no_call_and_no_shutdown(tmp_path: Path, config: Write) -> None:
     http, admin = f"127.0.0.1:{free_port()}", f"127.0.0.1:{free_port()}"
     path = config(echo=ECHO, logs={**LOGS, "maxLogLines": 100_000})
     with unread(path, tmp_path, "--http", http, "--admin", admin, "--log-level", "debug") as process:
@@ -40,7 +40,7 @@ async def test_nobody_waits_for_whoever_does_not_read_our_stderr(tmp_path: Path,
         until(lambda: answers(f"http://{admin}"))
         async with connections([f"http://{http}"]) as (client,):
             for _ in range(3):
-                assert text(await call(client, "once", path="/logs/mcp")) == "done"  # and wrote a megabyte
+                assert text(await call(client, "once", path="/logs/mcp")) == "done"  # which wrote a megabyte to stderr
             for number in range(20):
                 assert text(await call(client, "echo", path="/echo/mcp", text=str(number))) == str(number)
         assert health(f"http://{admin}", "livez")[0] == 200
@@ -56,7 +56,7 @@ def answers(address: str) -> bool:
         return False
 
 
-async def test_a_flood_of_lines_is_cut_and_counted(tmp_path: Path, config: Write) -> None:
+async def test_a_flood_of_log_lines_is_limited_and_counted(tmp_path: Path, config: Write) -> None:
     with up(config(logs=LOGS), tmp_path, "--log-level", "debug", "--log-format", "json") as process:
         async with connections([process.url()]) as (client,):
             assert text(await call(client, "once", path="/logs/mcp")) == "done"

@@ -1,4 +1,4 @@
-"""A server by URL that cannot be reached is told of once an outage, however often it is tried."""
+"""An outage of a remote server is logged once, however often connecting is retried."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ pytestmark = [pytest.mark.requirement("R05"), pytest.mark.timeout(240)]
 
 @contextmanager
 def listening(handler: type[socketserver.BaseRequestHandler], port: int = 0) -> Iterator[int]:
-    """A peer at a loopback port."""
+    """A server at a loopback port, which is yielded."""
     socketserver.ThreadingTCPServer.allow_reuse_address = True
     with socketserver.ThreadingTCPServer(("127.0.0.1", port), handler) as server:
         server.daemon_threads = True
@@ -39,7 +39,7 @@ def listening(handler: type[socketserver.BaseRequestHandler], port: int = 0) -> 
 
 @contextmanager
 def serving(port: int) -> Iterator[None]:
-    """The echo server, reached by TCP."""
+    """The echo server, over TCP."""
     children: list[subprocess.Popen[bytes]] = []
 
     class Serving(socketserver.BaseRequestHandler):
@@ -57,11 +57,11 @@ def serving(port: int) -> Iterator[None]:
 
 
 @contextmanager
-def babbling() -> Iterator[int]:
-    """Something at a port that hangs up in one of two ways, after much that is no message."""
+def hanging_up() -> Iterator[int]:
+    """A server that closes each connection in one of two ways, after lines that are no messages."""
     turns = cycle((True, False))
 
-    class Babbling(socketserver.StreamRequestHandler):
+    class HangingUp(socketserver.StreamRequestHandler):
         def handle(self) -> None:
             self.rfile.readline()
             if next(turns):
@@ -69,23 +69,23 @@ def babbling() -> Iterator[int]:
             else:
                 self.wfile.write(b"HTTP/1.1 200 OK\r\n\r\n")
 
-    with listening(Babbling) as port:
+    with listening(HangingUp) as port:
         yield port
 
 
-def test_reasons_that_alternate_and_what_is_no_message_do_not_fill_the_log(config: Write, tmp_path: Path) -> None:
-    with babbling() as port, up(config(odd={"url": f"tcp://127.0.0.1:{port}"}), tmp_path) as process:
+def test_alternating_reasons_and_invalid_lines_do_not_fill_the_log(config: Write, tmp_path: Path) -> None:
+    with hanging_up() as port, up(config(odd={"url": f"tcp://127.0.0.1:{port}"}), tmp_path) as process:
         process.ready()
         until(lambda: process.log.read_text().count("7 more messages that are not JSON-RPC, skipped") >= 2, 20)
-        said = process.log.read_text()
-        assert said.count("ERROR   server odd: the peer speaks HTTP") == 1
-        assert said.count("ERROR   server odd: ") == 2
-        assert said.count("not a JSON-RPC message, skipped: not JSON") <= 3 * (said.count("more messages that are not") + 1)
+        log = process.log.read_text()
+        assert log.count("ERROR   server odd: the peer speaks HTTP") == 1
+        assert log.count("ERROR   server odd: ") == 2
+        assert log.count("not a JSON-RPC message, skipped: not JSON") <= 3 * (log.count("more messages that are not") + 1)
 
 
 @contextmanager
 def refusing() -> Iterator[int]:
-    """A server that answers every question, and each with an error."""
+    """A server that answers every request with an error."""
 
     class Refusing(socketserver.StreamRequestHandler):
         def handle(self) -> None:
@@ -97,14 +97,14 @@ def refusing() -> Iterator[int]:
         yield port
 
 
-def test_a_server_that_is_reached_and_serves_nobody_is_told_of_too(config: Write, tmp_path: Path) -> None:
+def test_a_reachable_server_that_answers_only_errors_is_logged(config: Write, tmp_path: Path) -> None:
     with refusing() as port, up(config(none={"url": f"tcp://127.0.0.1:{port}"}), tmp_path) as process:
         process.ready()
-        told = "ERROR   server none: it answers neither server/discover nor initialize: out of order"
-        until(lambda: told in process.log.read_text(), 20)
+        logged = "ERROR   server none: it answers neither server/discover nor initialize: out of order"
+        until(lambda: logged in process.log.read_text(), 20)
 
 
-def test_an_outage_is_told_of_once_and_its_end_too(config: Write, tmp_path: Path) -> None:
+def test_an_outage_and_its_end_are_each_logged_once(config: Write, tmp_path: Path) -> None:
     port = free_port()
     path = config(late={"url": f"tcp://127.0.0.1:{port}"}, web={"url": f"http://127.0.0.1:{free_port()}/mcp"})
     with (
@@ -119,20 +119,20 @@ def test_an_outage_is_told_of_once_and_its_end_too(config: Write, tmp_path: Path
     ):
         process.ready()
 
-        def told(text: str) -> int:
+        def logged(text: str) -> int:
             return sum(text in line for line in process.log.read_text().splitlines())
 
-        def tried(server: str, often: int) -> None:
+        def wait_for_attempts(server: str, often: int) -> None:
             receiver.counters(
                 "mcp.fabric.connects",
                 lambda points: sum(p.value for p in points if p.attributes.get("mcp.fabric.server") == server) > often,
             )
 
-        tried("late", 12)
-        tried("web", 12)
-        assert (told("ERROR   server late: "), told("ERROR   server web: ")) == (1, 1)
+        wait_for_attempts("late", 12)
+        wait_for_attempts("web", 12)
+        assert (logged("ERROR   server late: "), logged("ERROR   server web: ")) == (1, 1)
         with serving(port):
-            until(lambda: told("serving late") == 1, 20)
-        until(lambda: told("pausing late") == 1, 20)
-        tried("late", 30)
-        assert told(f"ERROR   server late: cannot connect to tcp://127.0.0.1:{port}") == 2
+            until(lambda: logged("serving late") == 1, 20)
+        until(lambda: logged("pausing late") == 1, 20)
+        wait_for_attempts("late", 30)
+        assert logged(f"ERROR   server late: cannot connect to tcp://127.0.0.1:{port}") == 2

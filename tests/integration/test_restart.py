@@ -1,4 +1,4 @@
-"""`mcp-fabric restart`, with real processes: a server gets new ones at each bridge, and no call is dropped."""
+"""`mcp-fabric restart` with real processes: each bridge replaces the processes of a server, and no call fails."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ import pytest
 
 from tests import brokers
 from tests.contract.http_client import Client
-from tests.fabrics import SECRET, Process, ask, bridge, edge, up
+from tests.fabrics import SECRET, Process, bridge, edge, run, up
 from tests.integration.conftest import ECHO, Write, until
-from tests.integration.talk import Session, call, text
+from tests.integration.mcp_over_http import Session, call, text
 
 SERVER = Path(__file__).with_name("starting_server.py")
 
@@ -25,17 +25,17 @@ pytestmark = [pytest.mark.requirement("C03"), pytest.mark.timeout(120)]
 
 
 async def restart(state: Path, *arguments: str, **environment: str) -> CompletedProcess[str]:
-    return await asyncio.to_thread(lambda: ask("restart", *arguments, state=state, **environment))
+    return await asyncio.to_thread(lambda: run("restart", *arguments, state=state, **environment))
 
 
 async def pid(client: Client, server: str) -> str:
-    """The process that answers a call."""
+    """The pid of the process that answers a call."""
     return text(await call(client, "pid", path=f"/{server}/mcp"))
 
 
-async def test_calls_go_on_while_their_server_gets_new_processes(config: Write, tmp_path: Path) -> None:
+async def test_no_call_fails_while_a_server_is_restarted(config: Write, tmp_path: Path) -> None:
     server = {"command": sys.executable, "args": ["-S", str(SERVER), "both"]}
-    began, gate = tmp_path / "began", tmp_path / "gate"
+    began, go = tmp_path / "began", tmp_path / "go"
     with up(config(first=server, second=server), tmp_path) as process:
         address = process.url()
         async with (
@@ -46,7 +46,7 @@ async def test_calls_go_on_while_their_server_gets_new_processes(config: Write, 
             before, other = await pid(client, "first"), await pid(client, "second")
             session = await Session.open(owner, "/first/mcp")
             own = text(await session.call("pid"))
-            long = asyncio.create_task(call(busy, "wait", path="/first/mcp", began=str(began), until=str(gate)))
+            long = asyncio.create_task(call(busy, "wait", path="/first/mcp", began=str(began), until=str(go)))
             await asyncio.to_thread(until, began.exists)
             answers: list[str] = []
             over = asyncio.Event()
@@ -68,7 +68,7 @@ async def test_calls_go_on_while_their_server_gets_new_processes(config: Write, 
             assert await pid(client, "first") == answers[-1] != own
             assert await pid(client, "second") == other
             assert text(await session.call("pid")) == own
-            await asyncio.to_thread(gate.touch)
+            await asyncio.to_thread(go.touch)
             assert text(await long) == before
             again = await restart(tmp_path, "second", "--json")
             assert [each["ok"] for each in json.loads(again.stdout)] == [True]
@@ -77,7 +77,9 @@ async def test_calls_go_on_while_their_server_gets_new_processes(config: Write, 
             assert "no server is named 'frist' here; did you mean 'first'? There are: first, second\n" in missing.stderr
 
 
-async def test_every_bridge_says_that_its_new_processes_fail_and_the_old_ones_go_on(config: Write, tmp_path: Path) -> None:
+async def test_a_failed_restart_is_reported_by_every_bridge_and_the_old_processes_serve_on(
+    config: Write, tmp_path: Path
+) -> None:
     licence = tmp_path / "licence"
     licence.touch()
     echo = f"{ECHO['command']} {' '.join(ECHO['args'])}"
@@ -86,16 +88,16 @@ async def test_every_bridge_says_that_its_new_processes_fail_and_the_old_ones_go
     try:
         with ExitStack() as stack:
             path = config(fragile=fragile)
-            door = stack.enter_context(edge(path, tmp_path, broker.url))
+            edge_process = stack.enter_context(edge(path, tmp_path, broker.url))
             for worker in (bridge(path, tmp_path, broker.url), bridge(path, tmp_path, broker.url)):
                 stack.enter_context(worker).ready()
                 await asyncio.to_thread(until, partial(serves, worker))
-            async with await Client.open(door.url()) as client:
+            async with await Client.open(edge_process.url()) as client:
                 await asyncio.to_thread(licence.unlink)
                 bad = await restart(tmp_path, "fragile", "--broker", broker.url, FABRIC_SECRET=SECRET)
                 assert bad.returncode == 1
-                said = [line.split(": ") for line in bad.stdout.splitlines()]
-                assert [(line[0][:12], line[1], line[-1]) for line in said] == [
+                lines = [line.split(": ") for line in bad.stdout.splitlines()]
+                assert [(line[0][:12], line[1], line[-1]) for line in lines] == [
                     ("FAIL  bridge", "no new process serves", "no licence")
                 ] * 2
                 assert text(await call(client, "echo", text="the old one goes on")) == "the old one goes on"
@@ -107,7 +109,7 @@ def serves(worker: Process) -> bool:
     return "serving fragile" in worker.log.read_text()
 
 
-async def test_without_a_fabric_it_says_so(tmp_path: Path) -> None:
+async def test_without_a_running_fabric_restart_says_so(tmp_path: Path) -> None:
     done = await restart(tmp_path, "echo")
     assert (done.returncode, done.stdout) == (3, "")
     assert "no fabric is running here" in done.stderr

@@ -1,4 +1,4 @@
-"""Broken connections of legacy HTTP clients, with real processes: what was missed is there at any edge."""
+"""Legacy HTTP clients resume broken streams at any edge, with real processes."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ from mcp import Client as SdkClient
 from tests import brokers
 from tests.brokers import missing
 from tests.contract.http_client import BOTH, Client, request
-from tests.conversing import conversing
 from tests.fabrics import ROOT, Process, bridge, edge
 from tests.integration.conftest import ECHO
-from tests.integration.talk import Session, connections, messages, reason, text
+from tests.integration.mcp_over_http import Session, connections, messages, reason, text
 from tests.integration.test_clients import OLD_SDK
 from tests.integration.test_cluster import MIRROR, write
+from tests.tcp_server import tcp_server
 
 OLD_CLIENT = """
 import anyio, sys
@@ -32,12 +32,12 @@ from mcp import ClientSession
 from mcp.client.streamable_http import streamable_http_client
 
 async def main(address):
-    async def heard(value, total, message):
+    async def on_progress(value, total, message):
         print("progress", value, flush=True)
 
     async with streamable_http_client(address) as streams, ClientSession(*streams[:2]) as session:
         await session.initialize()
-        result = await session.call_tool("slow", {"seconds": 2}, progress_callback=heard)
+        result = await session.call_tool("slow", {"seconds": 2}, progress_callback=on_progress)
         print(result.content[0].text, flush=True)
 
 anyio.run(main, sys.argv[1])
@@ -47,12 +47,12 @@ SLOW = {"name": "slow", "_meta": {"progressToken": "t"}}
 pytestmark = [
     pytest.mark.requirement("L08", "D01"),
     pytest.mark.timeout(240),
-    pytest.mark.filterwarnings("ignore::mcp.shared.exceptions.MCPDeprecationWarning"),  # the older era is tested too
+    pytest.mark.filterwarnings("ignore::mcp.shared.exceptions.MCPDeprecationWarning"),  # the legacy era is tested too
 ]
 
 
 class Site:
-    """A broker, a bridge and an edge that stays; `doomed` is one more edge."""
+    """A broker, a bridge, and an edge that stays; `doomed` starts one more edge, which a test kills."""
 
     def __init__(self, stack: ExitStack, state: Path) -> None:
         self._state = state
@@ -61,9 +61,9 @@ class Site:
         broker = next(family for family in brokers.FAMILIES if family.name == "nats").make(state).start()
         stack.callback(broker.kill)
         self._broker = broker.url
-        serving = stack.enter_context(bridge(self._config, state, broker.url))
+        bridge_process = stack.enter_context(bridge(self._config, state, broker.url))
         self.stays = self._edge().url()
-        serving.ready()
+        bridge_process.ready()
 
     def doomed(self) -> Process:
         worker = self._edge()
@@ -80,14 +80,14 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
         yield Site(stack, tmp_path_factory.mktemp("resume"))
 
 
-def told(stream: bytes) -> list[tuple[str, Any]]:
-    """The events of a stream: id and message, None for one without data."""
-    found = re.findall(rb"id: (\S+)\n(?:retry: \d+\n)?data:(.*)\n\n", stream)
-    return [(id.decode(), json.loads(data) if data.strip() else None) for id, data in found]
+def stream_events(stream: bytes) -> list[tuple[str, Any]]:
+    """The events of a stream: the id, and the message or None for an event without data."""
+    events = re.findall(rb"id: (\S+)\n(?:retry: \d+\n)?data:(.*)\n\n", stream)
+    return [(id.decode(), json.loads(data) if data.strip() else None) for id, data in events]
 
 
-async def until(client: Client, wanted: bytes) -> bytes:
-    """What comes on an open stream up to that text."""
+async def read_until(client: Client, wanted: bytes) -> bytes:
+    """Read an open stream up to this text."""
     stream = b""
     while wanted not in stream:
         piece = await client.chunk()
@@ -97,21 +97,21 @@ async def until(client: Client, wanted: bytes) -> bytes:
 
 
 async def resumed(client: Client, session: Session, event: str) -> list[tuple[str, Any]]:
-    """A GET from that event on, to its end."""
+    """Resume a stream after this event, and read it to its end; its events."""
     lines = session.headers | {"Accept": "text/event-stream", "Last-Event-ID": event}
     reply = await client.ask("GET", session.path, lines)
     assert reply.status == 200, reply
-    return told(reply.body)
+    return stream_events(reply.body)
 
 
-# ---------------------------------------------------------------- by hand
-async def test_a_call_whose_edge_is_killed_goes_on_at_another(site: Site) -> None:
+# ---------------------------------------------------------------- raw clients
+async def test_a_call_whose_edge_is_killed_is_resumed_at_another_edge(site: Site) -> None:
     doomed = site.doomed()
     async with connections([doomed.url(), site.stays]) as (first, second):
         session = await Session.open(first)
         session.post(request("tools/call", "mine", **SLOW, arguments={"seconds": 2}))
         await first.head()
-        before = told(await until(first, b'"progress":3'))
+        before = stream_events(await read_until(first, b'"progress":3'))
         doomed.stop(signal.SIGKILL)
         after = await resumed(second, session.at(second), before[-1][0])
     stream, numbers = zip(
@@ -124,12 +124,12 @@ async def test_a_call_whose_edge_is_killed_goes_on_at_another(site: Site) -> Non
     assert (after[-1][1]["id"], text(after[-1][1])) == ("mine", "waited 2 s")
 
 
-async def test_an_answer_missed_is_told_again_to_who_names_an_event_and_to_nobody_else(site: Site) -> None:
+async def test_a_missed_answer_is_resent_only_to_its_own_session(site: Site) -> None:
     async with connections([site.stays] * 3) as (first, second, third):
         session = await Session.open(first)
         session.post(request("tools/call", 7, **SLOW, arguments={"seconds": 1}))
         await first.head()
-        (primed, nothing), (event, _), *_ = told(await until(first, b'"progress":1,'))
+        (primed, nothing), (event, _), *_ = stream_events(await read_until(first, b'"progress":1,'))
         assert nothing is None
         first.writer.close()
         session = session.at(second)
@@ -146,7 +146,7 @@ async def test_an_answer_missed_is_told_again_to_who_names_an_event_and_to_nobod
 
 
 @pytest.mark.parametrize(("version", "primes"), [("2025-11-25", True), ("2025-06-18", False), ("2025-03-26", False)])
-async def test_a_slow_call_is_primed_where_the_clients_revision_knows_an_event_without_data(
+async def test_a_slow_call_begins_with_an_empty_event_where_the_revision_knows_one(
     site: Site, version: str, primes: bool
 ) -> None:
     async with connections([site.stays] * 2) as (client, reader):
@@ -166,10 +166,10 @@ async def test_a_slow_call_is_primed_where_the_clients_revision_knows_an_event_w
         assert (b"\ndata:\n" in answer.body) is primes
 
 
-# ---------------------------------------------------------------- by the SDKs
+# ---------------------------------------------------------------- SDK clients
 @asynccontextmanager
 async def switch(addresses: list[str]) -> AsyncIterator[str]:
-    """A TCP relay to the first of the addresses that takes connections, as a load balancer is."""
+    """A TCP relay to the first of the addresses that accepts connections, as a load balancer does."""
 
     async def relay(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         with suppress(OSError):
@@ -181,23 +181,23 @@ async def switch(addresses: list[str]) -> AsyncIterator[str]:
         for address in addresses:
             with suppress(OSError):
                 host, port = address.removeprefix("http://").split(":")
-                back, there = await asyncio.open_connection(host, int(port))
+                from_edge, to_edge = await asyncio.open_connection(host, int(port))
                 try:
-                    await asyncio.gather(relay(reader, there), relay(back, writer))
+                    await asyncio.gather(relay(reader, to_edge), relay(from_edge, writer))
                 finally:
-                    there.transport.abort()
-                    await there.wait_closed()
+                    to_edge.transport.abort()
+                    await to_edge.wait_closed()
                 return
 
-    async with conversing(connected) as port:
+    async with tcp_server(connected) as port:
         yield f"http://127.0.0.1:{port}"
 
 
-async def test_the_sdks_client_gets_its_answer_though_its_edge_is_killed(site: Site) -> None:
+async def test_the_current_sdk_gets_its_answer_although_its_edge_is_killed(site: Site) -> None:
     doomed = site.doomed()
     seen: list[float] = []
 
-    async def heard(progress: float, total: float | None, message: str | None) -> None:
+    async def on_progress(progress: float, total: float | None, message: str | None) -> None:
         seen.append(progress)
         if progress == 3:
             doomed.send_signal(signal.SIGKILL)
@@ -207,14 +207,14 @@ async def test_the_sdks_client_gets_its_answer_though_its_edge_is_killed(site: S
         SdkClient(f"{address}/mcp", mode="legacy", read_timeout_seconds=30) as client,
     ):
         began = time.monotonic()
-        block = (await client.call_tool("slow", {"seconds": 2}, progress_callback=heard)).content[0]
+        block = (await client.call_tool("slow", {"seconds": 2}, progress_callback=on_progress)).content[0]
         assert isinstance(block, types.TextContent)
         assert block.text == "waited 2 s"
         assert time.monotonic() - began < 20
         assert seen == list(range(1, 11))
 
 
-async def test_the_previous_sdks_client_gets_its_answer_though_its_edge_is_killed(site: Site) -> None:
+async def test_the_previous_sdk_gets_its_answer_although_its_edge_is_killed(site: Site) -> None:
     if not OLD_SDK.exists():
         missing("the previous MCP SDK")
     doomed = site.doomed()
@@ -222,10 +222,10 @@ async def test_the_previous_sdks_client_gets_its_answer_though_its_edge_is_kille
         command = (str(OLD_SDK), "-c", OLD_CLIENT, f"{address}/mcp")
         child = await asyncio.create_subprocess_exec(*command, stdout=asyncio.subprocess.PIPE, cwd=ROOT)
         assert child.stdout is not None
-        said = []
+        printed = []
         async for line in child.stdout:
-            said.append(line.decode().strip())
-            if said[-1] == "progress 3.0":
+            printed.append(line.decode().strip())
+            if printed[-1] == "progress 3.0":
                 doomed.send_signal(signal.SIGKILL)
         assert await child.wait() == 0
-    assert said == [*(f"progress {number:.1f}" for number in range(1, 11)), "waited 2 s"]
+    assert printed == [*(f"progress {number:.1f}" for number in range(1, 11)), "waited 2 s"]

@@ -1,4 +1,4 @@
-"""A broker that is not there: it is tried again as the settings say, and every attempt arrives at an OTLP receiver."""
+"""Connecting is retried as the settings say, and an OTLP receiver gets every attempt."""
 
 from __future__ import annotations
 
@@ -30,17 +30,19 @@ def receiver() -> Iterator[Receiver]:
         yield started
 
 
-def test_a_broker_that_comes_late_is_found_and_each_attempt_is_counted(
+def test_a_broker_that_starts_late_is_reached_and_each_attempt_is_counted(
     config: Write, tmp_path: Path, receiver: Receiver
 ) -> None:
     broker = brokers.nats(tmp_path)
-    told = {"OTEL_EXPORTER_OTLP_ENDPOINT": receiver.endpoint, "OTEL_METRIC_EXPORT_INTERVAL": "200"}
-    with bridge(config(), tmp_path, broker.url, FABRIC_RETRY_INITIAL="0.05", FABRIC_RETRY_LONGEST="0.1", **told) as process:
-        found = receiver.counters(
+    exporting = {"OTEL_EXPORTER_OTLP_ENDPOINT": receiver.endpoint, "OTEL_METRIC_EXPORT_INTERVAL": "200"}
+    with bridge(
+        config(), tmp_path, broker.url, FABRIC_RETRY_INITIAL="0.05", FABRIC_RETRY_LONGEST="0.1", **exporting
+    ) as process:
+        points = receiver.counters(
             COUNTER, lambda points: sum(point.value for point in points if "error.type" in point.attributes) >= 5
         )
-        assert all(point.attributes.get("error.type") == "refused" for point in found)
-        assert {point.service for point in found} == {"mcp-fabric-bridge"}
+        assert all(point.attributes.get("error.type") == "refused" for point in points)
+        assert {point.service for point in points} == {"mcp-fabric-bridge"}
         broker.start()
         try:
             process.ready()
@@ -58,16 +60,16 @@ def test_a_broker_that_comes_late_is_found_and_each_attempt_is_counted(
             broker.kill()
 
 
-def test_a_remote_server_that_comes_late_is_found_and_each_attempt_is_counted(
+def test_a_remote_server_that_starts_late_is_reached_and_each_attempt_is_counted(
     config: Write, tmp_path: Path, receiver: Receiver
 ) -> None:
     broker, port = brokers.nats(tmp_path).start(), free_port()
     path = config(late={"url": f"tcp://127.0.0.1:{port}"}, web={"url": f"http://127.0.0.1:{free_port()}/mcp"})
-    told = {"OTEL_EXPORTER_OTLP_ENDPOINT": receiver.endpoint, "OTEL_METRIC_EXPORT_INTERVAL": "200"}
+    exporting = {"OTEL_EXPORTER_OTLP_ENDPOINT": receiver.endpoint, "OTEL_METRIC_EXPORT_INTERVAL": "200"}
 
-    def of(server: str, points: list[Point], failure: str | None) -> list[Point]:
-        found = [point for point in points if point.attributes.get("mcp.fabric.server") == server]
-        return [point for point in found if point.attributes.get("error.type") == failure]
+    def attempts(server: str, points: list[Point], failure: str | None) -> list[Point]:
+        of_server = [point for point in points if point.attributes.get("mcp.fabric.server") == server]
+        return [point for point in of_server if point.attributes.get("error.type") == failure]
 
     class Serving(socketserver.BaseRequestHandler):
         def handle(self) -> None:
@@ -75,16 +77,19 @@ def test_a_remote_server_that_comes_late_is_found_and_each_attempt_is_counted(
             subprocess.run(command, stdin=self.request, stdout=self.request, check=False)
 
     socketserver.ThreadingTCPServer.allow_reuse_address = True
-    with bridge(path, tmp_path, broker.url, FABRIC_RETRY_INITIAL="0.02", **told) as process:
+    with bridge(path, tmp_path, broker.url, FABRIC_RETRY_INITIAL="0.02", **exporting) as process:
         try:
             for server in ("late", "web"):  # one connects when it is opened, the other with its requests
-                failed = receiver.counters(COUNTER, lambda points, name=server: len(of(name, points, "refused")) == 2)  # type: ignore[misc]  # a default binds the loop
-                assert {point.attributes["mcp.fabric.retry"] for point in of(server, failed, "refused")} == {"True", "False"}
-            assert not of("web", failed, None)
+                failed = receiver.counters(COUNTER, lambda points, name=server: len(attempts(name, points, "refused")) == 2)  # type: ignore[misc]  # a default binds the loop
+                assert {point.attributes["mcp.fabric.retry"] for point in attempts(server, failed, "refused")} == {
+                    "True",
+                    "False",
+                }
+            assert not attempts("web", failed, None)
             with socketserver.ThreadingTCPServer(("127.0.0.1", port), Serving) as late:
                 thread = threading.Thread(target=late.serve_forever)
                 thread.start()
-                receiver.counters(COUNTER, lambda points: bool(of("late", points, None)))
+                receiver.counters(COUNTER, lambda points: bool(attempts("late", points, None)))
                 process.stop()
                 late.shutdown()
                 thread.join(10)
@@ -101,7 +106,9 @@ def test_a_remote_server_that_comes_late_is_found_and_each_attempt_is_counted(
         ({"FABRIC_RETRY_ON": "timeout, reset"}, 3),
     ],
 )
-def test_a_worker_that_gives_up_ends_and_says_why(config: Write, tmp_path: Path, settings: dict[str, str], code: int) -> None:
+def test_a_worker_that_gives_up_exits_with_the_reason(
+    config: Write, tmp_path: Path, settings: dict[str, str], code: int
+) -> None:
     url = f"nats://127.0.0.1:{free_port()}"
     began = time.monotonic()
     process = edge(config(), tmp_path, url, **settings)
@@ -113,7 +120,7 @@ def test_a_worker_that_gives_up_ends_and_says_why(config: Write, tmp_path: Path,
     assert time.monotonic() - began < 30
 
 
-def test_wrong_credentials_end_a_worker_that_is_told_not_to_insist(config: Write, tmp_path: Path) -> None:
+def test_wrong_credentials_end_a_worker_that_does_not_retry_them(config: Write, tmp_path: Path) -> None:
     broker = brokers.nats(tmp_path).start()
     process = edge(config(), tmp_path, broker.denied_url, FABRIC_RETRY_ON="refused,reset,timeout")
     try:

@@ -1,4 +1,4 @@
-"""A peer written from docs/spec alone, with a broker's client, msgpack and nothing of ours, calls a tool at a real bridge."""
+"""A peer written from docs/spec alone, with msgpack and a broker's client library, calls a tool at a real bridge."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import aiormq
-import msgpack  # type: ignore[import-untyped]  # it has none
+import msgpack  # type: ignore[import-untyped]  # it has no types
 import nats
 import pytest
 import redis.asyncio
@@ -68,8 +68,8 @@ async def over_redis(url: str) -> AsyncIterator[tuple[Publish, Receive]]:
 
         async def receive() -> list[bytes]:
             nonlocal last
-            found: Any = await client.xread({INBOX: last}, block=100)
-            entries = found[0][1] if found else []
+            streams: Any = await client.xread({INBOX: last}, block=100)
+            entries = streams[0][1] if streams else []
             last = entries[-1][0] if entries else last
             return [fields[b"b"] for _, fields in entries]
 
@@ -113,16 +113,19 @@ def pack(*envelopes: dict[str, Any], generation: int = 0, data: int = 0, control
 
 
 def presence(*versions: int) -> list[bytes]:
-    """lanes.md, Announcements: hello, and who we are."""
+    """lanes.md, Announcements: a hello and an announcement of this peer."""
     key = hashlib.blake2b(SECRET.encode(), digest_size=4, person=b"mcpf key id").hexdigest()
-    said = msgpack.packb({"role": "edge", "number": 1, "key": key, "versions": versions or (1,), "host": "a peer"})
-    return [pack({"kind": "hello"}), pack({"kind": "announce", "body": said})]
+    announcement = msgpack.packb({"role": "edge", "number": 1, "key": key, "versions": versions or (1,), "host": "a peer"})
+    return [pack({"kind": "hello"}), pack({"kind": "announce", "body": announcement})]
 
 
 async def called(
     publish: Publish, receive: Receive, exchange: str, *, repeatable: bool, to: str = WORK, had: dict[int, int] | None = None
 ) -> tuple[dict[str, Any], list[str], str]:
-    """lanes.md, Giving work away: an answer, the kinds of message that came, and from whom. had: numbers of each lane."""
+    """lanes.md, Giving work away: call `add`; the answer, the kinds of message received, and the bridge that answered.
+
+    had: the number of the last message received on each lane.
+    """
     params = {"name": "add", "arguments": {"a": 40, "b": 2}, "_meta": META}
     frame = json.dumps({"jsonrpc": "2.0", "id": exchange, "method": "tools/call", "params": params}).encode()
     request = {"kind": "request", "exchange": exchange, "server": "echo", "body": frame, "repeatable": repeatable}
@@ -136,18 +139,18 @@ async def called(
                 await publish(to, pack({**request, "attempt": attempt}))
             for message in await receive():
                 _, bridge, generation, _, _, envelopes = msgpack.unpackb(message)
-                for said in envelopes:
-                    assert said["number"] == had[said["lane"]] + 1, "the broker lost or doubled something"
-                    had[said["lane"]] += 1
-                    kinds.append(said["kind"])
+                for envelope in envelopes:
+                    assert envelope["number"] == had[envelope["lane"]] + 1, "the broker lost or duplicated a message"
+                    had[envelope["lane"]] += 1
+                    kinds.append(envelope["kind"])
                     back = {"generation": generation, "data": had[1], "control": had[2]}
-                    if said["kind"] == "taken":
+                    if envelope["kind"] == "taken":
                         owned = True
-                        grant = {"kind": "grant", "exchange": exchange, "attempt": said["attempt"], "lane": 2, "number": 1}
+                        grant = {"kind": "grant", "exchange": exchange, "attempt": envelope["attempt"], "lane": 2, "number": 1}
                         await publish(f"mcpf.default.inbox.{bridge}", pack(grant, **back))
-                    elif said["kind"] == "answer":
+                    elif envelope["kind"] == "answer":
                         await publish(f"mcpf.default.inbox.{bridge}", pack(**back))
-                        return json.loads(said["body"]), kinds, bridge
+                        return json.loads(envelope["body"]), kinds, bridge
 
 
 @pytest.mark.requirement("K09")
@@ -156,10 +159,10 @@ async def called(
     ("family", "over"),
     [("nats", over_nats), ("jetstream", over_nats), ("redis", over_redis), ("valkey", over_redis), ("amqp", over_amqp)],
 )
-async def test_a_peer_written_from_the_pages_calls_a_tool(
+async def test_a_peer_written_from_the_specification_calls_a_tool(
     tmp_path: Path, config: Write, family: str, over: Any, repeatable: bool
 ) -> None:
-    broker = next(one for one in FAMILIES if one.name == family).make(tmp_path)
+    broker = next(each for each in FAMILIES if each.name == family).make(tmp_path)
     broker.start()
     try:
         with bridge(config(), tmp_path, broker.url) as process:
@@ -172,24 +175,24 @@ async def test_a_peer_written_from_the_pages_calls_a_tool(
                 straight = await called(publish, receive, f"{ME}-2", repeatable=True, to=f"mcpf.default.inbox.{taker}", had=had)
     finally:
         broker.release()
-    for number, told in ((1, answer), (2, straight[0])):
-        assert told["id"] == f"{ME}-{number}"
-        assert told["result"]["content"] == [{"type": "text", "text": "42"}]
-    assert [*dict.fromkeys(kinds)] == (["answer"] if repeatable else ["taken", "answer"])  # a slow bridge takes it twice
+    for number, response in ((1, answer), (2, straight[0])):
+        assert response["id"] == f"{ME}-{number}"
+        assert response["result"]["content"] == [{"type": "text", "text": "42"}]
+    assert [*dict.fromkeys(kinds)] == (["answer"] if repeatable else ["taken", "answer"])  # a slow bridge may take it twice
 
 
 @pytest.fixture
 def broker(tmp_path: Path) -> Iterator[Server]:
-    server = next(one for one in FAMILIES if one.name == "nats").make(tmp_path).start()
+    server = next(each for each in FAMILIES if each.name == "nats").make(tmp_path).start()
     yield server
     server.kill()
 
 
 @pytest.mark.requirement("K09")
-async def test_a_peer_of_the_next_release_works_with_this_one_and_what_it_must_not_say_is_refused(
+async def test_a_peer_of_the_next_release_interoperates_and_its_newer_envelopes_are_dropped(
     tmp_path: Path, config: Write, broker: Server
 ) -> None:
-    """It reads versions 1 and 2. While somebody reads only 1 it has to write that; what it writes in 2 is dropped."""
+    """The peer reads versions 1 and 2, and writes 1 while somebody reads only 1; what it writes in 2 is dropped."""
     with bridge(config(), tmp_path, broker.url) as process:
         process.ready()
         async with over_nats(broker.url) as (publish, receive):
@@ -198,16 +201,16 @@ async def test_a_peer_of_the_next_release_works_with_this_one_and_what_it_must_n
             for message in presence(1, 2):
                 await publish(TOPIC, message)
             answer, _, _ = await called(publish, receive, f"{ME}-1", repeatable=False)
-        said = process.log.read_text()
+        log = process.log.read_text()
     assert answer["result"]["content"] == [{"type": "text", "text": "42"}]
-    told = [line for line in said.splitlines() if "envelope version 2" in line]
-    assert len(told) == 2  # the first and the tenth
-    assert all("upgrade the fabric one release at a time" in line for line in told)
-    assert "10 by now" in told[-1]
+    warnings = [line for line in log.splitlines() if "envelope version 2" in line]
+    assert len(warnings) == 2  # the first and the tenth
+    assert all("upgrade the fabric one release at a time" in line for line in warnings)
+    assert "10 by now" in warnings[-1]
 
 
 @pytest.mark.requirement("K09")
-async def test_who_comes_to_a_fabric_whose_versions_it_does_not_write_stops_and_says_why(
+async def test_a_worker_that_shares_no_envelope_version_with_its_peers_exits_with_the_reason(
     tmp_path: Path, config: Write, broker: Server
 ) -> None:
     async with over_nats(broker.url) as (publish, _):
@@ -217,5 +220,5 @@ async def test_who_comes_to_a_fabric_whose_versions_it_does_not_write_stops_and_
                     await publish(TOPIC, presence(2)[1])
                     await asyncio.sleep(0.05)
             assert process.stop(0) == 2  # it ends by itself
-            said = process.log.read_text()
-    assert "edge a peer reads envelopes of version 2, this process writes 1; upgrade" in said
+            log = process.log.read_text()
+    assert "edge a peer reads envelopes of version 2, this process writes 1; upgrade" in log

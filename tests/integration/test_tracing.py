@@ -1,4 +1,4 @@
-"""Tracing, end to end: a real OTLP receiver, real brokers, real processes, and an MCP server whose SDK traces itself."""
+"""Tracing, end to end: a real OTLP receiver, real brokers and processes, and an MCP server whose SDK traces it."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from tests.ports import free_port
 
 SERVER = Path(__file__).with_name("traced_server.py")
 QUICK = {"OTEL_BSP_SCHEDULE_DELAY": "100"}
-"""Milliseconds between two exports: what a test waits for."""
+"""Milliseconds between two exports, so that a test waits little."""
 
 pytestmark = pytest.mark.timeout(240)
 
@@ -34,7 +34,7 @@ def receiver() -> Iterator[Receiver]:
 
 
 def configured(state: Path, receiver: Receiver, name: str = "traced") -> Path:
-    """A config with one server, which traces itself and takes every trace that comes as sampled."""
+    """A config with one server, which traces itself and takes every incoming trace as sampled."""
     environment = {"OTEL_EXPORTER_OTLP_ENDPOINT": receiver.endpoint}
     server = {"command": sys.executable, "args": [str(SERVER)], "env": environment, "retryCalls": True}
     path = state / f"{name}.json"
@@ -94,19 +94,19 @@ def client_context(flags: str = "01") -> tuple[str, str, str]:
 
 
 def one(spans: list[Span], kind: str, service: str) -> Span:
-    found = [span for span in spans if span.kind == kind and span.service == service]
-    assert len(found) == 1, (kind, service, spans)
-    return found[0]
+    matching = [span for span in spans if span.kind == kind and span.service == service]
+    assert len(matching) == 1, (kind, service, spans)
+    return matching[0]
 
 
 def whole(spans: list[Span]) -> bool:
-    """All that one call makes has been received: two spans of the edge, three of the bridge, one of the server."""
+    """Whether every span of one call has been received: two of the edge, three of the bridge, one of the server."""
     return len(spans) >= 6
 
 
 def test_one_call_is_one_trace_from_the_client_to_the_server_and_back(served: str, receiver: Receiver) -> None:
     traceparent, trace, client = client_context()
-    told = text(post(served, "seen", meta={"traceparent": traceparent}))
+    forwarded = text(post(served, "traceparent", meta={"traceparent": traceparent}))
     spans = receiver.trace(trace, whole)
     assert len(spans) == 6
     edge, sending = one(spans, "SERVER", "mcp-fabric-edge"), one(spans, "PRODUCER", "mcp-fabric-edge")
@@ -115,9 +115,9 @@ def test_one_call_is_one_trace_from_the_client_to_the_server_and_back(served: st
     assert [edge.parent, sending.parent, wait.parent, bridge.parent, call.parent, server.parent] == [
         client, edge.id, sending.id, wait.id, bridge.id, call.id,
     ]  # fmt: skip
-    assert told == f"00-{trace}-{call.id}-01"
+    assert forwarded == f"00-{trace}-{call.id}-01"
     assert [edge.name, sending.name, wait.name, bridge.name, call.name] == [
-        "tools/call seen", "send work/traced", "receive work/traced", "process work/traced", "tools/call seen",
+        "tools/call traceparent", "send work/traced", "receive work/traced", "process work/traced", "tools/call traceparent",
     ]  # fmt: skip
     assert edge.start <= sending.start <= call.start <= call.end <= bridge.end
     assert not any(span.failed for span in spans)
@@ -126,7 +126,7 @@ def test_one_call_is_one_trace_from_the_client_to_the_server_and_back(served: st
         "mcp.protocol.version": "2026-07-28",
         "jsonrpc.request.id": "the-id",
         "gen_ai.operation.name": "execute_tool",
-        "gen_ai.tool.name": "seen",
+        "gen_ai.tool.name": "traceparent",
         "network.transport": "tcp",
         "network.protocol.name": "http",
     }
@@ -138,12 +138,12 @@ def test_one_call_is_one_trace_from_the_client_to_the_server_and_back(served: st
     assert edge.instance != bridge.instance
 
 
-@pytest.mark.filterwarnings("ignore::mcp.shared.exceptions.MCPDeprecationWarning")  # the older era is tested too
+@pytest.mark.filterwarnings("ignore::mcp.shared.exceptions.MCPDeprecationWarning")  # the legacy era is tested too
 async def test_a_call_in_a_session_is_one_trace_too(served: str, receiver: Receiver) -> None:
     traceparent, trace, client = client_context()
     meta: Any = {"traceparent": traceparent}
     async with Client(f"{served}/mcp", mode="legacy", read_timeout_seconds=30) as connected:
-        result = await connected.call_tool("seen", {}, meta=meta)
+        result = await connected.call_tool("traceparent", {}, meta=meta)
     spans = receiver.trace(trace, whole)
     edge, server = one(spans, "SERVER", "mcp-fabric-edge"), one(spans, "SERVER", "traced-server")
     call = one(spans, "CLIENT", "mcp-fabric-bridge")
@@ -154,36 +154,34 @@ async def test_a_call_in_a_session_is_one_trace_too(served: str, receiver: Recei
     assert edge.attributes["mcp.session.id"] == call.attributes["mcp.session.id"]
 
 
-def test_a_client_without_a_context_begins_a_trace_of_the_edges_own(served: str, receiver: Receiver) -> None:
-    told = text(post(served, "seen"))
-    spans = receiver.trace(told[3:35], whole)
+def test_a_call_without_a_trace_context_starts_a_trace_at_the_edge(served: str, receiver: Receiver) -> None:
+    forwarded = text(post(served, "traceparent"))
+    spans = receiver.trace(forwarded[3:35], whole)
     assert one(spans, "SERVER", "mcp-fabric-edge").parent == ""
 
 
-def test_the_context_of_the_http_header_counts_where_meta_has_none_and_is_linked_where_it_has(
-    served: str, receiver: Receiver
-) -> None:
-    carried, trace, client = client_context()
-    post(served, "seen", traceparent=carried)
+def test_the_traceparent_header_is_the_parent_without_meta_and_a_link_beside_it(served: str, receiver: Receiver) -> None:
+    in_header, trace, client = client_context()
+    post(served, "traceparent", traceparent=in_header)
     assert one(receiver.trace(trace, whole), "SERVER", "mcp-fabric-edge").parent == client
-    said, trace, client = client_context()
-    post(served, "seen", meta={"traceparent": said}, traceparent=carried)
+    in_meta, trace, client = client_context()
+    post(served, "traceparent", meta={"traceparent": in_meta}, traceparent=in_header)
     edge = one(receiver.trace(trace, whole), "SERVER", "mcp-fabric-edge")
     assert edge.parent == client
-    assert edge.links == [carried[36:52]]
+    assert edge.links == [in_header[36:52]]
 
 
-def test_what_a_client_does_not_sample_passes_with_its_context_untouched(served: str, receiver: Receiver) -> None:
+def test_an_unsampled_context_is_forwarded_unchanged_and_makes_no_span(served: str, receiver: Receiver) -> None:
     traceparent, trace, _ = client_context(flags="00")
-    assert text(post(served, "seen", meta={"traceparent": traceparent})) == traceparent
-    sampled = text(post(served, "seen"))  # whatever there was of the first call would have been exported before this one's
+    assert text(post(served, "traceparent", meta={"traceparent": traceparent})) == traceparent
+    sampled = text(post(served, "traceparent"))  # spans of the first call would be exported before those of this one
     receiver.trace(sampled[3:35], whole)
     assert trace not in receiver.traces()
 
 
 @pytest.mark.parametrize("odd", ["not a traceparent", None, 7, {"a": 1}, "00-" + "0" * 32 + "-" + "1" * 16 + "-01"])
-def test_a_context_that_is_none_breaks_nothing(served: str, odd: object) -> None:
-    assert "result" in post(served, "seen", meta={"traceparent": odd})
+def test_an_invalid_context_breaks_no_call(served: str, odd: object) -> None:
+    assert "result" in post(served, "traceparent", meta={"traceparent": odd})
 
 
 def test_a_failing_tool_marks_every_span_that_shares_its_outcome(served: str, receiver: Receiver) -> None:
@@ -195,22 +193,22 @@ def test_a_failing_tool_marks_every_span_that_shares_its_outcome(served: str, re
     assert {span.attributes["error.type"] for span in failed} == {"tool_error"}
 
 
-def test_a_call_that_is_sent_again_shows_each_sending_and_links_the_second_to_the_first(
+def test_a_resent_call_has_a_span_for_each_sending_and_links_the_last_to_the_first(
     served: str, receiver: Receiver, tmp_path: Path
 ) -> None:
     traceparent, trace, _ = client_context()
     answer = post(served, "die_once", {"mark": str(tmp_path / "mark")}, {"traceparent": traceparent})
     assert text(answer) == "alive"
 
-    def told(spans: list[Span]) -> bool:
-        """The edge has ended its own span, which is its last; the first and the last sending were received and dealt with."""
+    def complete(spans: list[Span]) -> bool:
+        """Whether the edge's own span has ended, and the first and last sending were received and processed."""
         parents = {span.parent for span in spans}
         received = {span.parent: span.id for span in spans if span.name == "receive work/traced"}
         sendings = [span.id for span in spans if span.kind == "PRODUCER"]
-        over = any(span.kind == "SERVER" and span.service == "mcp-fabric-edge" for span in spans)
-        return over and len(sendings) > 1 and {received.get(sendings[0]), received.get(sendings[-1])} <= parents
+        ended = any(span.kind == "SERVER" and span.service == "mcp-fabric-edge" for span in spans)
+        return ended and len(sendings) > 1 and {received.get(sendings[0]), received.get(sendings[-1])} <= parents
 
-    spans = receiver.trace(trace, told)
+    spans = receiver.trace(trace, complete)
     first, *_, last = [span for span in spans if span.kind == "PRODUCER"]
     assert last.links
     assert "mcp.fabric.attempt" not in first.attributes
@@ -222,29 +220,29 @@ def test_a_call_that_is_sent_again_shows_each_sending_and_links_the_second_to_th
     assert not one(spans, "SERVER", "mcp-fabric-edge").failed
 
 
-def test_a_receiver_that_is_away_breaks_no_call_and_holds_up_no_end(tmp_path: Path, receiver: Receiver) -> None:
+def test_an_unreachable_receiver_breaks_no_call_and_delays_no_shutdown(tmp_path: Path, receiver: Receiver) -> None:
     environment = {"OTEL_EXPORTER_OTLP_ENDPOINT": f"http://127.0.0.1:{free_port()}", **QUICK}
     with up(configured(tmp_path, receiver), tmp_path, **environment) as fabric:
         for _ in range(20):
-            assert text(post(fabric.url(), "seen"))
+            assert text(post(fabric.url(), "traceparent"))
         assert fabric.stop(timeout=40) == 0
 
 
-def test_without_otel_variables_no_request_is_touched(tmp_path: Path, receiver: Receiver) -> None:
+def test_without_otel_variables_no_trace_context_is_added(tmp_path: Path, receiver: Receiver) -> None:
     with up(configured(tmp_path, receiver), tmp_path) as fabric:
-        assert text(post(fabric.url(), "seen")) == ""
+        assert text(post(fabric.url(), "traceparent")) == ""
 
 
-def test_the_last_call_before_the_end_is_not_lost(tmp_path: Path, receiver: Receiver) -> None:
+def test_the_spans_of_the_last_call_are_exported_before_the_end(tmp_path: Path, receiver: Receiver) -> None:
     environment = {"OTEL_EXPORTER_OTLP_ENDPOINT": receiver.endpoint, "OTEL_BSP_SCHEDULE_DELAY": "60000"}
     with up(configured(tmp_path, receiver), tmp_path, **environment) as fabric:
-        told = text(post(fabric.url(), "seen"))
+        forwarded = text(post(fabric.url(), "traceparent"))
         assert fabric.stop() == 0
-    receiver.trace(told[3:35], whole)
+    receiver.trace(forwarded[3:35], whole)
 
 
 @pytest.mark.parametrize(("variable", "value"), [("OTEL_TRACES_EXPORTER", "zipkin"), ("OTEL_EXPORTER_OTLP_PROTOCOL", "grpc")])
-def test_what_is_not_supported_is_refused_before_anything_starts(tmp_path: Path, variable: str, value: str) -> None:
+def test_an_unsupported_exporter_is_refused_before_anything_starts(tmp_path: Path, variable: str, value: str) -> None:
     environment = {"OTEL_EXPORTER_OTLP_ENDPOINT": "http://127.0.0.1:1", variable: value, "XDG_STATE_HOME": str(tmp_path)}
     command = [str(PROGRAM), "up", str(EXAMPLES), "--http", "127.0.0.1:0"]
     done = subprocess.run(command, capture_output=True, text=True, timeout=30, env=environment, check=False)

@@ -1,4 +1,4 @@
-"""What passes through unchanged, in order and to the right request: bytes, progress, cancellation, a server's own requests."""
+"""Messages pass unchanged, in order and to the right request: bytes, progress, cancellation, a server's own requests."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ from websockets.asyncio.client import connect
 from tests.contract.http_client import META, Client, modern, request
 from tests.fabrics import up
 from tests.integration.conftest import servers, until
-from tests.integration.talk import INITIALIZE, Session, call, connections, event, eventually, messages
+from tests.integration.mcp_over_http import INITIALIZE, Session, call, connections, event, eventually, messages
 from tests.integration.test_connect import Host
 
 MIRROR = {"command": sys.executable, "args": ["-S", str(Path(__file__).with_name("mirror_server.py"))]}
-ODD = (
+UNUSUAL = (
     '{"z": 1.0,  "a":1e3, "big":123456789012345678901234567890, "small":-0.0, "precise":0.1000000000000000055511151231257827,'
     '"escaped":"\\u00e9\\/\\ud83d\\ude00\\u0000", "plain":"\u00e9\u2028\U0001f600", "half":"\\udcff", "empty":{"":[ ]},'
     '"twice":1, "twice":{"b":null,"a":true}, "id":"not an id", "method":7, "jsonrpc":"1.0", "text":"\\"id\\":1"}'
 )
-"""A JSON object that no decoder and encoder would give back as it is."""
+"""A JSON object that would change if it were decoded and encoded again."""
 
 pytestmark = pytest.mark.timeout(240)
 
@@ -46,21 +46,21 @@ async def client(fabric: tuple[str, Path]) -> AsyncIterator[Client]:
         yield client
 
 
-async def heard(client: Client | Session) -> list[Any]:
-    """What the session's process, or that of modern clients, has heard besides requests, and the ids of its calls."""
-    answer = await client.call("heard", "heard") if isinstance(client, Session) else await call(client, "heard")
-    found: list[Any] = answer["result"]["heard"]
-    return found
+async def received_by_server(client: Client | Session) -> list[Any]:
+    """What the server process of this session, or of modern clients, has received: see mirror_server.received."""
+    answer = await client.call("received", "received") if isinstance(client, Session) else await call(client, "received")
+    entries: list[Any] = answer["result"]["received"]
+    return entries
 
 
-def named(found: list[Any], tag: str) -> Any:
-    """The id under which the server knows the call with this tag; None while it does not."""
-    return next((entry["id"] for entry in found if entry.get("tag") == tag), None)
+def server_id(entries: list[Any], tag: str) -> Any:
+    """The id that the call with this tag has at the server; None until it has arrived."""
+    return next((entry["id"] for entry in entries if entry.get("tag") == tag), None)
 
 
-def cancelled(found: list[Any]) -> list[Any]:
-    """The requests that were cancelled."""
-    return [entry["params"]["requestId"] for entry in found if entry.get("method") == "notifications/cancelled"]
+def cancelled(entries: list[Any]) -> list[Any]:
+    """The ids of the requests that were cancelled."""
+    return [entry["params"]["requestId"] for entry in entries if entry.get("method") == "notifications/cancelled"]
 
 
 # ---------------------------------------------------------------- bytes
@@ -68,8 +68,8 @@ def cancelled(found: list[Any]) -> list[Any]:
 @pytest.mark.parametrize("method", ["tools/call", "x.example/an-extension"])
 async def test_a_modern_request_reaches_the_server_as_it_was_written(client: Client, method: str) -> None:
     meta = json.dumps(META | {"x.example/y": [1.50]}).replace("1.5", "1.50")
-    params = f'{{"name":"mirror","arguments":{ODD},"_meta":{meta}, "more":{ODD}}}'
-    frame = f'{{"x":{ODD}, "params":{params},"method":"{method}","id":"7","jsonrpc":"2.0"}}'
+    params = f'{{"name":"mirror","arguments":{UNUSUAL},"_meta":{meta}, "more":{UNUSUAL}}}'
+    frame = f'{{"x":{UNUSUAL}, "params":{params},"method":"{method}","id":"7","jsonrpc":"2.0"}}'
     headers, _ = modern(method, name="mirror")
     answer = messages(await client.ask("POST", "/mcp", headers, frame.encode()))[-1]
     assert (answer["id"], answer["result"]["raw"]) == ("7", frame.replace('"7"', '"ID"', 1))
@@ -79,8 +79,8 @@ async def test_a_modern_request_reaches_the_server_as_it_was_written(client: Cli
 @pytest.mark.parametrize("token", ['"a token"', "7"])
 async def test_a_legacy_request_reaches_the_server_as_it_was_written(client: Client, token: str) -> None:
     session = await Session.open(client)
-    params = f'{{"_meta":{{"a":{ODD},"progressToken": {token} ,"b":2.0}},"name":"mirror","arguments":{ODD}}}'
-    frame = f'{{"jsonrpc" :"2.0", "id": 70,"method":"tools/call","params":{params},"x":{ODD}}}'
+    params = f'{{"_meta":{{"a":{UNUSUAL},"progressToken": {token} ,"b":2.0}},"name":"mirror","arguments":{UNUSUAL}}}'
+    frame = f'{{"jsonrpc" :"2.0", "id": 70,"method":"tools/call","params":{params},"x":{UNUSUAL}}}'
     session.post(frame.encode())
     answer = messages(await client.reply())[-1]
     shown = frame.replace("70", '"ID"', 1).replace(f'"progressToken": {token}', '"progressToken": "ID"')
@@ -90,22 +90,22 @@ async def test_a_legacy_request_reaches_the_server_as_it_was_written(client: Cli
 @pytest.mark.requirement("P08")
 @pytest.mark.parametrize("era", ["modern", "legacy"])
 async def test_a_result_reaches_the_client_as_it_was_written(client: Client, era: str) -> None:
-    result = ODD.encode().decode("latin-1")
+    result = UNUSUAL.encode().decode("latin-1")
     if era == "modern":
         reply = await client.ask("POST", "/mcp", *modern("tools/call", 7, name="verbatim", arguments={"result": result}))
     else:
         session = await Session.open(client)
         session.post(request("tools/call", 7, name="verbatim", arguments={"result": result}))
         reply = await client.reply()
-    assert reply.body == b'{"jsonrpc":"2.0","id":7,"result":%b}' % ODD.encode()
+    assert reply.body == b'{"jsonrpc":"2.0","id":7,"result":%b}' % UNUSUAL.encode()
 
 
 @pytest.mark.requirement("P01", "P08")
 async def test_notifications_of_any_kind_reach_the_server_in_order(client: Client) -> None:
     session = await Session.open(client)
     sent = [{"jsonrpc": "2.0", "method": "x.example/note", "params": {"n": n, "f": 1.5}} for n in range(50)]
-    assert {await session.say(note) for note in sent} == {202}
-    assert [note for note in await heard(session) if note.get("method") == "x.example/note"] == sent
+    assert {await session.send(note) for note in sent} == {202}
+    assert [note for note in await received_by_server(session) if note.get("method") == "x.example/note"] == sent
 
 
 # ---------------------------------------------------------------- progress
@@ -119,22 +119,22 @@ async def test_progress_comes_in_order_under_its_own_token_and_none_after_the_re
     async with connections([fabric[0]] * 8) as clients:
 
         async def progress(client: Client) -> list[Any]:
-            """What a call gives, and then what the next call gives on the same connection."""
+            """The messages of a call, and then those of the next call on the same connection."""
             params = {"name": "progress", "arguments": {"steps": steps}, "_meta": {"progressToken": token}}
             if era == "modern":
                 first = messages(await client.ask("POST", "/mcp", *modern("tools/call", **params)))
-                return [*first, await call(client, "heard", "next")]
+                return [*first, await call(client, "received", "next")]
             session = await Session.open(client)
             session.post(request("tools/call", **params))
             first = messages(await client.reply())
-            session.post(request("tools/call", "next", name="heard"))
+            session.post(request("tools/call", "next", name="received"))
             return [*first, *messages(await client.reply())]
 
-        for told in await asyncio.gather(*(progress(client) for client in clients)):
-            assert [message["params"]["progress"] for message in told[:-2]] == list(range(steps))
-            tokens = [message["params"]["progressToken"] for message in told[:-2]]
+        for received in await asyncio.gather(*(progress(client) for client in clients)):
+            assert [message["params"]["progress"] for message in received[:-2]] == list(range(steps))
+            tokens = [message["params"]["progressToken"] for message in received[:-2]]
             assert (set(tokens), {type(each) for each in tokens}) == ({token}, {type(token)})
-            assert [message.get("id") for message in told[-2:]] == [1, "next"]
+            assert [message.get("id") for message in received[-2:]] == [1, "next"]
 
 
 # ---------------------------------------------------------------- cancellation
@@ -144,12 +144,16 @@ async def test_a_legacy_cancel_over_http_reaches_the_server_for_the_right_one_of
         session = await Session.open(third)
         session.at(first).post(request("tools/call", 7, name="wait", arguments={"tag": "number"}))
         session.at(second).post(request("tools/call", "7", name="wait", arguments={"tag": "string"}))
-        await eventually(lambda: heard(session), lambda found: bool(named(found, "number") and named(found, "string")))
+        await eventually(
+            lambda: received_by_server(session),
+            lambda entries: bool(server_id(entries, "number") and server_id(entries, "string")),
+        )
         assert await session.notify("notifications/cancelled", requestId="7", reason="enough") == 202
-        found = await heard(session)
-        assert cancelled(found) == [named(found, "string")]
+        entries = await received_by_server(session)
+        assert cancelled(entries) == [server_id(entries, "string")]
         assert (
-            next(entry for entry in found if "params" in entry and "reason" in entry["params"])["params"]["reason"] == "enough"
+            next(entry for entry in entries if "params" in entry and "reason" in entry["params"])["params"]["reason"]
+            == "enough"
         )
         assert messages(await second.reply()) == []
         assert await session.notify("notifications/cancelled", requestId=7) == 202
@@ -157,29 +161,31 @@ async def test_a_legacy_cancel_over_http_reaches_the_server_for_the_right_one_of
 
 
 @pytest.mark.requirement("P06", "P02")
-async def test_a_modern_client_that_leaves_cancels_and_a_legacy_one_does_not(fabric: tuple[str, Path]) -> None:
-    async with connections([fabric[0]] * 4) as (modern_one, legacy_one, watching, other):
+async def test_a_disconnect_cancels_a_modern_call_and_not_a_legacy_one(fabric: tuple[str, Path]) -> None:
+    async with connections([fabric[0]] * 4) as (modern_one, legacy_one, observer, other):
         session = await Session.open(other)
         session.at(legacy_one).post(request("tools/call", 7, name="wait", arguments={"tag": "legacy"}))
         modern_one.send("POST", "/mcp", *modern("tools/call", 7, name="wait", arguments={"tag": "modern"}))
-        await eventually(lambda: heard(watching), lambda found: named(found, "modern"))
-        await eventually(lambda: heard(session), lambda found: named(found, "legacy"))
+        await eventually(lambda: received_by_server(observer), lambda entries: server_id(entries, "modern"))
+        await eventually(lambda: received_by_server(session), lambda entries: server_id(entries, "legacy"))
         legacy_one.writer.transport.abort()
         modern_one.writer.transport.abort()
-        await eventually(lambda: heard(watching), lambda found: named(found, "modern") in cancelled(found))
-        assert cancelled(await heard(session)) == []
+        await eventually(
+            lambda: received_by_server(observer), lambda entries: server_id(entries, "modern") in cancelled(entries)
+        )
+        assert cancelled(await received_by_server(session)) == []
         assert await session.notify("notifications/cancelled", requestId=7) == 202
-        found = await heard(session)
-        assert cancelled(found) == [named(found, "legacy")]
+        entries = await received_by_server(session)
+        assert cancelled(entries) == [server_id(entries, "legacy")]
 
 
 @pytest.mark.requirement("P06", "L06")
-async def test_a_modern_client_that_closes_its_websocket_cancels(fabric: tuple[str, Path], client: Client) -> None:
+async def test_closing_a_websocket_cancels_its_modern_calls(fabric: tuple[str, Path], client: Client) -> None:
     async with connect(fabric[0].replace("http", "ws") + "/mirror/ws") as leaving:
         params = {"name": "wait", "arguments": {"tag": "websocket"}, "_meta": META}
         await leaving.send(request("tools/call", 7, **params), text=True)
-        await eventually(lambda: heard(client), lambda found: named(found, "websocket"))
-    await eventually(lambda: heard(client), lambda found: named(found, "websocket") in cancelled(found))
+        await eventually(lambda: received_by_server(client), lambda entries: server_id(entries, "websocket"))
+    await eventually(lambda: received_by_server(client), lambda entries: server_id(entries, "websocket") in cancelled(entries))
 
 
 @pytest.mark.requirement("P06", "P01")
@@ -198,19 +204,19 @@ def test_a_cancel_over_stdio_reaches_the_server_for_the_right_call(fabric: tuple
         mine = f"{era} over stdio"
         for id in (7, "7"):
             send(id, "tools/call", name="wait", arguments={"tag": f"{mine} {id!r}"})
-        found: list[Any] = []
-        while named(found, f"{mine} '7'") is None or named(found, f"{mine} 7") is None:
-            send("heard", "tools/call", name="heard", arguments={})
-            found = host.receive()["result"]["heard"]
-        large = "x" * (9 * 2**20 if era == "modern" else 9)  # more than the broker carries: the cancel goes without it
+        entries: list[Any] = []
+        while server_id(entries, f"{mine} '7'") is None or server_id(entries, f"{mine} 7") is None:
+            send("received", "tools/call", name="received", arguments={})
+            entries = host.receive()["result"]["received"]
+        large = "x" * (9 * 2**20 if era == "modern" else 9)  # more than the broker carries: the reason is left out
         host.send({"jsonrpc": "2.0", "method": "notifications/cancelled", "params": {"requestId": 7, "reason": large}})
-        while named(found, f"{mine} 7") not in cancelled(found):
-            send("heard", "tools/call", name="heard", arguments={})
-            found = host.receive()["result"]["heard"]
-        assert named(found, f"{mine} '7'") not in cancelled(found)
+        while server_id(entries, f"{mine} 7") not in cancelled(entries):
+            send("received", "tools/call", name="received", arguments={})
+            entries = host.receive()["result"]["received"]
+        assert server_id(entries, f"{mine} '7'") not in cancelled(entries)
 
 
-# ---------------------------------------------------------------- what a server asks
+# ---------------------------------------------------------------- requests of a server
 QUESTIONS = [
     {"method": "sampling/createMessage", "params": {"messages": [], "maxTokens": 5, "x": 1.0}},
     {"method": "elicitation/create", "params": {"message": "who?", "requestedSchema": {"type": "object", "properties": {}}}},
@@ -223,13 +229,13 @@ ANSWERS: list[dict[str, Any]] = [
     {"result": {"action": "accept", "content": {"name": "me"}}},
     {"result": {"roots": [{"uri": "file:///x"}]}},
     {"result": {}},
-    {"error": {"code": -32601, "message": "Method not found", "data": {"b": 1}}},
+    {"error": {"code": -32601, "message": "Method not entries", "data": {"b": 1}}},
 ]
 ABLE = {"sampling": {}, "elicitation": {}, "roots": {"listChanged": True}}
 
 
 def question(message: dict[str, Any]) -> dict[str, Any]:
-    """A server's request as the mirror was told to ask it."""
+    """The method and params of a server's request."""
     return {key: message[key] for key in ("method", "params") if message.get(key)}
 
 
@@ -242,9 +248,9 @@ async def test_a_server_asks_its_client_over_the_stream_of_the_call_and_gets_the
         asked = [await event(client) for _ in QUESTIONS]
         assert [question(message) for message in asked] == QUESTIONS
         for message, answer in reversed(list(zip(asked, ANSWERS, strict=True))):
-            assert await session.at(answering).say({"id": message["id"], **answer}) == 202
-        told = (await event(client))["result"]["answers"]
-        assert told == [next(iter(answer.values())) for answer in ANSWERS]
+            assert await session.at(answering).send({"id": message["id"], **answer}) == 202
+        answers = (await event(client))["result"]["answers"]
+        assert answers == [next(iter(answer.values())) for answer in ANSWERS]
 
 
 @pytest.mark.requirement("P01", "D05")

@@ -1,4 +1,4 @@
-"""`mcp-fabric transports` and the page of transports list what there is, and what each can do."""
+"""`mcp-fabric transports` and docs/howto/transports.md list every scheme and its capabilities."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import pytest
 from fabric.brokers import registry as brokers
 from fabric.capabilities import Capabilities
 from fabric.links import registry as links
-from tests.fabrics import ask
+from tests.fabrics import run
 from tests.pages import DOCS, table
 from workers.checking.transports import cells, rows
 
@@ -19,9 +19,9 @@ pytestmark = pytest.mark.requirement("L13")
 
 
 def declared() -> dict[str, Capabilities]:
-    """Of each scheme of the fabric's own; in this process other tests may have added the one docs/howto/new-broker.md shows."""
-    found = brokers.capabilities()
-    own = {scheme: can for scheme, can in found.items() if brokers.ADAPTERS[scheme].startswith("fabric.")}
+    """The capabilities of the fabric's own schemes; other tests may have added that of docs/howto/new-broker.md."""
+    every = brokers.capabilities()
+    own = {scheme: can for scheme, can in every.items() if brokers.ADAPTERS[scheme].startswith("fabric.")}
     return {**links.capabilities(), **own}
 
 
@@ -35,11 +35,11 @@ def test_every_scheme_declares_what_it_can_do() -> None:
         everything["tcp"].streaming = False  # type: ignore[misc]  # it is frozen
 
 
-def test_the_command_prints_them_for_people_and_for_machines(tmp_path: Path) -> None:
-    told = json.loads(ask("transports", "--json", state=tmp_path).stdout)
-    assert {row["scheme"]: msgspec.convert(row["capabilities"], Capabilities) for row in told} == declared()
-    printed = ask("transports", state=tmp_path).stdout
-    for row in told:
+def test_transports_prints_a_table_and_json(tmp_path: Path) -> None:
+    listed = json.loads(run("transports", "--json", state=tmp_path).stdout)
+    assert {row["scheme"]: msgspec.convert(row["capabilities"], Capabilities) for row in listed} == declared()
+    printed = run("transports", state=tmp_path).stdout
+    for row in listed:
         assert f"\n{row['scheme']} " in printed
 
 

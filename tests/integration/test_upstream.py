@@ -1,4 +1,4 @@
-"""Remote MCP servers by their URL: those of real SDKs, over each HTTP transport, and a fabric behind a fabric."""
+"""Remote MCP servers by their URL: servers of real SDKs over each transport, and a fabric behind a fabric."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ from mcp.client import ClientRequestContext
 
 from tests.brokers import missing
 from tests.contract.http_client import BOTH, Client, request
-from tests.fabrics import ROOT, Process, ask, up
+from tests.fabrics import ROOT, Process, run, up
 from tests.integration.conftest import ECHO, servers, until
-from tests.integration.talk import INITIALIZE, Session, call, connections, eventually, messages, reason
+from tests.integration.mcp_over_http import INITIALIZE, Session, call, connections, eventually, messages, reason
 from tests.integration.test_clients import EVERYTHING, NODE, OLD_SDK
 from tests.ports import free_port
 
-FAR = Path(__file__).with_name("far_servers.py")
+REMOTE = Path(__file__).with_name("remote_servers.py")
 EXAMPLES = ROOT / "examples" / "servers"
 Calls = list[tuple[str, dict[str, Any], str]]
 ASK: Calls = [("ask", {}, "Hello a friend")]
@@ -42,7 +42,7 @@ CALLS: dict[str, Calls] = {
     "old-events": [*OLD, *ASK],
     "old-json": OLD,
     "old-sse": [*OLD, *ASK],
-    "old-found-out": [*OLD, *ASK],
+    "old-sse-detected": [*OLD, *ASK],
     "old-websocket": [*OLD, *ASK],
     "everything": [
         ("echo", {"message": "h\u00e9llo"}, "Echo: h\u00e9llo"),
@@ -64,14 +64,14 @@ pytestmark = [
 
 @pytest.fixture(scope="module")
 def fabric(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, Path]]:
-    """A fabric before servers that all run elsewhere: its address, and where its state lies."""
+    """A fabric whose servers are all remote: its address, and its state folder."""
     if not (OLD_SDK.exists() and EVERYTHING.exists()):
         missing("the previous MCP SDK, or server-everything")
     state = tmp_path_factory.mktemp("upstream")
     ports = [free_port() for _ in range(7)]
     with ExitStack() as stack:
-        new = Process(sys.executable, FAR, *map(str, ports[:2]), state=state / "new", PYTHONPATH=str(EXAMPLES))
-        old = Process(OLD_SDK, FAR, *map(str, [*ports[2:5], ports[6]]), state=state / "old")
+        new = Process(sys.executable, REMOTE, *map(str, ports[:2]), state=state / "new", PYTHONPATH=str(EXAMPLES))
+        old = Process(OLD_SDK, REMOTE, *map(str, [*ports[2:5], ports[6]]), state=state / "old")
         every = Process(NODE, EVERYTHING, "streamableHttp", state=state / "everything", PORT=str(ports[5]))
         behind = state / "behind.json"
         behind.write_text(json.dumps({"mcpServers": {"echo": ECHO}}))
@@ -86,11 +86,11 @@ def fabric(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, Path
             "old-events": {"url": urls[2]},
             "old-json": {"url": urls[3]},
             "old-sse": {"url": sse, "type": "sse"},
-            "old-found-out": {"url": sse},
+            "old-sse-detected": {"url": sse},
             "old-websocket": {"url": f"ws://127.0.0.1:{ports[6]}/ws"},
-            "everything": {"url": urls[5], "headers": {"X-Of-No-Use": "s3cret"}},
+            "everything": {"url": urls[5], "headers": {"X-Unused": "s3cret"}},
             "fabric": {"url": f"{far.url()}/mcp", "type": "http"},
-            "fabric-websocket": {"url": f"{far.url()}/echo/ws".replace("http", "ws"), "headers": {"X-Of-No-Use": "s3cret"}},
+            "fabric-websocket": {"url": f"{far.url()}/echo/ws".replace("http", "ws"), "headers": {"X-Unused": "s3cret"}},
         }
         for process in (new, old, every):
             process.ready(LISTENS)
@@ -102,44 +102,44 @@ def fabric(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, Path
         yield process.url(), state
 
 
-async def told(url: str, calls: Calls, era: Literal["legacy", "auto"]) -> tuple[str, list[str], list[float]]:
-    """What a client of the SDK is told: the revision, what each tool says, and the progress that was heard."""
-    heard: list[float] = []
+async def client_results(url: str, calls: Calls, era: Literal["legacy", "auto"]) -> tuple[str, list[str], list[float]]:
+    """Use a server with a client of the SDK: the revision, the text of each tool, and the progress notifications."""
+    progress_seen: list[float] = []
     friend: dict[str, Any] = {"name": "a friend", "username": "a friend", "email": "a@b.example"}
 
     async def elicit(_: ClientRequestContext, params: types.ElicitRequestParams) -> types.ElicitResult:
         return types.ElicitResult(action="accept", content=friend)
 
-    async def hear(progress: float, total: float | None, message: str | None) -> None:
-        heard.append(progress)
+    async def on_progress(progress: float, total: float | None, message: str | None) -> None:
+        progress_seen.append(progress)
 
     answers: dict[str, Any] = {"elicitation_callback": elicit}
     async with Sdk(url, mode=era, read_timeout_seconds=30, **answers) as client:
         await client.list_tools()
-        said = []
+        texts = []
         for tool, arguments, _ in calls:
-            block = (await client.call_tool(tool, arguments, progress_callback=hear)).content[0]
+            block = (await client.call_tool(tool, arguments, progress_callback=on_progress)).content[0]
             assert isinstance(block, types.TextContent)
-            said.append(block.text)
-        return client.protocol_version, said, heard
+            texts.append(block.text)
+        return client.protocol_version, texts, progress_seen
 
 
 @pytest.mark.parametrize("era", ["legacy", "auto"])
 @pytest.mark.parametrize("server", CALLS)
-async def test_a_client_of_either_era_uses_a_server_that_runs_elsewhere(
+async def test_a_client_of_either_era_uses_a_remote_server(
     fabric: tuple[str, Path], server: str, era: Literal["legacy", "auto"]
 ) -> None:
     calls = CALLS[server]
-    version, said, heard = await told(f"{fabric[0]}/{server}/mcp", calls, era)
+    version, texts, progress_seen = await client_results(f"{fabric[0]}/{server}/mcp", calls, era)
     assert version == ("2026-07-28" if era == "auto" and server in DUAL else "2025-11-25")
-    for (tool, _, expected), text in zip(calls, said, strict=True):
+    for (tool, _, expected), text in zip(calls, texts, strict=True):
         assert expected in text, tool
-    assert bool(heard) == ("json" not in server), "progress needs a stream"
+    assert bool(progress_seen) == ("json" not in server), "only a stream carries progress"
 
 
 @pytest.mark.parametrize(("server", "tool"), [("new-json", "test_simple_text"), ("old-sse", "echo")])
-def test_the_command_calls_a_tool_of_a_server_that_runs_elsewhere(fabric: tuple[str, Path], server: str, tool: str) -> None:
-    done = ask("call", server, tool, *(["message=simple text"] if tool == "echo" else []), state=fabric[1])
+def test_the_call_command_uses_a_remote_server(fabric: tuple[str, Path], server: str, tool: str) -> None:
+    done = run("call", server, tool, *(["message=simple text"] if tool == "echo" else []), state=fabric[1])
     assert (done.returncode, "simple text" in done.stdout) == (0, True), done.stderr
 
 
@@ -150,33 +150,33 @@ async def test_calls_of_many_clients_share_a_few_connections(fabric: tuple[str, 
         for _ in range(3):
             for client in clients:
                 await call(client, "test_simple_text", path="/new-json/mcp")
-    open_now = [found for found in psutil.net_connections("tcp") if found.raddr and found.raddr.port == port]
-    assert len([found for found in open_now if found.status == psutil.CONN_ESTABLISHED]) in (1, 2, 3)
+    open_now = [each for each in psutil.net_connections("tcp") if each.raddr and each.raddr.port == port]
+    assert len([each for each in open_now if each.status == psutil.CONN_ESTABLISHED]) in (1, 2, 3)
 
 
-async def test_a_server_that_dies_and_comes_back_is_used_again_and_its_sessions_are_told_the_truth(tmp_path: Path) -> None:
+async def test_a_remote_server_that_restarts_is_used_again_and_its_calls_get_their_own_outcomes(tmp_path: Path) -> None:
     ports = [str(free_port()) for _ in range(4)]
     config = tmp_path / "mcp.json"
     served = {"events": f"http://127.0.0.1:{ports[0]}/mcp", "sse": f"sse+http://127.0.0.1:{ports[2]}/sse"}
     served["websocket"] = f"ws://127.0.0.1:{ports[3]}/ws"
     config.write_text(json.dumps({"mcpServers": {name: {"url": url} for name, url in served.items()}}))
-    with Process(OLD_SDK, FAR, *ports, state=tmp_path / "first") as mortal, up(config, tmp_path) as process:
-        mortal.ready(LISTENS)
+    with Process(OLD_SDK, REMOTE, *ports, state=tmp_path / "first") as first_process, up(config, tmp_path) as process:
+        first_process.ready(LISTENS)
         async with connections([process.url()] * 4) as clients:
             http = ["events", "sse"] * 2
             sessions = [await opened(client, name) for client, name in zip(clients, http, strict=True)]
             for session in sessions[:2]:
                 session.post(request("tools/call", 9, name="wait", arguments={"seconds": 30}))
             await eventually(lambda: established(ports[0]), lambda count: count >= 3)
-            mortal.stop(signal.SIGKILL)
+            first_process.stop(signal.SIGKILL)
             for session in sessions[:2]:
                 broken = messages(await session.client.reply())[-1]
                 assert (reason(broken), broken["error"]["data"]["retryable"]) == ("outcome_unknown", False)
             refused = await sessions[2].call("echo", message="?")
             assert (reason(refused), refused["error"]["data"]["retryable"]) == ("unavailable", True)
             assert reason(await sessions[3].call("echo", message="?")) == "session_lost"
-            with Process(OLD_SDK, FAR, *ports, state=tmp_path / "second") as again:
-                again.ready(LISTENS)
+            with Process(OLD_SDK, REMOTE, *ports, state=tmp_path / "second") as second_process:
+                second_process.ready(LISTENS)
                 assert reason(await sessions[2].call("echo", message="?")) == "session_lost"
                 for name in served:
                     session = await opened(clients[0], name)
@@ -184,7 +184,7 @@ async def test_a_server_that_dies_and_comes_back_is_used_again_and_its_sessions_
 
 
 async def opened(client: Client, server: str) -> Session:
-    """A session with a server, as soon as it can be reached."""
+    """Open a session with a server once it can be reached."""
     path = f"/{server}/mcp"
 
     async def initialize() -> Any:
@@ -198,4 +198,4 @@ async def opened(client: Client, server: str) -> Session:
 
 async def established(port: str) -> int:
     """How many connections to this port there are, counted at both ends."""
-    return sum(1 for found in psutil.net_connections("tcp") if found.raddr and found.raddr.port == int(port))
+    return sum(1 for each in psutil.net_connections("tcp") if each.raddr and each.raddr.port == int(port))

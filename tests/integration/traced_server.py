@@ -1,4 +1,4 @@
-"""An MCP server that traces itself as the SDK does, for test_tracing.py: its spans go to the same receiver as the fabric's."""
+"""An MCP server whose SDK traces it, for test_tracing.py: its spans go to the same receiver as the fabric's."""
 
 import os
 from pathlib import Path
@@ -14,7 +14,7 @@ server = MCPServer("traced")
 
 
 @server.tool()
-def seen(context: Context) -> str:
+def traceparent(context: Context) -> str:
     """The traceparent this call came with."""
     return str((context.request_context.meta or {}).get("traceparent", ""))
 
@@ -27,7 +27,7 @@ def fail() -> str:
 
 @server.tool()
 def die_once(mark: str) -> str:
-    """Ends the process, unless it has done so before."""
+    """Ends the process the first time; `mark` is a file that remembers it."""
     try:
         Path(mark).touch(exist_ok=False)
     except FileExistsError:

@@ -1,4 +1,4 @@
-"""What the brokers' contract suites share: brokers that run, and connections that are closed again."""
+"""Fixtures of the broker contract suites: running brokers, and connections that are closed when a test ends."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ Connect = Callable[..., Awaitable[Broker]]
 
 @pytest.fixture(scope="session")
 def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[Family], Server]]:
-    """One broker of each family for the whole run; tests keep apart by the names of their fabrics."""
+    """One broker of each family for the whole run; each test uses a fabric name of its own."""
     servers: dict[str, Server] = {}
 
     def get(family: Family) -> Server:
@@ -33,13 +33,13 @@ def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[Fami
 
 @pytest.fixture
 def server(family: Family, running: Callable[[Family], Server]) -> Server:
-    """A broker that other tests use too."""
+    """A broker shared with other tests."""
     return running(family)
 
 
 @pytest.fixture
 def own_server(family: Family, tmp_path: Path) -> Iterator[Server]:
-    """A broker this test may mistreat."""
+    """A broker of this test's own, which it may stop or kill."""
     server = family.make(tmp_path).start()
     yield server
     server.release()
@@ -47,21 +47,21 @@ def own_server(family: Family, tmp_path: Path) -> Iterator[Server]:
 
 @pytest.fixture
 def fabric() -> str:
-    """A fabric of this test's own."""
+    """A fabric name that no other test uses."""
     return f"test-{uuid4().hex[:12]}"
 
 
 @pytest.fixture
 async def connect(fabric: str) -> AsyncIterator[Connect]:
-    """Connections as the fabric makes them, closed when the test ends."""
-    made: list[Broker] = []
+    """Opens connections through the registry, and closes them when the test ends."""
+    opened: list[Broker] = []
 
-    async def make(url: str, incarnation: str = "", fabric: str = fabric, timeout: float = 5.0) -> Broker:
+    async def open_connection(url: str, incarnation: str = "", fabric: str = fabric, timeout: float = 5.0) -> Broker:
         broker = await registry.connect(url, fabric=fabric, incarnation=incarnation or uuid4().hex, timeout=timeout)
-        made.append(broker)
+        opened.append(broker)
         return broker
 
-    yield make
+    yield open_connection
     async with asyncio.timeout(30):
-        for broker in made:
+        for broker in opened:
             await broker.aclose()

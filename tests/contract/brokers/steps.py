@@ -1,4 +1,4 @@
-"""What the brokers' contract tests say often: for which brokers, send this, take that."""
+"""Steps that the broker contract tests share: which brokers a test runs on, publishing, and receiving."""
 
 from __future__ import annotations
 
@@ -19,7 +19,8 @@ SEPARATE = pytest.mark.parametrize("family", [family for family in FAMILIES if f
 KINDS = pytest.mark.parametrize("kind", list(ChannelKind), ids=str)
 
 
-def say(channel: Channel, *bodies: bytes) -> list[OutgoingMessage]:
+def outgoing(channel: Channel, *bodies: bytes) -> list[OutgoingMessage]:
+    """Messages with these bodies for one channel."""
     return [OutgoingMessage(channel, body) for body in bodies]
 
 
@@ -32,7 +33,7 @@ def bodies(deliveries: Sequence[Delivery]) -> list[bytes]:
 
 
 async def take(subscription: Subscription, count: int, limit: int = 64, timeout: float = 30) -> list[Delivery]:
-    """The next `count` deliveries."""
+    """Receive `count` deliveries. TimeoutError if they do not arrive."""
     taken: list[Delivery] = []
     async with asyncio.timeout(timeout):
         while len(taken) < count:
@@ -40,13 +41,13 @@ async def take(subscription: Subscription, count: int, limit: int = 64, timeout:
     return taken
 
 
-async def soon(failing: type[BrokerError], subscription: Subscription) -> None:
-    """Reading comes to this end, whatever was still there before."""
+async def assert_reading_raises(error: type[BrokerError], subscription: Subscription) -> None:
+    """Receiving raises this error once the messages that had already arrived are read."""
 
     async def read() -> None:
         while True:
             await subscription.receive(64)
 
     async with asyncio.timeout(30):
-        with pytest.raises(failing):
+        with pytest.raises(error):
             await read()

@@ -1,4 +1,4 @@
-"""How a broker connection begins and ends, for every broker: the contract of fabric/brokers/base.py, second part."""
+"""The contract of fabric/brokers/base.py for opening and losing a connection, checked on every broker."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from fabric.brokers.base import Broker, Subscription
 from fabric.errors import BrokerClosed, BrokerDenied, BrokerReset, BrokerTimeout, BrokerUnavailable, ConfigError, PublishFailed
 from tests.brokers import SECRET, Proxy, Server
 from tests.contract.brokers.conftest import Connect
-from tests.contract.brokers.steps import EVERY, SEPARATE, bodies, say, soon, take
+from tests.contract.brokers.steps import EVERY, SEPARATE, assert_reading_raises, bodies, outgoing, take
 from tests.ports import free_port
 
 pytestmark = [pytest.mark.requirement("K01"), pytest.mark.timeout(240)]
@@ -23,7 +23,7 @@ pytestmark = [pytest.mark.requirement("K01"), pytest.mark.timeout(240)]
 
 
 @EVERY
-async def test_after_aclose_everything_says_closed_and_lost_stays_silent(server: Server, connect: Connect) -> None:
+async def test_after_aclose_every_call_raises_broker_closed_and_lost_never_returns(server: Server, connect: Connect) -> None:
     broker = await connect(server.url)
     lost = asyncio.ensure_future(broker.lost())
     subscriptions = [await broker.subscribe(Channel(kind, "ended")) for kind in ChannelKind]
@@ -40,7 +40,7 @@ async def test_after_aclose_everything_says_closed_and_lost_stays_silent(server:
                 await subscription.receive(1)
             await subscription.aclose()
         with pytest.raises(BrokerClosed):
-            await broker.publish(say(inbox("ended"), b"x"))
+            await broker.publish(outgoing(inbox("ended"), b"x"))
         with pytest.raises(BrokerClosed):
             await broker.subscribe(inbox("ended"))
     assert not lost.done()
@@ -48,7 +48,7 @@ async def test_after_aclose_everything_says_closed_and_lost_stays_silent(server:
 
 
 @EVERY
-async def test_a_closed_subscription_ends_alone(server: Server, connect: Connect) -> None:
+async def test_closing_one_subscription_leaves_the_others_open(server: Server, connect: Connect) -> None:
     broker = await connect(server.url)
     for kind in ChannelKind:
         ended, living = await broker.subscribe(Channel(kind, "ended")), await broker.subscribe(Channel(kind, "living"))
@@ -61,7 +61,7 @@ async def test_a_closed_subscription_ends_alone(server: Server, connect: Connect
             with pytest.raises(BrokerClosed):
                 await ended.receive(1)
             await ended.aclose()
-        await broker.publish(say(Channel(kind, "living"), b"on"))
+        await broker.publish(outgoing(Channel(kind, "living"), b"on"))
         received = await take(living, 1)
         await living.ack(received)
         assert bodies(received) == [b"on"]
@@ -70,18 +70,18 @@ async def test_a_closed_subscription_ends_alone(server: Server, connect: Connect
 async def assert_lost(
     broker: Broker, subscriptions: Sequence[Subscription], timeout: float, kind: type[BrokerUnavailable] = BrokerReset
 ) -> None:
-    """It says so, on every path, without its secret; and closing is quick and quiet."""
+    """Every operation reports the loss and shows no secret; closing is quick and raises nothing."""
     async with asyncio.timeout(timeout):
         reason = await broker.lost()
     assert reason
     assert SECRET not in reason
     for subscription in subscriptions:
-        await soon(kind, subscription)
+        await assert_reading_raises(kind, subscription)
         async with asyncio.timeout(10):
             await subscription.ack([])
     with pytest.raises(PublishFailed) as failed:
         async with asyncio.timeout(10):
-            await broker.publish(say(inbox("gone"), b"x", b"y"))
+            await broker.publish(outgoing(inbox("gone"), b"x", b"y"))
     assert failed.value.unsent == (0, 1)
     assert SECRET not in str(failed.value)
     with pytest.raises(kind):
@@ -93,7 +93,7 @@ async def assert_lost(
 
 @pytest.mark.requirement("K05")
 @SEPARATE
-async def test_a_cut_connection_is_noticed_on_every_path(server: Server, connect: Connect) -> None:
+async def test_a_cut_connection_fails_every_operation(server: Server, connect: Connect) -> None:
     async with Proxy(server.port) as proxy:
         broker = await connect(server.url.replace(str(server.port), str(proxy.port)))
         subscriptions = [await broker.subscribe(Channel(kind, "cut")) for kind in ChannelKind]
@@ -106,7 +106,7 @@ async def test_a_cut_connection_is_noticed_on_every_path(server: Server, connect
 
 
 @SEPARATE
-async def test_a_broker_killed_and_restarted_is_lost_and_a_new_connection_works(own_server: Server, connect: Connect) -> None:
+async def test_a_restarted_broker_ends_the_connection_and_accepts_a_new_one(own_server: Server, connect: Connect) -> None:
     broker = await connect(own_server.url)
     subscriptions = [await broker.subscribe(Channel(kind, "killed")) for kind in ChannelKind]
     own_server.restart()
@@ -114,20 +114,20 @@ async def test_a_broker_killed_and_restarted_is_lost_and_a_new_connection_works(
     again = await connect(own_server.url)
     for kind in ChannelKind:
         subscription = await again.subscribe(Channel(kind, "killed"))
-        await again.publish(say(Channel(kind, "killed"), b"new life"))
+        await again.publish(outgoing(Channel(kind, "killed"), b"new life"))
         received = await take(subscription, 1)
         await subscription.ack(received)
         assert bodies(received) == [b"new life"]
 
 
 @SEPARATE
-async def test_a_stalled_broker_is_lost_within_ten_seconds_also_while_publishing(own_server: Server, connect: Connect) -> None:
+async def test_a_stalled_broker_is_lost_within_ten_seconds_even_while_publishing(own_server: Server, connect: Connect) -> None:
     broker = await connect(own_server.url)
     subscription = await broker.subscribe(inbox("stalled"))
 
     async def publish() -> None:
         while True:
-            await broker.publish(say(inbox("stalled"), bytes(100_000)))
+            await broker.publish(outgoing(inbox("stalled"), bytes(100_000)))
 
     own_server.signal(signal.SIGSTOP)
     try:
@@ -143,9 +143,9 @@ async def test_a_stalled_broker_is_lost_within_ten_seconds_also_while_publishing
 @pytest.mark.requirement("K05")
 @SEPARATE
 @pytest.mark.parametrize("kind", [ChannelKind.INBOX, ChannelKind.WORK])
-async def test_what_is_told_as_surely_not_sent_never_arrives(server: Server, connect: Connect, kind: ChannelKind) -> None:
-    """A client is told that it may send it again."""
-    reader, channel = await connect(server.url), Channel(kind, "told")
+async def test_messages_reported_as_unsent_never_arrive(server: Server, connect: Connect, kind: ChannelKind) -> None:
+    """The fabric tells clients that they may send such a message again."""
+    reader, channel = await connect(server.url), Channel(kind, "cut")
     subscription = await reader.subscribe(channel)
     unsent: set[bytes] = set()
     for turn in range(4):
@@ -158,13 +158,13 @@ async def test_what_is_told_as_surely_not_sent_never_arrives(server: Server, con
                     batch = [b"%d.%d." % (turn, count + number) + bytes(2000) for number in range(20)]
                     count += len(batch)
                     try:
-                        await broker.publish(say(channel, *batch))
+                        await broker.publish(outgoing(channel, *batch))
                     except PublishFailed as error:
                         unsent.update(batch[at] for at in error.unsent)
                         if len(error.unsent) == len(batch):
                             break
             await broker.aclose()
-    await reader.publish(say(channel, b"end"))
+    await reader.publish(outgoing(channel, b"end"))
     arrived: set[bytes] = set()
     async with asyncio.timeout(20):
         while b"end" not in arrived:
@@ -180,7 +180,7 @@ async def test_what_is_told_as_surely_not_sent_never_arrives(server: Server, con
 
 @SEPARATE
 @pytest.mark.requirement("K04")
-async def test_wrong_credentials_are_denied_without_being_told(server: Server, connect: Connect) -> None:
+async def test_wrong_credentials_are_denied_and_not_quoted(server: Server, connect: Connect) -> None:
     with pytest.raises(BrokerDenied) as denied:
         await connect(server.denied_url)
     chain, error = [], denied.value.__cause__
@@ -203,7 +203,7 @@ async def test_an_unreachable_broker_is_unavailable_within_the_timeout(server: S
 
 
 @SEPARATE
-async def test_a_port_where_nobody_answers_is_unavailable_within_the_timeout(server: Server, connect: Connect) -> None:
+async def test_a_port_that_never_answers_is_unavailable_within_the_timeout(server: Server, connect: Connect) -> None:
     with socket.create_server(("127.0.0.1", 0)) as silent:
         url = server.url.replace(str(server.port), str(silent.getsockname()[1]))
         with pytest.raises(BrokerUnavailable) as unavailable:
@@ -216,14 +216,14 @@ async def test_a_port_where_nobody_answers_is_unavailable_within_the_timeout(ser
 @pytest.mark.requirement("K04")
 async def test_no_repr_of_a_connection_shows_its_secret(server: Server, connect: Connect) -> None:
     broker = await connect(server.url)
-    subscription = await broker.subscribe(inbox("shy"))
+    subscription = await broker.subscribe(inbox("secret"))
     shown = [repr(broker), repr(subscription), *map(repr, vars(broker).values()), *map(repr, vars(subscription).values())]
     assert SECRET not in " ".join(shown)
 
 
 @pytest.mark.requirement("K04")
 @pytest.mark.parametrize(
-    ("url", "said"),
+    ("url", "mention"),
     [
         ("carrier-pigeon://u:s3cret@host", "carrier-pigeon"),
         ("u:s3cret@host", "nats://"),
@@ -233,7 +233,7 @@ async def test_no_repr_of_a_connection_shows_its_secret(server: Server, connect:
         ("tls://s3cret@host?ca=/no/such/file", "/no/such/file"),
     ],
 )
-async def test_a_bad_url_is_a_config_error_that_quotes_no_secret(connect: Connect, url: str, said: str) -> None:
-    with pytest.raises(ConfigError, match=said) as wrong:
+async def test_a_bad_url_is_a_config_error_that_quotes_no_secret(connect: Connect, url: str, mention: str) -> None:
+    with pytest.raises(ConfigError, match=mention) as wrong:
         await connect(url)
     assert "s3" not in str(wrong.value)

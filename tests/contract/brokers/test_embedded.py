@@ -1,4 +1,4 @@
-"""The embedded broker as its users meet it: shared, private, gone with the last of them, and back when it dies."""
+"""The embedded broker: shared by all processes of a user, private to them, ended with the last, restarted when killed."""
 
 from __future__ import annotations
 
@@ -21,6 +21,7 @@ from fabric.brokers import registry
 from fabric.brokers.base import OutgoingMessage
 from fabric.brokers.embedded.nats_server import EmbeddedServer, ensure, find
 from fabric.errors import BrokerDenied, BrokerUnavailable, ConfigError
+from tests.waiting import until
 
 pytestmark = [pytest.mark.requirement("K02"), pytest.mark.timeout(240)]
 
@@ -45,7 +46,7 @@ def state(tmp_path: Path) -> Path:
 
 @pytest.fixture
 async def use(state: Path) -> AsyncIterator[Callable[[], asyncio.Future[EmbeddedServer]]]:
-    """Become a user; every use ends with the test, and the broker is gone then."""
+    """Starts a use of the broker; all uses end with the test, and the broker has to end with them."""
     uses: list[asyncio.Task[EmbeddedServer]] = []
 
     def begin() -> asyncio.Future[EmbeddedServer]:
@@ -56,29 +57,24 @@ async def use(state: Path) -> AsyncIterator[Callable[[], asyncio.Future[Embedded
     for broker in await asyncio.gather(*uses, return_exceptions=True):
         if isinstance(broker, EmbeddedServer):
             await broker.aclose()
-    await gone(state)
+    await assert_ended(state)
 
 
-async def until(condition: Callable[[], bool]) -> None:
-    async with asyncio.timeout(30):
-        while not condition():  # noqa: ASYNC110 - processes and files tell nobody when they go
-            await asyncio.sleep(0.01)
-
-
-async def gone(state: Path) -> None:
-    """Nobody answers, and nothing that names the broker is left."""
+async def assert_ended(state: Path) -> None:
+    """The broker answers no more, and its files are removed."""
     await until(lambda: not (state / "broker.json").exists())
     assert await find(state) is None
     assert not (state / "nats.conf").exists()
 
 
-def account(state: Path) -> dict[str, int]:
-    told: dict[str, int] = json.loads((state / "broker.json").read_text())
-    return told
+def broker_file(state: Path) -> dict[str, int]:
+    """What the broker's file says of its processes and port."""
+    content: dict[str, int] = json.loads((state / "broker.json").read_text())
+    return content
 
 
 def runs(pid: int) -> bool:
-    """It is there, and no zombie."""
+    """The process exists and is no zombie."""
     try:
         return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
     except psutil.NoSuchProcess:
@@ -86,24 +82,24 @@ def runs(pid: int) -> bool:
 
 
 def open_to_others(state: Path) -> list[str]:
-    """Files, and the directory itself, that anybody but their owner may use."""
+    """The names of those of its files, and of the directory itself, that others than the owner may use."""
     return [file.name for file in (state, *state.iterdir()) if stat.S_IMODE(file.stat().st_mode) & 0o077]
 
 
-def shown(pid: int) -> str:
+def command_and_environment(pid: int) -> str:
     """What everybody on the machine can see of a process, and what its user can."""
     return Path(f"/proc/{pid}/cmdline").read_text() + Path(f"/proc/{pid}/environ").read_text()
 
 
 def listening(port: int) -> list[str]:
-    """The addresses on which anybody listens at this port, on Linux."""
-    found = []
+    """The addresses with a listener at this port, on Linux."""
+    addresses = []
     for table in ("/proc/net/tcp", "/proc/net/tcp6"):
         for line in Path(table).read_text().splitlines()[1:]:
             address, number = line.split()[1].split(":")
             if line.split()[3] == "0A" and int(number, 16) == port:
-                found.append(socket.inet_ntoa(bytes.fromhex(address)[::-1]) if len(address) == 8 else address)
-    return found
+                addresses.append(socket.inet_ntoa(bytes.fromhex(address)[::-1]) if len(address) == 8 else address)
+    return addresses
 
 
 async def another_user(state: Path) -> tuple[asyncio.subprocess.Process, str]:
@@ -119,7 +115,7 @@ async def another_user(state: Path) -> tuple[asyncio.subprocess.Process, str]:
 
 
 async def exchange(url: str, body: bytes) -> bytes:
-    """What comes back of a message sent through this broker."""
+    """Send a message through this broker to ourselves; the body that arrives."""
     broker = await registry.connect(url, fabric="test", incarnation="one")
     try:
         subscription = await broker.subscribe(inbox("one"))
@@ -131,9 +127,7 @@ async def exchange(url: str, body: bytes) -> bytes:
         await broker.aclose()
 
 
-async def test_one_broker_serves_all_processes_and_many_starts_at_once(
-    state: Path, use: Callable[[], asyncio.Future[EmbeddedServer]]
-) -> None:
+async def test_concurrent_starts_share_one_broker(state: Path, use: Callable[[], asyncio.Future[EmbeddedServer]]) -> None:
     mine, users = await asyncio.gather(
         asyncio.gather(*(use() for _ in range(5))), asyncio.gather(*(another_user(state) for _ in range(2)))
     )
@@ -144,7 +138,7 @@ async def test_one_broker_serves_all_processes_and_many_starts_at_once(
 
 
 @pytest.mark.requirement("K04")
-async def test_only_its_user_can_reach_it(state: Path, use: Callable[[], asyncio.Future[EmbeddedServer]]) -> None:
+async def test_only_the_user_who_started_it_can_connect(state: Path, use: Callable[[], asyncio.Future[EmbeddedServer]]) -> None:
     broker = await use()
     assert open_to_others(state) == []
     token, _, address = broker.url.removeprefix("nats://").partition("@")
@@ -155,99 +149,103 @@ async def test_only_its_user_can_reach_it(state: Path, use: Callable[[], asyncio
             await registry.connect(url, fabric="test", incarnation="thief")
     assert token not in repr(broker)
     if sys.platform == "linux":
-        assert token not in shown(account(state)["pid"]) + shown(account(state)["keeper"])
+        assert token not in command_and_environment(broker_file(state)["pid"]) + command_and_environment(
+            broker_file(state)["keeper"]
+        )
         assert listening(int(address.partition(":")[2])) == ["127.0.0.1"]
 
 
-async def test_it_goes_when_its_last_user_has_left_and_not_before(state: Path) -> None:
+async def test_the_broker_ends_when_its_last_user_leaves_and_not_before(state: Path) -> None:
     first, second = await ensure(state), await ensure(state)
     process, url = await another_user(state)
-    told = account(state)
+    pids = broker_file(state)
     await first.aclose()
     await first.aclose()
     assert await find(state) == first.url
     await second.aclose()
     assert await exchange(url, b"still here") == b"still here"
     await process.communicate(b"")
-    await gone(state)
-    await until(lambda: not runs(told["pid"]) and not runs(told["keeper"]))
+    await assert_ended(state)
+    await until(lambda: not runs(pids["pid"]) and not runs(pids["keeper"]))
 
 
-async def test_it_goes_when_its_last_user_is_killed(state: Path) -> None:
+async def test_the_broker_ends_when_its_last_user_is_killed(state: Path) -> None:
     process, url = await another_user(state)
-    pid, keeper = account(state)["pid"], account(state)["keeper"]
+    pid, keeper = broker_file(state)["pid"], broker_file(state)["keeper"]
     assert await exchange(url, b"hello") == b"hello"
     process.send_signal(signal.SIGKILL)
     await process.communicate()
-    await gone(state)
+    await assert_ended(state)
     await until(lambda: not runs(pid) and not runs(keeper))
 
 
-async def test_a_child_of_a_user_does_not_keep_it(state: Path, use: Callable[[], asyncio.Future[EmbeddedServer]]) -> None:
+async def test_a_child_process_of_a_user_does_not_keep_the_broker_running(
+    state: Path, use: Callable[[], asyncio.Future[EmbeddedServer]]
+) -> None:
     broker = await use()
     child = await asyncio.create_subprocess_exec(
         *(sys.executable, "-c", "import sys; sys.stdin.read()"), stdin=asyncio.subprocess.PIPE, close_fds=False
     )
     await broker.aclose()
-    await gone(state)
+    await assert_ended(state)
     await child.communicate(b"")
 
 
-async def test_a_new_one_starts_while_the_old_one_is_going(state: Path) -> None:
+async def test_a_new_broker_starts_while_the_old_one_is_ending(state: Path) -> None:
     for _ in range(10):
         broker = await ensure(state)
         assert await find(state) == broker.url
         await broker.aclose()
-    await gone(state)
+    await assert_ended(state)
 
 
-async def test_one_that_is_killed_is_back_on_the_same_port_with_the_same_token(
+async def test_a_killed_broker_restarts_on_the_same_port_with_the_same_token(
     state: Path, use: Callable[[], asyncio.Future[EmbeddedServer]]
 ) -> None:
     broker = await use()
     for _ in range(2):
         connection = await registry.connect(broker.url, fabric="test", incarnation="one")
-        pid = account(state)["pid"]
+        pid = broker_file(state)["pid"]
         os.kill(pid, signal.SIGKILL)
         async with asyncio.timeout(20):
             await connection.lost()
         await connection.aclose()
-        await until(lambda pid=pid: account(state)["pid"] != pid)  # type: ignore[misc]  # mypy cannot infer a lambda's default
+        await until(lambda pid=pid: broker_file(state)["pid"] != pid)  # type: ignore[misc]  # mypy cannot infer a lambda's default
         assert await exchange(broker.url, b"back") == b"back"
 
 
-async def test_a_killed_keeper_is_replaced_and_takes_no_broker_with_it_for_good(
+async def test_a_killed_keeper_is_replaced_and_the_broker_restarts(
     state: Path, use: Callable[[], asyncio.Future[EmbeddedServer]]
 ) -> None:
-    broker, told = await use(), account(state)
-    os.kill(told["keeper"], signal.SIGKILL)
-    await until(lambda: not runs(told["keeper"]))
+    broker, pids = await use(), broker_file(state)
+    os.kill(pids["keeper"], signal.SIGKILL)
+    await until(lambda: not runs(pids["keeper"]))
     if sys.platform == "linux":
-        await until(lambda: not runs(told["pid"]))
+        await until(lambda: not runs(pids["pid"]))
     again = await use()
     assert again.url == broker.url
     assert await exchange(broker.url, b"back") == b"back"
 
 
-async def test_what_reads_our_output_does_not_wait_for_the_broker(
+async def test_a_reader_of_our_output_does_not_wait_for_the_broker_to_end(
     state: Path, use: Callable[[], asyncio.Future[EmbeddedServer]]
 ) -> None:
     command = f"{shlex.join([sys.executable, '-c', USER, str(state)])} </dev/null 2>&1 | cat"
     process = await asyncio.create_subprocess_exec("sh", "-c", command, stdout=asyncio.subprocess.PIPE)
-    holder = use()  # the broker lives on, and still `cat` ends
+    holder = use()  # the broker keeps running, and `cat` ends all the same
     async with asyncio.timeout(20):
-        said, _ = await process.communicate()
-    assert said.decode().strip() == (await holder).url
+        output, _ = await process.communicate()
+    assert output.decode().strip() == (await holder).url
 
 
-async def test_nothing_runs_where_nothing_was_started(state: Path) -> None:
+async def test_find_returns_none_where_no_broker_was_started(state: Path) -> None:
     assert await find(state) is None
 
 
-async def test_a_stale_account_is_not_believed(state: Path, use: Callable[[], asyncio.Future[EmbeddedServer]]) -> None:
+async def test_a_stale_broker_file_is_ignored(state: Path, use: Callable[[], asyncio.Future[EmbeddedServer]]) -> None:
     await asyncio.to_thread(state.mkdir, 0o700)
-    with socket.create_server(("127.0.0.1", 0)) as stranger:  # listens where a broker of long ago did, and says nothing
-        port = stranger.getsockname()[1]
+    with socket.create_server(("127.0.0.1", 0)) as other:  # listens on the port of a former broker, and sends nothing
+        port = other.getsockname()[1]
         (state / "broker.json").write_text(json.dumps({"port": port, "token": "t" * 48, "pid": 1, "keeper": 1}))
         assert await find(state) is None
         broker = await use()
@@ -255,7 +253,7 @@ async def test_a_stale_account_is_not_believed(state: Path, use: Callable[[], as
         assert await exchange(broker.url, b"new") == b"new"
 
 
-async def test_a_broker_that_does_not_start_says_where_to_look(
+async def test_a_broker_that_fails_to_start_is_reported_with_its_log(
     state: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     program = tmp_path / "bin" / "nats-server"
@@ -268,7 +266,7 @@ async def test_a_broker_that_does_not_start_says_where_to_look(
     assert "no such luck" in (state / "broker.log").read_text()
 
 
-async def test_a_directory_where_nothing_can_be_written_is_named(state: Path) -> None:
+async def test_an_unwritable_state_directory_is_named(state: Path) -> None:
     (state / "users.lock").mkdir(parents=True)
     with pytest.raises(ConfigError, match=r"cannot use this folder: .*; name another one by FABRIC_STATE"):
         await ensure(state)

@@ -1,4 +1,4 @@
-"""Each way a broker fails us is a class of fabric/errors.py that says what, where and what to do, and no secret."""
+"""Each failure of a broker raises a class of fabric/errors.py whose message names the place and a remedy, and no secret."""
 
 from __future__ import annotations
 
@@ -20,15 +20,15 @@ from fabric.errors import (
 )
 from tests.brokers import SECRET, Server
 from tests.contract.brokers.conftest import Connect
-from tests.contract.brokers.steps import BOUNDED, EVERY, SEPARATE, say
-from tests.conversing import conversing
+from tests.contract.brokers.steps import BOUNDED, EVERY, SEPARATE, outgoing
 from tests.ports import free_port
+from tests.tcp_server import tcp_server
 
 pytestmark = [pytest.mark.requirement("K04", "L20"), pytest.mark.timeout(240)]
 
 
 def chain(error: BaseException) -> Iterator[BaseException]:
-    """The error and all it came from."""
+    """The error and its causes."""
     cause: BaseException | None = error
     seen: list[BaseException] = []
     while cause is not None and cause not in seen:
@@ -37,21 +37,23 @@ def chain(error: BaseException) -> Iterator[BaseException]:
         cause = cause.__cause__ or cause.__context__
 
 
-def clear(error: BrokerError, *said: object) -> None:
-    """It says these, and a remedy after what happened; neither it nor what it came from shows a secret."""
+def assert_clear(error: BrokerError, *mentions: object) -> None:
+    """The message contains `mentions` and a remedy after a semicolon; neither it nor a cause shows the secret."""
     text = str(error)
     assert ";" in text, text
-    for word in said:
-        assert str(word) in text
-    for one in chain(error):
-        assert SECRET not in f"{one} {one!r} {one.args!r} {vars(one)!r}"
+    for mention in mentions:
+        assert str(mention) in text
+    for cause in chain(error):
+        assert SECRET not in f"{cause} {cause!r} {cause.args!r} {vars(cause)!r}"
 
 
-async def failing(connect: Connect, server: Server, port: int, kind: type[BrokerError], timeout: float = 5.0) -> BrokerError:
-    """How connecting to that port, in that server's way, fails."""
+async def connect_error(
+    connect: Connect, server: Server, port: int, kind: type[BrokerError], timeout: float = 5.0
+) -> BrokerError:
+    """The error of connecting to this port as if it were that server."""
     with pytest.raises(kind) as failed:
         await connect(server.url.replace(str(server.port), str(port)), timeout=timeout)
-    clear(failed.value, port)
+    assert_clear(failed.value, port)
     return failed.value
 
 
@@ -59,32 +61,32 @@ async def failing(connect: Connect, server: Server, port: int, kind: type[Broker
 
 
 @SEPARATE
-async def test_where_nothing_listens_it_is_refused(server: Server, connect: Connect) -> None:
-    await failing(connect, server, free_port(), BrokerRefused)
+async def test_a_port_without_a_listener_is_refused(server: Server, connect: Connect) -> None:
+    await connect_error(connect, server, free_port(), BrokerRefused)
 
 
 @SEPARATE
 async def test_a_host_that_does_not_exist_is_refused(server: Server, connect: Connect) -> None:
     with pytest.raises(BrokerRefused, match=r"no\.such\.invalid") as refused:
         await connect(server.url.replace("127.0.0.1", "no.such.invalid"))
-    clear(refused.value, server.port)
+    assert_clear(refused.value, server.port)
 
 
 @SEPARATE
-async def test_a_port_that_says_nothing_is_a_timeout(server: Server, connect: Connect) -> None:
+async def test_a_port_that_sends_nothing_is_a_timeout(server: Server, connect: Connect) -> None:
     with socket.create_server(("127.0.0.1", 0)) as silent:
-        await failing(connect, server, silent.getsockname()[1], BrokerTimeout, timeout=0.3)
+        await connect_error(connect, server, silent.getsockname()[1], BrokerTimeout, timeout=0.3)
 
 
 @SEPARATE
-async def test_a_web_server_is_no_broker(server: Server, connect: Connect) -> None:
+async def test_a_web_server_is_a_protocol_error(server: Server, connect: Connect) -> None:
     async def web(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         writer.write(b"HTTP/1.1 408 Request Timeout\r\nconnection: close\r\n\r\n")
         await writer.drain()
         await reader.read(1024)
 
-    async with conversing(web) as port:
-        await failing(connect, server, port, BrokerProtocolError, timeout=20)
+    async with tcp_server(web) as port:
+        await connect_error(connect, server, port, BrokerProtocolError, timeout=20)
 
 
 @SEPARATE
@@ -93,16 +95,18 @@ async def test_a_web_server_is_no_broker(server: Server, connect: Connect) -> No
     b"INFO {\r\n", b"INFO \xff\r\n",
     b"*1\r\n$-7\r\n", b"%x\r\n", b"\x01\x00\x00\x00\x00\x00\x04\x00\x0a\x00\x0a\xce", b"\0" * 64,
 ])  # fmt: skip
-async def test_an_odd_greeting_is_no_broker_in_words_of_ours(server: Server, connect: Connect, greeting: bytes) -> None:
-    async def odd(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+async def test_an_invalid_greeting_is_reported_without_python_internals(
+    server: Server, connect: Connect, greeting: bytes
+) -> None:
+    async def greet(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         writer.write(greeting)
         writer.write_eof()
         await reader.read()
 
-    async with conversing(odd) as port:
+    async with tcp_server(greet) as port:
         with pytest.raises(BrokerUnavailable) as failed:
             await connect(server.url.replace(str(server.port), str(port)), timeout=5)
-    clear(failed.value, port)
+    assert_clear(failed.value, port)
     assert "object" not in str(failed.value)
     assert "NoneType" not in str(failed.value)
 
@@ -111,26 +115,26 @@ async def test_an_odd_greeting_is_no_broker_in_words_of_ours(server: Server, con
 async def test_wrong_credentials_are_denied(server: Server, connect: Connect) -> None:
     with pytest.raises(BrokerDenied) as denied:
         await connect(server.denied_url)
-    clear(denied.value, server.port, "credentials")
+    assert_clear(denied.value, server.port, "credentials")
 
 
-# ---------------------------------------------------------------- connected (test_connections.py loses connections)
+# ---------------------------------------------------------------- publishing (test_connections.py covers lost connections)
 
 
 @EVERY
-async def test_too_long_a_message_is_said_to_overflow(server: Server, connect: Connect) -> None:
+async def test_an_oversized_message_is_reported_as_overflow(server: Server, connect: Connect) -> None:
     broker = await connect(server.url)
     largest = broker.traits.largest_message_bytes
     with pytest.raises(PublishFailed, match=f"overflow.* {largest} ") as failed:
-        await broker.publish(say(inbox("long"), bytes(largest + 1)))
-    clear(failed.value)
+        await broker.publish(outgoing(inbox("long"), bytes(largest + 1)))
+    assert_clear(failed.value)
 
 
 @BOUNDED
-async def test_a_full_queue_is_said_to_be_full(server: Server, connect: Connect) -> None:
+async def test_a_full_queue_is_reported_as_full(server: Server, connect: Connect) -> None:
     broker = await connect(server.url)
     await broker.subscribe(work("full"))
-    filling = say(work("full"), *[bytes(1024 * 1024) if not broker.traits.keeps else b"x"] * 1000)
+    filling = outgoing(work("full"), *[bytes(1024 * 1024) if not broker.traits.keeps else b"x"] * 1000)
 
     async def overfill() -> None:
         while True:
@@ -138,4 +142,4 @@ async def test_a_full_queue_is_said_to_be_full(server: Server, connect: Connect)
 
     with pytest.raises(PublishFailed, match="full") as failed:
         await overfill()
-    clear(failed.value)
+    assert_clear(failed.value)

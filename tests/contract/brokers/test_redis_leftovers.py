@@ -1,4 +1,4 @@
-"""What the Redis adapter leaves in Redis: nothing after an orderly end, and nothing for long after any other."""
+"""The Redis adapter leaves nothing in Redis after it is closed, and only expiring keys after it is killed."""
 
 from __future__ import annotations
 
@@ -15,7 +15,8 @@ from fabric.brokers.redis.work_reader import FORGET_AFTER, WORK_TTL
 from fabric.errors import PublishFailed
 from tests.brokers import FAMILIES, Proxy, Server
 from tests.contract.brokers.conftest import Connect
-from tests.contract.brokers.steps import say
+from tests.contract.brokers.steps import outgoing
+from tests.waiting import until
 
 pytestmark = [
     pytest.mark.timeout(240),
@@ -33,7 +34,7 @@ async def redis(server: Server) -> AsyncIterator[Redis]:
 
 @pytest.fixture
 def keys(redis: Redis, fabric: str) -> Keys:
-    """The fabric's keys and the seconds each has to live."""
+    """The fabric's keys, and the seconds until each expires."""
 
     async def get() -> dict[str, int]:
         return {key: await redis.ttl(key) async for key in redis.scan_iter(f"mcpf.{fabric}.*")}
@@ -41,13 +42,9 @@ def keys(redis: Redis, fabric: str) -> Keys:
     return get
 
 
-async def until(condition: Callable[[], Awaitable[bool]]) -> None:
-    async with asyncio.timeout(30):
-        while not await condition():  # noqa: ASYNC110 - Redis tells nobody
-            await asyncio.sleep(0.02)
-
-
-async def test_an_orderly_end_leaves_nothing(server: Server, connect: Connect, redis: Redis, keys: Keys, fabric: str) -> None:
+async def test_closing_leaves_no_key_and_no_channel(
+    server: Server, connect: Connect, redis: Redis, keys: Keys, fabric: str
+) -> None:
     broker, sender = await connect(server.url), await connect(server.url)
     for kind in ChannelKind:
         subscription = await broker.subscribe(Channel(kind, "tidy"))
@@ -61,7 +58,7 @@ async def test_an_orderly_end_leaves_nothing(server: Server, connect: Connect, r
     assert await redis.pubsub_channels(f"mcpf.{fabric}.*") == []
 
 
-async def test_what_has_been_read_or_done_takes_no_room(server: Server, connect: Connect, redis: Redis, fabric: str) -> None:
+async def test_read_and_acknowledged_messages_are_removed(server: Server, connect: Connect, redis: Redis, fabric: str) -> None:
     broker = await connect(server.url)
     done, read = await broker.subscribe(work("w")), await broker.subscribe(inbox("i"))
     await broker.publish([OutgoingMessage(channel, b"x") for channel in (work("w"), inbox("i")) for _ in range(10)])
@@ -84,7 +81,7 @@ async def test_what_has_been_read_or_done_takes_no_room(server: Server, connect:
     }
 
 
-async def test_what_a_killed_process_leaves_expires(server: Server, connect: Connect, keys: Keys, fabric: str) -> None:
+async def test_the_keys_of_a_killed_process_expire(server: Server, connect: Connect, keys: Keys, fabric: str) -> None:
     async with Proxy(server.port) as proxy:
         broker = await connect(server.url.replace(str(server.port), str(proxy.port)))
         for kind in ChannelKind:
@@ -100,7 +97,7 @@ async def test_what_a_killed_process_leaves_expires(server: Server, connect: Con
     assert all(0 < seconds <= WORK_TTL for seconds in left.values())
 
 
-async def test_a_living_owner_renews_what_would_expire(server: Server, connect: Connect, redis: Redis, keys: Keys) -> None:
+async def test_a_living_owner_renews_its_keys(server: Server, connect: Connect, redis: Redis, keys: Keys) -> None:
     broker = await connect(server.url)
     await broker.subscribe(inbox("alive"))
     await broker.subscribe(work("alive"))
@@ -113,7 +110,7 @@ async def test_a_living_owner_renews_what_would_expire(server: Server, connect: 
     await until(renewed)
 
 
-async def test_a_closed_subscription_is_renewed_no_more(server: Server, connect: Connect, redis: Redis, keys: Keys) -> None:
+async def test_a_closed_subscription_is_no_longer_renewed(server: Server, connect: Connect, redis: Redis, keys: Keys) -> None:
     broker = await connect(server.url)
     await broker.subscribe(inbox("alive"))
     for channel in (inbox("closed"), work("closed")):
@@ -129,7 +126,7 @@ async def test_a_closed_subscription_is_renewed_no_more(server: Server, connect:
     assert list(await keys()) == [alive]
 
 
-async def test_a_consumer_that_was_killed_is_forgotten(server: Server, connect: Connect, redis: Redis, fabric: str) -> None:
+async def test_a_killed_consumer_is_removed(server: Server, connect: Connect, redis: Redis, fabric: str) -> None:
     broker, key = await connect(server.url, "living"), f"mcpf.{fabric}.work.w"
     await broker.subscribe(work("w"))
     await redis.xgroup_createconsumer(key, "consumers", "killed")
@@ -143,7 +140,9 @@ async def test_a_consumer_that_was_killed_is_forgotten(server: Server, connect: 
     assert await redis.zrange(f"{key}.consumers", 0, -1) == ["living"]
 
 
-async def test_an_inbox_that_vanished_ends_the_connection(server: Server, connect: Connect, redis: Redis, fabric: str) -> None:
+async def test_a_deleted_inbox_or_work_stream_ends_the_connection(
+    server: Server, connect: Connect, redis: Redis, fabric: str
+) -> None:
     for channel in (inbox("gone"), work("gone")):
         broker = await connect(server.url)
         await broker.subscribe(channel)
@@ -152,22 +151,24 @@ async def test_an_inbox_that_vanished_ends_the_connection(server: Server, connec
             assert "gone" in await broker.lost()
 
 
-async def test_sending_makes_no_inbox(server: Server, connect: Connect, keys: Keys) -> None:
+async def test_publishing_creates_no_inbox(server: Server, connect: Connect, keys: Keys) -> None:
     broker = await connect(server.url)
     await broker.publish([OutgoingMessage(inbox("nobody"), b"x")])
     assert await keys() == {}
 
 
-async def test_what_redis_refuses_was_surely_not_sent(server: Server, connect: Connect, redis: Redis, fabric: str) -> None:
+async def test_messages_that_redis_refuses_are_reported_as_unsent(
+    server: Server, connect: Connect, redis: Redis, fabric: str
+) -> None:
     broker = await connect(server.url)
     await redis.set(f"mcpf.{fabric}.inbox.taken", "by something else")
     with pytest.raises(PublishFailed, match="WRONGTYPE") as failed:
-        await broker.publish([*say(work("fine"), b"1"), *say(inbox("taken"), b"2"), *say(work("fine"), b"3")])
+        await broker.publish([*outgoing(work("fine"), b"1"), *outgoing(inbox("taken"), b"2"), *outgoing(work("fine"), b"3")])
     assert (failed.value.unsent, failed.value.unknown) == ((1,), ())
     assert await redis.xlen(f"mcpf.{fabric}.work.fine") == 2
 
 
-async def test_databases_of_one_redis_are_apart(server: Server, connect: Connect) -> None:
+async def test_databases_of_one_redis_are_separate(server: Server, connect: Connect) -> None:
     brokers = [await connect(f"{server.url}{path}") for path in ("", "/1")]
     for kind in ChannelKind:
         subscriptions = [await broker.subscribe(Channel(kind, "same")) for broker in brokers]

@@ -19,7 +19,7 @@ from fabric.errors import BrokerDenied, BrokerError, PublishFailed
 from tests import brokers
 from tests.brokers import Server
 from tests.contract.brokers.conftest import Connect
-from tests.contract.brokers.steps import say
+from tests.contract.brokers.steps import outgoing
 from tests.pages import blocks
 from tests.ports import free_port
 from tests.rights import PAGE, ROLES, password, rabbitmq_less, snippet
@@ -28,14 +28,14 @@ pytestmark = [pytest.mark.requirement("K04"), pytest.mark.timeout(240)]
 
 
 def nats(directory: Path, configuration: str) -> Server:
-    """A nats-server with these users, and JetStream."""
+    """A nats-server with JetStream and this configuration of users."""
     port, file = free_port(), directory / "nats.conf"
     file.write_text(f'listen: "127.0.0.1:{port}"\njetstream {{ store_dir: "{directory / "store"}" }}\n{configuration}\n')
     return Server("", "", port, [str(server_program()), "-c", str(file)], directory)
 
 
 def redis_server(directory: Path, users: str) -> Server:
-    """A redis-server with these users, and one who may change them."""
+    """A redis-server with these users, and an administrator who may change them."""
     program = shutil.which("redis-server") or shutil.which("valkey-server")
     if program is None:
         brokers.missing("redis-server or valkey-server")
@@ -50,55 +50,55 @@ def at(server: Server, scheme: str, role: str, options: str = "") -> str:
     return f"{scheme}://{role}:{password(role)}@127.0.0.1:{server.port}{options}"
 
 
-class Part:
-    """What an edge or a bridge does at a broker. `fails` is how, at the first thing that it may not."""
+class Worker:
+    """What an edge or a bridge does at a broker."""
 
     def __init__(self, broker: Broker, role: str) -> None:
         self.broker = broker
         self._role = role
 
-    async def join(self) -> None:
-        """Read what it reads: inbox, topic, and a bridge the work."""
+    async def subscribe(self) -> None:
+        """Subscribe to the inbox and the announcements, and as a bridge to the work."""
         channels = [inbox(self._role), ANNOUNCEMENTS, *([work("w")] if self._role == "bridge" else [])]
         self.readers: list[Subscription] = [await self.broker.subscribe(channel) for channel in channels]
 
-    async def speak(self, other: str) -> None:
-        """Write what it writes: announcements, to the other's inbox, and an edge work."""
+    async def publish(self, other: str) -> None:
+        """Publish an announcement, a message to the other's inbox, and as an edge work."""
         channels = [ANNOUNCEMENTS, inbox(other), *([work("w")] if self._role == "edge" else [])]
         for channel in channels:
-            await self.broker.publish(say(channel, b"x"))
+            await self.broker.publish(outgoing(channel, b"x"))
 
-    async def hear(self) -> None:
-        """Receive one message from each."""
+    async def receive(self) -> None:
+        """Receive one message from each subscription."""
         for reader in self.readers:
             await reader.ack(await reader.receive(1))
 
 
-async def play(connect: Connect, urls: dict[str, str]) -> None:
-    """All that an edge and a bridge do. Raises what the one of them gets that may not."""
-    parts = {role: Part(await connect(url, role, "default"), role) for role, url in urls.items()}
-    for part in parts.values():
-        await part.join()
-    heard = [asyncio.ensure_future(part.hear()) for part in parts.values()]
+async def exercise(connect: Connect, urls: dict[str, str]) -> None:
+    """Let an edge and a bridge do all that they do at a broker. Raises the error of the one that is denied a right."""
+    workers = {role: Worker(await connect(url, role, "default"), role) for role, url in urls.items()}
+    for worker in workers.values():
+        await worker.subscribe()
+    receiving = [asyncio.ensure_future(worker.receive()) for worker in workers.values()]
     try:
-        while not all(task.done() for task in heard):
-            for role, part in parts.items():
-                await part.speak("bridge" if role == "edge" else "edge")
-            await asyncio.wait(heard, timeout=0.05)
-        for task in heard:
+        while not all(task.done() for task in receiving):
+            for role, worker in workers.items():
+                await worker.publish("bridge" if role == "edge" else "edge")
+            await asyncio.wait(receiving, timeout=0.05)
+        for task in receiving:
             task.result()
-        for role, part in parts.items():  # brokers that confirm nothing have said by now what they refused
-            await part.broker.subscribe(inbox(f"{role}-2"))
-            await part.speak("nobody")
+        for role, worker in workers.items():  # by now brokers that confirm no publish have sent their refusals
+            await worker.broker.subscribe(inbox(f"{role}-2"))
+            await worker.publish("nobody")
     finally:
-        for task in heard:
+        for task in receiving:
             task.cancel()
-        await asyncio.gather(*heard, return_exceptions=True)
+        await asyncio.gather(*receiving, return_exceptions=True)
 
 
 @asynccontextmanager
 async def denied(*names: str) -> AsyncIterator[None]:
-    """It is denied, in words that name the right so."""
+    """The block raises a denial whose message contains `names`."""
     with pytest.raises(BrokerError) as failed:
         async with asyncio.timeout(30):
             yield
@@ -124,7 +124,7 @@ def rights(language: str) -> Iterator[tuple[str, str]]:
 
 
 def without(configuration: str, role: str, right: str) -> str:
-    """The configuration but for one right."""
+    """The configuration without one right."""
     kind, subject = right.split(" ")
     head, user, rest = configuration.partition(f"user: {role}")
     before, listed, after = rest.partition(f"{kind}: [")
@@ -137,7 +137,7 @@ def without(configuration: str, role: str, right: str) -> str:
     ("language", "role", "right"),
     [(language, None, "") for language in LANGUAGES] + [(name, *each) for name in LANGUAGES for each in rights(name)],
 )
-async def test_on_nats_each_right_is_needed_and_all_suffice(
+async def test_on_nats_the_documented_rights_suffice_and_each_is_needed(
     tmp_path: Path, connect: Connect, language: str, role: str | None, right: str
 ) -> None:
     configuration = snippet(language)
@@ -146,13 +146,13 @@ async def test_on_nats_each_right_is_needed_and_all_suffice(
     try:
         if role is None:
             async with asyncio.timeout(30):
-                await play(connect, urls)
+                await exercise(connect, urls)
         elif "STREAM.CREATE" in right:
             async with denied("STREAM.CREATE"):
                 await connect(urls[role], role, "default")
         else:
             async with denied(right.split(" ")[1].partition("*")[0].rstrip(">")):
-                await play(connect, urls)
+                await exercise(connect, urls)
     finally:
         server.kill()
 
@@ -171,7 +171,7 @@ def acl(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
 
 @asynccontextmanager
 async def changed(server: Server, role: str, right: str) -> AsyncIterator[None]:
-    """One right less, for a while."""
+    """Take one right away while the block runs."""
     async with redis.asyncio.Redis(port=server.port, username="admin", password="admin") as admin:
         line = USERS[role].replace(f" {right}", "", 1).replace(f"{role.upper()}_PASSWORD", password(role)).split(" ")[1:]
         await admin.execute_command("ACL", "SETUSER", line[0], "reset", *line[1:])  # type: ignore[no-untyped-call]  # redis-py's
@@ -181,26 +181,26 @@ async def changed(server: Server, role: str, right: str) -> AsyncIterator[None]:
         await admin.flushdb()
 
 
-async def test_on_redis_the_rights_suffice(acl: Server, connect: Connect) -> None:
+async def test_on_redis_the_documented_rights_suffice(acl: Server, connect: Connect) -> None:
     async with asyncio.timeout(30):
-        await play(connect, {role: at(acl, "redis", role) for role in ROLES})
+        await exercise(connect, {role: at(acl, "redis", role) for role in ROLES})
 
 
-async def test_on_redis_a_bridge_has_what_it_needs_and_no_more(acl: Server, connect: Connect) -> None:
+async def test_on_redis_a_bridge_lacks_no_right_and_has_none_in_excess(acl: Server, connect: Connect) -> None:
     broker = await connect(at(acl, "redis", "bridge"), fabric="default")
     assert isinstance(broker, TellsRights)
-    found = await broker.rights()
-    assert (found.missing, found.missing_to_bridges, found.excess) == ((), (), ())
+    judged = await broker.rights()
+    assert (judged.missing, judged.missing_to_bridges, judged.excess) == ((), (), ())
 
 
-async def test_on_redis_an_administrator_has_more_than_is_needed(acl: Server, connect: Connect) -> None:
+async def test_on_redis_an_administrator_has_excess_rights(acl: Server, connect: Connect) -> None:
     broker = await connect(f"redis://admin:admin@127.0.0.1:{acl.port}", fabric="default")
     assert isinstance(broker, TellsRights)
     assert len((await broker.rights()).excess) == 3
 
 
 @pytest.mark.parametrize("right", re.findall(r"\+\S+", USERS["bridge"]))
-async def test_on_redis_a_command_that_is_missing_is_named(acl: Server, connect: Connect, right: str) -> None:
+async def test_on_redis_a_missing_command_right_is_named(acl: Server, connect: Connect, right: str) -> None:
     url = at(acl, "redis", "bridge")
     async with changed(acl, "bridge", right):
         if right == "+client|id":
@@ -209,8 +209,8 @@ async def test_on_redis_a_command_that_is_missing_is_named(acl: Server, connect:
             return
         broker = await connect(url, fabric="default")
         assert isinstance(broker, TellsRights)
-        found = await broker.rights()
-    assert (*found.missing, *found.missing_to_bridges) == (right,)
+        judged = await broker.rights()
+    assert (*judged.missing, *judged.missing_to_bridges) == (right,)
 
 
 @pytest.mark.parametrize(
@@ -223,9 +223,11 @@ async def test_on_redis_a_command_that_is_missing_is_named(acl: Server, connect:
         *[("bridge", right, "mcpf.default.work.w") for right in ("+xreadgroup", "+xautoclaim", "+xack", "+xgroup|create")],
     ],
 )
-async def test_on_redis_what_lacks_a_right_is_denied(acl: Server, connect: Connect, role: str, right: str, named: str) -> None:
+async def test_on_redis_a_role_without_a_right_is_denied(
+    acl: Server, connect: Connect, role: str, right: str, named: str
+) -> None:
     async with changed(acl, role, right), denied(named):
-        await play(connect, {each: at(acl, "redis", each) for each in ROLES})
+        await exercise(connect, {each: at(acl, "redis", each) for each in ROLES})
 
 
 # ---------------------------------------------------------------- RabbitMQ
@@ -238,9 +240,9 @@ def guarded(tmp_path: Path) -> Iterator[Server]:
     server.release()
 
 
-async def test_on_rabbitmq_the_rights_suffice(guarded: Server, connect: Connect) -> None:
+async def test_on_rabbitmq_the_documented_rights_suffice(guarded: Server, connect: Connect) -> None:
     async with asyncio.timeout(30):
-        await play(connect, {role: brokers.rabbitmq_as(role, guarded) for role in ROLES})
+        await exercise(connect, {role: brokers.rabbitmq_as(role, guarded) for role in ROLES})
     broker = await connect(brokers.rabbitmq_as("bridge", guarded), fabric="default")
     assert isinstance(broker, TellsRights)
     assert (await broker.rights()).excess == ()
@@ -252,4 +254,4 @@ async def test_on_rabbitmq_each_right_is_needed(
 ) -> None:
     urls = {each: brokers.rabbitmq_as(user if each == role else each, guarded) for each in ROLES}
     async with denied(*named):
-        await play(connect, urls)
+        await exercise(connect, urls)

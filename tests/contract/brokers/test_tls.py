@@ -1,4 +1,4 @@
-"""Brokers over TLS: whom we trust, and that a secret never leaves in the clear."""
+"""Brokers over TLS: which certificates are trusted, and that a secret is never sent unencrypted."""
 
 from __future__ import annotations
 
@@ -22,15 +22,16 @@ from tests import brokers
 from tests.brokers import SECRET, Server
 from tests.contract.brokers.conftest import Connect
 from tests.contract.brokers.steps import bodies, take
-from tests.contract.brokers.test_errors import clear
-from tests.conversing import conversing
+from tests.contract.brokers.test_errors import assert_clear
+from tests.tcp_server import tcp_server
+from tests.waiting import open_descriptors, until
 
 pytestmark = [pytest.mark.requirement("K04"), pytest.mark.timeout(240)]
 
 
 @pytest.fixture(scope="module")
 def certificate(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
-    """A certificate for 127.0.0.1 that vouches for itself, and its key."""
+    """A self-signed certificate for 127.0.0.1, and its key."""
     tmp_path = tmp_path_factory.mktemp("certificate")
     key = ec.generate_private_key(ec.SECP256R1())
     name, now = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "a test's broker")]), datetime.now(UTC)
@@ -48,10 +49,6 @@ def certificate(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     return files
 
 
-def open_descriptors() -> int:
-    return len(list(Path("/dev/fd").iterdir()))
-
-
 def nats(directory: Path, certificate: tuple[Path, Path]) -> Server:
     made = brokers.nats(directory, f'tls {{ cert_file: "{certificate[0]}", key_file: "{certificate[1]}" }}')
     return replace(made, url=made.url.replace("nats://", "tls://"))
@@ -65,7 +62,7 @@ def jetstream(directory: Path, certificate: tuple[Path, Path]) -> Server:
 
 
 def trusting(url: str, certificate: tuple[Path, Path]) -> str:
-    """The URL with the certificate's file."""
+    """The URL with the certificate as its trusted authority."""
     return f"{url}{'&' if '?' in url else '?'}ca={certificate[0]}"
 
 
@@ -91,7 +88,7 @@ def secure(
     server.kill()
 
 
-async def test_messages_pass_when_we_trust_the_certificate(
+async def test_messages_are_delivered_when_the_certificate_is_trusted(
     secure: Server, connect: Connect, certificate: tuple[Path, Path]
 ) -> None:
     broker = await connect(trusting(secure.url, certificate))
@@ -104,28 +101,28 @@ async def test_messages_pass_when_we_trust_the_certificate(
 
 
 @pytest.mark.requirement("K05")
-async def test_leaving_a_stalled_broker_leaves_no_socket_behind(
+async def test_closing_a_connection_to_a_stalled_broker_leaves_no_socket(
     secure: Server, connect: Connect, certificate: tuple[Path, Path]
 ) -> None:
-    await (await connect(trusting(secure.url, certificate))).aclose()  # what a first connection opens for good is open now
+    await (
+        await connect(trusting(secure.url, certificate))
+    ).aclose()  # descriptors that the first connection keeps open are open now
     before = open_descriptors()
     broker = await connect(trusting(secure.url, certificate))
     reading = [asyncio.ensure_future((await broker.subscribe(Channel(kind, "left"))).receive(1)) for kind in ChannelKind]
     secure.signal(signal.SIGSTOP)
     try:
         await broker.aclose()
-        async with asyncio.timeout(5):
-            while open_descriptors() > before:  # noqa: ASYNC110 - the loop closes them in a turn of its own
-                await asyncio.sleep(0.01)
+        await until(lambda: open_descriptors() <= before, timeout=5)
     finally:
         secure.signal(signal.SIGCONT)
     await asyncio.gather(*reading, return_exceptions=True)
 
 
-async def test_a_certificate_we_do_not_trust_is_refused(secure: Server, connect: Connect) -> None:
+async def test_an_untrusted_certificate_is_refused(secure: Server, connect: Connect) -> None:
     with pytest.raises(BrokerCertificateError, match=r"\?ca=FILE") as refused:
         await connect(secure.url)
-    clear(refused.value, secure.port)
+    assert_clear(refused.value, secure.port)
 
 
 async def test_a_certificate_of_another_host_is_refused(
@@ -133,27 +130,27 @@ async def test_a_certificate_of_another_host_is_refused(
 ) -> None:
     with pytest.raises(BrokerCertificateError, match=r"(?i)hostname mismatch|not valid for") as refused:
         await connect(trusting(secure.url.replace("127.0.0.1", "localhost"), certificate))
-    clear(refused.value, secure.port)
+    assert_clear(refused.value, secure.port)
 
 
-async def test_a_port_that_speaks_tls_is_not_spoken_to_in_plain(secure: Server, connect: Connect) -> None:
+async def test_a_plain_url_of_a_tls_port_is_refused(secure: Server, connect: Connect) -> None:
     plain = secure.url.replace("rediss://", "redis://").replace("tls://", "nats://").replace("amqps://", "amqp://")
-    # NATS says that it wants TLS, and gets it; RabbitMQ answers with an alert
+    # NATS asks for TLS and gets it; RabbitMQ answers with an alert
     kinds = {"nats": BrokerCertificateError, "redis": BrokerReset, "amqp": BrokerProtocolError}
     with pytest.raises(kinds[plain.partition(":")[0]]) as refused:
         await connect(plain)
-    clear(refused.value, secure.port)
+    assert_clear(refused.value, secure.port)
 
 
 @pytest.mark.parametrize(("family", "secured"), [("nats", "tls"), ("redis", "rediss"), ("amqp", "amqps")])
-async def test_a_port_in_plain_is_not_spoken_to_in_tls(tmp_path: Path, connect: Connect, family: str, secured: str) -> None:
-    server = next(one for one in brokers.FAMILIES if one.name == family).make(tmp_path).start()
+async def test_a_tls_url_of_a_plain_port_is_refused(tmp_path: Path, connect: Connect, family: str, secured: str) -> None:
+    server = next(each for each in brokers.FAMILIES if each.name == family).make(tmp_path).start()
     try:
-        # Redis takes a TLS greeting for the beginning of a line, and waits for its end
+        # Redis takes a ClientHello for the beginning of a line, and waits for its end
         kind, timeout = (BrokerTimeout, 0.5) if family == "redis" else (BrokerProtocolError, 20)
         with pytest.raises(kind) as refused:
             await connect(server.url.replace(f"{family}://", f"{secured}://"), timeout=timeout)
-        clear(refused.value, server.port)
+        assert_clear(refused.value, server.port)
     finally:
         server.release()
 
@@ -162,17 +159,17 @@ async def test_a_port_in_plain_is_not_spoken_to_in_tls(tmp_path: Path, connect: 
     "url",
     ["tls://{secret}@127.0.0.1:{port}", "rediss://:{secret}@127.0.0.1:{port}", "amqps://user:{secret}@127.0.0.1:{port}"],
 )
-async def test_no_secret_leaves_in_the_clear_when_tls_was_asked_for(connect: Connect, url: str) -> None:
-    heard = bytearray()
+async def test_no_secret_is_sent_unencrypted_when_tls_is_required(connect: Connect, url: str) -> None:
+    received = bytearray()
 
     async def plain(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         writer.write(b'INFO {"server_id":"x","version":"2.12.0","max_payload":1048576,"auth_required":true}\r\n')
         while data := await reader.read(4096):
-            heard.extend(data)
+            received.extend(data)
             writer.write(b"PONG\r\n")
 
-    async with conversing(plain) as port:
+    async with tcp_server(plain) as port:
         with pytest.raises(BrokerProtocolError) as refused:
             await connect(url.format(secret=SECRET, port=port), timeout=20)
-        clear(refused.value, port)
-    assert SECRET.encode() not in heard
+        assert_clear(refused.value, port)
+    assert SECRET.encode() not in received

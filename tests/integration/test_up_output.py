@@ -1,4 +1,4 @@
-"""What `mcp-fabric up` says once it serves: each server as it is, a call that works as printed, and which fabric it joined."""
+"""The output of `mcp-fabric up`: each server's state, a call that works as printed, and the fabric that it joined."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.fabrics import PROGRAM, ROOT, around, ask, up
+from tests.fabrics import PROGRAM, ROOT, fabric_env, run, up
 from tests.integration.conftest import BROKEN, ECHO, Write, until
 
 pytestmark = pytest.mark.requirement("C01")
@@ -25,21 +25,19 @@ LATE = "import os, sys, time\nwhile not os.path.exists(sys.argv[1]): time.sleep(
 
 
 def block(log: str) -> list[str]:
-    """From the ready line on."""
+    """The lines of a log from the ready line on."""
     lines = log.splitlines()
     return lines[next(number for number, line in enumerate(lines) if line.startswith("ready ")) :]
 
 
-def test_each_server_has_its_address_its_state_and_its_tools_and_the_call_works_as_printed(
-    tmp_path: Path, config: Write
-) -> None:
+def test_up_prints_each_servers_address_state_and_tools_and_a_call_that_works(tmp_path: Path, config: Write) -> None:
     servers = {"io.github.someone/echo": ECHO, "my server": ECHO, "broken": BROKEN}
     with up(config(**servers), tmp_path) as process:
         url = process.url()
         until(lambda: "connect" in process.log.read_text())
-        said = block(process.log.read_text())
-        assert said[0] == f"ready {url}"
-        rows = [re.split(r" {2,}", line.strip(), maxsplit=2) for line in said[1:4]]
+        output = block(process.log.read_text())
+        assert output[0] == f"ready {url}"
+        rows = [re.split(r" {2,}", line.strip(), maxsplit=2) for line in output[1:4]]
         assert rows[:2] == [
             ["io.github.someone/echo", f"{url}/io.github.someone%2Fecho/mcp", "ready, 3 tools"],
             ["my server", f"{url}/my%20server/mcp", "ready, 3 tools"],
@@ -47,24 +45,26 @@ def test_each_server_has_its_address_its_state_and_its_tools_and_the_call_works_
         assert rows[2][:2] == ["broken", f"{url}/broken/mcp"]
         assert rows[2][2].startswith("failed: ")
         assert "no database" in rows[2][2]
-        call = next(line.strip() for line in said if " call " in line)
+        call = next(line.strip() for line in output if " call " in line)
         words = [str(PROGRAM) if word == str(PROGRAM) or word == "mcp-fabric" else word for word in shlex.split(call)]
-        done = subprocess.run(words, env=around(tmp_path), cwd=ROOT, capture_output=True, text=True, timeout=90, check=False)
+        done = subprocess.run(
+            words, env=fabric_env(tmp_path), cwd=ROOT, capture_output=True, text=True, timeout=90, check=False
+        )
         assert done.returncode == 0, done.stderr
         assert done.stdout
 
 
-def test_a_server_that_is_late_is_starting_and_has_a_line_of_its_own_once_it_is_ready(tmp_path: Path, config: Write) -> None:
-    sign = tmp_path / "go"
-    late = {"command": sys.executable, "args": ["-c", LATE, str(sign), sys.executable, *ECHO["args"]]}
+def test_a_slow_server_is_shown_as_starting_and_gets_a_line_once_it_is_ready(tmp_path: Path, config: Write) -> None:
+    go = tmp_path / "go"
+    late = {"command": sys.executable, "args": ["-c", LATE, str(go), sys.executable, *ECHO["args"]]}
     with up(config(echo=ECHO, late=late), tmp_path) as process:
         url = process.url()
         assert re.search(rf"^  late  {url}/late/mcp  starting for \d+ s$", process.log.read_text(), re.MULTILINE)
-        sign.touch()
+        go.touch()
         process.ready(re.compile(rf"^late  {url}/late/mcp  ready, 3 tools$", re.MULTILINE))
 
 
-def test_a_second_one_says_which_fabric_it_joins_and_what_that_serves(tmp_path: Path, config: Write) -> None:
+def test_a_second_up_names_the_fabric_that_it_joins_and_its_servers(tmp_path: Path, config: Write) -> None:
     with up(config(), tmp_path) as first:
         first.ready()
         with up(config("other.json", other=ECHO), tmp_path) as second:
@@ -78,11 +78,11 @@ def test_a_second_one_says_which_fabric_it_joins_and_what_that_serves(tmp_path: 
             first.ready(re.compile(rf"^other  {first.url()}/other/mcp  joined, at bridge \S+:{second.pid}$", re.MULTILINE))
 
 
-def test_a_conflict_of_definitions_is_refused_before_ready_and_its_remedy_works(tmp_path: Path, config: Write) -> None:
+def test_a_conflicting_definition_is_refused_before_ready_and_its_remedy_works(tmp_path: Path, config: Write) -> None:
     other = config("other.json", echo={**ECHO, "args": [*ECHO["args"], "--other"]})
     with up(config(), tmp_path) as first:
         first.ready()
-        done = ask("up", other, "--http", "127.0.0.1:0", state=tmp_path)
+        done = run("up", other, "--http", "127.0.0.1:0", state=tmp_path)
         assert (done.returncode, "ready " in done.stderr) == (2, False)
         assert done.stderr.splitlines()[-1].endswith("--fabric NAME")
         with up(other, tmp_path, "--fabric", "apart") as second:
@@ -90,29 +90,29 @@ def test_a_conflict_of_definitions_is_refused_before_ready_and_its_remedy_works(
             assert "call --fabric apart echo" in second.log.read_text()
 
 
-def test_on_a_terminal_progress_moves_and_states_have_colours(tmp_path: Path, config: Write) -> None:
-    said = on_a_terminal(tmp_path, str(config()))
-    assert re.search(r"\r\x1b\[2K.*starting echo|looking who is there", said)
-    assert re.search(r"\x1b\[(?:\d+;)*32mready\x1b\[0m, 3 tools\r\n", said)
+def test_on_a_terminal_progress_is_drawn_and_states_have_colours(tmp_path: Path, config: Write) -> None:
+    output = on_a_terminal(tmp_path, str(config()))
+    assert re.search(r"\r\x1b\[2K.*starting echo|looking who is there", output)
+    assert re.search(r"\x1b\[(?:\d+;)*32mready\x1b\[0m, 3 tools\r\n", output)
     assert re.search(r"\x1b\[3[16]m", on_a_terminal(tmp_path, str(config()), NO_COLOR="1")) is None
 
 
 def on_a_terminal(state: Path, *arguments: str, **environment: str) -> str:
-    """What `up` prints there until it is ready; then it is stopped."""
+    """Run `up` on a terminal until it is ready, and stop it; its output."""
     ours, theirs = pty.openpty()
-    env = {**around(state), "TERM": "xterm-256color", **environment}
+    env = {**fabric_env(state), "TERM": "xterm-256color", **environment}
     command = [str(PROGRAM), "up", *arguments, "--http", "127.0.0.1:0"]
     process = subprocess.Popen(command, env=env, cwd=ROOT, stdin=theirs, stdout=theirs, stderr=theirs, start_new_session=True)
     os.close(theirs)
-    said, stopped, deadline = "", False, time.monotonic() + 60
-    with suppress(OSError):  # how a terminal says that nobody has its other end any more
+    output, stopped, deadline = "", False, time.monotonic() + 60
+    with suppress(OSError):  # raised once no process holds the other end
         while True:
-            assert time.monotonic() < deadline, said
+            assert time.monotonic() < deadline, output
             if select.select([ours], [], [], 1)[0]:
-                said += os.read(ours, 65536).decode(errors="replace")
-            if " connect " in said and not stopped:
-                stopped = True  # a second signal may find it after its handler has gone
+                output += os.read(ours, 65536).decode(errors="replace")
+            if " connect " in output and not stopped:
+                stopped = True  # a second signal could come after its handler was removed
                 process.send_signal(signal.SIGTERM)
     os.close(ours)
     assert process.wait(30) == 0
-    return said
+    return output

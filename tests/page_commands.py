@@ -1,14 +1,14 @@
-"""What a page shows, told as a story: its commands are run in a clone, from top to bottom, and what they print is compared.
+"""Runs the commands that a documentation page shows, in a clone, from top to bottom, and compares what they print.
 
-A page writes its commands in `sh` blocks, and all that one prints in the `text` block after it. There, `...` stands for any
-text in a line, and alone for any lines; times, process ids and the like are compared by kind, and ports that the page names
-are others in fact. A `json` block with a name after the language is that file. What a reader knows or does, and does not type,
-is said in comments, which nobody sees:
+A page writes its commands in `sh` blocks, and all that one prints in the `text` block after it. In a `text` block, `...` stands
+for any text within a line, and alone on a line for any lines. Times, process ids and the like are compared by kind. Ports that
+the page names are replaced by free ones. A `json` block with a name after the language is the content of that file. What a
+reader knows or does without typing is written in comments, which are not displayed:
 
-    <!-- goes on -->             the next block does not end, and its `text` block says how one sees that it serves
-    <!-- stop -->                all that goes on is stopped
-    <!-- kill: WORDS -->         the newest command with these words is killed
-    <!-- not run: REASON -->     the next block is left out
+    <!-- goes on -->             the next block keeps running; its `text` block shows what it prints once it serves
+    <!-- stop -->                stop everything that keeps running
+    <!-- kill: WORDS -->         kill the newest running command that contains these words
+    <!-- not run: REASON -->     skip the next block
 """
 
 from __future__ import annotations
@@ -28,9 +28,9 @@ from tests.ports import free_port
 TIMEOUT = 120.0
 """Seconds for a block to end, or to serve."""
 ATTEMPTS = 4
-"""How often what goes on is started, at most, until it serves as shown: on a busy machine a server may not be ready in time."""
+"""How often a command that keeps running is started, at most: on a busy machine a server may not be ready in time."""
 SETTLES = "mcp-fabric ls"
-"""What shows a state that comes about: asked again until it does."""
+"""A command that shows a state which takes time to come about: it is run again until it prints what is expected."""
 
 _PART = re.compile(
     r"^```(?P<language>\w+)(?: (?P<name>\S+))?\n(?P<text>.*?)^```$"
@@ -38,7 +38,7 @@ _PART = re.compile(
     re.MULTILINE | re.DOTALL,
 )
 _HERE = {"TOKEN@broker.example": "127.0.0.1"}
-"""Other machines of the pages, which are this one."""
+"""Other machines of the pages, and what replaces them."""
 _PORT = re.compile(r"(?:127\.0\.0\.1:|localhost:|-p |\.example:)(\d{4})\b")
 _KINDS = [
     (re.compile(r"\x1b(?:\[[0-9;]*[A-Za-z]|[78])"), ""),
@@ -51,53 +51,54 @@ _KINDS = [
     (re.compile(r"\b[0-9a-f]{8,}\b"), "ID"),
     (re.compile(r"(?<=\S)[ \t]+"), " "),
 ]
-"""What varies from run to run, or moves on a terminal, and what stands for it. Columns are as wide as what is in them."""
+"""What varies from run to run or is drawn for a terminal, and its replacement. Columns are as wide as their content."""
 
 
 class Part(NamedTuple):
-    """A block, or what a reader does: `kind` is the block's language, or the comment's first words."""
+    """A block or a comment of a page."""
 
     kind: str
+    """The block's language, or the comment's first words."""
     text: str
     name: str
     line: int
 
 
 def parts(page: Path) -> list[Part]:
-    """The parts of a page's story, in their order."""
+    """The parts of a page, in order."""
     text = page.read_text()
     return [
         Part(
-            found["language"] or found["what"],
-            found["text"] or found["rest"] or "",
-            found["name"] or "",
-            text.count("\n", 0, found.start()) + 1,
+            match["language"] or match["what"],
+            match["text"] or match["rest"] or "",
+            match["name"] or "",
+            text.count("\n", 0, match.start()) + 1,
         )
-        for found in _PART.finditer(text)
+        for match in _PART.finditer(text)
     ]
 
 
-def told(page: Path) -> bool:
-    """Whether any of its commands is run."""
-    story = parts(page)
-    return any(part.kind == "sh" and not _left_out(before) for before, part in zip([None, *story], story, strict=False))
+def has_commands(page: Path) -> bool:
+    """Whether any command of the page is run."""
+    all_parts = parts(page)
+    return any(part.kind == "sh" and not _skipped(before) for before, part in zip([None, *all_parts], all_parts, strict=False))
 
 
-def _left_out(before: Part | None) -> bool:
+def _skipped(before: Part | None) -> bool:
     return before is not None and before.kind == "not run"
 
 
-def likened(text: str) -> str:
-    """With what varies from run to run told by its kind."""
+def normalized(text: str) -> str:
+    """The text with everything that varies from run to run replaced by its kind."""
     for pattern, kind in _KINDS:
         text = pattern.sub(kind, text)
     return "".join(f"{line.rstrip()}\n" for line in text.splitlines())
 
 
 def expected(text: str) -> re.Pattern[str]:
-    """What a `text` block takes for printed."""
+    """A pattern that matches the output which a `text` block shows."""
     lines = []
-    for line in likened(text).splitlines():
+    for line in normalized(text).splitlines():
         if line.strip() == "...":
             lines.append(r"(?:.*\n)*?")
         else:
@@ -110,11 +111,11 @@ class _Running(NamedTuple):
     process: subprocess.Popen[bytes]
     log: Path
     exported: Path
-    """Its variables, once it has ended."""
+    """A file with its environment variables, once it has ended."""
 
 
 class Clone:
-    """A clone of the project in which a page's story is told; `stop` ends what goes on."""
+    """A clone of the project in which a page's commands run; `stop` ends those that keep running."""
 
     def __init__(self, folder: Path, page: Path) -> None:
         self.folder = folder / "clone"
@@ -129,7 +130,7 @@ class Clone:
         self._running: list[_Running] = []
         (folder / "home").mkdir()
         self._environment = {
-            "PATH": "/usr/local/bin:/usr/bin:/bin:/usr/sbin:/sbin",  # of the environment that the clone has made, nothing
+            "PATH": "/usr/local/bin:/usr/bin:/bin:/usr/sbin:/sbin",  # nothing of the virtual environment
             "HOME": str(folder / "home"),
             "LANG": "C.UTF-8",
             "XDG_RUNTIME_DIR": "",
@@ -137,12 +138,12 @@ class Clone:
             "FABRIC_HTTP": f"127.0.0.1:{self._ports.get('8080', 0)}",
         }
 
-    def tell(self) -> None:
-        """Run what the page shows. AssertionError where it prints something else."""
-        story = parts(self._page)
-        for before, part, after in zip([None, *story], story, [*story[1:], None], strict=False):
+    def run(self) -> None:
+        """Run what the page shows. AssertionError where a command prints something else."""
+        all_parts = parts(self._page)
+        for before, part, after in zip([None, *all_parts], all_parts, [*all_parts[1:], None], strict=False):
             match part.kind:
-                case "sh" if not _left_out(before):
+                case "sh" if not _skipped(before):
                     shown = after.text if after is not None and after.kind == "text" else None
                     where, pattern = f"{self._page.name}, line {part.line}", expected(shown or "...\n")
                     if before is not None and before.kind == "goes on":
@@ -157,34 +158,34 @@ class Clone:
                     self._kill(part.text)
 
     def stop(self) -> None:
-        """Stop all that goes on, the newest first."""
+        """Stop everything that keeps running, the newest first."""
         while self._running:
             self._end(self._running.pop(), signal.SIGTERM)
 
     def _write(self, name: str, text: str) -> None:
         path = self.folder / name
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(self._ported(text))
+        path.write_text(self._with_free_ports(text))
 
     def _kill(self, words: str) -> None:
-        found = next(each for each in reversed(self._running) if words in each.command)
-        self._running.remove(found)
-        self._end(found, signal.SIGKILL)
+        running = next(each for each in reversed(self._running) if words in each.command)
+        self._running.remove(running)
+        self._end(running, signal.SIGKILL)
 
     def _end(self, running: _Running, number: signal.Signals) -> None:
         with suppress(ProcessLookupError):
             os.killpg(running.process.pid, number)
         running.process.wait(TIMEOUT)
         deadline = time.monotonic() + TIMEOUT
-        with suppress(ProcessLookupError, PermissionError):  # what the shell has left in the background
+        with suppress(ProcessLookupError, PermissionError):  # no process of its group is left
             while time.monotonic() < deadline:
                 os.killpg(running.process.pid, 0)
                 time.sleep(0.05)
-            raise AssertionError(f"still goes on: {running.command}")
+            raise AssertionError(f"still running: {running.command}")
 
     # ------------------------------------------------------------ one block
     def _serve(self, text: str, pattern: re.Pattern[str], where: str) -> None:
-        """Start what goes on, and wait until it has printed what shows that it serves."""
+        """Start a command that keeps running, and wait until it has printed what the page shows."""
         for _ in range(ATTEMPTS):
             running, deadline = self._started(text), time.monotonic() + TIMEOUT / ATTEMPTS
             while not pattern.match(printed := self._printed(running)) and time.monotonic() < deadline:
@@ -198,7 +199,7 @@ class Clone:
         raise AssertionError(f"{where} prints\n{printed}\nand not\n{pattern.pattern}")
 
     def _finish(self, text: str, pattern: re.Pattern[str], where: str, *, fails: bool) -> None:
-        """Run what ends, and compare; fails: it may, as what it prints is shown."""
+        """Run a command to its end, and compare. fails: it may exit with an error, since the page shows what it prints."""
         deadline = time.monotonic() + TIMEOUT
         while True:
             running = self._started(text)
@@ -216,12 +217,12 @@ class Clone:
         assert fails or code == 0, f"{where} ends with {code}:\n{printed}"
 
     def _printed(self, running: _Running) -> str:
-        return likened(self._unported(running.log.read_text(errors="replace")))
+        return normalized(self._with_documented_ports(running.log.read_text(errors="replace")))
 
     def _started(self, text: str) -> _Running:
         self._count += 1
         log, exported = self._log / f"{self._count}.log", self._log / f"{self._count}.exported"
-        script = f"trap 'env -0 > {exported}' EXIT\n{self._ported(_recipe(text, self.folder))}"
+        script = f"trap 'env -0 > {exported}' EXIT\n{self._with_free_ports(_recipe(text, self.folder))}"
         with log.open("wb") as output:
             process = subprocess.Popen(
                 ["bash", "-eu", "-o", "pipefail", "-c", script],
@@ -237,26 +238,26 @@ class Clone:
         return running
 
     def _remember(self, running: _Running) -> None:
-        """What a block exports, every terminal has from then on."""
-        if running.exported.exists():  # else it was ended by a signal
+        """Keep the variables that a block exported for the blocks after it."""
+        if running.exported.exists():  # absent if a signal ended it
             variables = (entry.partition("=") for entry in running.exported.read_text().split("\0") if entry)
             self._environment = {name: value for name, _, value in variables if name not in ("_", "SHLVL", "PWD", "OLDPWD")}
 
-    def _ported(self, text: str) -> str:
+    def _with_free_ports(self, text: str) -> str:
         for elsewhere, here in _HERE.items():
             text = text.replace(elsewhere, here)
-        return re.sub(r"\b\d{4}\b", lambda found: self._ports.get(found[0], found[0]), text)
+        return re.sub(r"\b\d{4}\b", lambda port: self._ports.get(port[0], port[0]), text)
 
-    def _unported(self, text: str) -> str:
-        ours = {port: number for number, port in self._ports.items()}
-        return re.sub(r"\b\d{4,5}\b", lambda found: ours.get(found[0], found[0]), text)
+    def _with_documented_ports(self, text: str) -> str:
+        documented = {port: number for number, port in self._ports.items()}
+        return re.sub(r"\b\d{4,5}\b", lambda port: documented.get(port[0], port[0]), text)
 
 
 def _recipe(text: str, folder: Path) -> str:
-    """With what `make up` does in place of it, but for the set-up: a test's clone is set up."""
+    """The text with `make up` replaced by its recipe without the set-up, since the clone is set up."""
     if not text.startswith("make up"):
         return text
-    command = ["make", "-n", "--no-print-directory", *text.split()[1:]]  # within `make test` it would print where it is
+    command = ["make", "-n", "--no-print-directory", *text.split()[1:]]  # a make within `make test` would print its directory
     dry = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=60, check=True)
     recipe = [line for line in dry.stdout.splitlines() if ".ci/setup.py" not in line]
     titles = re.findall(r'step\("([^"]+)"', (ROOT / ".ci" / "setup.py").read_text())[:2]

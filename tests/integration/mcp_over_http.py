@@ -1,4 +1,4 @@
-"""Clients of both eras over raw HTTP: what a test says to a running fabric, and the messages that come back."""
+"""Clients of both eras over raw HTTP, for tests of a running fabric: calls, sessions, and the messages of a reply."""
 
 from __future__ import annotations
 
@@ -24,19 +24,19 @@ def messages(reply: Reply) -> list[Any]:
 
 
 def events(body: bytes) -> list[Any]:
-    """The messages of an event stream; comments and priming events hold none."""
+    """The messages of an event stream, without comments and empty events."""
     data = (line[5:].strip() for line in body.splitlines() if line.startswith(b"data:"))
     return [json.loads(text) for text in data if text]
 
 
 async def event(client: Client) -> Any:
-    """The next message of an open event stream, which a proxy cuts where it likes."""
+    """The next message of an open event stream, however a proxy has split it."""
     while True:
-        first, end, client.unheard = client.unheard.partition(b"\n\n")
+        first, end, client.unread = client.unread.partition(b"\n\n")
         if not end:
-            client.unheard = first + await client.chunk()
-        elif found := events(first):
-            return found[0]
+            client.unread = first + await client.chunk()
+        elif received := events(first):
+            return received[0]
 
 
 def text(answer: Any) -> str:
@@ -45,17 +45,17 @@ def text(answer: Any) -> str:
 
 
 def reason(answer: Any) -> str:
-    """Why the fabric answered instead of the server."""
+    """The reason of a fault, with which the fabric answered instead of the server."""
     return str(answer["error"]["data"]["reason"])
 
 
 async def call(client: Client, tool: str, id: object = 1, path: str = "/mcp", **arguments: Any) -> Any:
-    """A modern tool call; its response."""
+    """Make a modern tool call; its response."""
     return messages(await client.ask("POST", path, *modern("tools/call", id, name=tool, arguments=arguments)))[-1]
 
 
-async def calling(client: Client, path: str, version: str, **params: Any) -> tuple[dict[str, str], bytes]:
-    """Headers and body of a tool call in a revision, in a new session where that has sessions."""
+async def call_request(client: Client, path: str, version: str, **params: Any) -> tuple[dict[str, str], bytes]:
+    """Headers and body of a tool call in this revision, in a new session where the revision has sessions."""
     if version == REVISIONS[-1]:
         return modern("tools/call", **params)
     opening = request("initialize", **INITIALIZE | {"protocolVersion": version}, capabilities={})
@@ -65,8 +65,8 @@ async def calling(client: Client, path: str, version: str, **params: Any) -> tup
     return BOTH | session, request("tools/call", **params)
 
 
-async def begin(client: Client, server: str, seconds: float, **headers: str) -> None:
-    """Call the tool `slow`, and return once it runs: it has reported progress."""
+async def begin_slow_call(client: Client, server: str, seconds: float, **headers: str) -> None:
+    """Call the tool `slow`, and return once it has reported progress, and so runs."""
     params = {"name": "slow", "arguments": {"seconds": seconds}, "_meta": {"progressToken": "t"}}
     lines, body = modern("tools/call", **params)
     client.send("POST", f"/{server}/mcp", lines | headers, body)
@@ -74,17 +74,17 @@ async def begin(client: Client, server: str, seconds: float, **headers: str) -> 
     assert (await event(client))["method"] == "notifications/progress"
 
 
-async def rest(client: Client) -> Any:
-    """The response of such a call. Nothing comes after it."""
+async def last_response(client: Client) -> Any:
+    """Read such a call to its end; its response, which has to be the last message."""
     while piece := await client.chunk():
-        client.unheard += piece
-    told, client.unheard = events(client.unheard), b""
-    assert [message for message in told if "id" in message] == told[-1:]
-    return told[-1]
+        client.unread += piece
+    received, client.unread = events(client.unread), b""
+    assert [message for message in received if "id" in message] == received[-1:]
+    return received[-1]
 
 
 async def eventually(ask: Callable[[], Awaitable[T]], holds: Callable[[T], bool], timeout: float = 40.0) -> T:
-    """Ask again and again until the answer is such. Raises TimeoutError."""
+    """Ask until the answer satisfies `holds`; that answer. Raises TimeoutError."""
     async with asyncio.timeout(timeout):
         while not holds(answer := await ask()):
             pass  # each question is a round trip
@@ -93,7 +93,7 @@ async def eventually(ask: Callable[[], Awaitable[T]], holds: Callable[[T], bool]
 
 @asynccontextmanager
 async def connections(addresses: Iterable[str]) -> AsyncIterator[list[Client]]:
-    """One connection to each."""
+    """A connection to each address."""
     clients = [await Client.open(address) for address in addresses]
     try:
         yield clients
@@ -103,7 +103,7 @@ async def connections(addresses: Iterable[str]) -> AsyncIterator[list[Client]]:
 
 
 class Session:
-    """A legacy session. Its id may be used on any connection, to any edge: `at` is that session there."""
+    """A legacy session. Its id works on any connection to any edge: `at` is the same session on another one."""
 
     def __init__(self, client: Client, id: str, path: str, opened: Any) -> None:
         self.client = client
@@ -113,7 +113,7 @@ class Session:
 
     @classmethod
     async def open(cls, client: Client, path: str = "/mcp", capabilities: Any = None) -> Self:
-        """Initialize, and say so."""
+        """Initialize a session, and send notifications/initialized."""
         body = request("initialize", "open", **INITIALIZE, capabilities=capabilities or {})
         reply = await client.ask("POST", path, BOTH, body)
         assert reply.status == 200, reply
@@ -127,7 +127,7 @@ class Session:
 
     @property
     def headers(self) -> dict[str, str]:
-        """What each of its requests bears."""
+        """The headers of each of its requests."""
         return BOTH | {"Mcp-Session-Id": self.id, "MCP-Protocol-Version": VERSION}
 
     def post(self, body: bytes) -> None:
@@ -135,19 +135,19 @@ class Session:
         self.client.send("POST", self.path, self.headers, body)
 
     async def ask(self, method: str, id: object = 1, **params: Any) -> Any:
-        """A request; its response."""
+        """Send a request; its response."""
         self.post(request(method, id, **params))
         return messages(await self.client.reply())[-1]
 
     async def call(self, tool: str, id: object = 1, **arguments: Any) -> Any:
-        """A tool call; its response."""
+        """Call a tool; the response."""
         return await self.ask("tools/call", id, name=tool, arguments=arguments)
 
     async def notify(self, method: str, **params: Any) -> int:
-        """A notification; the status it got."""
-        return await self.say({"method": method, "params": params})
+        """Send a notification; the status of the reply."""
+        return await self.send({"method": method, "params": params})
 
-    async def say(self, message: Any) -> int:
-        """A notification or a response; the status it got."""
+    async def send(self, message: Any) -> int:
+        """Send a notification or a response; the status of the reply."""
         self.post(json.dumps({"jsonrpc": "2.0", **message}).encode())
         return (await self.client.reply()).status

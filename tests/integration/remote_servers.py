@@ -1,9 +1,9 @@
-"""MCP servers on HTTP, one a port, by whichever SDK runs this: events, JSON, and with mcp 1.x HTTP+SSE and WebSocket too.
+"""MCP servers on HTTP, one on each port, by the SDK that runs this: events, JSON, and with mcp 1.x also HTTP+SSE and WebSocket.
 
-python far_servers.py PORT...
+python remote_servers.py PORT...
 """
 
-# Written for two generations of the SDK, of which the checker sees one:
+# Written for two generations of the SDK, of which mypy sees one:
 # mypy: ignore-errors
 
 import asyncio
@@ -14,7 +14,7 @@ from typing import Any
 import uvicorn
 
 
-def of_2_x() -> list[Any]:
+def sdk_2_apps() -> list[Any]:
     """The example server, with answers in events and in JSON."""
     from mcp.shared.exceptions import MCPDeprecationWarning
 
@@ -24,7 +24,7 @@ def of_2_x() -> list[Any]:
     return [build().streamable_http_app(), build().streamable_http_app(json_response=True)]
 
 
-def of_1_x() -> list[Any]:
+def sdk_1_apps() -> list[Any]:
     """One server with a tool for each way of talking to its client; the last two speak HTTP+SSE, and WebSocket at /ws."""
     from mcp.server.fastmcp import Context, FastMCP
     from mcp.server.websocket import websocket_server
@@ -36,7 +36,7 @@ def of_1_x() -> list[Any]:
         name: str
 
     def server(**options: Any) -> Any:
-        made = FastMCP("far", **options)
+        made = FastMCP("remote", **options)
 
         @made.tool()
         async def echo(message: str) -> str:
@@ -60,23 +60,23 @@ def of_1_x() -> list[Any]:
 
         return made
 
-    async def converse(socket: Any) -> None:
+    async def serve_websocket(socket: Any) -> None:
         bare = server()._mcp_server
         async with websocket_server(socket.scope, socket.receive, socket.send) as streams:
             await bare.run(*streams, bare.create_initialization_options())
 
-    on_websocket = Starlette(routes=[WebSocketRoute("/ws", converse)])
+    on_websocket = Starlette(routes=[WebSocketRoute("/ws", serve_websocket)])
     return [server().streamable_http_app(), server(json_response=True).streamable_http_app(), server().sse_app(), on_websocket]
 
 
 async def main(ports: list[int]) -> None:
-    """Serve each on its port, and say so."""
+    """Serve each app on its port, and print `ready`."""
     try:
         import mcp_types  # noqa: F401 - only 2.x has it
 
-        apps = of_2_x()
+        apps = sdk_2_apps()
     except ImportError:
-        apps = of_1_x()
+        apps = sdk_1_apps()
     servers = [
         uvicorn.Server(uvicorn.Config(app, host="127.0.0.1", port=port, log_level="warning"))
         for app, port in zip(apps, ports, strict=True)

@@ -1,4 +1,4 @@
-"""An MCP server whose tool answers with half of a surrogate pair, and describes itself so: no text, yet grammatical JSON."""
+"""An MCP server whose texts contain half of a surrogate pair, which is valid JSON and cannot be encoded in UTF-8."""
 
 import json
 import sys
@@ -19,5 +19,5 @@ for line in sys.stdin:
     message = json.loads(line)
     if "id" in message:
         known = ANSWERS.get(message.get("method"))
-        said = {"error": {"code": -32601, "message": HALF}} if known is None else {"result": known}
-        print(json.dumps({"jsonrpc": "2.0", "id": message["id"], **said}), flush=True)
+        outcome = {"error": {"code": -32601, "message": HALF}} if known is None else {"result": known}
+        print(json.dumps({"jsonrpc": "2.0", "id": message["id"], **outcome}), flush=True)

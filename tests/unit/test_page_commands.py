@@ -1,4 +1,4 @@
-"""The test of documentation pages detects output that differs from a page."""
+"""The runner of documentation pages accepts what a page shows, and reports every difference."""
 
 from __future__ import annotations
 
@@ -6,15 +6,15 @@ from pathlib import Path
 
 import pytest
 
-from tests.shown import Clone, expected, likened, parts
+from tests.page_commands import Clone, expected, normalized, parts
 
 
-def tell(tmp_path: Path, page: str) -> None:
+def run(tmp_path: Path, page: str) -> None:
     path = tmp_path / "page.md"
     path.write_text(page)
     clone = Clone(tmp_path, path)
     try:
-        clone.tell()
+        clone.run()
     finally:
         clone.stop()
 
@@ -32,7 +32,7 @@ def tell(tmp_path: Path, page: str) -> None:
     ],
 )
 def test_output_that_varies_from_run_to_run_matches(shown: str, printed: str) -> None:
-    assert expected(shown).fullmatch(likened(printed))
+    assert expected(shown).fullmatch(normalized(printed))
 
 
 @pytest.mark.parametrize(
@@ -46,7 +46,7 @@ def test_output_that_varies_from_run_to_run_matches(shown: str, printed: str) ->
     ],
 )
 def test_other_differences_do_not_match(shown: str, printed: str) -> None:
-    assert not expected(shown).fullmatch(likened(printed))
+    assert not expected(shown).fullmatch(normalized(printed))
 
 
 def test_the_blocks_of_a_page_run_in_order_in_one_folder(tmp_path: Path) -> None:
@@ -72,7 +72,7 @@ echo "$WORD" > output && cat output
 there
 ```
 """
-    tell(tmp_path, page)
+    run(tmp_path, page)
     assert [part.kind for part in parts(tmp_path / "page.md")] == ["json", "sh", "text", "not run", "sh", "sh", "text"]
 
 
@@ -94,7 +94,7 @@ beside
 ```
 <!-- kill: sleep -->
 """
-    tell(tmp_path, page)
+    run(tmp_path, page)
 
 
 @pytest.mark.parametrize(
@@ -107,4 +107,4 @@ beside
 )
 def test_a_page_whose_output_differs_fails(tmp_path: Path, page: str) -> None:
     with pytest.raises(AssertionError, match=r"page\.md, line 1 "):
-        tell(tmp_path, page)
+        run(tmp_path, page)

@@ -117,7 +117,8 @@ class Session:
         body = request("initialize", "open", **INITIALIZE, capabilities=capabilities or {})
         reply = await client.ask("POST", path, BOTH, body)
         assert reply.status == 200, reply
-        session = cls(client, reply.headers.get("mcp-session-id", ""), path, messages(reply)[-1])
+        assert "mcp-session-id" in reply.headers, reply
+        session = cls(client, reply.headers["mcp-session-id"], path, messages(reply)[-1])
         assert await session.notify("notifications/initialized") == 202
         return session
 

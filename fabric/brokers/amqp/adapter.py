@@ -98,7 +98,7 @@ class _AmqpBroker:
         self._given_up: asyncio.Future[None] | None = None
         self._upkeep: asyncio.Task[None] | None = None
         self._state = ConnectionState()
-        self._connection = AmqpConnection(url, f"{fabric} {incarnation}", self._lose, self._give_up)
+        self._connection = AmqpConnection(url, f"{fabric} {incarnation}", self)
 
     async def open(self, timeout: float) -> None:
         """Connect, and use our three rights, so that a missing one shows at once. Raises BrokerError, OSError."""
@@ -269,12 +269,18 @@ class _AmqpBroker:
                         self._connection.lose(error)
                         return
 
-    def _lose(self, error: BrokerError) -> None:
+    # ------------------------------------------------------------ the owner of a connection
+    def connection_lost(self, error: BrokerError) -> None:
+        """See ConnectionOwner."""
         loss = error if isinstance(error, BrokerUnavailable | BrokerDenied) else BrokerUnavailable(str(error))
         if self._state.lose(loss):
             for reader in self._readers:
                 reader.end(loss)
             self._give_up()
+
+    def connection_blocked(self) -> None:
+        """See ConnectionOwner."""
+        self._give_up()
 
     def _give_up(self) -> None:
         """End the wait of publish(), because the broker is blocked or the connection is lost."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Coroutine
-from typing import Any, TypeVar, cast
+from typing import Any, Protocol, TypeVar, cast
 
 import aio_pika
 import aiormq
@@ -56,19 +56,27 @@ ChannelStep = tuple[str, Callable[[AbstractChannel], Awaitable[object]]]
 """The right that a request needs, and the request."""
 
 
+class ConnectionOwner(Protocol):
+    """The methods that an AmqpConnection calls on its owner."""
+
+    def connection_lost(self, error: BrokerError) -> None:
+        """The connection is lost, unless its owner ended it; called once."""
+        ...
+
+    def connection_blocked(self) -> None:
+        """The broker takes no publishes for now; called each TICK for as long."""
+        ...
+
+
 class AmqpConnection:
     """A connection to a RabbitMQ broker."""
 
-    def __init__(self, url: BrokerUrl, name: str, lost: Callable[[BrokerError], None], blocked: Callable[[], None]) -> None:
-        """Make an unconnected one; the broker will list it as `name`. Raises ConfigError for certificates that cannot be read.
-
-        lost: called once with the reason, unless we end the connection. blocked: called each TICK while `blocked` is true.
-        """
+    def __init__(self, url: BrokerUrl, name: str, owner: ConnectionOwner) -> None:
+        """Make an unconnected one; the broker will list it as `name`. Raises ConfigError for unreadable certificates."""
         self.where = url.where
         self.end: BrokerError | None = None
         """Why the connection has ended; None while it is up."""
-        self._lost = lost
-        self._is_blocked = blocked
+        self._owner = owner
         self._loop = asyncio.get_running_loop()
         self._looked_at = self._loop.time()
         self._tick: asyncio.TimerHandle | None = None
@@ -210,7 +218,7 @@ class AmqpConnection:
         """Give the connection up for this reason."""
         if self.end is None:
             self._finish(error)
-            self._lost(error)
+            self._owner.connection_lost(error)
 
     def close(self) -> None:
         """End the connection now, without telling the broker."""
@@ -261,7 +269,7 @@ class AmqpConnection:
             self.lose(BrokerTimeout(f"{self.where}: silent for {SILENCE:g} s; see that it is not stopped"))
             return
         if self.blocked:
-            self._is_blocked()
+            self._owner.connection_blocked()
         self._looked_at = now
         self._tick = self._loop.call_later(TICK, self._look)
 

@@ -61,7 +61,7 @@ class _NatsBroker:
     def __init__(self, url: BrokerUrl, fabric: str) -> None:
         self._where = url.where
         self._name = lru_cache(maxsize=4096)(partial(channel_name, fabric))
-        self._connection = connection = NatsConnection(url, lost=self._lost, refused=self._refused, beat=self._renew)
+        self._connection = connection = NatsConnection(url, self)
         self._client, self._denied = connection.client, connection.denied
         self._state, self._written = connection.state, connection.written
         self._mailboxes: list[Mailbox] = []
@@ -184,8 +184,9 @@ class _NatsBroker:
                 await asyncio.gather(*(reader.aclose() for reader in self._work))
         await self._connection.aclose()
 
-    async def _renew(self) -> None:
-        """Tell JetStream, each PULSE, that we still hold our work."""
+    # ------------------------------------------------------------ the owner of a connection
+    async def before_ping(self) -> None:
+        """See ConnectionOwner. Tell JetStream, each PULSE, that we still hold our work."""
         now = asyncio.get_running_loop().time()
         if self._stream is None or now < self._renew_at:
             return
@@ -194,11 +195,13 @@ class _NatsBroker:
         for reader in self._work:
             await reader.renew()
 
-    def _refused(self, subject: str) -> None:
+    def subject_refused(self, subject: str) -> None:
+        """See ConnectionOwner."""
         if self._stream is not None:
             self._stream.denied(subject)
 
-    def _lost(self, error: BrokerError) -> None:
+    def connection_lost(self, error: BrokerError) -> None:
+        """See ConnectionOwner."""
         for mailbox in self._mailboxes:
             mailbox.end(error)
         for reader in self._work:

@@ -3,6 +3,8 @@
 nats-py needs aiohttp only for servers behind a WebSocket, and works without it, so its import runs as if aiohttp were not
 installed. nats.js is its API for JetStream, of which its connection needs a header's name now and then, so its import gets a
 module that imports nats.js at the first use. Other imports of the two are not affected.
+
+Client alone uses private attributes of nats-py.
 """
 
 from __future__ import annotations
@@ -38,15 +40,46 @@ def _at_first_use(module: str) -> ModuleType:
 _jetstream = _at_first_use("nats.js")
 with _replaced("aiohttp", None), _replaced("nats.js", _jetstream):
     import nats
-    from nats.aio.client import Client as Client
+    from nats.aio.client import Client as NatsPyClient
     from nats.aio.msg import Msg as Msg
     from nats.aio.subscription import Subscription as Subscription
-    from nats.aio.transport import TcpTransport as TcpTransport
+    from nats.aio.transport import TcpTransport
     from nats.errors import Error as NatsError
 if "js" not in vars(nats):  # the import system sets the attribute only for modules that it loaded itself
     nats.js = _jetstream
 
-__all__ = ["Client", "Inlet", "Msg", "NatsError", "Subscription", "TcpTransport"]
+__all__ = ["Client", "Inlet", "Msg", "NatsError", "Subscription"]
+
+
+class Client(NatsPyClient):
+    """nats-py's client, and what it knows or can do without any public name for it.
+
+    tests/contract/brokers/test_nats_client.py fails when nats-py changes what is used here.
+    """
+
+    @property
+    def tls_required(self) -> bool:
+        """Whether the server's greeting asks for TLS."""
+        return bool(self._server_info.get("tls_required"))
+
+    @property
+    def at_eof(self) -> bool:
+        """Whether the server has closed the connection; nats-py reports that as a wrong greeting."""
+        return self._transport is not None and self._transport.at_eof()
+
+    def on_reader_done(self, callback: Callable[[asyncio.Task[None]], object]) -> None:
+        """Have `callback` called when the reader ends; nats-py reports no error that its reader did not expect."""
+        if self._reading_task is not None:
+            self._reading_task.add_done_callback(callback)
+
+    def abort(self) -> None:
+        """Drop the connection and what is queued for it; close() would wait for a broker that does not read."""
+        if isinstance(self._transport, TcpTransport) and self._transport._io_writer is not None:
+            self._transport._io_writer.transport.abort()
+
+    async def stop_sending(self, subscription: Subscription) -> None:
+        """Have the server send no more. The subscription still takes messages on their way here; after unsubscribe() it would not."""
+        await self._send_unsubscribe(subscription._id)
 
 
 class Inlet(asyncio.Future[Msg]):

@@ -11,12 +11,12 @@ from __future__ import annotations
 import asyncio
 import math
 import re
-from collections.abc import Awaitable, Callable
 from contextlib import suppress
+from typing import Protocol
 
 from fabric.brokers.connection_state import ConnectionState
 from fabric.brokers.failure import denied_credentials, stranger, unreachable
-from fabric.brokers.nats.client import Client, NatsError, TcpTransport
+from fabric.brokers.nats.client import Client, NatsError
 from fabric.brokers.url import BrokerUrl
 from fabric.errors import (
     BrokerDenied,
@@ -39,22 +39,27 @@ CLOSE_TIMEOUT = 1.0
 PERMISSIONS_VIOLATION = re.compile('permissions violation for (publish|subscription) to "([^"]*)"')
 
 
+class ConnectionOwner(Protocol):
+    """The methods that a NatsConnection calls on its owner."""
+
+    def connection_lost(self, error: BrokerError) -> None:
+        """The connection is lost, unless its owner closed it; called once."""
+        ...
+
+    def subject_refused(self, subject: str) -> None:
+        """The server did not let us publish or subscribe to this subject, which it wrote in lower case."""
+        ...
+
+    async def before_ping(self) -> None:
+        """A PING is about to be sent."""
+        ...
+
+
 class NatsConnection:
     """A connection to a NATS server."""
 
-    def __init__(
-        self,
-        url: BrokerUrl,
-        *,
-        lost: Callable[[BrokerError], None],
-        refused: Callable[[str], None],
-        beat: Callable[[], Awaitable[None]],
-    ) -> None:
-        """Make an unconnected one; `open` connects it.
-
-        lost: called with the reason when the connection is lost. refused: called with each subject that the server did not let
-        us publish or subscribe to, in lower case. beat: awaited before each PING.
-        """
+    def __init__(self, url: BrokerUrl, owner: ConnectionOwner) -> None:
+        """Make an unconnected one; `open` connects it."""
         self.where = url.where
         self.client = Client()
         """nats-py's own."""
@@ -62,9 +67,7 @@ class NatsConnection:
         self.denied: set[str] = set()
         """The rights that the server refused, each with its subject in lower case, as `is_denied` looks them up."""
         self._url = url
-        self._lost = lost
-        self._refused = refused
-        self._before_ping = beat
+        self._owner = owner
         self._connected = False
         self._pulse: asyncio.Task[None] | None = None
         self._asked = asyncio.Event()
@@ -90,13 +93,12 @@ class NatsConnection:
                 disconnected_cb=self._on_disconnect,
             )
         except NatsError as error:
-            if "info message" in words(error) and self.client._transport is not None and self.client._transport.at_eof():
+            if "info message" in words(error) and self.client.at_eof:
                 raise EOFError from None  # nats-py reports the end of a connection as a wrong greeting
             raise
         self._over_tls("")
         self._connected = True
-        if self.client._reading_task is not None:  # nats-py reports no error that its reader did not expect
-            self.client._reading_task.add_done_callback(self._on_reader_done)
+        self.client.on_reader_done(self._on_reader_done)
         self._pulse = asyncio.create_task(self._beat(), name="nats pulse")
 
     def is_denied(self, right: str, subject: str) -> bool:
@@ -120,17 +122,14 @@ class NatsConnection:
         """Give the connection up for this reason."""
         error = kind(f"{self.where}: {reason}")
         if self.state.lose(error):
-            self._lost(error)
+            self._owner.connection_lost(error)
             self._asked.set()
 
     async def aclose(self) -> None:
         """Close the connection; queued messages have CLOSE_TIMEOUT to leave."""
         with suppress(Exception):
             await asyncio.wait_for(self.client.close(), CLOSE_TIMEOUT)
-        # a stalled broker never reads the queued messages, and no public call of nats-py ends that wait
-        transport = self.client._transport
-        if isinstance(transport, TcpTransport) and transport._io_writer is not None:
-            transport._io_writer.transport.abort()
+        self.client.abort()  # a stalled broker never reads the queued messages
         if self._pulse is not None:
             self._pulse.cancel()
             await asyncio.wait([self._pulse])
@@ -141,7 +140,7 @@ class NatsConnection:
             with suppress(TimeoutError):
                 await asyncio.wait_for(self._asked.wait(), PULSE)
             self._asked.clear()
-            await self._before_ping()
+            await self._owner.before_ping()
             waiting, self._waiting = self._waiting, []
             try:
                 await self.client.flush(PULSE_TIMEOUT)
@@ -154,8 +153,7 @@ class NatsConnection:
 
     def _over_tls(self, secret: str | None) -> str:
         """Return `secret`; raise _NoTls if tls:// would send it in the clear, as nats-py does if the server asks for no TLS."""
-        # no public attribute of nats-py shows whether it asks
-        if self._url.scheme == "tls" and not self.client._server_info.get("tls_required"):
+        if self._url.scheme == "tls" and not self.client.tls_required:
             raise _NoTls
         return secret or ""
 
@@ -164,7 +162,7 @@ class NatsConnection:
             raise error  # or nats-py tries again until it runs out of attempts
         if denied := PERMISSIONS_VIOLATION.search(str(error)):
             self.denied.add(f"{'publish to' if denied[1] == 'publish' else 'subscribe to'} {denied[2]}")
-            self._refused(denied[2])
+            self._owner.subject_refused(denied[2])
 
     def _on_reader_done(self, reading: asyncio.Task[None]) -> None:
         error = None if reading.cancelled() else reading.exception()

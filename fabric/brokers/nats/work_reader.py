@@ -110,8 +110,7 @@ class WorkReader:
         self._end = BrokerClosed("the subscription is closed")
         self._changed.set()
         with suppress(NatsError):  # already closed, or the connection is lost
-            # after unsubscribe() we would not see messages that are on their way here, and they would wait for ACK_WAIT
-            await self._stream.client._send_unsubscribe(self._subscription._id)
+            await self._stream.client.stop_sending(self._subscription)
             await self._round_trip()
             await self._settle(NAK, [_Held(self, number) for number in self._held])
             await self._subscription.unsubscribe()

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from functools import lru_cache, partial
 from itertools import chain
@@ -174,7 +174,7 @@ class _RedisBroker:
     async def _listen(self, name: str) -> Mailbox:
         channel = name.encode()
         async with self._pubsub_lock:
-            self._pubsub = self._pubsub or await self._connect(self._pushed)
+            self._pubsub = self._pubsub or await self._connect(pubsub=True)
         pubsub = self._pubsub
 
         async def leave(mailbox: Mailbox) -> None:
@@ -193,12 +193,8 @@ class _RedisBroker:
             raise
         return mailbox
 
-    def _pushed(self, channel: bytes, body: bytes) -> None:
-        for mailbox in self._mailboxes.get(channel, ()):
-            mailbox.put(Delivery(body))
-
-    async def _connect(self, pushed: Callable[[bytes, bytes], None] | None = None) -> RedisConnection:
-        connection = await RedisConnection.open(self._url, self._timeout, self._lose, pushed)
+    async def _connect(self, *, pubsub: bool = False) -> RedisConnection:
+        connection = await RedisConnection.open(self._url, self._timeout, self, pubsub=pubsub)
         self._connections.append(connection)
         return connection
 
@@ -233,6 +229,16 @@ class _RedisBroker:
             else:
                 for reader, reply in zip(readers, replies.result()[1:], strict=False):
                     reader.renewed(reply)
+
+    # ------------------------------------------------------------ the owner of connections
+    def message_published(self, topic: bytes, body: bytes) -> None:
+        """See ConnectionOwner."""
+        for mailbox in self._mailboxes.get(topic, ()):
+            mailbox.put(Delivery(body))
+
+    def connection_lost(self, reason: str) -> None:
+        """See ConnectionOwner."""
+        self._lose(reason)
 
     def _lose(self, reason: str, reply: Reply = None, kind: type[BrokerError] = BrokerReset) -> None:
         where = self._url.where

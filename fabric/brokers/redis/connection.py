@@ -10,8 +10,8 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Callable, Iterable, Sequence
-from typing import Any, Self
+from collections.abc import Iterable, Sequence
+from typing import Any, Protocol, Self
 
 import hiredis
 import msgspec
@@ -41,7 +41,10 @@ class _Plain(Connection):
     """A connection that ends at once, also where redis-py ends it: after a read that failed or was cancelled."""
 
     async def disconnect(self, *arguments: Any, **named: Any) -> None:
-        """Abort first: a stalled broker takes neither queued bytes nor TLS's close_notify, and the socket would stay."""
+        """Abort first: a stalled broker takes neither queued bytes nor TLS's close_notify, and the socket would stay.
+
+        redis-py has no public name for the socket; test_redis_connection.py fails when it has another private one.
+        """
         if self._writer is not None:
             self._writer.transport.abort()
         await super().disconnect(*arguments, **named)
@@ -62,25 +65,28 @@ class _Sent(msgspec.Struct):
     """Fulfilled with all replies, or with fewer than `count` if the connection is lost first."""
 
 
+class ConnectionOwner(Protocol):
+    """The methods that a RedisConnection calls on its owner."""
+
+    def connection_lost(self, reason: str) -> None:
+        """The connection is lost, unless its owner closed or dropped it; called once."""
+        ...
+
+    def message_published(self, topic: bytes, body: bytes) -> None:
+        """A pub/sub message has arrived; called on a connection with `pubsub` only."""
+        ...
+
+
 class RedisConnection:
     """One connection to Redis."""
 
-    def __init__(
-        self,
-        connection: Connection,
-        client: int,
-        lost: Callable[[str], None],
-        pushed: Callable[[bytes, bytes], None] | None,
-    ) -> None:
-        """Take over an open redis-py connection.
-
-        lost: called with the reason when the connection is lost. pushed: called with channel and body of each pub/sub message.
-        """
+    def __init__(self, connection: Connection, client: int, owner: ConnectionOwner, *, pubsub: bool) -> None:
+        """Take over an open redis-py connection. pubsub: it is for subscriptions."""
         self.client = client
         """The number that Redis gives this connection (CLIENT ID)."""
         self._connection = connection
-        self._lost = lost
-        self._pushed = pushed
+        self._owner = owner
+        self._pubsub = pubsub
         self._ended = False
         self._outbox: list[bytes] = []
         self._filled = asyncio.Event()
@@ -88,13 +94,7 @@ class RedisConnection:
         self._tasks = (asyncio.create_task(self._read()), asyncio.create_task(self._write()))
 
     @classmethod
-    async def open(
-        cls,
-        url: BrokerUrl,
-        timeout: float,
-        lost: Callable[[str], None],
-        pushed: Callable[[bytes, bytes], None] | None = None,
-    ) -> Self:
+    async def open(cls, url: BrokerUrl, timeout: float, owner: ConnectionOwner, *, pubsub: bool = False) -> Self:
         """Connect and log in, once, within `timeout` seconds. Raises BrokerDenied, a kind of BrokerUnavailable."""
         settings: dict[str, Any] = {
             "host": url.host,
@@ -120,7 +120,7 @@ class RedisConnection:
         except BaseException:
             await connection.disconnect()
             raise
-        return cls(connection, client, lost, pushed)
+        return cls(connection, client, owner, pubsub=pubsub)
 
     def send(self, commands: Iterable[Command]) -> asyncio.Future[Replies]:
         """Send commands; the result is their replies, fewer if the connection is lost first. Cancelling it does no harm."""
@@ -172,8 +172,8 @@ class RedisConnection:
             except Exception as error:  # redis-py's, the socket's, or the parser's
                 self._lose(error)
                 return
-            if self._pushed is not None and isinstance(reply, list) and reply[:1] == [b"message"] and len(reply) == 3:
-                self._pushed(reply[1], reply[2])
+            if self._pubsub and isinstance(reply, list) and reply[:1] == [b"message"] and len(reply) == 3:
+                self._owner.message_published(reply[1], reply[2])
                 continue
             if self._ended:
                 return
@@ -190,7 +190,7 @@ class RedisConnection:
     def _lose(self, error: Exception) -> None:
         if not self._ended:
             self.drop()
-            self._lost(str(error) or type(error).__name__)
+            self._owner.connection_lost(str(error) or type(error).__name__)
 
 
 def _refusal(where: str, error: Exception, timeout: float) -> BrokerError:

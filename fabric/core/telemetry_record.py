@@ -102,3 +102,8 @@ def id_after(id: int, number: int) -> int:
 def after(span: str, number: int) -> str:
     """The context whose span id comes `number` after that of `span`, which was minted and is well-formed."""
     return f"{span[:36]}{id_after(int(span[36:52], 16), number):016x}{span[52:]}"
+
+
+def trace_id(span: str) -> str:
+    """The id, in hex, of the trace that a minted context belongs to; empty for none."""
+    return span[3:35]

@@ -5,7 +5,9 @@ from __future__ import annotations
 from fabric.errors import EndOfLink, LinkBroken, LinkError
 from fabric.links.base import Link, LinkInfo
 from fabric.links.settings import DEFAULT_FRAME_BYTES, DEFAULT_STALL_TIMEOUT
-from fabric.links.stream import IncomingFrames, OutgoingFrames, StreamLink
+from fabric.links.stream.incoming import IncomingFrames
+from fabric.links.stream.link import StreamLink
+from fabric.links.stream.outgoing import OutgoingFrames
 
 
 def pair(

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from fabric.core.bridge.processes.pool import RESTART_MOST
+from fabric.core.bridge.processes.restarts import RESTART_MOST
 from fabric.core.edge.correlation import STARTS_MOST
 from fabric.core.peers.lease import LEASE
 

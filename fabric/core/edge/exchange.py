@@ -12,7 +12,7 @@ from typing import Protocol
 import msgspec
 
 from fabric.caller import UNKNOWN_CALLER, Caller
-from fabric.core.telemetry_record import Record, Side
+from fabric.core.telemetry_record import Record, Side, trace_id
 from fabric.envelope import Kind
 
 NEVER = float("inf")
@@ -69,7 +69,7 @@ class TraceContext(msgspec.Struct, frozen=True, gc=False):
     @property
     def id(self) -> str:
         """The id of the trace, in hex; empty if the exchange is not sampled."""
-        return self.span[3:35]
+        return trace_id(self.span)
 
 
 UNTRACED = TraceContext()

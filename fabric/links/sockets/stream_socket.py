@@ -15,7 +15,9 @@ from fabric.links.accepted_links import AcceptedLinks
 from fabric.links.base import LinkHandler, LinkInfo, new_link_id
 from fabric.links.mending import Mender
 from fabric.links.settings import LinkLimits
-from fabric.links.stream import FLUSH_TIMEOUT, IncomingFrames, OutgoingFrames, StreamLink, flushed
+from fabric.links.stream.incoming import IncomingFrames
+from fabric.links.stream.link import StreamLink
+from fabric.links.stream.outgoing import FLUSH_TIMEOUT, OutgoingFrames, flushed
 
 _FOREIGN = re.compile(rb"[A-Z]{3,} [/*]|HTTP/|\x16\x03")
 """The first bytes of HTTP and TLS. A web page can make a browser POST to any port, with JSON-RPC lines as the body."""

@@ -12,7 +12,9 @@ from fabric.errors import EndOfLink, LinkBroken, LinkRefused, LinkUnwritable
 from fabric.links.base import LinkInfo
 from fabric.links.settings import DEFAULT_FRAME_BYTES, DEFAULT_STALL_TIMEOUT
 from fabric.links.stdio.pipes import open_sink, open_source
-from fabric.links.stream import IncomingFrames, OutgoingFrames, StreamLink, drop, flushed
+from fabric.links.stream.incoming import IncomingFrames
+from fabric.links.stream.link import StreamLink
+from fabric.links.stream.outgoing import OutgoingFrames, drop, flushed
 
 _READER_LEFT = (errno.EPIPE, errno.ECONNRESET, errno.EIO)  # of a pipe, a socket, a terminal
 

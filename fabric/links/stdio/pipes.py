@@ -15,7 +15,8 @@ import threading
 from collections.abc import Callable
 from typing import Protocol
 
-from fabric.links.stream import OutgoingFrames, Sink, Source
+from fabric.links.stream.incoming import Source
+from fabric.links.stream.outgoing import OutgoingFrames, Sink
 
 Ended = Callable[[], None]
 """Called once, when the other end is gone or the source was closed."""

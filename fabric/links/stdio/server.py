@@ -22,7 +22,9 @@ from fabric.links.settings import DEFAULT_FRAME_BYTES, DEFAULT_STALL_TIMEOUT
 from fabric.links.stdio.command import ServerCommand, environment
 from fabric.links.stdio.pipes import ClosableSink, ClosableSource, open_sink, open_source
 from fabric.links.stdio.processes import Process, Processes
-from fabric.links.stream import IncomingFrames, OutgoingFrames, StreamLink, drop
+from fabric.links.stream.incoming import IncomingFrames
+from fabric.links.stream.link import StreamLink
+from fabric.links.stream.outgoing import OutgoingFrames, drop
 
 CAPABILITIES = {"stdio": Capabilities()}
 

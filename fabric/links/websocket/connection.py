@@ -13,7 +13,9 @@ from fabric.errors import EndOfLink, LinkBroken, LinkError, LinkProtocolError
 from fabric.links.base import LinkInfo
 from fabric.links.mending import Mender
 from fabric.links.settings import LinkLimits
-from fabric.links.stream import IncomingFrames, OutgoingFrames, StreamLink, flushed
+from fabric.links.stream.incoming import IncomingFrames
+from fabric.links.stream.link import StreamLink
+from fabric.links.stream.outgoing import OutgoingFrames, flushed
 from fabric.links.websocket.frames import GOING_AWAY, NO_CODE, NORMAL, Close, FrameReader, FrameWriter
 
 _CLOSE_TIMEOUT = 5.0  # seconds that a peer has to read its last messages, and to answer a close

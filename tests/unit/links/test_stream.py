@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
-from fabric.links.stream import flushed
+from fabric.links.stream.outgoing import flushed
 
 
 class Draining:

@@ -16,25 +16,20 @@ from fabric.core.bridge.processes.checkup import Checkup
 from fabric.core.bridge.processes.child import Child
 from fabric.core.bridge.processes.health import Condition
 from fabric.core.bridge.processes.limits import ServerLimits
-from fabric.core.bridge.processes.probe import Known, Probe, Step, configured
+from fabric.core.bridge.processes.probe import Known, Step, configured
+from fabric.core.bridge.processes.probing import Probing
 from fabric.core.bridge.processes.registry import Processes
 from fabric.core.bridge.processes.renewal import Renewal
+from fabric.core.bridge.processes.restarts import STABLE_AFTER, Restarts
 from fabric.core.bridge.processes.slots import Slots
 from fabric.core.bridge.snapshot import ServerProcesses
 from fabric.core.bridge.speaking import choice
 from fabric.core.bridge.speaking.base import Speaker
-from fabric.core.bridge.timers import Timer, Timers
+from fabric.core.bridge.timers import Timers
 from fabric.core.effects import CheckServer, Complain, Consume, Effect, Pause
 from fabric.core.peers.announcement import Health, Served
 from fabric.mcp import eras
 from fabric.mcp.jsonrpc import Message
-
-RESTART_FIRST, RESTART_MOST = 0.1, 10.0
-"""Seconds before a server whose process has ended is started again: the first time, and at most. They double each time."""
-STABLE_AFTER = 30.0
-"""Seconds that a process has to live, so that the next restart is quick again."""
-FORGIVEN = 2
-"""How many restarts in a row leave a server healthy that has served, while its callers wait. After the next it is unhealthy."""
 
 
 class Pool:
@@ -56,16 +51,13 @@ class Pool:
         self.checkup = Checkup(self)
         self.renewal = Renewal()
         self._processes = processes
-        self._timers = timers
+        self._probing = Probing(name, limits.start_timeout, processes, timers)
+        self._restarts = Restarts(name, timers)
         self._out = out
         self._shared: Child | None = None
         self._warm: deque[Child] = deque()
-        self._probe: Probe | None = None  # under way
         self.known = configured(limits.era)
         self._since: float | None = None  # the first start since the last answer; None if there was none
-        self._restarts = 0  # in a row, of processes that lived for a short time
-        self._restarting = False  # a restart is due
-        self._gently = False  # the next probe begins with initialize: the last one stuck at server/discover
         self._excused = ""  # why a process ended that server/discover may have harmed
 
     def describe(self, open: bool, now: float) -> Served:
@@ -115,16 +107,12 @@ class Pool:
     # ------------------------------------------------------------ starting
     def start(self, now: float) -> None:
         """Start the process that is probed."""
-        self._timers.clear((Timer.RESTART, self.name))
-        self._restarting = False
+        self._restarts.begun()
         self.renewal.room_made()
         self.condition.begun()
         if self._since is None:
             self._since = now
-        known, self._gently = Known(eras=(eras.LEGACY,)) if self._gently else self.known, False
-        self._probe = Probe(self._spawn(now), known, now, self.limits.start_timeout)
-        self._processes.write(self._probe.child, self._probe.begin())
-        self._timers.set((Timer.PROBE, self.name), self._probe.due)
+        self._probing.begin(self._spawn(now), self.known, now)
 
     def _spawn(self, now: float) -> Child:
         child = self._processes.start(self.name, now)
@@ -133,46 +121,41 @@ class Pool:
 
     def probed(self, child: Child, id: str, answer: Message, now: float) -> bool:
         """Handle an answer to the probe: the eras are known, or another request follows. Returns False for any other answer."""
-        probe = self._probe
-        step = probe.answered(id, answer) if probe is not None and probe.child is child else None
-        if probe is None or step is None:
+        step = self._probing.answered(child, id, answer)
+        if step is None:
             return False
-        self._go_on(probe, step, now)
+        self._go_on(child, step, now)
         return True
 
     def question(self, child: Child) -> str:
         """The id of the only open request of the probe to this process; empty if none is open, or two are."""
-        return self._probe.only_open if self._probe is not None and self._probe.child is child else ""
+        return self._probing.question(child)
 
     def late(self, now: float) -> None:
         """The probe was not answered in the time of one request, or of all."""
-        if self._probe is not None:
+        child, step = self._probing.child, self._probing.late(now)
+        if child is not None and step is not None:
             if not self._old_serve:
                 self.condition.waiting()
-            self._go_on(self._probe, self._probe.late(now), now)
+            self._go_on(child, step, now)
 
-    def _go_on(self, probe: Probe, step: Step, now: float) -> None:
+    def _go_on(self, child: Child, step: Step, now: float) -> None:
         if step.failure:
             reason = f"{step.failure}{self.limits.last_words()}"
-            self._gently = probe.may_have_harmed
             self._complain(reason)
             if self._old_serve:
                 self._keep_old(reason)
             else:
                 self._unhealthy(reason, now)
         elif step.found is not None:
-            self._found(probe.child, step.found, now)
-        else:
-            if step.write:
-                self._processes.write(probe.child, step.write)
-            self._timers.set((Timer.PROBE, self.name), probe.due)
+            self._found(child, step.found, now)
 
     def _found(self, child: Child, known: Known, now: float) -> None:
         self.known, self.eras, self.modern = known, known.eras, choice.for_modern_clients(known.eras)
         self._since, self._excused = None, ""
         self.condition.answered()
         self.checkup.put_off(now)
-        self._forget_probe()
+        self._probing.end()
         self._retire_old(now)
         if self.modern is None:
             self.stop(child)  # it is initialized; sessions get new ones
@@ -186,12 +169,10 @@ class Pool:
         """Have the processes of this server replaced. Returns False if the request with this token was carried out before."""
         if not self.renewal.begin(token, self.children.values()):
             return False
-        if self._probe is not None:
-            self.stop(self._probe.child)
-            self._forget_probe()
+        self._stop_probed()
         if self._shared is not None:
             self.renewal.forget(self._shared)  # the last restart may still be making room, which this one does not need
-        self._restarts = 0
+        self._restarts.reset()
         while len(self.children) >= self.limits.most and self._warm:
             self.stop(self._warm[0])
         if len(self.children) < self.limits.most:
@@ -210,9 +191,7 @@ class Pool:
 
     def _keep_old(self, failure: str) -> None:
         """The new process of a restart has failed: the old ones go on serving."""
-        if self._probe is not None:
-            self.stop(self._probe.child)
-        self._forget_probe()
+        self._stop_probed()
         self._since = None
         self.renewal.failed(failure, self.children.values())
 
@@ -256,7 +235,7 @@ class Pool:
 
     def refill(self, now: float) -> None:
         """Start warm processes until there are enough."""
-        if eras.LEGACY not in self.eras or not self.condition.serves or self._restarting:
+        if eras.LEGACY not in self.eras or not self.condition.serves or self._restarts.due:
             return
         while len(self._warm) < self.limits.warm and len(self.children) < self.limits.most:
             self._warm.append(self._spawn(now))
@@ -332,25 +311,25 @@ class Pool:
         if self.checkup.minds(child):
             self.spare_pings(child, reason, now)
             return
-        if self._probe is not None and child is self._probe.child and self._probe.may_have_harmed:
-            self._forget_probe()
-            self._excused, self._gently = reason, True
+        if self._probing.may_have_harmed(child):
+            self._probing.end(gently=True)
+            self._excused = reason
             self.start(now)
             return
         self._complain(reason)
-        probing = self._probe is not None and child is self._probe.child
+        probing = child is self._probing.child
         brief = probing or now - child.begun <= STABLE_AFTER
         if not brief:
-            self._restarts = 0
+            self._restarts.reset()
         if probing and self._old_serve:
             self._keep_old(reason)
         elif probing:
-            self._forget_probe()
+            self._probing.end()
             self._outage(reason, now, refused=refused)
         elif child is self._shared:
             self._shared = None
-            if self._probe is None:
-                self._restart(now)
+            if self._probing.child is None:
+                self._restarts.put(now)
         elif child in self._warm:
             self._warm.remove(child)
             if self._alone and brief:  # else the shared process shows whether the server is healthy
@@ -365,18 +344,14 @@ class Pool:
     @property
     def _alone(self) -> bool:
         """Whether there is neither a shared process, nor one being probed, nor a restart that is due."""
-        return self._shared is None and self._probe is None and not self._restarting
+        return self._shared is None and self._probing.child is None and not self._restarts.due
 
     def _outage(self, reason: str, now: float, *, refused: bool) -> None:
         """A process without work has ended."""
-        if self.eras and not refused and self._restarts < FORGIVEN and self.condition.health is not Health.UNHEALTHY:
-            self._restart(now)
+        if self.eras and not refused and self._restarts.forgiven and self.condition.health is not Health.UNHEALTHY:
+            self._restarts.put(now)
         else:
             self._unhealthy(reason, now)
-
-    def _forget_probe(self) -> None:
-        self._probe = None
-        self._timers.clear((Timer.PROBE, self.name))
 
     def give_up(self, reason: str, now: float) -> list[Child]:
         """Checks have brought the server down: replace its processes, but not those of sessions. Returns the replaced ones."""
@@ -394,15 +369,14 @@ class Pool:
 
     def _stand_down(self, now: float) -> None:
         """Stop the shared process and the probed one, and have another started."""
-        for child in (self._shared, self._probe.child if self._probe is not None else None):
-            if child is not None:
-                self.stop(child)
-        self._forget_probe()
+        if self._shared is not None:
+            self.stop(self._shared)
+        self._stop_probed()
         self._shared = None
         self._since = None
-        self._restart(now)
+        self._restarts.put(now)
 
-    def _restart(self, now: float) -> None:
-        self._restarting = True
-        self._timers.set((Timer.RESTART, self.name), now + min(RESTART_FIRST * 2**self._restarts, RESTART_MOST))
-        self._restarts += 1
+    def _stop_probed(self) -> None:
+        if self._probing.child is not None:
+            self.stop(self._probing.child)
+        self._probing.end()

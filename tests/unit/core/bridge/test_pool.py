@@ -7,9 +7,10 @@ import pytest
 from fabric.core.bridge.job import job_of
 from fabric.core.bridge.processes.health import Checks
 from fabric.core.bridge.processes.limits import ServerLimits
-from fabric.core.bridge.processes.pool import FORGIVEN, Pool
+from fabric.core.bridge.processes.pool import Pool
 from fabric.core.bridge.processes.probe import SECOND_REQUEST
 from fabric.core.bridge.processes.registry import Processes
+from fabric.core.bridge.processes.restarts import FORGIVEN
 from fabric.core.bridge.timers import Timer, Timers
 from fabric.core.effects import CheckServer, Complain, Effect, StartServer, StopServer, Write
 from fabric.core.peers.announcement import Health

@@ -78,7 +78,7 @@ class Client(NatsPyClient):
             self._transport._io_writer.transport.abort()
 
     async def stop_sending(self, subscription: Subscription) -> None:
-        """Have the server send no more. The subscription still takes messages on their way here; after unsubscribe() it would not."""
+        """Have the server send no more. The subscription still takes messages on their way here, unlike after unsubscribe()."""
         await self._send_unsubscribe(subscription._id)
 
 

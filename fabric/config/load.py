@@ -33,7 +33,7 @@ from fabric.config.settings.process import (
     Settings,
     TimeSettings,
 )
-from fabric.config.settings.server import ENVIRONMENT, Source
+from fabric.config.settings.server import ENVIRONMENT, ConfigSource
 from fabric.config.state_folder import state_path
 from fabric.config.validation_errors import validated
 from fabric.errors import ConfigError
@@ -116,7 +116,7 @@ def _secret(section: FabricSection, environment: Mapping[str, str], origins: Ori
     )
 
 
-def _default_server(file: ConfigFile, names: list[str], source: Source, *, needs_servers: bool) -> str | None:
+def _default_server(file: ConfigFile, names: list[str], source: ConfigSource, *, needs_servers: bool) -> str | None:
     """The server that /mcp means. names: the enabled servers. Raises ConfigError if servers are needed and none is enabled."""
     if not names and needs_servers:
         if source.name == ENVIRONMENT:

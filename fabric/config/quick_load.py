@@ -13,7 +13,7 @@ from typing import Any
 
 from fabric.config.schema.values import broker_url, channel_part, is_ours, plain
 from fabric.config.settings.process import FabricSettings, LogSettings, SecretSettings, Settings
-from fabric.config.settings.server import ENVIRONMENT, Source
+from fabric.config.settings.server import ENVIRONMENT, ConfigSource
 from fabric.config.state_folder import state_path
 
 _VARIABLES = {"FABRIC_NAME": "name", "FABRIC_BROKER": "broker", "FABRIC_STATE": "state", "FABRIC_SECRET_FILE": "secretFile"}
@@ -46,7 +46,7 @@ def _settings(given: Mapping[str, Any], secret: str | None, environment: Mapping
     secret_file = Path.cwd() / plain(given["secretFile"]) if "secretFile" in given else None
     state = Path.cwd() / plain(given["state"]) if "state" in given else state_path(environment)
     return Settings(
-        source=Source(name=ENVIRONMENT),
+        source=ConfigSource(name=ENVIRONMENT),
         fabric=FabricSettings(state=state, **fabric),
         secret=SecretSettings(secret=secret, secret_file=secret_file),
         log=LogSettings(**{field: given[key] for key, field in _LOG_KEYS.items() if key in given}),

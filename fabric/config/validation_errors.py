@@ -13,13 +13,13 @@ from fabric.config.schema.file import ConfigFile
 from fabric.config.schema.nearest import nearest
 from fabric.config.schema.section import nested
 from fabric.config.schema.server import ServerSection
-from fabric.config.settings.server import Source
+from fabric.config.settings.server import ConfigSource
 from fabric.errors import ConfigError
 
 _ALIKE = 0.6  # low: the key is refused in any case, and this is only a guess
 
 
-def validated(content: Any, source: Source, origins: Origins) -> ConfigFile:
+def validated(content: Any, source: ConfigSource, origins: Origins) -> ConfigFile:
     """The checked file with this content. Raises ConfigError about the first error, with a line for each other one."""
     try:
         return ConfigFile.model_validate(content)
@@ -45,7 +45,7 @@ def _meant(loc: tuple[int | str, ...]) -> str | None:
     return nearest(str(loc[-1]), known, _ALIKE)
 
 
-def _where(loc: tuple[int | str, ...], source: Source, origins: Origins) -> str:
+def _where(loc: tuple[int | str, ...], source: ConfigSource, origins: Origins) -> str:
     keys = [".".join(map(str, loc[1:end])) for end in range(2, len(loc) + 1)] if loc[:1] == ("fabric",) else []
     if given := [origins.others[key] for key in keys if key in origins.others]:
         return given[0]

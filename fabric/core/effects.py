@@ -170,19 +170,19 @@ class Completed(msgspec.Struct, frozen=True, gc=False):
 
 
 class StatusChanged(msgspec.Struct, frozen=True, gc=False):
-    """Something that others wait for may have come: look at the snapshot or the announcements again.
+    """Wake those who wait for a change of the snapshot or the announcements.
 
-    It follows a change of what these say of the broker, of `settled` and `sure`, of the workers that are there and the servers
-    they name, or of the health of this bridge's own servers.
+    It follows a change of the connection to the broker, of `settled` or `sure`, of the known workers or the servers that they
+    name, or of the health of this bridge's own servers.
     """
 
 
 class Idle(msgspec.Struct, frozen=True, gc=False):
-    """A bridge that drains may leave without loss: no job is open, and its peers have acknowledged everything. Comes once."""
+    """Report that a bridge which drains may leave without loss: no job is open, and peers have acknowledged all. Comes once."""
 
 
 class Unasked(msgspec.Struct, frozen=True, gc=False):
-    """The message that a process has just written answers no request that is open, or is a ping: nobody waits for it."""
+    """Report that nobody waits for the message that a process has just written: an answer to no open request, or a ping."""
 
     child: str
 

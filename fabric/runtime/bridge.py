@@ -91,7 +91,7 @@ class Bridge:
         self._connect = connect
         self._check = check
         self._completed = completed
-        self._idle = asyncio.Event()  # set once it may leave, while it drains
+        self._idle = asyncio.Event()  # set once it may leave without loss
         self._children: dict[str, Link] = {}
         self._unasked: dict[str, UnaskedMessages] = {}
         self._tasks: dict[str, asyncio.Task[None]] = {}
@@ -105,11 +105,11 @@ class Bridge:
         return f"<Bridge {self.snapshot()}>"
 
     def snapshot(self) -> BridgeSnapshot:
-        """The bridge now."""
+        """The state of the bridge now."""
         return self._core.snapshot(self.node.loop.now())
 
     def servers(self) -> Mapping[str, ServerProcesses]:
-        """Its servers now, by name."""
+        """The state of its servers now, by name."""
         return self.snapshot().servers
 
     def last_words(self, server: str) -> str:

@@ -79,11 +79,11 @@ class Edge:
         self._core = EdgeCore(identity, limits, servers, retry_calls=retry_calls)
         self.node = Node(url, fabric, self._core, self._perform, dialer)
         self.known = self._core.known
-        """Whether there is, or recently was, a server of this name."""
+        """Whether a server of this name is known; see ServerDirectory.known."""
         self.names = self._core.names
-        """Every known server, by name."""
+        """The names of all known servers."""
         self.untaken = self._core.untaken
-        """Why no bridge takes work of this server, for people; empty where one would."""
+        """Why no bridge takes work of this server, for people; empty if one does."""
         self._fabric = fabric
         self._sealer = sealer
         self._lifetime = session_lifetime
@@ -97,7 +97,7 @@ class Edge:
         return f"<Edge {self.snapshot()}>"
 
     def snapshot(self) -> EdgeSnapshot:
-        """The edge now."""
+        """The state of the edge now."""
         return self._core.snapshot(self.node.loop.now())
 
     @property

@@ -24,7 +24,7 @@ Perform = Callable[[Effect], None]
 
 
 class Core(Protocol):
-    """A core, as its drivers see it: see fabric/core/__init__.py. The loop calls the first four, and the node the others."""
+    """A core, as its drivers call it: see fabric/core/__init__.py. The loop uses the first four, the node the others."""
 
     def handle(self, event: Event, now: float) -> list[Effect]:
         """Handle one event."""
@@ -48,7 +48,7 @@ class Core(Protocol):
     """The peers that `transmit` has messages for."""
 
     def transmit(self) -> list[Effect]:
-        """The messages that wait in the lanes, packed."""
+        """The messages that wait in the lanes, as packs."""
         ...
 
     def leave(self, now: float) -> list[Effect]:
@@ -56,7 +56,7 @@ class Core(Protocol):
         ...
 
     def snapshot(self, now: float) -> MemberSnapshot:
-        """The core at this moment."""
+        """The state of the core now."""
         ...
 
     def announcements(self) -> list[tuple[str, Announcement]]:

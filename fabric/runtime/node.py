@@ -75,7 +75,7 @@ class Node:
         return self._core.announcements()
 
     async def change(self) -> None:
-        """Wait until what `connected`, `ready` and `announcements` say may have changed. Raises the error of a failed node."""
+        """Wait until `connected`, `ready` or `announcements` may have changed. Raises the error of a failed node."""
         await asyncio.wait([self._changed, self.failed], return_when=asyncio.FIRST_COMPLETED)
         if self.failed.done():
             self.failed.result()

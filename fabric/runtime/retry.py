@@ -59,16 +59,16 @@ class Dialer:
         name: str,
         connect: Callable[[], Awaitable[T]],
         *,
-        most: int = 0,
+        max_attempts: int = 0,
         on_failure: Callable[[int, TransportError], None] = lambda _number, _error: None,
     ) -> T:
         """The result of `connect`, once it succeeds.
 
-        name: of the peer, for `on_attempt`. most: attempts at most, whatever the policy says; 0 for no such bound. on_failure:
-        called with the number of an attempt and its error, if another attempt follows. Raises the error of the last attempt.
+        name: of the peer, for `on_attempt`. max_attempts: a bound besides the policy's; 0 for none. on_failure: called with the
+        number of an attempt and its error, if another attempt follows. Raises the error of the last attempt.
         """
         policy = self._policy
-        bounds = [policy.attempts, most, 0 if (peer, name) in self._reached else policy.first_attempts]
+        bounds = [policy.attempts, max_attempts, 0 if (peer, name) in self._reached else policy.first_attempts]
         attempts = min(filter(None, bounds), default=0) if policy.enabled else 1
         number = 0
 

@@ -54,7 +54,7 @@ EDGE = MEMBER | {
     "_SlowLink.notices": "kept_notices",
 }
 BRIDGE = MEMBER | {
-    "Processes.by_id": "processes",
+    "ProcessRegistry.by_id": "processes",
     "Pool.children": "processes",
     "Pool._warm": "warm",
     "Renewal._retired": "retired",
@@ -104,7 +104,7 @@ UNCOUNTED = {
     "Answers._frames": "part of a batch, which is counted",
     "LongLink.holds": "at most one for each of four reasons",
     "BridgeCore.pools": "given once",
-    "Processes._counts": "one for each server",
+    "ProcessRegistry._counts": "one for each server",
     "Renewal._seen": "the newest 16",
     "Probe._asked": "at most two questions",
     "Probe._open": "at most two questions",

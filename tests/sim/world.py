@@ -135,7 +135,7 @@ class World:
         unread, start, checks = self.settings.unread_bytes, self.settings.start_timeout, self.settings.checks
         limits = {
             name: ServerLimits(
-                name + definition, slots=slots, most=most, unread_bytes=unread, checks=checks, start_timeout=start
+                name + definition, slots=slots, max_processes=most, unread_bytes=unread, checks=checks, start_timeout=start
             )
             for name in self.settings.servers
         }

@@ -43,7 +43,7 @@ class GivenAnswers(msgspec.Struct, frozen=True):
     """The answer that a model would give; None for none."""
 
 
-class Answers:
+class AnsweringHost:
     """A Host. It declares the capabilities that it has answers for, and no others."""
 
     def __init__(self, server: str, progress: ServerProgress, person: Person | None, given: GivenAnswers) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 
 from fabric.config.settings.process import Settings
 from fabric.mcp import jsonrpc
-from workers.answering.answers import Answers, GivenAnswers
+from workers.answering.answers import AnsweringHost, GivenAnswers
 from workers.answering.host import Unanswered
 from workers.answering.person import Person
 from workers.answering.progress import ServerProgress
@@ -80,7 +80,7 @@ async def _call(
     tool: Tool | None = None
     code = 1
     with ServerProgress() as progress:
-        answers = Answers(server, progress, Person() if Person.present() else None, given)
+        answers = AnsweringHost(server, progress, Person() if Person.present() else None, given)
         try:
             async with visit(settings, server, answers) as client:
                 tools = await _tools(client)
@@ -119,7 +119,7 @@ async def _tools(client: Client) -> list[Tool]:
         return []
 
 
-def _note(refused: Refused, answers: Answers) -> None:
+def _note(refused: Refused, answers: AnsweringHost) -> None:
     """Note the capabilities that the server misses in its client, if its error names them."""
     missing = refused.data.get("requiredCapabilities") if isinstance(refused.data, dict) else None
     if refused.code == jsonrpc.MISSING_CAPABILITY and isinstance(missing, dict):

@@ -1,4 +1,4 @@
-"""Joins a fabric that runs: finds it, lists its workers, and says how to start one that does not run."""
+"""Joins a running fabric: finds it, lists its workers, and names the commands that start one."""
 
 from __future__ import annotations
 
@@ -31,11 +31,11 @@ if TYPE_CHECKING:
 NOT_RUNNING = "no fabric is running here; start one: mcp-fabric up CONFIG"
 
 JOIN_TIMEOUT = 5.0
-"""Seconds that the broker and whoever is there have to answer."""
+"""Seconds that the broker and the workers have to answer, besides a lease."""
 
 
 async def runs_here(settings: Settings) -> bool:
-    """Whether the embedded broker runs. Raises ConfigError where its folder belongs to somebody else."""
+    """Whether the embedded broker runs. Raises ConfigError if its folder belongs to another user."""
     refuse_foreign(settings.fabric.state)
     return await nats_server.find(settings.fabric.state) is not None
 
@@ -51,15 +51,15 @@ def start_commands(settings: Settings, *roles: str) -> str:
 
 @asynccontextmanager
 async def join(settings: Settings) -> AsyncIterator[WorkerContext]:
-    """The context of a process at the broker that was given, or at the embedded broker that runs.
+    """The context of a process at the broker that was given, or at the embedded broker if it runs.
 
-    It starts no broker: BrokerRefused if none runs. A person waits, so the first failed attempt to reach a broker is the last.
+    It starts no broker: raises BrokerRefused if none runs. As a person waits, it makes one attempt to reach the broker.
     """
     if settings.fabric.broker is None and not await runs_here(settings):
         raise BrokerRefused(NOT_RUNNING)
     retry = msgspec.structs.replace(settings.fabric.retry, first_attempts=1)
-    hasty = msgspec.structs.replace(settings.fabric, retry=retry)
-    async with worker_context(msgspec.structs.replace(settings, fabric=hasty)) as context:
+    impatient = msgspec.structs.replace(settings.fabric, retry=retry)
+    async with worker_context(msgspec.structs.replace(settings, fabric=impatient)) as context:
         yield context
 
 
@@ -73,8 +73,8 @@ async def wait_until(node: Node, context: WorkerContext, condition: Callable[[],
         raise BrokerTimeout(f"broker {registry.redacted(context.url)} does not answer; mcp-fabric doctor says why") from None
 
 
-async def everyone(settings: Settings) -> list[tuple[str, Announcement]]:
-    """Every edge and bridge that is there, by incarnation. Raises as `join` and `wait_until`."""
+async def announced_workers(settings: Settings) -> list[tuple[str, Announcement]]:
+    """The announcements of all edges and bridges, by incarnation. Raises as `join` and `wait_until`."""
     async with join(settings) as context:
         observer = Observer(context.url, settings.fabric.name, context.identity(), Dialer(context.settings.fabric.retry))
         observer.node.start()
@@ -86,10 +86,10 @@ async def everyone(settings: Settings) -> list[tuple[str, Announcement]]:
 
 
 async def why_unserved(edge: Edge, context: WorkerContext, name: str) -> str:
-    """Why nobody serves `name`, for people, once that is certain; empty as soon as somebody does. Raises as `wait_until`.
+    """Why no bridge serves `name`, for people, once that is certain; empty as soon as one does. Raises as `wait_until`.
 
-    With the embedded broker, it is certain once the workers that are there have answered. With a given broker, workers may have
-    lost it and may come back, so it takes a full lease.
+    With the embedded broker, it is certain once the workers have answered. With a given broker, workers may have lost it and
+    may come back, so it takes a full lease.
     """
     own = context.settings.fabric.broker is None
     await wait_until(edge.node, context, lambda: name in edge.announced_servers() or edge.sure or (own and edge.node.ready))

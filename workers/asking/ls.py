@@ -6,7 +6,7 @@ import msgspec
 
 from fabric.config.settings.process import Settings
 from fabric.core.peers.announcement import Announcement, Health, Role, Served
-from workers.asking.join import everyone, start_commands, unless_stopped
+from workers.asking.join import announced_workers, start_commands, unless_stopped
 from workers.process.logs import configure_logging
 from workers.screen import table
 from workers.screen.terminal import complain
@@ -55,7 +55,7 @@ async def run(settings: Settings, *, json: bool) -> int:
 
 
 async def _run(settings: Settings, *, json: bool) -> int:
-    announced = await everyone(settings)
+    announced = await announced_workers(settings)
     servers, workers = _servers(announced), _workers(announced)
     if json:
         print(msgspec.json.format(msgspec.json.encode({"servers": servers, "workers": workers})).decode())

@@ -45,9 +45,11 @@ def _offers(context: typer.Context, ask: Callable[[Settings, dict[str, Any]], Co
 
 
 async def _servers(settings: Settings, _: dict[str, Any]) -> Offers:
-    from workers.asking.join import everyone
+    from workers.asking.join import announced_workers
 
-    offers = {name: f"{served.health}" for _, worker in await everyone(settings) for name, served in worker.serves.items()}
+    offers = {
+        name: f"{served.health}" for _, worker in await announced_workers(settings) for name, served in worker.serves.items()
+    }
     return sorted(offers.items())
 
 

@@ -39,7 +39,7 @@ def make_bridge(context: WorkerContext) -> Bridge:
             _transport(server),
             slots=server.max_in_flight,
             warm=server.warm,
-            most=server.max_processes,
+            max_processes=server.max_processes,
             checks=server.checks,
             era=server.era,
             start_timeout=server.start_timeout,
@@ -64,7 +64,7 @@ def make_bridge(context: WorkerContext) -> Bridge:
             redial=redial,
         )
         if not definition.url:
-            return await instruments.dialer.dial("server", server, start, most=1)  # the core starts it again
+            return await instruments.dialer.dial("server", server, start, max_attempts=1)  # the core starts it again
         return await (start() if _transport(definition) == "http" else redial(start))
 
     async def check(server: str) -> str:
@@ -91,7 +91,7 @@ def make_bridge(context: WorkerContext) -> Bridge:
 
 def _redial(dialer: Dialer, server: str) -> Redial:
     async def redial(connect: Callable[[], Awaitable[T]]) -> T:
-        return await dialer.dial("server", server, connect, most=REMOTE_ATTEMPTS)
+        return await dialer.dial("server", server, connect, max_attempts=REMOTE_ATTEMPTS)
 
     return redial
 

@@ -1,4 +1,4 @@
-"""The health endpoints on --admin: /livez says that the process lives, /readyz whether it can serve."""
+"""The health endpoints on --admin: /livez shows that the process lives, /readyz whether it can serve."""
 
 from __future__ import annotations
 
@@ -15,24 +15,24 @@ from fabric.links.http.settings import HttpSettings, Page
 from fabric.security.access import AccessRules
 
 Readiness = Callable[[], tuple[bool, Mapping[str, Any]]]
-"""Whether the process is ready, and a description: `status` (starting, ready, degraded or draining) and perhaps a reason.
+"""Returns whether the process is ready, and a description: `status` (starting, ready, degraded, draining) and perhaps a reason.
 
 A process with a lost broker, or with an unhealthy server, is `degraded` and still ready: restarting it would not help.
 """
 
 Servers = Callable[[], Mapping[str, ServerProcesses]]
-"""The servers that a process runs, by name, as they are now."""
+"""Returns the present state of the servers that a process runs, by name."""
 
 
 def health_pages(readiness: Readiness, servers: Servers | None = None) -> dict[str, Page]:
     """The pages of both endpoints: /livez is always 200, /readyz 200 or 503, each with a JSON object.
 
-    servers: shown too, with their health and its reason; never to strangers.
+    servers: shown with their health and its reason; None on a listener that strangers can reach.
     """
 
     def page(description: Mapping[str, Any]) -> bytes:
-        found = servers() if servers is not None else {}
-        shown = {name: {"health": server.health, "reason": server.reason} for name, server in found.items()}
+        states = servers() if servers is not None else {}
+        shown = {name: {"health": server.health, "reason": server.reason} for name, server in states.items()}
         return msgspec.json.encode({**description, "servers": shown} if shown else description)
 
     def livez() -> tuple[int, bytes, str]:

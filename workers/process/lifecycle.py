@@ -1,4 +1,4 @@
-"""A worker from its start to its stop: it says when it is ready, answers probes, and stops on a signal."""
+"""The life of a worker: it prints that it is ready, answers health probes, and stops on a signal."""
 
 from __future__ import annotations
 
@@ -23,16 +23,16 @@ if TYPE_CHECKING:
 log = logging.getLogger("mcp-fabric")
 
 READY_WAIT = 3.0
-"""Seconds after which a process that is not ready says what it waits for."""
+"""Seconds after which a process that is not ready logs what it waits for."""
 
 
 async def ready_line(where: str) -> AsyncIterator[Sequence[Line]]:
-    """The lines of a worker that needs only one: that it is ready."""
+    """The lines of a worker that prints only that it is ready."""
     yield [[("ready", "bold green"), (f" {where}", "")]]
 
 
 def joined_line(nodes: Sequence[Node], name: str) -> Sequence[Line]:
-    """Says which fabric the nodes of this process have joined, and what others serve there; no line if there are no others."""
+    """A line with the fabric that the nodes of this process have joined, and its other workers; no line if there are none."""
     own = {node.me for node in nodes}
     others = {
         incarnation: announcement
@@ -48,12 +48,12 @@ def joined_line(nodes: Sequence[Node], name: str) -> Sequence[Line]:
 
 
 def stopped_by(number: int) -> int:
-    """The exit code of a process that a signal stopped before its work was done: 128 and the signal's number, as in shells."""
+    """The exit code of a process that a signal stopped before its work was done: 128 plus the signal's number, as in shells."""
     return 128 + number
 
 
 class WorkerLifecycle:
-    """Stop signals, readiness, and the lines that a worker says once it is ready."""
+    """The stop signals and the readiness of a worker, and the lines that it prints."""
 
     def __init__(self) -> None:
         self.stopping = asyncio.Event()
@@ -61,7 +61,7 @@ class WorkerLifecycle:
         self.signal = 0
         """The first stop signal; 0 for none."""
         self._served = False
-        self._said = False
+        self._printed = False
         loop = asyncio.get_running_loop()
         for number in (signal.SIGINT, signal.SIGTERM):
             loop.add_signal_handler(number, self._stop, number)
@@ -71,32 +71,32 @@ class WorkerLifecycle:
         self.stopping.set()
 
     async def serve(self, nodes: Sequence[Node], context: WorkerContext, lines: AsyncIterator[Sequence[Line]]) -> int:
-        """Wait until every node is ready, print `lines` as they come, and stop when a signal comes. Returns the exit code.
+        """Wait until every node is ready, print `lines` as they come, and return when a signal comes. Returns the exit code.
 
-        lines: the first says `ready`. The exit code is 0, but for Ctrl-C before that line. Raises a failed
-        node's error.
+        lines: the first says `ready`. The exit code is 0, except for Ctrl-C before that line. Raises the error of a node that
+        has failed.
         """
         stop: asyncio.Future[Any] = asyncio.ensure_future(self.stopping.wait())
-        speaking: asyncio.Future[Any] = asyncio.ensure_future(self._speak(nodes, context, lines))
+        printing: asyncio.Future[Any] = asyncio.ensure_future(self._print(nodes, context, lines))
         failures = [node.failed for node in nodes]
         try:
-            await asyncio.wait([stop, speaking, *failures], return_when=asyncio.FIRST_COMPLETED)
-            if speaking.done() and not stop.done():
-                speaking.result()
+            await asyncio.wait([stop, printing, *failures], return_when=asyncio.FIRST_COMPLETED)
+            if printing.done() and not stop.done():
+                printing.result()
                 await asyncio.wait([stop, *failures], return_when=asyncio.FIRST_COMPLETED)
         finally:
-            speaking.cancel()
+            printing.cancel()
             stop.cancel()
-            await asyncio.wait([speaking])
+            await asyncio.wait([printing])
         for failure in failures:
             if failure.done():
                 failure.result()
-        if self.signal == signal.SIGINT and not self._said:
+        if self.signal == signal.SIGINT and not self._printed:
             complain("interrupted before it was ready")
             return stopped_by(self.signal)
         return 0
 
-    async def _speak(self, nodes: Sequence[Node], context: WorkerContext, lines: AsyncIterator[Sequence[Line]]) -> None:
+    async def _print(self, nodes: Sequence[Node], context: WorkerContext, lines: AsyncIterator[Sequence[Line]]) -> None:
         with moving() as show:
             await self._ready(nodes, context, show)
         self._served = True
@@ -104,16 +104,16 @@ class WorkerLifecycle:
             say(*others)
         async for block in lines:
             say(*block)
-            self._said = True
+            self._printed = True
 
     async def _ready(self, nodes: Sequence[Node], context: WorkerContext, show: Callable[[str], None]) -> None:
         where = "the embedded broker" if context.settings.fabric.broker is None else f"broker {registry.redacted(context.url)}"
 
-        def say_late() -> None:
+        def log_late() -> None:
             if not all(node.connected for node in nodes):
                 log.warning("still waiting for %s; serving begins when it is there", where)
 
-        late = asyncio.get_running_loop().call_later(READY_WAIT, say_late)
+        late = asyncio.get_running_loop().call_later(READY_WAIT, log_late)
         try:
             while waiting := [node for node in nodes if not node.ready]:
                 doing = "looking who is there, through" if all(node.connected for node in nodes) else "connecting to"

@@ -1,7 +1,7 @@
 """The lines that `up` prints once it serves: each server with address, state and tools, servers that join, commands to try.
 
-It waits a little for servers that start slowly. A server that is ready only later gets a line of its own then; the log says if
-it fails later.
+It waits a little for servers that start slowly. A server that is ready only later gets a line of its own then; if it fails
+later, the log says so.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from workers.serving.second_terminal import typed
 from workers.tools.example import example
 
 PATIENCE = 8.0
-"""Seconds that servers have to start before the summary is printed without them."""
+"""Seconds after which the summary is printed without the servers that have not started."""
 LOOK = 0.1
 """Seconds between two looks at the servers."""
 JOINED_LOOK = 1.0
@@ -54,14 +54,14 @@ class Summary:
         self._tools: dict[str, Tools] = {}
 
     async def lines(self) -> AsyncIterator[Sequence[Line]]:
-        """The summary, and then a line for each server that becomes ready, here or at a bridge that joins; it never ends."""
-        coming = {name: asyncio.ensure_future(self._comes(name)) for name in self._settings.servers}
+        """The summary, and then a line for each server that becomes ready, here or at a bridge that joins. Never ends."""
+        coming = {name: asyncio.ensure_future(self._ready(name)) for name in self._settings.servers}
         try:
             with moving() as show:
-                while not all(map(self._told, coming)) and time.monotonic() - self._began < PATIENCE:
-                    await asyncio.wait(self._waited_for(coming), timeout=LOOK)
+                while not all(map(self._settled, coming)) and time.monotonic() - self._began < PATIENCE:
+                    await asyncio.wait(self._unsettled(coming), timeout=LOOK)
                     ready = sum(name in self._tools for name in coming)
-                    missing = ", ".join(name for name in coming if not self._told(name))
+                    missing = ", ".join(name for name in coming if not self._settled(name))
                     show(f"starting {missing} ({ready} of {len(coming)} servers ready)")
             ready_by_now, joined = {name for name, task in coming.items() if task.done()}, self._elsewhere()
             yield self._all()
@@ -84,23 +84,23 @@ class Summary:
             for task in coming.values():
                 task.cancel()
 
-    # ------------------------------------------------------------ what is known of a server
+    # ------------------------------------------------------------ servers
     def _served(self, name: str) -> ServerProcesses:
         return self._bridge.servers()[name]
 
-    def _told(self, name: str) -> bool:
-        """Whether there is something to print about it: it is ready and its tools are known, or it has failed."""
+    def _settled(self, name: str) -> bool:
+        """Whether there is a state to print: it is ready and its tools are known, or it has failed."""
         return name in self._tools or self._served(name).health is Health.UNHEALTHY
 
-    def _waited_for(self, coming: Mapping[str, asyncio.Future[None]]) -> Iterable[asyncio.Future[None]]:
-        return [task for name, task in coming.items() if not self._told(name)]
+    def _unsettled(self, coming: Mapping[str, asyncio.Future[None]]) -> Iterable[asyncio.Future[None]]:
+        return [task for name, task in coming.items() if not self._settled(name)]
 
-    async def _comes(self, name: str) -> None:
-        """Return once it is ready and its tools are listed, as far as they can be."""
+    async def _ready(self, name: str) -> None:
+        """Return once it is ready, and its tools are listed if they can be."""
         while self._served(name).health not in WELL:  # noqa: ASYNC110 - no event says so
             await asyncio.sleep(LOOK)
         tools: Tools = []
-        # a session would take a process that was not to be started before somebody comes
+        # a session would start a process, which is not to be started before a client comes
         if self._settings.servers[name].warm or self._served(name).eras != (eras.LEGACY,):
             try:
                 async with (
@@ -112,7 +112,7 @@ class Summary:
                 pass  # its callers get the error
         self._tools[name] = tools
 
-    # ------------------------------------------------------------ words
+    # ------------------------------------------------------------ lines
     def _all(self) -> list[Line]:
         own = self._settings.servers
         rows = [(name, self._url(name), self._state(name)) for name in own]
@@ -131,7 +131,7 @@ class Summary:
             for name, url, state in rows
         ]
         ready: Line = [("ready", "bold green"), (f" {self._where}", "")]
-        return [ready, *served, [("try, in a second terminal", "")], *([(f"  {line}", "cyan")] for line in self._tries())]
+        return [ready, *served, [("try, in a second terminal", "")], *([(f"  {line}", "cyan")] for line in self._suggestions())]
 
     def _others(self) -> list[Announcement]:
         """The other bridges."""
@@ -143,7 +143,7 @@ class Summary:
         ]
 
     def _elsewhere(self) -> frozenset[tuple[str, str]]:
-        """The servers that only others run, and are well, each with its bridge."""
+        """The servers that only other processes run, and that are healthy enough to serve, each with its bridge."""
         return frozenset(
             (name, announcement.host)
             for announcement in self._others()
@@ -169,15 +169,15 @@ class Summary:
         count = len(self._tools.get(name, ()))
         return f", {count} tool{'' if count == 1 else 's'}" if count else ""
 
-    def _tries(self) -> list[str]:
+    def _suggestions(self) -> list[str]:
         def command(name: str, arguments: str = "") -> str:
             return typed(self._settings, os.environ, name, arguments)
 
-        found = example(self._tools)
-        known = found.server if found else min(self._settings.servers, key=lambda name: not is_plain(name))
+        call = example(self._tools)
+        known = call.server if call else min(self._settings.servers, key=lambda name: not is_plain(name))
         connect = command("connect", operands([known]))
         return [
-            command("call", found.words) if found else f"{command('call', operands([known]))}   # lists its tools",
+            command("call", call.words) if call else f"{command('call', operands([known]))}   # lists its tools",
             command("ls"),
             f"{connect}   # a stdio MCP server, for any host's config",
         ]

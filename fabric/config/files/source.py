@@ -17,7 +17,7 @@ from fabric.config.files.json_file import content_of
 from fabric.config.files.uri import has_scheme
 from fabric.config.files.uri import parse as parse_uri
 from fabric.config.files.variables import Variables, folder_of
-from fabric.config.settings.server import COMMAND_LINE, ENVIRONMENT, Source
+from fabric.config.settings.server import COMMAND_LINE, ENVIRONMENT, ConfigSource
 from fabric.errors import ConfigError
 from fabric.links.stdio.command import ServerCommand
 from fabric.links.url import LinkUrl
@@ -28,7 +28,7 @@ class WrittenConfig(msgspec.Struct, frozen=True, kw_only=True):
 
     content: Any
     """Its JSON, in the format of ConfigFile."""
-    source: Source
+    source: ConfigSource
     folder: Path | None = None
     """The folder to which its paths are relative; None for a source that is no file."""
     entries: Mapping[str, Mapping[str, Any]] = {}
@@ -56,12 +56,12 @@ def _of_file(path: Path, environment: Mapping[str, str]) -> WrittenConfig:
         content["mcpServers"][name], lines = variables.replaced(entry, f"{path}: {adopted.servers_at}.{name}")
         if lines:
             unready[name] = lines
-    source = Source(name=str(path), servers_at=adopted.servers_at, passed_over=adopted.passed_over)
+    source = ConfigSource(name=str(path), servers_at=adopted.servers_at, passed_over=adopted.passed_over)
     return WrittenConfig(content=content, source=source, folder=folder, entries=entries, unready=unready)
 
 
 def _without_file(content: dict[str, Any], name: str) -> WrittenConfig:
-    return WrittenConfig(content=content, source=Source(name=name), entries=_entries(content))
+    return WrittenConfig(content=content, source=ConfigSource(name=name), entries=_entries(content))
 
 
 def _entries(content: Any) -> dict[str, dict[str, Any]]:

@@ -12,7 +12,7 @@ from typing import Literal
 import msgspec
 
 from fabric.config.settings.retry import RetryPolicy
-from fabric.config.settings.server import ServerDefinition, Source
+from fabric.config.settings.server import ConfigSource, ServerDefinition
 from fabric.security.auth.base import Authenticator
 
 
@@ -149,7 +149,7 @@ class LogSettings(msgspec.Struct, frozen=True, kw_only=True):
 class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """All settings of a process. The defaults are here; the schema takes them from here."""
 
-    source: Source
+    source: ConfigSource
     fabric: FabricSettings
     secret: SecretSettings = SecretSettings()
     listen: ListenSettings = ListenSettings()
@@ -171,5 +171,5 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         return f"Settings(source={self.source.name!r}, name={self.fabric.name!r}, servers={list(self.servers)})"
 
 
-DEFAULTS = Settings(source=Source(name=""), fabric=FabricSettings(state=Path()))
+DEFAULTS = Settings(source=ConfigSource(name=""), fabric=FabricSettings(state=Path()))
 """All defaults, but for the source and the state folder, which depend on the process."""

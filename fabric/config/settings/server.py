@@ -23,7 +23,7 @@ COMMAND_LINE = "the command line"
 """The names of the sources that are not a file."""
 
 
-class Source(msgspec.Struct, frozen=True, kw_only=True):
+class ConfigSource(msgspec.Struct, frozen=True, kw_only=True):
     """The source of the servers: a file, the environment or the command line."""
 
     name: str

@@ -15,7 +15,7 @@ from fabric.core.bridge.job import Job, job_of
 from fabric.core.bridge.jobs import Jobs
 from fabric.core.bridge.processes.limits import ServerLimits
 from fabric.core.bridge.processes.pool import Pool
-from fabric.core.bridge.processes.registry import Processes
+from fabric.core.bridge.processes.registry import ProcessRegistry
 from fabric.core.bridge.server_events import ServerEvents
 from fabric.core.bridge.sessions.sessions import Sessions
 from fabric.core.bridge.snapshot import BridgeSnapshot
@@ -55,7 +55,7 @@ class BridgeCore(MemberCore):
     def __init__(self, identity: Identity, servers: dict[str, ServerLimits], session_idle: float = SESSION_IDLE) -> None:
         super().__init__(identity)
         self.timers = Timers()
-        processes = Processes(identity.incarnation, self._out)
+        processes = ProcessRegistry(identity.incarnation, self._out)
         self.pools = {name: Pool(name, limits, processes, self.timers, self._out) for name, limits in servers.items()}
         self.deliveries = PendingDeliveries(self._out)
         self.intake = Intake(self.member, self.pools, self._out)

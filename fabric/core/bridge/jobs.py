@@ -10,7 +10,7 @@ from fabric.core.bridge.deliveries import PendingDeliveries
 from fabric.core.bridge.job import Job, job_of
 from fabric.core.bridge.processes.child import Child
 from fabric.core.bridge.processes.pool import Pool
-from fabric.core.bridge.processes.registry import Processes
+from fabric.core.bridge.processes.registry import ProcessRegistry
 from fabric.core.bridge.speaking.base import Answer, ServerMessage
 from fabric.core.bridge.stream import LONGEST_NAMES
 from fabric.core.deadlines import Delay
@@ -30,7 +30,12 @@ class Jobs:
     """Every open job of one bridge."""
 
     def __init__(
-        self, member: Member, pools: dict[str, Pool], processes: Processes, deliveries: PendingDeliveries, out: list[Effect]
+        self,
+        member: Member,
+        pools: dict[str, Pool],
+        processes: ProcessRegistry,
+        deliveries: PendingDeliveries,
+        out: list[Effect],
     ) -> None:
         self.open: dict[str, Job] = {}
         """The open jobs, by exchange."""

@@ -10,7 +10,7 @@ from fabric.core.bridge.job import Job
 from fabric.core.bridge.jobs import Jobs
 from fabric.core.bridge.processes.child import Child
 from fabric.core.bridge.processes.pool import Pool
-from fabric.core.bridge.processes.registry import Processes
+from fabric.core.bridge.processes.registry import ProcessRegistry
 from fabric.core.bridge.sessions.sessions import Sessions
 from fabric.core.bridge.speaking.base import Answer
 from fabric.core.bridge.strays import adopted
@@ -31,7 +31,7 @@ class ServerEvents:
         self,
         member: Member,
         pools: dict[str, Pool],
-        processes: Processes,
+        processes: ProcessRegistry,
         jobs: Jobs,
         sessions: Sessions,
         intake: Intake,

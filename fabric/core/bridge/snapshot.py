@@ -1,4 +1,4 @@
-"""What a bridge shows of itself at one moment: its servers with their processes, and what it holds for edges and clients."""
+"""The state of a bridge at one moment: its servers with their processes, and what it holds for edges and clients."""
 
 from __future__ import annotations
 
@@ -9,35 +9,35 @@ from fabric.core.peers.snapshot import MemberSnapshot
 
 
 class ServerProcesses(msgspec.Struct, frozen=True, kw_only=True):
-    """One server and its processes."""
+    """The state of one server and its processes."""
 
     health: Health
     reason: str
-    """Why it is not healthy, or for how long it has been starting; for people."""
+    """Why it is not healthy, or how long it has been starting; for people."""
     eras: tuple[str, ...]
-    """The eras that it speaks; none where that is not known yet."""
+    """The eras that it speaks; empty if they are not known yet."""
     processes: int
-    """Its processes, or connections to it; each may count as several of the following."""
+    """Its processes, or connections to it. A process may count in several of the next fields."""
     starting: int
-    """Those that do not run yet."""
+    """Processes that do not run yet."""
     warm: int
-    """Those that wait for a session."""
+    """Processes that wait for a session."""
     in_sessions: int
-    """Those that a session has to itself."""
+    """Processes that a session has to itself."""
     retired: int
-    """Those of before a restart that finish their work."""
+    """Processes from before a restart that finish their work."""
     behind: int
-    """Those that read less than is written to them."""
+    """Processes that read less than is written to them."""
     unread_bytes: int
-    """Bytes that wait to be read by those that are behind or starting."""
+    """Bytes that wait for the processes that are behind or starting."""
     slots: int
-    """The work of its queue that may be open here."""
+    """How many jobs from its queue may be open here."""
     slots_taken: int
-    """The work of its queue that is open here."""
+    """How many jobs from its queue are open here."""
     awaiting_process: int
     """Jobs that wait for a shared process to be started."""
     awaiting_turn: int
-    """Jobs that wait for another one in their process to end."""
+    """Jobs that wait until another one in their process ends."""
     running: int
     """Jobs that were written to a process and are not answered."""
     unanswered_by_clients: int
@@ -47,10 +47,10 @@ class ServerProcesses(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class BridgeSnapshot(MemberSnapshot, frozen=True, kw_only=True):
-    """A bridge at one moment. All but its servers and the fields of MemberSnapshot is zero once nobody uses it."""
+    """The state of a bridge. All counts but those of servers, processes and MemberSnapshot are zero once nobody uses it."""
 
     draining: bool
-    """Whether it takes nothing new because it is to leave."""
+    """Whether it takes no new work, because the process is to stop."""
     servers: dict[str, ServerProcesses]
     """Every server that it serves, by name."""
     processes: int
@@ -58,13 +58,13 @@ class BridgeSnapshot(MemberSnapshot, frozen=True, kw_only=True):
     jobs: int
     """Open jobs."""
     untold: int
-    """Jobs whose edge was not told yet that they were taken."""
+    """Jobs whose edge has not been sent `taken`."""
     deliveries: int
-    """Deliveries of the broker, and answers, that are kept until an edge has acknowledged what was said of them."""
+    """Deliveries of the broker, and answers, that are kept until an edge has acknowledged the message about them."""
     unacknowledged_answers: int
     """Exchanges whose edge has not acknowledged the answer."""
     early_cancels: int
-    """Cancels that have overtaken the request that they mean."""
+    """Cancels that have overtaken the request that they cancel."""
     timers: int
     """Deadlines of servers that are being started."""
     sessions: int
@@ -72,12 +72,12 @@ class BridgeSnapshot(MemberSnapshot, frozen=True, kw_only=True):
     streams: int
     """Streams of requests that clients may resume."""
     kept_messages: int
-    """Messages that are kept on these streams and those of sessions."""
+    """Messages that are kept on these streams, and on the sessions' own."""
     session_requests: int
     """Requests that are open in sessions."""
     session_holds: int
-    """Reasons for which processes of sessions are not read."""
+    """Reasons why processes of sessions are not read."""
     crowded_sessions: int
     """Sessions whose process is not read because the lane to their edge is full."""
     openings: int
-    """New sessions that lately found no process."""
+    """New sessions that got no process in the last seconds."""

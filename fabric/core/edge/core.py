@@ -155,7 +155,7 @@ class EdgeCore(MemberCore):
         self.member.leave()
         return self.member.take()
 
-    # ------------------------------------------------------------ what may be asked of it
+    # ------------------------------------------------------------ queries
     def snapshot(self, now: float) -> EdgeSnapshot:
         """See MemberCore.snapshot."""
         exchanges = self.router.exchanges.values()
@@ -178,19 +178,19 @@ class EdgeCore(MemberCore):
         )
 
     def known(self, server: str) -> bool:
-        """Whether there is, or recently was, such a server."""
+        """See ServerDirectory.known."""
         return self.directory.known(server)
 
     def names(self) -> list[str]:
-        """Every known server."""
+        """See ServerDirectory.names."""
         return self.directory.names()
 
     def untaken(self, server: str) -> str:
-        """Why no bridge takes work of this server, for people; empty where one would, though it may be busy."""
+        """See ServerDirectory.untaken."""
         return self.directory.untaken(server)
 
     def unanswered(self, link: str) -> list[str]:
-        """The methods of the requests on a long link that will be answered some day; subscriptions never are."""
+        """The methods of the requests on a long link that wait for an answer, as subscriptions do not."""
         return [exchange.request.method for exchange in self.long_links.unanswered(link)]
 
     # ------------------------------------------------------------ what a member asks of its owner

@@ -1,4 +1,4 @@
-"""What an edge shows of itself at one moment: what it holds for its clients, and how much work is under way at each server."""
+"""The state of an edge at one moment: what it holds for its clients, and how much work is under way at each server."""
 
 from __future__ import annotations
 
@@ -11,34 +11,34 @@ class ServerWork(msgspec.Struct, frozen=True, kw_only=True):
     """The open exchanges of one server."""
 
     in_flight: int = 0
-    """Those that a bridge has."""
+    """Exchanges that a bridge has."""
     queued: int = 0
-    """Those that no bridge has taken yet, or that were given back."""
+    """Exchanges that no bridge has taken yet, or that were given back."""
 
 
 class EdgeSnapshot(MemberSnapshot, frozen=True, kw_only=True):
-    """An edge at one moment. All but the fields of MemberSnapshot is zero once nobody uses it."""
+    """The state of an edge. All counts but those in MemberSnapshot are zero once nobody uses it."""
 
     servers: dict[str, ServerWork]
     """The servers with open exchanges, by name."""
     unanswered: int
-    """Exchanges whose clients are there, and wait for more than the events of a stream."""
+    """Exchanges whose clients wait for an answer, not only for the events of a stream."""
     exchanges: int
     """Open exchanges: requests, streams that are read over HTTP, and tool lists that the edge itself fetches."""
     returned: int
-    """Exchanges that came back for want of room, by the order in which they are to go again; some have ended since."""
+    """Entries of the list of exchanges that came back for want of room; some of these exchanges have ended since."""
     deadlines: int
     """Deadlines of exchanges."""
     stale_deadlines: int
-    """Deadlines that count no more and still take room: at most 64, and four for each that counts."""
+    """Deadlines that were cleared or moved and still take memory: at most 64, and four for each that is set."""
     http_requests: int
-    """HTTP requests that are not answered, streams among them, but for batches."""
+    """HTTP requests that are not answered, with streams and without batches."""
     batches: int
     """Batches over HTTP that are not answered in full."""
     batch_members: int
     """Messages of these batches that are not answered."""
     orphans: int
-    """HTTP requests that wait to hear whether the owner of their session is there."""
+    """HTTP requests that wait until it is known whether the owner of their session lives."""
     tool_lists: int
     """Lists of tools that are being fetched."""
     calls_awaiting_tools: int
@@ -46,7 +46,7 @@ class EdgeSnapshot(MemberSnapshot, frozen=True, kw_only=True):
     long_links: int
     """Long links that are open."""
     sessions: int
-    """Those that have a session."""
+    """Long links that have a session."""
     on_long_links: int
     """Requests that are not answered on long links."""
     behind_initialize: int
@@ -54,8 +54,8 @@ class EdgeSnapshot(MemberSnapshot, frozen=True, kw_only=True):
     crowded_links: int
     """Long links that are not read because the lane to their bridge is full."""
     slow_links: int
-    """Links whose clients take less than they are sent."""
+    """Links whose clients read less than they are sent."""
     slow_holds: int
-    """Parts of sessions that bridges were asked to hold for slow links."""
+    """Sessions, or parts of them, that bridges hold for slow links."""
     kept_notices: int
     """Notices that were passed over on slow links and are to be sent again."""

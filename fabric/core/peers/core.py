@@ -1,4 +1,4 @@
-"""What the cores of edge, bridge and observer have in common: each is a member of the fabric, and shows itself in a snapshot.
+"""The base of the cores of edge, bridge and observer: each is a member of the fabric, and shows its state in a snapshot.
 
 Above it: the core of each role, and the node (fabric/runtime/node.py), which drives any of them. Below it: the member.
 """
@@ -22,13 +22,13 @@ class MemberCore(ABC):
         self.member = Member(identity, self, self._out)
         self.me = identity.incarnation
         self.unsent: Sized = self.member.pairs.dirty
-        """The peers that `transmit` has messages for: a look at it costs nothing, where a call would."""
+        """The peers that `transmit` has messages for. A driver reads it after each event, which costs less than a call."""
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self.snapshot(self.member.looked_at)}>"
 
     def transmit(self) -> list[Effect]:
-        """The messages that wait in the lanes, packed."""
+        """The messages that wait in the lanes, as packs."""
         return self.member.pairs.transmit()
 
     def announcements(self) -> list[tuple[str, Announcement]]:
@@ -38,17 +38,17 @@ class MemberCore(ABC):
 
     @abstractmethod
     def snapshot(self, now: float) -> MemberSnapshot:
-        """The core at this moment. Each call walks through all that is open."""
+        """The state of the core now. Each call walks through all that is open."""
 
     # ------------------------------------------------------------ what a member asks of its owner
     @abstractmethod
     def describe(self, number: int, now: float) -> Announcement:
-        """What it announces now."""
+        """See Owner.describe."""
 
     @abstractmethod
     def lost(self, peer: str, now: float, loss: Loss) -> None:
-        """All that hung on the peer ends."""
+        """See Owner.lost."""
 
     @abstractmethod
     def recovered(self, now: float) -> None:
-        """A gap has ended: what may have been lost meanwhile is sent again."""
+        """See Owner.recovered."""

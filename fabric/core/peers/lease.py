@@ -116,7 +116,7 @@ class Leases:
         return now >= self._afresh + self.lease
 
     def next_change(self, now: float) -> float:
-        """When this process knows more for the mere lapse of time: everyone has had time to answer, or a lease is over."""
+        """When `settled`, `answered` or `sure` may next change without any message; infinite for never."""
         return min((at for at in (self._settled, self._answered, self._afresh + self.lease) if at > now), default=float("inf"))
 
     def renew(self, incarnation: str, now: float) -> None:

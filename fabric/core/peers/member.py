@@ -232,7 +232,7 @@ class Member:
             self._out.append(StatusChanged())
 
     def amounts(self, now: float) -> dict[str, Any]:
-        """The fields of a MemberSnapshot."""
+        """The fields of the MemberSnapshot of this process."""
         pairs = list(self.pairs)
         lanes = [lane for pair in pairs for lane in (pair.data_out, pair.control_out)]
         return {

@@ -1,4 +1,4 @@
-"""What a member of the fabric shows of itself at one moment: whether it may serve, and how much it holds for its peers.
+"""The state of a member of the fabric at one moment: whether it may serve, and how much it holds for its peers.
 
 Edges and bridges have records of their own, which begin with this one. Every table of a core is counted in the record of its
 role; tests/sim/test_snapshots.py holds that.
@@ -12,34 +12,35 @@ import msgspec
 
 
 class MemberSnapshot(msgspec.Struct, frozen=True, kw_only=True):
-    """A member at one moment; all that an observer shows."""
+    """The state of a member; all that an observer has."""
 
     incarnation: str
+    """The incarnation of the process."""
     connected: bool
-    """Whether the broker is there."""
+    """Whether the broker is connected."""
     settled: bool
-    """Whether it knows who is there, and may therefore serve."""
+    """Whether it knows the other members, so that it may serve."""
     sure: bool
-    """Whether it is certain who is there and who is not, by a full lease."""
+    """Whether it is certain, by a full lease, which other members there are."""
     peers: int
     """The other processes under lease."""
     given_up: int
-    """The processes that were given up and have not spoken since; the newest 4096."""
+    """The processes that were given up and have sent nothing since; at most the newest 4096."""
     lanes: int
-    """The processes that it has lanes with."""
+    """The processes with which it has lanes."""
     unsent_lanes: int
-    """Those for which something waits to be sent."""
+    """The processes for which messages or acknowledgements wait to be sent."""
     unsent: int
     """Lane messages that wait to be sent, for the first time or again."""
     unacknowledged: int
-    """Lane messages that were not acknowledged yet."""
+    """Lane messages that are not acknowledged."""
     unacknowledged_bytes: int
-    """Their size."""
+    """Bytes of these messages."""
     early: int
-    """Lane messages that have come and wait for those before them."""
+    """Lane messages that have come before one of a lower number, for which they wait."""
 
     def amounts(self) -> dict[str, object]:
-        """The fields that are neither zero nor empty, but for the incarnation."""
+        """The fields that are neither zero nor empty, without the incarnation."""
         fields = {name: getattr(self, name) for name in self.__struct_fields__ if name != "incarnation"}
         return {name: value for name, value in fields.items() if value}
 

@@ -20,7 +20,7 @@ class UnaskedMessages:
         self.floods = False
         """Whether more came in a window than are read."""
         self.pause = 0.0
-        """For how many seconds nothing more is to be read: mostly 0."""
+        """For how many seconds the process is not to be read now: mostly 0."""
         self._begun = float("-inf")
         self._room = READ_PER_WINDOW
 

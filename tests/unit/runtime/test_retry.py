@@ -42,7 +42,9 @@ class Peer:
         return "open"
 
     async def open(self, most: int = 0) -> str:
-        return await self.dialer.dial("broker", "nats", self.connect, most=most, on_failure=lambda n, _: self.again.append(n))
+        return await self.dialer.dial(
+            "broker", "nats", self.connect, max_attempts=most, on_failure=lambda n, _: self.again.append(n)
+        )
 
 
 async def test_a_dial_is_repeated_until_it_succeeds_and_each_attempt_is_reported() -> None:

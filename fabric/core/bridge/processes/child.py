@@ -1,6 +1,6 @@
 """The state of one process of an MCP server, or of one connection to it, at its bridge.
 
-Processes (registry.py) changes it; its server's pool decides what the process is for, and Jobs keeps its `jobs`.
+ProcessRegistry (registry.py) changes it; its server's pool decides what the process is for, and Jobs keeps its `jobs`.
 """
 
 from __future__ import annotations

@@ -25,7 +25,7 @@ class ServerLimits(msgspec.Struct, frozen=True):
     """How many requests from its queue may be held at once."""
     warm: int = 1
     """How many idle processes are kept for new sessions."""
-    most: int = 64
+    max_processes: int = 64
     """How many processes it may have."""
     unread_bytes: int = UNREAD_BYTES
     """How many bytes may wait for one process to read them; a single frame may be longer."""

@@ -18,7 +18,7 @@ from fabric.core.bridge.processes.health import Condition
 from fabric.core.bridge.processes.limits import ServerLimits
 from fabric.core.bridge.processes.probe import Known, Step, configured
 from fabric.core.bridge.processes.probing import Probing
-from fabric.core.bridge.processes.registry import Processes
+from fabric.core.bridge.processes.registry import ProcessRegistry
 from fabric.core.bridge.processes.renewal import Renewal
 from fabric.core.bridge.processes.restarts import STABLE_AFTER, Restarts
 from fabric.core.bridge.processes.slots import Slots
@@ -35,7 +35,7 @@ from fabric.mcp.jsonrpc import Message
 class Pool:
     """The processes of one server, and their purposes."""
 
-    def __init__(self, name: str, limits: ServerLimits, processes: Processes, timers: Timers, out: list[Effect]) -> None:
+    def __init__(self, name: str, limits: ServerLimits, processes: ProcessRegistry, timers: Timers, out: list[Effect]) -> None:
         self.name = name
         self.limits = limits
         self.children: dict[str, Child] = {}
@@ -173,9 +173,9 @@ class Pool:
         if self._shared is not None:
             self.renewal.forget(self._shared)  # the last restart may still be making room, which this one does not need
         self._restarts.reset()
-        while len(self.children) >= self.limits.most and self._warm:
+        while len(self.children) >= self.limits.max_processes and self._warm:
             self.stop(self._warm[0])
-        if len(self.children) < self.limits.most:
+        if len(self.children) < self.limits.max_processes:
             self.start(now)
         elif self._shared is not None:
             self.renewal.make_room()
@@ -237,7 +237,7 @@ class Pool:
         """Start warm processes until there are enough."""
         if eras.LEGACY not in self.eras or not self.condition.serves or self._restarts.due:
             return
-        while len(self._warm) < self.limits.warm and len(self.children) < self.limits.most:
+        while len(self._warm) < self.limits.warm and len(self.children) < self.limits.max_processes:
             self._warm.append(self._spawn(now))
 
     # ------------------------------------------------------------ processes for work
@@ -268,7 +268,7 @@ class Pool:
         """A process for a new session alone; None if the server has as many as it may have."""
         if self._warm:
             child = self._warm.popleft()
-        elif len(self.children) < self.limits.most:
+        elif len(self.children) < self.limits.max_processes:
             child = self._spawn(now)
         else:
             return None
@@ -279,7 +279,7 @@ class Pool:
     @property
     def full(self) -> bool:
         """Whether no process is left for another session."""
-        return not self._warm and len(self.children) >= self.limits.most
+        return not self._warm and len(self.children) >= self.limits.max_processes
 
     def room(self, size: int) -> bool:
         """Whether so many more bytes may wait for the shared process: any number, if none wait yet."""
@@ -329,7 +329,7 @@ class Pool:
         elif child is self._shared:
             self._shared = None
             if self._probing.child is None:
-                self._restarts.put(now)
+                self._restarts.schedule(now)
         elif child in self._warm:
             self._warm.remove(child)
             if self._alone and brief:  # else the shared process shows whether the server is healthy
@@ -349,7 +349,7 @@ class Pool:
     def _outage(self, reason: str, now: float, *, refused: bool) -> None:
         """A process without work has ended."""
         if self.eras and not refused and self._restarts.forgiven and self.condition.health is not Health.UNHEALTHY:
-            self._restarts.put(now)
+            self._restarts.schedule(now)
         else:
             self._unhealthy(reason, now)
 
@@ -374,7 +374,7 @@ class Pool:
         self._stop_probed()
         self._shared = None
         self._since = None
-        self._restarts.put(now)
+        self._restarts.schedule(now)
 
     def _stop_probed(self) -> None:
         if self._probing.child is not None:

@@ -1,13 +1,13 @@
-"""Carries out the probe of a server's newest process: writes its requests, keeps its time, spares the next process harm.
+"""Carries out the probe of a server's newest process: writes its requests, and keeps its timer.
 
-Above it: the pool, which acts on what the probe shows. Below it: the probe, the registry of processes, the timers.
+Above it: the pool, which acts on the result. Below it: the probe, the registry of processes, the timers.
 """
 
 from __future__ import annotations
 
 from fabric.core.bridge.processes.child import Child
 from fabric.core.bridge.processes.probe import Known, Probe, Step
-from fabric.core.bridge.processes.registry import Processes
+from fabric.core.bridge.processes.registry import ProcessRegistry
 from fabric.core.bridge.timers import Timer, Timers
 from fabric.mcp import eras
 from fabric.mcp.jsonrpc import Message
@@ -16,7 +16,7 @@ from fabric.mcp.jsonrpc import Message
 class Probing:
     """The probe of one server, if one is under way. timeout: the seconds that a new process has to answer."""
 
-    def __init__(self, server: str, timeout: float, processes: Processes, timers: Timers) -> None:
+    def __init__(self, server: str, timeout: float, processes: ProcessRegistry, timers: Timers) -> None:
         self._timer = (Timer.PROBE, server)
         self._timeout = timeout
         self._processes = processes

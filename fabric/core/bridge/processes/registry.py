@@ -9,7 +9,7 @@ from fabric.core.bridge.processes.child import Child
 from fabric.core.effects import Effect, HoldServer, ReleaseServer, StartServer, StopServer, Write
 
 
-class Processes:
+class ProcessRegistry:
     """The processes of all servers of one bridge."""
 
     def __init__(self, incarnation: str, out: list[Effect]) -> None:

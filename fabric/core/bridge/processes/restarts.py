@@ -1,4 +1,4 @@
-"""When the next process of a server is started after one has ended by itself: later each time.
+"""Decides when a server is started again whose process has ended by itself: after a longer pause each time.
 
 Above it: the pool. Below it: the timers of the bridge.
 """
@@ -25,7 +25,7 @@ class Restarts:
         self._timers = timers
         self._in_a_row = 0  # of processes that lived for a short time
 
-    def put(self, now: float) -> None:
+    def schedule(self, now: float) -> None:
         """Have a process started after a pause, twice as long as the last one."""
         self.due = True
         self._timers.set((Timer.RESTART, self._server), now + min(RESTART_FIRST * 2**self._in_a_row, RESTART_MOST))
@@ -37,10 +37,10 @@ class Restarts:
         self._timers.clear((Timer.RESTART, self._server))
 
     def reset(self) -> None:
-        """The next pause is the first."""
+        """Make the next pause the first one again."""
         self._in_a_row = 0
 
     @property
     def forgiven(self) -> bool:
-        """Whether there were so few in a row that the server stays healthy."""
+        """Whether there were so few restarts in a row that the server stays healthy."""
         return self._in_a_row < FORGIVEN

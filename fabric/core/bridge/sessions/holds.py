@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from fabric.core.bridge.processes.registry import Processes
+from fabric.core.bridge.processes.registry import ProcessRegistry
 from fabric.core.bridge.sessions.session import Session
 from fabric.core.peers.member import Member
 from fabric.core.peers.pair import Pair
@@ -22,7 +22,7 @@ _LANE = "lane"
 class Holds:
     """The holds of all sessions of a bridge. Each session has its own in `holds`, by edge and link."""
 
-    def __init__(self, member: Member, processes: Processes) -> None:
+    def __init__(self, member: Member, processes: ProcessRegistry) -> None:
         self.crowding: dict[str, list[Session]] = {}
         """The sessions that are held because the lane to their edge is full, by edge."""
         self._member = member

@@ -8,7 +8,7 @@ from fabric.core.bridge.job import Job, job_of
 from fabric.core.bridge.jobs import Jobs
 from fabric.core.bridge.processes.child import Child
 from fabric.core.bridge.processes.pool import Pool
-from fabric.core.bridge.processes.registry import Processes
+from fabric.core.bridge.processes.registry import ProcessRegistry
 from fabric.core.bridge.sessions.eviction import Eviction
 from fabric.core.bridge.sessions.holds import Holds
 from fabric.core.bridge.sessions.session import Session
@@ -30,7 +30,7 @@ ENDED = "this session has ended; begin a new one"
 class Sessions:
     """Every legacy session of one bridge. idle: seconds without a message after which a session over HTTP ends."""
 
-    def __init__(self, member: Member, pools: dict[str, Pool], processes: Processes, jobs: Jobs, idle: float) -> None:
+    def __init__(self, member: Member, pools: dict[str, Pool], processes: ProcessRegistry, jobs: Jobs, idle: float) -> None:
         self.open: dict[str, Session] = {}
         """The sessions, by id, which is the exchange of their initialize."""
         self.holds = Holds(member, processes)

@@ -9,7 +9,7 @@ import pytest
 from fabric.core.bridge.job import job_of
 from fabric.core.bridge.processes.limits import ServerLimits
 from fabric.core.bridge.processes.pool import Pool
-from fabric.core.bridge.processes.registry import Processes
+from fabric.core.bridge.processes.registry import ProcessRegistry
 from fabric.core.bridge.sessions.eviction import EVICT_AFTER, KEPT, LOOK_AGAIN, SHARE_LEAST, Eviction, allowed
 from fabric.core.bridge.sessions.session import Session
 from fabric.core.bridge.timers import Timers
@@ -41,7 +41,7 @@ class NoSessions:
 
 def test_sessions_are_examined_a_few_times_a_second_however_many_clients_wait() -> None:
     sessions, eviction = NoSessions(), Eviction(1800.0)
-    pool = Pool("s", ServerLimits(digest="d"), Processes("b", []), Timers(), [])
+    pool = Pool("s", ServerLimits(digest="d"), ProcessRegistry("b", []), Timers(), [])
     for number in range(1000):
         assert eviction.next(sessions, pool, f"new{number}", number / 1000) is None
     assert sessions.looks == 1 / LOOK_AGAIN
@@ -59,7 +59,7 @@ class Abandoned(Session):
 
 
 def test_a_session_that_has_begun_does_not_hasten_the_end_of_others() -> None:
-    pool = Pool("s", ServerLimits(digest="d", most=1), Processes("b", []), Timers(), [])
+    pool = Pool("s", ServerLimits(digest="d", max_processes=1), ProcessRegistry("b", []), Timers(), [])
     eviction, sessions = Eviction(1800.0), [Abandoned(pool)]
     for number in range(9):
         eviction.next([], pool, f"begun{number}", EVICT_AFTER - 1.5)

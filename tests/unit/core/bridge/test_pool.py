@@ -9,7 +9,7 @@ from fabric.core.bridge.processes.health import Checks
 from fabric.core.bridge.processes.limits import ServerLimits
 from fabric.core.bridge.processes.pool import Pool
 from fabric.core.bridge.processes.probe import SECOND_REQUEST
-from fabric.core.bridge.processes.registry import Processes
+from fabric.core.bridge.processes.registry import ProcessRegistry
 from fabric.core.bridge.processes.restarts import FORGIVEN
 from fabric.core.bridge.timers import Timer, Timers
 from fabric.core.effects import CheckServer, Complain, Effect, StartServer, StopServer, Write
@@ -29,7 +29,7 @@ class DrivenPool:
         self.out: list[Effect] = []
         self.timers = Timers()
         limits_of = ServerLimits(digest="d", **limits)
-        self.processes = Processes("b", self.out)
+        self.processes = ProcessRegistry("b", self.out)
         self.pool = Pool("s", limits_of, self.processes, self.timers, self.out)
         self.pool.start(0.0)
         self.first = next(iter(self.pool.children.values()))
@@ -61,7 +61,7 @@ def test_a_modern_server_shares_the_process_that_was_probed() -> None:
 
 
 def test_a_legacy_server_gets_both_probes_and_fresh_processes_for_sessions() -> None:
-    driven = DrivenPool(warm=2, most=3)
+    driven = DrivenPool(warm=2, max_processes=3)
     driven.up(UNKNOWN)
     driven.reply(b'"result":{"protocolVersion":"2025-11-25"}')
     assert driven.pool.eras == ("legacy",)

@@ -67,7 +67,7 @@ def test_a_cancelled_initialize_ends_its_process_and_is_not_cancelled_at_the_ser
 
 
 def test_a_full_server_returns_an_initialize_until_an_abandoned_session_gives_way() -> None:
-    bridge = DrivenBridge(LEGACY, most=1)
+    bridge = DrivenBridge(LEGACY, max_processes=1)
     old = bridge.session("old")
     bridge.initialize("new")
     assert placed(bridge.posted(Kind.RETURNED)) == [(Kind.RETURNED, "new")]
@@ -77,7 +77,7 @@ def test_a_full_server_returns_an_initialize_until_an_abandoned_session_gives_wa
 
 
 def test_a_session_that_replaced_another_does_not_hasten_the_end_of_others() -> None:
-    bridge = DrivenBridge(LEGACY, most=2)
+    bridge = DrivenBridge(LEGACY, max_processes=2)
     first = bridge.session("first")
     bridge.pass_time(0.4 * EVICT_AFTER)
     bridge.session("second")

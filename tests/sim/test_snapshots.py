@@ -99,7 +99,7 @@ UNCOUNTED = {
     "ServerDirectory._last": "one for each server that was ever served",
     "CorrelationRouter._tails": "made 16 at a time",
     "ToolLists._catalogs": "one for each server that was ever listed",
-    "Catalog.tools": "bounded by HEARD_MOST",
+    "Catalog.tools": "bounded by OVERHEARD_TOOLS",
     "Exchange.sendings": "part of an exchange, which is counted",
     "Answers._frames": "part of a batch, which is counted",
     "LongLink.holds": "at most one for each of four reasons",

@@ -38,7 +38,7 @@ EDGE = MEMBER | {
     "ReturnedWork.servers": "returned",
     "Deadlines._due": "deadlines",
     "HttpResponses.open": "http_requests",
-    "HttpResponses.batches": "batches",
+    "HttpRequests.batches": "batches",
     "HttpBatch.open": "batch_members",
     "HttpRequests.orphans": "orphans",
     "ToolLists.listing": "tool_lists",
@@ -202,7 +202,7 @@ def wrong(core: MemberCore, now: float) -> list[str]:
 # ---------------------------------------------------------------- tests
 SELDOM = frozenset(
     {"EarlyCancels.waiting", "Child.backlog", "Eviction._waiting", "Holds.crowding", "HttpBatch.open", "HttpRequests.orphans"}
-    | {"HttpResponses.batches", "Legacy._requests", "LongLinks.crowding", "Pairs._raised", "Renewal._retired", "Session.holds"}
+    | {"HttpRequests.batches", "Legacy._requests", "LongLinks.crowding", "Pairs._raised", "Renewal._retired", "Session.holds"}
     | {"ReturnedWork.servers", "Slots.waiting", "SlowLinks.behind", "ToolList.waiting", "Turns.waiting"}
     | {"Pair.pending", "Pairs.dirty", "_SlowLink.held", "_SlowLink.notices"}
 )

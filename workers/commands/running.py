@@ -43,9 +43,9 @@ def settings_of(
 
 def servable(settings: Settings) -> Settings:
     """The same settings. Raises ConfigError if a server's command is not there."""
-    from fabric.config.settings.server import refuse_missing_commands
+    from fabric.config.runnable import refuse_unrunnable_servers
 
-    refuse_missing_commands(settings)
+    refuse_unrunnable_servers(settings)
     return settings
 
 

@@ -9,8 +9,8 @@ from typing import Any
 
 import msgspec
 
+from fabric.config.runnable import refuse_unrunnable_servers
 from fabric.config.settings.process import Settings
-from fabric.config.settings.server import refuse_missing_commands
 from fabric.errors import (
     BrokerUnavailable,
     ConfigError,
@@ -91,7 +91,7 @@ async def _served_name(edge: Edge, context: WorkerContext, name: str, stack: Asy
     if reason:
         from workers.process.bridge import make_bridge  # imported here: most hosts only join, and wait for the imports
 
-        refuse_missing_commands(settings)
+        refuse_unrunnable_servers(settings)
         bridge = make_bridge(context)
         stack.push_async_callback(bridge.aclose)
         stack.push_async_callback(bridge.drain, settings.times.drain_timeout)

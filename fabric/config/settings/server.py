@@ -2,21 +2,12 @@
 
 from __future__ import annotations
 
-import os
-import shutil
 from collections.abc import Mapping
-from pathlib import Path
-from typing import TYPE_CHECKING
 
 import msgspec
 
 from fabric.core.bridge.processes.health import Checks
-from fabric.errors import ConfigError
-from fabric.security.tls import Trust, client_context
-
-if TYPE_CHECKING:
-    from fabric.config.settings.process import Settings
-
+from fabric.security.tls import Trust
 
 ENVIRONMENT = "the environment"
 COMMAND_LINE = "the command line"
@@ -82,24 +73,3 @@ class ServerDefinition(msgspec.Struct, frozen=True, kw_only=True):
 
     def __repr__(self) -> str:
         return f"ServerDefinition({self.name!r}, digest={self.digest!r})"  # url, headers, args and env may hold credentials
-
-
-def refuse_missing_commands(settings: Settings) -> None:
-    """Raise ConfigError if a command, a folder or a certificate of a server is not there, or a variable is not set."""
-    if unready := [line for server in settings.servers.values() for line in server.unready]:
-        raise ConfigError("\n".join(unready))
-    for server in settings.servers.values():
-        where = f"{settings.source.name}: {settings.source.servers_at}.{server.name}"
-        if server.url:
-            try:
-                client_context(server.trust)
-            except ConfigError as error:
-                raise ConfigError(error.reason, where=f"{where}.tls") from None
-            continue
-        if not Path(server.cwd).is_dir():
-            raise ConfigError(f"no such folder: {server.cwd}", where=f"{where}.cwd")
-        if shutil.which(server.command, path=server.env.get("PATH", os.defpath)) is None:
-            place = "there is no such program" if os.sep in server.command else "no such program on PATH"
-            program = shutil.which((server.command.split() or [""])[0], path=server.env.get("PATH", os.defpath))
-            hint = "; arguments go into `args`" if program else ""
-            raise ConfigError(f"{place}: {server.command}{hint}", where=f"{where}.command")

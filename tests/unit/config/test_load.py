@@ -17,13 +17,13 @@ from pydantic.alias_generators import to_camel
 from pydantic.fields import FieldInfo
 
 from fabric.config.load import load
+from fabric.config.runnable import refuse_unrunnable_servers
 from fabric.config.schema.fabric import FabricSection
 from fabric.config.schema.file import json_schema_text
 from fabric.config.schema.section import leaves, nested
 from fabric.config.schema.server import ServerSection
 from fabric.config.secret import keyring
 from fabric.config.settings.process import Address, Settings
-from fabric.config.settings.server import refuse_missing_commands
 from fabric.errors import ConfigError
 
 Write = Callable[[object], Path]
@@ -421,10 +421,10 @@ def test_a_missing_command_is_refused_under_its_key(write: Write) -> None:
         ({**TIME, "env": {"PATH": "/nowhere"}}, "mcpServers.a.command: no such program on PATH"),
     ]:
         with pytest.raises(ConfigError, match=expected):
-            refuse_missing_commands(settings(write({"mcpServers": {"a": entry}})))
+            refuse_unrunnable_servers(settings(write({"mcpServers": {"a": entry}})))
     with pytest.raises(ConfigError, match=r"mcpServers.a.tls: cannot read the certificates in .*/ca.pem: No such file"):
-        refuse_missing_commands(settings(write({"mcpServers": {"a": {"url": "tls://h:1", "tls": {"ca": "ca.pem"}}}})))
-    refuse_missing_commands(settings(write({"mcpServers": {"a": TIME}})))
+        refuse_unrunnable_servers(settings(write({"mcpServers": {"a": {"url": "tls://h:1", "tls": {"ca": "ca.pem"}}}})))
+    refuse_unrunnable_servers(settings(write({"mcpServers": {"a": TIME}})))
 
 
 @pytest.mark.requirement("C04")

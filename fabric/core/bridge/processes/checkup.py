@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import Protocol
 
 import msgspec
 
 from fabric.core.bridge.processes.child import Child
+from fabric.core.bridge.processes.health import Condition
+from fabric.core.bridge.processes.limits import ServerLimits
+from fabric.core.bridge.processes.probe import Known
 from fabric.mcp import requests
-
-if TYPE_CHECKING:
-    from fabric.core.bridge.processes.pool import Pool
 
 
 class Check(msgspec.Struct, frozen=True):
@@ -24,10 +24,48 @@ class Check(msgspec.Struct, frozen=True):
     """The id of the request."""
 
 
+class CheckedServer(Protocol):
+    """The part of a server's Pool that its checks need."""
+
+    limits: ServerLimits
+    children: dict[str, Child]
+    condition: Condition
+    known: Known
+
+    def shared(self) -> Child | None:
+        """See Pool.shared."""
+        ...
+
+    @property
+    def harmless_to_ask(self) -> Child | None:
+        """See Pool.harmless_to_ask."""
+        ...
+
+    def check(self) -> None:
+        """See Pool.check."""
+        ...
+
+    def ask(self, child: Child, question: bytes) -> None:
+        """See Pool.ask."""
+        ...
+
+    def refill(self, now: float) -> None:
+        """See Pool.refill."""
+        ...
+
+    def spare_pings(self, child: Child, reason: str, now: float) -> None:
+        """See Pool.spare_pings."""
+        ...
+
+    def give_up(self, reason: str, now: float) -> list[Child]:
+        """See Pool.give_up."""
+        ...
+
+
 class Checkup:
     """The checks of the server whose processes are in `pool`."""
 
-    def __init__(self, pool: Pool) -> None:
+    def __init__(self, pool: CheckedServer) -> None:
         self.under_way: Check | None = None
         """The check that has neither passed nor failed yet; None for none."""
         self._pool = pool

@@ -19,7 +19,14 @@ from fabric.mcp.jsonrpc import Message, MessageKind
 class HttpBatch:
     """The state that the members of a batch share. It ends its client's request when the last of them has ended."""
 
-    def __init__(self, responses: HttpResponses, event: RequestPosted, members: list[Message | InvalidFrame]) -> None:
+    def __init__(
+        self,
+        responses: HttpResponses,
+        batches: dict[str, HttpBatch],
+        event: RequestPosted,
+        members: list[Message | InvalidFrame],
+    ) -> None:
+        """batches: those that are not answered in full, by link; this one is among them until it is."""
         self.open: dict[str, Exchange] = {}
         """The exchanges of its members that are not over, by id."""
         self.streaming = False
@@ -31,7 +38,8 @@ class HttpBatch:
         self._answers = Answers(len(members))
         self._asks = asks(members)
         self._refusal = b""
-        responses.batches[event.link] = self
+        self._batches = batches
+        batches[event.link] = self
 
     def refuse(self, frame: bytes) -> None:
         """A member that needs no answer was refused, with this error."""
@@ -54,7 +62,7 @@ class HttpBatch:
             self.responses.out.append(Send(self.link, array))
 
     def _end(self, array: bytes) -> None:
-        del self.responses.batches[self.link]
+        del self._batches[self.link]
         if array:
             self.responses.out.append(Send(self.link, array, "", True))
         elif self.streaming or self._asks:

@@ -5,8 +5,6 @@ Above it: http_requests.py, which makes them, and http_batch.py. Below it: routi
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import msgspec
 
 from fabric.core.edge.clients.slow_links import SlowLinks
@@ -15,9 +13,6 @@ from fabric.core.edge.routing import RequestRouting
 from fabric.core.effects import Accept, Effect, Establish, Finish, Send
 from fabric.envelope import Kind
 
-if TYPE_CHECKING:
-    from fabric.core.edge.clients.http_batch import HttpBatch
-
 
 class HttpResponses:
     """The HTTP requests that wait for their responses, and what is sent to their clients."""
@@ -25,8 +20,6 @@ class HttpResponses:
     def __init__(self, routing: RequestRouting, slow: SlowLinks, out: list[Effect]) -> None:
         self.open: dict[str, Exchange] = {}
         """The exchanges of the requests that are not answered, by link, without those of batches."""
-        self.batches: dict[str, HttpBatch] = {}
-        """The batches that are not answered in full, by link."""
         self.routing = routing
         self.out = out
         self._slow = slow

@@ -34,6 +34,8 @@ class HttpRequests:
         self, member: Member, router: CorrelationRouter, routing: RequestRouting, slow: SlowLinks, out: list[Effect]
     ) -> None:
         self.responses = HttpResponses(routing, slow, out)
+        self.batches: dict[str, HttpBatch] = {}
+        """The batches that are not answered in full, by link."""
         self.orphans: list[tuple[float, Exchange, SessionRef]] = []
         """The requests whose session's owner is not known to live yet, and since when they wait."""
         self._member = member
@@ -43,7 +45,7 @@ class HttpRequests:
 
     def amounts(self) -> dict[str, Any]:
         """See EdgeSnapshot."""
-        batches = self.responses.batches.values()
+        batches = self.batches.values()
         return {
             "http_requests": len(self.responses.open),
             "batches": len(batches),
@@ -78,7 +80,7 @@ class HttpRequests:
 
     def _post_batch(self, event: RequestPosted, session: SessionRef, now: float) -> None:
         members = batches.split_in_session(event.message, session.version)
-        batch = HttpBatch(self.responses, event, members)
+        batch = HttpBatch(self.responses, self.batches, event, members)
         for member in members:
             if not isinstance(member, Message):
                 batch.settle(jsonrpc.error_frame(member.id, member.code, member.reason))
@@ -186,7 +188,7 @@ class HttpRequests:
         if exchange is not None:
             self._hung_up(exchange, now)
             return True
-        batch = self.responses.batches.pop(link, None)
+        batch = self.batches.pop(link, None)
         if batch is None:
             return False
         members, batch.open = batch.open, {}

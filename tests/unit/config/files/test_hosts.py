@@ -11,8 +11,9 @@ from typing import Any
 import pytest
 
 from fabric.config.load import load
+from fabric.config.runnable import refuse_unrunnable_servers
 from fabric.config.settings.process import Settings
-from fabric.config.settings.server import ServerDefinition, refuse_missing_commands
+from fabric.config.settings.server import ServerDefinition
 from fabric.errors import ConfigError
 
 TOKEN = "hunter2-of-github"
@@ -108,7 +109,7 @@ def server(path: Path, entry: Mapping[str, Any], environment: Mapping[str, str] 
 
 def refusal(path: Path, text: str, environment: Mapping[str, str] | None = None) -> str:
     with pytest.raises(ConfigError) as caught:
-        refuse_missing_commands(settings(path, text, environment))
+        refuse_unrunnable_servers(settings(path, text, environment))
     return str(caught.value).replace(str(path), path.name)
 
 
@@ -252,7 +253,7 @@ def test_a_process_that_runs_no_server_needs_no_variable_of_one(tmp_path: Path) 
     loaded = settings(tmp_path / "mcp.json", text, runs=False)
     assert (list(loaded.servers), loaded.servers["a"].retry_calls) == (["a"], True)
     with pytest.raises(ConfigError, match="the variable HOST is not set"):
-        refuse_missing_commands(loaded)
+        refuse_unrunnable_servers(loaded)
 
 
 def test_the_digest_does_not_depend_on_the_values_of_variables(tmp_path: Path) -> None:

@@ -275,7 +275,7 @@ def test_a_posted_batch_is_answered_in_one_array_with_its_last_answer() -> None:
     assert isinstance(response, Send)
     assert response.final
     assert [answer["id"] for answer in msgspec.json.decode(response.frame)] == [3, 2, 1]
-    assert not edge.core.http_requests.responses.batches
+    assert not edge.core.http_requests.batches
 
 
 def test_a_batch_without_requests_is_accepted_when_all_is_written_and_refused_when_a_part_fails() -> None:
@@ -338,4 +338,4 @@ def test_a_client_that_hangs_up_on_its_batch_does_not_end_the_session() -> None:
     assert [(envelope.kind, envelope.exchange) for envelope in edge.posted()] == [(Kind.DETACH, first)]
     assert edge.bridge_answers(first) == edge.bridge_answers(second) == []
     assert edge.open == []
-    assert not edge.core.http_requests.responses.batches
+    assert not edge.core.http_requests.batches

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from fabric.core.bridge.processes.restarts import RESTART_MOST
+from fabric.core.bridge.speaking.modern import INPUT_IN
 from fabric.core.edge.correlation import STARTS_MOST
 from fabric.core.peers.lease import LEASE
 
@@ -120,6 +121,8 @@ def finish(world: World, clients: list[Client]) -> None:
     unreachable = any(request.asks and request.excused for request in all_requests(clients))
     if world.settings.most <= FULL or unreachable:  # an initialize may still wait for room, or a server for its client's reply
         left += world.settings.limits.idle
+    if any("retired=" in what for what in leftovers(world)):  # a call parked in one may go on
+        left += INPUT_IN
     while (held := leftovers(world)) and left > 0:
         world.run(0.5)
         left -= 0.5

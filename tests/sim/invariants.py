@@ -9,7 +9,7 @@ import msgspec
 
 from fabric.core.bridge.processes.restarts import RESTART_MOST
 from fabric.core.bridge.speaking.modern import INPUT_IN
-from fabric.core.edge.correlation import STARTS_MOST
+from fabric.core.edge.correlation import RUNS_MOST
 from fabric.core.peers.lease import LEASE
 
 if TYPE_CHECKING:
@@ -32,7 +32,7 @@ def all_requests(clients: Iterable[Client]) -> list[Request]:
 
 def most_starts(world: World) -> int:
     """How many servers one call may kill: an edge that hears of a start late may have sent the call again by then."""
-    return 2 * STARTS_MOST if world.delays else STARTS_MOST
+    return 2 * RUNS_MOST if world.delays else RUNS_MOST
 
 
 def check_answers(world: World, clients: list[Client]) -> None:

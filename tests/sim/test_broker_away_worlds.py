@@ -173,7 +173,7 @@ class Impatient(StalledExchanges):
 
     def overdue(self, now: float) -> None:
         for exchange in self._router.exchanges.values():
-            exchange.out = 0
+            exchange.sent_attempts = 0
         super().overdue(now)
 
 

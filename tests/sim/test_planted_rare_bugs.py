@@ -92,7 +92,7 @@ class Uncounted(CorrelationRouter):
     """A call that kills its servers is started again without end."""
 
     def _failed_too_often(self, exchange: Exchange, reason: str, now: float) -> bool:
-        exchange.starts = 0
+        exchange.failed_runs = 0
         return super()._failed_too_often(exchange, reason, now)
 
 

@@ -165,7 +165,7 @@ class EndedAttemptsCount(CorrelationRouter):
     def taken(self, peer: str, envelope: Envelope, now: float) -> bool:
         exchange = self.exchanges.get(envelope.exchange)
         if exchange is not None:
-            exchange.ended -= {envelope.attempt}
+            exchange.closed_attempts -= {envelope.attempt}
         return super().taken(peer, envelope, now)
 
 
@@ -272,7 +272,7 @@ def test_an_attempt_that_meets_a_held_copy_of_an_earlier_one_is_returned_with_it
     delay_packs(world, Kind.TAKEN, bridge.name, 0.2)
     client.call("write", text="x" * 4_000)
     exchanges = world.edges[0].core.router.exchanges
-    assert world.run_until(lambda: any(exchange.crowded for exchange in exchanges.values()), 1.0)
+    assert world.run_until(lambda: any(exchange.no_room for exchange in exchanges.values()), 1.0)
     stdin.go()  # now there is room, and the broker gives out the copy that was returned
     assert world.broker.redeliver(bridge)
     assert world.run_until(lambda: bool(last_request(client).answers), 3.0) is (plant is None)

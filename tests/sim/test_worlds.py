@@ -5,7 +5,7 @@ from __future__ import annotations
 import msgspec
 import pytest
 
-from fabric.core.edge.correlation import STARTS_MOST, Limits
+from fabric.core.edge.correlation import RUNS_MOST, Limits
 from fabric.core.events import PackArrived
 from fabric.core.peers.lease import LEASE
 from fabric.envelope import Kind, Pack
@@ -246,7 +246,7 @@ def test_a_call_that_kills_its_servers_is_started_three_times_even_where_other_c
         if not other.waits:
             other.call("write", delay=5.0)
     assert last_request(client).answers[0].reason == "unavailable"
-    assert len(world.started[last_request(client).key]) == STARTS_MOST
+    assert len(world.started[last_request(client).key]) == RUNS_MOST
     assert_all_rules_held(world, client, other)
 
 
@@ -264,7 +264,7 @@ def test_a_start_that_failed_counts_though_the_call_has_been_sent_again() -> Non
     world.broker.intercept = late
     client.call("read", poison=True, delay=0.1)
     assert until_answered(world, last_request(client), 5.0) == "unavailable"
-    assert len(world.started[last_request(client).key]) <= STARTS_MOST + 1
+    assert len(world.started[last_request(client).key]) <= RUNS_MOST + 1
     world.broker.intercept = None
     assert_all_rules_held(world, client)
 

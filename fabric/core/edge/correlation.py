@@ -27,8 +27,8 @@ from fabric.faults import CODES, Fault, fault_frame
 from fabric.mcp import jsonrpc
 from fabric.mcp.jsonrpc import Message
 
-STARTS_MOST = 3
-"""How often repeatable work is started before its client gets the error that the server is unavailable."""
+RUNS_MOST = 3
+"""How many runs of repeatable work may fail before its client gets the error that the server is unavailable."""
 
 
 class Limits(msgspec.Struct, frozen=True):
@@ -108,10 +108,10 @@ class CorrelationRouter:
         attempt = envelope.attempt
         if exchange is not None and exchange.owner == peer and exchange.owner_attempt == attempt:
             return True
-        if exchange is None or exchange.owner or attempt in exchange.ended:
+        if exchange is None or exchange.owner or attempt in exchange.closed_attempts:
             self._member.control(peer, now, Envelope(kind=Kind.CANCEL, exchange=envelope.exchange, attempt=attempt))
             return False
-        exchange.owner, exchange.owner_attempt, exchange.crowded = peer, attempt, False
+        exchange.owner, exchange.owner_attempt, exchange.no_room = peer, attempt, False
         exchange.resend = NEVER  # its deadline stays as it is: stalled.py looks again when that comes
         if not exchange.repeatable and envelope.kind is Kind.TAKEN:
             exchange.granted = True
@@ -126,8 +126,8 @@ class CorrelationRouter:
         exchange = self.exchanges.get(envelope.exchange)
         if exchange is None:
             return
-        exchange.ended |= {envelope.attempt}
-        exchange.begun |= envelope.repeatable
+        exchange.closed_attempts |= {envelope.attempt}
+        exchange.may_have_begun |= envelope.repeatable
         owned = (exchange.owner, exchange.owner_attempt) == (peer, envelope.attempt)
         if owned:
             exchange.owner, exchange.granted = "", False
@@ -135,7 +135,7 @@ class CorrelationRouter:
             return
         if exchange.owner or not (owned or envelope.attempt == exchange.attempt):
             return  # another bridge has it, or a later sending is under way
-        exchange.crowded = not envelope.body
+        exchange.no_room = not envelope.body
         self._sender.again_after_pause(exchange, now)
         self._returned.add(exchange)
 
@@ -161,7 +161,7 @@ class CorrelationRouter:
         if exchange.due != NEVER:
             exchange.due = now + self.limits.idle
         else:
-            exchange.starts = 0  # a subscription may outlive many bridges
+            exchange.failed_runs = 0  # a subscription may outlive many bridges
 
     def rises(self, exchange: Exchange, notification: Message) -> bool:
         """Whether a progress notification is higher than those before: a re-run repeats its progress from the start."""
@@ -212,7 +212,7 @@ class CorrelationRouter:
         if exchange.id not in self.exchanges:
             return  # it ended with another exchange
         self._end(exchange)
-        if fault.retryable and not exchange.unstarted:
+        if fault.retryable and not exchange.surely_unstarted:
             fault = msgspec.structs.replace(fault, retryable=False)
         if self._returned.servers:
             self._slot_freed(exchange, now)
@@ -275,7 +275,7 @@ class CorrelationRouter:
     def lost(self, peer: str, now: float) -> None:
         """A bridge is given up: each exchange that it owned goes on or ends as the table of outcomes says."""
         for exchange in [exchange for exchange in self.exchanges.values() if exchange.owner == peer]:
-            exchange.ended |= {exchange.owner_attempt}
+            exchange.closed_attempts |= {exchange.owner_attempt}
             exchange.owner = ""
             if exchange.request.session:
                 self.fail(exchange, outcomes.session_gone(exchange), now)
@@ -288,9 +288,9 @@ class CorrelationRouter:
                 self._sender.publish(exchange, now)
 
     def _failed_too_often(self, exchange: Exchange, reason: str, now: float) -> bool:
-        exchange.begun = True
-        exchange.starts += 1
-        if exchange.owner or exchange.starts < STARTS_MOST:
+        exchange.may_have_begun = True
+        exchange.failed_runs += 1
+        if exchange.owner or exchange.failed_runs < RUNS_MOST:
             return False  # where another bridge has it by now, that may well answer
         self.fail(exchange, outcomes.failed_too_often(exchange, reason), now)
         return True

@@ -123,24 +123,24 @@ class Exchange(msgspec.Struct, eq=False):
     """How often it was sent."""
     sendings: list[float] = []
     """When each attempt was sent."""
-    out: int = 0
-    """How many attempts may have left this process."""
+    sent_attempts: int = 0
+    """How many attempts may have left this process; one that the broker surely did not get counts no more."""
     queued: bool = False
     """Whether it was published to its server's queue."""
-    ended: frozenset[int] = frozenset()
-    """The attempts that are over; a late `taken` of one is refused."""
+    closed_attempts: frozenset[int] = frozenset()
+    """The attempts that came back, never left, or died with their bridge; a late `taken` of one is refused."""
     resend: float = NEVER
     """When to send it again."""
     backstop: bool = False
     """Whether it is then sent only in case that a broker which keeps work has lost it."""
     pause: float = RETURN_PAUSE
     """Seconds from its next return to its next sending."""
-    crowded: bool = False
-    """Whether a bridge had no room for it, and nothing is known of it since."""
-    begun: bool = False
-    """Whether a server may have begun it, though it came back."""
-    starts: int = 0
-    """How often a server has failed while it ran it."""
+    no_room: bool = False
+    """Whether it came back because a bridge had no room for it, and no bridge has taken it since."""
+    may_have_begun: bool = False
+    """Whether a server may have begun an attempt that is closed."""
+    failed_runs: int = 0
+    """How many servers or bridges have failed while they ran it."""
 
     # ------------------------------------------------------------ owner
     owner: str = ""
@@ -167,15 +167,15 @@ class Exchange(msgspec.Struct, eq=False):
     """The number of its answer in its stream, -1 for none."""
 
     @property
-    def under_way(self) -> bool:
-        """Whether its newest sending has neither been taken nor come back."""
-        return not self.owner and self.attempt not in self.ended
+    def attempt_open(self) -> bool:
+        """Whether its newest attempt has neither been taken nor come back."""
+        return not self.owner and self.attempt not in self.closed_attempts
 
     @property
-    def unstarted(self) -> bool:
+    def surely_unstarted(self) -> bool:
         """Whether no server can have begun it: it was never sent, is not granted though it must be, or came back each time."""
-        came_back = self.crowded and not self.begun and len(self.ended) == self.attempt
-        return not self.out or not (self.granted or self.repeatable) or came_back
+        came_back = self.no_room and not self.may_have_begun and len(self.closed_attempts) == self.attempt
+        return not self.sent_attempts or not (self.granted or self.repeatable) or came_back
 
     def record(self, outcome: str, code: int, now: float) -> Record:
         """The telemetry record of the exchange, which is over now."""

@@ -21,7 +21,7 @@ def late(exchange: Exchange, now: float, untaken: str, *, free: bool) -> Fault:
     server, waited = exchange.request.server, f"{now - exchange.request.arrived:.0f} s"
     if not exchange.owner and untaken:
         return Fault(Reason.NO_WORKER, f"no bridge took this request within {waited}: {untaken}", retryable=True)
-    if exchange.crowded or not (exchange.owner or free):
+    if exchange.no_room or not (exchange.owner or free):
         message = f"{server} had no room for this request within {waited}"
         return Fault(Reason.OVERLOADED, message, retryable=True, retry_after=RETURN_PAUSE_MOST)
     if exchange.granted and not exchange.repeatable:
@@ -46,7 +46,7 @@ def owner_gone(exchange: Exchange) -> Fault:
 
 def failed_too_often(exchange: Exchange, reason: str) -> Fault:
     """Servers failed again and again while they ran the request. reason: why the last one failed."""
-    message = f"{exchange.request.server} failed {exchange.starts} times while it ran this request: {reason}"
+    message = f"{exchange.request.server} failed {exchange.failed_runs} times while it ran this request: {reason}"
     return Fault(Reason.UNAVAILABLE, message)
 
 

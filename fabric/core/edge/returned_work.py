@@ -35,7 +35,7 @@ class ReturnedWork:
         oldest = None
         while waiting and ended.owner:
             exchange = waiting.pop(next(iter(waiting)))
-            if not exchange.owner and not exchange.under_way:
+            if not exchange.owner and not exchange.attempt_open:
                 oldest = exchange
                 break
         if not waiting:

@@ -37,7 +37,7 @@ class ExchangeSender:
     def publish(self, exchange: Exchange, now: float, *, around: bool = False) -> None:
         """Send to the server's queue; or, if a silent bridge may read that or `around` is set, straight to a bridge."""
         exchange.attempt += 1
-        exchange.out += 1
+        exchange.sent_attempts += 1
         exchange.queued = True
         exchange.sendings.append(now)
         server = exchange.request.server
@@ -60,15 +60,15 @@ class ExchangeSender:
     def unconfirmed(self, exchange: Exchange, attempt: int, now: float, *, sent: bool) -> None:
         """The broker did not confirm an attempt: try again after a pause. sent: it may have arrived all the same."""
         if not sent:
-            exchange.out -= 1
-            exchange.ended |= {attempt}
+            exchange.sent_attempts -= 1
+            exchange.closed_attempts |= {attempt}
         if not exchange.owner and exchange.attempt == attempt:
             self.again_after_pause(exchange, now)
 
     # ------------------------------------------------------------ to its owner
     def to_owner(self, exchange: Exchange, now: float) -> None:
         """Post it on the data lane to its owner; the lane sends it again if need be."""
-        exchange.attempt, exchange.out = 1, 1
+        exchange.attempt, exchange.sent_attempts = 1, 1
         exchange.sendings.append(now)
         if exchange.due != NEVER:
             self.deadlines.set(exchange.id, exchange.due)
@@ -83,7 +83,7 @@ class ExchangeSender:
     def withdraw(self, exchange: Exchange) -> None:
         """Take it out of the data lane to its owner, which has not sent it: there was no broker."""
         self._member.pairs.withdraw(exchange.owner, exchange.number)
-        exchange.out = 0
+        exchange.sent_attempts = 0
 
     def _envelope(self, exchange: Exchange, now: float) -> Envelope:
         request, span = exchange.request, exchange.trace.span

@@ -37,7 +37,7 @@ class StalledExchanges:
     def adrift(self, servers: frozenset[str], now: float) -> None:
         """A bridge that served these was given up: send again the exchanges that it may have received and not acknowledged."""
         for exchange in list(self._router.exchanges.values()) if servers else ():
-            if exchange.under_way and exchange.resend != NEVER and exchange.request.server in servers:
+            if exchange.attempt_open and exchange.resend != NEVER and exchange.request.server in servers:
                 self._sender.publish(exchange, now, around=True)
 
     def recovered(self, now: float) -> None:
@@ -61,7 +61,7 @@ class StalledExchanges:
                 continue
             if exchange.owner and kind in (Kind.REQUEST, Kind.FRAME, Kind.END) and arrived >= away:
                 self._sender.withdraw(exchange)
-            elif exchange.owner or (exchange.out and not (exchange.unstarted and now - away >= limit)):
+            elif exchange.owner or (exchange.sent_attempts and not (exchange.surely_unstarted and now - away >= limit)):
                 continue
             self._router.fail(exchange, outcomes.never_sent(limit), now)
 
@@ -71,7 +71,7 @@ class StalledExchanges:
             (exchange, fault)
             for exchange in self._router.exchanges.values()
             if not exchange.owner
-            and (fault := self._directory.hopeless(exchange.request.server, now, begun=exchange.begun)) is not None
+            and (fault := self._directory.hopeless(exchange.request.server, now, begun=exchange.may_have_begun)) is not None
         ]
         for exchange, fault in hopeless:
             self._router.fail(exchange, fault, now)
@@ -83,7 +83,7 @@ class StalledExchanges:
             self._router.give_up(exchange, now)
         elif now >= exchange.resend:
             if self._directory.free(exchange.request.server) or not exchange.backstop:
-                self._sender.publish(exchange, now, around=exchange.under_way)  # nobody has taken it
+                self._sender.publish(exchange, now, around=exchange.attempt_open)  # nobody has taken it
             else:  # it may well be in the queue, behind others
                 self._sender.again_at(exchange, now + RETURN_PAUSE_MOST, backstop=True)
         elif (due := min(exchange.due, exchange.lapses, exchange.resend)) != NEVER:

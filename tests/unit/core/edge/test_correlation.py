@@ -216,11 +216,11 @@ def test_an_attempt_that_is_returned_twice_proves_nothing_about_a_later_one() ->
     exchange = edge.offered(repeatable=True)
     back = Envelope(kind=Kind.RETURNED, exchange=exchange.id, attempt=1)
     edge.router.returned("bridge", back, 0.1)
-    assert exchange.unstarted
+    assert exchange.surely_unstarted
     edge.stalled.expired(exchange, 1.0)
     assert exchange.attempt == 2  # a bridge may run this attempt by now
     edge.router.returned("another", back, 1.1)
-    assert not exchange.unstarted
+    assert not exchange.surely_unstarted
     edge.router.give_up(exchange, 400.0)
     [error] = edge.client.errors
     assert b'"retryable":false' in error

@@ -92,7 +92,7 @@ def test_a_request_that_the_broker_did_not_confirm_is_sent_again_after_a_pause()
     exchange = edge.core.router.exchanges[edge.open[0]]
     envelope = Envelope(kind=Kind.REQUEST, exchange=exchange.id, attempt=1)
     edge.handle(PackNotConfirmed(single("e", envelope), False, False, "no broker"))
-    assert exchange.ended == {1}
+    assert exchange.closed_attempts == {1}
     edge.pass_time(0.25)
     assert exchange.attempt == 2
 

@@ -214,7 +214,7 @@ class Jobs:
             text = f"{job.server} ended while it ran this call, which may have been carried out: {reason}"
             self.fault(job, Fault(Reason.OUTCOME_UNKNOWN, text), now)
 
-    def lost(self, job: Job, answer: LostAnswer, now: float) -> None:
+    def answer_lost(self, job: Job, answer: LostAnswer, now: float) -> None:
         """A job's process lives, but the request did not reach it, or its answer did not reach this bridge."""
         if job.kind is not Kind.OPEN and job.queued and answer.again and (job.repeatable or not answer.started):
             self.give_back(job, answer.fault.message if answer.started else "", now)

@@ -118,7 +118,7 @@ class ServerEvents:
         self._sessions.opened(answer.job, answer.frame, now, failed=failed)
 
     def _lost(self, job: Job, answer: LostAnswer, now: float) -> None:
-        self._jobs.lost(job, answer, now)
+        self._jobs.answer_lost(job, answer, now)
         opening = self._sessions.open.get(job.exchange)
         if opening is not None:
             self._sessions.end(opening, now)

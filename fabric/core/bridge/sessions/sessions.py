@@ -24,7 +24,7 @@ from fabric.mcp.jsonrpc import Message
 PROGRESS = "notifications/progress"
 PRIMED_AFTER = 0.5
 """Seconds after which a request that has not been answered becomes resumable, even if its server has sent no message."""
-ENDED = "this session has ended; begin a new one"
+SESSION_OVER = "this session has ended; begin a new one"
 
 
 class Sessions:
@@ -83,7 +83,7 @@ class Sessions:
         """Run a request of a session's client, or answer it with an error."""
         session = self.open.get(job.session)
         if session is None:
-            self._jobs.fault(job, Fault(Reason.SESSION_LOST, ENDED, retryable=True), now)
+            self._jobs.fault(job, Fault(Reason.SESSION_LOST, SESSION_OVER, retryable=True), now)
             return
         session.used = now
         child = self._processes.by_id[session.child]
@@ -177,7 +177,7 @@ class Sessions:
 
     def _unknown(self, peer: str, envelope: Envelope, now: float) -> None:
         job = job_of(peer, envelope, 0, now, queued=False)
-        self._jobs.fault(job, Fault(Reason.SESSION_LOST, ENDED, retryable=True), now)
+        self._jobs.fault(job, Fault(Reason.SESSION_LOST, SESSION_OVER, retryable=True), now)
 
     # ------------------------------------------------------------ what servers send
     def message(self, session: Session, message: Message, frame: bytes, now: float) -> None:

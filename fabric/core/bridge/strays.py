@@ -1,4 +1,4 @@
-"""Assigns answers with the id of no open request to the request that they answer, if only one is open in their process.
+"""Matches an answer with a wrong id to the only request that it can be for: the one request that is open in its process.
 
 Without this rule, the caller of a server that writes null or a number in place of our id would wait until the deadline. But
 some servers also answer notifications, with a null id and an empty result or `method not found`, and later answer the request

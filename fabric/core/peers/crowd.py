@@ -1,4 +1,4 @@
-"""The set of known workers as one number, which two processes can compare: equal numbers mean that they know the same workers.
+"""A crowd is the set of workers that a process knows, as one number: two processes with equal numbers know the same workers.
 
 A new process sends `hello`, and all workers announce themselves. The new process need not wait a full lease to be certain that
 no worker is missing: once it knows exactly the workers that a process knows which has seen a full lease, its list is complete.

@@ -40,7 +40,7 @@ EDGE = MEMBER | {
     "HttpResponses.open": "http_requests",
     "HttpRequests.batches": "batches",
     "HttpBatch.open": "batch_members",
-    "HttpRequests.orphans": "orphans",
+    "HttpRequests.awaiting_owner": "requests_awaiting_owner",
     "ToolLists.listing": "tool_lists",
     "ToolList.waiting": "calls_awaiting_tools",
     "LongLinks.open": "long_links",
@@ -201,9 +201,9 @@ def wrong(core: MemberCore, now: float) -> list[str]:
 
 # ---------------------------------------------------------------- tests
 SELDOM = frozenset(
-    {"EarlyCancels.waiting", "Child.backlog", "Eviction._waiting", "Holds.crowding", "HttpBatch.open", "HttpRequests.orphans"}
+    {"EarlyCancels.waiting", "Child.backlog", "Eviction._waiting", "Holds.crowding", "HttpBatch.open", "ReturnedWork.servers"}
     | {"HttpRequests.batches", "Legacy._requests", "LongLinks.crowding", "Pairs._raised", "Renewal._retired", "Session.holds"}
-    | {"ReturnedWork.servers", "Slots.waiting", "SlowLinks.behind", "ToolList.waiting", "Turns.waiting"}
+    | {"HttpRequests.awaiting_owner", "Slots.waiting", "SlowLinks.behind", "ToolList.waiting", "Turns.waiting"}
     | {"Pair.pending", "Pairs.dirty", "_SlowLink.held", "_SlowLink.notices"}
 )
 """Tables that the busy world may leave empty; they are looked for, and compared, all the same."""

@@ -124,7 +124,7 @@ class EdgeCore(MemberCore):
             self.directory.look(now)
             self.detours.look(now)
             self.member.beat(now)
-            self.http_requests.judge(now)
+            self.http_requests.look(now)
             self.stalled.look(now)
             self.tools.look(now)
         elif now >= self.member.due:

@@ -37,7 +37,7 @@ class EdgeSnapshot(MemberSnapshot, frozen=True, kw_only=True):
     """Batches over HTTP that are not answered in full."""
     batch_members: int
     """Messages of these batches that are not answered."""
-    orphans: int
+    requests_awaiting_owner: int
     """HTTP requests that wait until it is known whether the owner of their session lives."""
     tool_lists: int
     """Lists of tools that are being fetched."""

@@ -36,7 +36,7 @@ class HttpRequests:
         self.responses = HttpResponses(routing, slow, out)
         self.batches: dict[str, HttpBatch] = {}
         """The batches that are not answered in full, by link."""
-        self.orphans: list[tuple[float, Exchange, SessionRef]] = []
+        self.awaiting_owner: list[tuple[float, Exchange, SessionRef]] = []
         """The requests whose session's owner is not known to live yet, and since when they wait."""
         self._member = member
         self._router = router
@@ -50,7 +50,7 @@ class HttpRequests:
             "http_requests": len(self.responses.open),
             "batches": len(batches),
             "batch_members": sum(len(batch.open) for batch in batches),
-            "orphans": len(self.orphans),
+            "requests_awaiting_owner": len(self.awaiting_owner),
         }
 
     # ------------------------------------------------------------ what clients ask
@@ -165,19 +165,19 @@ class HttpRequests:
             self._routing.to_session(exchange, owner, now)
         elif now >= self._member.away_since:  # without a broker, nothing is known of it
             if now - since < limit:
-                self.orphans.append((since, exchange, session))
+                self.awaiting_owner.append((since, exchange, session))
             else:
                 self._router.refuse(exchange, outcomes.never_sent(limit), now)
         elif self._member.leases.sure(now) or now - since > 2 * self._member.identity.lease:
             fault = Fault(Reason.SESSION_LOST, "the bridge that ran this session is gone; begin a new session", retryable=True)
             self._router.refuse(exchange, fault, now)
         else:
-            self.orphans.append((since, exchange, session))
+            self.awaiting_owner.append((since, exchange, session))
 
-    def judge(self, now: float) -> None:
-        """Look again whether the owners live for which requests wait."""
-        orphans, self.orphans = self.orphans, []
-        for since, exchange, session in orphans:
+    def look(self, now: float) -> None:
+        """The regular look: send on the requests whose owner is known to live by now, and refuse those whose owner is gone."""
+        waiting, self.awaiting_owner = self.awaiting_owner, []
+        for since, exchange, session in waiting:
             if exchange.asker.link or exchange.request.kind is not Kind.ATTACH:
                 self._to_owner(exchange, session, since, now)
 

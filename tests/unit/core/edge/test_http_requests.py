@@ -165,10 +165,10 @@ def test_a_session_is_lost_once_it_is_certain_that_its_owner_is_unknown() -> Non
     edge = DrivenEdge()
     session = msgspec.structs.replace(SESSION, owner="gone")
     assert edge.post(request(1), session=session) == []
-    assert len(edge.core.http_requests.orphans) == 1
+    assert len(edge.core.http_requests.awaiting_owner) == 1
     [error] = frames(edge.pass_time(7.5))
     assert reason(error) == "session_lost"
-    assert not edge.core.http_requests.orphans
+    assert not edge.core.http_requests.awaiting_owner
 
 
 def test_a_client_of_a_session_that_hangs_up_does_not_cancel_its_request() -> None:

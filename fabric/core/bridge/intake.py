@@ -30,7 +30,7 @@ class Intake:
 
         A crowd does not show whether names agree: of two bridges that start at the same time, neither may be in a crowd yet.
         """
-        if not self.names_agree and self._member.leases.answered(now):
+        if not self.names_agree and self._member.leases.hello_answered(now):
             self.names_agree = self._agree()
             if self.names_agree:
                 self._out.append(StatusChanged())

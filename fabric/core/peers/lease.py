@@ -1,9 +1,9 @@
 """Leases on peers, renewed by their announcements: which of them live, and which are lost.
 
-A process publishes an announcement each second, and receives its own back through the broker. Leases run only while that works:
-a process that stops receiving its own announcements lets no peer's lease expire. After such a gap (a reconnect, or no own
-announcement received that is younger than 1.6 s) every lease starts afresh. Who does not hear himself judges nobody. (A failure
-detector that first doubts itself; compare SWIM's Lifeguard.)
+A process publishes an announcement each second, and receives its own back through the broker. While it does not, in a gap,
+no peer's lease expires: the fault may be at this end. A gap begins when the broker is gone, or when the newest own announcement
+that came back was sent more than 1.6 s ago. When it ends, every lease starts afresh. Who does not hear himself judges nobody.
+(A failure detector that first doubts itself; compare SWIM's Lifeguard.)
 
 Above it: member.py, and the edge's directory of servers. Below it: announcement.py and crowd.py.
 """
@@ -38,7 +38,17 @@ class Peer(msgspec.Struct):
 
 
 class Leases:
-    """The leases of one process on its peers. Times are seconds of one monotonic clock."""
+    """The leases of one process on its peers. Times are seconds of one monotonic clock.
+
+    What a process that joins knows of the other workers. In a gap, only `was_settled` is true.
+
+    | | the workers | from when | what waits for it |
+    |---|---|---|---|
+    | `settled` | have announced themselves | SETTLE after its hello came back, or once a crowd is complete | it is ready |
+    | `was_settled` | had done so once | from then on | a later process yields to it in a conflict |
+    | `hello_answered` | had time to announce themselves | SETTLE after its hello came back | a bridge takes work |
+    | `sure` | are certainly all known | a full lease after a gap, or once a crowd is complete | a server or a session is gone |
+    """
 
     def __init__(self, me: str, lease: float = LEASE) -> None:
         self.me = me
@@ -49,7 +59,7 @@ class Leases:
         self._announced = float("-inf")
         self._echo = float("-inf")  # when the newest own announcement that came back was sent
         self._afresh = float("-inf")  # since when leases run
-        self._answered = float("inf")  # when all workers have had time to answer
+        self._hello_answered = float("inf")  # when all workers have had time to answer
         self._settled = float("inf")  # the same, or sooner if no worker is missing
         self._crowd = Crowd(me)
         self._complete = False  # whether no worker is missing, by the crowd of a process that has seen a full lease
@@ -84,15 +94,15 @@ class Leases:
             self._afresh = now
             self._complete = False
             self._crowd.forget()
-            self._answered = min(self._answered, now + SETTLE)
-            self._settled = min(self._settled, self._answered)
+            self._hello_answered = min(self._hello_answered, now + SETTLE)
+            self._settled = min(self._settled, self._hello_answered)
         return ended
 
     def in_gap(self, now: float) -> bool:
         """Whether this process does not receive its own announcements, so that silence of others means nothing."""
         return now - self._echo > GAP
 
-    def known(self, now: float) -> bool:
+    def was_settled(self, now: float) -> bool:
         """Whether this process has been settled at least once."""
         return now >= self._settled
 
@@ -100,9 +110,9 @@ class Leases:
         """Whether this process knows all workers: they have answered its hello."""
         return now >= self._settled and not self.in_gap(now)
 
-    def answered(self, now: float) -> bool:
+    def hello_answered(self, now: float) -> bool:
         """Whether all workers have had time to answer its hello, also those that started at the same time."""
-        return now >= self._answered and not self.in_gap(now)
+        return now >= self._hello_answered and not self.in_gap(now)
 
     def sure(self, now: float) -> bool:
         """Whether it is certain which workers there are: by a full lease without a gap, this process's or another's."""
@@ -116,8 +126,9 @@ class Leases:
         return now >= self._afresh + self.lease
 
     def next_change(self, now: float) -> float:
-        """When `settled`, `answered` or `sure` may next change without any message; infinite for never."""
-        return min((at for at in (self._settled, self._answered, self._afresh + self.lease) if at > now), default=float("inf"))
+        """When `settled`, `hello_answered` or `sure` may next change without any message; infinite for never."""
+        changes = self._settled, self._hello_answered, self._afresh + self.lease
+        return min((at for at in changes if at > now), default=float("inf"))
 
     def renew(self, incarnation: str, now: float) -> None:
         """A message came from a peer, or this process begins to depend on it."""

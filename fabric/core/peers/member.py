@@ -199,10 +199,10 @@ class Member:
                     self.pairs.reconnected(now)
                     self._owner.recovered(now)
             elif set(announced.key.split(",")).isdisjoint(self.identity.key.split(",")):
-                if not self.leases.known(now):  # the later process yields; one that serves does not stop for a newcomer
+                if not self.leases.was_settled(now):  # the later process yields; one that serves does not stop for a newcomer
                     self._out.append(Conflict(f"{peer} has another fabric secret; give all workers of a fabric the same one"))
             elif VERSION not in announced.versions:  # the process of the newer release stops by the same rule
-                if not self.leases.known(now):
+                if not self.leases.was_settled(now):
                     read = ", ".join(map(str, announced.versions))
                     reason = f"{peer} reads envelopes of version {read}, this process writes {VERSION}"
                     self._out.append(Conflict(f"{reason}; {UPGRADE}"))

@@ -25,11 +25,14 @@ _MODERN_STATUS = _LEGACY_STATUS | {
     CODES[Reason.INVALID]: 400,
     CODES[Reason.OVERLOADED]: 503,
 }
+_FAULTS = frozenset(CODES.values())
 _HEAD_BYTES = 256
 
 
 def answer_status(frame: bytes, *, modern: bool, otherwise: int) -> tuple[int, bytes]:
     """The HTTP status of a final frame, and header lines that go with it; `otherwise` for an error without a rule.
+
+    A fault that advises a pause repeats that in Retry-After, where it has an error status.
 
     A server's own -32602 has no rule: the spec wants 400 only for missing `_meta` fields, which admit_post has refused before,
     and a client of both eras takes an unexplained 400 to mean a legacy server.
@@ -46,6 +49,7 @@ def answer_status(frame: bytes, *, modern: bool, otherwise: int) -> tuple[int, b
         return otherwise, b""
     if not answer.error:
         return 200, b""
-    status = (_MODERN_STATUS if modern else _LEGACY_STATUS).get(answers.error_code(answer), otherwise)
-    wait = answers.retry_after_ms(answer) if status == 503 else 0
+    code = answers.error_code(answer)
+    status = (_MODERN_STATUS if modern else _LEGACY_STATUS).get(code, otherwise)
+    wait = answers.retry_after_ms(answer) if status != 200 and code in _FAULTS else 0
     return status, b"retry-after: %d\r\n" % max(1, -(-wait // 1000)) if wait else b""

@@ -62,6 +62,18 @@ def test_an_overload_answer_has_a_retry_after_header(seconds: float | None, line
     assert answer_status(frame, modern=True, otherwise=200) == (503, line)
 
 
+@pytest.mark.parametrize("reason", Reason)
+def test_a_retry_after_header_goes_with_every_fault_that_has_an_error_status_and_advises_a_pause(reason: Reason) -> None:
+    frame = fault_frame(b"1", Fault(reason, "no", retry_after=2.0))
+    status, lines = answer_status(frame, modern=True, otherwise=200)
+    assert lines == (b"" if status == 200 else b"retry-after: 2\r\n")
+
+
+def test_an_error_of_a_server_has_no_retry_after_header() -> None:
+    frame = error(jsonrpc.METHOD_NOT_FOUND, {"retryAfterMs": 2000})
+    assert answer_status(frame, modern=True, otherwise=200) == (404, b"")
+
+
 @pytest.mark.parametrize(
     "frame",
     [

@@ -21,6 +21,7 @@ from fabric.config.schema.value_types import (
     Variable,
     Word,
 )
+from fabric.core.bridge.processes.limits import START_TIMEOUT
 from fabric.links.registry import CONNECTORS, schemes
 
 # the schemes that go with each `type` that hosts give a url
@@ -108,7 +109,7 @@ class ServerSection(Section):
     """Lines on its stderr, and of junk on its stdout, that are logged in a second; the others are counted."""
     retry_calls: bool = False
     """True: each call of its tools may be repeated when the outcome is unknown."""
-    start_timeout: Seconds = 120.0
+    start_timeout: Seconds = START_TIMEOUT
     """Seconds that a new process, or connection, has until its first answer; until then, callers wait."""
     era: Literal["modern", "legacy"] | None = None
     """The era that it speaks, if it is not to be asked: `modern` is revision 2026-07-28, `legacy` an earlier one."""

@@ -86,7 +86,7 @@ class Envelope(msgspec.Struct, kw_only=True, omit_defaults=True, gc=False):
     session: str = ""
     """The legacy session that the message belongs to."""
     epoch: int = 0
-    """How often the session has moved to another owner."""
+    """How often the session has moved to another owner: always 0 until sessions move (decision 4)."""
     attempt: int = 0
     """The sending of the exchange that the message is, or is about."""
     repeatable: bool = False

@@ -70,18 +70,13 @@ class SessionToken(msgspec.Struct, frozen=True, kw_only=True, array_like=True):
     version: str
     """The negotiated protocol version."""
     client: str = ""
-    """The clientInfo of the session's initialize, raw JSON; empty if it did not fit."""
+    """The clientInfo of the session's initialize, raw JSON; empty if it did not fit. Read by nobody until sessions move."""
     capabilities: str = ""
-    """The client's capabilities, raw JSON; empty if they did not fit."""
+    """The client's capabilities, raw JSON; empty if they did not fit. Read by nobody until sessions move."""
     principal: str = ""
     """The caller that opened the session."""
     expires: float
     """When the token expires, in Unix seconds."""
-
-    @property
-    def resumable(self) -> bool:
-        """Whether the token holds enough for a new owner to initialize a server on behalf of the client."""
-        return bool(self.capabilities)
 
 
 class SessionSealer:
@@ -93,7 +88,7 @@ class SessionSealer:
         self._read = lru_cache(maxsize=REMEMBERED_TOKENS)(self._unsealed)
 
     def seal(self, token: SessionToken) -> str:
-        """The session id. One over MAX_TOKEN_BYTES is sealed without client and capabilities, and so is not resumable.
+        """The session id. One over MAX_TOKEN_BYTES is sealed without client and capabilities.
 
         Raises InvalidToken if it is too long even then.
         """

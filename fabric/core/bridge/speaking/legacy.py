@@ -24,7 +24,7 @@ class Legacy(Speaker):
     def __init__(self, incarnation: str, process: str, jobs: dict[str, Job]) -> None:
         super().__init__(incarnation, process, jobs)
         self.epoch = 0
-        """How often the session has moved. It is part of the ids, so that no answer reaches the request of another process."""
+        """How often the session has moved, always 0 until sessions move. It is part of the ids that its client sees."""
         self._requests: dict[str, bytes] = {}  # the server's own raw id of each open request, by the id its client knows
         self._count = 0
 

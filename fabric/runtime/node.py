@@ -8,12 +8,16 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 
+from fabric.brokers import registry
 from fabric.core.effects import Conflict, Effect, Publish, StatusChanged
 from fabric.core.peers.announcement import Announcement
-from fabric.errors import ConfigError
+from fabric.errors import BrokerTimeout, ConfigError
 from fabric.runtime.bus import Bus
 from fabric.runtime.loop import Core, Loop
 from fabric.runtime.retry import Dialer
+
+JOIN_TIMEOUT = 5.0
+"""Seconds, besides a lease, that the broker and the other members have to answer a member that joins."""
 
 
 class Node:
@@ -28,6 +32,7 @@ class Node:
         dialer: Dialer,
         credit: Callable[[str], int] = lambda _: 0,
     ) -> None:
+        self._url = url
         self._core = core
         self._unsent = core.unsent
         self._perform = perform
@@ -79,6 +84,16 @@ class Node:
         await asyncio.wait([self._changed, self.failed], return_when=asyncio.FIRST_COMPLETED)
         if self.failed.done():
             self.failed.result()
+
+    async def until(self, condition: Callable[[], bool], timeout: float) -> None:
+        """Wait until `condition` holds. Raises BrokerTimeout, and a failed node's error: ConfigError if it must not join."""
+        try:
+            async with asyncio.timeout(timeout):
+                while not condition():
+                    await self.change()
+        except TimeoutError:
+            where = registry.redacted(self._url)
+            raise BrokerTimeout(f"broker {where} does not answer; mcp-fabric doctor says why") from None
 
     def start(self) -> None:
         """Connect to the broker, and stay connected."""

@@ -16,8 +16,8 @@ from fabric.brokers.embedded import nats_server
 from fabric.config.settings.process import DEFAULTS, Settings
 from fabric.config.state_folder import refuse_foreign
 from fabric.core.peers.announcement import Announcement, Role
-from fabric.errors import BrokerRefused, BrokerTimeout
-from fabric.runtime.node import Node
+from fabric.errors import BrokerRefused
+from fabric.runtime.node import JOIN_TIMEOUT, Node
 from fabric.runtime.observer import Observer
 from fabric.runtime.retry import Dialer
 from workers.process.context import WorkerContext, worker_context
@@ -29,9 +29,6 @@ if TYPE_CHECKING:
     from fabric.runtime.edge import Edge  # an observer needs none
 
 NOT_RUNNING = "no fabric is running here; start one: mcp-fabric up CONFIG"
-
-JOIN_TIMEOUT = 5.0
-"""Seconds that the broker and the workers have to answer, besides a lease."""
 
 
 async def runs_here(settings: Settings) -> bool:
@@ -64,13 +61,8 @@ async def join(settings: Settings) -> AsyncIterator[WorkerContext]:
 
 
 async def wait_until(node: Node, context: WorkerContext, condition: Callable[[], bool]) -> None:
-    """Wait until `condition` holds. Raises BrokerTimeout, and a failed node's error: ConfigError if it must not join."""
-    try:
-        async with asyncio.timeout(JOIN_TIMEOUT + context.settings.fabric.lease):
-            while not condition():
-                await node.change()
-    except TimeoutError:
-        raise BrokerTimeout(f"broker {registry.redacted(context.url)} does not answer; mcp-fabric doctor says why") from None
+    """Wait until `condition` holds. Raises as Node.until."""
+    await node.until(condition, JOIN_TIMEOUT + context.settings.fabric.lease)
 
 
 async def announced_workers(settings: Settings) -> list[tuple[str, Announcement]]:

@@ -3,10 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
-import secrets
-import socket
-import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
@@ -16,6 +12,7 @@ from fabric.config.settings.process import Settings
 from fabric.config.state_folder import prepare
 from fabric.core.peers.member import Identity
 from fabric.links.stdio.processes import Processes
+from fabric.runtime.identity import make_identity
 from fabric.security.secret import Keyring
 
 FLUSH_TIMEOUT = 3.0
@@ -39,14 +36,7 @@ class WorkerContext:
 
     def identity(self) -> Identity:
         """A new incarnation; never before a fork."""
-        return Identity(
-            incarnation=secrets.token_hex(8),
-            salt=secrets.token_bytes(32),
-            key=",".join(self.keys.ids),
-            host=f"{socket.gethostname()}:{os.getpid()}",
-            lease=self.settings.fabric.lease,
-            wall=time.time() - time.monotonic(),
-        )
+        return make_identity(self.keys, self.settings.fabric.lease)
 
 
 @asynccontextmanager

@@ -2,28 +2,20 @@
 
 from __future__ import annotations
 
-from fabric.core.edge.correlation import Limits
+from fabric.runtime import from_settings
 from fabric.runtime.edge import Edge
-from fabric.security.seal import SessionSealer
 from workers.process.context import WorkerContext
 from workers.process.telemetry import instrumented
 
 
 def make_edge(context: WorkerContext) -> Edge:
     """An edge, not yet started."""
-    settings = context.settings
     instruments = instrumented(context, "edge")
-    return Edge(
+    return from_settings.make_edge(
+        context.settings,
         context.url,
-        settings.fabric.name,
+        context.keys,
         instruments.identity,
-        limits=Limits(
-            idle=settings.times.idle_timeout, absolute=settings.times.absolute_timeout, broker=settings.fabric.broker_wait
-        ),
-        servers=frozenset(settings.servers),
-        retry_calls=frozenset(name for name, server in settings.servers.items() if server.retry_calls),
-        sealer=SessionSealer(context.keys, settings.fabric.name),
-        session_lifetime=settings.times.session_lifetime,
         completed=instruments.completed,
         dialer=instruments.dialer,
     )

@@ -2,8 +2,8 @@
 
 A page writes its commands in `sh` blocks, and all that one prints in the `text` block after it. In a `text` block, `...` stands
 for any text within a line, and alone on a line for any lines. Times, process ids and the like are compared by kind. Ports that
-the page names are replaced by free ones. A `json` block with a name after the language is the content of that file. What a
-reader knows or does without typing is written in comments, which are not displayed:
+the page names are replaced by free ones. A `json` or `python` block with a name after the language is the content of that
+file. What a reader knows or does without typing is written in comments, which are not displayed:
 
     <!-- goes on -->             the next block keeps running; its `text` block shows what it prints once it serves
     <!-- stop -->                stop everything that keeps running
@@ -150,7 +150,7 @@ class Clone:
                         self._serve(part.text, pattern, where)
                     else:
                         self._finish(part.text, pattern, where, fails=shown is not None)
-                case "json" if part.name:
+                case "json" | "python" if part.name:
                     self._write(part.name, part.text)
                 case "stop":
                     self.stop()

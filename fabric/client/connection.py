@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from fabric.client.link import ClientLink, Open
 
 if TYPE_CHECKING:
-    from mcp.client._transport import TransportStreams
+    from fabric.client.sdk_streams import Streams
 
 
 class Connection:
@@ -29,7 +29,7 @@ class Connection:
         """A link to the server, not opened yet. Each is a client of its own."""
         return ClientLink(self._open)
 
-    async def __aenter__(self) -> TransportStreams:
+    async def __aenter__(self) -> Streams:
         """The streams to read and to write. Raises as Open, and RuntimeError if they are open already."""
         from fabric.client.sdk_streams import sdk_streams  # imported here: it imports the SDK
 

@@ -1,6 +1,6 @@
 """The link of a Python client: a Link that is opened by `async with` or `connect`, iterated over, and says its state.
 
-Above it: fabric/client/connect.py. Below it: the link that it opens.
+Above it: fabric/client/connection.py. Below it: the link that it opens.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
-"""The two streams of the MCP SDK over a link: what its clients of mcp 2.x and its sessions of mcp 1.x call a transport.
+"""The two streams of the MCP SDK over a link: a transport, for clients of mcp 2.x and for sessions of mcp 1.x.
 
-Above it: fabric/client/connect.py. Below it: the SDK's message types and a link. Only a program that enters such a transport
+Above it: fabric/client/connection.py. Below it: the SDK's message types and a link. Only a program that enters such a transport
 imports this module, and with it the SDK.
 """
 
@@ -10,9 +10,10 @@ import asyncio
 import logging
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING
 
 import anyio
+from anyio.streams.memory import MemoryObjectReceiveStream as ReceiveStream
+from anyio.streams.memory import MemoryObjectSendStream as SendStream
 from mcp.shared.message import SessionMessage
 from mcp.types import JSONRPCMessage
 from pydantic import TypeAdapter
@@ -21,23 +22,19 @@ from fabric.client.link import Open
 from fabric.errors import InvalidFrame, LinkBroken, LinkError, LinkOverflow
 from fabric.links.base import Link
 
-if TYPE_CHECKING:
-    from anyio.streams.memory import MemoryObjectReceiveStream as ReceiveStream
-    from anyio.streams.memory import MemoryObjectSendStream as SendStream
-
 log = logging.getLogger(__name__)
 
 FLUSH_TIMEOUT = 2.0
 """Seconds for the last message of a session to leave, when its program closes the streams."""
 
+Streams = tuple[ReceiveStream[SessionMessage | Exception], SendStream[SessionMessage]]
+"""The stream that the SDK reads, and the stream that it writes."""
 
 _messages: TypeAdapter[JSONRPCMessage] = TypeAdapter(JSONRPCMessage)  # a union of models in mcp 2.x, one model in 1.x
 
 
 @asynccontextmanager
-async def sdk_streams(
-    open: Open,
-) -> AsyncIterator[tuple[ReceiveStream[SessionMessage | Exception], SendStream[SessionMessage]]]:
+async def sdk_streams(open: Open) -> AsyncIterator[Streams]:
     """The streams over the link that `open` opens. They end as the link does; what is no message arrives as an exception."""
     async with open() as link:
         arrived: SendStream[SessionMessage | Exception]

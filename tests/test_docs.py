@@ -23,6 +23,7 @@ from fabric.core.edge import correlation
 from fabric.core.peers import lease
 from fabric.core.peers.member import Identity
 from fabric.envelope import HEADER_BYTES
+from tests.page_commands import parts
 from tests.pages import DOCS, ROOT, blocks
 from workers.commands import app
 
@@ -99,8 +100,9 @@ def test_an_index_names_each_page_by_its_title() -> None:
 
 @each_page
 def test_every_file_that_a_page_names_exists(page: Path) -> None:
-    modules = {path.name for folder in SOURCE_FOLDERS for path in (ROOT / folder).rglob("*.py")}
-    assert not [name for name in SOURCE.findall(page.read_text()) if not (ROOT / name).exists() and name not in modules]
+    names = {path.name for folder in SOURCE_FOLDERS for path in (ROOT / folder).rglob("*.py")}
+    names |= {part.name for part in parts(page)}  # the files whose content it shows
+    assert not [name for name in SOURCE.findall(page.read_text()) if not (ROOT / name).exists() and name not in names]
 
 
 @each_page

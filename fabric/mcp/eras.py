@@ -1,4 +1,4 @@
-"""Judges which eras a server speaks, from its answer to server/discover; and the error for a client of another era. Pure.
+"""Judges which eras a server speaks, from its answer to server/discover. Pure.
 
 (2026-07-28 basic/transports/stdio.mdx, Backward Compatibility: any answer that is not a recognised modern one means legacy.)
 """
@@ -35,9 +35,3 @@ def judge(answer: Message) -> tuple[str, ...]:
     if result is None or not result.versions:
         return (LEGACY,)
     return (MODERN, LEGACY) if any(version < jsonrpc.MODERN_VERSION for version in result.versions) else (MODERN,)
-
-
-def legacy_only(id: bytes, server: str) -> bytes:
-    """The answer to a modern request for a legacy server: an error with a legacy code, so that the client falls back."""
-    message = f"{server} speaks only revisions before {jsonrpc.MODERN_VERSION}: begin with initialize"
-    return jsonrpc.error_frame(id, jsonrpc.INVALID_REQUEST, message)

@@ -63,6 +63,8 @@ class MetaFields(msgspec.Struct, frozen=True, gc=False):
     """The token that progress notifications about the request carry."""
     version: msgspec.Raw = msgspec.field(default=msgspec.Raw(), name="io.modelcontextprotocol/protocolVersion")
     """The revision of a modern request."""
+    client: msgspec.Raw = msgspec.field(default=msgspec.Raw(), name="io.modelcontextprotocol/clientInfo")
+    """The name and version of a modern request's client."""
     capabilities: msgspec.Raw = msgspec.field(default=msgspec.Raw(), name="io.modelcontextprotocol/clientCapabilities")
     """The client's capabilities, in a modern request."""
     log_level: msgspec.Raw = msgspec.field(default=msgspec.Raw(), name="io.modelcontextprotocol/logLevel")

@@ -39,7 +39,7 @@ def modern_meta(client: Mapping[str, Any], capabilities: Mapping[str, Any]) -> d
     }
 
 
-def initialize_params(client: Mapping[str, Any], capabilities: Mapping[str, Any]) -> dict[str, Any]:
+def initialize_params(client: Mapping[str, Any] | msgspec.Raw, capabilities: Mapping[str, Any] | msgspec.Raw) -> dict[str, Any]:
     """The params of an initialize that offers the newest revision with sessions."""
     return {"protocolVersion": LATEST_LEGACY, "capabilities": capabilities, "clientInfo": client}
 
@@ -49,9 +49,9 @@ def discover(id: str) -> bytes:
     return _request(id, "server/discover", {"_meta": modern_meta(FABRIC, {})})
 
 
-def initialize(id: str) -> bytes:
-    """The legacy handshake, sent only to see whether a server without server/discover answers at all."""
-    return _request(id, "initialize", initialize_params(FABRIC, {}))
+def initialize(id: str, client: msgspec.Raw | None = None, capabilities: msgspec.Raw | None = None) -> bytes:
+    """The legacy handshake: for a client of this name and these capabilities, raw JSON, or for the fabric itself."""
+    return _request(id, "initialize", initialize_params(client or FABRIC, capabilities or {}))
 
 
 def ping(id: str) -> bytes:

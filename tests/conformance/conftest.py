@@ -43,6 +43,21 @@ def remote(direct: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[st
         yield f"{process.url()}/mcp"
 
 
+@pytest.fixture(scope="module")
+def of_legacy_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The MCP endpoint of a fabric whose server is the example server with its revisions before 2026-07-28 alone."""
+    state = tmp_path_factory.mktemp("legacy")
+    config = state / "mcp.json"
+    server = {
+        "command": sys.executable,
+        "args": [str(SERVER)],
+        "era": "legacy",
+    }  # the SDK keeps to the era of the first request
+    config.write_text(json.dumps({"mcpServers": {"old": server}}))
+    with up(config, state) as process:
+        yield f"{process.url()}/mcp"
+
+
 @pytest.fixture(scope="module", params=BROKERS)
 def endpoint(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """The MCP endpoint of the example server behind a fabric, on each broker."""

@@ -152,7 +152,7 @@ def previous(server: str, transport: str, state: Path) -> dict[str, Any]:
     return results
 
 
-@pytest.mark.requirement("L01", "L07", "L08", "P01")
+@pytest.mark.requirement("L01", "L07", "L08", "P01", "P03")
 @pytest.mark.parametrize("transport", ["HTTP", "connect"])
 @pytest.mark.parametrize("server", ["time", "everything"])
 @pytest.mark.parametrize("kind", ["mcp 1.30", "legacy", "auto"])
@@ -160,8 +160,7 @@ async def test_a_real_client_uses_a_real_server(fabric: tuple[str, Path], kind: 
     address, state = fabric
     at = f"{address}/{server}/mcp" if transport == "HTTP" else str(PROGRAM)
     results = previous(server, at, state) if kind == "mcp 1.30" else await current(server, at, state, kind)
-    modern = kind == "auto" and server == "time"  # server-everything is a legacy server
-    check(results, server, "2026-07-28" if modern else "2025-11-25")
+    check(results, server, "2026-07-28" if kind == "auto" else "2025-11-25")  # server-everything itself is a legacy server
 
 
 @pytest.mark.requirement("L06", "L16")

@@ -83,7 +83,7 @@ def _check_answer(world: World, request: Request, starts: list[str], reason: str
 
 LASTING = frozenset(
     {"incarnation", "connected", "settled", "sure", "peers", "given_up", "lanes", "unsent_lanes", "unsent", "stale_deadlines"}
-    | {"processes", "openings", "health", "reason", "eras", "starting", "warm", "slots"}
+    | {"processes", "openings", "health", "reason", "eras", "starting", "warm", "slots", "initialized", "questions"}
 )
 """The fields of snapshots that may be more than zero in a process that nobody uses."""
 

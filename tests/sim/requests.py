@@ -116,7 +116,10 @@ def call(id: bytes, tool: str, arguments: dict[str, Any], *, modern: bool, state
     meta: dict[str, Any] = {"progressToken": msgspec.Raw(token(id, arguments["key"]))}
     if modern:
         meta["io.modelcontextprotocol/protocolVersion"] = jsonrpc.MODERN_VERSION
-    answer = {"requestState": state, "inputResponses": {"q": {"action": "accept"}}} if state is not None else {}
+        if arguments.get("ask"):
+            meta["io.modelcontextprotocol/clientCapabilities"] = {"sampling": {}}
+    input = {name: {"key": arguments["key"]} for name in ("input-1", "input-2")}  # of a server's first two questions
+    answer = {"requestState": state, "inputResponses": input} if state is not None else {}
     return frame(id, "tools/call", {"name": tool, "arguments": arguments, "_meta": meta} | answer)
 
 

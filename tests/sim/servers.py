@@ -22,7 +22,11 @@ TOOLS = [
     {"name": "read", "inputSchema": {"type": "object"}, "annotations": {"readOnlyHint": True}},
     {"name": "write", "inputSchema": {"type": "object"}},
 ]
+LEGACY_CAPABILITIES = {"tools": {"listChanged": True}, "resources": {"subscribe": True}, "logging": {}, "tasks": {"list": {}}}
 LOG_LEVEL = "io.modelcontextprotocol/logLevel"
+LEVELS = ("debug", "info", "notice", "warning", "error", "critical", "alert", "emergency")
+MODERN_PARAMS = ("io.modelcontextprotocol/protocolVersion", "io.modelcontextprotocol/clientCapabilities", "requestState")
+"""What no request to a legacy server's process may hold."""
 PIPE = 0.0004
 """Seconds that a frame takes through a pipe."""
 
@@ -60,7 +64,10 @@ class SimServer:
         key       names the call
         delay     seconds that it takes
         progress  how many progress notifications it sends
-        ask       it sends a request to the client first
+        ask       how many requests it sends to the client first, one after the other
+        together  how many requests it sends to the client first, all at once
+        asks_for  the method of these requests
+        log       the levels of the log messages that it sends, if it is a legacy server and was not told another level
         input     its first answer is input_required
         big       bytes of a log message that it sends, and of its answer
         flood     how many progress notifications it sends before the answer, as fast as they are read
@@ -78,6 +85,10 @@ class SimServer:
         self.bridge_name = bridge.name
         self._running: dict[str, str] = {}  # ids of calls that are not cancelled, with their keys
         self.questions: dict[int, tuple[str, Any]] = {}  # ids of open requests to clients: the call's id and arguments
+        self.declared: dict[str, Any] = {}  # what the client of its initialize can be asked for
+        self.subscribed: list[str] = []  # URIs
+        self.most_running = 0  # calls at once
+        self._level = ""  # the least of the logs that it sends
         self._question_count = 0
         self._initialized = False
         self.methods: list[str] = []  # of the messages that it was sent, in order
@@ -198,9 +209,18 @@ class SimServer:
             if self._initialized:
                 self.world.violated(f"{self._bridge.name} {self.child} is initialized twice")
             self._initialized = True
-            self.send(
-                id=id, result={"protocolVersion": params["protocolVersion"], "capabilities": {}, "serverInfo": {"name": "s"}}
-            )
+            self.declared = params["capabilities"]
+            capabilities = LEGACY_CAPABILITIES if self.era is Era.LEGACY else {}
+            result = {"protocolVersion": params["protocolVersion"], "capabilities": capabilities, "serverInfo": {"name": "s"}}
+            self.send(id=id, result=result)
+        elif self.era is Era.LEGACY and any(f'"{name}"' in msgspec.json.encode(params).decode() for name in MODERN_PARAMS):
+            self.world.violated(f"{self._bridge.name} {self.child} speaks legacy and was sent {params}")
+        elif method == "logging/setLevel":
+            self._level = params["level"]
+            self.send(id=id, result={})
+        elif method in ("resources/subscribe", "resources/unsubscribe"):
+            (self.subscribed.append if method == "resources/subscribe" else self.subscribed.remove)(params["uri"])
+            self.send(id=id, result={})
         elif method == "tools/list":
             self._list(id, params)
         elif method in ("tools/call", "prompts/get"):
@@ -248,14 +268,18 @@ class SimServer:
     def _call(self, id: str, arguments: dict[str, Any], token: str | None) -> None:
         self.world.started.setdefault(arguments["key"], []).append(self._bridge.name)
         self._running[id] = arguments["key"]
+        self.most_running = max(self.most_running, len(self._running))
+        for level in arguments.get("log", ()) if self.era is Era.LEGACY else ():
+            if not self._level or LEVELS.index(level) >= LEVELS.index(self._level):
+                self.send(method="notifications/message", params={"level": level, "data": arguments["key"]})
         if arguments.get("poison"):
             self.world.did("poisoned call")
             self._bridge.touched.append("server crash")
             self.world.fault("poisoned call", lasts=1.0)
             self.world.after(0.02, self.crash)
-        if arguments.get("ask"):
+        for _ in range(arguments.get("together", int(bool(arguments.get("ask"))))):
             self.ask(arguments["key"], id, arguments)
-        else:
+        if not arguments.get("ask") and not arguments.get("together"):
             self._work(id, arguments, token)
 
     def ask(self, key: str, id: str = "", arguments: dict[str, Any] | None = None) -> None:
@@ -263,7 +287,7 @@ class SimServer:
         number = self._question_count  # the first id is 0
         self._question_count += 1
         self.questions[number] = (id, arguments or {"key": key})
-        self.send(id=number, method="sampling/createMessage", params={"key": key})
+        self.send(id=number, method=(arguments or {}).get("asks_for", "sampling/createMessage"), params={"key": key})
 
     def _work(self, id: str, arguments: dict[str, Any], token: str | None) -> None:
         steps, delay = arguments.get("progress", 0), arguments.get("delay", 0.0)
@@ -304,7 +328,18 @@ class SimServer:
 
     def _replied(self, message: Any) -> None:
         question = self.questions.pop(message.get("id"), None) if isinstance(message.get("id"), int) else None
-        if question is None or message.get("result", {}).get("key") != question[1]["key"]:
+        if question is not None and "error" in message:
+            self.world.did("question refused")
+            if question[0] in self._running:
+                self._running.pop(question[0])
+                self.send(id=question[0], error={"code": -32603, "message": "not without an answer"})
+        elif question is None or message.get("result", {}).get("key") != question[1]["key"]:
             self.world.violated(f"{self._bridge.name} {self.child} got a reply to no request: {message}")
-        elif question[0]:
-            self._work(*question, None)
+        elif (
+            question[0] and question[0] in self._running and not any(each[0] == question[0] for each in self.questions.values())
+        ):
+            id, arguments = question
+            if (left := int(arguments.get("ask", 0)) - 1) > 0:
+                self.ask(arguments["key"], id, arguments | {"ask": left})
+            else:
+                self._work(id, arguments, None)

@@ -63,6 +63,11 @@ BRIDGE = MEMBER | {
     "Child.jobs": "running",
     "Child.backlog": "unwritten",
     "Legacy._requests": "unanswered_by_clients",
+    "InitializedProcesses._open": "initialized",
+    "InitializedProcesses._used": "initialized",
+    "ModernOnLegacy._own": "own_requests",
+    "Listeners._open": "listeners",
+    "InputCall.open": "questions",
     "Jobs.open": "jobs",
     "Delay._due": "untold",
     "PendingDeliveries._waiting": "deliveries",
@@ -109,6 +114,10 @@ UNCOUNTED = {
     "Probe._asked": "at most two questions",
     "Probe._open": "at most two questions",
     "Eviction._looked": "one for each server",
+    "InitializedProcesses._awaited": "jobs of Slots.waiting, which are counted",
+    "AskingCalls._ended": "at most REPLAYED calls",
+    "InputCall.answers": "at most ANSWERS",
+    "InputCall.repeats": "jobs, which are counted",
     "ObserverCore._restart": "one for each server",
 }
 """Why a table is in no snapshot."""
@@ -205,6 +214,7 @@ SELDOM = frozenset(
     | {"HttpRequests.batches", "Legacy._requests", "LongLinks.crowding", "Pairs._raised", "Renewal._retired", "Session.holds"}
     | {"HttpRequests.awaiting_owner", "Slots.waiting", "SlowLinks.behind", "ToolList.waiting", "Turns.waiting"}
     | {"Pair.pending", "Pairs.dirty", "_SlowLink.held", "_SlowLink.notices"}
+    | {"InitializedProcesses._open", "InitializedProcesses._used", "ModernOnLegacy._own", "Listeners._open", "InputCall.open"}
 )
 """Tables that the busy world may leave empty; they are looked for, and compared, all the same."""
 

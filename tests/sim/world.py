@@ -153,7 +153,8 @@ class World:
 
     def _identity(self, role: str) -> Identity:
         self._names += 1
-        return Identity(incarnation=f"{role}{self._names}", key="k", lane_bytes=self.settings.lane_bytes)
+        salt = f"secret {self._names}".encode() if role == "bridge" else b""
+        return Identity(incarnation=f"{role}{self._names}", key="k", lane_bytes=self.settings.lane_bytes, salt=salt)
 
     def _begin(self, process: Process, core: EdgeCore | BridgeCore | ObserverCore) -> None:
         if self._plant is not None and not isinstance(core, ObserverCore):

@@ -41,7 +41,6 @@ from fabric.core.peers.core import MemberCore
 from fabric.core.peers.member import Identity, Loss, announcing
 from fabric.envelope import Envelope, Kind, Lane
 from fabric.errors import InvalidFrame
-from fabric.mcp import eras, jsonrpc
 
 SESSION_IDLE = 1800.0
 """Seconds without a message after which an HTTP session ends, unless told otherwise."""
@@ -55,7 +54,7 @@ class BridgeCore(MemberCore):
     def __init__(self, identity: Identity, servers: dict[str, ServerLimits], session_idle: float = SESSION_IDLE) -> None:
         super().__init__(identity)
         self.timers = Timers()
-        processes = ProcessRegistry(identity.incarnation, self._out)
+        processes = ProcessRegistry(identity.incarnation, self._out, identity.salt)
         self.pools = {name: Pool(name, limits, processes, self.timers, self._out) for name, limits in servers.items()}
         self.deliveries = PendingDeliveries(self._out)
         self.intake = Intake(self.member, self.pools, self._out)
@@ -252,12 +251,8 @@ class BridgeCore(MemberCore):
         """Give a job from a queue to a process of its server."""
         if job.kind is Kind.OPEN:
             self.sessions.begin(job, pool, now)
-        elif pool.modern is None:
-            self.jobs.answer(job, eras.legacy_only(jsonrpc.quoted(job.exchange), pool.name), now)
-        elif (shared := pool.shared()) is None:
-            pool.slots.wait(job)
         else:
-            self.jobs.run(job, shared, now)
+            self.jobs.give(job, now)
 
     # ------------------------------------------------------------ what edges send
     def _envelope(self, peer: str, envelope: Envelope, now: float) -> None:

@@ -87,6 +87,22 @@ class Jobs:
         job.delivery = 0
 
     # ------------------------------------------------------------ running
+    def give(self, job: Job, now: float) -> None:
+        """Give a modern request to a process of its server, or have it wait for one; where none can be had, it goes back."""
+        pool = self._pools[job.server]
+        child = pool.shared() if pool.modern is not None else pool.initialized.process_for(job, now)
+        if child is not None:
+            self.run(job, child, now)
+        elif pool.modern is not None or pool.initialized.awaits(job):
+            pool.slots.wait(job)
+        else:
+            self.give_back(job, "", now)
+
+    def run_waiting(self, pool: Pool, now: float) -> None:
+        """There may be a process now for modern requests that wait for one."""
+        for job in pool.slots.release():
+            self.give(job, now)
+
     def run(self, job: Job, child: Child, now: float) -> None:
         """Have a process run a job, at once or when its turn comes."""
         job.child = child.id
@@ -235,12 +251,14 @@ class Jobs:
         if job.siblings is not None:
             job.siblings.pop(job.exchange, None)
         if not job.started:
-            pool.slots.forget(job)
+            pool.forget(job)
         child = self._processes.by_id.get(job.child)
         if child is not None:
             child.jobs.pop(job.exchange, None)
             if job.exclusive and (turns := child.speaker.turns) is not None and (following := turns.leave(job)) is not None:
                 self.run(following, child, now)
+            elif pool.modern is None and pool.slots.waiting:
+                self.run_waiting(pool, now)
 
     def _record(self, job: Job, outcome: str, code: int, now: float) -> None:
         spans = self._member.identity.spans

@@ -101,6 +101,11 @@ class ServerEvents:
                 self._sessions.message(session, output.message, output.frame, now)
             elif output.job is not None:
                 self._jobs.message(output.job, output.frame, now)
+            else:
+                for listener, frame in pool.initialized.notified(output.message):
+                    self._jobs.message(listener, frame, now)
+        if job is None and message.kind is MessageKind.RESPONSE:
+            self._speaker_answered(child, pool, now)
 
     def _answered_us(self, child: Child, id: str, message: Message, now: float) -> None:
         """A process has answered no request of a client, but one of its probe, a check, or one that is not known here."""
@@ -111,6 +116,16 @@ class ServerEvents:
         if (not isinstance(message, LostAnswer) or message.server_answered) and pool.probed(child, id, message, now):
             self._changed(pool, now)
         pool.checkup.answered(child, id)
+
+    def _speaker_answered(self, child: Child, pool: Pool, now: float) -> None:
+        """A process has answered a request of its Speaker, and may be able to run a job now, or be of no use."""
+        failure = pool.initialized.failure(child)
+        if failure:
+            waiting = pool.initialized.waiting_for(child)
+            pool.stop(child)
+            for job in [job for job in pool.slots.waiting if job.exchange in waiting]:
+                self._jobs.fault(job, Fault(Reason.UNAVAILABLE, f"{pool.name} is of no use to this client: {failure}"), now)
+        self._jobs.run_waiting(pool, now)
 
     def _opened(self, child: Child, answer: Answer, now: float, *, failed: bool) -> None:
         if not failed:
@@ -194,11 +209,9 @@ class ServerEvents:
 
     def _changed(self, pool: Pool, now: float) -> None:
         """A server's health or era may have changed: run its waiting work or give it back, and announce the change at once."""
-        shared = pool.shared()
-        if shared is not None:
-            for job in pool.slots.release():
-                self._jobs.run(job, shared, now)
-        elif not pool.condition.serves:  # another bridge may run it sooner
+        if pool.condition.serves:
+            self._jobs.run_waiting(pool, now)
+        else:  # another bridge may run it sooner
             for job in list(pool.slots.waiting):
                 self._jobs.give_back(job, "", now)
         self._intake.look(now)

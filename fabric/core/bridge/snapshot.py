@@ -44,6 +44,14 @@ class ServerProcesses(msgspec.Struct, frozen=True, kw_only=True):
     """Requests of these processes that await the answer of their session's client."""
     unwritten: int
     """Frames that wait for a process to start."""
+    initialized: int
+    """Processes of a legacy server that the bridge has initialized for modern clients."""
+    questions: int
+    """Questions of these processes that await the input of a client."""
+    listeners: int
+    """Modern clients that listen for changes at these processes."""
+    own_requests: int
+    """Requests of the bridge itself that these processes have not answered."""
 
 
 class BridgeSnapshot(MemberSnapshot, frozen=True, kw_only=True):

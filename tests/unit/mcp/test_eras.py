@@ -28,9 +28,3 @@ def test_each_probe_is_a_request_of_its_era() -> None:
     assert (discover.method, initialize.method) == ("server/discover", "initialize")
     assert jsonrpc.meta(discover).fields.version
     assert not jsonrpc.meta(initialize).fields.version
-
-
-def test_the_error_for_a_modern_client_of_a_legacy_server_is_not_judged_as_modern() -> None:
-    answer = jsonrpc.parse(eras.legacy_only(b"7", "old"))
-    assert answer.id == b"7"
-    assert eras.judge(answer) == (LEGACY,)

@@ -5,8 +5,12 @@ ProcessRegistry (registry.py) changes it; its server's pool decides what the pro
 
 from __future__ import annotations
 
+from typing import TypeVar
+
 from fabric.core.bridge.job import Job
 from fabric.core.bridge.speaking.base import Speaker
+
+S = TypeVar("S", bound=Speaker)
 
 
 class Child:
@@ -45,6 +49,7 @@ class Child:
         self.speaker = Speaker(incarnation, id, self.jobs)
         """Translates for it; replaced once it is known which clients it is for."""
 
-    def speaks(self, speaker: type[Speaker]) -> None:
+    def speaks(self, speaker: type[S]) -> S:
         """It is for clients of this Speaker from now on."""
-        self.speaker = speaker(self._incarnation, self.id, self.jobs)
+        made = self.speaker = speaker(self._incarnation, self.id, self.jobs)
+        return made

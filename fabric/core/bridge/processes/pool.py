@@ -1,7 +1,8 @@
 """The processes of one MCP server at one bridge: one that is probed and then shared, a few warm ones, one for each session.
 
-Modern requests of all clients share a process; each legacy session has one to itself. A server is healthy once a process has
-answered the probe. A process that ends is started again, after a longer pause each time.
+Modern requests of all clients share a process; where the server speaks legacy alone, they go to those of initialized.py. Each
+legacy session has a process to itself. A server is healthy once a process has answered the probe. A process that ends is
+started again, after a longer pause each time.
 
 Above it: jobs, sessions and server_events. Below it: the registry of all processes, the probe, checks and restarts.
 """
@@ -12,9 +13,11 @@ from collections import deque
 
 import msgspec
 
+from fabric.core.bridge.job import Job
 from fabric.core.bridge.processes.checkup import Checkup
 from fabric.core.bridge.processes.child import Child
 from fabric.core.bridge.processes.health import Condition
+from fabric.core.bridge.processes.initialized import InitializedProcesses
 from fabric.core.bridge.processes.limits import ServerLimits
 from fabric.core.bridge.processes.probe import Known, Step, configured
 from fabric.core.bridge.processes.probing import Probing
@@ -43,13 +46,14 @@ class Pool:
         self.eras: tuple[str, ...] = ()
         """The eras that the server speaks, as far as they are known."""
         self.modern: type[Speaker] | None = None
-        """The Speaker of the process that modern clients share; None if the server takes none of their requests."""
+        """The Speaker of the process that modern clients share; None if `initialized` has the processes for them."""
         self.condition = Condition(limits.checks)
         self.slots = Slots()
         self.consuming = False
         """Whether its queue is consumed."""
         self.checkup = Checkup(self)
         self.renewal = Renewal()
+        self.initialized = InitializedProcesses(self, processes.key)
         self._processes = processes
         self._probing = Probing(name, limits.start_timeout, processes, timers)
         self._restarts = Restarts(name, timers)
@@ -96,6 +100,7 @@ class Pool:
             running=sum(len(child.jobs) for child in children),
             unanswered_by_clients=sum(child.speaker.unanswered_by_clients for child in children),
             unwritten=sum(len(child.backlog) for child in children),
+            **self.initialized.amounts(),
         )
 
     def _starting(self, now: float) -> str:
@@ -158,7 +163,7 @@ class Pool:
         self._probing.end()
         self._retire_old(now)
         if self.modern is None:
-            self.stop(child)  # it is initialized; sessions get new ones
+            self.stop(child)  # it is initialized; clients get new ones
         else:
             child.speaks(self.modern)
             self._shared = child
@@ -202,6 +207,9 @@ class Pool:
             self._shared = None
         for child in [child for child in self._warm if child.old]:
             self.stop(child)
+        for child in self.initialized.children:
+            if child.old:
+                self._retire(child, now)
         self.renewal.done()
 
     def _retire(self, child: Child, now: float) -> None:
@@ -218,7 +226,7 @@ class Pool:
             if child is self._shared:
                 self._shared = None
                 self.start(now)
-        return bool(finished)
+        return self.initialized.look(now) or bool(finished)
 
     def opened(self, child: Child, now: float) -> None:
         """A process has opened a session, which shows that a modern server speaks legacy, too."""
@@ -248,7 +256,8 @@ class Pool:
     def issuer(self, id: str) -> Child | None:
         """The process of this id, if it can go on with calls that it has parked."""
         child = self.children.get(id)
-        return child if child is not None and (child is self.shared() or self.renewal.kept(child)) else None
+        issues = child is not None and (child is self.shared() or self.renewal.kept(child) or child in self.initialized)
+        return child if issues else None
 
     @property
     def harmless_to_ask(self) -> Child | None:
@@ -260,30 +269,40 @@ class Pool:
         self._complain(f"a ping before its handshake did it harm, and it gets none any more: {reason}")
         self.known = msgspec.structs.replace(self.known, early=False)
         self.checkup.put_off(now)
-        if not child.session:
+        if not child.session and child not in self.initialized:
             self.stop(child)
         self.refill(now)
 
     def for_session(self, session: str, now: float) -> Child | None:
         """A process for a new session alone; None if the server has as many as it may have."""
-        if self._warm:
-            child = self._warm.popleft()
-        elif len(self.children) < self.limits.max_processes:
-            child = self._spawn(now)
-        else:
-            return None
-        child.session = session
-        child.speaks(choice.for_legacy_session())
+        child = self.process(now)
+        if child is not None:
+            child.session = session
+            child.speaks(choice.for_legacy_session())
         return child
+
+    def process(self, now: float) -> Child | None:
+        """A process that has spoken with nobody; None where the server has as many as it may have, and none is idle."""
+        if self._warm:
+            return self._warm.popleft()
+        if len(self.children) >= self.limits.max_processes and (idle := self.initialized.idle) is not None:
+            self.stop(idle)
+        return self._spawn(now) if len(self.children) < self.limits.max_processes else None
 
     @property
     def full(self) -> bool:
         """Whether no process is left for another session."""
-        return not self._warm and len(self.children) >= self.limits.max_processes
+        return not self._warm and len(self.children) >= self.limits.max_processes and self.initialized.idle is None
+
+    @property
+    def restarting(self) -> bool:
+        """Whether a process has ended too soon, so that another is started only after a while."""
+        return self._restarts.due
 
     def room(self, size: int) -> bool:
-        """Whether so many more bytes may wait for the shared process: any number, if none wait yet."""
-        waiting = self.slots.unwritten_bytes + (self._shared.unread if self._shared is not None else 0)
+        """Whether so many more bytes may wait for the process that requests share: any number, if none wait yet."""
+        unread = self._shared.unread if self._shared is not None else sum(child.unread for child in self.initialized.children)
+        waiting = self.slots.unwritten_bytes + unread
         return not waiting or waiting + size <= self.limits.unread_bytes
 
     def check(self) -> None:
@@ -294,10 +313,20 @@ class Pool:
         """Send a request of the bridge's own to a process."""
         self._processes.write(child, question)
 
+    def tell(self, child: Child, frame: bytes) -> None:
+        """Write to a process what is no request."""
+        self._processes.tell(child, frame)
+
+    def forget(self, job: Job) -> None:
+        """A job that may be waiting for a process waits no more."""
+        self.slots.forget(job)
+        self.initialized.forget_job(job)
+
     # ------------------------------------------------------------ ends
     def stop(self, child: Child) -> None:
         """A process is not needed any more."""
         self.renewal.forget(child)
+        self.initialized.forget(child)
         if self.children.pop(child.id, None) is not None:
             self._processes.stop(child)
         if child in self._warm:
@@ -308,6 +337,7 @@ class Pool:
         self.children.pop(child.id, None)
         self._processes.ended(child)
         self.renewal.forget(child)
+        initialized = self.initialized.forget(child)
         if self.checkup.minds(child):
             self.spare_pings(child, reason, now)
             return
@@ -334,6 +364,11 @@ class Pool:
             self._warm.remove(child)
             if self._alone and brief:  # else the shared process shows whether the server is healthy
                 self._outage(reason, now, refused=refused)
+        elif initialized:
+            if self._alone and brief and child.jobs:
+                self._restarts.schedule(now)
+            elif self._alone and brief:
+                self._outage(reason, now, refused=refused)
         elif refused and self._alone and self.condition.serves:
             self._unhealthy(reason, now)
 
@@ -356,8 +391,8 @@ class Pool:
     def give_up(self, reason: str, now: float) -> list[Child]:
         """Checks have brought the server down: replace its processes, but not those of sessions. Returns the replaced ones."""
         self._complain(reason)
-        given_up = [child for child in (self._shared, *self._warm) if child is not None]
-        for child in list(self._warm):
+        given_up = [child for child in (self._shared, *self._warm, *self.initialized.children) if child is not None]
+        for child in (*self._warm, *self.initialized.children):
             self.stop(child)
         self._stand_down(now)
         return given_up

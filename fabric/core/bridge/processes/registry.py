@@ -12,9 +12,11 @@ from fabric.core.effects import Effect, HoldServer, ReleaseServer, StartServer, 
 class ProcessRegistry:
     """The processes of all servers of one bridge."""
 
-    def __init__(self, incarnation: str, out: list[Effect]) -> None:
+    def __init__(self, incarnation: str, out: list[Effect], key: bytes = b"") -> None:
         self.by_id: dict[str, Child] = {}
         """The processes that have not ended and were not stopped, by id."""
+        self.key = key
+        """A secret of this bridge."""
         self._incarnation = incarnation
         self._out = out
         self._counts: dict[str, int] = {}  # of processes that were started so far, by server

@@ -9,7 +9,7 @@ from fabric.mcp import eras
 
 
 def for_modern_clients(spoken: tuple[str, ...]) -> type[Speaker] | None:
-    """The Speaker of the process that modern clients share; None if a server of these eras takes none of their requests."""
+    """The Speaker of the process that modern clients share; None if each kind of client has processes of its own."""
     return Modern if eras.MODERN in spoken else None
 
 

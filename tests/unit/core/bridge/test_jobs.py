@@ -197,15 +197,6 @@ def test_a_message_too_large_for_the_broker_is_dropped() -> None:
     assert len(message.body) < 2048
 
 
-def test_a_modern_request_to_a_legacy_server_is_refused_with_the_advice_to_initialize() -> None:
-    bridge = DrivenBridge(LEGACY)
-    bridge.work("x")
-    (answer,) = bridge.posted(*ENDS)
-    error = msgspec.json.decode(answer.body)
-    assert (error["id"], error["error"]["code"]) == ("x", -32600)
-    assert "begin with initialize" in error["error"]["message"]
-
-
 def test_a_cancelled_job_sends_its_clients_cancel_to_the_server_and_gets_no_answer() -> None:
     bridge = DrivenBridge()
     bridge.work("x", delivery=7)

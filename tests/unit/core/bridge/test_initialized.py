@@ -1,0 +1,222 @@
+"""The processes of a legacy server that a bridge initializes for modern clients: when they are started, refuse, and end."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+import pytest
+
+from fabric.core.bridge.processes.initialized import IDLE
+from fabric.core.bridge.speaking.asking_calls import GRACE, REPLAYED
+from fabric.core.bridge.speaking.modern import INPUT_IN
+from fabric.core.effects import Effect, StopServer
+from fabric.envelope import Envelope, Kind
+from fabric.mcp import jsonrpc
+from fabric.mcp.jsonrpc import Message
+from tests.unit.core.bridge.driven_bridge import INITIALIZED, LEGACY, DrivenBridge, frame, notification, result, written
+
+ENDS = (Kind.ANSWER, Kind.RETURNED)
+PREFIX = "io.modelcontextprotocol/"
+SAMPLING: dict[str, Any] = {f"{PREFIX}clientCapabilities": {"sampling": {}}, f"{PREFIX}clientInfo": {"name": "c"}}
+
+pytestmark = pytest.mark.requirement("P03")
+
+
+def call(exchange: str, meta: dict[str, Any] | None = None, method: str = "tools/call", **params: Any) -> bytes:
+    """A modern request."""
+    version = {f"{PREFIX}protocolVersion": "2026-07-28"}
+    return frame(id=exchange, method=method, params={"name": "t", "_meta": version | (meta or {})} | params)
+
+
+def work(bridge: DrivenBridge, exchange: str, meta: dict[str, Any] | None = None, **params: Any) -> list[Effect]:
+    """Work from the queue that is granted."""
+    return bridge.work(exchange, body=call(exchange, meta, **params), repeatable=True)
+
+
+def started(bridge: DrivenBridge) -> tuple[str, list[Message]]:
+    """The newest process runs; what it is asked."""
+    child = bridge.children[-1]
+    return child, written(bridge.server_starts(child))
+
+
+def initialize(bridge: DrivenBridge, **initialized: Any) -> tuple[str, list[Message]]:
+    """The newest process runs and answers its initialize; what it is asked next."""
+    child, [asked] = started(bridge)
+    assert asked.method == "initialize"
+    effects = bridge.server_writes(child, result(jsonrpc.text(asked.id), **INITIALIZED | initialized))
+    return child, written(effects, child)
+
+
+def stopped(effects: list[Effect]) -> list[str]:
+    return [effect.child for effect in effects if isinstance(effect, StopServer)]
+
+
+def body(answer: Envelope) -> Any:
+    return msgspec.json.decode(answer.body)
+
+
+# ---------------------------------------------------------------- starts
+def test_a_request_waits_until_a_process_is_initialized_and_is_written_behind_that() -> None:
+    bridge = DrivenBridge(LEGACY, warm=0)
+    work(bridge, "x")
+    child, asked = initialize(bridge)
+    assert [message.method for message in asked] == ["notifications/initialized", "tools/call"]
+    assert msgspec.json.decode(asked[1].frame)["params"] == {"name": "t"}
+    bridge.server_writes(child, result("x", content=[]))
+    (answer,) = bridge.posted(*ENDS)
+    assert body(answer)["result"]["resultType"] == "complete"
+
+
+def test_a_process_that_refuses_its_initialize_is_stopped_and_the_request_fails_with_its_reason() -> None:
+    bridge = DrivenBridge(LEGACY, warm=0)
+    work(bridge, "x", SAMPLING)
+    child, [asked] = started(bridge)
+    effects = bridge.server_writes(child, frame(id=jsonrpc.text(asked.id), error={"code": -32600, "message": "not you"}))
+    assert stopped(effects) == [child]
+    (answer,) = bridge.posted(*ENDS)
+    assert "refused to be initialized: not you" in body(answer)["error"]["message"]
+    assert body(answer)["error"]["data"]["reason"] == "unavailable"
+
+
+def test_a_process_that_never_answers_its_initialize_is_stopped() -> None:
+    bridge = DrivenBridge(LEGACY, warm=0, start_timeout=20.0)
+    work(bridge, "x")
+    child, _ = started(bridge)
+    assert child in stopped(bridge.pass_time(25.0))
+
+
+def test_work_goes_back_where_the_server_has_as_many_processes_as_it_may_have() -> None:
+    bridge = DrivenBridge(LEGACY, warm=0, max_processes=1)
+    work(bridge, "x")
+    initialize(bridge)
+    work(bridge, "y", SAMPLING)
+    assert [(each.kind, each.exchange) for each in bridge.posted(*ENDS)] == [(Kind.RETURNED, "y")]
+
+
+def test_a_request_that_is_cancelled_while_it_waits_reaches_no_process() -> None:
+    bridge = DrivenBridge(LEGACY, warm=0)
+    work(bridge, "x")
+    bridge.send(Kind.CANCEL, exchange="x", attempt=1)
+    _, asked = initialize(bridge)
+    assert [message.method for message in asked] == ["notifications/initialized"]
+
+
+def test_work_waits_for_the_restart_of_a_server_whose_process_dies_at_once() -> None:
+    bridge = DrivenBridge(LEGACY, warm=0)
+    work(bridge, "x")
+    bridge.server_exits(bridge.children[-1])
+    count = len(bridge.children)
+    bridge.pass_time(0.25)
+    assert len(bridge.children) == count + 1  # the probe of the restart, which comes first
+    assert bridge.posted(*ENDS) == []
+
+
+def test_a_revision_that_is_not_known_is_refused_with_those_that_are() -> None:
+    bridge = DrivenBridge(LEGACY, warm=0)
+    bridge.work("x", body=call("x", {f"{PREFIX}protocolVersion": "2099-01-01"}), repeatable=True)
+    initialize(bridge)
+    (answer,) = bridge.posted(*ENDS)
+    assert body(answer)["error"]["code"] == -32022
+    assert body(answer)["error"]["data"] == {"supported": ["2026-07-28"], "requested": "2099-01-01"}
+
+
+# ---------------------------------------------------------------- questions
+def parked(bridge: DrivenBridge, exchange: str = "x", child: str = "") -> tuple[str, str]:
+    """A call that its server has asked for input; its process, and the state."""
+    work(bridge, exchange, SAMPLING)
+    if not child:
+        child, _ = initialize(bridge)
+    bridge.server_writes(child, frame(id=7, method="sampling/createMessage", params={}))
+    answer = bridge.posted(*ENDS)[-1]
+    assert answer.exchange == exchange
+    return child, body(answer)["result"]["requestState"]
+
+
+def retry(bridge: DrivenBridge, exchange: str, state: str) -> list[Effect]:
+    """The client brings the input."""
+    input = {"input-1": {"role": "assistant"}}
+    params = call(exchange, SAMPLING, requestState=state, inputResponses=input)
+    return bridge.send(Kind.REQUEST, exchange=exchange, server="s", attempt=1, body=params)
+
+
+def test_a_server_may_ask_for_input_only_in_a_request_that_allows_it() -> None:
+    bridge = DrivenBridge(LEGACY, warm=0)
+    bridge.work("x", body=call("x", SAMPLING, "completion/complete"), repeatable=True)
+    child, _ = initialize(bridge)
+    [refusal] = written(bridge.server_writes(child, frame(id=7, method="sampling/createMessage", params={})))
+    assert refusal.error
+    assert bridge.posted(*ENDS) == []
+
+
+def test_a_call_that_ends_while_it_is_parked_answers_the_retry_and_frees_its_process() -> None:
+    bridge = DrivenBridge(LEGACY, warm=0)
+    child, state = parked(bridge)
+    bridge.server_writes(child, result("x", content=[]))
+    assert [message.method for message in written(work(bridge, "y", SAMPLING), child)] == ["tools/call"]
+    retry(bridge, "x2", state)
+    answer = bridge.posted(*ENDS)[-1]
+    assert (answer.exchange, body(answer)["result"]["resultType"]) == ("x2", "complete")
+
+
+def test_a_question_that_the_server_withdraws_is_not_answered() -> None:
+    bridge = DrivenBridge(LEGACY, warm=0)
+    child, state = parked(bridge)
+    bridge.server_writes(child, notification("notifications/cancelled", requestId=7))
+    assert written(retry(bridge, "x2", state)) == []
+
+
+def test_an_answer_that_was_lost_on_its_way_ends_a_call() -> None:
+    bridge = DrivenBridge(LEGACY, warm=0)
+    work(bridge, "x", SAMPLING)
+    child, _ = initialize(bridge)
+    bridge.server_writes(child, frame(id="x", result={"content": "x" * (1 << 20)}))
+    assert body(bridge.posted(*ENDS)[-1])["error"]["data"]["reason"] == "too_large"
+    [refusal] = written(bridge.server_writes(child, frame(id=7, method="sampling/createMessage", params={})))
+    assert refusal.error
+    assert [message.method for message in written(work(bridge, "y", SAMPLING), child)] == ["tools/call"]
+
+
+def test_answers_of_a_few_ended_calls_are_kept_for_requests_that_are_sent_twice() -> None:
+    bridge = DrivenBridge(LEGACY, warm=0)
+    child, first = parked(bridge)
+    newest = first
+    for number in range(REPLAYED + 1):
+        if number:
+            newest = parked(bridge, f"x{number}", child)[1]
+        retry(bridge, f"retry{number}", newest)
+        bridge.server_writes(child, result(f"x{number}" if number else "x", content=[]))
+    for state, field in ((newest, "result"), (first, "error")):
+        retry(bridge, f"again-{field}", state)
+        assert field in body(bridge.posted(*ENDS)[-1])
+
+
+def test_the_cancel_of_one_of_two_equal_retries_leaves_the_other() -> None:
+    bridge = DrivenBridge(LEGACY, warm=0)
+    child, state = parked(bridge)
+    retry(bridge, "one", state)
+    retry(bridge, "two", state)
+    assert written(bridge.send(Kind.CANCEL, exchange="one", attempt=1)) == []
+    bridge.server_writes(child, result("x", content=[]))
+    assert bridge.posted(*ENDS)[-1].exchange == "two"
+    child, state = parked(bridge, "y", child)
+    retry(bridge, "three", state)
+    [cancel] = written(bridge.send(Kind.CANCEL, exchange="three", attempt=1))
+    assert jsonrpc.refers_to(cancel) == b'"y"'
+
+
+# ---------------------------------------------------------------- ends
+def test_a_process_that_does_not_answer_a_cancelled_call_is_stopped() -> None:
+    bridge = DrivenBridge(LEGACY, warm=0)
+    child, _ = parked(bridge)
+    assert stopped(bridge.pass_time(INPUT_IN + 1.0)) == []
+    assert child in stopped(bridge.pass_time(GRACE + 1.0))
+
+
+def test_an_idle_process_is_stopped_after_a_while() -> None:
+    bridge = DrivenBridge(LEGACY, warm=0)
+    work(bridge, "x")
+    child, _ = initialize(bridge)
+    assert child not in stopped(bridge.pass_time(IDLE + 2.0))  # it runs the call
+    bridge.server_writes(child, result("x"))
+    assert child in stopped(bridge.pass_time(IDLE + 2.0))

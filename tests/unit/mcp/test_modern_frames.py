@@ -7,7 +7,8 @@ from typing import Any
 import msgspec
 import pytest
 
-from fabric.mcp import discover, inputs, jsonrpc, meta, requests, results
+from fabric.mcp import jsonrpc, requests
+from fabric.mcp.across_eras import discover, inputs, meta, results
 from fabric.mcp.jsonrpc import Message
 from fabric.mcp.members import joined, members
 

@@ -9,27 +9,56 @@ Above it: the pool, jobs and server_events. Below it: the Speakers of such proce
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import Protocol
 
 from fabric.core.bridge.job import Job
 from fabric.core.bridge.processes.child import Child
+from fabric.core.bridge.processes.limits import ServerLimits
 from fabric.core.bridge.speaking.asking_calls import AskingCalls
 from fabric.core.bridge.speaking.declared import Declared, declared
 from fabric.core.bridge.speaking.modern_on_legacy import ModernOnLegacy
 from fabric.mcp import jsonrpc
 from fabric.mcp.jsonrpc import Message
 
-if TYPE_CHECKING:
-    from fabric.core.bridge.processes.pool import Pool
-
 IDLE = 300.0
 """Seconds that a process is kept for the next client of its kind."""
+
+
+class ServerPool(Protocol):
+    """The part of a server's Pool that its initialized processes need."""
+
+    limits: ServerLimits
+
+    @property
+    def restarting(self) -> bool:
+        """See Pool.restarting."""
+        ...
+
+    def process(self, now: float) -> Child | None:
+        """See Pool.process."""
+        ...
+
+    def refill(self, now: float) -> None:
+        """See Pool.refill."""
+        ...
+
+    def ask(self, child: Child, question: bytes) -> None:
+        """See Pool.ask."""
+        ...
+
+    def tell(self, child: Child, frame: bytes) -> None:
+        """See Pool.tell."""
+        ...
+
+    def stop(self, child: Child) -> None:
+        """See Pool.stop."""
+        ...
 
 
 class InitializedProcesses:
     """The initialized processes of one server. key: authenticates the states of their parked calls."""
 
-    def __init__(self, pool: Pool, key: bytes) -> None:
+    def __init__(self, pool: ServerPool, key: bytes) -> None:
         self._pool = pool
         self._key = key
         self._open: dict[str, tuple[Child, ModernOnLegacy]] = {}  # by id, the one that was used longest ago first

@@ -14,7 +14,8 @@ from typing import Any
 import msgspec
 
 from fabric.core.bridge.job import Job
-from fabric.mcp import inputs, jsonrpc, swap
+from fabric.mcp import jsonrpc, swap
+from fabric.mcp.across_eras import inputs
 from fabric.mcp.jsonrpc import Message
 from fabric.mcp.members import response
 

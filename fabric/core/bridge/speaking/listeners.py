@@ -10,7 +10,7 @@ import msgspec
 
 from fabric.core.bridge.job import Job
 from fabric.mcp import jsonrpc
-from fabric.mcp.discover import Initialized
+from fabric.mcp.across_eras.discover import Initialized
 from fabric.mcp.jsonrpc import Message
 from fabric.mcp.members import Members, joined, members, notification
 

@@ -12,9 +12,10 @@ from fabric.core.bridge.job import Job
 from fabric.core.bridge.speaking.base import Answer, Output, ServerMessage, Speaker
 from fabric.core.bridge.speaking.declared import ANYBODY, Declared
 from fabric.core.bridge.speaking.listeners import KINDS, UPDATED, Listeners
-from fabric.mcp import discover, eras, jsonrpc, meta, results
+from fabric.mcp import eras, jsonrpc
+from fabric.mcp.across_eras import discover, meta, results
+from fabric.mcp.across_eras.discover import Initialized
 from fabric.mcp.answers import complaint
-from fabric.mcp.discover import Initialized
 from fabric.mcp.jsonrpc import Message, MessageKind
 from fabric.mcp.members import request, response
 

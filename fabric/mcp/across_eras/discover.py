@@ -8,8 +8,8 @@ from __future__ import annotations
 import msgspec
 
 from fabric.mcp import jsonrpc
+from fabric.mcp.across_eras.results import complete
 from fabric.mcp.members import joined, members
-from fabric.mcp.results import complete
 
 LEGACY_CAPABILITIES = frozenset({"tasks"})
 """The capabilities of servers that mean something else, or nothing, since 2026-07-28."""

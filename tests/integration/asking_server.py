@@ -84,6 +84,7 @@ def main() -> None:
                 send(id=request["id"], error={"code": -32042, "message": "Log in first", "data": data})
                 continue
             case "tools/call" if request["params"]["name"] == "login":
+                opened = False  # the next caller has to open the page, too
                 result = {"content": [{"type": "text", "text": "logged in"}]}
             case "tools/call":
                 result = call(request)

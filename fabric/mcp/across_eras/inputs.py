@@ -16,7 +16,8 @@ from fabric.mcp.members import Members, joined, members, response
 MAY_ASK = frozenset({"tools/call", "prompts/get", "resources/read"})
 """The client's requests that may be answered with a request for input."""
 
-_CAPABILITY = {"sampling/createMessage": "sampling", "elicitation/create": "elicitation", "roots/list": "roots"}
+CAPABILITIES = {"sampling/createMessage": "sampling", "elicitation/create": "elicitation", "roots/list": "roots"}
+"""The capability of a client that a server needs for each of its requests."""
 _GONE = ("elicitationId", "task", "_meta")  # of requests before 2026-07-28, which no modern client knows
 
 
@@ -26,7 +27,7 @@ class _Mode(msgspec.Struct, gc=False):
 
 def allowed(message: Message, capabilities: Members) -> bool:
     """Whether a client with these capabilities may be asked this."""
-    name = _CAPABILITY.get(message.method, "")
+    name = CAPABILITIES.get(message.method, "")
     if name not in capabilities:
         return False
     if name != "elicitation":

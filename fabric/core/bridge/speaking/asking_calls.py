@@ -20,6 +20,7 @@ from fabric.core.bridge.speaking.modern import INPUT_IN
 from fabric.core.bridge.speaking.modern_on_legacy import LEVELS, PROGRESS, ModernOnLegacy, quoted_id, stale
 from fabric.mcp import jsonrpc
 from fabric.mcp.across_eras import inputs, meta
+from fabric.mcp.answers import outcome
 from fabric.mcp.jsonrpc import Message
 from fabric.mcp.members import members, request
 
@@ -164,7 +165,10 @@ class AskingCalls(ModernOnLegacy):
         call = self._call
         if call is None or call.job is not job:
             return super()._answered(message, job)
-        answers = call.answer(self._modern(message, call.method, quoted_id(job)))
+        if call.missing and outcome(message.frame)[0] != "ok":
+            answers = call.answer(_missing(call, job))
+        else:
+            answers = call.answer(self._modern(message, call.method, quoted_id(job)))
         self._end(call)
         return tuple(Answer(*each) for each in answers)
 
@@ -186,6 +190,8 @@ class AskingCalls(ModernOnLegacy):
         call = self._current
         may_ask = call is not None and call.method in inputs.MAY_ASK and len(call.open) < QUESTIONS
         if call is None or not may_ask or not inputs.allowed(message, members(self.declared.capabilities)):
+            if call is not None and message.method in inputs.CAPABILITIES:
+                call.missing[inputs.CAPABILITIES[message.method]] = {}
             return super()._asked(message, now)
         call.question(message)
         return tuple(self._parked(call, now)) if call.job is not None else ()
@@ -202,3 +208,10 @@ class AskingCalls(ModernOnLegacy):
             level = jsonrpc.text(members(message.params).get("level", b""))
             return call.job if level in LEVELS[call.level :] else None
         return None
+
+
+def _missing(call: InputCall, job: Job) -> bytes:
+    """The answer to a call that has failed because its client did not declare a capability (2026-07-28 basic/index)."""
+    text = f"the server needs what the client did not declare: {', '.join(call.missing)}"
+    data = {"requiredCapabilities": call.missing}
+    return jsonrpc.error_frame(quoted_id(job), jsonrpc.MISSING_CAPABILITY, text, data)

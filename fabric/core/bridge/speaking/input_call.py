@@ -29,8 +29,8 @@ class InputCall:
     """State of one call in a process that runs it alone."""
 
     __slots__ = (
-        "_digest", "_questions", "_request", "answers", "asked", "began", "id", "job", "level", "number", "open", "over",
-        "principal", "repeats", "round",
+        "_digest", "_questions", "_request", "answers", "asked", "began", "id", "job", "level", "missing", "number", "open",
+        "over", "principal", "repeats", "round",
     )  # fmt: skip
 
     def __init__(self, number: int, job: Job, request: Message) -> None:
@@ -52,6 +52,8 @@ class InputCall:
         """The round whose state `job` bears; 0 for the first request, which bears none."""
         self.open: dict[str, tuple[bytes, bytes]] = {}
         """The server's unanswered questions, by key: the server's raw id, and the input request for the client."""
+        self.missing: dict[str, dict[str, str]] = {}
+        """The capabilities that the server needed, and the client did not declare, as in clientCapabilities."""
         self.asked: tuple[str, ...] = ()
         """The keys of the questions of the newest round."""
         self.answers: dict[int, bytes] = {}

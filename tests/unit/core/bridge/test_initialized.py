@@ -149,6 +149,19 @@ def test_a_server_may_ask_for_input_only_in_a_request_that_allows_it() -> None:
     assert bridge.posted(*ENDS) == []
 
 
+@pytest.mark.parametrize(("failed", "code"), [(True, -32021), (False, None)])
+def test_a_call_that_fails_for_an_undeclared_capability_names_it(failed: bool, code: int | None) -> None:
+    bridge = DrivenBridge(LEGACY, warm=0)
+    work(bridge, "x", SAMPLING)
+    child, _ = initialize(bridge)
+    [refusal] = written(bridge.server_writes(child, frame(id=7, method="roots/list")))
+    assert refusal.error
+    bridge.server_writes(child, result("x", content=[], isError=failed))
+    error = body(bridge.posted(*ENDS)[-1]).get("error")
+    assert (error and error["code"]) == code
+    assert not failed or error["data"] == {"requiredCapabilities": {"roots": {}}}
+
+
 def test_a_call_that_ends_while_it_is_parked_answers_the_retry_and_frees_its_process() -> None:
     bridge = DrivenBridge(LEGACY, warm=0)
     child, state = parked(bridge)

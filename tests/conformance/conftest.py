@@ -12,11 +12,13 @@ import re
 import sys
 from collections.abc import Iterator
 from contextlib import ExitStack
+from typing import NamedTuple
 
 import pytest
+from mcp import StdioServerParameters
 
 from tests.brokers import FAMILIES
-from tests.fabrics import EXAMPLES, ROOT, Process, cluster, up
+from tests.fabrics import EXAMPLES, PROGRAM, ROOT, Process, cluster, fabric_env, up
 from tests.ports import free_port
 
 SERVER = ROOT / "examples" / "servers" / "conformance.py"
@@ -43,9 +45,18 @@ def remote(direct: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[st
         yield f"{process.url()}/mcp"
 
 
+class LegacyServer(NamedTuple):
+    """A fabric whose server is the example server with its revisions before 2026-07-28 alone."""
+
+    url: str
+    """Its MCP endpoint."""
+    command: StdioServerParameters
+    """The command with which a host starts `connect` to it."""
+
+
 @pytest.fixture(scope="module")
-def of_legacy_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """The MCP endpoint of a fabric whose server is the example server with its revisions before 2026-07-28 alone."""
+def legacy_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LegacyServer]:
+    """The legacy server behind a fabric."""
     state = tmp_path_factory.mktemp("legacy")
     config = state / "mcp.json"
     server = {
@@ -54,8 +65,15 @@ def of_legacy_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         "era": "legacy",
     }  # the SDK keeps to the era of the first request
     config.write_text(json.dumps({"mcpServers": {"old": server}}))
+    command = StdioServerParameters(command=str(PROGRAM), args=["connect", "old"], env=fabric_env(state), cwd=str(ROOT))
     with up(config, state) as process:
-        yield f"{process.url()}/mcp"
+        yield LegacyServer(f"{process.url()}/mcp", command)
+
+
+@pytest.fixture(scope="module", params=["HTTP", "connect"])
+def reached(request: pytest.FixtureRequest, legacy_server: LegacyServer) -> str | StdioServerParameters:
+    """The legacy server as the SDK's client reaches it."""
+    return legacy_server.url if request.param == "HTTP" else legacy_server.command
 
 
 @pytest.fixture(scope="module", params=BROKERS)

@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 import mcp_types as types
 import pytest
-from mcp import Client
+from mcp import Client, StdioServerParameters
 from mcp.client import ClientRequestContext
 from mcp.shared.exceptions import MCPError
 from pydantic import FileUrl
@@ -36,7 +36,9 @@ eras = pytest.mark.parametrize("era", ["legacy", "auto"])
 
 
 @asynccontextmanager
-async def client(endpoint: str, era: Era, name: str = "client", **options: Any) -> AsyncIterator[Client]:
+async def client(
+    endpoint: str | StdioServerParameters, era: Era, name: str = "client", **options: Any
+) -> AsyncIterator[Client]:
     """A connected client that names itself `name` and answers every question of a server with that name."""
 
     async def sample(_: ClientRequestContext, params: types.CreateMessageRequestParams) -> types.CreateMessageResult:

@@ -273,7 +273,7 @@ def test_a_client_is_not_asked_for_what_it_has_not_declared(asks_for: str) -> No
     capability_named = asks_for in (
         "elicitation/create",
         "roots/list",
-    )  # not where calls run side by side, nor of what is unknown
+    )  # no others can be told
     assert answer["error"]["code"] == (-32021 if capability_named else -32603)
     assert world.deeds["question refused"] == 1
     assert_all_rules_held(world, client)

@@ -83,6 +83,11 @@ def lost_answer(id: bytes, fault: Fault, *, started: bool, again: bool) -> LostA
     return LostAnswer(frame, seen.kind, id, "", seen.params, seen.error, fault=fault, started=started, again=again)
 
 
+def failure(answer: bytes) -> str:
+    """The outcome of an error response: a fault's reason, or `error` for any other error."""
+    return _REASONS.get(answers.outcome(answer)[1], "error")
+
+
 def outcome(answer: bytes) -> tuple[str, int]:
     """The outcome of a response (`ok`, a fault's reason, `error`, or `tool_error` for a result that says so) and its code."""
     kind, code = answers.outcome(answer)

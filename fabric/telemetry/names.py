@@ -40,9 +40,17 @@ SEND = "send"
 RECEIVE = "receive"
 PROCESS = "process"
 
-# ---------------------------------------------------------------- ours
-SERVER = "mcp.fabric.server"
+# ---------------------------------------------------------------- our metrics
 CONNECTS = "mcp.fabric.connects"
+EXCHANGES_OPEN = "mcp.fabric.exchanges.open"
+EXCHANGES_FINISHED = "mcp.fabric.exchanges.finished"
+JOBS_FINISHED = "mcp.fabric.jobs.finished"
+SESSIONS = "mcp.fabric.sessions"
+PROCESSES = "mcp.fabric.processes"
+
+# ---------------------------------------------------------------- our attributes
+SERVER = "mcp.fabric.server"
+STATE = "mcp.fabric.state"
 PEER = "mcp.fabric.peer"
 RETRY = "mcp.fabric.retry"
 ATTEMPT = "mcp.fabric.attempt"

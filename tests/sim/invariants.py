@@ -83,7 +83,8 @@ def _check_answer(world: World, request: Request, starts: list[str], reason: str
 
 LASTING = frozenset(
     {"incarnation", "connected", "settled", "sure", "peers", "given_up", "lanes", "unsent_lanes", "unsent", "stale_deadlines"}
-    | {"processes", "openings", "health", "reason", "eras", "starting", "warm", "slots", "initialized", "questions"}
+    | {"finished", "processes", "openings", "health", "reason", "eras", "starting", "warm", "slots", "initialized"}
+    | {"questions"}
 )
 """The fields of snapshots that may be more than zero in a process that nobody uses."""
 
@@ -102,9 +103,11 @@ def held(snapshot: msgspec.Struct) -> list[str]:
     """The amounts in a snapshot that are zero in a process which nobody uses."""
     found: list[str] = []
     for name, value in msgspec.structs.asdict(snapshot).items():
+        if name in LASTING:
+            continue
         if isinstance(value, dict):
             found += [f"{server}: {what}" for server, part in value.items() for what in held(part)]
-        elif value and name not in LASTING:
+        elif value:
             found.append(f"{name}={value}")
     return found
 

@@ -65,10 +65,10 @@ def a_batch_answered_one_by_one(core: EdgeCore | BridgeCore) -> None:
 class DroppedByAFailure(ToolLists):
     """Calls that wait for a tool list are forgotten when it fails."""
 
-    def listed(self, tool_list: ToolList, answer: bytes, now: float) -> None:
+    def listed(self, tool_list: ToolList, answer: bytes, now: float) -> bool:
         if b'"result"' not in answer:
             tool_list.waiting.clear()
-        super().listed(tool_list, answer, now)
+        return super().listed(tool_list, answer, now)
 
 
 def calls_lost_with_their_list(core: EdgeCore | BridgeCore) -> None:

@@ -161,9 +161,9 @@ def test_the_tool_of_a_call_decides_its_outcome_when_its_session_dies(
 class Forgetful(ToolLists):
     """A failed list replaces the one before."""
 
-    def listed(self, tool_list: ToolList, answer: bytes, now: float) -> None:
+    def listed(self, tool_list: ToolList, answer: bytes, now: float) -> bool:
         self._catalogs.pop(tool_list.server, None)
-        super().listed(tool_list, answer, now)
+        return super().listed(tool_list, answer, now)
 
 
 def a_failed_list_that_counts(core: EdgeCore | BridgeCore) -> None:

@@ -8,6 +8,7 @@ from typing import TypeVar
 
 from fabric.config.settings.server import ServerDefinition
 from fabric.core.bridge.processes.limits import ServerLimits
+from fabric.core.peers.announcement import Role
 from fabric.links import registry
 from fabric.links.base import Link
 from fabric.links.settings import DEFAULT_STALL_TIMEOUT, ConnectSettings, Redial
@@ -30,7 +31,7 @@ REMOTE_ATTEMPTS = 5
 def make_bridge(context: WorkerContext) -> Bridge:
     """A bridge, not yet started."""
     settings = context.settings
-    instruments = instrumented(context, "bridge")
+    instruments = instrumented(context, Role.BRIDGE)
     context.processes.open()
     logs = {name: ServerLog(name, server.max_log_lines) for name, server in settings.servers.items()}
     limits = {
@@ -77,7 +78,7 @@ def make_bridge(context: WorkerContext) -> Bridge:
             timeout=definition.checks.timeout,
         )
 
-    return Bridge(
+    bridge = Bridge(
         context.url,
         settings.fabric.name,
         instruments.identity,
@@ -87,6 +88,8 @@ def make_bridge(context: WorkerContext) -> Bridge:
         completed=instruments.completed,
         dialer=instruments.dialer,
     )
+    instruments.observe(bridge.snapshot)
+    return bridge
 
 
 def _redial(dialer: Dialer, server: str) -> Redial:

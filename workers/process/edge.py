@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from fabric.core.peers.announcement import Role
 from fabric.runtime import from_settings
 from fabric.runtime.edge import Edge
 from workers.process.context import WorkerContext
@@ -10,8 +11,8 @@ from workers.process.telemetry import instrumented
 
 def make_edge(context: WorkerContext) -> Edge:
     """An edge, not yet started."""
-    instruments = instrumented(context, "edge")
-    return from_settings.make_edge(
+    instruments = instrumented(context, Role.EDGE)
+    edge = from_settings.make_edge(
         context.settings,
         context.url,
         context.keys,
@@ -19,3 +20,5 @@ def make_edge(context: WorkerContext) -> Edge:
         completed=instruments.completed,
         dialer=instruments.dialer,
     )
+    instruments.observe(edge.snapshot)
+    return edge

@@ -9,13 +9,16 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from fabric.core.peers.announcement import Role
 from fabric.core.peers.member import Identity
+from fabric.core.peers.snapshot import MemberSnapshot
 from fabric.core.telemetry_record import Record
 from fabric.links.registry import networks
 from fabric.runtime.retry import Dialer
 from workers.process.context import WorkerContext
 from workers.process.extras import refuse_missing_extras, wants
 from workers.process.logs import logging_completed
+from workers.process.snapshots import Snapshots
 
 if TYPE_CHECKING:
     from opentelemetry.sdk.resources import Resource
@@ -33,25 +36,27 @@ class Instruments(msgspec.Struct, frozen=True):
     """Called with the record of each request that is completed."""
     dialer: Dialer
     """Counts attempts to connect, where metrics are on."""
+    observe: Callable[[Callable[[], MemberSnapshot]], None]
+    """Called once, with what takes snapshots of the edge or the bridge, which metrics are read from where they are on."""
 
 
-def instrumented(context: WorkerContext, role: str) -> Instruments:
+def instrumented(context: WorkerContext, role: Role) -> Instruments:
     """The instruments of a new edge or bridge. Raises ConfigError if OTEL_* ask for a package that is not installed."""
     identity, policy = context.identity(), context.settings.fabric.retry
     refuse_missing_extras(os.environ)
     traces, metrics = wants(os.environ, "traces"), wants(os.environ, "metrics")
-    if not (traces or metrics):
-        return Instruments(identity, logging_completed(_untraced), Dialer(policy))
-    resource = _resource(identity, role)
-    dialer = _metered(context, resource) if metrics else Dialer(policy)
-    if not traces:
-        return Instruments(identity, logging_completed(_untraced), dialer)
-    traced = _traced(context, identity, resource, dialer)
-    return msgspec.structs.replace(traced, completed=logging_completed(traced.completed))
+    instruments = Instruments(identity, _untraced, Dialer(policy), _unobserved)
+    if traces or metrics:
+        resource = _resource(identity, role)
+        if metrics:
+            instruments = _metered(context, resource, role, instruments)
+        if traces:
+            instruments = _traced(context, resource, instruments)
+    return msgspec.structs.replace(instruments, completed=logging_completed(instruments.completed))
 
 
 # ------------------------------------------ the SDK is imported below, so that only processes with telemetry wait for it
-def _resource(identity: Identity, role: str) -> Resource:
+def _resource(identity: Identity, role: Role) -> Resource:
     from opentelemetry.sdk.resources import OTELResourceDetector, Resource
 
     from fabric.telemetry import names
@@ -61,7 +66,7 @@ def _resource(identity: Identity, role: str) -> Resource:
     return Resource.create(attributes).merge(asked).merge(Resource({names.SERVICE_INSTANCE: identity.incarnation}))
 
 
-def _traced(context: WorkerContext, identity: Identity, resource: Resource, dialer: Dialer) -> Instruments:
+def _traced(context: WorkerContext, resource: Resource, instruments: Instruments) -> Instruments:
     from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
     from opentelemetry.sdk.trace import TracerProvider
     from opentelemetry.sdk.trace.export import BatchSpanProcessor
@@ -70,25 +75,36 @@ def _traced(context: WorkerContext, identity: Identity, resource: Resource, dial
     from fabric.telemetry.tracing import Tracing
 
     sampler = TracerProvider(resource=resource, shutdown_on_exit=False).sampler
-    scheme = context.url.partition(":")[0]
+    identity, scheme = instruments.identity, context.url.partition(":")[0]
     maker = SpanMaker(resource, SYSTEMS.get(scheme, scheme), identity.wall, networks())
     tracing = Tracing(sampler, maker, BatchSpanProcessor(OTLPSpanExporter()))
     context.closing.append(tracing.close)
-    return Instruments(msgspec.structs.replace(identity, spans=tracing.mint), tracing.completed, dialer)
+    spans = msgspec.structs.replace(identity, spans=tracing.mint)
+    return msgspec.structs.replace(instruments, identity=spans, completed=tracing.completed)
 
 
-def _metered(context: WorkerContext, resource: Resource) -> Dialer:
+def _metered(context: WorkerContext, resource: Resource, role: Role, instruments: Instruments) -> Instruments:
     from opentelemetry.exporter.otlp.proto.http.metric_exporter import OTLPMetricExporter
     from opentelemetry.sdk.metrics import MeterProvider
     from opentelemetry.sdk.metrics.export import PeriodicExportingMetricReader
 
     from fabric.telemetry import names
-    from fabric.telemetry.metrics import Metrics
+    from fabric.telemetry.metrics import OF_ROLE, Metrics
 
     provider = MeterProvider([PeriodicExportingMetricReader(OTLPMetricExporter())], resource, shutdown_on_exit=False)
     context.closing.append(lambda timeout: provider.shutdown(timeout * 1000))
-    return Dialer(context.settings.fabric.retry, Metrics(provider.get_meter(names.SCOPE)).connect_attempt)
+    metrics = Metrics(provider.get_meter(names.SCOPE))
+
+    def observe(take: Callable[[], MemberSnapshot]) -> None:
+        metrics.observe(OF_ROLE[role], Snapshots(take).newest)
+
+    dialer = Dialer(context.settings.fabric.retry, metrics.connect_attempt)
+    return msgspec.structs.replace(instruments, dialer=dialer, observe=observe)
 
 
 def _untraced(record: Record) -> None:
     """Tracing is off."""
+
+
+def _unobserved(take: Callable[[], MemberSnapshot]) -> None:
+    """Metrics are off."""

@@ -184,6 +184,7 @@ class BridgeCore(MemberCore):
             **self.sessions.amounts(),
             draining=self.intake.draining,
             servers=servers,
+            finished=dict(self.jobs.finished),
             processes=sum(server.processes for server in servers.values()),
             jobs=len(self.jobs.open),
             untold=len(self.jobs.owed),

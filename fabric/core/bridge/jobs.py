@@ -5,6 +5,9 @@ Above it: sessions, server_events and the core. Below it: processes, and the Spe
 
 from __future__ import annotations
 
+from collections import Counter
+
+from fabric import faults
 from fabric.core import request_state
 from fabric.core.bridge.deliveries import PendingDeliveries
 from fabric.core.bridge.job import Job, job_of
@@ -19,7 +22,7 @@ from fabric.core.peers.member import Member
 from fabric.core.telemetry_record import CALL, Record, Side, after
 from fabric.envelope import Envelope, Kind, Lane
 from fabric.errors import InvalidFrame
-from fabric.faults import Fault, LostAnswer, Reason, fault_frame, outcome
+from fabric.faults import Fault, LostAnswer, Reason, fault_frame
 from fabric.mcp import jsonrpc, swap
 
 TAKEN_AFTER = 0.05
@@ -41,6 +44,8 @@ class Jobs:
         """The open jobs, by exchange."""
         self.owed = Delay(TAKEN_AFTER)
         """The exchanges whose edges get a `taken` if they are not answered first, and when; see `expire`."""
+        self.finished: Counter[tuple[str, str]] = Counter()
+        """See BridgeSnapshot.finished. Counted where a job ends, whether or not it is traced."""
         self._member = member
         self._pools = pools
         self._processes = processes
@@ -117,7 +122,7 @@ class Jobs:
             if isinstance(output, bytes):
                 self._processes.write(child, output)
             elif isinstance(output, Answer):
-                self.answer(output.job, output.frame, now)
+                self.answer(output.job, output.frame, now, failed=output.refused)
             elif output.job is not None:
                 self.message(output.job, output.frame, now)
 
@@ -157,22 +162,25 @@ class Jobs:
             return frame  # the traceparent of its client cannot be replaced
 
     # ------------------------------------------------------------ ends
-    def answer(self, job: Job, frame: bytes, now: float, session: str = "") -> None:
-        """Send a response on the lane, which keeps it until the edge has it. session: the one that it has opened."""
+    def answer(self, job: Job, frame: bytes, now: float, session: str = "", *, failed: bool = False) -> None:
+        """Send a response on the lane, which keeps it until the edge has it.
+
+        session: the one that it has opened. failed: it is an error.
+        """
         limit = self._member.largest_body_bytes - (LONGEST_NAMES if job.stream is not None else 0)
         if len(frame) > limit:
             text = f"the answer of {job.server} has {len(frame)} bytes; at most {limit} bytes pass this broker"
             self.fault(job, Fault(Reason.TOO_LARGE, text), now)
         else:
-            self._end(job, frame, session, now)
+            self._end(job, frame, session, "error" if failed else "ok", now)
 
     def fault(self, job: Job, fault: Fault, now: float) -> None:
         """Answer with an error of the fabric's own."""
         frame = fault_frame(jsonrpc.quoted(job.exchange), fault, server=job.server, exchange=job.exchange)
-        self._end(job, frame, "", now)
+        self._end(job, frame, "", fault.reason.value, now)
 
-    def _end(self, job: Job, frame: bytes, session: str, now: float) -> None:
-        self.drop(job, now)
+    def _end(self, job: Job, frame: bytes, session: str, outcome: str, now: float) -> None:
+        self.drop(job, outcome, now)
         event = job.stream.answer(self._member, frame, now) if job.stream is not None else -1
         if job.edge:
             kind, exchange, attempt = Kind.ANSWER, job.exchange, job.attempt
@@ -181,7 +189,7 @@ class Jobs:
             if job.queued:
                 self._deliveries.hold(job.edge, Lane.DATA, number, job.delivery, answered=job.exchange)
         if job.trace:
-            self._record(job, *outcome(frame), now)
+            self._record(job, *faults.outcome(frame), now)
 
     def refuse(self, edge: str, envelope: Envelope, error: InvalidFrame, now: float) -> None:
         """Answer an envelope in whose frame an id or state cannot be swapped."""
@@ -191,7 +199,7 @@ class Jobs:
 
     def give_back(self, job: Job, reason: str, now: float) -> None:
         """Give a job back to its edge, if it was not started or may be run again. reason: why it failed; else empty."""
-        self.drop(job, now)
+        self.drop(job, "returned", now)
         kind, exchange, attempt = Kind.RETURNED, job.exchange, job.attempt
         returned = Envelope(kind=kind, exchange=exchange, attempt=attempt, repeatable=job.started, body=reason.encode())
         number = self._member.control(job.edge, now, returned)
@@ -212,7 +220,7 @@ class Jobs:
                 elif isinstance(output, ServerMessage):
                     messages.append(output)
         self._deliveries.settle(job.delivery, done=True)
-        self.drop(job, now)
+        self.drop(job, "cancelled", now)
         self._record(job, "cancelled", 0, now)
         return messages
 
@@ -240,8 +248,9 @@ class Jobs:
         else:
             self.fault(job, answer.fault, now)
 
-    def drop(self, job: Job, now: float) -> None:
-        """Forget a job, free its slot, and run the next job that waits for its turn."""
+    def drop(self, job: Job, outcome: str, now: float) -> None:
+        """Forget a job, free its slot, and run the next job that waits for its turn. outcome: see BridgeSnapshot.finished."""
+        self.finished[job.server, outcome] += 1
         if self.open.pop(job.exchange, None) is None:
             return
         pool = self._pools[job.server]

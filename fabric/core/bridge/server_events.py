@@ -96,7 +96,7 @@ class ServerEvents:
                 if output.job.kind is Kind.OPEN:
                     self._opened(child, output, now, failed=bool(message.error))
                 else:
-                    self._jobs.answer(output.job, output.frame, now)
+                    self._jobs.answer(output.job, output.frame, now, failed=output.refused or bool(message.error))
             elif session is not None:
                 self._sessions.message(session, output.message, output.frame, now)
             elif output.job is not None:

@@ -55,12 +55,18 @@ class ServerProcesses(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class BridgeSnapshot(MemberSnapshot, frozen=True, kw_only=True):
-    """The state of a bridge. All counts but those of servers, processes and MemberSnapshot are zero once nobody uses it."""
+    """The state of a bridge.
+
+    All counts but `finished` and those of servers, processes and MemberSnapshot are zero once nobody uses it.
+    """
 
     draining: bool
     """Whether it takes no new work, because the process is to stop."""
     servers: dict[str, ServerProcesses]
     """Every server that it serves, by name."""
+    finished: dict[tuple[str, str], int]
+    """Jobs that have ended since the bridge began, by server and outcome: `ok`, `error` (of the server), `returned` (to the
+    edge), `cancelled`, or the reason of a fault. A result that says that its tool failed is `ok`."""
     processes: int
     """The processes of all servers."""
     jobs: int

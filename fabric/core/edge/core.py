@@ -158,7 +158,7 @@ class EdgeCore(MemberCore):
     # ------------------------------------------------------------ queries
     def snapshot(self, now: float) -> EdgeSnapshot:
         """See MemberCore.snapshot."""
-        exchanges = self.router.exchanges.values()
+        exchanges, finished = self.router.exchanges.values(), self.router.finished
         queued = Counter(exchange.request.server for exchange in exchanges if not exchange.owner)
         in_flight = Counter(exchange.request.server for exchange in exchanges if exchange.owner)
         return EdgeSnapshot(
@@ -168,8 +168,10 @@ class EdgeCore(MemberCore):
             **self.slow.amounts(),
             **self.tools.amounts(),
             servers={
-                name: ServerWork(in_flight=in_flight[name], queued=queued[name]) for name in sorted({*queued, *in_flight})
+                name: ServerWork(in_flight=in_flight[name], queued=queued[name])
+                for name in sorted({*queued, *in_flight, *(server for server, _ in finished)})
             },
+            finished=dict(finished),
             unanswered=sum(1 for each in exchanges if each.asker.link and each.request.kind is not Kind.ATTACH),
             exchanges=len(exchanges),
             returned=self.router.returned_count,

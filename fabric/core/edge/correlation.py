@@ -11,6 +11,7 @@ what to give up. Below it: sending.py, and the lanes to the bridges (peers).
 from __future__ import annotations
 
 import hashlib
+from collections import Counter
 
 import msgspec
 
@@ -52,6 +53,8 @@ class CorrelationRouter:
         self, member: Member, out: list[Effect], limits: Limits, sender: ExchangeSender, directory: ServerDirectory
     ) -> None:
         self.exchanges: dict[str, Exchange] = {}
+        self.finished: Counter[tuple[str, str]] = Counter()
+        """See EdgeSnapshot.finished. Counted where an exchange ends, whether or not it is traced."""
         self.limits = limits
         self._member = member
         self._out = out
@@ -189,7 +192,8 @@ class CorrelationRouter:
             self._member.data(peer, now, Envelope(kind=Kind.END, session=exchange.id))
             self.refuse(exchange, outcomes.promise_broken(), now)
             return
-        exchange.asker.answered(exchange, envelope.body, now)
+        result = exchange.asker.answered(exchange, envelope.body, now)
+        self.finished[exchange.request.server, "ok" if result else faults.failure(envelope.body)] += 1
         if exchange.trace.span:
             self._out.append(Completed(exchange.record(*faults.outcome(envelope.body), now)))
 
@@ -198,11 +202,13 @@ class CorrelationRouter:
         self._end(exchange)
         if self._returned.servers:
             self._slot_freed(exchange, now)
+        self.finished[exchange.request.server, "ok"] += 1
         exchange.asker.done(exchange)
 
     def ended(self, exchange: Exchange, now: float) -> None:
         """The owner says that no answer will come: the stream, the session or the request itself is over."""
         self._end(exchange)
+        self._count_unanswered(exchange)
         if exchange.trace.span:
             self._out.append(Completed(exchange.record("cancelled", 0, now)))
         exchange.asker.ended(exchange)
@@ -223,6 +229,7 @@ class CorrelationRouter:
         request, trace = exchange.request, exchange.trace
         frame = fault_frame(request.client_id, fault, server=request.server, exchange=exchange.id, trace=trace.id)
         exchange.asker.refused(exchange, frame, now)
+        self.finished[request.server, fault.reason.value] += 1
         if trace.span:
             self._out.append(Completed(exchange.record(fault.reason.value, CODES[fault.reason], now)))
 
@@ -238,6 +245,7 @@ class CorrelationRouter:
             self._slot_freed(exchange, now)
         if exchange.owner:
             self._cancel_at_owner(exchange, now, body)
+        self._count_unanswered(exchange)
         self._out.append(Completed(exchange.record("cancelled", 0, now)))
 
     def forget(self, exchange: Exchange, now: float) -> None:
@@ -245,6 +253,7 @@ class CorrelationRouter:
         if exchange.id in self.exchanges:
             self._end(exchange)
         exchange.asker.link = ""
+        self._count_unanswered(exchange)
         if exchange.request.kind is not Kind.ATTACH:
             self._out.append(Completed(exchange.record("cancelled", 0, now)))
 
@@ -260,6 +269,11 @@ class CorrelationRouter:
         """Every open exchange ends here."""
         del self.exchanges[exchange.id]
         self._sender.deadlines.clear(exchange.id)
+
+    def _count_unanswered(self, exchange: Exchange) -> None:
+        """Count an end without an answer; a stream gets none, so its end is no failure."""
+        request = exchange.request
+        self.finished[request.server, "ok" if request.kind is Kind.ATTACH else "cancelled"] += 1
 
     def _slot_freed(self, ended: Exchange, now: float) -> None:
         """Work of a server has ended: of the work that came back for want of a slot, send the oldest, before anything new."""

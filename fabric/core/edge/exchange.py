@@ -88,8 +88,8 @@ class Asker(Protocol):
         """A message came before the answer. event: its number in the stream, -1 for none. Returns whether it was sent on."""
         ...
 
-    def answered(self, exchange: Exchange, answer: bytes, now: float) -> None:
-        """The server has answered; the response still has the exchange's id."""
+    def answered(self, exchange: Exchange, answer: bytes, now: float) -> bool:
+        """The server has answered; the response still has the exchange's id. Returns whether it is a result, not an error."""
         ...
 
     def refused(self, exchange: Exchange, error: bytes, now: float) -> None:

@@ -17,10 +17,13 @@ class ServerWork(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class EdgeSnapshot(MemberSnapshot, frozen=True, kw_only=True):
-    """The state of an edge. All counts but those in MemberSnapshot are zero once nobody uses it."""
+    """The state of an edge. All counts but `finished` and those in MemberSnapshot are zero once nobody uses it."""
 
     servers: dict[str, ServerWork]
-    """The servers with open exchanges, by name."""
+    """The servers with open exchanges, and those that had some, by name."""
+    finished: dict[tuple[str, str], int]
+    """Exchanges that have ended since the edge began, by server and outcome: `ok`, `error` (of the server), `cancelled`, or the
+    reason of a fault. A result that says that its tool failed is `ok`."""
     unanswered: int
     """Exchanges whose clients wait for an answer, not only for the events of a stream."""
     exchanges: int

@@ -51,9 +51,9 @@ class ToolList(msgspec.Struct, eq=False):
         """See Asker.message. No client waits for it."""
         return False
 
-    def answered(self, exchange: Exchange, answer: bytes, now: float) -> None:  # noqa: ARG002
+    def answered(self, exchange: Exchange, answer: bytes, now: float) -> bool:  # noqa: ARG002
         """See Asker.answered."""
-        self.lists.listed(self, answer, now)
+        return self.lists.listed(self, answer, now)
 
     def refused(self, exchange: Exchange, error: bytes, now: float) -> None:  # noqa: ARG002
         """See Asker.refused."""
@@ -149,13 +149,16 @@ class ToolLists:
             elif now >= tool_list.due and tool_list.page is not None:
                 self._router.give_up(tool_list.page, now)
 
-    def listed(self, tool_list: ToolList, answer: bytes, now: float) -> None:
-        """A page of a list that is being fetched has come, or failed (empty). After the last, the waiting calls go on."""
+    def listed(self, tool_list: ToolList, answer: bytes, now: float) -> bool:
+        """A page of a list that is being fetched has come, or failed (empty). After the last, the waiting calls go on.
+
+        Returns whether it was a page.
+        """
         server, catalog = tool_list.server, tool_list.catalog
         cursor = catalog.page(answer, now)
         if cursor and now < tool_list.due:
             self._fetch(tool_list, cursor, now)
-            return
+            return True
         del self.listing[server]
         if cursor != "":  # it failed: the pages that have come are better than none, and no better than an older list
             catalog = self._catalogs.get(server, catalog)
@@ -164,3 +167,4 @@ class ToolLists:
         for exchange, message, params in tool_list.waiting:
             if exchange.asker.link:  # else its client has left
                 self._offer(catalog, exchange, message, params, now)
+        return cursor is not None

@@ -74,7 +74,7 @@ class Sessions:
         if session is None:
             return
         session.opened(answer)
-        self._jobs.answer(job, answer, now, session="" if failed else session.id)
+        self._jobs.answer(job, answer, now, session="" if failed else session.id, failed=failed)
         if failed:
             self.end(session, now)
 
@@ -115,7 +115,7 @@ class Sessions:
                 if isinstance(output, bytes):
                     self._processes.tell(child, output)
                 elif isinstance(output, Answer):
-                    self._jobs.answer(output.job, output.frame, now)
+                    self._jobs.answer(output.job, output.frame, now, failed=output.refused)
                 else:
                     self.message(session, output.message, output.frame, now)
         if envelope.exchange:
@@ -294,7 +294,7 @@ class Sessions:
         """An edge is gone: sessions that are bound to its links end, the others wait until their clients come back."""
         for session in [session for session in self.open.values() if session.bound and session.edge == edge]:
             for job in list(session.jobs.values()):
-                self._jobs.drop(job, now)  # nobody waits for its answer
+                self._jobs.drop(job, "cancelled", now)  # nobody waits for its answer
             self.end(session, now)
         self.holds.lost(edge, self.open.values())
         for session in self.open.values():

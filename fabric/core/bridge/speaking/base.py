@@ -21,6 +21,8 @@ class Answer(msgspec.Struct, frozen=True, gc=False):
     """The job that is answered."""
     frame: bytes
     """The response as the job's client is to get it, but for its id."""
+    refused: bool = False
+    """Whether it is an error of the Speaker's own; the process may not have been asked."""
 
 
 class ServerMessage(msgspec.Struct, frozen=True, gc=False):

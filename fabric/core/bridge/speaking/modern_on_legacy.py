@@ -173,7 +173,7 @@ def quoted_id(job: Job) -> bytes:
 
 def refused(job: Job, code: int, reason: str, data: object | None = None) -> tuple[Output, ...]:
     """The answer to a job that the server would refuse."""
-    return (Answer(job, jsonrpc.error_frame(quoted_id(job), code, reason, data)),)
+    return (Answer(job, jsonrpc.error_frame(quoted_id(job), code, reason, data), refused=True),)
 
 
 def stale(job: Job, reason: str) -> tuple[Output, ...]:

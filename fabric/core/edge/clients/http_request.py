@@ -58,13 +58,14 @@ class HttpRequest(msgspec.Struct, eq=False):
         """See Asker.message."""
         return self.link != "" and self.responses.send(exchange, frame, exchange.id, event, now)
 
-    def answered(self, exchange: Exchange, answer: bytes, now: float) -> None:
+    def answered(self, exchange: Exchange, answer: bytes, now: float) -> bool:
         """See Asker.answered."""
         responses, request = self.responses, exchange.request
         frame, ok = responses.routing.restored_answer(exchange, answer, now)
         if ok and request.kind is Kind.OPEN and self.link and not exchange.promised:
             responses.establish(exchange, answer)
         self.respond(exchange, frame)
+        return ok
 
     def refused(self, exchange: Exchange, error: bytes, now: float) -> None:  # noqa: ARG002
         """See Asker.refused."""

@@ -45,13 +45,14 @@ class LongLinkRequest(msgspec.Struct, eq=False):
         """See Asker.message."""
         return self.links.send(exchange, frame, now)
 
-    def answered(self, exchange: Exchange, answer: bytes, now: float) -> None:
+    def answered(self, exchange: Exchange, answer: bytes, now: float) -> bool:
         """See Asker.answered."""
         frame, ok = self.links.routing.restored_answer(exchange, answer, now)
         self._respond(exchange, frame)
         if exchange.request.kind is Kind.OPEN:
             self.links.opened(self.long_link, exchange, answer if ok else b"", now)
         self.links.settled(self.long_link)
+        return ok
 
     def refused(self, exchange: Exchange, error: bytes, now: float) -> None:
         """See Asker.refused."""

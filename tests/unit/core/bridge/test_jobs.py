@@ -283,3 +283,35 @@ def test_a_job_has_the_fields_of_its_envelope() -> None:
     assert (job.edge, job.arrived, job.attempt, job.newest, job.delivery, job.queued) == ("e", 2.0, 3, 3, 7, True)
     assert (job.kind, job.server, job.bound, job.principal, job.body) == (Kind.OPEN, "s", True, "p", b"{}")
     assert (job.child, job.started, job.stream, job.siblings) == ("", False, None, None)
+
+
+# ---------------------------------------------------------------- counts
+def test_each_job_is_counted_once_by_how_it_has_ended() -> None:
+    bridge = DrivenBridge()
+    child = bridge.children[0]
+    for exchange in ("answered", "refused", "cancelled"):
+        bridge.work(exchange)
+    bridge.server_writes(child, result("answered"))
+    bridge.server_writes(child, frame(id="refused", error={"code": -32602, "message": "no"}))
+    bridge.send(Kind.CANCEL, exchange="cancelled", attempt=1)
+    bridge.work("died")
+    bridge.work("called", repeatable=False)
+    bridge.send(Kind.GRANT, exchange="called", attempt=1)
+    bridge.server_exits(child)
+    ends = ("ok", "error", "cancelled", "returned", "outcome_unknown")
+    assert bridge.core.snapshot(bridge.now).finished == {("s", end): 1 for end in ends}
+
+
+def test_a_request_for_a_session_that_is_gone_is_counted_though_it_was_never_open() -> None:
+    bridge = DrivenBridge(LEGACY)
+    bridge.request("x", session="gone")
+    assert bridge.core.snapshot(bridge.now).finished == {("s", "session_lost"): 1}
+
+
+def test_a_session_that_a_server_refuses_to_open_counts_as_its_error() -> None:
+    bridge = DrivenBridge(LEGACY)
+    bridge.initialize("session")
+    child = bridge.core.sessions.open["session"].child
+    bridge.server_starts(child)
+    bridge.server_writes(child, frame(id="session", error={"code": -32602, "message": "no"}))
+    assert bridge.core.snapshot(bridge.now).finished == {("s", "error"): 1}

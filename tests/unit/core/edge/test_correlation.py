@@ -17,7 +17,7 @@ from fabric.core.effects import Completed, Effect, Publish
 from fabric.core.peers.announcement import Announcement, Role
 from fabric.core.peers.member import Identity, Loss, Member, announcing
 from fabric.envelope import Envelope, Kind
-from fabric.faults import Fault, Reason
+from fabric.faults import CODES, Fault, Reason
 from fabric.mcp import jsonrpc
 
 
@@ -33,8 +33,9 @@ class Client:
         self.outcomes.append("message")
         return True
 
-    def answered(self, exchange: Exchange, answer: bytes, now: float) -> None:
+    def answered(self, exchange: Exchange, answer: bytes, now: float) -> bool:
         self.outcomes.append("answered")
+        return b'"error"' not in answer
 
     def refused(self, exchange: Exchange, error: bytes, now: float) -> None:
         self.outcomes.append("refused")
@@ -256,11 +257,37 @@ def test_each_end_of_an_exchange_reaches_its_client_once_and_leaves_no_state() -
         happens(edge, exchange)
         assert edge.client.outcomes == ([end] if end in ("answered", "refused", "done", "ended") else [])
         assert edge.outcomes() == recorded.get(end, ["cancelled"])
+        counted = {"answered": "ok", "done": "ok", "refused": "deadline"}
+        assert edge.router.finished == {("s", counted.get(end, "cancelled")): 1}
         assert not edge.router.exchanges
         assert len(edge.sender.deadlines) == 0
         edge.router.fail(exchange, fault, 2.0)  # an ended exchange does not end again
         edge.router.answered("b", answer(exchange), 2.0)
         assert len(edge.client.outcomes) <= 1
+        assert edge.router.finished.total() == 1
+
+
+@pytest.mark.parametrize(("code", "outcome"), [(-32602, "error"), (CODES[Reason.OUTCOME_UNKNOWN], "outcome_unknown")])
+def test_an_error_counts_by_its_reason_if_it_is_a_fault_of_a_bridge(code: int, outcome: str) -> None:
+    edge = Edge()
+    exchange = edge.offered()
+    body = jsonrpc.error_frame(jsonrpc.quoted(exchange.id), code, "no")
+    edge.router.answered("b", Envelope(kind=Kind.ANSWER, exchange=exchange.id, attempt=1, body=body), 1.0)
+    assert edge.router.finished == {("s", outcome): 1}
+
+
+def test_a_request_that_is_refused_before_it_is_opened_is_counted() -> None:
+    edge = Edge()
+    edge.router.refuse(edge.exchange(), Fault(Reason.NO_WORKER, "no bridge serves s"), 0.0)
+    assert edge.router.finished == {("s", "no_worker"): 1}
+
+
+def test_a_stream_that_its_client_no_longer_reads_has_not_failed() -> None:
+    edge = Edge()
+    exchange = edge.exchange(kind=Kind.ATTACH)
+    edge.router.assign(exchange, "b", 0.0)
+    edge.router.forget(exchange, 1.0)
+    assert edge.router.finished == {("s", "ok"): 1}
 
 
 def test_the_owner_is_sent_a_cancel_and_nothing_when_an_exchange_is_forgotten() -> None:

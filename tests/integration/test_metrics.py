@@ -9,8 +9,8 @@ import pytest
 
 from tests.fabrics import up
 from tests.integration.conftest import Write
+from tests.integration.mcp_over_http import Session, begin_slow_call, call, connections, last_response, text
 from tests.integration.otlp import Point, Receiver, receiving
-from tests.integration.talk import Session, begin, call, connections, rest, text
 
 pytestmark = pytest.mark.timeout(240)
 
@@ -41,13 +41,13 @@ def states(receiver: Receiver, name: str, **expected: float) -> None:
 async def test_a_fabric_exports_what_is_open_and_what_it_runs(config: Write, tmp_path: Path, receiver: Receiver) -> None:
     with up(config(), tmp_path, **environment(receiver, OFTEN)) as fabric:
         async with connections([fabric.url()] * 2) as (client, busy):
-            await begin(busy, "echo", 2.0)
+            await begin_slow_call(busy, "echo", 2.0)
             await Session.open(client, "/echo/mcp")
             states(receiver, "mcp.fabric.exchanges.open", in_flight=1, queued=0)
             states(receiver, "mcp.fabric.processes", running=2, starting=0)
             [sessions] = receiver.counters("mcp.fabric.sessions", lambda points: any(point.value for point in points))
             assert (sessions.service, sessions.value) == ("mcp-fabric-bridge", 1)
-            await rest(busy)
+            await last_response(busy)
             states(receiver, "mcp.fabric.exchanges.open", in_flight=0, queued=0)
 
 

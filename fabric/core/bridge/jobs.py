@@ -5,7 +5,7 @@ Above it: sessions, server_events and the core. Below it: processes, and the Spe
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import defaultdict
 
 from fabric import faults
 from fabric.core import request_state
@@ -44,7 +44,7 @@ class Jobs:
         """The open jobs, by exchange."""
         self.owed = Delay(TAKEN_AFTER)
         """The exchanges whose edges get a `taken` if they are not answered first, and when; see `expire`."""
-        self.finished: Counter[tuple[str, str]] = Counter()
+        self.finished: defaultdict[tuple[str, str], int] = defaultdict(int)
         """See BridgeSnapshot.finished. Counted where a job ends, whether or not it is traced."""
         self._member = member
         self._pools = pools

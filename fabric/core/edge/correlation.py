@@ -11,7 +11,7 @@ what to give up. Below it: sending.py, and the lanes to the bridges (peers).
 from __future__ import annotations
 
 import hashlib
-from collections import Counter
+from collections import defaultdict
 
 import msgspec
 
@@ -53,7 +53,7 @@ class CorrelationRouter:
         self, member: Member, out: list[Effect], limits: Limits, sender: ExchangeSender, directory: ServerDirectory
     ) -> None:
         self.exchanges: dict[str, Exchange] = {}
-        self.finished: Counter[tuple[str, str]] = Counter()
+        self.finished: defaultdict[tuple[str, str], int] = defaultdict(int)
         """See EdgeSnapshot.finished. Counted where an exchange ends, whether or not it is traced."""
         self.limits = limits
         self._member = member

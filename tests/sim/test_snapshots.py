@@ -22,6 +22,7 @@ from tests.sim.clients import LongLink
 from tests.sim.faults import FAULTS
 from tests.sim.http_clients import Http
 from tests.sim.running_fabric import running_fabric
+from tests.sim.seeds import run
 from tests.sim.world import World
 
 MEMBER = {
@@ -250,6 +251,18 @@ def test_every_table_of_a_core_is_counted_in_its_snapshot_at_any_moment(keeps: b
                 assert wrong(process.core, process.clock) == []
                 filled |= {table for table, size in sizes(process.core).items() if size}
     assert (EDGE | BRIDGE).keys() - filled <= SELDOM
+
+
+def test_every_exchange_is_counted_once_when_it_has_ended() -> None:
+    counted = 0
+    for seed in range(8):
+        world = run(seed, varied=True)
+        for process in world.processes:
+            if process.alive and isinstance(process.core, EdgeCore):
+                ended = sum(process.core.snapshot(process.clock).finished.values())
+                assert ended == process.core.router._count, (seed, process.name)
+                counted += ended
+    assert counted > 100
 
 
 def test_a_table_that_the_snapshot_forgets_is_noticed() -> None:

@@ -35,6 +35,11 @@ PROGRAMS = {  # what the tests run: its programs, one of which does, and its pac
     "nginx": (("nginx",), "nginx", "nginx"),
     "curl": (("curl",), "curl", "curl"),
 }
+LINUX_PROGRAMS = {  # containers share the machine's files in tests, so they are tested on Linux alone
+    "Podman": (("podman",), "podman", ""),
+    "runc": (("runc",), "runc", ""),
+    "the init process of containers": (("catatonit",), "catatonit", ""),
+}
 POLICY = Path("/usr/sbin/policy-rc.d")
 NPM = {
     "conformance": "@modelcontextprotocol/conformance@0.1.16",
@@ -60,7 +65,8 @@ def main() -> int:
         if sys.argv[1] == "test":
             old = CACHE / "mcp-1"
             step("test tools and brokers", VENV, project, lambda: install(PYTHON, "--group", "dev"))
-            for name, (programs, apt, brew) in PROGRAMS.items():
+            programs_here = {**PROGRAMS, **(LINUX_PROGRAMS if sys.platform == "linux" else {})}
+            for name, (programs, apt, brew) in programs_here.items():
                 step(name, VENV, [apt], lambda what=(name, programs, apt, brew): find_program(*what))  # type: ignore[misc]  # defaults bind the loop
             step("the previous MCP SDK", old, [*python, OLD_SDK], lambda: make_old_sdk(old))
             step("Node", NODE, [ROOT, OLDEST_NODE], find_node)

@@ -30,6 +30,8 @@ def refuse_unrunnable_servers(settings: Settings) -> None:
             raise ConfigError(f"no such folder: {server.cwd}", where=f"{where}.cwd")
         if shutil.which(server.command, path=server.env.get("PATH", os.defpath)) is None:
             place = "there is no such program" if os.sep in server.command else "no such program on PATH"
+            if server.container is not None:
+                raise ConfigError(f"{place}: {server.command}; install it, or name another", where=f"{where}.engine")
             program = shutil.which((server.command.split() or [""])[0], path=server.env.get("PATH", os.defpath))
             hint = "; arguments go into `args`" if program else ""
             raise ConfigError(f"{place}: {server.command}{hint}", where=f"{where}.command")

@@ -22,6 +22,7 @@ from fabric.config.settings.server import ServerDefinition
 from fabric.core.bridge.processes.health import Checks
 from fabric.errors import ConfigError
 from fabric.links.registry import parse_url
+from fabric.links.stdio import container
 from fabric.links.stdio.command import environment as child_environment
 from fabric.security.tls import Trust
 
@@ -33,9 +34,13 @@ def definitions(file: ConfigFile, written: WrittenConfig, environment: Mapping[s
     inherited = {name: value for name, value in environment.items() if not is_ours(name)}
     if written.folder:  # without a file, only the environment can configure PROGRAM: it inherits all, as from mcp-server-runner
         asked = {name: value for name, value in inherited.items() if name in file.fabric.inherit_env}
+        of_engine = {name: value for name, value in inherited.items() if name in container.ENGINE_VARIABLES}
+        engine = child_environment(inherited, {**of_engine, **asked})
         inherited = child_environment(inherited, asked)
+    else:
+        engine = inherited
     return {
-        name: _definition(name, server, written, inherited, file.fabric.idle_timeout)
+        name: _definition(name, server, written, engine if server.image else inherited, file.fabric.idle_timeout)
         for name, server in file.mcp_servers.items()
         if not server.disabled
     }
@@ -45,16 +50,18 @@ def _definition(
     name: str, server: ServerSection, written: WrittenConfig, inherited: Mapping[str, str], patience: float
 ) -> ServerDefinition:
     folder, entry = written.folder or Path.cwd(), written.entries[name]
-    command, url = server.command or "", address(server.url, server.type) if server.url else ""
-    env, unready = _environment(name, server, written, inherited, folder)
+    url = address(server.url, server.type) if server.url else ""
+    own, unready = _own_variables(name, server, written, folder)
+    contained = _container(name, server, own, written, folder) if server.image else None
+    command = contained.engine[0] if contained else server.command or ""
     return ServerDefinition(
         name=name,
         url=url,
         headers=tuple(server.headers.items()),
         trust=_trust(server.tls, folder),
         command=str(folder / command) if os.sep in command else command,
-        args=server.args,
-        env=env,
+        args=() if contained else server.args,
+        env={key: value for key, value in {**inherited, **own}.items() if value is not None},
         cwd=str(folder / (server.cwd or "")),
         max_in_flight=server.max_in_flight,
         warm=server.warm,
@@ -63,28 +70,49 @@ def _definition(
         retry_calls=server.retry_calls,
         era=server.era or "",
         start_timeout=server.start_timeout,
-        grace=server.grace,
+        grace=(10.0 if contained else 5.0) if server.grace is None else server.grace,
         checks=_checks(server, patience),
         check_command=tuple(shlex.split(server.health.command or "")),
         digest=_digest(server, entry),
+        container=contained,
         unready=unready,
         shown=_shown(url, entry.get("url") or ""),
     )
 
 
-def _environment(
-    name: str, server: ServerSection, written: WrittenConfig, inherited: Mapping[str, str], folder: Path
-) -> tuple[dict[str, str], tuple[str, ...]]:
-    """The environment of the server, and a line for each reason why it is not complete."""
+def _own_variables(
+    name: str, server: ServerSection, written: WrittenConfig, folder: Path
+) -> tuple[dict[str, str | None], tuple[str, ...]]:
+    """The variables that are the server's own, None for one to remove, and a line for each reason why some are missing."""
     unready = written.unready.get(name, ())
-    env: dict[str, str | None] = {**inherited}
+    env: dict[str, str | None] = {}
     if server.env_file:
         try:
             env |= read_env_file(folder / server.env_file)
         except ConfigError as error:
             unready += (f"{written.source.name}: {written.source.servers_at}.{name}.envFile: {error.reason}",)
-    env |= server.env
-    return {key: value for key, value in env.items() if value is not None}, unready
+    return {**env, **server.env}, unready
+
+
+def _container(
+    name: str, server: ServerSection, own: Mapping[str, str | None], written: WrittenConfig, folder: Path
+) -> container.Container:
+    """How to run the server's container. Raises ConfigError for a variable that it cannot have."""
+    try:
+        container.refuse_engine_variables(own)
+    except ConfigError as error:
+        raise ConfigError(error.reason, where=f"{written.source.name}: {written.source.servers_at}.{name}.env") from None
+    program, *engine_args = shlex.split(server.engine)
+    return container.Container(
+        image=server.image or "",
+        args=server.args,
+        variables=tuple(sorted(key for key, value in own.items() if value is not None)),
+        volumes=tuple(str(folder / each) if each.startswith(".") else each for each in server.volumes),
+        ports=server.ports,
+        network=server.network or "",
+        options=server.options,
+        engine=(str(folder / program) if os.sep in program else program, *engine_args),
+    )
 
 
 def _checks(server: ServerSection, patience: float) -> Checks:
@@ -113,7 +141,8 @@ def _digest(server: ServerSection, entry: Mapping[str, Any]) -> str:
     """A digest that is equal for equal definitions, on any machine. entry: the section as it was written.
 
     It is announced, and a short secret could be guessed from it: it covers variables by name, and neither the values of env nor
-    user, password and query of a url. It leaves out what may differ between machines: the file's folder, and capacity.
+    user, password and query of a url. It leaves out what may differ between machines: the file's folder, the container engine
+    and its options, and capacity.
     """
     args = [each if isinstance(each, str) else text for each, text in zip(entry.get("args") or (), server.args, strict=False)]
     defined = [entry.get("command") or "", args, sorted(server.env), entry.get("cwd"), server.retry_calls, server.sessions]
@@ -122,6 +151,8 @@ def _digest(server: ServerSection, entry: Mapping[str, Any]) -> str:
     if url := entry.get("url"):
         place = _PASSWORD.sub("//", url.partition("?")[0]) if "${" in url else parse_url(address(url, server.type)).where
         defined += [place, sorted(server.headers)]
+    if image := entry.get("image"):
+        defined += [image, *(entry.get(key) for key in ("volumes", "ports", "network"))]
     if server.era:
         defined.append(server.era)
     return hashlib.blake2b(json.dumps(defined).encode(), digest_size=16).hexdigest()

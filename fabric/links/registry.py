@@ -115,7 +115,7 @@ def networks() -> dict[str, tuple[str, str]]:
     """OpenTelemetry's network.transport and network.protocol.name of each transport, as in LinkInfo."""
     accepted = {key: (kind.network, "") for key, kind in LISTENERS.items()}
     connected = {kind.transport: (kind.network, kind.protocol) for kind in CONNECTORS.values()}
-    return {"stdio": ("pipe", ""), **accepted, **connected}
+    return {"stdio": ("pipe", ""), "docker": ("pipe", ""), **accepted, **connected}
 
 
 async def connect(url: str, settings: ConnectSettings, *, id: str) -> Link:
@@ -136,6 +136,7 @@ async def listen(kind: str, handler: LinkHandler, options: ListenerOptions) -> L
 
 
 def capabilities() -> dict[str, Capabilities]:
-    """The capabilities of each scheme's transport; stdio, which has a command instead of a URL, comes first."""
-    modules = {"stdio": "fabric.links.stdio.server", **{scheme: kind.module for scheme, kind in CONNECTORS.items()}}
+    """The capabilities of each scheme's transport; those of processes come first: stdio, with a command, and docker."""
+    processes = {"stdio": "fabric.links.stdio.server", "docker": "fabric.links.stdio.container"}
+    modules = {**processes, **{scheme: kind.module for scheme, kind in CONNECTORS.items()}}
     return {scheme: import_module(module).CAPABILITIES[scheme] for scheme, module in modules.items()}

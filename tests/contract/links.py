@@ -12,7 +12,6 @@ import signal
 import socket
 import ssl
 import struct
-import sys
 import tempfile
 import types
 from collections.abc import AsyncIterator, Callable
@@ -41,6 +40,8 @@ from fabric.links.stdio.processes import Processes
 from fabric.links.stdio.server import spawn
 from fabric.security.tls import Trust
 from tests.certificates import Authority
+from tests.containers import need_containers
+from tests.contract.relay import boxed_relay, relay
 from tests.contract.sse_peer import sse
 from tests.tcp_server import tcp_server
 
@@ -177,22 +178,6 @@ class WebSocketPeer:
         asyncio.get_running_loop().call_soon(self.socket.transport.abort)
 
 
-RELAY = """
-import os, socket, sys, threading
-there = socket.socket(socket.AF_UNIX)
-there.connect(sys.argv[1])
-def outwards():
-    while data := there.recv(65536):
-        while data:
-            data = data[os.write(1, data):]
-    os._exit(0)
-threading.Thread(target=outwards, daemon=True).start()
-while data := os.read(0, 65536):
-    there.sendall(data)
-there.shutdown(socket.SHUT_WR)
-"""
-
-
 @contextlib.asynccontextmanager
 async def _closing(joined: Joined, *sockets: asyncio.StreamWriter) -> AsyncIterator[Joined]:
     try:
@@ -220,15 +205,27 @@ async def _accepting(
         yield accepted
 
 
+def open_child(*, max_frame_bytes: int = 1 << 20, stall_timeout: float = 60.0) -> AbstractAsyncContextManager[Joined]:
+    """A real child process."""
+    return _open_relay(relay, max_frame_bytes, stall_timeout)
+
+
+def open_container(*, max_frame_bytes: int = 1 << 20, stall_timeout: float = 60.0) -> AbstractAsyncContextManager[Joined]:
+    """A real container."""
+    need_containers()
+    return _open_relay(boxed_relay, max_frame_bytes, stall_timeout)
+
+
 @contextlib.asynccontextmanager
-async def open_child(*, max_frame_bytes: int = 1 << 20, stall_timeout: float = 60.0) -> AsyncIterator[Joined]:
-    """A child process that relays its stdin and stdout to a socket of ours."""
+async def _open_relay(
+    command: Callable[[str], ServerCommand], max_frame_bytes: int, stall_timeout: float
+) -> AsyncIterator[Joined]:
     noise: list[bytes] = []
     with tempfile.TemporaryDirectory() as folder, socket.socket(socket.AF_UNIX) as listening:
         listening.bind(f"{folder}/relay")
         async with _accepting(listening) as accepted, contextlib.aclosing(Processes()) as processes:
             link = await spawn(
-                ServerCommand(sys.executable, ("-c", RELAY, f"{folder}/relay"), grace=2.0),
+                command(folder),
                 id="child",
                 processes=processes,
                 inherited=os.environ,
@@ -475,6 +472,7 @@ def authority() -> Authority:
 
 MEMBERS = [
     Member("child", open_child, end=LinkBroken, server=True),  # a server that exits is broken
+    Member("container", open_container, end=LinkBroken, server=True),
     Member("own", open_own),
     Member("memory", open_memory, bytewise=False),
     Member("tcp", connecting("tcp"), server=True),

@@ -29,6 +29,7 @@ from fabric.errors import (
 from fabric.links import registry
 from fabric.links.settings import ConnectSettings
 from fabric.links.stdio.command import ServerCommand
+from fabric.links.stdio.container import Container, run_command
 from fabric.links.stdio.processes import Processes
 from fabric.links.stdio.server import spawn
 from tests.contract.http_server import modern
@@ -111,6 +112,12 @@ def common(member: Member) -> dict[type[LinkError], Provoke]:
 async def no_such_command(_: Path) -> None:
     async with contextlib.aclosing(Processes()) as processes:
         command = ServerCommand("no-such-command")
+        await spawn(command, id="any", processes=processes, inherited=os.environ, on_stderr=print, on_noise=print)
+
+
+async def no_such_engine(_: Path) -> None:
+    async with contextlib.aclosing(Processes()) as processes:
+        command = run_command(Container(image="any", engine=("no-such-engine",)), env={}, cwd="", grace=0.2, labels={})
         await spawn(command, id="any", processes=processes, inherited=os.environ, on_stderr=print, on_noise=print)
 
 
@@ -272,6 +279,16 @@ TRANSPORTS = [
             **NO_HANDSHAKE,
             LinkTimeout: "a process has started or it has not",
             LinkProtocolError: "invalid lines on its stdout are reported and skipped",
+            EndOfLink: "a server should not exit: that is LinkBroken",
+        },
+    ),
+    Transport(
+        "docker",
+        {**common(BY_NAME["container"]), LinkRefused: no_such_engine},
+        {
+            **NO_HANDSHAKE,
+            LinkTimeout: "the engine's command has started or it has not",
+            LinkProtocolError: "what is no message on its stdout is told and skipped",
             EndOfLink: "a server should not exit: that is LinkBroken",
         },
     ),

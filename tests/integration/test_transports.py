@@ -26,7 +26,7 @@ def declared() -> dict[str, Capabilities]:
 
 
 def test_every_scheme_declares_what_it_can_do() -> None:
-    assert links.capabilities().keys() == {"stdio", *links.CONNECTORS}
+    assert links.capabilities().keys() == {"stdio", "docker", *links.CONNECTORS}
     assert brokers.capabilities().keys() == brokers.ADAPTERS.keys()
     everything = declared()
     encrypted = {scheme for scheme, can in everything.items() if can.encryption}

@@ -35,6 +35,8 @@ async def server(name: str, settings: Settings) -> Finding:
     """Start the server as a bridge does, find its eras, count its tools, stop it."""
     check, definition = f"server {name}", settings.servers[name]
     remedy = "start it, or correct its url" if definition.url else "run its command by hand, in its folder and environment"
+    if definition.container:
+        remedy = f"run it by hand: {' '.join(definition.container.engine)} run --rm -i {definition.container.image}"
     last_words: Callable[[], str] = str
     try:
         async with asyncio.timeout(limit(name, settings)), _alone(name, settings) as (edge, bridge):

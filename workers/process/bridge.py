@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from functools import partial
 from typing import TypeVar
 
@@ -12,6 +12,7 @@ from fabric.core.peers.announcement import Role
 from fabric.links import registry
 from fabric.links.base import Link
 from fabric.links.settings import DEFAULT_STALL_TIMEOUT, ConnectSettings, Redial
+from fabric.links.stdio import container
 from fabric.links.stdio.command import ServerCommand
 from fabric.links.stdio.processes import Processes
 from fabric.links.stdio.server import spawn
@@ -49,6 +50,7 @@ def make_bridge(context: WorkerContext) -> Bridge:
         for name, server in settings.servers.items()
     }
 
+    labels = {"mcp-fabric.fabric": settings.fabric.name, "mcp-fabric.bridge": instruments.identity.incarnation}
     redials = {name: _redial(instruments.dialer, name) for name in settings.servers}
 
     async def connect(server: str, id: str) -> Link:
@@ -63,6 +65,7 @@ def make_bridge(context: WorkerContext) -> Bridge:
             stall_timeout=settings.links.stall_timeout,
             compression=settings.links.ws_compression,
             redial=redial,
+            labels={**labels, "mcp-fabric.server": server},
         )
         if not definition.url:
             return await instruments.dialer.dial("server", server, start, max_attempts=1)  # the core starts it again
@@ -100,7 +103,9 @@ def _redial(dialer: Dialer, server: str) -> Redial:
 
 
 def _transport(server: ServerDefinition) -> str:
-    return registry.CONNECTORS[server.url.partition("://")[0]].transport if server.url else "stdio"
+    if server.url:
+        return registry.CONNECTORS[server.url.partition("://")[0]].transport
+    return "docker" if server.container else "stdio"
 
 
 async def start_server(
@@ -113,8 +118,12 @@ async def start_server(
     stall_timeout: float = DEFAULT_STALL_TIMEOUT,
     compression: bool = False,
     redial: Redial | None = None,
+    labels: Mapping[str, str],
 ) -> Link:
-    """Start a server's process, or connect to where it listens. Raises LinkRefused or a subclass of it, and LinkTimeout."""
+    """Start a server's process, or connect to where it listens. Raises LinkRefused or a subclass of it, and LinkTimeout.
+
+    labels: of its container, if it has one.
+    """
     if server.url:
         # each session may hold a stream and send one request besides
         connections = server.max_in_flight + 2 * server.max_processes
@@ -130,8 +139,10 @@ async def start_server(
             shown=server.shown,
         )
         return await registry.connect(server.url, settings, id=id)
-    command = ServerCommand(server.command, server.args, server.cwd, dict(server.env), server.grace)
-
+    if server.container:
+        command = container.run_command(server.container, env=server.env, cwd=server.cwd, grace=server.grace, labels=labels)
+    else:
+        command = ServerCommand(server.command, server.args, server.cwd, dict(server.env), server.grace)
     return await spawn(
         command,
         id=id,

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
+from fabric.config.files.docker_url import SCHEME, parse
 from fabric.config.schema.file import ConfigFile
 from fabric.config.schema.nearest import nearest
 from fabric.config.schema.server import ServerSection
@@ -52,7 +53,7 @@ def adopt(content: Any, source: str) -> Adopted:
         servers = _by_name(_at(content, servers_at), f"{source}: {servers_at}")
         keys: dict[str, list[str]] = {}
         if isinstance(servers, dict):
-            servers = {name: _entry(name, entry, keys) for name, entry in servers.items()}
+            servers = {name: _entry(name, entry, keys, f"{source}: {servers_at}.{name}.url") for name, entry in servers.items()}
         passed_over += [f"{key} ({', '.join(names)})" for key, names in keys.items()]
         kept["mcpServers"] = servers
     return Adopted(kept, servers_at, inputs, tuple(passed_over))
@@ -78,8 +79,11 @@ def _by_name(servers: Any, where: str) -> Any:
     return named
 
 
-def _entry(name: str, written: Any, passed_over: dict[str, list[str]]) -> Any:
-    """The entry of a server in our keys. Keys that are passed over are added to `passed_over`, with the server's name."""
+def _entry(name: str, written: Any, passed_over: dict[str, list[str]], where: str) -> Any:
+    """The entry of a server in our keys. Keys that are passed over are added to `passed_over`, with the server's name.
+
+    where: the place of its URL. Raises ConfigError for a wrong `docker:` URL.
+    """
     if not isinstance(written, dict):
         return written
     entry = {key: value for key, value in _flat(written) if value is not None}  # some hosts write null for an absent key
@@ -88,16 +92,22 @@ def _entry(name: str, written: Any, passed_over: dict[str, list[str]]) -> Any:
             entry[ours] = entry.pop(theirs)
             if theirs == "httpUrl":
                 entry.setdefault("type", "http")
+    if isinstance(url := entry.get("url"), str) and url.startswith(f"{SCHEME}:"):
+        del entry["url"]
+        try:
+            entry = {**parse(url).section(), **entry}
+        except ConfigError as error:
+            raise ConfigError(error.reason, where=where) from None
     switches = [entry.pop(key) for key in _SWITCHES if isinstance(entry.get(key), bool)]
     if entry.get("disabled") is True or False in switches:
         return {"disabled": True}
-    if "command" not in entry and "url" not in entry:
+    if not {"command", "image", "url"} & entry.keys():
         if "settings" in entry or entry.get("source") == "extension":
             passed_over.setdefault("servers of Zed's extensions", []).append(name)
             return {"disabled": True}
         return entry  # the schema refuses it, and names the key that was meant
     kept, others = _sorted_out(entry, ServerSection)
-    if "url" in kept and "command" not in kept and kept.get("env"):
+    if "url" in kept and not {"command", "image"} & kept.keys() and kept.get("env"):
         others["env"] = kept.pop("env")
     for key in others:
         passed_over.setdefault(key, []).append(name)

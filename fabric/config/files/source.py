@@ -12,6 +12,7 @@ from typing import Any
 
 import msgspec
 
+from fabric.config.files.docker_url import DockerUrl
 from fabric.config.files.hosts import adopt
 from fabric.config.files.json_file import content_of
 from fabric.config.files.uri import has_scheme
@@ -42,7 +43,7 @@ def read(place: str | None, environment: Mapping[str, str]) -> WrittenConfig:
     if not place:
         return _without_file(_of_program(environment), ENVIRONMENT)
     if has_scheme(place) and not Path(place).exists():
-        return _without_file(_of_uri(place), COMMAND_LINE)
+        return _without_file(_of_uri(place, environment), COMMAND_LINE)
     return _of_file(Path(place), environment)
 
 
@@ -78,8 +79,8 @@ def _of_program(environment: Mapping[str, str]) -> dict[str, Any]:
     return {"mcpServers": {"default": {"command": program, "args": args}}}
 
 
-def _of_uri(uri: str) -> dict[str, Any]:
-    """The URI of a server as the content of a file."""
+def _of_uri(uri: str, environment: Mapping[str, str]) -> dict[str, Any]:
+    """The URI of a server as the content of a file. environment: has the variables that a `docker:` URL names."""
     try:
         meant = parse_uri(uri)
     except ConfigError as error:
@@ -87,6 +88,10 @@ def _of_uri(uri: str) -> dict[str, Any]:
     match meant:
         case ServerCommand(command, args):
             entry: dict[str, Any] = {"command": command, "args": list(args)}
+        case DockerUrl():
+            entry, lines = Variables(environment, Path.cwd(), None).replaced(meant.section(), COMMAND_LINE)
+            if lines:
+                raise ConfigError("\n".join(lines))
         case LinkUrl():
             entry = {"url": uri}
         case _:

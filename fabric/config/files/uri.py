@@ -8,6 +8,8 @@ import shlex
 from fabric.brokers import url as broker_url
 from fabric.brokers.registry import ADAPTERS
 from fabric.brokers.url import BrokerUrl
+from fabric.config.files import docker_url
+from fabric.config.files.docker_url import DockerUrl
 from fabric.errors import ConfigError
 from fabric.links.registry import CONNECTORS, parse_url
 from fabric.links.stdio.command import ServerCommand
@@ -16,7 +18,7 @@ from fabric.links.url import LinkUrl
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*):")
 
 
-def parse(uri: str) -> ServerCommand | LinkUrl | BrokerUrl:
+def parse(uri: str) -> ServerCommand | DockerUrl | LinkUrl | BrokerUrl:
     """The meaning of `uri`; a bare command means stdio. Raises ConfigError, which never quotes it.
 
     `tls://` is an MCP server here. It means NATS only where nothing but a broker can be meant.
@@ -25,13 +27,15 @@ def parse(uri: str) -> ServerCommand | LinkUrl | BrokerUrl:
     scheme = match[1].lower() if match else "stdio"
     if scheme == "stdio":
         return _command(uri[match.end() :] if match else uri)
+    if scheme == docker_url.SCHEME:
+        return docker_url.parse(uri)
     if scheme in CONNECTORS and uri[len(scheme) :].startswith("://"):
         return parse_url(uri)
     if scheme == "memory":
         return BrokerUrl(scheme=scheme, host=uri[len("memory://") :], port=0)
     if scheme in ADAPTERS and uri[len(scheme) :].startswith("://"):
         return broker_url.parse(uri, default_port=0)
-    known = ["stdio:", *(f"{name}://" for name in dict.fromkeys((*CONNECTORS, *ADAPTERS)))]
+    known = ["stdio:", f"{docker_url.SCHEME}:", *(f"{name}://" for name in dict.fromkeys((*CONNECTORS, *ADAPTERS)))]
     raise ConfigError(f"unknown scheme {scheme}; known are {', '.join(known)}, and a bare command")
 
 

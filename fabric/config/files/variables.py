@@ -10,7 +10,8 @@ from typing import Any
 from fabric.config.schema.values import is_ours
 from fabric.errors import ConfigError
 
-_REPLACED = ("command", "args", "env", "cwd", "url", "headers", "envFile")
+_CONTAINERS = ("image", "volumes", "ports", "network", "options", "engine")
+_REPLACED = ("command", "args", "env", "cwd", "url", "headers", "envFile", *_CONTAINERS)
 _WITH_URL = ("type", "tls")
 _REFERENCE = re.compile(r"\$\$\{|\$\{([^}]*)(\}?)")
 _VARIABLE = re.compile(r"(?:env:)?([A-Za-z_][A-Za-z0-9_]*)(?::-(.*))?", re.DOTALL)

@@ -1,4 +1,4 @@
-"""The section of one MCP server: a command to start, or the URL of a server that runs."""
+"""The section of one MCP server: a command to start, an image to run in a container, or the URL of a server that runs."""
 
 from __future__ import annotations
 
@@ -10,15 +10,18 @@ from pydantic.alias_generators import to_camel
 from fabric.config.schema.section import Section, open_to_hosts
 from fabric.config.schema.value_types import (
     CommandLine,
+    ContainerPort,
     Count,
     Grace,
     HeaderName,
     HeaderValue,
+    Image,
     Positive,
     Scalar,
     Seconds,
     ServerUrl,
     Variable,
+    Volume,
     Word,
 )
 from fabric.core.bridge.processes.limits import START_TIMEOUT
@@ -26,20 +29,27 @@ from fabric.links.registry import CONNECTORS, schemes
 
 # the schemes that go with each `type` that hosts give a url
 _SCHEMES = {
-    **dict.fromkeys(("stdio", "local"), ()),
+    **dict.fromkeys(("stdio", "local", "docker"), ()),
     **dict.fromkeys(("http", "streamable-http", "streamable_http", "streamableHttp"), ("http", "https")),
     "sse": ("http", "https", "sse+http", "sse+https"),
     **dict.fromkeys(("ws", "websocket"), ("ws", "wss")),
 }
-HostType = Literal["stdio", "local", "http", "streamable-http", "streamable_http", "streamableHttp", "sse", "ws", "websocket"]
+HostType = Literal[
+    "stdio", "local", "docker", "http", "streamable-http", "streamable_http", "streamableHttp", "sse", "ws", "websocket"
+]
 
-_OF_COMMANDS = {"args", "env", "env_file", "cwd", "grace"}
-_OF_URLS = {"headers", "tls"}
+# the keys that say how to run a server, by the key that says which one
+_KEYS = {
+    "command": {"args", "env", "env_file", "cwd", "grace"},
+    "image": {"args", "env", "env_file", "grace", "volumes", "ports", "network", "options", "engine"},
+    "url": {"headers", "tls"},
+}
+_TYPES = {"command": (None, "stdio", "local"), "image": (None, "docker", "stdio", "local")}
 
 
 def _open_server(schema: dict[str, Any]) -> None:
     open_to_hosts(schema)
-    schema["anyOf"] = [{"required": [key]} for key in ("command", "url", "serverUrl", "httpUrl")]
+    schema["anyOf"] = [{"required": [key]} for key in ("command", "image", "url", "serverUrl", "httpUrl")]
 
 
 class HealthSection(Section):
@@ -77,18 +87,33 @@ class TrustSection(Section):
 
 
 class ServerSection(Section):
-    """One MCP server: a command that speaks MCP on its stdin and stdout, or the URL of a server that runs."""
+    """One MCP server: a command or an image that speaks MCP on its stdin and stdout, or the URL of a server that runs."""
 
     model_config = ConfigDict(json_schema_extra=_open_server)
 
     command: Word | None = None
     """The program: a name to find on PATH, or a path, relative to the folder of this file."""
-    url: ServerUrl | None = Field(default=None, description=f"Where the server listens, instead of a command: {schemes()}.")
+    url: ServerUrl | None = Field(
+        default=None, description=f"Where the server listens, instead of a command: {schemes()}; or docker:IMAGE."
+    )
+    image: Image | None = None
+    """The image of a container to run instead of a command; the engine pulls one that is missing."""
+    volumes: tuple[Volume, ...] = ()
+    """The container's volumes, SOURCE:TARGET[:OPTIONS] each; a SOURCE that begins with a dot is relative to this file's folder.
+    """
+    ports: tuple[ContainerPort, ...] = ()
+    """The container's published ports, [[ADDRESS:]HOST_PORT:]PORT each."""
+    network: Word | None = None
+    """The container's network; `none` for a server that needs no network."""
+    options: tuple[Scalar, ...] = ()
+    """More options of `docker run`, a word each."""
+    engine: CommandLine = "docker"
+    """The command that runs containers: `docker`, `podman`, or one of them with its own arguments; split as by a shell."""
     headers: dict[HeaderName, HeaderValue] = Field(default={})
     """Headers of the requests to a url of HTTP or a WebSocket."""
     tls: TrustSection = Field(default=TrustSection(), description=f"TLS with a url of {schemes(tls=True)}.")
     args: tuple[Scalar, ...] = ()
-    """The arguments of the command."""
+    """The arguments of the command; with an image, the arguments behind it."""
     env: dict[Variable, Scalar | None] = Field(default={})
     """Environment variables, besides the inherited HOME, LOGNAME, PATH, SHELL, TERM, USER and locale. null removes one."""
     env_file: Word | None = None
@@ -96,7 +121,8 @@ class ServerSection(Section):
     cwd: Word | None = None
     """Its working directory, relative to the folder of this file, which is the default."""
     type: HostType | None = None
-    """As hosts write it: `stdio` for a command; for a url the transport, which is otherwise known from its scheme."""
+    """As hosts write it: `stdio` for a command, `docker` for an image; for a url its transport, known otherwise by its scheme.
+    """
     disabled: bool = False
     """True: this server is left out."""
     max_in_flight: Positive = 64
@@ -113,8 +139,8 @@ class ServerSection(Section):
     """Seconds that a new process, or connection, has until its first answer; until then, callers wait."""
     era: Literal["modern", "legacy"] | None = None
     """The era that it speaks, if it is not to be asked: `modern` is revision 2026-07-28, `legacy` an earlier one."""
-    grace: Grace = 5.0
-    """Seconds between closing its stdin and TERM, and between TERM and KILL, when it is stopped."""
+    grace: Grace | None = None
+    """Seconds between closing its stdin and TERM, and between TERM and KILL, when it is stopped: 5, or 10 for a container."""
     sessions: Literal["separate"] = "separate"
     """Each legacy session has a process, or a connection, of its own."""
     health: HealthSection = HealthSection()
@@ -124,13 +150,15 @@ class ServerSection(Section):
     def _agrees(self) -> ServerSection:
         if self.disabled:
             return self
-        if (self.command is None) == (self.url is None):
-            raise ValueError("say command, or url, and not both")
-        ours, theirs = ("command", _OF_URLS) if self.url is None else ("url", _OF_COMMANDS)
-        if given := sorted(key for key in theirs & self.model_fields_set if getattr(self, key)):
-            raise ValueError(f"{to_camel(given[0])} does not go with {ours}")
-        if self.url is None and self.type not in (None, "stdio", "local"):
-            raise ValueError(f"type {self.type} does not go with command")
+        kinds = [kind for kind in _KEYS if getattr(self, kind) is not None]
+        if len(kinds) != 1:
+            raise ValueError("say command, image or url, and only one of them")
+        kind = kinds[0]
+        others = set[str]().union(*_KEYS.values()) - _KEYS[kind]
+        if given := sorted(key for key in others & self.model_fields_set if getattr(self, key)):
+            raise ValueError(f"{to_camel(given[0])} does not go with {kind}")
+        if self.type not in _TYPES.get(kind, (self.type,)):
+            raise ValueError(f"type {self.type} does not go with {kind}")
         if self.url is not None:
             scheme = address(self.url, self.type).partition(":")[0]
             if self.headers and not CONNECTORS[scheme].headers:

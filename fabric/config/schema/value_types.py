@@ -23,6 +23,13 @@ Variable = Annotated[str, AfterValidator(values.variable)]
 Inherited = Annotated[tuple[Annotated[str, AfterValidator(values.inherited)], ...], _LIST]
 CommandLine = Annotated[str, AfterValidator(values.command_line)]
 
+Image = Annotated[str, AfterValidator(values.image)]
+Volume = Annotated[Word, AfterValidator(values.volume)]
+ContainerPort = Annotated[
+    str, AfterValidator(values.container_port), BeforeValidator(values.scalar, json_schema_input_type=str | int)
+]
+"""[[ADDRESS:]HOST_PORT:]PORT, also where the port alone is written as a number."""
+
 HostPort = Annotated[str, AfterValidator(values.address), BeforeValidator(values.port, json_schema_input_type=str | int)]
 Listeners = Annotated[
     tuple[Annotated[str, AfterValidator(values.listener)], ...],

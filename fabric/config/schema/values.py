@@ -194,12 +194,35 @@ def broker_url(url: str) -> str:
 def server_url(url: str) -> str:
     """The URL of an MCP server, of a transport that is known."""
     if url.partition("://")[0] not in CONNECTORS:
-        raise ValueError(f"is not the URL of an MCP server; known are {schemes()}")
+        raise ValueError(f"is not the URL of an MCP server; known are docker:IMAGE, {schemes()}")
     try:
         parse_url(url)
     except ConfigError as error:
         raise ValueError(error.reason) from None
     return url
+
+
+def image(name: str) -> str:
+    """The name of a container's image."""
+    if not re.fullmatch(r"[A-Za-z0-9][^\s]*", name) or not name.isprintable():
+        raise ValueError("is not the name of an image, such as mcp/time or registry.example/time:1.2")
+    return name
+
+
+def volume(text: str) -> str:
+    """A volume of a container."""
+    source, _, target = text.partition(":")
+    if not source or not target.startswith("/"):
+        raise ValueError("is not SOURCE:TARGET, with an absolute path in the container, such as ./data:/data:ro")
+    return text
+
+
+def container_port(text: str) -> str:
+    """A port to publish."""
+    ports = r"[0-9]{1,5}(-[0-9]{1,5})?"
+    if not re.fullmatch(rf"(([0-9.]+|\[[0-9A-Fa-f:.]+\]):)?(({ports})?:)?{ports}(/(tcp|udp|sctp))?", text):
+        raise ValueError("is not [[ADDRESS:]HOST_PORT:]PORT, such as 127.0.0.1:8080:80")
+    return text
 
 
 def header(name: str) -> str:

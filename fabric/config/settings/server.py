@@ -7,6 +7,7 @@ from collections.abc import Mapping
 import msgspec
 
 from fabric.core.bridge.processes.health import Checks
+from fabric.links.stdio.container import Container
 from fabric.security.tls import Trust
 
 ENVIRONMENT = "the environment"
@@ -37,9 +38,9 @@ class ServerDefinition(msgspec.Struct, frozen=True, kw_only=True):
     trust: Trust
     """Which certificate is accepted at `url`."""
     command: str
-    """The program: a name to find on the PATH of `env`, or an absolute path."""
+    """The program: a name to find on the PATH of `env`, or an absolute path; the engine's for a container."""
     args: tuple[str, ...]
-    """The arguments of the program."""
+    """The arguments of the program; empty for a container."""
     env: Mapping[str, str]
     """The whole environment of the process."""
     cwd: str
@@ -66,6 +67,8 @@ class ServerDefinition(msgspec.Struct, frozen=True, kw_only=True):
     """The command that checks its health; empty if requests to the server do."""
     digest: str
     """A digest that is equal on all machines that have the same definition."""
+    container: Container | None = None
+    """How to run the container; None for a server without one."""
     unready: tuple[str, ...] = ()
     """A line for each reason why this process cannot run the server, such as a variable that is not set; empty if it can."""
     shown: str = ""

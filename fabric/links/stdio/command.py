@@ -20,9 +20,24 @@ class ServerCommand(msgspec.Struct, frozen=True):
     """Environment variables, on top of the allowed part of our environment."""
     grace: float = 5.0
     """Seconds from the end of stdin to SIGTERM, and from SIGTERM to SIGKILL, when the server is stopped."""
+    transport: str = "stdio"
+    """The transport of its link, as in LinkInfo."""
+    title: str = ""
+    """What errors call the server; empty for its program."""
+    remedy: str = "install it, or give its full path"
+    """What an error suggests if there is no such program."""
+    statuses: dict[int, str] = msgspec.field(default_factory=dict)
+    """The meaning of some of the program's exit statuses, for people."""
+    cleanup: tuple[str, ...] = ()
+    """A command that is run once the program has ended, however that came; empty for none."""
+
+    @property
+    def name(self) -> str:
+        """What errors call the server."""
+        return self.title or self.command
 
     def __repr__(self) -> str:
-        return f"ServerCommand({self.command!r}, {len(self.args)} args)"  # arguments and variables may hold secrets
+        return f"ServerCommand({self.name!r}, {len(self.args)} args)"  # arguments and variables may hold secrets
 
 
 def environment(inherited: Mapping[str, str], extra: Mapping[str, str]) -> dict[str, str]:

@@ -4,7 +4,8 @@ It is run by path, as `python -I -S keeper.py FD`, so it imports the standard li
 the bridge, whose end shows that the bridge has ended, however that came. processes.py is the other side: it sends messages,
 each a length of four bytes and JSON, and gets lines of JSON.
 
-    {"start": ID, "command": [...], "env": {...}, "cwd": ..., "grace": ...}   with descriptors 0, 1 and 2 of the new process
+    {"start": ID, "command": [...], "env": {...}, "cwd": ..., "grace": ..., "cleanup": [...]}   with descriptors 0, 1 and 2
+    {"cleanup": [...], "env": {...}}           the cleanup command of a server whose keeper was killed
     {"signal": ID, "number": ...}              KILL is for all processes of the server, another signal for its process group
     {"id": ID, "pid": ...}                     the server runs
     {"id": ID, "errno": ..., ...}              the server did not start
@@ -14,6 +15,8 @@ On Linux the keeper is a subreaper: a process whose parent has died becomes its 
 shows the server that it belongs to, or else MARK in its environment does; without both, it is killed with the last of the
 servers that ran when it was started. A new keeper kills the processes marked by one that was killed itself. On other systems
 only the process group of a server ends with it.
+
+The cleanup command of a server is run when its process has ended. It removes what no signal to a process can: a container.
 """
 
 from __future__ import annotations
@@ -38,14 +41,17 @@ LINUX = sys.platform == "linux"
 
 _AGAIN = 0.2  # seconds until a second search for orphans: a process that is just being started shows no mark yet
 _PAUSE = 0.05  # seconds between two attempts to kill the remaining processes
+_CLEANUP_TIMEOUT = 10.0  # seconds that a cleanup command has before it is killed
 _PR_SET_CHILD_SUBREAPER = 36
 
 
 class Server:
     """A server's process, which the bridge has started."""
 
-    def __init__(self, id: str, pid: int, grace: float) -> None:
-        self.id, self.pid, self.grace = id, pid, grace
+    def __init__(self, id: str, pid: int, message: dict[str, Any]) -> None:
+        self.id, self.pid, self.grace = id, pid, message["grace"]
+        self.cleanup, self.env = message["cleanup"], message["env"]
+        """The command to run after the end of the process, if not empty, and its environment."""
         _, self.started = session_and_start(pid)
         """When the process was started, in clock ticks since boot."""
         self.ended = False
@@ -67,6 +73,8 @@ class Keeper:
         """By id, the servers whose processes may still be alive."""
         self.running: dict[int, Server] = {}
         """By pid, the servers that were not reaped."""
+        self.cleanups: dict[int, float] = {}
+        """By pid, the cleanup commands that run, each with the time of its timeout by the monotonic clock."""
         self.received, self.descriptors = b"", list[int]()
         self.again = float("inf")
         """When to search for orphans once more, by the monotonic clock."""
@@ -93,6 +101,10 @@ class Keeper:
                     self.signal(server, signal.SIGTERM)
             self.wait(_PAUSE)
             self.reap()
+        while self.cleanups:
+            self.wait(_PAUSE)
+            self.reap()
+            self.kill_slow_cleanups()
         while True:
             for server in self.servers.values():
                 self.kill_group(server)
@@ -104,9 +116,11 @@ class Keeper:
 
     def serve(self) -> bool:
         """Wait for one event, and handle it. False once the bridge is gone."""
-        pause = max(0.0, self.again - time.monotonic()) if self.again < float("inf") else None
+        due = min([self.again, *self.cleanups.values()])
+        pause = max(0.0, due - time.monotonic()) if due < float("inf") else None
         ready = self.wait(pause, self.bridge.fileno())
         self.reap()
+        self.kill_slow_cleanups()
         if not ready and time.monotonic() >= self.again:
             self.again = float("inf")
             self.sweep()
@@ -123,6 +137,8 @@ class Keeper:
             self.received = self.received[end:]
             if "start" in message:
                 self.start(message)
+            elif "cleanup" in message:
+                self.clean_up(message["cleanup"], message["env"])
             elif (server := self.servers.get(message["signal"])) is not None:
                 self.signal(server, message["number"])
         return bool(data)
@@ -157,11 +173,26 @@ class Keeper:
             self.report(id=id, errno=None, strerror=str(error), filename=None)
         else:
             process.returncode = 0  # keeps Popen from waiting for the process: `reap` does that
-            self.servers[id] = self.running[process.pid] = Server(id, process.pid, message["grace"])
+            self.servers[id] = self.running[process.pid] = Server(id, process.pid, message)
             self.report(id=id, pid=process.pid)
         finally:
             for fd in streams:
                 os.close(fd)
+
+    def clean_up(self, command: list[str], env: dict[str, str]) -> None:
+        """Run a cleanup command. Its failure goes unnoticed: as a rule there is nothing left to remove."""
+        null = subprocess.DEVNULL
+        with suppress(OSError, ValueError, subprocess.SubprocessError):
+            process = subprocess.Popen(command, stdin=null, stdout=null, stderr=null, env=env, start_new_session=True)  # noqa: S603 - the bridge's
+            process.returncode = 0  # keeps Popen from waiting for the process: `reap` does that
+            self.cleanups[process.pid] = time.monotonic() + _CLEANUP_TIMEOUT
+
+    def kill_slow_cleanups(self) -> None:
+        """Kill the cleanup commands that have had their time."""
+        for pid in [pid for pid, due in self.cleanups.items() if time.monotonic() >= due]:
+            self.cleanups[pid] = float("inf")
+            with suppress(ProcessLookupError, PermissionError):
+                os.killpg(pid, signal.SIGKILL)
 
     def signal(self, server: Server, number: int) -> None:
         """Send a signal to a server's process group, or to the processes left of it; SIGKILL to all that it has started."""
@@ -197,9 +228,12 @@ class Keeper:
         try:
             while (ended := os.waitpid(-1, os.WNOHANG))[0]:
                 reaped = True
+                self.cleanups.pop(ended[0], None)
                 if (server := self.running.pop(ended[0], None)) is not None:
                     server.ended = True
                     self.report(id=server.id, status=os.waitstatus_to_exitcode(ended[1]))
+                    if server.cleanup:
+                        self.clean_up(server.cleanup, server.env)
         except ChildProcessError:
             self.sweep()
             return False
@@ -218,7 +252,7 @@ class Keeper:
 
     def orphans(self) -> list[int]:
         """The pids of our children that we did not start."""
-        return [pid for pid in children(os.getpid()) if pid not in self.running]
+        return [pid for pid in children(os.getpid()) if pid not in self.running and pid not in self.cleanups]
 
     def owner(self, orphan: int) -> Server | None:
         """The server that started this process, or one that may have; None if all such servers are gone."""

@@ -26,11 +26,13 @@ _CLOSE_TIMEOUT = 5.0  # only a process stuck in the kernel outlives a KILL by th
 class Process:
     """A process that runs, or has run."""
 
-    def __init__(self, processes: Processes, id: str, on_exit: Callable[[int], None]) -> None:
+    def __init__(self, processes: Processes, id: str, on_exit: Callable[[int], None], cleanup: Mapping[str, Any]) -> None:
         self.pid = 0
         """The pid of the process and of its process group; 0 until it is started."""
         self.id = id
         self.on_exit = on_exit
+        self.cleanup = cleanup
+        """The keeper's message that runs its cleanup command."""
         self._processes = processes
 
     def signal(self, number: signal.Signals) -> None:
@@ -62,20 +64,22 @@ class Processes:
         streams: tuple[int, int, int],
         grace: float,
         on_exit: Callable[[int], None],
+        cleanup: Sequence[str] = (),
     ) -> Process:
         """Start a process in a session of its own. Raises OSError or ValueError. Must not be cancelled.
 
         streams: its stdin, stdout and stderr, which the caller closes afterwards. cwd: empty for ours. grace: if we are killed,
         the seconds from the end of its stdin to SIGTERM, and from SIGTERM to SIGKILL. on_exit: called once, with its exit code
-        or minus the signal that ended it; processes that it has started may still run until it is sent SIGKILL.
+        or minus the signal that ended it; processes that it has started may still run until it is sent SIGKILL. cleanup: a
+        command that the keeper runs with the same environment once the process has ended, also if we are killed.
         """
         self._count += 1
-        process = Process(self, str(self._count), on_exit)
+        process = Process(self, str(self._count), on_exit, {"cleanup": [*cleanup], "env": {**env}})
         if self._socket is None:
             self.open()
         self._running[process.id] = process
         started = self._starting[process.id] = self._loop.create_future()
-        request = {"start": process.id, "command": [*command], "env": {**env}, "cwd": cwd or None, "grace": grace}
+        request = {"start": process.id, "command": [*command], "cwd": cwd or None, "grace": grace, **process.cleanup}
         self.send(request, streams)
         try:
             process.pid = await started
@@ -191,3 +195,6 @@ class Processes:
         self._gone.set_result(None)
         if left and not self._closing:
             self.open()  # the new keeper kills the processes that had left their group
+            for process in left:
+                if process.cleanup["cleanup"]:
+                    self.send(process.cleanup)

@@ -78,19 +78,19 @@ async def spawn(
     except asyncio.CancelledError:
         starting.add_done_callback(child.abandon)  # it starts within a few turns of the loop, and is killed then
         raise
-    info = LinkInfo(id=id, transport="stdio", peer=child.name)
-    mender = Mender(command.command, max_frame_bytes)  # without the pid, so that the log has a line once, not for each process
+    info = LinkInfo(id=id, transport=command.transport, peer=child.name)
+    mender = Mender(command.name, max_frame_bytes)  # without the pid, so that the log has a line once, not for each process
     return StreamLink(info, child.incoming, child.outgoing, child.shut, on_noise, mender)
 
 
 def _refusal(command: ServerCommand, error: OSError | ValueError) -> LinkRefused:
     if command.cwd and not Path(command.cwd).is_dir():
-        return LinkRefused(f"cannot start {command.command}: its working directory {command.cwd} does not exist")
+        return LinkRefused(f"cannot start {command.name}: its working directory {command.cwd} does not exist")
     if isinstance(error, FileNotFoundError):
-        return LinkRefused(f"cannot start {command.command}: no such command; install it, or give its full path")
+        return LinkRefused(f"cannot start {command.name}: no such command; {command.remedy}")
     if isinstance(error, PermissionError):
-        return LinkRefused(f"cannot start {command.command}: it is not an executable file")
-    return LinkRefused(f"cannot start {command.command}: {error}")
+        return LinkRefused(f"cannot start {command.name}: it is not an executable file")
+    return LinkRefused(f"cannot start {command.name}: {error}")
 
 
 class _Child:
@@ -106,7 +106,7 @@ class _Child:
     ) -> None:
         self.incoming = IncomingFrames(frame_bytes)
         self.outgoing = OutgoingFrames(stall_timeout)
-        self.name = command.command
+        self.name = command.name
         self._command = command
         self._processes = processes
         self._on_stderr = on_stderr
@@ -147,8 +147,9 @@ class _Child:
                 streams=(stdin, stdout, stderr),
                 grace=self._command.grace,
                 on_exit=self._exited,
+                cleanup=self._command.cleanup,
             )
-            self.name = f"{self._command.command} (pid {self._process.pid})"
+            self.name = f"{self._command.name} (pid {self._process.pid})"
         except BaseException:
             for pipe in self._pipes:
                 pipe.close()
@@ -176,7 +177,7 @@ class _Child:
             self._on_stderr(lines, more)
 
     def _stdin_lost(self, _: OSError | None) -> None:
-        self.outgoing.end(LinkBroken(f"{self._command.command} closed its stdin"))
+        self.outgoing.end(LinkBroken(f"{self._command.name} closed its stdin"))
         self._going("closed its stdin")
 
     def _stdout_lost(self) -> None:
@@ -220,8 +221,9 @@ class _Child:
             end = self._first_sign
         else:
             end = f"was ended by {signal.Signals(-status).name}" if status < 0 else f"exited with status {status}"
+            end += f" ({meaning})" if (meaning := self._command.statuses.get(status)) else ""
         # without its pid, so that the same failure of the next process has the same text
-        return f"{self._command.command} {end}{last_words(self._last_lines)}"
+        return f"{self._command.name} {end}{last_words(self._last_lines)}"
 
     def _signal(self, number: signal.Signals) -> None:
         if self._process is not None and not self._swept:

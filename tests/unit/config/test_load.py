@@ -227,7 +227,7 @@ def test_a_uri_in_place_of_the_file_defines_the_only_server() -> None:
     started = server_of("stdio:uvx mcp-server-time --local-timezone UTC")
     assert (started.command, started.args) == ("uvx", ("mcp-server-time", "--local-timezone", "UTC"))
     for uri, reason in [
-        ("gopher://h", "the command line: unknown scheme gopher; known are stdio:, tcp://"),
+        ("gopher://h", "the command line: unknown scheme gopher; known are stdio:, docker:, tcp://"),
         (f"redis://u:{PASSWORD}@h", "the command line: this is a broker's URL"),
         (f"tcp://u:{PASSWORD}@h:1", "the command line: is not tcp://HOST:PORT"),
     ]:
@@ -243,7 +243,7 @@ WRONG: list[tuple[object, str]] = [
         {"mcpServers": {"time": {**TIME, "max_processes": 1}}},
         "mcp.json: mcpServers.time.max_processes: unknown key; did you mean",
     ),
-    ({"mcpServers": {"time": {"args": []}}}, "mcp.json: mcpServers.time: say command, or url, and not both"),
+    ({"mcpServers": {"time": {"args": []}}}, "mcp.json: mcpServers.time: say command, image or url, and only one of them"),
     ({"mcpServers": {"time": {"command": ""}}}, "mcp.json: mcpServers.time.command: "),
     ({"mcpServers": {"time": {**TIME, "args": ["a", []]}}}, "mcp.json: mcpServers.time.args[1]: should be a valid string"),
     ({"mcpServers": {"time": {**TIME, "args": ["a\0b"]}}}, "mcp.json: mcpServers.time.args[0]: may not contain a NUL"),
@@ -252,7 +252,10 @@ WRONG: list[tuple[object, str]] = [
     ({"mcpServers": {"time": {**TIME, "maxInFlight": 0}}}, "mcp.json: mcpServers.time.maxInFlight: should be greater than"),
     ({"mcpServers": {"time": {**TIME, "type": "ws"}}}, "mcp.json: mcpServers.time: type ws does not go with command"),
     ({"mcpServers": {"time": {**TIME, "type": "grpc"}}}, "mcp.json: mcpServers.time.type: should be 'stdio', "),
-    ({"mcpServers": {"time": {**TIME, "url": "tcp://h:1"}}}, "mcp.json: mcpServers.time: say command, or url, and not both"),
+    (
+        {"mcpServers": {"time": {**TIME, "url": "tcp://h:1"}}},
+        "mcp.json: mcpServers.time: say command, image or url, and only one of them",
+    ),
     ({"mcpServers": {"time": {"url": "tcp://h:1", "args": ["a"]}}}, "mcp.json: mcpServers.time: args does not go with url"),
     ({"mcpServers": {"time": {"url": "tcp://h:1", "type": "http"}}}, "mcp.json: mcpServers.time: type http goes with http://"),
     (
@@ -271,7 +274,7 @@ WRONG: list[tuple[object, str]] = [
     ({"mcpServers": {"time": {"url": "tls://h:1", "tls": {"key": "x"}}}}, "mcp.json: mcpServers.time.tls: a key goes with a"),
     (
         {"mcpServers": {"time": {"url": "gopher://h"}}},
-        "mcp.json: mcpServers.time.url: is not the URL of an MCP server; known are tcp://",
+        "mcp.json: mcpServers.time.url: is not the URL of an MCP server; known are docker:IMAGE, tcp://",
     ),
     ({"mcpServers": {"time": {"url": "tcp://h"}}}, "mcp.json: mcpServers.time.url: is not tcp://HOST:PORT"),
     ({"mcpServers": {"x" * 121: TIME}}, f"mcp.json: mcpServers.{'x' * 121}: name"),

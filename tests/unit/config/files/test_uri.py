@@ -6,12 +6,14 @@ import pytest
 
 from fabric.brokers.registry import ADAPTERS
 from fabric.brokers.url import BrokerUrl
+from fabric.config.files.docker_url import DockerUrl
 from fabric.config.files.uri import parse
 from fabric.errors import ConfigError
 from fabric.links.registry import CONNECTORS
 from fabric.links.stdio.command import ServerCommand
 from fabric.links.url import LinkUrl
 
+pytestmark = pytest.mark.requirement("L12")
 PASSWORD = "hunter2-of-the-server"
 
 
@@ -35,6 +37,38 @@ def test_the_url_of_a_server_is_parsed(uri: str, meant: LinkUrl) -> None:
     assert parse(uri) == meant
 
 
+@pytest.mark.parametrize(
+    ("uri", "section"),
+    [
+        ("docker:mcp/time", {"image": "mcp/time"}),
+        ("DOCKER:registry.example:5000/mcp/time@sha256:0a", {"image": "registry.example:5000/mcp/time@sha256:0a"}),
+        (
+            "docker:mcp/time:1.2?env=TOKEN&env=TZ&volume=./data:/data:ro&port=80&port=8080:80&network=none",
+            {
+                "image": "mcp/time:1.2",
+                "env": {"TOKEN": "${env:TOKEN}", "TZ": "${env:TZ}"},
+                "volumes": ["./data:/data:ro"],
+                "ports": ["80", "8080:80"],
+                "network": "none",
+            },
+        ),
+        (
+            "docker:time?engine=podman%20--runtime%20runc&option=--read-only&arg=--local-timezone&arg=Some%20Where",
+            {
+                "image": "time",
+                "engine": "podman --runtime runc",
+                "options": ["--read-only"],
+                "args": ["--local-timezone", "Some Where"],
+            },
+        ),
+    ],
+)
+def test_the_url_of_an_image_says_how_to_run_it(uri: str, section: dict[str, object]) -> None:
+    meant = parse(uri)
+    assert isinstance(meant, DockerUrl)
+    assert meant.section() == section
+
+
 @pytest.mark.parametrize("scheme", sorted(ADAPTERS.keys() - CONNECTORS.keys()))
 def test_the_url_of_a_broker_is_recognised_by_its_scheme(scheme: str) -> None:
     url = parse(f"{scheme}://user:{PASSWORD}@broker.example:1")
@@ -42,13 +76,13 @@ def test_the_url_of_a_broker_is_recognised_by_its_scheme(scheme: str) -> None:
     assert url.scheme == scheme
 
 
-@pytest.mark.parametrize("uri", ["gopher://host", "docker:image", "tunnel://somewhere", "tcp:host", "nats:host"])
+@pytest.mark.parametrize("uri", ["gopher://host", "tunnel://somewhere", "tcp:host", "nats:host"])
 def test_an_unknown_scheme_is_refused_with_the_known_ones(uri: str) -> None:
     with pytest.raises(ConfigError) as refused:
         parse(uri)
     for scheme in (*CONNECTORS, *ADAPTERS):
         assert f"{scheme}://" in str(refused.value)
-    assert "stdio:" in str(refused.value)
+    assert "stdio:, docker:, " in str(refused.value)
 
 
 @pytest.mark.parametrize(
@@ -57,6 +91,12 @@ def test_an_unknown_scheme_is_refused_with_the_known_ones(uri: str) -> None:
         ("", "no command"),
         ("stdio:", "no command"),
         ("uvx 'half", "not a command line"),
+        ("docker:", "names no image"),
+        ("docker://", "names no image"),
+        (f"docker:image?{PASSWORD}", "KEY=VALUE"),
+        ("docker:image?key=value", "known are env, volume, port, arg, option, network, engine"),
+        (f"docker:image?network=a&network={PASSWORD}", "network twice"),
+        (f"docker:image?arg={PASSWORD} x", "a space"),
         ("tcp://host", "tcp://HOST:PORT"),
         ("tcp://:1", "tcp://HOST:PORT"),
         ("tls://host:0", "tls://HOST:PORT"),

@@ -10,8 +10,9 @@ if TYPE_CHECKING:
     from fabric.client.connection import Connection
     from fabric.client.link import ClientLink, LinkState
     from fabric.client.membership import Member, join
+    from fabric.client.serve import Serving, serve, serving
 
-__all__ = ["ClientLink", "Connection", "LinkState", "Member", "connect", "join"]
+__all__ = ["ClientLink", "Connection", "LinkState", "Member", "Serving", "connect", "join", "serve", "serving"]
 
 _MODULES = {
     "connect": "connect",
@@ -20,6 +21,9 @@ _MODULES = {
     "LinkState": "link",
     "Member": "membership",
     "join": "membership",
+    "Serving": "serve",
+    "serve": "serve",
+    "serving": "serve",
 }
 """The module of fabric/client of each name."""
 

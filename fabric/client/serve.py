@@ -7,30 +7,20 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-import logging
 import signal
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
 
+from fabric.client.sessions import Sessions, lowlevel_server
 from fabric.client.settings import joining
 from fabric.config.secret import keyring
 from fabric.core.bridge.processes.limits import ServerLimits
-from fabric.errors import ConfigError
-from fabric.links.base import Link, LinkInfo
-from fabric.links.memory import pair
+from fabric.links.base import Link
 from fabric.runtime.bridge import Bridge
 from fabric.runtime.identity import make_identity
 from fabric.runtime.node import JOIN_TIMEOUT
 from fabric.runtime.retry import Dialer
-
-log = logging.getLogger(__name__)
-
-SESSION_END_TIMEOUT = 5.0
-"""Seconds that the object has to end its sessions when their links have ended; then they are cancelled."""
-
-_WRAPPED = ("_lowlevel_server", "_mcp_server")
-"""The attribute in which a high-level server has its low-level one: MCPServer of mcp 2.x, FastMCP of mcp 1.x."""
 
 
 class Serving:
@@ -53,21 +43,25 @@ class Serving:
 async def serving(server: Any, url: str, *, name: str = "", fabric: str | None = None) -> AsyncIterator[Serving]:
     """Serve an SDK's server object in the fabric at the broker `url`, for as long as the context lasts.
 
-    server: low-level or high-level, of mcp 1.x or 2.x; each session calls its `run`, as if it had a process of its own. name: in
+    server: low-level or high-level, of mcp 1.x or 2.x; each session is a run of it, as if in a process of its own. name: in
     the fabric; empty for the object's own name. fabric: as for `join`, whose settings apply. The fabric has answered
     when this yields. On leaving, calls that run have `drainTimeout` to end. Raises ConfigError and BrokerError.
     """
-    lowlevel = _lowlevel(server)
+    lowlevel = lowlevel_server(server)
     name = name or lowlevel.name
     settings = joining(url, fabric)
     keys = await asyncio.to_thread(keyring, settings)  # it may wait for a command
-    sessions = _Sessions(lowlevel)
+    sessions = Sessions(lowlevel)
+
+    async def connect(_: str, id: str) -> Link:
+        return sessions.begin(id)
+
     bridge = Bridge(
         url,
         settings.fabric.name,
         make_identity(keys, settings.fabric.lease),
         servers={name: ServerLimits(_digest(name), "memory")},
-        connect=sessions.connect,
+        connect=connect,
         check=_unchecked,
         completed=lambda _: None,
         dialer=Dialer(settings.fabric.retry),
@@ -105,59 +99,9 @@ async def serve(server: Any, url: str, *, name: str = "", fabric: str | None = N
             loop.remove_signal_handler(number)
 
 
-class _Sessions:
-    """The sessions of one server object: for the bridge, each is a process of the server."""
-
-    def __init__(self, server: Any) -> None:
-        self._server = server
-        self._running: set[asyncio.Task[None]] = set()
-
-    async def connect(self, _: str, id: str) -> Link:
-        """Begin a session: the bridge's end of its link."""
-        ours, theirs = pair(LinkInfo(id=id, transport="memory"), LinkInfo(id=f"{id}-server", transport="memory"))
-        session = asyncio.create_task(self._run(theirs))
-        self._running.add(session)
-        session.add_done_callback(self._running.discard)
-        return ours
-
-    async def _run(self, link: Link) -> None:
-        """One session, until its link ends. An error of the object ends this session alone."""
-        from fabric.client.sdk_streams import sdk_streams
-
-        try:
-            async with sdk_streams(lambda: _closing(link)) as (read, write):
-                await self._server.run(read, write, self._server.create_initialization_options())
-        except Exception:
-            log.exception("a session of server %s failed", self._server.name)
-
-    async def aclose(self) -> None:
-        """Wait for the sessions whose links have ended; cancel those that do not end."""
-        if running := set(self._running):
-            _, late = await asyncio.wait(running, timeout=SESSION_END_TIMEOUT)
-            for session in late:
-                session.cancel()
-            await asyncio.gather(*late, return_exceptions=True)
-
-
-@asynccontextmanager
-async def _closing(link: Link) -> AsyncIterator[Link]:
-    try:
-        yield link
-    finally:
-        await link.aclose()
-
-
 async def _unchecked(_: str) -> str:
     """No command checks such a server: requests do."""
     return ""
-
-
-def _lowlevel(server: Any) -> Any:
-    """The low-level server of a high-level one, or the object itself. Raises ConfigError for what is no server of an SDK."""
-    found = next((getattr(server, each) for each in _WRAPPED if hasattr(server, each)), server)
-    if not (hasattr(found, "run") and hasattr(found, "create_initialization_options")):
-        raise ConfigError(f"{type(server).__name__} is no server of the MCP SDK")
-    return found
 
 
 def _digest(name: str) -> str:

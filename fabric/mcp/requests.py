@@ -1,4 +1,4 @@
-"""The requests that the fabric sends itself, and the methods of the specification that may be repeated. Pure."""
+"""The requests that the fabric itself sends. Pure."""
 
 from __future__ import annotations
 
@@ -12,22 +12,6 @@ from fabric.mcp.jsonrpc import MODERN_VERSION
 
 FABRIC = {"name": "mcp-transport-fabric", "version": "0"}
 """The clientInfo of the fabric itself. Its version is fixed, so that a server gets the same probe from every release."""
-
-REPEATABLE_METHODS = frozenset(
-    {
-        "server/discover",
-        "tools/list",
-        "prompts/list",
-        "prompts/get",
-        "resources/list",
-        "resources/templates/list",
-        "resources/read",
-        "completion/complete",
-        "subscriptions/listen",
-        "ping",
-    }
-)
-"""The methods of the specification that change nothing; no other method is repeatable."""
 
 
 def modern_meta(client: Mapping[str, Any], capabilities: Mapping[str, Any]) -> dict[str, Any]:

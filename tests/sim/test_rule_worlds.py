@@ -24,7 +24,7 @@ from fabric.core.peers.lease import LEASE
 from fabric.core.peers.member import Member
 from fabric.envelope import Envelope, Kind, Pack
 from fabric.mcp.jsonrpc import Message
-from fabric.mcp.requests import REPEATABLE_METHODS
+from fabric.mcp.repeatable import REPEATABLE_METHODS
 from tests.sim.clients import LongLink
 from tests.sim.http_clients import Http
 from tests.sim.process import Process

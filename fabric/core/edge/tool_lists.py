@@ -3,7 +3,8 @@
 A list that cannot be fetched replaces none: the last good one stays, and is fetched again after a pause, while calls go on. A
 server that has only sessions gets no request of the edge's own: its tools are known from the lists that its clients get.
 
-Above it: routing.py. Below it: correlation.py, which carries the edge's own tools/list, and fabric/mcp/tools.py.
+Above it: routing.py. Below it: correlation.py, which carries the edge's own tools/list, and the catalog
+and the decision in fabric/mcp (tools.py, repeatable.py).
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from fabric.core.edge.directory import ServerDirectory
 from fabric.core.edge.exchange import Exchange, Request
 from fabric.mcp import jsonrpc, requests
 from fabric.mcp.jsonrpc import Message
-from fabric.mcp.requests import REPEATABLE_METHODS
+from fabric.mcp.repeatable import may_run_again
 from fabric.mcp.tools import Catalog
 
 LIST_TIMEOUT = 10.0
@@ -82,16 +83,9 @@ class ToolLists:
         return {"tool_lists": len(listing), "calls_awaiting_tools": sum(len(each.waiting) for each in listing)}
 
     def repeatable(self, request: Request, message: Message) -> bool:
-        """Whether a request may be run again, in a session or without one; no call may while its tool is unknown."""
-        meta = jsonrpc.meta(message)
-        if meta.request_state or meta.input_responses:
-            return False
-        if message.method != "tools/call":
-            return message.method in REPEATABLE_METHODS
-        if request.server in self._retry_calls:
-            return True
-        catalog = self._catalogs.get(request.server)
-        return catalog is not None and catalog.repeatable(request.target)
+        """Whether a request may be run again, in a session or without one, by what is known of its server's tools now."""
+        server = request.server
+        return may_run_again(message, request.target, self._catalogs.get(server), retry_calls=server in self._retry_calls)
 
     def call(self, exchange: Exchange, message: Message, params: Params, now: float) -> None:
         """Send a call, once its server's tools are known. params: see RequestRouting.route."""

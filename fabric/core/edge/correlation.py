@@ -47,7 +47,24 @@ _TAIL = 8  # letters of an id that cannot be guessed
 
 
 class CorrelationRouter:
-    """All open exchanges of one edge. The asker of each is called exactly once at its end."""
+    """All open exchanges of one edge. The asker of each is called exactly once at its end, unless nobody waits any more.
+
+    The ways in which an exchange ends:
+
+    | method | called when | its client gets | a bridge gets |
+    |---|---|---|---|
+    | `answered` | ANSWER came from its owner | the answer; an error if its promised session is lost | nothing |
+    | `written` | WRITTEN came: a frame or an END is carried out | the HTTP status of acceptance | nothing |
+    | `ended` | ENDED came: cancelled in its session, or its stream is over | the end of the stream, no answer | nothing |
+    | `cancel` | its client left, or cancelled a request of no session | nothing | CANCEL, to the owner |
+    | `forget` | the client of a session's link or stream left | nothing | nothing; the caller sends END or DETACH |
+    | `give_up` | its deadline passed (stalled.py, or a half-closed link) | an error, by outcomes.late | CANCEL, to the owner |
+    | `fail` | its bridge, session or broker is gone (`lost`, stalled.py) | an error, with the given fault | nothing |
+    | `refuse` | it was not opened (routing.py), or is closed above | an error, with the given fault | nothing |
+
+    A TAKEN, message or answer of a bridge that may not own the exchange ends nothing; that bridge gets CANCEL. `returned`
+    and `lost` send an exchange again while another bridge may run it, and call `fail` when none may.
+    """
 
     def __init__(
         self, member: Member, out: list[Effect], limits: Limits, sender: ExchangeSender, directory: ServerDirectory

@@ -3,8 +3,8 @@
 A list that cannot be fetched replaces none: the last good one stays, and is fetched again after a pause, while calls go on. A
 server that has only sessions gets no request of the edge's own: its tools are known from the lists that its clients get.
 
-Above it: routing.py. Below it: correlation.py, which carries the edge's own tools/list, and the catalog
-and the decision in fabric/mcp (tools.py, repeatable.py).
+Above it: routing.py. Below it: correlation.py, which carries the edge's own tools/list; in fabric/mcp, the
+catalog (tools.py) and the decision which requests may be run again (repeatable.py).
 """
 
 from __future__ import annotations

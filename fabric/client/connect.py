@@ -11,8 +11,10 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 
 from fabric.brokers.registry import ADAPTERS
+from fabric.brokers.url import BrokerUrl
 from fabric.client.connection import Connection
 from fabric.config.files import uri
+from fabric.config.files.docker_url import DockerUrl
 from fabric.errors import ConfigError
 from fabric.links import registry
 from fabric.links.base import Link, new_link_id
@@ -40,8 +42,10 @@ def connect(url: str, server: str = "", *, fabric: str | None = None) -> Connect
             return Connection(lambda: _started(command))
         case LinkUrl():
             return Connection(lambda: _connected(url))
-        case _:
+        case BrokerUrl():
             raise ConfigError(f"{scheme}:// is a broker; name the server, too")
+        case DockerUrl():
+            raise ConfigError("a container is started by a bridge, not by a client; serve it in a fabric, and name the server")
 
 
 @asynccontextmanager

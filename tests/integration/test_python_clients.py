@@ -272,7 +272,8 @@ async def test_a_link_whose_server_has_ended_is_closed() -> None:
     [
         (("tcp://127.0.0.1:1", "time"), "only a broker's URL is given with the name of a server"),
         (("nats://127.0.0.1:1",), "nats:// is a broker; name the server, too"),
-        (("gopher://127.0.0.1:1",), "unknown scheme gopher; known are stdio:, tcp://"),
+        (("docker:mcp/time",), "a container is started by a bridge, not by a client"),
+        (("gopher://127.0.0.1:1",), "unknown scheme gopher; known are stdio:, "),
         (("tcp://127.0.0.1",), "is not tcp://HOST:PORT"),
     ],
 )

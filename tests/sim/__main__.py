@@ -1,6 +1,6 @@
 """The command `python -m tests.sim`: `--seeds N [--start K]` runs seeds, `--verbose SEED` prints the story of one.
 
-With `--slow` or `--varied` they are seeds of that kind (seeds.py).
+With `--slow`, `--varied` or `--crossed` they are seeds of that kind (seeds.py).
 """
 
 from __future__ import annotations
@@ -22,10 +22,12 @@ def main() -> int:
     kinds = parser.add_mutually_exclusive_group()
     kinds.add_argument("--slow", action="store_true", help="run slow seeds, in which servers and clients read slowly")
     kinds.add_argument("--varied", action="store_true", help="run varied seeds, in which rare things happen")
+    kinds.add_argument("--crossed", action="store_true", help="run crossed seeds: modern clients of a legacy server")
     parser.add_argument("--verbose", type=int, metavar="SEED", help="run this seed alone and print its story")
     arguments = parser.parse_args()
     if arguments.verbose is not None:
-        world = run(arguments.verbose, slow=arguments.slow, varied=arguments.varied, verbose=True)
+        seed, crossed = arguments.verbose, arguments.crossed
+        world = run(seed, slow=arguments.slow, varied=arguments.varied, crossed=crossed, verbose=True)
         print(f"seed {arguments.verbose}: fingerprint {world.fingerprint:08x}", *world.violations, sep="\n  ")
         return bool(world.violations)
     counts: dict[str, int] = {}
@@ -33,7 +35,7 @@ def main() -> int:
     began = time.process_time()
     for seed in range(arguments.start, arguments.start + arguments.seeds):
         try:
-            world = run(seed, slow=arguments.slow, varied=arguments.varied)
+            world = run(seed, slow=arguments.slow, varied=arguments.varied, crossed=arguments.crossed)
         except Exception:
             failed.append(seed)
             print(f"seed {seed}:", traceback.format_exc(), sep="\n")

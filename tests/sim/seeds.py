@@ -1,7 +1,8 @@
 """A run of one seed: edges, bridges and clients make calls for some seconds under faults, then all is quiet and is judged.
 
-There are three kinds of seeds: plain ones; slow ones, in which servers and clients read slowly; and varied ones, in which
-clients, people and servers do what they never do in the others (deeds.py).
+There are four kinds of seeds: plain ones; slow ones, in which servers and clients read slowly; varied ones, in which
+clients, people and servers do what they never do in the others (deeds.py); and crossed ones, in which modern clients use a
+legacy server.
 """
 
 from __future__ import annotations
@@ -23,15 +24,24 @@ CALLS_END = 4.0
 """Seconds during which calls are made and faults begin."""
 
 
-def run(seed: int, *, slow: bool = False, varied: bool = False, plant: Plant | None = None, verbose: bool = False) -> World:
+def run(
+    seed: int,
+    *,
+    slow: bool = False,
+    varied: bool = False,
+    crossed: bool = False,
+    plant: Plant | None = None,
+    verbose: bool = False,
+) -> World:
     """Run one seed to its end; the broken rules are in the world's `violations`.
 
-    slow: servers and clients read slowly at times, and calls are longer. plant: a bug to put into each core. verbose: print
-    the run's story.
+    slow: servers and clients read slowly at times, and calls are longer. crossed: the clients are modern and their server is
+    legacy. plant: a bug to put into each core. verbose: print the run's story.
     """
     if varied:
         return _varied(seed, plant, verbose=verbose)
-    random = Random(seed)
+    random = Random(f"crossed {seed}" if crossed else seed)
+    make, ask = (_crossed_client, _crossed_call) if crossed else (_client, _call)
     keeps = random.random() < 0.5
     settings = Settings(keeps=keeps, slots=random.choice((2, 8)))
     world = World(seed, settings, plant=plant, verbose=verbose)
@@ -39,10 +49,10 @@ def run(seed: int, *, slow: bool = False, varied: bool = False, plant: Plant | N
         world.edge()
     for _ in range(random.choice((1, 2, 2, 3))):
         world.bridge()
-    clients = [_client(world, random, number) for number in range(random.choice((2, 3, 4, 5)))]
+    clients = [make(world, random, number) for number in range(random.choice((2, 3, 4, 5)))]
     for client in clients:
         for _ in range(random.randint(2, 5)):
-            world.after(random.uniform(0.0, CALLS_END), _call, client, random)
+            world.after(random.uniform(0.0, CALLS_END), ask, client, random)
     faults = random.sample([fault for fault in FAULTS if fault not in KEPT_ONLY], random.choice((0, 2, 5, 7, 9, 10)))
     faults += [fault for fault in KEPT_ONLY if faults and keeps and random.random() < 0.5]
     for fault in faults:
@@ -117,4 +127,21 @@ def _call(client: Client, random: Random) -> None:
         delay=random.choice((0.0, 0.0, 0.02, 0.3, 1.5)),
         progress=random.choice((0, 0, 3)),
         ask=client.legacy and random.random() < 0.2,
+    )
+
+
+def _crossed_client(world: World, random: Random, number: int) -> Client:
+    if random.random() < 0.5:
+        return LongLink(world, f"long{number}", "old", legacy=False)
+    return Http(world, f"http{number}", "old", legacy=False, answer_only=number % 3 == 2)
+
+
+def _crossed_call(client: Client, random: Random) -> None:
+    questions = random.choice((0, 0, 1, 2))
+    client.call(
+        "write" if questions else random.choice(("read", "write")),
+        cancel_after=random.choice((0.0, 0.02, 0.5)) if random.random() < 0.15 else None,
+        delay=random.choice((0.0, 0.0, 0.02, 0.3, 1.5)),
+        progress=random.choice((0, 0, 3)),
+        ask=questions,
     )

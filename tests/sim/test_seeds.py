@@ -19,6 +19,7 @@ from tests.sim.seeds import run
 SEEDS = 2000
 SLOW_SEEDS = 200
 VARIED_SEEDS = 250
+CROSSED_SEEDS = 200
 EACH_AT_LEAST = 500
 """How many faults of each kind the plain seeds must have."""
 DEEDS_AT_LEAST = 50
@@ -57,6 +58,22 @@ def test_seeds_with_slow_readers_break_no_rule() -> None:
             broken[seed] = world.violations
     assert not broken
     assert min(counts["slow server"], counts["slow client"]) > SLOW_SEEDS
+
+
+@pytest.mark.timeout(240)
+@pytest.mark.requirement("R11", "R10", "P03", "P05")
+def test_seeds_with_modern_clients_of_a_legacy_server_break_no_rule() -> None:
+    broken: dict[int, list[str]] = {}
+    questions = 0
+    for seed in range(CROSSED_SEEDS):
+        world = run(seed, crossed=True)
+        questions += sum(
+            len(request.answers) for client in world.clients.values() for request in client.requests if request.asks
+        )
+        if world.violations:
+            broken[seed] = world.violations
+    assert not broken
+    assert questions > CROSSED_SEEDS
 
 
 @pytest.mark.timeout(240)

@@ -113,7 +113,8 @@ class InitializedProcesses:
 
     def notified(self, message: Message) -> list[tuple[Job, bytes]]:
         """The listeners that get a notification of any initialized process, each with its frame."""
-        return [found for _, speaker in self._open.values() for found in speaker.listeners.notified(message)]
+        found = [(child, each) for child, speaker in self._open.values() for each in speaker.listeners.notified(message)]
+        return [(job, frame) for child, (job, frame) in found if job.exchange in child.jobs]  # others listen elsewhere now
 
     def look(self, now: float) -> bool:
         """Give up parked calls whose clients stay away, and stop processes that are not needed. Whether any was stopped."""

@@ -19,7 +19,7 @@ from fabric.core.effects import Effect, StatusChanged, Unasked
 from fabric.core.peers.member import Member
 from fabric.envelope import Kind
 from fabric.errors import InvalidFrame
-from fabric.faults import Fault, LostAnswer, Reason
+from fabric.faults import CODES, Fault, LostAnswer, Reason
 from fabric.mcp import jsonrpc
 from fabric.mcp.jsonrpc import Message, MessageKind
 
@@ -86,8 +86,9 @@ class ServerEvents:
         else:
             if message.kind is MessageKind.REQUEST and message.method == "ping":
                 self._out.append(Unasked(child.id))
-            if session is not None and len(message.frame) + LONGEST_NAMES > self._member.largest_body_bytes:
-                self._sessions.refuse(session, message)
+            large = len(message.frame) + LONGEST_NAMES > self._member.largest_body_bytes
+            if large and (session is not None or child in pool.initialized):
+                self._refuse_large(child, message)
                 return
         for output in child.speaker.hear(message, job, now):
             if isinstance(output, bytes):
@@ -106,6 +107,12 @@ class ServerEvents:
                     self._jobs.message(listener, frame, now)
         if job is None and message.kind is MessageKind.RESPONSE:
             self._speaker_answered(child, pool, now)
+
+    def _refuse_large(self, child: Child, message: Message) -> None:
+        """A message of a server is too large for the broker: answer it with an error, if it is a request."""
+        if message.id:
+            text = f"a request of {len(message.frame)} bytes is more than passes this broker"
+            self._processes.tell(child, jsonrpc.error_frame(message.id, CODES[Reason.TOO_LARGE], text))
 
     def _answered_us(self, child: Child, id: str, message: Message, now: float) -> None:
         """A process has answered no request of a client, but one of its probe, a check, or one that is not known here."""

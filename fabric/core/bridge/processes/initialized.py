@@ -62,7 +62,7 @@ class InitializedProcesses:
         self._pool = pool
         self._key = key
         self._open: dict[str, tuple[Child, ModernOnLegacy]] = {}  # by id, the one that was used longest ago first
-        self._used: dict[str, float] = {}  # when each was last seen to have something to do
+        self._used: dict[str, float] = {}  # when each was opened, or last seen to have work, by id
         self._awaited: dict[str, Declared] = {}  # the kinds of the jobs that wait, by exchange
 
     # ------------------------------------------------------------ handing out
@@ -103,7 +103,7 @@ class InitializedProcesses:
 
     # ------------------------------------------------------------ what they do
     def failure(self, child: Child) -> str:
-        """Why a process has refused its initialize; empty if it has not."""
+        """Why a process has refused its initialize, for people; empty if it has not."""
         return self._open[child.id][1].failure if child.id in self._open else ""
 
     def waiting_for(self, child: Child) -> set[str]:
@@ -124,7 +124,7 @@ class InitializedProcesses:
                 self._pool.tell(child, frame)
             if child.jobs or speaker.busy:
                 self._used[child.id] = now
-            late = not speaker.ready and now - child.begun > self._pool.limits.start_timeout
+            late = not speaker.ready and now - self._used[child.id] > self._pool.limits.start_timeout
             idle = speaker.ready and now - self._used[child.id] > IDLE
             if late or idle or (speaker.stop_at and now >= speaker.stop_at):
                 ended.append(child)

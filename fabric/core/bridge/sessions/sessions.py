@@ -17,7 +17,7 @@ from fabric.core.bridge.speaking.legacy import CANCELLED
 from fabric.core.bridge.stream import Stream
 from fabric.core.peers.member import Member
 from fabric.envelope import Envelope, Kind, Lane
-from fabric.faults import CODES, Fault, Reason, fault_frame
+from fabric.faults import Fault, Reason, fault_frame
 from fabric.mcp import jsonrpc, swap
 from fabric.mcp.jsonrpc import Message
 
@@ -203,13 +203,6 @@ class Sessions:
             if edge:
                 self._member.data(edge, now, Envelope(kind=Kind.MESSAGE, exchange=job.exchange, body=frame))
         self.holds.posted(session, edge)
-
-    def refuse(self, session: Session, message: Message) -> None:
-        """A message of the session's server is too large for the broker: answer it with an error, if it is a request."""
-        if message.id:
-            text = f"a request of {len(message.frame)} bytes is more than passes this broker"
-            child = self._processes.by_id[session.child]
-            self._processes.tell(child, jsonrpc.error_frame(message.id, CODES[Reason.TOO_LARGE], text))
 
     def _stream(self, session: Session, job: Job, now: float) -> Stream | None:
         fresh = job.stream is None

@@ -1,4 +1,4 @@
-"""The open subscriptions/listen requests of one legacy server's modern clients, and which of them gets a notification.
+"""The open subscriptions/listen requests of a legacy server's modern clients, and the notifications that each gets.
 
 A legacy server sends list_changed to every client, and resources/updated to those that have asked for the URI by
 resources/subscribe. (2026-07-28 basic/patterns/subscriptions; 2025-11-25 server/resources, Subscriptions.)
@@ -58,7 +58,7 @@ class Listeners:
         return len(self._open)
 
     def open(self, job: Job, params: bytes, server: Initialized) -> tuple[bytes, list[str]] | None:
-        """A client listens. Returns what it gets first, and the URIs that nobody else listens for; None for wrong params."""
+        """A client listens. Returns its acknowledgement, and the URIs that are new at the server; None for wrong params."""
         try:
             wanted = jsonrpc.decode(params, _Params).notifications
         except msgspec.DecodeError:
@@ -79,12 +79,12 @@ class Listeners:
         return notification("notifications/subscriptions/acknowledged", joined(acknowledged)), fresh
 
     def close(self, job: Job) -> list[str]:
-        """A client listens no more. Returns the URIs that nobody listens for now."""
+        """A client listens no more. Returns the URIs without a listener."""
         closed = self._open.pop(job.exchange, None)
         return [uri for uri in sorted(closed.uris) if not self._wanted(uri)] if closed is not None else []
 
     def notified(self, message: Message) -> list[tuple[Job, bytes]]:
-        """Who gets a notification of the server, each with the frame for it."""
+        """The listeners that get a notification of the server, each with its frame."""
         if message.method == UPDATED:
             try:
                 uri = jsonrpc.decode(bytes(message.params), _Updated).uri

@@ -1,7 +1,8 @@
 """The Speaker of a legacy server's process that the bridge itself has initialized, for modern clients of one kind.
 
-It answers what that revision does not have (server/discover, subscriptions/listen), and adds to results what the modern schema
-wants. This one's clients can be asked nothing, so their requests run side by side; asking_calls.py has the other one.
+It answers the requests that the server's revision does not have (server/discover, subscriptions/listen), and adds to results
+what the modern schema requires. The clients of this Speaker can be asked nothing, so their requests run side by side; for other
+clients there is the one in asking_calls.py.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from fabric.core.bridge.speaking.base import Answer, Output, ServerMessage, Spea
 from fabric.core.bridge.speaking.declared import ANYBODY, Declared
 from fabric.core.bridge.speaking.listeners import KINDS, UPDATED, Listeners
 from fabric.mcp import eras, jsonrpc
-from fabric.mcp.across_eras import discover, meta, results
+from fabric.mcp.across_eras import discover, inputs, meta, results
 from fabric.mcp.across_eras.discover import Initialized
 from fabric.mcp.answers import complaint
 from fabric.mcp.jsonrpc import Message, MessageKind
@@ -29,7 +30,7 @@ _INITIALIZED = b'{"jsonrpc":"2.0","method":"notifications/initialized"}'
 
 
 class ModernOnLegacy(Speaker):
-    """Speaks with a legacy server in the names of modern clients."""
+    """Translates between a legacy server and modern clients."""
 
     __slots__ = ("_key", "_own", "_server", "declared", "failure", "listeners", "ready")
 
@@ -40,19 +41,19 @@ class ModernOnLegacy(Speaker):
     def __init__(self, incarnation: str, process: str, jobs: dict[str, Job]) -> None:
         super().__init__(incarnation, process, jobs)
         self.declared = ANYBODY
-        """The kind of clients that it is for."""
+        """The kind of clients that the process is for."""
         self.ready = False
-        """Whether it has answered its initialize."""
+        """Whether the process has answered its initialize."""
         self.failure = ""
-        """Why it is of no use; empty where it is, as far as is known."""
+        """Why it has refused its initialize, for people; empty if it has not."""
         self.listeners = Listeners()
-        """Who wants to hear of changes at its server."""
+        """The clients that listen for changes at its server."""
         self._key = b""
         self._server = Initialized()
         self._own: set[str] = set()  # ids of our own requests that are not answered
 
     def open(self, declared: Declared, key: bytes) -> bytes:
-        """The request that opens the process for clients of this kind. key: seals states, and nobody else knows it."""
+        """The request that opens the process for clients of this kind. key: a secret that authenticates states."""
         self.declared, self._key = declared, key
         return declared.initialize(self._new_own_id())
 
@@ -90,6 +91,8 @@ class ModernOnLegacy(Speaker):
         if version != jsonrpc.MODERN_VERSION:
             data = {"supported": [jsonrpc.MODERN_VERSION], "requested": version}
             return refused(job, jsonrpc.UNSUPPORTED_VERSION, "Unsupported protocol version", data)
+        if jsonrpc.meta(message).request_state and message.method not in inputs.MAY_ASK:
+            return stale(job, "belongs to another call")
         if message.method in REMOVED:
             return refused(job, jsonrpc.METHOD_NOT_FOUND, f"{message.method} is no request of {version}")
         if fields.log_level and level not in LEVELS:

@@ -86,6 +86,16 @@ def test_a_process_that_never_answers_its_initialize_is_stopped() -> None:
     assert child in stopped(bridge.pass_time(25.0))
 
 
+def test_a_process_that_was_warm_for_long_has_its_whole_time_to_be_initialized() -> None:
+    bridge = DrivenBridge(LEGACY, warm=1, start_timeout=20.0)
+    child = bridge.children[-1]
+    bridge.server_starts(child)
+    bridge.pass_time(60.0)
+    work(bridge, "x")
+    assert child not in stopped(bridge.pass_time(19.0))
+    assert child in stopped(bridge.pass_time(3.0))
+
+
 def test_work_goes_back_where_the_server_has_as_many_processes_as_it_may_have() -> None:
     bridge = DrivenBridge(LEGACY, warm=0, max_processes=1)
     work(bridge, "x")
@@ -170,6 +180,24 @@ def test_a_call_that_ends_while_it_is_parked_answers_the_retry_and_frees_its_pro
     retry(bridge, "x2", state)
     answer = bridge.posted(*ENDS)[-1]
     assert (answer.exchange, body(answer)["result"]["resultType"]) == ("x2", "complete")
+
+
+def test_a_state_opens_no_subscription() -> None:
+    bridge = DrivenBridge(LEGACY, warm=0)
+    _, state = parked(bridge)
+    params = call("x2", SAMPLING, "subscriptions/listen", requestState=state, notifications={"toolsListChanged": True})
+    bridge.send(Kind.REQUEST, exchange="x2", server="s", attempt=1, body=params)
+    assert body(bridge.posted(*ENDS)[-1])["error"]["code"] == -32602
+
+
+def test_a_question_that_is_too_large_for_the_broker_is_refused() -> None:
+    bridge = DrivenBridge(LEGACY, warm=0, largest_message_bytes=4096)
+    work(bridge, "x", SAMPLING)
+    child, _ = initialize(bridge)
+    question = frame(id=7, method="sampling/createMessage", params={"text": "x" * 4096})
+    [refusal] = written(bridge.server_writes(child, question))
+    assert b"is more than passes this broker" in bytes(refusal.error)
+    assert bridge.posted(*ENDS) == []
 
 
 def test_a_question_that_the_server_withdraws_is_not_answered() -> None:

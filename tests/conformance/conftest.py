@@ -70,6 +70,16 @@ def legacy_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LegacySe
         yield LegacyServer(f"{process.url()}/mcp", command)
 
 
+@pytest.fixture(scope="module")
+def far_legacy_server(direct: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The MCP endpoint of a fabric whose server is reached by HTTP, and asked for its legacy revisions alone."""
+    state = tmp_path_factory.mktemp("far-legacy")
+    config = state / "mcp.json"
+    config.write_text(json.dumps({"mcpServers": {"far": {"url": direct, "era": "legacy"}}}))
+    with up(config, state) as process:
+        yield f"{process.url()}/mcp"
+
+
 @pytest.fixture(scope="module", params=["HTTP", "connect"])
 def reached(request: pytest.FixtureRequest, legacy_server: LegacyServer) -> str | StdioServerParameters:
     """The legacy server as the SDK's client reaches it."""

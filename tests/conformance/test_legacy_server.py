@@ -51,6 +51,15 @@ def test_the_suite_passes_wherever_a_scenario_has_a_meaning(legacy_server: Legac
     assert len(through.required) == MODERN.required
 
 
+@pytest.mark.requirement("P10")
+def test_the_suite_passes_alike_where_the_legacy_server_is_reached_by_http(far_legacy_server: str, tmp_path: Path) -> None:
+    if not installed(MODERN):
+        missing(str(MODERN))
+    through = run(MODERN, far_legacy_server, tmp_path)
+    assert through.failed == WITHOUT_MEANING, through.summary
+    assert len(through.required) == MODERN.required
+
+
 async def test_each_client_is_asked_for_the_input_of_its_own_calls(reached: Reached) -> None:
     async with AsyncExitStack() as stack:
         names = [f"client-{number}" for number in range(CLIENTS)]

@@ -53,7 +53,6 @@ CALLS: dict[str, Calls] = {
     "fabric-websocket": [("echo", {"text": "h\u00e9llo"}, "h\u00e9llo"), ("slow", {"seconds": 0.1}, "")],
 }
 LISTENS = re.compile(r"^ready$|listening on port", re.MULTILINE)
-DUAL = {"new-events", "new-json", "fabric", "fabric-websocket"}
 
 pytestmark = [
     pytest.mark.requirement("L21", "L06"),
@@ -131,7 +130,7 @@ async def test_a_client_of_either_era_uses_a_remote_server(
 ) -> None:
     calls = CALLS[server]
     version, texts, progress_seen = await client_results(f"{fabric[0]}/{server}/mcp", calls, era)
-    assert version == ("2026-07-28" if era == "auto" and server in DUAL else "2025-11-25")
+    assert version == ("2026-07-28" if era == "auto" else "2025-11-25")
     for (tool, _, expected), text in zip(calls, texts, strict=True):
         assert expected in text, tool
     assert bool(progress_seen) == ("json" not in server), "only a stream carries progress"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import secrets
@@ -105,6 +106,15 @@ def bridge(config: Path, state: Path, broker: str, *arguments: str, **environmen
     """`mcp-fabric bridge`."""
     command: tuple[str | Path, ...] = (PROGRAM, "bridge", config, "--broker", broker, *arguments)
     return Process(*command, state=state, **{"FABRIC_SECRET": SECRET, **environment})
+
+
+def modern_only_config(folder: Path) -> Path:
+    """A config in this folder with one server, `modern`: the example server, as it speaks only the modern revision."""
+    words = [ROOT / "tests" / "modern_only.py", sys.executable, ROOT / "examples" / "servers" / "conformance.py"]
+    servers = {"modern": {"command": sys.executable, "args": [str(word) for word in words]}}
+    path = folder / "mcp.json"
+    path.write_text(json.dumps({"mcpServers": servers, "defaultServer": "modern"}))
+    return path
 
 
 @contextmanager

@@ -18,7 +18,7 @@ import pytest
 from mcp import StdioServerParameters
 
 from tests.brokers import FAMILIES
-from tests.fabrics import EXAMPLES, PROGRAM, ROOT, Process, cluster, fabric_env, up
+from tests.fabrics import EXAMPLES, PROGRAM, ROOT, Process, cluster, fabric_env, modern_only_config, up
 from tests.ports import free_port
 
 SERVER = ROOT / "examples" / "servers" / "conformance.py"
@@ -84,6 +84,14 @@ def far_legacy_server(direct: str, tmp_path_factory: pytest.TempPathFactory) -> 
 def reached(request: pytest.FixtureRequest, legacy_server: LegacyServer) -> str | StdioServerParameters:
     """The legacy server as the SDK's client reaches it."""
     return legacy_server.url if request.param == "HTTP" else legacy_server.command
+
+
+@pytest.fixture(scope="module")
+def modern_only(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The MCP endpoint of a fabric whose server is that one, as it speaks only the modern revision."""
+    state = tmp_path_factory.mktemp("modern-only")
+    with up(modern_only_config(state), state) as process:
+        yield f"{process.url()}/mcp"
 
 
 @pytest.fixture(scope="module", params=BROKERS)

@@ -36,3 +36,20 @@ def test_the_suite_passes_where_the_server_is_reached_by_http(suite: Suite, remo
     through = run(suite, remote, tmp_path)
     assert not through.failed, through.summary
     assert len(through.required) == suite.required
+
+
+NO_MEANING: dict[str, str] = {}
+"""The scenarios that cannot pass across the eras, each with the clause of the specification that says so: there are none."""
+
+
+@pytest.mark.requirement("P04")
+@pytest.mark.timeout(240)
+@pytest.mark.parametrize("suite", SUITES[:2], ids=str)
+def test_the_suite_of_the_older_era_passes_where_the_server_speaks_only_the_modern_one(
+    suite: Suite, modern_only: str, tmp_path: Path
+) -> None:
+    if not installed(suite):
+        missing(str(suite))
+    through = run(suite, modern_only, tmp_path)
+    assert through.failed == NO_MEANING.keys(), through.summary
+    assert len(through.required) == suite.required

@@ -29,10 +29,11 @@ last one was over; the rules demand more of untouched processes, and of requests
     wires.py            a link whose far end may stop reading
     servers.py          MCP servers, which do what the arguments of a call say
     clients.py          clients on long links; http_clients.py: clients over HTTP; requests.py: one request and its answers
+    modern_only.py      servers that speak only the modern revision, and hold their clients to it
     raw_posts.py        requests over HTTP that a test makes by itself
     invariants.py       the rules of every run, checked at its end: one answer each, in time, and no state left in any core
     faults.py           every kind of fault; deeds.py: every kind of deed
-    seeds.py            what a seed does: plain, slow or varied; seeds.txt: seeds that once broke a rule
+    seeds.py            what a seed does: plain, slow, varied or crossed; seeds.txt: seeds that once broke a rule
     running_fabric.py   what a test of a world begins with, and its steps
 
     test_*_worlds.py    worlds: stories of one failure each, told step by step
@@ -41,5 +42,5 @@ last one was over; the rules demand more of untouched processes, and of requests
 
 To run them: `pytest tests/sim`, one world with `pytest tests/sim/test_worlds.py -k goodbye`, many seeds with
 `python -m tests.sim --seeds 10000`. A failure prints its seed, and `python -m tests.sim --verbose SEED` prints that
-run's story; `--slow` or `--varied` says which kind of seed it is.
+run's story; `--slow`, `--varied`, `--crossed` or `--modern-only` says which kind of seed it is.
 """

@@ -23,11 +23,12 @@ def main() -> int:
     kinds.add_argument("--slow", action="store_true", help="run slow seeds, in which servers and clients read slowly")
     kinds.add_argument("--varied", action="store_true", help="run varied seeds, in which rare things happen")
     kinds.add_argument("--crossed", action="store_true", help="run crossed seeds: modern clients of a legacy server")
+    parser.add_argument("--modern-only", action="store_true", help="have the server of legacy clients speak only 2026-07-28")
     parser.add_argument("--verbose", type=int, metavar="SEED", help="run this seed alone and print its story")
     arguments = parser.parse_args()
+    flavour = {name: getattr(arguments, name) for name in ("slow", "varied", "crossed", "modern_only")}
     if arguments.verbose is not None:
-        seed, crossed = arguments.verbose, arguments.crossed
-        world = run(seed, slow=arguments.slow, varied=arguments.varied, crossed=crossed, verbose=True)
+        world = run(arguments.verbose, **flavour, verbose=True)
         print(f"seed {arguments.verbose}: fingerprint {world.fingerprint:08x}", *world.violations, sep="\n  ")
         return bool(world.violations)
     counts: dict[str, int] = {}
@@ -35,7 +36,7 @@ def main() -> int:
     began = time.process_time()
     for seed in range(arguments.start, arguments.start + arguments.seeds):
         try:
-            world = run(seed, slow=arguments.slow, varied=arguments.varied, crossed=arguments.crossed)
+            world = run(seed, **flavour)
         except Exception:
             failed.append(seed)
             print(f"seed {seed}:", traceback.format_exc(), sep="\n")

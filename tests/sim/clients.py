@@ -31,12 +31,14 @@ class Client:
 
     legacy = False
     missed = False  # a message was lost with a connection that cannot be resumed
+    replies = True  # to its server's requests, at once
 
     def __init__(self, world: World, name: str, server: str, edge: EdgeProcess | None = None) -> None:
         self.world = world
         self.name = name
         self.server = server
         self.requests: list[Request] = []
+        self.notifications: list[Message] = []  # that belong to no request, and logs
         self.over = False
         self.wants_session = False  # its session outlives its links, and it has not asked for the end of it
         self.unmade = 0  # calls that wait for an edge or a session
@@ -236,13 +238,15 @@ class LongLink(Client):
                 assert isinstance(member, Message)
                 self._received(member, in_batch=True)
         elif message.kind is MessageKind.REQUEST:
-            self.write(reply(message))
+            if self.replies:
+                self.write(reply(message))
         else:
             self._received(message)
 
     def _received(self, message: Message, *, in_batch: bool = False) -> None:
-        if message.method == "notifications/message":
-            return  # a log message names no request
+        if message.kind is MessageKind.NOTIFICATION and message.method != "notifications/progress":
+            self.notifications.append(message)
+            return
         wanted = jsonrpc.refers_to(message) if message.kind is MessageKind.NOTIFICATION else message.id
         body = message.frame
         mine = [request for request in self.requests if request.session == self.link]

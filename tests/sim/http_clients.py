@@ -52,6 +52,8 @@ class Post:
             return
         if message.kind is MessageKind.REQUEST:
             self.client.server_request(message, self.session)
+        elif message.kind is MessageKind.NOTIFICATION and message.method != "notifications/progress":
+            self.client.notifications.append(message)
         elif self.request is not None:
             self.request.received(message)
         if effect.final:
@@ -146,8 +148,8 @@ class Http(Client):
         self.legacy = self.wants_session = legacy
         self.roams = roams
         self.ends: list[Post] = []
-        self.notifications: list[Message] = []  # on the session's own stream
         self._events: set[str] = set()
+        self.unanswered: list[Message] = []  # requests of the server, while the client does not reply
         self._server_requests: set[tuple[bytes, str]] = set()
         self.session: SessionRef | None = None
         self._links = 0
@@ -262,11 +264,18 @@ class Http(Client):
         return self.session.session if self.session is not None else ""
 
     def server_request(self, message: Message, session: SessionRef | None) -> None:
-        """A request of the server came: reply to it through any edge."""
+        """A request of the server came."""
         question = (message.id, session.session if session is not None else "")
         if question in self._server_requests:
             self.world.violated(f"{self.name} is asked {question} twice")
         self._server_requests.add(question)
+        if self.replies:
+            self.reply_to(message, session)
+        else:
+            self.unanswered.append(message)
+
+    def reply_to(self, message: Message, session: SessionRef | None) -> None:
+        """Reply to a request of the server, through any edge."""
         self.world.after(0.01, self._reply, message, session)
 
     def _reply(self, message: Message, session: SessionRef | None) -> None:

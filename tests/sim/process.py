@@ -47,7 +47,8 @@ from fabric.core.events import (
 )
 from fabric.core.peers.observer import ObserverCore
 from fabric.mcp.jsonrpc import Message
-from tests.sim.servers import SimServer
+from tests.sim.modern_only import ModernOnly
+from tests.sim.servers import Era, SimServer
 from tests.sim.wires import Wire
 
 if TYPE_CHECKING:
@@ -333,7 +334,9 @@ class BridgeProcess(Process):
                 if child in self.children:
                     self.children[child].write(frame)
             case StartServer(server, child):
-                self.children[child] = SimServer(self.world, self, child, self.world.settings.servers[server])
+                era = self.world.settings.servers[server]
+                kind = ModernOnly if era is Era.MODERN_ONLY else SimServer
+                self.children[child] = kind(self.world, self, child, era)
             case Complain():
                 pass  # for people
             case HoldServer(child):

@@ -48,6 +48,7 @@ class Request:
         self.posted = world.now
         self.unread = edge.frozen  # its edge may close the link without having read this
         self.answers: list[Answer] = []
+        self.answer = b""  # the newest one, as it came
         self.progress = 0.0
         self.session = ""
         self.in_batch = False
@@ -82,6 +83,7 @@ class Request:
             self._answered(message)
 
     def _answered(self, message: jsonrpc.Message) -> None:
+        self.answer = message.frame
         body = msgspec.json.decode(message.frame)
         data = body.get("error", {}).get("data") or {}
         reason, retryable = data.get("reason", ""), data.get("retryable", False)

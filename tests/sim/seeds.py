@@ -2,7 +2,7 @@
 
 There are four kinds of seeds: plain ones; slow ones, in which servers and clients read slowly; varied ones, in which
 clients, people and servers do what they never do in the others (deeds.py); and crossed ones, in which modern clients use a
-legacy server.
+legacy server. In each of them the server of legacy clients may speak only the modern revision.
 """
 
 from __future__ import annotations
@@ -16,7 +16,8 @@ from tests.sim.clients import Client, LongLink
 from tests.sim.faults import FAULTS, KEPT_ONLY, SLOW
 from tests.sim.http_clients import Http
 from tests.sim.invariants import finish
-from tests.sim.world import Plant, Settings, World
+from tests.sim.servers import Era
+from tests.sim.world import SERVERS, Plant, Settings, World
 
 QUICK = Checks(interval=1.0, timeout=0.4, down=2, up=1, patience=2.0)
 """Health checks that replace a hung server within a run."""
@@ -30,20 +31,23 @@ def run(
     slow: bool = False,
     varied: bool = False,
     crossed: bool = False,
+    modern_only: bool = False,
     plant: Plant | None = None,
     verbose: bool = False,
 ) -> World:
     """Run one seed to its end; the broken rules are in the world's `violations`.
 
     slow: servers and clients read slowly at times, and calls are longer. crossed: the clients are modern and their server is
-    legacy. plant: a bug to put into each core. verbose: print the run's story.
+    legacy. modern_only: the server of legacy clients speaks only the modern revision. plant: a bug to put into each core.
+    verbose: print the run's story.
     """
+    servers = SERVERS | ({"old": Era.MODERN_ONLY} if modern_only else {})
     if varied:
-        return _varied(seed, plant, verbose=verbose)
+        return _varied(seed, servers, plant, verbose=verbose)
     random = Random(f"crossed {seed}" if crossed else seed)
     make, ask = (_crossed_client, _crossed_call) if crossed else (_client, _call)
     keeps = random.random() < 0.5
-    settings = Settings(keeps=keeps, slots=random.choice((2, 8)))
+    settings = Settings(keeps=keeps, servers=servers, slots=random.choice((2, 8)))
     world = World(seed, settings, plant=plant, verbose=verbose)
     for _ in range(random.choice((1, 2))):
         world.edge()
@@ -64,12 +68,13 @@ def run(
     return world
 
 
-def _varied(seed: int, plant: Plant | None, *, verbose: bool) -> World:
+def _varied(seed: int, servers: dict[str, Era], plant: Plant | None, *, verbose: bool) -> World:
     random = Random(f"varied {seed}")
     keeps = random.random() < 0.5
     checked = random.random() < 0.3
     settings = Settings(
         keeps=keeps,
+        servers=servers,
         slots=random.choice((2, 8)),
         most=random.choice((2, 4, 16)),
         largest_message_bytes=random.choice((8_192, 1_000_000)),

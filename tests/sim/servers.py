@@ -37,6 +37,8 @@ class Era(StrEnum):
     LEGACY = "legacy"
     MODERN = "modern"
     DUAL = "dual"
+    MODERN_ONLY = "modern only"
+    """As MODERN, which takes initialize, too, though server/discover does not say so: this one refuses it. See ModernOnly."""
 
 
 class Behaviour(msgspec.Struct, frozen=True, kw_only=True):
@@ -48,6 +50,8 @@ class Behaviour(msgspec.Struct, frozen=True, kw_only=True):
     """A process exits on a first message that is not initialize."""
     exits_on_early_ping: bool = False
     """A process exits on any message before initialize but server/discover."""
+    exits_on_initialize: bool = False
+    """A process that speaks only the modern revision exits on initialize."""
     hangs_before_initialize: bool = False
     """A process hangs after a first message that is not initialize."""
     ignores_probes: bool = False

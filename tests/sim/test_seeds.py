@@ -20,6 +20,8 @@ SEEDS = 2000
 SLOW_SEEDS = 200
 VARIED_SEEDS = 250
 CROSSED_SEEDS = 200
+MODERN_ONLY_SEEDS = 100
+"""Of each kind."""
 EACH_AT_LEAST = 500
 """How many faults of each kind the plain seeds must have."""
 DEEDS_AT_LEAST = 50
@@ -93,6 +95,21 @@ def test_varied_seeds_with_every_kind_of_deed_break_no_rule(
     assert not broken
     assert counts.keys() == set(deeds.KINDS)
     assert not {kind: counts[kind] for kind in deeds.KINDS if counts[kind] < DEEDS_AT_LEAST}
+
+
+@pytest.mark.timeout(240)
+@pytest.mark.requirement("R11", "P04")
+@pytest.mark.parametrize("kind", ["plain", "slow", "varied"])
+def test_seeds_in_which_legacy_clients_reach_a_modern_server_break_no_rule(kind: str) -> None:
+    questions = 0
+    broken: dict[int, list[str]] = {}
+    for seed in range(MODERN_ONLY_SEEDS):
+        world = run(seed, modern_only=True, slow=kind == "slow", varied=kind == "varied")
+        questions += world.questions
+        if world.violations:
+            broken[seed] = world.violations
+    assert not broken
+    assert kind == "varied" or questions > MODERN_ONLY_SEEDS / 2
 
 
 @pytest.mark.parametrize("seed", ONCE_BROKEN)

@@ -88,6 +88,7 @@ class World:
         self.clients: dict[str, Client] = {}
         self.started: dict[str, list[str]] = {}  # the key of a call, and the bridges that began it, in order
         self.tool_lists = "whole"  # how servers answer tools/list: "whole", "half", "error" or "never"
+        self.questions = 0  # how often modern-only servers asked a legacy client for input
         self.tool_list_requests = 0  # how often servers got one
         self.fingerprint = 0
         self.processes: list[Process] = []

@@ -127,7 +127,7 @@ class BridgeCore(MemberCore):
                         self.server_events.renew(self.pools[name], token, now)
             self.server_events.look(now)
             self.intake.look(now)
-            self.sessions.prime(now)
+            self.sessions.look(now)
             if now >= self._next_sweep:
                 self._next_sweep = now + SWEEP
                 self.sessions.sweep(now)

@@ -95,11 +95,11 @@ class ServerEvents:
                 self._processes.tell(child, output)
             elif isinstance(output, Answer):
                 if output.job.kind is Kind.OPEN:
-                    self._opened(child, output, now, failed=bool(message.error))
+                    self._opened(child, output, now)
                 else:
                     self._jobs.answer(output.job, output.frame, now, failed=output.refused or bool(message.error))
             elif session is not None:
-                self._sessions.message(session, output.message, output.frame, now)
+                self._sessions.message(session, output, now)
             elif output.job is not None:
                 self._jobs.message(output.job, output.frame, now)
             else:
@@ -134,7 +134,8 @@ class ServerEvents:
                 self._jobs.fault(job, Fault(Reason.UNAVAILABLE, f"{pool.name} is of no use to this client: {failure}"), now)
         self._jobs.run_waiting(pool, now)
 
-    def _opened(self, child: Child, answer: Answer, now: float, *, failed: bool) -> None:
+    def _opened(self, child: Child, answer: Answer, now: float) -> None:
+        failed = bool(jsonrpc.parse(answer.frame).error)
         if not failed:
             self._pools[child.server].opened(child, now)
         self._sessions.opened(answer.job, answer.frame, now, failed=failed)

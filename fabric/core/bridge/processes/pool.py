@@ -61,6 +61,7 @@ class Pool:
         self._shared: Child | None = None
         self._warm: deque[Child] = deque()
         self.known = configured(limits.era)
+        self._crosses = False  # legacy clients have come to a server that takes no initialize
         self._since: float | None = None  # the first start since the last answer; None if there was none
         self._excused = ""  # why a process ended that server/discover may have harmed
 
@@ -229,10 +230,16 @@ class Pool:
         return self.initialized.look(now) or bool(finished)
 
     def opened(self, child: Child, now: float) -> None:
-        """A process has opened a session, which shows that a modern server speaks legacy, too."""
-        if child.speaker.era not in self.eras:
-            self.eras = (*self.eras, child.speaker.era)
-            self.refill(now)
+        """A process has opened a session: a modern server shows only so whether it speaks legacy, too."""
+        child.speaker = child.speaker.settled
+        if child.speaker.era == eras.MODERN:
+            self.known = msgspec.structs.replace(self.known, refused=True)
+            self._crosses = True
+        elif eras.LEGACY not in self.eras:
+            self.eras = (*self.eras, eras.LEGACY)
+        else:
+            return
+        self.refill(now)
 
     def consume(self, ready: bool) -> None:
         """Consume the queue of this server, if it serves and `ready` is set; else pause."""
@@ -243,7 +250,8 @@ class Pool:
 
     def refill(self, now: float) -> None:
         """Start warm processes until there are enough."""
-        if eras.LEGACY not in self.eras or not self.condition.serves or self._restarts.due:
+        takes_sessions = eras.LEGACY in self.eras or self._crosses
+        if not takes_sessions or not self.condition.serves or self._restarts.due:
             return
         while len(self._warm) < self.limits.warm and len(self.children) < self.limits.max_processes:
             self._warm.append(self._spawn(now))
@@ -278,7 +286,7 @@ class Pool:
         child = self.process(now)
         if child is not None:
             child.session = session
-            child.speaks(choice.for_legacy_session())
+            child.speaks(choice.for_legacy_session(self.eras, refused=self.known.refused))
         return child
 
     def process(self, now: float) -> Child | None:
@@ -338,6 +346,8 @@ class Pool:
         self._processes.ended(child)
         self.renewal.forget(child)
         initialized = self.initialized.forget(child)
+        if child.started and child.speaker.settled is not child.speaker:  # it may have ended of initialize
+            self.known = msgspec.structs.replace(self.known, refused=True)
         if self.checkup.minds(child):
             self.spare_pings(child, reason, now)
             return

@@ -31,11 +31,13 @@ class Known(msgspec.Struct, frozen=True, kw_only=True):
     """Whether it has answered a request before the handshake, so that a ping before it probably does no harm."""
     pinged: bool = False
     """Whether it has answered a ping before the handshake."""
+    refused: bool = False
+    """Whether it takes no initialize, so that sessions at it cross the eras."""
 
 
 def configured(era: str) -> Known:
     """The knowledge from the configuration; none for an empty era."""
-    return Known(eras=(era,), configured=True) if era else Known()
+    return Known(eras=(era,), configured=True, refused=era == eras.MODERN) if era else Known()
 
 
 class Step(msgspec.Struct, frozen=True, kw_only=True):

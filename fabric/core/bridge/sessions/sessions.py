@@ -12,9 +12,9 @@ from fabric.core.bridge.processes.registry import ProcessRegistry
 from fabric.core.bridge.sessions.eviction import Eviction
 from fabric.core.bridge.sessions.holds import Holds
 from fabric.core.bridge.sessions.session import Session
-from fabric.core.bridge.speaking.base import Answer
+from fabric.core.bridge.speaking.base import Answer, Output, ServerMessage
 from fabric.core.bridge.speaking.legacy import CANCELLED
-from fabric.core.bridge.stream import Stream
+from fabric.core.bridge.stream import LONGEST_NAMES, Stream
 from fabric.core.peers.member import Member
 from fabric.envelope import Envelope, Kind, Lane
 from fabric.faults import Fault, Reason, fault_frame
@@ -111,16 +111,19 @@ class Sessions:
             handled = self._cancel_named(session, message, now)
         else:
             child = self._processes.by_id[session.child]
-            for output in child.speaker.tell(message):
-                if isinstance(output, bytes):
-                    self._processes.tell(child, output)
-                elif isinstance(output, Answer):
-                    self._jobs.answer(output.job, output.frame, now, failed=output.refused)
-                else:
-                    self.message(session, output.message, output.frame, now)
+            self._carry_out(session, child, child.speaker.tell(message), now)
         if envelope.exchange:
             self._member.data(peer, now, Envelope(kind=Kind.WRITTEN, exchange=envelope.exchange))
         return handled
+
+    def _carry_out(self, session: Session, child: Child, outputs: tuple[Output, ...], now: float) -> None:
+        for output in outputs:
+            if isinstance(output, bytes):
+                self._processes.tell(child, output)
+            elif isinstance(output, Answer):
+                self._jobs.answer(output.job, output.frame, now, failed=output.refused)
+            else:
+                self.message(session, output, now)
 
     def _cancel_named(self, session: Session, message: Message, now: float) -> bool:
         """A client cancels a request of its session: end its stream, wherever the client reads it."""
@@ -133,7 +136,7 @@ class Sessions:
         if stream is not None:
             stream.close(self._member, now)
         for output in self._jobs.cancel(job, swap.with_reference(message.frame, jsonrpc.quoted(job.exchange)), now):
-            self.message(session, output.message, output.frame, now)
+            self.message(session, output, now)
         return True
 
     def cancel(self, job: Job, frame: bytes, now: float) -> None:
@@ -143,7 +146,7 @@ class Sessions:
         session = self.open.get(job.session)
         if session is not None:
             for output in outputs:
-                self.message(session, output.message, output.frame, now)
+                self.message(session, output, now)
         if opening is not None:
             self.end(opening, now)
 
@@ -180,10 +183,15 @@ class Sessions:
         self._jobs.fault(job, Fault(Reason.SESSION_LOST, SESSION_OVER, retryable=True), now)
 
     # ------------------------------------------------------------ what servers send
-    def message(self, session: Session, message: Message, frame: bytes, now: float) -> None:
-        """Send a request or notification of the session's server to its client. frame: as the client is to get it."""
-        progress = message.method == PROGRESS
-        job = session.related(message)
+    def message(self, session: Session, output: ServerMessage, now: float) -> None:
+        """Send a request or notification of the session's server to its client."""
+        frame, progress = output.frame, output.message.method == PROGRESS
+        if output.job is not None and len(frame) + LONGEST_NAMES > self._member.largest_body_bytes:
+            text = f"{session.server} asks for input in {len(frame)} bytes, which is more than passes this broker"
+            self._jobs.fault(output.job, Fault(Reason.TOO_LARGE, text), now)
+            return
+        own = output.job
+        job = own if own is not None and not own.answer_only else session.related(output.message)
         if progress and (job is None or (job.kind is Kind.OPEN and not session.bound)):
             return  # no progress after the response, nor before a session's first message
         session.used = now
@@ -213,12 +221,15 @@ class Sessions:
                 stream.open(self._member, now, primes=True)
         return stream
 
-    def prime(self, now: float) -> None:
-        """Make requests resumable that take long, if the client's revision allows that, and note which sessions are waited for.
+    def look(self, now: float) -> None:
+        """The regular look: have Speakers do what they have put off, and make requests resumable that take long.
 
-        A session counts as left alone since the last call at which a client waited for it, however old its last message is.
+        The latter if the client's revision allows that. It is noted here which sessions are waited for: a session counts as
+        left alone since the last call at which a client waited for it, however old its last message is.
         """
         for session in self.open.values():
+            child = self._processes.by_id[session.child]
+            self._carry_out(session, child, child.speaker.look(now), now)
             if session.bound:
                 continue
             if session.waited_for:

@@ -17,9 +17,10 @@ from fabric.core.bridge.job import Job
 from fabric.core.bridge.speaking.base import Answer, Output
 from fabric.core.bridge.speaking.input_call import InputCall, readdressed
 from fabric.core.bridge.speaking.modern import INPUT_IN
-from fabric.core.bridge.speaking.modern_on_legacy import LEVELS, PROGRESS, ModernOnLegacy, quoted_id, stale
+from fabric.core.bridge.speaking.modern_on_legacy import PROGRESS, ModernOnLegacy, quoted_id, stale
 from fabric.mcp import jsonrpc
 from fabric.mcp.across_eras import inputs, meta
+from fabric.mcp.across_eras.modern_requests import LEVELS
 from fabric.mcp.answers import outcome
 from fabric.mcp.jsonrpc import Message
 from fabric.mcp.members import members, request

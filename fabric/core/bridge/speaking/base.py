@@ -59,6 +59,11 @@ class Speaker:
         self._own_count = 0
 
     @property
+    def settled(self) -> Speaker:
+        """The Speaker that goes on once a session is open."""
+        return self
+
+    @property
     def unanswered_by_clients(self) -> int:
         """How many requests of the process await the answer of its session's client."""
         return 0
@@ -77,7 +82,7 @@ class Speaker:
 
     def cancel(self, job: Job, frame: bytes, now: float) -> tuple[Output, ...]:  # noqa: ARG002 - as above
         """Cancel a job. frame: its client's own cancel, with the fabric's id; may be empty."""
-        return (frame or _cancelled(job.exchange),)
+        return (frame or cancelled(job.exchange),)
 
     def resume(self, frame: bytes, state: str) -> bytes:  # noqa: ARG002 - as above
         """A request that brings input to a parked call, with the requestState of the process itself.
@@ -85,6 +90,10 @@ class Speaker:
         Raises InvalidFrame if the state cannot be swapped.
         """
         return frame
+
+    def look(self, now: float) -> tuple[Output, ...]:  # noqa: ARG002 - as above
+        """The regular look of its caller, some times a second, at a process of a session: do what was put off."""
+        return ()
 
     def _own_id(self) -> str:
         """The id of the next request to the process that is not a job's own."""
@@ -113,6 +122,6 @@ class Speaker:
         return ()
 
 
-def _cancelled(exchange: str) -> bytes:
-    id = jsonrpc.quoted(exchange)
-    return b'{"jsonrpc":"2.0","method":"notifications/cancelled","params":{"requestId":' + id + b"}}"
+def cancelled(id: str) -> bytes:
+    """The notification by which a process learns that nobody waits for the answer to its request of this id."""
+    return b'{"jsonrpc":"2.0","method":"notifications/cancelled","params":{"requestId":' + jsonrpc.quoted(id) + b"}}"

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from fabric.core.bridge.speaking.base import Speaker
 from fabric.core.bridge.speaking.legacy import Legacy
+from fabric.core.bridge.speaking.legacy_clients.legacy_on_modern import LegacyOnModern
+from fabric.core.bridge.speaking.legacy_clients.undecided import Undecided
 from fabric.core.bridge.speaking.modern import Modern
 from fabric.mcp import eras
 
@@ -13,6 +15,8 @@ def for_modern_clients(spoken: tuple[str, ...]) -> type[Speaker] | None:
     return Modern if eras.MODERN in spoken else None
 
 
-def for_legacy_session() -> type[Speaker]:
-    """The Speaker of a process for one legacy client, whose initialize shows whether the server speaks that era at all."""
-    return Legacy
+def for_legacy_session(spoken: tuple[str, ...], *, refused: bool) -> type[Speaker]:
+    """The Speaker of a process for one legacy client. refused: its server takes no initialize."""
+    if eras.LEGACY in spoken:
+        return Legacy
+    return LegacyOnModern if refused else Undecided

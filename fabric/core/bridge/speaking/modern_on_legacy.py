@@ -16,12 +16,11 @@ from fabric.core.bridge.speaking.listeners import KINDS, UPDATED, Listeners
 from fabric.mcp import eras, jsonrpc
 from fabric.mcp.across_eras import discover, inputs, meta, results
 from fabric.mcp.across_eras.discover import Initialized
+from fabric.mcp.across_eras.modern_requests import LEVELS
 from fabric.mcp.answers import complaint
 from fabric.mcp.jsonrpc import Message, MessageKind
 from fabric.mcp.members import request, response
 
-LEVELS = ("debug", "info", "notice", "warning", "error", "critical", "alert", "emergency")
-"""The levels of logs, from the least (2026-07-28 server/utilities/logging)."""
 PROGRESS = "notifications/progress"
 REMOVED = frozenset({"initialize", "ping", "logging/setLevel", "resources/subscribe", "resources/unsubscribe"})
 """The requests of earlier revisions that the modern one does not have."""

@@ -7,6 +7,8 @@ from fabric.core.bridge.job import Job, job_of
 from fabric.core.bridge.speaking import choice
 from fabric.core.bridge.speaking.base import Answer, ServerMessage, Speaker
 from fabric.core.bridge.speaking.legacy import Legacy
+from fabric.core.bridge.speaking.legacy_clients.legacy_on_modern import LegacyOnModern
+from fabric.core.bridge.speaking.legacy_clients.undecided import Undecided
 from fabric.core.bridge.speaking.modern import INPUT_IN, Modern
 from fabric.core.bridge.speaking.turns import QUIET_AFTER_CANCEL, Turns
 from fabric.envelope import Envelope, Kind
@@ -126,4 +128,7 @@ def test_a_process_of_unknown_era_reaches_no_client() -> None:
 def test_modern_clients_share_a_process_of_a_modern_server_and_each_session_has_its_own() -> None:
     assert choice.for_modern_clients((MODERN,)) is choice.for_modern_clients((MODERN, LEGACY)) is Modern
     assert choice.for_modern_clients((LEGACY,)) is choice.for_modern_clients(()) is None
-    assert choice.for_legacy_session() is Legacy
+    for spoken in ((LEGACY,), (MODERN, LEGACY)):
+        assert choice.for_legacy_session(spoken, refused=False) is Legacy
+    assert choice.for_legacy_session((MODERN,), refused=False) is Undecided
+    assert choice.for_legacy_session((MODERN,), refused=True) is LegacyOnModern

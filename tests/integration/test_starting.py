@@ -55,7 +55,7 @@ async def test_calls_wait_for_slow_servers_which_are_shown_as_starting(config: W
             calling = asyncio.create_task(call(first, "pid", path="/modern/mcp"))
             opening = asyncio.create_task(Session.open(second, "/legacy/mcp"))
             late = await asyncio.to_thread(until_health, tmp_path, "late", "unhealthy")
-            assert late["reason"].startswith("it answered neither server/discover nor initialize within 2.5 s; startTimeout")
+            assert "within 2.5 s; startTimeout says how long it may take" in late["reason"]  # of whichever start
             began = pids(process, "modern", f"until={go}")
             for era in ("modern", "legacy"):
                 shown = listed_server(tmp_path, era)()

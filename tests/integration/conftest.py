@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import signal
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator
@@ -21,6 +22,9 @@ BROKEN = {"command": sys.executable, "args": ["-c", "import sys; sys.exit('no da
 
 MAX_FRAME_BYTES = 65_536
 """The largest message of the fabric of `listeners`."""
+
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # as in a shell's background job, whose children would ignore Ctrl-C, too
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 Write = Callable[..., Path]
 

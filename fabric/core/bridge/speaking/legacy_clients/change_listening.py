@@ -24,6 +24,10 @@ _CHANGED = {
     "resourcesListChanged": "notifications/resources/list_changed",
 }
 
+FIRST_PAUSE, LONGEST_PAUSE = 0.25, 60.0
+"""Seconds from the end of a request, or the refusal of its renewal, to the next renewal. The pause doubles each time, until one
+has lived that long: each renewal has the client refresh all that it listens to."""
+
 
 class _Filter(msgspec.Struct):
     uris: list[str] = msgspec.field(default_factory=list, name="resourceSubscriptions")
@@ -36,18 +40,24 @@ class _Acknowledged(msgspec.Struct):
 class ChangeListening:
     """What one client listens to. Each method that may ask the server takes the `id` of such a request."""
 
-    __slots__ = ("_current", "_kinds", "_lost", "_meta", "_opening", "_opening_jobs", "_stale", "_uris", "_waiting")
+    __slots__ = (
+        "_current", "_current_since", "_kinds", "_lost", "_meta", "_opening", "_opening_jobs", "_pause", "_renewed_at", "_stale",
+        "_uris", "_waiting",
+    )  # fmt: skip
 
     def __init__(self, meta: Members) -> None:
         self._meta = meta
         self._kinds: tuple[str, ...] = ()
         self._uris: dict[str, None] = {}
         self._current = ""  # the id of the request that was acknowledged last
+        self._current_since = 0.0  # since when there has been one
         self._opening = ""  # of the one that is not yet
         self._opening_jobs: list[tuple[Job, str]] = []  # the clients' requests that it answers; with the URI of a subscribe
         self._waiting: list[tuple[Job, str]] = []  # those that the next one answers
         self._stale = False  # another set than that of the opening one is wanted
         self._lost = False  # the server has ended the current one
+        self._renewed_at = 0.0  # when it may be asked for again
+        self._pause = FIRST_PAUSE  # before the renewal after that
 
     def begin(self, kinds: tuple[str, ...], id: str) -> tuple[Output, ...]:
         """The client is ready to be notified of these kinds of changes, by their names in the filter."""
@@ -71,9 +81,9 @@ class ChangeListening:
         self._opening_jobs = [each for each in self._opening_jobs if each[0] is not job]
         self._waiting = [each for each in self._waiting if each[0] is not job]
 
-    def look(self, id: str) -> tuple[Output, ...]:
-        """The regular look: listen again, if the server has ended that."""
-        return self._renew(id) if self._lost and not self._opening else ()
+    def look(self, id: str, now: float) -> tuple[Output, ...]:
+        """The regular look: listen again, if the server has ended that and the pause is over."""
+        return self._renew(id) if self._lost and not self._opening and now >= self._renewed_at else ()
 
     # ------------------------------------------------------------ from the process
     def asked(self, id: str) -> bool:
@@ -84,7 +94,7 @@ class ChangeListening:
         """Whether a notification is of the request that counts, or of none."""
         return jsonrpc.text(jsonrpc.refers_to(message)) in ("", self._current)
 
-    def acknowledged(self, message: Message, id: str) -> tuple[Output, ...]:
+    def acknowledged(self, message: Message, id: str, now: float) -> tuple[Output, ...]:
         """The server has agreed to a request, or to a part of it."""
         if jsonrpc.text(jsonrpc.refers_to(message)) != self._opening or not self._opening:
             return ()
@@ -93,6 +103,8 @@ class ChangeListening:
         except msgspec.DecodeError:
             honoured = []
         outputs: list[Output] = [cancelled(self._current)] if self._current else []
+        if not self._current:
+            self._current_since = now
         self._current, self._opening = self._opening, ""
         for job, uri in self._opening_jobs:
             if uri and uri not in honoured:
@@ -103,11 +115,14 @@ class ChangeListening:
         self._lost, self._opening_jobs = False, []
         return (*outputs, *(self._renew(id) if self._stale else ()))
 
-    def ended(self, ended: str, error: msgspec.Raw, id: str) -> tuple[Output, ...]:
+    def ended(self, ended: str, error: msgspec.Raw, id: str, now: float) -> tuple[Output, ...]:
         """The server has ended the request of the id `ended`, or refused it. error: why, raw JSON; empty for a graceful end."""
-        if ended == self._current:
+        if ended and ended == self._current:
             self._current, self._lost = "", True
-        if ended != self._opening:
+            if now - self._current_since >= self._pause:
+                self._pause = FIRST_PAUSE
+            self._put_off(now)
+        if not ended or ended != self._opening:
             return ()
         jobs, self._opening, self._opening_jobs, self._lost = self._opening_jobs, "", [], False
         outputs = []
@@ -115,6 +130,11 @@ class ChangeListening:
             self._uris.pop(uri, None)
             outputs.append((_failed(job, error) if error else _refused(job, uri)) if uri else _done(job))
         return (*outputs, *(self._renew(id) if self._stale else ()))
+
+    def _put_off(self, now: float) -> None:
+        """Renew after a pause, which is longer the next time."""
+        self._renewed_at = now + self._pause
+        self._pause = min(2 * self._pause, LONGEST_PAUSE)
 
     def _renew(self, id: str) -> tuple[Output, ...]:
         """Ask for what is wanted now; while another such request is not acknowledged, after that."""

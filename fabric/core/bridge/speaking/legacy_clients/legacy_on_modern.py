@@ -126,9 +126,9 @@ class LegacyOnModern(Speaker):
             frame = swap.with_reference(frame, jsonrpc.quoted(call.running))
         return (frame or cancelled(call.running), *questions)
 
-    def look(self, now: float) -> tuple[Output, ...]:  # noqa: ARG002 - the base's
+    def look(self, now: float) -> tuple[Output, ...]:
         """See Speaker."""
-        return (*map(self._again, self._rounds.due()), *self._listening.look(self._own_id()))
+        return (*map(self._again, self._rounds.due()), *self._listening.look(self._own_id(), now))
 
     # ------------------------------------------------------------ from the process
     def job_of(self, id: str) -> Job | None:
@@ -144,14 +144,14 @@ class LegacyOnModern(Speaker):
         if job is not None:
             return self._opened(message, job) if job.kind is Kind.OPEN else self._answered(message, job)
         if message.kind is MessageKind.RESPONSE:
-            return self._listening.ended(jsonrpc.text(message.id), message.error, self._own_id())
+            return self._listening.ended(jsonrpc.text(message.id), message.error, self._own_id(), now)
         if message.kind is MessageKind.REQUEST:
             return super().hear(message, None, now)
         match message.method:
             case _ if message.method == ACKNOWLEDGED:
-                return self._listening.acknowledged(message, self._own_id())
+                return self._listening.acknowledged(message, self._own_id(), now)
             case "notifications/cancelled":  # a server may end nothing else by it
-                return self._listening.ended(jsonrpc.text(jsonrpc.refers_to(message)), msgspec.Raw(), self._own_id())
+                return self._listening.ended(jsonrpc.text(jsonrpc.refers_to(message)), msgspec.Raw(), self._own_id(), now)
             case "notifications/progress":
                 current = self._progresses(message)
             case _:

@@ -1,0 +1,76 @@
+"""How a bridge listens to a modern server's changes for a legacy client, where the server ends, refuses or ignores that."""
+
+from __future__ import annotations
+
+import msgspec
+
+from fabric.core.bridge.speaking.legacy_clients.change_listening import FIRST_PAUSE, LONGEST_PAUSE
+from fabric.mcp import jsonrpc
+from fabric.mcp.jsonrpc import Message
+from tests.unit.core.bridge.driven_bridge import MODERN, DrivenBridge, frame, notification, result, written
+
+CAPABILITIES = {"tools": {"listChanged": True}, "resources": {"subscribe": True}}
+SUBSCRIPTION = "io.modelcontextprotocol/subscriptionId"
+
+
+class Listening:
+    """A legacy session at a server that speaks only the modern revision, and the requests to listen to changes."""
+
+    def __init__(self) -> None:
+        self.bridge = DrivenBridge(MODERN, warm=0)
+        pool = self.bridge.core.pools["s"]
+        pool.known = msgspec.structs.replace(pool.known, refused=True)
+        self.bridge.initialize("session")
+        self.child = self.bridge.core.sessions.open["session"].child
+        self.bridge.server_starts(self.child)
+        discovered = result("session", supportedVersions=[jsonrpc.MODERN_VERSION], capabilities=CAPABILITIES)
+        self.bridge.server_writes(self.child, discovered)
+        (self.listen,) = written(self.bridge.client_sends(notification("notifications/initialized")), self.child)
+
+    @property
+    def id(self) -> str:
+        """The id of the newest request."""
+        return jsonrpc.text(self.listen.id)
+
+    def acknowledge(self, **honoured: object) -> None:
+        method, meta = "notifications/subscriptions/acknowledged", {SUBSCRIPTION: self.id}
+        self.bridge.server_writes(self.child, notification(method, _meta=meta, notifications=honoured))
+
+    def end(self) -> None:
+        self.bridge.server_writes(self.child, result(self.id, resultType="complete"))
+
+    def refuse(self) -> None:
+        self.bridge.server_writes(self.child, frame(id=self.id, error={"code": jsonrpc.INTERNAL_ERROR, "message": "busy"}))
+
+    def waited(self) -> float:
+        """Let time pass until the bridge listens again; how long that was."""
+        begun = self.bridge.now
+        while not (messages := self.pass_time(0.25)):
+            assert self.bridge.now - begun < 2 * LONGEST_PAUSE
+        (self.listen,) = messages
+        assert self.listen.method == "subscriptions/listen"
+        return self.bridge.now - begun
+
+    def pass_time(self, seconds: float) -> list[Message]:
+        return written(self.bridge.pass_time(seconds), self.child)
+
+
+def test_the_pause_before_listening_again_doubles_for_a_server_that_ends_it_at_once() -> None:
+    listening, pauses = Listening(), list[float]()
+    for _ in range(12):
+        listening.acknowledge()
+        listening.end()
+        pauses.append(listening.waited())
+    assert pauses == [min(FIRST_PAUSE * 2**number, LONGEST_PAUSE) for number in range(12)]
+
+
+def test_the_pause_is_short_again_after_a_request_that_lived_as_long() -> None:
+    listening = Listening()
+    for _ in range(6):
+        listening.acknowledge()
+        listening.end()
+        pause = listening.waited()
+    listening.acknowledge()
+    listening.pass_time(2 * pause)
+    listening.end()
+    assert listening.waited() == FIRST_PAUSE

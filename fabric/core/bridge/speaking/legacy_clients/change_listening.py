@@ -124,7 +124,9 @@ class ChangeListening:
             self._put_off(now)
         if not ended or ended != self._opening:
             return ()
-        jobs, self._opening, self._opening_jobs, self._lost = self._opening_jobs, "", [], False
+        jobs, self._opening, self._opening_jobs = self._opening_jobs, "", []
+        if self._lost:
+            self._put_off(now)
         outputs = []
         for job, uri in jobs:
             self._uris.pop(uri, None)

@@ -74,3 +74,23 @@ def test_the_pause_is_short_again_after_a_request_that_lived_as_long() -> None:
     listening.pass_time(2 * pause)
     listening.end()
     assert listening.waited() == FIRST_PAUSE
+
+
+def test_a_refused_renewal_is_tried_again_after_longer_pauses() -> None:
+    listening = Listening()
+    listening.acknowledge()
+    listening.pass_time(1.0)
+    listening.end()
+    pauses = [listening.waited()]
+    for _ in range(3):
+        listening.refuse()
+        pauses.append(listening.waited())
+    assert pauses == [FIRST_PAUSE * 2**number for number in range(4)]
+    listening.acknowledge(toolsListChanged=True)
+    assert listening.bridge.core.sessions.open["session"].own.kept_messages == 1  # the client is to refresh
+
+
+def test_a_server_that_refuses_the_first_request_is_not_asked_again() -> None:
+    listening = Listening()
+    listening.refuse()
+    assert listening.pass_time(2 * LONGEST_PAUSE) == []

@@ -7,6 +7,8 @@ for in a new request, and the old one is cancelled once that is acknowledged: no
 
 from __future__ import annotations
 
+from math import inf
+
 import msgspec
 
 from fabric.core.bridge.job import Job
@@ -28,6 +30,9 @@ FIRST_PAUSE, LONGEST_PAUSE = 0.25, 60.0
 """Seconds from the end of a request, or the refusal of its renewal, to the next renewal. The pause doubles each time, until one
 has lived that long: each renewal has the client refresh all that it listens to."""
 
+ACKNOWLEDGED_WITHIN = 10.0
+"""Seconds after which a request that the server has not acknowledged counts as refused: the next one waits for it."""
+
 
 class _Filter(msgspec.Struct):
     uris: list[str] = msgspec.field(default_factory=list, name="resourceSubscriptions")
@@ -41,8 +46,8 @@ class ChangeListening:
     """What one client listens to. Each method that may ask the server takes the `id` of such a request."""
 
     __slots__ = (
-        "_current", "_current_since", "_kinds", "_lost", "_meta", "_opening", "_opening_jobs", "_pause", "_renewed_at", "_stale",
-        "_uris", "_waiting",
+        "_current", "_current_since", "_kinds", "_lost", "_meta", "_opening", "_opening_jobs", "_overdue", "_pause", "_renewed_at",
+        "_stale", "_uris", "_waiting",
     )  # fmt: skip
 
     def __init__(self, meta: Members) -> None:
@@ -52,6 +57,7 @@ class ChangeListening:
         self._current = ""  # the id of the request that was acknowledged last
         self._current_since = 0.0  # since when there has been one
         self._opening = ""  # of the one that is not yet
+        self._overdue = inf  # when that one is given up; infinite until the first look at it
         self._opening_jobs: list[tuple[Job, str]] = []  # the clients' requests that it answers; with the URI of a subscribe
         self._waiting: list[tuple[Job, str]] = []  # those that the next one answers
         self._stale = False  # another set than that of the opening one is wanted
@@ -82,8 +88,13 @@ class ChangeListening:
         self._waiting = [each for each in self._waiting if each[0] is not job]
 
     def look(self, id: str, now: float) -> tuple[Output, ...]:
-        """The regular look: listen again, if the server has ended that and the pause is over."""
-        return self._renew(id) if self._lost and not self._opening and now >= self._renewed_at else ()
+        """The regular look: give up a request that is not acknowledged; listen again, if the server has ended that."""
+        if self._opening:
+            self._overdue = min(self._overdue, now + ACKNOWLEDGED_WITHIN)
+            if now < self._overdue:
+                return ()
+            return (cancelled(self._opening), *self.ended(self._opening, msgspec.Raw(), id, now))
+        return self._renew(id) if self._lost and now >= self._renewed_at else ()
 
     # ------------------------------------------------------------ from the process
     def asked(self, id: str) -> bool:
@@ -147,7 +158,7 @@ class ChangeListening:
         if not self._kinds and not self._uris:
             ended, self._current, self._lost = self._current, "", False
             return (*([cancelled(ended)] if ended else ()), *(_done(job) for job, _ in jobs))
-        self._opening, self._opening_jobs = id, jobs
+        self._opening, self._opening_jobs, self._overdue = id, jobs, inf
         return (modern_requests.listen(jsonrpc.quoted(id), self._meta, self._kinds, self._uris),)
 
     def _refresh(self) -> list[Output]:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import msgspec
 
-from fabric.core.bridge.speaking.legacy_clients.change_listening import FIRST_PAUSE, LONGEST_PAUSE
+from fabric.core.bridge.speaking.legacy_clients.change_listening import ACKNOWLEDGED_WITHIN, FIRST_PAUSE, LONGEST_PAUSE
+from fabric.envelope import Kind
 from fabric.mcp import jsonrpc
 from fabric.mcp.jsonrpc import Message
 from tests.unit.core.bridge.driven_bridge import MODERN, DrivenBridge, frame, notification, result, written
@@ -94,3 +95,32 @@ def test_a_server_that_refuses_the_first_request_is_not_asked_again() -> None:
     listening = Listening()
     listening.refuse()
     assert listening.pass_time(2 * LONGEST_PAUSE) == []
+
+
+def subscribe(listening: Listening, uri: str) -> None:
+    listening.bridge.request("sub", body=frame(id="sub", method="resources/subscribe", params={"uri": uri}))
+    listening.bridge.posted()
+
+
+def test_a_request_that_is_never_acknowledged_is_cancelled_and_the_next_one_takes_the_subscriptions_that_waited() -> None:
+    listening = Listening()
+    unanswered = listening.listen.id
+    subscribe(listening, "u")
+    assert listening.pass_time(ACKNOWLEDGED_WITHIN - 1.0) == []
+    cancel, listening.listen = listening.pass_time(2.0)
+    assert (cancel.method, jsonrpc.refers_to(cancel)) == ("notifications/cancelled", unanswered)
+    assert b'"resourceSubscriptions":["u"]' in listening.listen.frame
+    listening.acknowledge(resourceSubscriptions=["u"])
+    (answer,) = listening.bridge.posted(Kind.ANSWER)
+    assert answer.body == result("sub")
+
+
+def test_a_subscription_that_is_never_acknowledged_is_refused() -> None:
+    listening = Listening()
+    listening.acknowledge()
+    subscribe(listening, "u")
+    (cancel,) = listening.pass_time(ACKNOWLEDGED_WITHIN + 1.0)
+    assert cancel.method == "notifications/cancelled"
+    (answer,) = listening.bridge.posted(Kind.ANSWER)
+    assert msgspec.json.decode(answer.body)["error"]["code"] == jsonrpc.INVALID_PARAMS
+    assert listening.pass_time(LONGEST_PAUSE) == []  # the request before it still stands

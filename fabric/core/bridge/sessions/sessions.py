@@ -186,8 +186,12 @@ class Sessions:
     def message(self, session: Session, output: ServerMessage, now: float) -> None:
         """Send a request or notification of the session's server to its client."""
         frame, progress = output.frame, output.message.method == PROGRESS
+        if output.job is not None and output.job.exchange not in self._jobs.open:
+            return  # another question of its call has ended the call
         if output.job is not None and len(frame) + LONGEST_NAMES > self._member.largest_body_bytes:
             text = f"{session.server} asks for input in {len(frame)} bytes, which is more than passes this broker"
+            child = self._processes.by_id[session.child]
+            self._carry_out(session, child, child.speaker.cancel(output.job, b"", now), now)
             self._jobs.fault(output.job, Fault(Reason.TOO_LARGE, text), now)
             return
         own = output.job

@@ -157,6 +157,17 @@ class DrivenBridge:
         self.posted()
         return child
 
+    def session_across_eras(self, session: str = "session", **capabilities: Any) -> str:
+        """Open a legacy session at a server that is known to speak only the modern revision; returns its process."""
+        pool = self.core.pools["s"]
+        pool.known = msgspec.structs.replace(pool.known, refused=True)
+        self.initialize(session)
+        child = self.core.sessions.open[session].child
+        self.server_starts(child)
+        self.server_writes(child, result(session, **DISCOVERED, capabilities=capabilities))
+        self.posted()
+        return child
+
     def request(self, exchange: str, id: int = 1, *, session: str = "session", edge: str = "e", **fields: Any) -> list[Effect]:
         """A request of a session's client comes through an edge. id: the client's."""
         envelope_fields: dict[str, Any] = {

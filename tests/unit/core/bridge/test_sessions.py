@@ -10,7 +10,10 @@ from fabric.core.bridge.sessions.sessions import PRIMED_AFTER
 from fabric.core.effects import Effect, StopServer
 from fabric.core.events import ServerBehind, ServerCaughtUp
 from fabric.envelope import Envelope, Kind
-from tests.unit.core.bridge.driven_bridge import INITIALIZED, LEGACY, DrivenBridge, frame, notification, result, written
+from fabric.errors import InvalidFrame
+from fabric.mcp import jsonrpc
+from fabric.mcp.jsonrpc import parse
+from tests.unit.core.bridge.driven_bridge import INITIALIZED, LEGACY, MODERN, DrivenBridge, frame, notification, result, written
 
 LOG = notification("notifications/message", level="info", data="x")
 
@@ -309,3 +312,32 @@ def test_a_request_that_its_edge_cancels_is_answered_on_its_resumed_stream() -> 
     (answer, end) = bridge.posted()
     assert (answer.exchange, fault(answer)) == ("get", ("outcome_unknown", False))
     assert (end.kind, end.exchange) == (Kind.ENDED, "get")
+
+
+# ---------------------------------------------------------------- across eras
+@pytest.mark.parametrize("sizes", [(9_900, 1), (1, 9_900)])
+def test_a_question_too_large_for_the_broker_ends_its_call_with_all_its_questions(sizes: tuple[int, int]) -> None:
+    bridge = DrivenBridge(MODERN, warm=0, largest_message_bytes=10_000)
+    child = bridge.session_across_eras()
+    bridge.request("in")
+    asked = {f"q{size}": {"method": "elicitation/create", "params": {"message": "x" * size}} for size in sizes}
+    bridge.server_writes(child, result("in", resultType="input_required", inputRequests=asked))
+    *before, answer = [envelope for envelope in bridge.posted() if envelope.body]
+    assert fault(answer) == ("too_large", False)
+    messages = [parse(envelope.body) for envelope in before]
+    open_questions = {jsonrpc.text(message.id) for message in messages if message.id}
+    assert len(open_questions) == sizes.index(9_900)
+    assert open_questions <= {jsonrpc.text(jsonrpc.refers_to(message)) for message in messages if not message.id}
+    assert bridge.core.pools["s"].children[child].speaker.unanswered_by_clients == 0
+
+
+def test_an_answer_that_cannot_be_carried_ends_its_call_also_in_a_later_round() -> None:
+    bridge = DrivenBridge(MODERN, warm=0)
+    child = bridge.session_across_eras()
+    bridge.request("in")
+    (again,) = written(bridge.server_writes(child, result("in", resultType="input_required", requestState="1")), child)
+    bridge.posted()
+    bridge.core.server_events.garbled(child, parse(result(jsonrpc.text(again.id))), InvalidFrame(0, "no"), bridge.now)
+    bridge.pass_time(0.25)
+    (answer,) = bridge.posted(Kind.ANSWER)
+    assert (answer.exchange, fault(answer)) == ("in", ("invalid", False))

@@ -46,8 +46,8 @@ class ChangeListening:
     """What one client listens to. Each method that may ask the server takes the `id` of such a request."""
 
     __slots__ = (
-        "_current", "_current_since", "_kinds", "_lost", "_meta", "_opening", "_opening_jobs", "_overdue", "_pause", "_renewed_at",
-        "_stale", "_uris", "_waiting",
+        "_current", "_current_since", "_kinds", "_lost", "_meta", "_opening", "_opening_jobs", "_overdue", "_pause",
+        "_renewed_at", "_stale", "_uris", "_waiting",
     )  # fmt: skip
 
     def __init__(self, meta: Members) -> None:

@@ -10,7 +10,6 @@ from fabric.mcp import jsonrpc
 from fabric.mcp.jsonrpc import Message
 from tests.unit.core.bridge.driven_bridge import MODERN, DrivenBridge, frame, notification, result, written
 
-CAPABILITIES = {"tools": {"listChanged": True}, "resources": {"subscribe": True}}
 SUBSCRIPTION = "io.modelcontextprotocol/subscriptionId"
 
 
@@ -19,13 +18,7 @@ class Listening:
 
     def __init__(self) -> None:
         self.bridge = DrivenBridge(MODERN, warm=0)
-        pool = self.bridge.core.pools["s"]
-        pool.known = msgspec.structs.replace(pool.known, refused=True)
-        self.bridge.initialize("session")
-        self.child = self.bridge.core.sessions.open["session"].child
-        self.bridge.server_starts(self.child)
-        discovered = result("session", supportedVersions=[jsonrpc.MODERN_VERSION], capabilities=CAPABILITIES)
-        self.bridge.server_writes(self.child, discovered)
+        self.child = self.bridge.session_across_eras(tools={"listChanged": True}, resources={"subscribe": True})
         (self.listen,) = written(self.bridge.client_sends(notification("notifications/initialized")), self.child)
 
     @property

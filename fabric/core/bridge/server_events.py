@@ -150,7 +150,8 @@ class ServerEvents:
         """A server wrote a message whose ids cannot be swapped: an answer becomes an error, any other message is dropped."""
         child = self._processes.by_id.get(child_id)
         if child is not None and message.kind is MessageKind.RESPONSE:
-            job = child.jobs.get(jsonrpc.text(message.id))
+            id = jsonrpc.text(message.id)
+            job = child.jobs.get(id) or child.speaker.job_of(id)
             if job is not None:
                 reason = f"{job.server} sent an answer that cannot be carried: {error}"
                 self._jobs.fault(job, Fault(Reason.INVALID, reason), now)

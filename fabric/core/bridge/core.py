@@ -252,8 +252,10 @@ class BridgeCore(MemberCore):
         """Give a job from a queue to a process of its server."""
         if job.kind is Kind.OPEN:
             self.sessions.begin(job, pool, now)
-        else:
-            self.jobs.give(job, now)
+        elif not self.jobs.give(job, now):
+            self.sessions.make_room(pool, job.exchange, now)
+            if not self.jobs.give(job, now):
+                self.jobs.give_back(job, "", now)
 
     # ------------------------------------------------------------ what edges send
     def _envelope(self, peer: str, envelope: Envelope, now: float) -> None:

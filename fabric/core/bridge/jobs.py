@@ -92,8 +92,8 @@ class Jobs:
         job.delivery = 0
 
     # ------------------------------------------------------------ running
-    def give(self, job: Job, now: float) -> None:
-        """Give a modern request to a process of its server, or have it wait for one; where none can be had, it goes back."""
+    def give(self, job: Job, now: float) -> bool:
+        """Give a modern request to a process of its server, or have it wait for one. Returns False where none can be had."""
         pool = self._pools[job.server]
         child = pool.shared() if pool.modern is not None else pool.initialized.process_for(job, now)
         if child is not None:
@@ -101,12 +101,14 @@ class Jobs:
         elif pool.modern is not None or pool.initialized.awaits(job):
             pool.slots.wait(job)
         else:
-            self.give_back(job, "", now)
+            return False
+        return True
 
     def run_waiting(self, pool: Pool, now: float) -> None:
         """There may be a process now for modern requests that wait for one."""
         for job in pool.slots.release():
-            self.give(job, now)
+            if not self.give(job, now):
+                self.give_back(job, "", now)
 
     def run(self, job: Job, child: Child, now: float) -> None:
         """Have a process run a job, at once or when its turn comes."""

@@ -94,4 +94,4 @@ class BridgeSnapshot(MemberSnapshot, frozen=True, kw_only=True):
     crowded_sessions: int
     """Sessions whose process is not read because the lane to their edge is full."""
     openings: int
-    """New sessions that got no process in the last seconds."""
+    """New sessions and modern calls that got no process in the last seconds."""

@@ -57,8 +57,7 @@ class Sessions:
 
     def begin(self, job: Job, pool: Pool, now: float) -> None:
         """Give an initialize to a process of its own; this bridge owns the session from now on."""
-        if pool.full and (evicted := self.giving_way(pool, job.exchange, now)) is not None:
-            self.end(evicted, now)
+        self.make_room(pool, job.exchange, now)
         child = pool.for_session(job.exchange, now)
         if child is None:
             self._jobs.give_back(job, "", now)
@@ -311,9 +310,15 @@ class Sessions:
                 session.used = now
                 session.unwatched(job)
 
-    def giving_way(self, pool: Pool, opening: str, now: float) -> Session | None:
-        """The session to evict for a new one on a full server; None if there is none yet."""
-        return self._eviction.next(self.open.values(), pool, opening, now)
+    def giving_way(self, pool: Pool, work: str, now: float) -> Session | None:
+        """The session to evict for new work on a full server; None if there is none yet. work: its exchange."""
+        return self._eviction.next(self.open.values(), pool, work, now)
+
+    def make_room(self, pool: Pool, work: str, now: float) -> None:
+        """End the session that gives way to new work, if the server is full. work: its exchange."""
+        if pool.full and (evicted := self.giving_way(pool, work, now)) is not None:
+            self._eviction.begun(pool.name, work)
+            self.end(evicted, now)
 
     def sweep(self, now: float) -> None:
         """End HTTP sessions that were left alone for too long, and requests without an edge in sessions without messages."""

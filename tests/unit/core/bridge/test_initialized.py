@@ -8,6 +8,7 @@ import msgspec
 import pytest
 
 from fabric.core.bridge.processes.initialized import IDLE
+from fabric.core.bridge.sessions.eviction import EVICT_AFTER
 from fabric.core.bridge.speaking.asking_calls import GRACE, REPLAYED
 from fabric.core.bridge.speaking.modern import INPUT_IN
 from fabric.core.effects import Effect, StopServer
@@ -102,6 +103,19 @@ def test_work_goes_back_where_the_server_has_as_many_processes_as_it_may_have() 
     initialize(bridge)
     work(bridge, "y", SAMPLING)
     assert [(each.kind, each.exchange) for each in bridge.posted(*ENDS)] == [(Kind.RETURNED, "y")]
+
+
+@pytest.mark.parametrize("meta", [None, SAMPLING])
+def test_a_session_that_is_left_alone_gives_way_to_a_modern_call_on_a_full_server(meta: dict[str, Any] | None) -> None:
+    bridge = DrivenBridge(LEGACY, warm=0, max_processes=2)
+    first, second = bridge.session("first"), bridge.session("second")
+    work(bridge, "early", meta)
+    assert [(each.kind, each.exchange) for each in bridge.posted(*ENDS)] == [(Kind.RETURNED, "early")]
+    bridge.pass_time(EVICT_AFTER + 1.0)
+    assert stopped(work(bridge, "x", meta)) == [first]
+    initialize(bridge)
+    assert stopped(work(bridge, "y")) == ([second] if meta else [])  # a call that finds a process evicts no session
+    assert bridge.posted(Kind.RETURNED) == []
 
 
 def test_a_request_that_is_cancelled_while_it_waits_reaches_no_process() -> None:

@@ -8,6 +8,7 @@ import msgspec
 
 from fabric.core.bridge.processes.child import Child
 from fabric.core.bridge.processes.health import Condition
+from fabric.core.bridge.processes.initialized import InitializedProcesses
 from fabric.core.bridge.processes.limits import ServerLimits
 from fabric.core.bridge.processes.probe import Known
 from fabric.mcp import requests
@@ -31,6 +32,7 @@ class CheckedServer(Protocol):
     children: dict[str, Child]
     condition: Condition
     known: Known
+    initialized: InitializedProcesses
 
     def shared(self) -> Child | None:
         """See Pool.shared."""
@@ -98,7 +100,8 @@ class Checkup:
 
     def _begin(self, now: float) -> None:
         pool, shared = self._pool, self._pool.shared()
-        child = shared or (pool.harmless_to_ask if self._checks.ping else None)
+        in_service = shared or pool.initialized.shared
+        child = in_service or (pool.harmless_to_ask if self._checks.ping else None)
         self.put_off(now)
         if self._checks.command:
             self.under_way = Check(now + 2 * self._checks.timeout)  # the runtime bounds its time
@@ -107,7 +110,7 @@ class Checkup:
             self._count += 1
             id = f"check-{self._count}"
             self.under_way = Check(now + self._checks.timeout, child, id)
-            self._pinged = None if child is shared or pool.known.pinged else child
+            self._pinged = None if child is in_service or pool.known.pinged else child
             pool.ask(child, requests.discover(id) if child is shared else requests.ping(id))
 
     def minds(self, child: Child) -> bool:

@@ -102,6 +102,12 @@ class InitializedProcesses:
         return True
 
     # ------------------------------------------------------------ what they do
+    @property
+    def shared(self) -> Child | None:
+        """The process that all clients share that can be asked nothing; None if there is none that takes work."""
+        shared = (child for child, each in self._open.values() if each.ready and not each.declared.exclusive and not child.old)
+        return next(shared, None)
+
     def failure(self, child: Child) -> str:
         """Why a process has refused its initialize, for people; empty if it has not."""
         return self._open[child.id][1].failure if child.id in self._open else ""

@@ -7,11 +7,13 @@ from typing import Any
 import msgspec
 import pytest
 
+from fabric.core.bridge.processes.health import Checks
 from fabric.core.bridge.processes.initialized import IDLE
 from fabric.core.bridge.sessions.eviction import EVICT_AFTER
 from fabric.core.bridge.speaking.asking_calls import GRACE, REPLAYED
 from fabric.core.bridge.speaking.modern import INPUT_IN
 from fabric.core.effects import Effect, StopServer
+from fabric.core.peers.announcement import Health
 from fabric.envelope import Envelope, Kind
 from fabric.mcp import jsonrpc
 from fabric.mcp.jsonrpc import Message
@@ -266,6 +268,30 @@ def test_a_process_that_does_not_answer_a_cancelled_call_is_stopped() -> None:
     child, _ = parked(bridge)
     assert stopped(bridge.pass_time(INPUT_IN + 1.0)) == []
     assert child in stopped(bridge.pass_time(GRACE + 1.0))
+
+
+@pytest.mark.parametrize("warm", [0, 1])
+def test_a_shared_process_that_hangs_fails_its_checks_and_is_replaced(warm: int) -> None:
+    bridge = DrivenBridge(LEGACY, warm=warm, checks=Checks(patience=100.0))
+    work(bridge, "x")
+    child = bridge.core.pools["s"].initialized.children[0].id
+    [asked] = written(bridge.server_starts(child), child)
+    bridge.server_writes(child, result(jsonrpc.text(asked.id), **INITIALIZED))
+    effects = bridge.pass_time(100.0)
+    assert {message.method for message in written(effects, child)} == {"ping"}
+    assert bridge.posted(*ENDS) == []  # a busy process may answer late
+    assert child in stopped(bridge.pass_time(100.0))
+    assert [(each.kind, each.exchange) for each in bridge.posted(*ENDS)] == [(Kind.RETURNED, "x")]
+
+
+def test_a_shared_process_that_answers_its_checks_stays() -> None:
+    bridge = DrivenBridge(LEGACY, warm=0)
+    work(bridge, "x")
+    child, _ = initialize(bridge)
+    for _ in range(10):
+        for asked in written(bridge.pass_time(33.0), child):
+            assert stopped(bridge.server_writes(child, result(jsonrpc.text(asked.id)))) == []
+    assert bridge.core.pools["s"].condition.health is Health.HEALTHY
 
 
 def test_an_idle_process_is_stopped_after_a_while() -> None:

@@ -2,7 +2,8 @@
 
 Each is initialized for one kind of client. One process serves all clients that can be asked nothing, side by side; every other
 kind has as many processes as it has calls at once. A process is started, or taken from the warm ones, when a call needs it. An
-idle one makes room for sessions and for other kinds, the one that was used longest ago first.
+idle one makes room for sessions and for other kinds, the one that was used longest ago first. Where none is idle and work
+waits, the call that has been parked longest is given up.
 
 Above it: the pool, jobs and server_events. Below it: the Speakers of such processes.
 """
@@ -22,6 +23,8 @@ from fabric.mcp.jsonrpc import Message
 
 IDLE = 300.0
 """Seconds that a process is kept for the next client of its kind."""
+INPUT_IN_LEAST = 30.0
+"""Seconds that a client has in any case to bring input to its parked call, if other work waits for a process."""
 
 
 class ServerPool(Protocol):
@@ -146,6 +149,15 @@ class InitializedProcesses:
 
     def _idle(self, child: Child, speaker: ModernOnLegacy) -> bool:
         return speaker.ready and not speaker.busy and not child.jobs
+
+    def make_room(self, now: float) -> None:
+        """Work finds no process: give up the call that has been parked longest, unless a process is about to be idle."""
+        parked = [(child, speaker) for child, speaker in self._open.values() if speaker.awaits_input_until]
+        if not parked or any(speaker.stop_at for _, speaker in self._open.values()):
+            return
+        child, speaker = min(parked, key=lambda each: each[1].awaits_input_until)
+        for frame in speaker.expire(now, INPUT_IN_LEAST):
+            self._pool.tell(child, frame)
 
     def amounts(self) -> dict[str, int]:
         """See ServerProcesses."""

@@ -311,8 +311,14 @@ class Sessions:
                 session.unwatched(job)
 
     def giving_way(self, pool: Pool, work: str, now: float) -> Session | None:
-        """The session to evict for new work on a full server; None if there is none yet. work: its exchange."""
-        return self._eviction.next(self.open.values(), pool, work, now)
+        """The session to evict for new work on a full server; if there is none yet, a parked call may make room.
+
+        work: the exchange of the work.
+        """
+        evicted = self._eviction.next(self.open.values(), pool, work, now)
+        if evicted is None:
+            pool.initialized.make_room(now)
+        return evicted
 
     def make_room(self, pool: Pool, work: str, now: float) -> None:
         """End the session that gives way to new work, if the server is full. work: its exchange."""

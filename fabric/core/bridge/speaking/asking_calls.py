@@ -58,12 +58,12 @@ class AskingCalls(ModernOnLegacy):
         """See ModernOnLegacy."""
         return len(self._call.open) if self._call is not None else 0
 
-    def expire(self, now: float) -> tuple[bytes, ...]:
+    def expire(self, now: float, wait: float = INPUT_IN) -> tuple[bytes, ...]:
         """See ModernOnLegacy."""
         call = self._call
-        if call is None or not self.awaits_input_until or now < self.awaits_input_until:
+        if call is None or not self.awaits_input_until or now < self.awaits_input_until - INPUT_IN + wait:
             return ()
-        return self._give_up(call, now, f"its client brought no input within {INPUT_IN:g} s")
+        return self._give_up(call, now, f"its client brought no input within {wait:g} s")
 
     # ------------------------------------------------------------ to the process
     def _run(self, job: Job, message: Message, level: str) -> tuple[Output, ...]:

@@ -13,6 +13,7 @@ from fabric.core.bridge.job import Job
 from fabric.core.bridge.speaking.base import Answer, Output, ServerMessage, Speaker
 from fabric.core.bridge.speaking.declared import ANYBODY, Declared
 from fabric.core.bridge.speaking.listeners import KINDS, UPDATED, Listeners
+from fabric.core.bridge.speaking.modern import INPUT_IN
 from fabric.mcp import eras, jsonrpc
 from fabric.mcp.across_eras import discover, inputs, meta, results
 from fabric.mcp.across_eras.discover import Initialized
@@ -71,8 +72,8 @@ class ModernOnLegacy(Speaker):
         """How many requests of its own the process has not answered."""
         return len(self._own)
 
-    def expire(self, now: float) -> tuple[bytes, ...]:  # noqa: ARG002 - that of one call at a time looks at it
-        """Give up what has waited for its client for too long."""
+    def expire(self, now: float, wait: float = INPUT_IN) -> tuple[bytes, ...]:  # noqa: ARG002 - that of one call at a time does
+        """Give up what has waited for its client for longer than this."""
         return ()
 
     def _new_own_id(self) -> str:

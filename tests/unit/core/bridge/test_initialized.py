@@ -8,7 +8,7 @@ import msgspec
 import pytest
 
 from fabric.core.bridge.processes.health import Checks
-from fabric.core.bridge.processes.initialized import IDLE
+from fabric.core.bridge.processes.initialized import IDLE, INPUT_IN_LEAST
 from fabric.core.bridge.sessions.eviction import EVICT_AFTER
 from fabric.core.bridge.speaking.asking_calls import GRACE, REPLAYED
 from fabric.core.bridge.speaking.modern import INPUT_IN
@@ -260,6 +260,44 @@ def test_the_cancel_of_one_of_two_equal_retries_leaves_the_other() -> None:
     retry(bridge, "three", state)
     [cancel] = written(bridge.send(Kind.CANCEL, exchange="three", attempt=1))
     assert jsonrpc.refers_to(cancel) == b'"y"'
+
+
+@pytest.mark.parametrize("opens", [False, True])
+@pytest.mark.parametrize("answers", [False, True])
+def test_the_call_that_has_been_parked_longest_gives_way_where_no_other_process_is_left(opens: bool, answers: bool) -> None:
+    bridge = DrivenBridge(LEGACY, warm=0, max_processes=2)
+    first, state = parked(bridge, "first")
+    bridge.pass_time(5.0)
+    work(bridge, "second", SAMPLING)
+    second, _ = initialize(bridge)
+    bridge.server_writes(second, frame(id=7, method="sampling/createMessage", params={}))
+
+    def attempt(exchange: str) -> list[Effect]:
+        if not opens:
+            return work(bridge, exchange)
+        opening = frame(id=exchange, method="initialize", params={})
+        effects = bridge.work(exchange, kind=Kind.OPEN, repeatable=False, body=opening)
+        return effects + bridge.send(Kind.GRANT, exchange=exchange, attempt=1)
+
+    bridge.pass_time(INPUT_IN_LEAST - 6.0)
+    assert attempt("early") == []
+    bridge.pass_time(1.0)
+    messages = written(attempt("x"), first)
+    assert b"no input within 30 s" in bytes(messages[0].error)
+    assert messages[1].method == "notifications/cancelled"
+    bridge.pass_time(1.0)
+    assert attempt("x2") == []  # one call makes room at a time
+    if answers:
+        bridge.server_writes(first, result("first", content=[]))
+    else:
+        assert stopped(bridge.pass_time(GRACE)) == [first]
+    bridge.posted()
+    attempt("x3")
+    assert bridge.posted(Kind.RETURNED) == []
+    assert len(bridge.core.pools["s"].children) == 2
+    assert second in bridge.core.pools["s"].children
+    retry(bridge, "late", state)
+    assert bridge.posted(*ENDS)[-1].exchange == "late"
 
 
 # ---------------------------------------------------------------- ends

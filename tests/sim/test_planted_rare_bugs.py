@@ -39,7 +39,7 @@ WITHIN = 150
 class AnySession(Eviction):
     """The first session gives way, even to one that is in use."""
 
-    def next(self, sessions: Iterable[Session], pool: Pool, opening: str, now: float) -> Session | None:
+    def next(self, sessions: Iterable[Session], pool: Pool, work: str, now: float) -> Session | None:
         return next((session for session in sessions if session.server == pool.name and not session.bound), None)
 
 

@@ -2,6 +2,7 @@
 
 A request through a fabric passes the HTTP edge, the broker, the bridge and the stdio server: in `mcp-fabric up` with the
 embedded broker, or in an edge and a bridge on each broker that CONFORMANCE_BROKERS names (`make conformance`).
+`make test` leaves this folder out, as it takes minutes; .ci/run runs both.
 """
 
 from __future__ import annotations

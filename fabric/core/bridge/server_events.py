@@ -81,7 +81,7 @@ class ServerEvents:
             if session is not None:
                 session.used = now
             if isinstance(message, LostAnswer) and job is not None:
-                self._lost(job, message, now)
+                self._lost(child, job, message, now)
                 return
         else:
             if message.kind is MessageKind.REQUEST and message.method == "ping":
@@ -140,8 +140,12 @@ class ServerEvents:
             self._pools[child.server].opened(child, now)
         self._sessions.opened(answer.job, answer.frame, now, failed=failed)
 
-    def _lost(self, job: Job, answer: LostAnswer, now: float) -> None:
-        self._jobs.answer_lost(job, answer, now)
+    def _lost(self, child: Child, job: Job, answer: LostAnswer, now: float) -> None:
+        jobs, frames = child.speaker.lost(job, answer, now)
+        for frame in frames:
+            self._processes.tell(child, frame)
+        for each in jobs:
+            self._jobs.answer_lost(each, answer, now)
         opening = self._sessions.open.get(job.exchange)
         if opening is not None:
             self._sessions.end(opening, now)

@@ -2,7 +2,7 @@
 
 The questions and the log messages of such a server name no request, so the process runs one call at a time. A question parks
 the call: the client's request is answered with the question and a requestState, and the process waits until the client brings
-the input. After a cancel, the process runs no other call before it has answered the cancelled one.
+the input. After a cancel, or a lost answer, the process runs no other call before it has answered that one.
 (2026-07-28 basic/patterns/mrtr.)
 """
 
@@ -18,6 +18,7 @@ from fabric.core.bridge.speaking.base import Answer, Output
 from fabric.core.bridge.speaking.input_call import InputCall, readdressed
 from fabric.core.bridge.speaking.modern import INPUT_IN
 from fabric.core.bridge.speaking.modern_on_legacy import PROGRESS, ModernOnLegacy, quoted_id, stale
+from fabric.faults import LostAnswer
 from fabric.mcp import jsonrpc
 from fabric.mcp.across_eras import inputs, meta
 from fabric.mcp.across_eras.modern_requests import LEVELS
@@ -173,18 +174,32 @@ class AskingCalls(ModernOnLegacy):
         self._end(call)
         return tuple(Answer(*each) for each in answers)
 
-    def _own_answered(self, message: Message) -> tuple[Output, ...]:
+    def lost(self, job: Job, answer: LostAnswer, now: float) -> tuple[list[Job], tuple[bytes, ...]]:
+        """See Speaker. The process may still run the call: it is cancelled."""
+        call = self._call
+        if call is None or call.job is not job:
+            return super().lost(job, answer, now)
+        jobs, call.repeats = [job, *call.repeats], []
+        return jobs, self._ended_by(answer, call, now)
+
+    def _ended_by(self, answer: Message, call: InputCall, now: float) -> tuple[bytes, ...]:
+        """End the call with this answer. If that is lost, the process may still run the call."""
+        if isinstance(answer, LostAnswer) and answer.started and not answer.server_answered:
+            return self._give_up(call, now, "its answer was lost")
+        self._end(call)
+        return ()
+
+    def _own_answered(self, message: Message, now: float) -> tuple[Output, ...]:
         id = jsonrpc.text(message.id)
         if id == self._cancelled:
             self._cancelled, self.stop_at = "", 0.0
             return ()
         if self._call is None or id != self._call.id:
-            return super()._own_answered(message)
+            return super()._own_answered(message, now)
         call = self._call  # the server did not wait for the input; the next request of the client gets its answer
         call.began = call.round
         call.answer(self._modern(message, call.method, b'""'))
-        self._end(call)
-        return ()
+        return self._ended_by(message, call, now)
 
     def _asked(self, message: Message, now: float) -> tuple[Output, ...]:
         """A question parks the call, or waits for its next round if it is parked already."""

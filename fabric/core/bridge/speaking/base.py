@@ -10,6 +10,7 @@ import msgspec
 
 from fabric.core.bridge.job import Job
 from fabric.core.bridge.speaking.turns import Turns
+from fabric.faults import LostAnswer
 from fabric.mcp import jsonrpc
 from fabric.mcp.jsonrpc import Message, MessageKind
 
@@ -104,6 +105,10 @@ class Speaker:
     def job_of(self, id: str) -> Job | None:  # noqa: ARG002 - as above
         """The job that the process knows by this id, which is not its exchange; None for any other id."""
         return None
+
+    def lost(self, job: Job, answer: LostAnswer, now: float) -> tuple[list[Job], tuple[bytes, ...]]:  # noqa: ARG002 - as above
+        """The answer to a job is lost: every job that it was for, and the frames to write to the process."""
+        return [job], ()
 
     def asked(self, id: str) -> bool:  # noqa: ARG002 - as above
         """Whether this is the id of a request that the Speaker itself has sent, for no job."""

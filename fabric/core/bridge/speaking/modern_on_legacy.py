@@ -133,7 +133,7 @@ class ModernOnLegacy(Speaker):
     def hear(self, message: Message, job: Job | None, now: float) -> tuple[Output, ...]:
         """See Speaker. A change that the server announces is for listeners: its message names no job."""
         if message.kind is MessageKind.RESPONSE:
-            return self._answered(message, job) if job is not None else self._own_answered(message)
+            return self._answered(message, job) if job is not None else self._own_answered(message, now)
         if message.kind is MessageKind.REQUEST:
             return self._asked(message, now)
         if message.method in KINDS or message.method == UPDATED:
@@ -147,7 +147,7 @@ class ModernOnLegacy(Speaker):
     def _modern(self, answer: Message, method: str, id: bytes) -> bytes:
         return results.modern(answer, id, method, bytes(self._server.server_info))
 
-    def _own_answered(self, message: Message) -> tuple[Output, ...]:
+    def _own_answered(self, message: Message, now: float) -> tuple[Output, ...]:  # noqa: ARG002 - as above
         """The process has answered a request of our own."""
         self._own.discard(jsonrpc.text(message.id))
         if self.ready:

@@ -13,8 +13,10 @@ from fabric.core.bridge.sessions.eviction import EVICT_AFTER
 from fabric.core.bridge.speaking.asking_calls import GRACE, REPLAYED
 from fabric.core.bridge.speaking.modern import INPUT_IN
 from fabric.core.effects import Effect, StopServer
+from fabric.core.events import ServerFrame
 from fabric.core.peers.announcement import Health
 from fabric.envelope import Envelope, Kind
+from fabric.faults import Fault, Reason, lost_answer
 from fabric.mcp import jsonrpc
 from fabric.mcp.jsonrpc import Message
 from tests.unit.core.bridge.driven_bridge import INITIALIZED, LEGACY, DrivenBridge, frame, notification, result, written
@@ -53,6 +55,12 @@ def initialize(bridge: DrivenBridge, **initialized: Any) -> tuple[str, list[Mess
 
 def stopped(effects: list[Effect]) -> list[str]:
     return [effect.child for effect in effects if isinstance(effect, StopServer)]
+
+
+def loses(bridge: DrivenBridge, child: str, id: str, *, sent: bool = True) -> list[Effect]:
+    """The link of a process loses the answer to a request."""
+    fault = Fault(Reason.OUTCOME_UNKNOWN if sent else Reason.UNAVAILABLE, "the stream broke")
+    return bridge.handle(ServerFrame(child, lost_answer(jsonrpc.quoted(id), fault, started=sent, again=True)))
 
 
 def body(answer: Envelope) -> Any:
@@ -298,6 +306,48 @@ def test_the_call_that_has_been_parked_longest_gives_way_where_no_other_process_
     assert second in bridge.core.pools["s"].children
     retry(bridge, "late", state)
     assert bridge.posted(*ENDS)[-1].exchange == "late"
+
+
+def test_a_process_that_may_still_run_a_call_whose_answer_is_lost_gets_no_other() -> None:
+    bridge = DrivenBridge(LEGACY, warm=0)
+    work(bridge, "x", SAMPLING)
+    child, _ = initialize(bridge)
+    [cancel] = written(loses(bridge, child, "x"))
+    assert (cancel.method, jsonrpc.refers_to(cancel)) == ("notifications/cancelled", b'"x"')
+    assert written(work(bridge, "y", SAMPLING), child) == []
+    bridge.posted()
+    [refusal] = written(bridge.server_writes(child, frame(id=7, method="sampling/createMessage", params={})))
+    assert refusal.error
+    assert bridge.posted(*ENDS) == []
+    assert child in stopped(bridge.pass_time(GRACE + 1.0))
+
+
+def test_a_call_that_never_reached_its_process_leaves_it_free() -> None:
+    bridge = DrivenBridge(LEGACY, warm=0)
+    work(bridge, "x", SAMPLING)
+    child, _ = initialize(bridge)
+    assert written(loses(bridge, child, "x", sent=False)) == []
+    assert [message.method for message in written(work(bridge, "y", SAMPLING), child)] == ["tools/call"]
+
+
+def test_a_lost_answer_ends_equal_retries_alike() -> None:
+    bridge = DrivenBridge(LEGACY, warm=0)
+    child, state = parked(bridge)
+    retry(bridge, "one", state)
+    retry(bridge, "two", state)
+    loses(bridge, child, "x")
+    ends = bridge.posted(*ENDS)
+    assert [each.exchange for each in ends] == ["one", "two"]
+    assert {body(each)["error"]["data"]["reason"] for each in ends} == {"outcome_unknown"}
+
+
+def test_a_process_whose_parked_call_loses_its_answer_gets_no_other_call() -> None:
+    bridge = DrivenBridge(LEGACY, warm=0)
+    child, state = parked(bridge)
+    assert "notifications/cancelled" in [message.method for message in written(loses(bridge, child, "x"))]
+    assert written(work(bridge, "y", SAMPLING), child) == []
+    retry(bridge, "x2", state)
+    assert "the stream broke" in body(bridge.posted(*ENDS)[-1])["error"]["message"]
 
 
 # ---------------------------------------------------------------- ends

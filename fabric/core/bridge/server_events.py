@@ -106,7 +106,7 @@ class ServerEvents:
                 for listener, frame in pool.initialized.notified(output.message):
                     self._jobs.message(listener, frame, now)
         if job is None and message.kind is MessageKind.RESPONSE:
-            self._speaker_answered(child, pool, now)
+            self._speaker_answered(child, pool, message, now)
 
     def _refuse_large(self, child: Child, message: Message) -> None:
         """A message of a server is too large for the broker: answer it with an error, if it is a request."""
@@ -124,13 +124,16 @@ class ServerEvents:
             self._changed(pool, now)
         pool.checkup.answered(child, id)
 
-    def _speaker_answered(self, child: Child, pool: Pool, now: float) -> None:
+    def _speaker_answered(self, child: Child, pool: Pool, answer: Message, now: float) -> None:
         """A process has answered a request of its Speaker, and may be able to run a job now, or be of no use."""
         failure = pool.initialized.failure(child)
         if failure:
             waiting = pool.initialized.waiting_for(child)
             pool.stop(child)
             for job in [job for job in pool.slots.waiting if job.exchange in waiting]:
+                if isinstance(answer, LostAnswer) and answer.again:
+                    self._jobs.give_back(job, "", now)
+                    continue
                 self._jobs.fault(job, Fault(Reason.UNAVAILABLE, f"{pool.name} is of no use to this client: {failure}"), now)
         self._jobs.run_waiting(pool, now)
 

@@ -90,6 +90,15 @@ def test_a_process_that_refuses_its_initialize_is_stopped_and_the_request_fails_
     assert body(answer)["error"]["data"]["reason"] == "unavailable"
 
 
+@pytest.mark.parametrize("sent", [True, False])
+def test_work_goes_back_if_the_answer_to_the_initialize_is_lost(sent: bool) -> None:
+    bridge = DrivenBridge(LEGACY, warm=0)
+    work(bridge, "x", SAMPLING)
+    child, [asked] = started(bridge)
+    assert stopped(loses(bridge, child, jsonrpc.text(asked.id), sent=sent)) == [child]
+    assert [(each.kind, each.repeatable) for each in bridge.posted(*ENDS)] == [(Kind.RETURNED, False)]
+
+
 def test_a_process_that_never_answers_its_initialize_is_stopped() -> None:
     bridge = DrivenBridge(LEGACY, warm=0, start_timeout=20.0)
     work(bridge, "x")

@@ -62,5 +62,6 @@ def input_required(id: bytes, requests: Mapping[str, bytes], state: str, server_
 
 
 def given(message: Message) -> Members:
-    """The input that a retry brings, raw JSON by key."""
-    return members(jsonrpc.meta(message).input_responses)
+    """The input that a retry brings, raw JSON objects by key; other values are no input."""
+    responses = members(jsonrpc.meta(message).input_responses)
+    return {key: value for key, value in responses.items() if bytes(value).startswith(b"{")}

@@ -176,10 +176,10 @@ def parked(bridge: DrivenBridge, exchange: str = "x", child: str = "") -> tuple[
     return child, body(answer)["result"]["requestState"]
 
 
-def retry(bridge: DrivenBridge, exchange: str, state: str) -> list[Effect]:
-    """The client brings the input."""
-    input = {"input-1": {"role": "assistant"}}
-    params = call(exchange, SAMPLING, requestState=state, inputResponses=input)
+def retry(bridge: DrivenBridge, exchange: str, state: str, input: object = msgspec.UNSET) -> list[Effect]:
+    """The client brings the input, or this."""
+    given = {"input-1": {"role": "assistant"} if input is msgspec.UNSET else input}
+    params = call(exchange, SAMPLING, requestState=state, inputResponses=given)
     return bridge.send(Kind.REQUEST, exchange=exchange, server="s", attempt=1, body=params)
 
 
@@ -252,6 +252,14 @@ def test_a_question_that_the_server_withdraws_is_not_answered() -> None:
     child, state = parked(bridge)
     bridge.server_writes(child, notification("notifications/cancelled", requestId=7))
     assert written(retry(bridge, "x2", state)) == []
+
+
+@pytest.mark.parametrize("input", [None, 5, "x", []])
+def test_input_that_is_no_object_is_asked_for_again(input: object) -> None:
+    bridge = DrivenBridge(LEGACY, warm=0)
+    _, state = parked(bridge)
+    assert written(retry(bridge, "x2", state, input)) == []
+    assert list(body(bridge.posted(*ENDS)[-1])["result"]["inputRequests"]) == ["input-1"]
 
 
 def test_an_answer_that_was_lost_on_its_way_ends_a_call() -> None:

@@ -29,8 +29,8 @@ class InputCall:
     """State of one call in a process that runs it alone."""
 
     __slots__ = (
-        "_digest", "_questions", "_request", "answers", "asked", "began", "id", "job", "level", "missing", "number", "open",
-        "over", "principal", "repeats", "round",
+        "_digest", "_questions", "_request", "answers", "asked", "began", "id", "job", "level", "method", "missing", "number",
+        "open", "over", "principal", "repeats", "round",
     )  # fmt: skip
 
     def __init__(self, number: int, job: Job, request: Message) -> None:
@@ -38,6 +38,8 @@ class InputCall:
         """Unique in its process."""
         self.id = job.exchange
         """The id of the call at the process, in all of its rounds."""
+        self.method = request.method
+        """The method of the call."""
         self.job: Job | None = job
         """The client's request that awaits its answer; None while the call is parked."""
         self.repeats: list[Job] = []
@@ -60,14 +62,9 @@ class InputCall:
         """The answer to the request with the state of each round."""
         self.over = ""
         """Why the call ended without an answer; empty if it did not."""
-        self._request = request
+        self._request: Message | None = request  # until its digest is made, when the call is parked for the first time
         self._digest = b""
         self._questions = 0
-
-    @property
-    def method(self) -> str:
-        """The method of the call."""
-        return self._request.method
 
     def question(self, message: Message) -> None:
         """The server asks the client for input."""
@@ -80,7 +77,8 @@ class InputCall:
 
     def park(self) -> Mapping[str, bytes]:
         """Begin a round, and return its questions: all that are open."""
-        self._digest = self._digest or digest(self._request)
+        if self._request is not None:
+            self._digest, self._request = digest(self._request), None
         self.round, self.asked = self.round + 1, tuple(self.open)
         return {key: question for key, (_, question) in self.open.items()}
 

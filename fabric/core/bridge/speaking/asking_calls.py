@@ -130,6 +130,7 @@ class AskingCalls(ModernOnLegacy):
             call.repeats.append(job)
             return ()
         call.job, call.began, self.awaits_input_until = job, round, 0.0
+        call.reports = bytes(jsonrpc.meta(message).fields.progress_token) == quoted_id(job)
         given = call.given(message)
         asked_again = self._parked(call, job.begun) if call.open else ()
         return (*self._logged(call, level), *given, *asked_again)
@@ -218,7 +219,7 @@ class AskingCalls(ModernOnLegacy):
         if call is None:
             return None
         if message.method == PROGRESS:
-            return self.job_of(jsonrpc.text(jsonrpc.refers_to(message)))
+            return self.job_of(jsonrpc.text(jsonrpc.refers_to(message))) if call.reports else None
         if message.method == "notifications/cancelled":
             call.withdrawn(jsonrpc.refers_to(message))
         elif message.method == "notifications/message" and call.level >= 0:

@@ -30,7 +30,7 @@ class InputCall:
 
     __slots__ = (
         "_digest", "_questions", "_request", "answers", "asked", "began", "id", "job", "level", "method", "missing", "number",
-        "open", "over", "principal", "repeats", "round",
+        "open", "over", "principal", "repeats", "reports", "round",
     )  # fmt: skip
 
     def __init__(self, number: int, job: Job, request: Message) -> None:
@@ -48,6 +48,8 @@ class InputCall:
         """The caller."""
         self.level = -1
         """The lowest level of log messages that the client gets, as an index of LEVELS; -1 for none."""
+        self.reports = True
+        """Whether the client gets progress. The server has the token of the first request, and a retry may bring none."""
         self.round = 0
         """How often the call was parked."""
         self.began = 0

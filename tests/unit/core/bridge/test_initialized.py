@@ -254,6 +254,16 @@ def test_a_question_that_the_server_withdraws_is_not_answered() -> None:
     assert written(retry(bridge, "x2", state)) == []
 
 
+@pytest.mark.parametrize("meta", [{}, {"progressToken": "x2"}])
+def test_only_a_retry_with_a_progress_token_gets_the_progress_of_its_call(meta: dict[str, Any]) -> None:
+    bridge = DrivenBridge(LEGACY, warm=0)
+    child, state = parked(bridge)
+    params = call("x2", SAMPLING | meta, requestState=state, inputResponses={"input-1": {}})
+    bridge.send(Kind.REQUEST, exchange="x2", server="s", attempt=1, body=params)
+    bridge.server_writes(child, notification("notifications/progress", progressToken="x", progress=1))
+    assert len(bridge.posted(Kind.MESSAGE)) == len(meta)
+
+
 @pytest.mark.parametrize("input", [None, 5, "x", []])
 def test_input_that_is_no_object_is_asked_for_again(input: object) -> None:
     bridge = DrivenBridge(LEGACY, warm=0)

@@ -46,7 +46,7 @@ class Record(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     target: str
     """The tool, prompt or resource that the request names; empty for none."""
     transport: str
-    """How the client is connected (edge), or the server (bridge)."""
+    """How the client is connected (edge), or the server (bridge); empty where the bridge has no such server."""
     session: str
     """The legacy session; empty for none."""
     attempt: int

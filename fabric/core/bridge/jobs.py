@@ -276,6 +276,7 @@ class Jobs:
         span = job.span or (spans(job.trace) if job.trace and spans is not None else "")
         if not span:
             return
+        pool = self._pools.get(job.server)  # the state of a retry may come from another server than the one that it is sent to
         self._out.append(
             Completed(
                 Record(
@@ -284,7 +285,7 @@ class Jobs:
                     server=job.server,
                     method=job.method,
                     target=job.target,
-                    transport=self._pools[job.server].limits.transport,
+                    transport=pool.limits.transport if pool is not None else "",
                     session=job.session,
                     attempt=job.attempt,
                     arrived=job.arrived,

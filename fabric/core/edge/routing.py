@@ -178,7 +178,8 @@ class RequestRouting:
 
     def _to_parked(self, exchange: Exchange, incarnation: str, now: float) -> None:
         bridge = self._member.leases.peers.get(incarnation)
-        if bridge is not None and bridge.announcement is not None and bridge.announcement.role is Role.BRIDGE:
+        announced = bridge.announcement if bridge is not None else None
+        if announced is not None and announced.role is Role.BRIDGE and exchange.request.server in announced.serves:
             self._router.assign(exchange, incarnation, now)
             return
         message = "the process that asked for this input is gone; the call may have been carried out in part"

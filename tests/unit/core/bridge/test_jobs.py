@@ -12,7 +12,7 @@ from fabric.core import request_state
 from fabric.core.bridge.job import Job, job_of
 from fabric.core.bridge.jobs import TAKEN_AFTER
 from fabric.core.bridge.speaking.modern import INPUT_IN
-from fabric.core.effects import Ack, Effect, Nack
+from fabric.core.effects import Ack, Completed, Effect, Nack
 from fabric.envelope import Envelope, Kind
 from tests.unit.core.bridge.driven_bridge import LEGACY, DrivenBridge, frame, notification, result, written
 
@@ -257,6 +257,15 @@ def test_a_retry_does_not_reach_the_process_of_another_clients_session() -> None
     bridge = DrivenBridge(LEGACY)
     child = bridge.session()
     assert written(retry(bridge, request_state.wrap("b", child, "own"))) == []
+
+
+def test_a_traced_retry_for_a_server_that_is_not_here_has_an_unknown_outcome() -> None:
+    bridge = DrivenBridge()
+    bridge.core.member.identity = msgspec.structs.replace(bridge.core.member.identity, spans=lambda parent: parent)
+    body = frame(id="y", method="tools/call", params={"requestState": request_state.wrap("b", "s#1", "own")})
+    effects = bridge.send(Kind.REQUEST, exchange="y", server="other", attempt=1, body=body, trace="00-aa-bb-01")
+    assert [fault(answer) for answer in bridge.posted(*ENDS)] == [("outcome_unknown", False)]
+    assert [(end.record.server, end.record.transport) for end in effects if isinstance(end, Completed)] == [("other", "")]
 
 
 def test_a_replaced_process_takes_retries_as_long_as_clients_may_give_input() -> None:

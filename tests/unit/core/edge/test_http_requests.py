@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import msgspec
 
+from fabric.core import request_state
 from fabric.core.edge.exchange import Exchange
 from fabric.core.effects import Accept, Establish, Finish, Send
 from fabric.core.events import AnswerAwaited, LinkGone, SessionEnded, SessionRef, StreamOpened
-from fabric.core.peers.announcement import Announcement, Role
+from fabric.core.peers.announcement import Announcement, Health, Role, Served
 from fabric.envelope import VERSION, Kind
 from tests.unit.core.edge.driven_edge import SESSION, DrivenEdge, frame, frames, initialize, request
 
@@ -339,3 +340,13 @@ def test_a_client_that_hangs_up_on_its_batch_does_not_end_the_session() -> None:
     assert edge.bridge_answers(first) == edge.bridge_answers(second) == []
     assert edge.open == []
     assert not edge.core.http_requests.batches
+
+
+def test_a_state_of_a_bridge_that_does_not_serve_the_server_has_an_unknown_outcome() -> None:
+    edge = DrivenEdge()
+    served = {"old": Served("d", free=4, health=Health.HEALTHY)}
+    edge.announced("other", Announcement(Role.BRIDGE, 1, "k", (VERSION,), serves=served))
+    state = request_state.wrap("other", "old#1", "own")
+    (answer,) = frames(edge.post(request(1, "tools/call", modern=True, requestState=state)))
+    assert answer["error"]["data"]["reason"] == "outcome_unknown"
+    assert edge.posted("other") == []

@@ -161,7 +161,7 @@ class AskingCalls(ModernOnLegacy):
     def asked(self, id: str) -> bool:
         """See Speaker. No job waits for the answer to a call that is parked, or that was cancelled."""
         call = self._current
-        return super().asked(id) or id == self._cancelled or (call is not None and call.id == id)
+        return super().asked(id) or (call is not None and call.id == id) or (bool(id) and id == self._cancelled)
 
     def _answered(self, message: Message, job: Job) -> tuple[Output, ...]:
         call = self._call

@@ -283,6 +283,16 @@ def test_an_answer_that_was_lost_on_its_way_ends_a_call() -> None:
     assert [message.method for message in written(work(bridge, "y", SAMPLING), child)] == ["tools/call"]
 
 
+@pytest.mark.parametrize("meta", [{}, SAMPLING], ids=["shared", "exclusive"])
+@pytest.mark.parametrize("id", [None, "", 7])
+def test_an_answer_without_a_usable_id_ends_the_only_call_of_its_process(id: Any, meta: dict[str, Any]) -> None:
+    bridge = DrivenBridge(LEGACY, warm=0)
+    work(bridge, "x", meta)
+    child, _ = initialize(bridge)
+    bridge.server_writes(child, frame(id=id, error={"code": -32603, "message": "no"}))
+    assert [(answer.exchange, body(answer)["error"]["message"]) for answer in bridge.posted(*ENDS)] == [("x", "no")]
+
+
 def test_answers_of_a_few_ended_calls_are_kept_for_requests_that_are_sent_twice() -> None:
     bridge = DrivenBridge(LEGACY, warm=0)
     child, first = parked(bridge)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import msgspec
 import pytest
 
@@ -341,3 +343,23 @@ def test_an_answer_that_cannot_be_carried_ends_its_call_also_in_a_later_round() 
     bridge.pass_time(0.25)
     (answer,) = bridge.posted(Kind.ANSWER)
     assert (answer.exchange, fault(answer)) == ("in", ("invalid", False))
+
+
+@pytest.mark.parametrize("id", [None, "", 7])
+def test_an_answer_of_a_modern_server_without_a_usable_id_ends_the_only_request(id: Any) -> None:
+    bridge = DrivenBridge(MODERN)
+    child = bridge.session_across_eras()
+    bridge.request("x")
+    bridge.server_writes(child, frame(id=id, error={"code": -32603, "message": "no"}))
+    (answer,) = bridge.posted(Kind.ANSWER)
+    assert (answer.exchange, msgspec.json.decode(answer.body)["error"]["message"]) == ("x", "no")
+
+
+def test_a_cancel_of_no_request_does_not_end_what_a_session_listens_to() -> None:
+    bridge = DrivenBridge(MODERN)
+    child = bridge.session_across_eras(tools={"listChanged": True})
+    [listen] = written(bridge.client_sends(notification("notifications/initialized")), child)
+    bridge.server_writes(child, notification("notifications/cancelled"))
+    reference = {"io.modelcontextprotocol/subscriptionId": msgspec.json.decode(listen.id)}
+    bridge.server_writes(child, notification("notifications/subscriptions/acknowledged", _meta=reference, notifications={}))
+    assert bridge.core.sessions.open["session"].own.kept_messages == 0

@@ -99,7 +99,7 @@ class ChangeListening:
     # ------------------------------------------------------------ from the process
     def asked(self, id: str) -> bool:
         """Whether a listen request of this id is open."""
-        return id in (self._current, self._opening)
+        return bool(id) and id in (self._current, self._opening)
 
     def current(self, message: Message) -> bool:
         """Whether a notification is of the request that counts, or of none."""

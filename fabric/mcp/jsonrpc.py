@@ -29,6 +29,16 @@ MODERN_VERSION = "2026-07-28"
 """The oldest revision without sessions; later revisions sort after it."""
 
 
+class NestedTooDeeply(InvalidFrame, msgspec.DecodeError):
+    """A frame is nested too deeply for the Python stack at the place that decodes it, though it may not have been elsewhere.
+
+    Where a reader has a default for what it cannot decode, that default holds; everywhere else the frame is refused.
+    """
+
+    def __init__(self) -> None:
+        super().__init__(PARSE_ERROR, "not JSON that can be read: nested too deeply")
+
+
 class MessageKind(IntEnum):
     """The three shapes of a JSON-RPC message, and an array of them (see batches.py)."""
 
@@ -142,7 +152,9 @@ def parse(frame: bytes) -> Message:
         if _holds_messages(frame):
             return Message(frame, MessageKind.BATCH, b"", "", _EMPTY, _EMPTY)
         raise InvalidFrame(INVALID_REQUEST, f"not a JSON-RPC message: {error}", _readable_id(frame)) from error
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+    except NestedTooDeeply:
+        raise
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
         if frame.startswith(_BYTE_ORDER_MARK) and not frame.startswith(_BYTE_ORDER_MARK, 3):  # RFC 8259 8.1: one passes
             return parse(frame.removeprefix(_BYTE_ORDER_MARK))
         raise _not_json(frame, error) from error
@@ -164,24 +176,30 @@ def parse(frame: bytes) -> Message:
 def _look(frame: bytes) -> _Head:
     """The frame's members. Half surrogate pairs are read as U+FFFD; the frame itself keeps them."""
     try:
-        return _head.decode(frame)
-    except msgspec.ValidationError:
-        raise
-    except msgspec.DecodeError:
-        head = _head.decode(_whole(frame))
-        if bytes(head.id) not in frame:
-            raise InvalidFrame(INVALID_REQUEST, "an id is not half of a surrogate pair") from None
-        return head
+        try:
+            return _head.decode(frame)
+        except msgspec.ValidationError:
+            raise
+        except msgspec.DecodeError:
+            head = _head.decode(_whole(frame))
+            if bytes(head.id) not in frame:
+                raise InvalidFrame(INVALID_REQUEST, "an id is not half of a surrogate pair") from None
+            return head
+    except RecursionError as error:
+        raise NestedTooDeeply from error
 
 
 def decode(frame: bytes, shape: type[T]) -> T:
-    """Decode JSON of a peer, with U+FFFD for half surrogate pairs. Raises as msgspec.json.decode."""
+    """Decode JSON of a peer, with U+FFFD for half surrogate pairs. Raises msgspec.DecodeError; see NestedTooDeeply."""
     try:
-        return msgspec.json.decode(frame, type=shape)
-    except msgspec.ValidationError:
-        raise
-    except msgspec.DecodeError:
-        return msgspec.json.decode(_whole(frame), type=shape)
+        try:
+            return msgspec.json.decode(frame, type=shape)
+        except msgspec.ValidationError:
+            raise
+        except msgspec.DecodeError:
+            return msgspec.json.decode(_whole(frame), type=shape)
+    except RecursionError as error:
+        raise NestedTooDeeply from error
 
 
 def _whole(frame: bytes) -> bytes:
@@ -195,7 +213,9 @@ def _holds_messages(frame: bytes) -> bool:
         first = bytes(_array.decode(frame).first)
     except msgspec.ValidationError:
         return False
-    except (msgspec.DecodeError, RecursionError) as error:
+    except RecursionError as error:
+        raise NestedTooDeeply from error
+    except msgspec.DecodeError as error:
         raise _not_json(frame, error) from error
     if not first:
         raise InvalidFrame(INVALID_REQUEST, "an empty batch: JSON-RPC 2.0 does not allow one, send at least one message")
@@ -205,8 +225,6 @@ def _holds_messages(frame: bytes) -> bool:
 
 
 def _not_json(frame: bytes, error: Exception) -> InvalidFrame:
-    if isinstance(error, RecursionError):
-        return InvalidFrame(PARSE_ERROR, "not JSON that can be read: nested too deeply")
     if isinstance(error, UnicodeDecodeError):
         return InvalidFrame(PARSE_ERROR, f"not JSON: not UTF-8, by its byte 0x{frame[error.start]:02x} at {error.start}")
     return InvalidFrame(PARSE_ERROR, f"not JSON: {error}" if frame.strip() else "not JSON: the frame is empty")
@@ -235,9 +253,12 @@ def meta(message: Message) -> Meta:
     if not message.params:
         return _NO_META
     try:
-        seen = _meta.decode(message.params)
-    except msgspec.DecodeError:
-        seen = _without_fields(message.params)
+        try:
+            seen = _meta.decode(message.params)
+        except msgspec.DecodeError:
+            seen = _without_fields(message.params)
+    except RecursionError as error:
+        raise NestedTooDeeply from error
     if _NULL in astuple(seen) or _NULL in astuple(seen.fields):
         seen = msgspec.structs.replace(_given(seen), fields=_given(seen.fields))
     message.seen = seen
@@ -286,6 +307,8 @@ def refers_to(message: Message) -> bytes:
         params = _referring.decode(message.params)
     except msgspec.DecodeError:
         return b""
+    except RecursionError as error:
+        raise NestedTooDeeply from error
     return bytes(params.request_id or params.progress_token or params.fields.subscription)
 
 
@@ -295,6 +318,8 @@ def progress(message: Message) -> float:
         return float(msgspec.json.decode(_referring.decode(message.params).progress, type=float))
     except msgspec.DecodeError:
         return float("-inf")
+    except RecursionError as error:
+        raise NestedTooDeeply from error
 
 
 def leading_id(head: bytes) -> bytes:
@@ -315,7 +340,7 @@ def message_id(frame: bytes) -> bytes:
 
 def result_subscription(frame: bytes) -> bytes:
     """The raw subscription id in the `_meta` of a listen response's result; empty if there is none."""
-    return bytes(_meta.decode(_look(frame).result).fields.subscription)
+    return bytes(decode(bytes(_look(frame).result), Meta).fields.subscription)
 
 
 def request_state(frame: bytes) -> bytes:
@@ -323,6 +348,8 @@ def request_state(frame: bytes) -> bytes:
     head = _look(frame)
     try:
         return bytes(_meta.decode(head.params or head.result).request_state) if head.params or head.result else b""
+    except RecursionError as error:
+        raise NestedTooDeeply from error
     except msgspec.DecodeError:
         return b""
 

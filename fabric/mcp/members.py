@@ -6,16 +6,18 @@ from collections.abc import Mapping
 
 import msgspec
 
-from fabric.mcp.jsonrpc import decode, quoted
+from fabric.mcp.jsonrpc import NestedTooDeeply, decode, quoted
 
 Members = dict[str, msgspec.Raw]
 """The members of one object, raw JSON by key."""
 
 
 def members(raw: msgspec.Raw | bytes) -> Members:
-    """The members of an object; none for anything else, and for nothing."""
+    """The members of an object; none for anything else, and for nothing. Raises NestedTooDeeply."""
     try:
         return decode(bytes(raw), Members) if raw else {}
+    except NestedTooDeeply:
+        raise
     except msgspec.DecodeError:
         return {}
 

@@ -95,7 +95,11 @@ class Jobs:
     def give(self, job: Job, now: float) -> bool:
         """Give a modern request to a process of its server, or have it wait for one. Returns False where none can be had."""
         pool = self._pools[job.server]
-        child = pool.shared() if pool.modern is not None else pool.initialized.process_for(job, now)
+        try:
+            child = pool.shared() if pool.modern is not None else pool.initialized.process_for(job, now)
+        except InvalidFrame as error:
+            self.fault(job, Fault(Reason.INVALID, str(error)), now)
+            return True
         if child is not None:
             self.run(job, child, now)
         elif pool.modern is not None or pool.initialized.awaits(job):
@@ -120,7 +124,12 @@ class Jobs:
         frame, job.body = job.body, b""
         if job.queued:
             self._pools[job.server].slots.written(frame)
-        for output in child.speaker.ask(job, self._traced(job, frame) if job.trace else frame):
+        try:
+            outputs = child.speaker.ask(job, self._traced(job, frame) if job.trace else frame)
+        except InvalidFrame as error:
+            self.fault(job, Fault(Reason.INVALID, str(error)), now)
+            return
+        for output in outputs:
             if isinstance(output, bytes):
                 self._processes.write(child, output)
             elif isinstance(output, Answer):

@@ -59,6 +59,6 @@ def _may_answer_notification(child: Child, exchange: str, message: Message) -> b
     if child.open_at_notification is None:
         return False
     if not message.error:
-        return bytes(msgspec.json.decode(message.frame, type=_Answer).result) in (b"", b"null", b"{}")
+        return bytes(jsonrpc.decode(message.frame, _Answer).result) in (b"", b"null", b"{}")
     code = answers.error_code(message)
     return code != jsonrpc.PARSE_ERROR and (exchange in child.open_at_notification or code == jsonrpc.METHOD_NOT_FOUND)

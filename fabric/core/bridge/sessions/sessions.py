@@ -65,6 +65,8 @@ class Sessions:
         self._eviction.begun(job.server, job.exchange)
         self.open[job.exchange] = Session(job.exchange, job.server, child.id, job, now)
         self._jobs.run(job, child, now)
+        if job.exchange not in self._jobs.open:  # it was refused
+            self.end(self.open[job.exchange], now)
         pool.refill(now)
 
     def opened(self, job: Job, answer: bytes, now: float, *, failed: bool) -> None:

@@ -71,7 +71,10 @@ class Speaker:
 
     # ------------------------------------------------------------ to the process
     def ask(self, job: Job, frame: bytes) -> tuple[Output, ...]:  # noqa: ARG002 - a Speaker across eras uses it
-        """Have the process run a job, or answer it here. frame: the job's request, with the fabric's own id."""
+        """Have the process run a job, or answer it here. frame: the job's request, with the fabric's own id.
+
+        Raises InvalidFrame if that cannot be read.
+        """
         return (frame,)
 
     def tell(self, message: Message) -> tuple[Output, ...]:

@@ -44,7 +44,7 @@ async def test_a_fabric_exports_what_is_open_and_what_it_runs(config: Write, tmp
             await begin_slow_call(busy, "echo", 2.0)
             await Session.open(client, "/echo/mcp")
             states(receiver, "mcp.fabric.exchanges.open", in_flight=1, queued=0)
-            states(receiver, "mcp.fabric.processes", running=2, starting=0)
+            states(receiver, "mcp.fabric.processes", running=3, starting=0)  # of the session, of modern clients, and a warm one
             [sessions] = receiver.counters("mcp.fabric.sessions", lambda points: any(point.value for point in points))
             assert (sessions.service, sessions.value) == ("mcp-fabric-bridge", 1)
             await last_response(busy)

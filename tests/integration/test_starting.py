@@ -141,6 +141,7 @@ async def test_a_server_that_hangs_on_an_unknown_first_message_is_served_by_its_
     config: Write, tmp_path: Path
 ) -> None:
     with up(config(hangs=starting("legacy", "hangs", startTimeout=3)), tmp_path) as process:
+        await asyncio.to_thread(until_health, tmp_path, "hangs", "healthy")  # unhealthy after its first process
         async with await Client.open(process.url()) as client:
             session = await Session.open(client, "/hangs/mcp")
             assert (await session.call("pid"))["result"]

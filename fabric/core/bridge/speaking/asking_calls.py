@@ -22,6 +22,7 @@ from fabric.faults import LostAnswer
 from fabric.mcp import jsonrpc
 from fabric.mcp.across_eras import inputs, meta
 from fabric.mcp.across_eras.modern_requests import LEVELS
+from fabric.mcp.answers import outcome
 from fabric.mcp.jsonrpc import Message
 from fabric.mcp.members import members, request
 
@@ -167,7 +168,7 @@ class AskingCalls(ModernOnLegacy):
         call = self._call
         if call is None or call.job is not job:
             return super()._answered(message, job)
-        if call.missing and message.error:
+        if call.missing and outcome(message.frame)[0] != "ok":
             answers = call.answer(_missing(call, job))
         else:
             answers = call.answer(self._modern(message, call.method, quoted_id(job)))
@@ -205,11 +206,9 @@ class AskingCalls(ModernOnLegacy):
         """A question parks the call, or waits for its next round if it is parked already."""
         call = self._current
         may_ask = call is not None and call.method in inputs.MAY_ASK and len(call.open) < QUESTIONS
-        capabilities = members(self.declared.capabilities)
-        if call is None or not may_ask or not inputs.allowed(message, capabilities):
-            needed = inputs.CAPABILITIES.get(message.method)
-            if call is not None and needed is not None and needed not in capabilities:
-                call.missing[needed] = {}
+        if call is None or not may_ask or not inputs.allowed(message, members(self.declared.capabilities)):
+            if call is not None and message.method in inputs.CAPABILITIES:
+                call.missing[inputs.CAPABILITIES[message.method]] = {}
             return super()._asked(message, now)
         call.question(message)
         return tuple(self._parked(call, now)) if call.job is not None else ()

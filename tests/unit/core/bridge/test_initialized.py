@@ -192,31 +192,17 @@ def test_a_server_may_ask_for_input_only_in_a_request_that_allows_it() -> None:
     assert bridge.posted(*ENDS) == []
 
 
-def refused_question(method: str, **answer: Any) -> Any:
-    """The end of a call whose server was refused a question, and then answered so."""
+@pytest.mark.parametrize(("failed", "code"), [(True, -32021), (False, None)])
+def test_a_call_that_fails_for_an_undeclared_capability_names_it(failed: bool, code: int | None) -> None:
     bridge = DrivenBridge(LEGACY, warm=0)
-    work(bridge, "x", SAMPLING | {f"{PREFIX}clientCapabilities": {"elicitation": {"form": {}}}})
+    work(bridge, "x", SAMPLING)
     child, _ = initialize(bridge)
-    [refusal] = written(bridge.server_writes(child, frame(id=7, method=method, params={"mode": "url"})))
+    [refusal] = written(bridge.server_writes(child, frame(id=7, method="roots/list")))
     assert refusal.error
-    bridge.server_writes(child, frame(id="x", **answer))
-    return body(bridge.posted(*ENDS)[-1])
-
-
-def test_a_call_that_fails_for_an_undeclared_capability_names_it() -> None:
-    answer = refused_question("roots/list", error={"code": -32603, "message": "no roots"})
-    assert answer["error"]["code"] == -32021
-    assert answer["error"]["data"] == {"requiredCapabilities": {"roots": {}}}
-
-
-@pytest.mark.parametrize("failed", [True, False])
-def test_a_result_stays_as_it_is_after_a_question_that_was_refused(failed: bool) -> None:
-    assert refused_question("roots/list", result={"content": [], "isError": failed})["result"]["isError"] is failed
-
-
-def test_a_question_that_is_refused_for_its_mode_names_no_capability_that_the_client_declared() -> None:
-    answer = refused_question("elicitation/create", error={"code": -32603, "message": "no URL"})
-    assert answer["error"] == {"code": -32603, "message": "no URL"}
+    bridge.server_writes(child, result("x", content=[], isError=failed))
+    error = body(bridge.posted(*ENDS)[-1]).get("error")
+    assert (error and error["code"]) == code
+    assert not failed or error["data"] == {"requiredCapabilities": {"roots": {}}}
 
 
 def test_a_call_that_ends_while_it_is_parked_answers_the_retry_and_frees_its_process() -> None:

@@ -150,11 +150,12 @@ class Edge:
         linger: seconds for the answers that are still due when a client ends its input. To read them, the client has as long as
         any other. Returns the methods of the requests that were not answered by then; none for a client that has left.
         """
-        info = link.info
+        info, ended = link.info, False
         self._links[info.id] = link
         try:
             self.node.feed(LinkOpened(info.id, info.server, info.principal, info.transport, info.caller))
             await self._read(link)
+            ended = True
             await link.drain()  # raises LinkBroken if nothing can be sent any more
             with suppress(TimeoutError):
                 async with asyncio.timeout(linger):
@@ -163,7 +164,8 @@ class Edge:
             await link.drain()
             return lapsed
         except LinkBroken as error:
-            log.info("link %s: %s", info.id, error)
+            if not ended or self._core.unanswered(info.id):  # else its client has left in order
+                log.info("link %s: %s", info.id, error)
             return []
         except LinkError:
             return []

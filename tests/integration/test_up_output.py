@@ -35,6 +35,7 @@ def test_up_prints_each_servers_address_state_and_tools_and_a_call_that_works(tm
     with up(config(**servers), tmp_path) as process:
         url = process.url()
         until(lambda: "connect" in process.log.read_text())
+        assert " link inside" not in process.log.read_text()  # it closes its own links in order, which is no news
         output = block(process.log.read_text())
         assert output[0] == f"ready {url}"
         rows = [re.split(r" {2,}", line.strip(), maxsplit=2) for line in output[1:4]]

@@ -36,6 +36,18 @@ class _Answer(msgspec.Struct, gc=False):
     result: _Result | None = None
 
 
+class _Content(msgspec.Struct, gc=False):
+    text: str = ""
+
+
+class _ToolResult(msgspec.Struct, frozen=True):
+    content: tuple[_Content, ...] = ()
+
+
+class _ToolAnswer(msgspec.Struct, gc=False):
+    result: _ToolResult = _ToolResult()
+
+
 class _Advice(msgspec.Struct, gc=False):
     retry_after_ms: int = msgspec.field(default=0, name="retryAfterMs")
 
@@ -68,6 +80,18 @@ def complaint(answer: Message) -> str:
     except msgspec.DecodeError:
         return ""
     return f": {message[:COMPLAINT_CHARS]}" if message else ""
+
+
+def tool_complaint(answer: Message) -> str:
+    """The first text of a failed tool's result, or the message of an error, as the end of a sentence for people."""
+    if answer.error:
+        return complaint(answer)
+    try:
+        contents = decode(answer.frame, _ToolAnswer).result.content
+    except msgspec.DecodeError:
+        return ""
+    text = next((each.text for each in contents if each.text), "")
+    return f": {text[:COMPLAINT_CHARS]}" if text else ""
 
 
 def outcome(answer: bytes) -> tuple[str, int]:

@@ -22,7 +22,7 @@ from fabric.faults import LostAnswer
 from fabric.mcp import jsonrpc
 from fabric.mcp.across_eras import inputs, meta
 from fabric.mcp.across_eras.modern_requests import LEVELS
-from fabric.mcp.answers import outcome
+from fabric.mcp.answers import outcome, tool_complaint
 from fabric.mcp.jsonrpc import Message
 from fabric.mcp.members import members, request
 
@@ -169,7 +169,7 @@ class AskingCalls(ModernOnLegacy):
         if call is None or call.job is not job:
             return super()._answered(message, job)
         if call.missing and outcome(message.frame)[0] != "ok":
-            answers = call.answer(_missing(call, job))
+            answers = call.answer(_missing(call, job, message))
         else:
             answers = call.answer(self._modern(message, call.method, quoted_id(job)))
         self._end(call)
@@ -207,8 +207,9 @@ class AskingCalls(ModernOnLegacy):
         call = self._current
         may_ask = call is not None and call.method in inputs.MAY_ASK and len(call.open) < QUESTIONS
         if call is None or not may_ask or not inputs.allowed(message, members(self.declared.capabilities)):
-            if call is not None and message.method in inputs.CAPABILITIES:
-                call.missing[inputs.CAPABILITIES[message.method]] = {}
+            capability = inputs.CAPABILITIES.get(message.method)
+            if call is not None and capability is not None and capability not in members(self.declared.capabilities):
+                call.missing[capability] = {}
             return super()._asked(message, now)
         call.question(message)
         return tuple(self._parked(call, now)) if call.job is not None else ()
@@ -227,8 +228,8 @@ class AskingCalls(ModernOnLegacy):
         return None
 
 
-def _missing(call: InputCall, job: Job) -> bytes:
+def _missing(call: InputCall, job: Job, answer: Message) -> bytes:
     """The answer to a call that has failed because its client did not declare a capability (2026-07-28 basic/index)."""
-    text = f"the server needs what the client did not declare: {', '.join(call.missing)}"
+    text = f"the server needs what the client did not declare: {', '.join(call.missing)}{tool_complaint(answer)}"
     data = {"requiredCapabilities": call.missing}
     return jsonrpc.error_frame(quoted_id(job), jsonrpc.MISSING_CAPABILITY, text, data)

@@ -199,10 +199,21 @@ def test_a_call_that_fails_for_an_undeclared_capability_names_it(failed: bool, c
     child, _ = initialize(bridge)
     [refusal] = written(bridge.server_writes(child, frame(id=7, method="roots/list")))
     assert refusal.error
-    bridge.server_writes(child, result("x", content=[], isError=failed))
+    bridge.server_writes(child, result("x", content=[{"type": "text", "text": "disk full"}], isError=failed))
     error = body(bridge.posted(*ENDS)[-1]).get("error")
     assert (error and error["code"]) == code
-    assert not failed or error["data"] == {"requiredCapabilities": {"roots": {}}}
+    if failed:
+        assert error["data"] == {"requiredCapabilities": {"roots": {}}}
+        assert error["message"].endswith("did not declare: roots: disk full")  # the tool may have failed for another reason
+
+
+def test_a_question_refused_for_its_mode_names_no_capability_that_the_client_declared() -> None:
+    bridge = DrivenBridge(LEGACY, warm=0)
+    work(bridge, "x", SAMPLING | {f"{PREFIX}clientCapabilities": {"elicitation": {"form": {}}}})
+    child, _ = initialize(bridge)
+    bridge.server_writes(child, frame(id=7, method="elicitation/create", params={"mode": "url"}))
+    bridge.server_writes(child, frame(id="x", error={"code": -32603, "message": "no URL"}))
+    assert body(bridge.posted(*ENDS)[-1])["error"] == {"code": -32603, "message": "no URL"}
 
 
 def test_a_call_that_ends_while_it_is_parked_answers_the_retry_and_frees_its_process() -> None:
